@@ -1,0 +1,113 @@
+//! One shutdown for a whole service, with one deadline.
+//!
+//! Not ready -> stop accepting -> let answers end -> close what is left -> return. Every task is spawned here, so that
+//! nothing is forgotten and nothing is waited for longer than the deadline.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
+
+/// How long tasks may take to close their sockets once the drain has ended.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// The two moments of a shutdown and the tasks it waits for. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    draining: CancellationToken,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shutdown {
+    /// A shutdown that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spawns a task that [`Shutdown::finish`] waits for.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Makes [`Shutdown::finish`] wait for a future that something else drives (an upgraded socket's). As cancel-safe as
+    /// `future`.
+    pub fn track<F: Future>(&self, future: F) -> TrackedFuture<F> {
+        self.tasks.track_future(future)
+    }
+
+    /// Whether the drain has begun: the service is no longer ready.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Waits for the drain to begin: stop accepting, finish what runs. Cancel-safe.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
+    }
+
+    /// Waits for the drain to end: close what is still open. Cancel-safe.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Begins the drain, waits for all tasks until `deadline`, then closes the rest.
+    /// Returns how many tasks had to be abandoned, which is 0 after a clean end.
+    pub async fn finish(&self, deadline: Duration) -> usize {
+        self.draining.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            self.closing.cancel();
+            let _abandoned = tokio::time::timeout(CLOSE_GRACE, self.tasks.wait()).await;
+        }
+        self.closing.cancel();
+        self.tasks.len()
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When the handlers cannot be installed.
+pub async fn signalled() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shutdown;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn finish_waits_for_tasks_that_end_by_themselves() {
+        let shutdown = Shutdown::new();
+        let task = shutdown.clone();
+        shutdown.spawn(async move { task.draining().await });
+        assert_eq!(shutdown.finish(Duration::from_secs(10)).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finish_closes_what_outlives_the_deadline_and_abandons_what_ignores_it() {
+        let shutdown = Shutdown::new();
+        let task = shutdown.clone();
+        shutdown.spawn(async move { task.closing().await });
+        shutdown.spawn(std::future::pending::<()>());
+        assert_eq!(shutdown.finish(Duration::from_secs(10)).await, 1);
+    }
+}

@@ -1,0 +1,2 @@
+//! Corral's developer commands.
+fn main() {}
