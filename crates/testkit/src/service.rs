@@ -1,0 +1,128 @@
+//! Runs one of Corral's built binaries as a child process on free ports, for tests that cross services.
+//!
+//! The binaries stand beside the test's own `deps` folder: `cargo nextest run --workspace` builds them first. A child
+//! dies with its [`Service`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// A running binary and the addresses it listens on.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    addresses: HashMap<String, SocketAddr>,
+}
+
+impl Service {
+    /// Starts `name` with exactly `settings` as its environment and waits until both its listeners are bound.
+    ///
+    /// # Errors
+    ///
+    /// When the binary is not built, or ends before it listens.
+    pub async fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut child = Command::new(binary(name)?)
+            .env_clear()
+            .env("LOG_FORMAT", "json")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        let mut addresses = HashMap::new();
+        while addresses.len() < 2 {
+            let Some(line) = lines.next_line().await? else {
+                bail!("{name} ended before it listened: {}", child.wait().await?);
+            };
+            let event: Value = serde_json::from_str(&line).with_context(|| format!("not a log line: {line}"))?;
+            if event["message"] == "listening" {
+                let text = |field: &str| event[field].as_str().map(str::to_owned).context(line.clone());
+                addresses.insert(text("listener")?, text("address")?.parse()?);
+            }
+        }
+        drain(lines);
+        Ok(Self { child, addresses })
+    }
+
+    /// `http://` and the address of the listener that callers use.
+    ///
+    /// # Panics
+    ///
+    /// When the service did not name a public listener.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses["public"])
+    }
+
+    /// `http://` and the address of the admin listener.
+    ///
+    /// # Panics
+    ///
+    /// When the service did not name an admin listener.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.addresses["admin"])
+    }
+
+    /// Waits until `/readyz` answers 200.
+    ///
+    /// # Errors
+    ///
+    /// When the process ends instead.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let url = format!("{}/readyz", self.admin_url());
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended before it was ready: {status}");
+            }
+            match reqwest::get(&url).await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// The process's id, for signals.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for the process to end by itself and returns its exit code.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be waited for.
+    pub async fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.wait().await?.code())
+    }
+}
+
+/// The path of a built binary of this workspace.
+///
+/// # Errors
+///
+/// When it is not built.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(std::path::Path::parent).context("a test stands in target/*/deps")?;
+    let path = folder.join(name);
+    if !path.exists() {
+        bail!("{} is missing: run `cargo build --workspace --bins` first", path.display());
+    }
+    Ok(path)
+}
+
+/// Keeps the pipe empty, so that the child never blocks on its own log.
+fn drain(mut lines: tokio::io::Lines<BufReader<ChildStdout>>) {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the child, and a test has no shutdown")]
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+}

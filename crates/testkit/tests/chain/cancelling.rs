@@ -1,0 +1,107 @@
+//! A client that leaves frees the model, whatever phase its request is in. Seen in llama-server's own `/slots`.
+//!
+//! These tests watch all slots of one engine, so nextest runs them one at a time (`.config/nextest.toml`).
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use testkit::ws_client::WsClient;
+
+use crate::stack::Stack;
+
+/// Long enough to be still running when the client leaves.
+const LONG_ANSWER_TOKENS: u32 = 900;
+
+fn story(stack: &Stack, stream: bool) -> reqwest::RequestBuilder {
+    stack.completion(&stack.question("Write a very long story about a horse.", stream, LONG_ANSWER_TOKENS))
+}
+
+/// A prompt that takes many batches to prefill. `salt` keeps it out of the prompt cache.
+fn essay(stack: &Stack, salt: &str) -> reqwest::RequestBuilder {
+    let text = format!("{salt} {}", "The quick brown fox jumps over the lazy dog. ".repeat(300));
+    stack.completion(&stack.question(&text, true, 8))
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn leaving_a_streamed_answer_frees_the_slot() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let response = story(&stack, true).send().await.unwrap();
+    let mut body = response.bytes_stream();
+    body.next().await.unwrap().unwrap();
+    stack.wait_for_busy_slots(1).await;
+    drop(body);
+    stack.wait_for_busy_slots(0).await;
+    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn leaving_a_whole_answer_frees_the_slot() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let request = story(&stack, false).send();
+    let busy = stack.wait_for_busy_slots(1);
+    tokio::select! {
+        response = request => panic!("the answer ended before the client left: {:?}", response.map(|r| r.status())),
+        () = busy => {}
+    }
+    stack.wait_for_busy_slots(0).await;
+    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn leaving_during_prefill_frees_the_slot() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let request = essay(&stack, "prefill").send();
+    let busy = stack.wait_for_busy_slots(1);
+    tokio::select! {
+        // Headers may come while the prompt is still computed; what must not come is the end of the answer.
+        text = async { request.await.unwrap().text().await } => panic!("answered before the client left: {text:?}"),
+        () = busy => {}
+    }
+    stack.wait_for_busy_slots(0).await;
+    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn leaving_the_queue_never_reaches_the_engine() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let slots = stack.slots().await;
+    let mut running = Vec::new();
+    for _ in 0..slots {
+        let mut body = story(&stack, true).send().await.unwrap().bytes_stream();
+        body.next().await.unwrap().unwrap();
+        running.push(body);
+    }
+    let queued = essay(&stack, "queued").send();
+    let waiting = stack.wait_for_metric("llm_proxy_queue_depth", "1");
+    tokio::select! {
+        response = queued => panic!("answered while every slot was busy: {:?}", response.map(|r| r.status())),
+        () = waiting => {}
+    }
+    stack.wait_for_metric("llm_proxy_queue_depth", "0").await;
+    assert_eq!(stack.busy_slots().await, slots, "the running answers go on");
+    drop(running);
+    // Had the queued request gone upstream, its long prefill would now hold a slot.
+    stack.wait_for_busy_slots(0).await;
+    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn closing_the_browsers_socket_frees_the_slot() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let mut socket = WsClient::connect(&stack.chat()).await.unwrap();
+    socket.send_json(&json!({"content": "Write a very long story about a horse."})).await.unwrap();
+    assert_eq!(socket.next_json().await.unwrap()["type"], "delta");
+    stack.wait_for_busy_slots(1).await;
+    socket.abort();
+    stack.wait_for_busy_slots(0).await;
+    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+}

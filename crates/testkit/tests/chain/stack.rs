@@ -1,0 +1,124 @@
+//! Where the running chain is, and the questions that the tests ask of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long an event may take that must happen but has no promised time: one core computes everything here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polling llama-server faster than once a second makes it miss clients that leave during prefill
+/// (its wait restarts with every result).
+const SLOTS_INTERVAL: Duration = Duration::from_millis(1_100);
+
+/// The addresses of the running chain.
+pub(crate) struct Stack {
+    pub(crate) gateway: String,
+    pub(crate) proxy: String,
+    pub(crate) proxy_admin: String,
+    pub(crate) engine: String,
+    pub(crate) key: String,
+    pub(crate) model: String,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Stack {
+    /// Reads what `cargo xtask test` set.
+    pub(crate) fn running() -> Self {
+        Self {
+            gateway: setting("CORRAL_GATEWAY_URL"),
+            proxy: setting("CORRAL_PROXY_URL"),
+            proxy_admin: setting("CORRAL_PROXY_ADMIN_URL"),
+            engine: setting("CORRAL_ENGINE_URL"),
+            key: setting("CORRAL_API_KEY"),
+            model: setting("CORRAL_MODEL"),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// The WebSocket's address.
+    pub(crate) fn chat(&self) -> String {
+        format!("{}/api/v1/ws/chat", self.gateway.replacen("http", "ws", 1))
+    }
+
+    /// A chat request with the right key.
+    pub(crate) fn completion(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.http.post(format!("{}/v1/chat/completions", self.proxy)).bearer_auth(&self.key).json(body)
+    }
+
+    /// A question with a short, nearly deterministic answer.
+    pub(crate) fn question(&self, text: &str, stream: bool, max_tokens: u32) -> Value {
+        json!({
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+            "stream": stream,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "seed": 7,
+        })
+    }
+
+    /// How many of the engine's slots compute now.
+    pub(crate) async fn busy_slots(&self) -> usize {
+        let slots: Value = self
+            .http
+            .get(format!("{}/slots", self.engine))
+            .bearer_auth(&self.key)
+            .send()
+            .await
+            .expect("the engine answers /slots")
+            .json()
+            .await
+            .expect("/slots is JSON");
+        let slots = slots.as_array().expect("/slots is a list");
+        slots.iter().filter(|slot| slot["is_processing"] == true).count()
+    }
+
+    /// Waits until exactly `busy` slots compute.
+    pub(crate) async fn wait_for_busy_slots(&self, busy: usize) {
+        let start = Instant::now();
+        loop {
+            let now = self.busy_slots().await;
+            if now == busy {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{now} slots are busy, not {busy}, after {PATIENCE:?}");
+            tokio::time::sleep(SLOTS_INTERVAL).await;
+        }
+    }
+
+    /// How many slots the engine has.
+    pub(crate) async fn slots(&self) -> usize {
+        let props: Value = self
+            .http
+            .get(format!("{}/props", self.engine))
+            .bearer_auth(&self.key)
+            .send()
+            .await
+            .expect("the engine answers /props")
+            .json()
+            .await
+            .expect("/props is JSON");
+        usize::try_from(props["total_slots"].as_u64().expect("total_slots is a number")).expect("it is small")
+    }
+
+    /// Waits until the sample `name` (with its labels) of the proxy's metrics is `value`.
+    pub(crate) async fn wait_for_metric(&self, name: &str, value: &str) {
+        let start = Instant::now();
+        let wanted = format!("{name} {value}");
+        loop {
+            let url = format!("{}/metrics", self.proxy_admin);
+            let text = self.http.get(url).send().await.expect("metrics").text().await.expect("metrics");
+            if text.lines().any(|line| line == wanted) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{wanted} was not seen in\n{text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the addresses of a chain that another process started")]
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))
+}
