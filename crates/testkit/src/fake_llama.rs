@@ -1,0 +1,271 @@
+//! A scriptable llama-server: the routes a client meets, the real one's bytes, and every fault on demand.
+//!
+//! It owns what a test may ask for (scripts, events, what was received). It runs no model and queues nothing, so
+//! `most_running` shows what its client let run at once. Waiting is for events, never for time.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use testkit::fake_llama::{FakeLlama, Script};
+//! # async fn example() {
+//! let llama = FakeLlama::start().await;
+//! llama.script(Script::tokens(["Hel", "lo"]).every(Duration::from_millis(20)));
+//! // ... something asks llama.url() ...
+//! let request = llama.request_started(0).await;
+//! llama.client_left(0).await;
+//! # }
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+mod answer;
+mod script;
+mod wire;
+
+pub use script::Script;
+
+/// How long an awaited event may take before the test fails instead of hanging.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A chat request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The method and the target, as in `POST /v1/chat/completions`.
+    pub line: String,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body, `null` when it was not JSON.
+    pub body: Value,
+}
+
+/// How a chat request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The script ran to its end.
+    Answered,
+    /// The client closed its connection before that.
+    ClientLeft,
+}
+
+/// What the server is, knows and has seen.
+#[derive(Debug)]
+struct State {
+    slots: usize,
+    n_ctx: usize,
+    alias: String,
+    key: Option<String>,
+    loading: bool,
+    script: Script,
+    once: VecDeque<Script>,
+    received: Vec<Received>,
+    ended: Vec<Option<Ended>>,
+    running: usize,
+    most_running: usize,
+    /// Requests with a smaller number no longer stall.
+    released: usize,
+    probes: usize,
+}
+
+/// A running fake. Dropping it closes the port and every connection.
+#[derive(Debug)]
+pub struct FakeLlama {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl FakeLlama {
+    /// Starts on a free port of 127.0.0.1: two slots of 4096 tokens, alias `fake-model`, no key, answering "Hello".
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound.
+    pub async fn start() -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// As [`FakeLlama::start`], at an address: how a server "comes back" after [`FakeLlama::stop`].
+    ///
+    /// # Panics
+    ///
+    /// When `address` cannot be bound.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the fake's address is free");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let state = watch::Sender::new(State {
+            slots: 2,
+            n_ctx: 4096,
+            alias: "fake-model".to_owned(),
+            key: None,
+            loading: false,
+            script: Script::tokens(["Hello"]),
+            once: VecDeque::new(),
+            received: Vec::new(),
+            ended: Vec::new(),
+            running: 0,
+            most_running: 0,
+            released: 0,
+            probes: 0,
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(wire::accept(listener, state.clone(), tasks.clone(), stop.clone()));
+        let guard = stop.clone().drop_guard();
+        Self { address, state, tasks, stop, _stop_on_drop: guard }
+    }
+
+    /// Closes the port and every connection, abruptly, and returns the address that is now free.
+    pub async fn stop(self) -> SocketAddr {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`, without a trailing slash and without `/v1`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What every chat request that arrives from now on gets.
+    pub fn script(&self, script: Script) {
+        self.state.send_modify(|state| state.script = script);
+    }
+
+    /// What the next chat request without a script of its own gets; calls queue up.
+    pub fn script_once(&self, script: Script) {
+        self.state.send_modify(|state| state.once.push_back(script));
+    }
+
+    /// How many slots `/props` and `/slots` report.
+    pub fn set_slots(&self, slots: usize) {
+        self.state.send_modify(|state| state.slots = slots);
+    }
+
+    /// The context of one slot, in tokens.
+    pub fn set_n_ctx(&self, n_ctx: usize) {
+        self.state.send_modify(|state| state.n_ctx = n_ctx);
+    }
+
+    /// The model's alias.
+    pub fn set_alias(&self, alias: &str) {
+        self.state.send_modify(|state| alias.clone_into(&mut state.alias));
+    }
+
+    /// Asks for this key on every route but `/health`.
+    pub fn require_key(&self, key: &str) {
+        self.state.send_modify(|state| state.key = Some(key.to_owned()));
+    }
+
+    /// While loading, every route answers `503 Loading model`.
+    pub fn set_loading(&self, loading: bool) {
+        self.state.send_modify(|state| state.loading = loading);
+    }
+
+    /// Lets every request received so far go on where its script stalled.
+    pub fn release(&self) {
+        self.state.send_modify(|state| state.released = state.received.len());
+    }
+
+    /// All chat requests so far, in order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Received> {
+        self.state.borrow().received.clone()
+    }
+
+    /// Chat requests running now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.state.borrow().running
+    }
+
+    /// The most chat requests that ever ran at once.
+    #[must_use]
+    pub fn most_running(&self) -> usize {
+        self.state.borrow().most_running
+    }
+
+    /// Waits until chat request `number` (from 0) has been read whole, and returns it. Cancel-safe.
+    ///
+    /// # Panics
+    ///
+    /// When that takes longer than 20 s.
+    pub async fn request_started(&self, number: usize) -> Received {
+        self.wait(format_args!("chat request {number}"), |state| state.received.len() > number).await;
+        self.state.borrow().received[number].clone()
+    }
+
+    /// Waits until chat request `number` (from 0) ended, and returns how. Cancel-safe.
+    ///
+    /// # Panics
+    ///
+    /// When that takes longer than 20 s.
+    pub async fn ended(&self, number: usize) -> Ended {
+        let ended = |state: &State| state.ended.get(number).copied().flatten();
+        self.wait(format_args!("the end of chat request {number}"), |state| ended(state).is_some()).await;
+        ended(&self.state.borrow()).expect("it was just waited for")
+    }
+
+    /// Waits until the client of chat request `number` (from 0) closed its connection. Cancel-safe.
+    ///
+    /// # Panics
+    ///
+    /// When the request was answered to its end instead, or nothing happens for 20 s.
+    pub async fn client_left(&self, number: usize) {
+        assert_eq!(self.ended(number).await, Ended::ClientLeft, "chat request {number}");
+    }
+
+    /// Waits for `more` further reads of `/props`. Cancel-safe.
+    ///
+    /// # Panics
+    ///
+    /// When that takes longer than 20 s.
+    pub async fn probed(&self, more: usize) {
+        let before = self.state.borrow().probes;
+        self.wait(format_args!("{more} reads of /props"), |state| state.probes >= before + more).await;
+    }
+
+    async fn wait(&self, what: std::fmt::Arguments<'_>, happened: impl FnMut(&State) -> bool) {
+        let mut changes = self.state.subscribe();
+        let waited = tokio::time::timeout(EVENT_TIMEOUT, changes.wait_for(happened)).await;
+        assert!(waited.is_ok(), "the fake llama-server waited {} s for {what}", EVENT_TIMEOUT.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Ended, FakeLlama, Script};
+
+    #[tokio::test]
+    async fn a_stream_has_llama_servers_shape_and_its_client_is_seen_leaving() {
+        let llama = FakeLlama::start().await;
+        llama.script_once(Script::tokens(["a", "b"]).sliced(3));
+        let ask = || {
+            let body = json!({"messages": [], "stream": true, "stream_options": {"include_usage": true}});
+            reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send()
+        };
+        let text = ask().await.unwrap().text().await.unwrap();
+        let events: Vec<&str> = text.split_terminator("\n\n").collect();
+        assert_eq!(events.len(), 6, "{text}");
+        assert!(events[1].starts_with(r#"data: {"choices":[{"delta":{"content":"a"},"finish_reason":null"#));
+        assert_eq!(events[5], "data: [DONE]");
+        assert_eq!(llama.ended(0).await, Ended::Answered);
+
+        llama.script(Script::tokens(["a", "b"]).stall_after(1));
+        drop(ask().await.unwrap());
+        llama.client_left(1).await;
+        assert_eq!((llama.running(), llama.most_running()), (0, 1));
+    }
+}

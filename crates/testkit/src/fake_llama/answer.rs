@@ -1,0 +1,181 @@
+//! Plays a script onto a socket in llama-server's own shapes: its events, its integer error codes, its headers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::tcp::WriteHalf;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::State;
+use super::script::{Fault, Script};
+
+/// What is left of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    Keep,
+    Close,
+    Reset,
+}
+
+/// The body's way out, and how a stalled answer learns that it may go on.
+pub(super) struct Wire<'a, 'b> {
+    out: &'a mut WriteHalf<'b>,
+    changes: watch::Receiver<State>,
+    number: usize,
+}
+
+impl<'a, 'b> Wire<'a, 'b> {
+    pub(super) fn new(out: &'a mut WriteHalf<'b>, changes: watch::Receiver<State>, number: usize) -> Self {
+        Self { out, changes, number }
+    }
+
+    /// Writes `bytes` of the body in HTTP chunks of at most `slice` bytes.
+    async fn chunks(&mut self, bytes: &[u8], slice: usize) -> std::io::Result<()> {
+        for part in bytes.chunks(slice.clamp(1, bytes.len().max(1))) {
+            let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
+            chunk.extend_from_slice(part);
+            chunk.extend_from_slice(b"\r\n");
+            self.out.write_all(&chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, script: &Script, data: &Value) -> std::io::Result<()> {
+        self.chunks(format!("data: {data}\n\n").as_bytes(), script.slice_bytes).await
+    }
+
+    /// Passes `pause`, or the time until a release, with pings when the script has some.
+    async fn wait(&mut self, script: &Script, pause: Option<Duration>, pings: bool) -> std::io::Result<()> {
+        let end = pause.map(|pause| Instant::now() + pause);
+        let every = script.pings.filter(|_| pings);
+        loop {
+            let ping = every.map(|every| Instant::now() + every);
+            let number = self.number;
+            tokio::select! {
+                () = at(end) => return Ok(()),
+                _released = self.changes.wait_for(|state| state.released > number), if end.is_none() => return Ok(()),
+                () = at(ping) => {}
+            }
+            self.chunks(b":\n\n", usize::MAX).await?;
+        }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes the whole answer. Not cancel-safe: a dropped answer is a cut one.
+pub(super) async fn play(
+    mut wire: Wire<'_, '_>,
+    script: &Script,
+    request: &Value,
+    alias: &str,
+) -> std::io::Result<Connection> {
+    if script.stall_before_headers {
+        wire.wait(script, None, false).await?;
+    }
+    wire.wait(script, Some(script.before_headers), false).await?;
+    if script.reset_before_headers {
+        return Ok(Connection::Reset);
+    }
+    if let Some((status, body)) = &script.refusal {
+        wire.out.write_all(&json_close(*status, body)).await?;
+        return Ok(Connection::Close);
+    }
+    if request["stream"] != true {
+        return whole(wire, script, alias).await;
+    }
+    wire.out.write_all(STREAM_HEAD.as_bytes()).await?;
+    wire.event(script, &chunk(alias, &json!({"role": "assistant", "content": null}), &Value::Null)).await?;
+    wire.wait(script, Some(script.prefill), true).await?;
+    for sent in 0..=script.deltas.len() {
+        match script.fault.as_ref().filter(|(at, _)| *at == sent).map(|(_, fault)| fault) {
+            None => {}
+            Some(Fault::Stall) => wire.wait(script, None, true).await?,
+            Some(Fault::Reset) => return Ok(Connection::Reset),
+            Some(Fault::CleanEnd) => return end(wire).await,
+            Some(Fault::ErrorEvent(message)) => {
+                let error = json!({"error": {"code": 500, "message": message, "type": "server_error"}});
+                wire.event(script, &error).await?;
+                return end(wire).await;
+            }
+        }
+        let Some(delta) = script.deltas.get(sent) else { break };
+        if sent > 0 {
+            wire.wait(script, Some(script.every), true).await?;
+        }
+        wire.event(script, &chunk(alias, delta, &Value::Null)).await?;
+    }
+    wire.event(script, &chunk(alias, &json!({}), &json!(script.finish_reason))).await?;
+    if request["stream_options"]["include_usage"] == true {
+        let mut last = chunk(alias, &json!({}), &Value::Null);
+        last["choices"] = json!([]);
+        last["usage"] = usage(script.deltas.len());
+        last["timings"] = json!({"cache_n": 0, "prompt_n": 7, "predicted_n": script.deltas.len()});
+        wire.event(script, &last).await?;
+    }
+    wire.chunks(b"data: [DONE]\n\n", script.slice_bytes).await?;
+    end(wire).await
+}
+
+async fn whole(wire: Wire<'_, '_>, script: &Script, alias: &str) -> std::io::Result<Connection> {
+    let content: String = script.deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
+    let body = json!({
+        "id": "chatcmpl-fake", "object": "chat.completion", "created": 1_795_359_974_u64, "model": alias,
+        "choices": [{"index": 0, "finish_reason": script.finish_reason,
+            "message": {"role": "assistant", "content": content}}],
+        "usage": usage(script.deltas.len()),
+    });
+    wire.out.write_all(&json(200, &body.to_string())).await?;
+    Ok(Connection::Keep)
+}
+
+async fn end(wire: Wire<'_, '_>) -> std::io::Result<Connection> {
+    wire.out.write_all(b"0\r\n\r\n").await?;
+    Ok(Connection::Keep)
+}
+
+const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n\
+    X-Accel-Buffering: no\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+    Keep-Alive: timeout=5, max=100\r\n\r\n";
+
+fn chunk(alias: &str, delta: &Value, finish_reason: &Value) -> Value {
+    json!({
+        "choices": [{"finish_reason": finish_reason, "index": 0, "delta": delta}],
+        "created": 1_795_359_974_u64, "id": "chatcmpl-fake", "model": alias,
+        "system_fingerprint": "b0-unknown", "object": "chat.completion.chunk",
+    })
+}
+
+fn usage(tokens: usize) -> Value {
+    json!({"completion_tokens": tokens, "prompt_tokens": 7, "total_tokens": tokens + 7,
+        "prompt_tokens_details": {"cached_tokens": 0}})
+}
+
+/// An error in llama-server's words; it closes the connection after one.
+pub(super) fn error(status: u16, kind: &str, message: &str) -> Vec<u8> {
+    json_close(status, &json!({"error": {"message": message, "type": kind, "code": status}}).to_string())
+}
+
+pub(super) fn json(status: u16, body: &str) -> Vec<u8> {
+    head(status, body, "Keep-Alive: timeout=5, max=100")
+}
+
+fn json_close(status: u16, body: &str) -> Vec<u8> {
+    head(status, body, "Connection: close")
+}
+
+fn head(status: u16, body: &str, connection: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status} x\r\nServer: llama.cpp\r\nContent-Type: application/json; charset=utf-8\r\n\
+         Content-Length: {}\r\n{connection}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,184 @@
+//! The fake's side of HTTP/1.1: reads requests off a socket, routes them, notices a client that goes.
+//!
+//! Written by hand because a test needs what servers hide: resets, exact chunk borders, the moment of a disconnect.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answer;
+use super::{Ended, Received, State};
+
+/// The largest request that is read; a test that sends more is wrong.
+const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+
+pub(super) async fn accept(
+    listener: TcpListener,
+    state: watch::Sender<State>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else { return };
+        let (state, stop) = (state.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _closed = serve(stream, &state) => {}
+            }
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::new();
+    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+        if let Some(refusal) = refused(&request, state) {
+            stream.write_all(&refusal).await?;
+            return Ok(());
+        }
+        if request.line == "POST /v1/chat/completions" {
+            if !chat(&mut stream, request, state).await? {
+                return Ok(());
+            }
+        } else {
+            let (status, body) = route(&request.line, state);
+            stream.write_all(&answer::json(status, &body.to_string())).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the script; `false` when the connection is no longer usable.
+async fn chat(
+    stream: &mut TcpStream,
+    request: Received,
+    state: &watch::Sender<State>,
+) -> std::io::Result<bool> {
+    let body = request.body.clone();
+    let (mut number, mut script) = (0, None);
+    state.send_modify(|state| {
+        number = state.received.len();
+        script = Some(state.once.pop_front().unwrap_or_else(|| state.script.clone()));
+        state.received.push(request);
+        state.ended.push(None);
+        state.running += 1;
+        state.most_running = state.most_running.max(state.running);
+    });
+    let mut running = Running { state, number, ended: Ended::ClientLeft };
+    let script = script.expect("send_modify ran");
+    let alias = state.borrow().alias.clone();
+    let (mut reader, mut writer) = stream.split();
+    let wire = answer::Wire::new(&mut writer, state.subscribe(), number);
+    let kept = tokio::select! {
+        kept = answer::play(wire, &script, &body, &alias) => kept?,
+        () = gone(&mut reader) => return Ok(false),
+    };
+    running.ended = Ended::Answered;
+    if kept == answer::Connection::Reset {
+        stream.set_zero_linger()?;
+    }
+    Ok(kept == answer::Connection::Keep)
+}
+
+/// Counts a request out, whichever way it goes.
+struct Running<'a> {
+    state: &'a watch::Sender<State>,
+    number: usize,
+    ended: Ended,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| {
+            state.running -= 1;
+            state.ended[self.number] = Some(self.ended);
+        });
+    }
+}
+
+/// Ends when the peer closes. What it sends meanwhile is thrown away: our clients do not pipeline.
+async fn gone(reader: &mut tokio::net::tcp::ReadHalf<'_>) {
+    let mut waste = [0; 256];
+    while matches!(reader.read(&mut waste).await, Ok(1..)) {}
+}
+
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Received>> {
+    let head_end = loop {
+        if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(buffer).await? == 0 || buffer.len() > MAX_REQUEST_BYTES {
+            return Ok(None);
+        }
+    };
+    let head: Vec<u8> = buffer.drain(..head_end).collect();
+    let head = String::from_utf8_lossy(&head);
+    let mut lines = head.lines();
+    let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.trim())) {
+            headers.append(name, value);
+        }
+    }
+    let length =
+        headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+    while buffer.len() < length {
+        if stream.read_buf(buffer).await? == 0 || buffer.len() > MAX_REQUEST_BYTES {
+            return Ok(None);
+        }
+    }
+    let body: Vec<u8> = buffer.drain(..length).collect();
+    Ok(Some(Received { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }))
+}
+
+/// What llama-server says before it routes: still loading, or the wrong key.
+fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> {
+    let state = state.borrow();
+    if state.loading {
+        return Some(answer::error(503, "unavailable_error", "Loading model"));
+    }
+    let key = state.key.as_ref().filter(|_| request.line != "GET /health")?;
+    let given = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let right = given.is_some_and(|given| given.strip_prefix("Bearer ").unwrap_or(given) == key);
+    (!right).then(|| answer::error(401, "authentication_error", "Invalid API Key"))
+}
+
+fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
+    if line == "GET /props" {
+        state.send_modify(|state| state.probes += 1);
+    }
+    let state = state.borrow();
+    match line {
+        "GET /health" => (200, json!({"status": "ok"})),
+        "GET /props" => (
+            200,
+            json!({
+                "default_generation_settings": {"n_ctx": state.n_ctx, "params": {}},
+                "total_slots": state.slots,
+                "model_alias": state.alias,
+                "model_path": "/models/fake.gguf",
+                "is_sleeping": false,
+            }),
+        ),
+        "GET /slots" => {
+            let slot = |id| json!({"id": id, "n_ctx": state.n_ctx, "is_processing": id < state.running});
+            (200, (0..state.slots).map(slot).collect())
+        }
+        "GET /v1/models" => {
+            let model = json!({"id": state.alias, "object": "model", "meta": {"n_ctx": state.n_ctx}});
+            (200, json!({"object": "list", "data": [model]}))
+        }
+        _ => (404, json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}})),
+    }
+}
