@@ -194,7 +194,8 @@ impl Environment {
         self.secret(variable).unwrap_or_else(|| {
             if self.problems.len() == problems {
                 let name = variable.name;
-                self.problems.push(format!("{name} is not set: {advice} ({name}_FILE may name a file that holds it)"));
+                self.problems
+                    .push(format!("{name} is not set: {advice} ({name}_FILE may name a file that holds it)"));
             }
             Secret::new("")
         })

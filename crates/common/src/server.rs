@@ -48,7 +48,9 @@ impl Default for Limits {
 pub async fn bind(variable: &str, address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("{variable}: {address} is taken by another process; stop it or set {variable} to a free port")
+            format!(
+                "{variable}: {address} is taken by another process; stop it or set {variable} to a free port"
+            )
         }
         std::io::ErrorKind::PermissionDenied => {
             format!("{variable}: this user may not listen on {address}; choose a port above 1023")
@@ -69,8 +71,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
         match accepted {
             Ok((stream, peer, permit)) => {
                 let _nodelay_is_a_hint = stream.set_nodelay(true);
-                let connection =
-                    serve_connection(stream, peer, router.clone(), limits, shutdown.clone());
+                let connection = serve_connection(stream, peer, router.clone(), limits, shutdown.clone());
                 shutdown.spawn(async move {
                     connection.await;
                     drop(permit);

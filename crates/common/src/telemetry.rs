@@ -7,9 +7,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::env::{Environment, Variable};
 
-const LOG_LEVEL: Variable =
-    Variable::new("LOG_LEVEL", "info", "`error`, `warn`, `info`, `debug` or `trace`, or per target as in `info,llm_proxy=debug`.");
-const LOG_FORMAT: Variable = Variable::new("LOG_FORMAT", "text", "`text` for people, `json` for one JSON object per line.");
+const LOG_LEVEL: Variable = Variable::new(
+    "LOG_LEVEL",
+    "info",
+    "`error`, `warn`, `info`, `debug` or `trace`, or per target as in `info,llm_proxy=debug`.",
+);
+const LOG_FORMAT: Variable =
+    Variable::new("LOG_FORMAT", "text", "`text` for people, `json` for one JSON object per line.");
 
 /// The settings that [`Telemetry::read`] understands.
 pub const VARIABLES: &[Variable] = &[LOG_LEVEL, LOG_FORMAT];
@@ -25,8 +29,9 @@ impl Telemetry {
     /// Reads `LOG_LEVEL` and `LOG_FORMAT`.
     pub fn read(env: &mut Environment) -> Self {
         let filter = env.read_with(&LOG_LEVEL, |level| {
-            EnvFilter::try_new(format!("{level},async_openai=off"))
-                .map_err(|_| "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug".to_owned())
+            EnvFilter::try_new(format!("{level},async_openai=off")).map_err(|_| {
+                "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug".to_owned()
+            })
         });
         let json = env.read_with(&LOG_FORMAT, |format| match format {
             "text" => Ok(false),
