@@ -1,0 +1,139 @@
+//! chat-gateway and llm-proxy as built binaries, one behind the other, with FakeLlama in llama-server's place: what only
+//! both together can keep or break, without a model and without a clock.
+
+mod process;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use testkit::fake_llama::{FakeLlama, Script};
+use testkit::service::Service;
+use testkit::ws_client::WsClient;
+
+const KEY: &str = "a-key-for-tests";
+
+/// Both services in front of one fake.
+struct Chain {
+    llama: FakeLlama,
+    proxy: Service,
+    gateway: Service,
+}
+
+impl Chain {
+    async fn start(slots: usize) -> Self {
+        let llama = FakeLlama::start().await;
+        llama.set_slots(slots);
+        llama.require_key(KEY);
+        let mut proxy = start_proxy(&llama.url()).await;
+        proxy.ready().await.unwrap();
+        let base = format!("{}/v1", proxy.url());
+        let mut gateway = start_gateway(&base).await;
+        gateway.ready().await.unwrap();
+        Self { llama, proxy, gateway }
+    }
+
+    async fn chat(&self) -> WsClient {
+        let url = self.gateway.url().replacen("http", "ws", 1);
+        WsClient::connect(&format!("{url}/api/v1/ws/chat")).await.unwrap()
+    }
+}
+
+async fn start_proxy(upstream: &str) -> Service {
+    Service::start(
+        "llm-proxy",
+        &[
+            ("PROXY_LISTEN", "127.0.0.1:0"),
+            ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("PROXY_UPSTREAMS", upstream),
+            ("LLM_API_KEY", KEY),
+            ("LLM_MODEL", "fake-model"),
+        ],
+    )
+    .await
+    .unwrap()
+}
+
+async fn start_gateway(base_url: &str) -> Service {
+    Service::start(
+        "chat-gateway",
+        &[
+            ("GATEWAY_LISTEN", "127.0.0.1:0"),
+            ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("LLM_BASE_URL", base_url),
+            ("LLM_API_KEY", KEY),
+            ("LLM_MODEL", "fake-model"),
+        ],
+    )
+    .await
+    .unwrap()
+}
+
+fn delta(content: &str) -> Value {
+    json!({"type": "delta", "content": content})
+}
+
+async fn ask(socket: &mut WsClient) {
+    socket.send_json(&json!({"content": "Hello"})).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_token_reaches_the_browser_as_it_was_sent() {
+    let chain = Chain::start(1).await;
+    let tokens = ["Ein ", "Käse", "brot", " 芝士", "🧀", "\n", "\"quoted\" \\ "];
+    chain.llama.script(Script::tokens(tokens).sliced(1));
+    let mut socket = chain.chat().await;
+    ask(&mut socket).await;
+    for token in tokens {
+        assert_eq!(socket.next_json().await.unwrap(), delta(token));
+    }
+    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "done"}));
+}
+
+#[tokio::test]
+async fn thirty_two_chats_have_their_first_token_before_any_has_its_second() {
+    const CHATS: usize = 32;
+    let chain = Chain::start(CHATS).await;
+    chain.llama.script(Script::tokens(["first", "second"]).stall_after(1));
+    let mut sockets = join_all((0..CHATS).map(|_| chain.chat())).await;
+    join_all(sockets.iter_mut().map(ask)).await;
+    for first in join_all(sockets.iter_mut().map(WsClient::next_json)).await {
+        assert_eq!(first.unwrap(), delta("first"));
+    }
+    assert_eq!(chain.llama.most_running(), CHATS);
+    chain.llama.release();
+    for socket in &mut sockets {
+        assert_eq!(socket.next_json().await.unwrap(), delta("second"));
+        assert_eq!(socket.next_json().await.unwrap(), json!({"type": "done"}));
+    }
+}
+
+#[tokio::test]
+async fn closing_the_socket_mid_answer_frees_the_slot_for_the_next_in_the_queue() {
+    let chain = Chain::start(1).await;
+    chain.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let (mut leaving, mut waiting) = (chain.chat().await, chain.chat().await);
+    ask(&mut leaving).await;
+    assert_eq!(leaving.next_json().await.unwrap(), delta("a"));
+    ask(&mut waiting).await;
+    leaving.abort();
+    chain.llama.client_left(0).await;
+    assert_eq!(waiting.next_json().await.unwrap(), delta("a"));
+    assert_eq!(chain.llama.most_running(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_is_an_error_at_both_doors_and_never_done() {
+    let chain = Chain::start(1).await;
+    chain.llama.script(Script::tokens(["half", " an answer"]).end_after(1));
+    let mut socket = chain.chat().await;
+    ask(&mut socket).await;
+    assert_eq!(socket.next_json().await.unwrap(), delta("half"));
+    let end = socket.next_json().await.unwrap();
+    assert_eq!(end["type"], "error");
+
+    let url = format!("{}/v1/chat/completions", chain.proxy.url());
+    let body = json!({"model": "fake-model", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    let response = reqwest::Client::new().post(url).bearer_auth(KEY).json(&body).send().await.unwrap();
+    let text = response.text().await.unwrap();
+    assert!(!text.contains("[DONE]"), "{text}");
+    assert!(text.trim_end().lines().last().unwrap().starts_with(r#"data: {"error":"#), "{text}");
+}
