@@ -1,0 +1,273 @@
+//! A scripted Hugging Face Hub: two origins (the Hub and its CDN), real headers and error codes, faults on demand.
+//!
+//! A file's bytes come from memory or from disk, never copied whole. Every request is recorded, so that a test can say
+//! what was asked, of whom, and with which credentials. Xet is left out: clients then use plain HTTP.
+
+mod body;
+mod routes;
+mod script;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use script::{Fault, On};
+
+/// Where a file's bytes are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In memory.
+    Bytes(Bytes),
+    /// On disk; read as it is served.
+    Path(PathBuf),
+}
+
+/// One file of the repository.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its path in the repository.
+    pub name: String,
+    /// Its bytes.
+    pub content: Content,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256, as 64 hexadecimal digits.
+    pub sha256: String,
+    /// Whether it is stored by LFS: large, behind a redirect to the CDN, with its digest in the headers.
+    pub lfs: bool,
+}
+
+impl File {
+    /// A large file (LFS) from memory.
+    #[must_use]
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Self {
+        let (size, sha256) = (bytes.len() as u64, body::sha256(&bytes));
+        Self { name: name.to_owned(), content: Content::Bytes(bytes.into()), size, sha256, lfs: true }
+    }
+
+    /// A large file (LFS) from disk; it is read once now, for its digest.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn from_path(name: &str, path: PathBuf) -> std::io::Result<Self> {
+        let (size, sha256) = body::sha256_of_file(&path)?;
+        Ok(Self { name: name.to_owned(), content: Content::Path(path), size, sha256, lfs: true })
+    }
+}
+
+/// The one repository of a [`FakeHub`].
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// `owner/name`.
+    pub id: String,
+    /// What `main` points to, as 40 hexadecimal digits.
+    pub commit: String,
+    /// Whether downloads need a token whose owner accepted the licence.
+    pub gated: bool,
+    /// Its files.
+    pub files: Vec<File>,
+}
+
+/// A token that the Hub knows; every other one is answered with 401.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token's text.
+    pub text: String,
+    /// Whether its owner accepted the licence of the gated repository.
+    pub accepted: bool,
+}
+
+/// Which of the two origins a request reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The Hub itself: the only one that may see a token.
+    Hub,
+    /// The store of bytes that the Hub redirects to.
+    Cdn,
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Which origin it reached.
+    pub origin: Origin,
+    /// `GET` or `HEAD`.
+    pub method: String,
+    /// The path without the query, as sent.
+    pub path: String,
+    /// Whether it carried an `Authorization` header.
+    pub authorization: bool,
+    /// Its `Range` header.
+    pub range: Option<String>,
+}
+
+/// What both origins share.
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    tokens: Vec<Token>,
+    cdn_port: u16,
+    advertised_host: Option<String>,
+    requests: watch::Sender<Vec<Request>>,
+    served: watch::Sender<u64>,
+    script: Mutex<script::Script>,
+    log_requests: bool,
+}
+
+impl Shared {
+    fn script(&self) -> std::sync::MutexGuard<'_, script::Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a [`FakeHub`] listens, where the defaults of [`FakeHub::start`] do not do.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// The Hub's address.
+    pub hub: SocketAddr,
+    /// The CDN's address.
+    pub cdn: SocketAddr,
+    /// The host in redirects to the CDN; by default the host that the request named.
+    pub advertised_host: Option<String>,
+    /// Whether each request is printed on standard error, as one JSON line.
+    pub log_requests: bool,
+}
+
+impl Default for Listening {
+    fn default() -> Self {
+        let any = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
+        Self { hub: any, cdn: any, advertised_host: None, log_requests: false }
+    }
+}
+
+/// A running Hub; it stops when dropped.
+#[derive(Debug)]
+pub struct FakeHub {
+    hub: SocketAddr,
+    cdn: SocketAddr,
+    shared: Arc<Shared>,
+    _running: DropGuard,
+}
+
+impl FakeHub {
+    /// Serves `repository` on two free ports of 127.0.0.1, to anyone, or to the `tokens` when it is gated.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound.
+    pub async fn start(repository: Repository, tokens: Vec<Token>) -> std::io::Result<Self> {
+        Self::start_on(repository, tokens, Listening::default()).await
+    }
+
+    /// As [`FakeHub::start`], listening as told.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound.
+    pub async fn start_on(
+        repository: Repository,
+        tokens: Vec<Token>,
+        listening: Listening,
+    ) -> std::io::Result<Self> {
+        let hub_listener = TcpListener::bind(listening.hub).await?;
+        let cdn_listener = TcpListener::bind(listening.cdn).await?;
+        let (hub, cdn) = (hub_listener.local_addr()?, cdn_listener.local_addr()?);
+        let shared = Arc::new(Shared {
+            repository,
+            tokens,
+            cdn_port: cdn.port(),
+            advertised_host: listening.advertised_host,
+            requests: watch::Sender::default(),
+            served: watch::Sender::default(),
+            script: Mutex::default(),
+            log_requests: listening.log_requests,
+        });
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let servers = [
+            (hub_listener, Router::new().fallback(routes::hub).with_state(Arc::clone(&shared))),
+            (cdn_listener, Router::new().fallback(routes::cdn).with_state(Arc::clone(&shared))),
+        ];
+        for (listener, router) in servers {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    _ = axum::serve(listener, router) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        Ok(Self { hub, cdn, shared, _running: stop.drop_guard() })
+    }
+
+    /// The value for `HF_ENDPOINT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.hub)
+    }
+
+    /// The Hub's address.
+    #[must_use]
+    pub fn hub_address(&self) -> SocketAddr {
+        self.hub
+    }
+
+    /// The CDN's address.
+    #[must_use]
+    pub fn cdn_address(&self) -> SocketAddr {
+        self.cdn
+    }
+
+    /// The repository as it is served.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
+    /// The next requests of that kind meet these faults, one each.
+    pub fn next(&self, on: On, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.script().push(on, faults);
+    }
+
+    /// Every request of that kind meets this fault, on top of what [`FakeHub::next`] scripted.
+    pub fn always(&self, on: On, fault: Fault) {
+        self.shared.script().always(on, fault);
+    }
+
+    /// Ends all scripted faults.
+    pub fn behave(&self) {
+        self.shared.script().clear();
+    }
+
+    /// Every request so far, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.borrow().clone()
+    }
+
+    /// Bytes of files sent so far, over both origins.
+    #[must_use]
+    pub fn bytes_served(&self) -> u64 {
+        *self.shared.served.borrow()
+    }
+
+    /// Waits until that many bytes of files were sent. Cancel-safe.
+    pub async fn until_served(&self, n_bytes: u64) {
+        let mut served = self.shared.served.subscribe();
+        let _sender_outlives_this = served.wait_for(|served| *served >= n_bytes).await;
+    }
+
+    /// Waits until that many requests arrived. Cancel-safe.
+    pub async fn until_requests(&self, n_requests: usize) {
+        let mut requests = self.shared.requests.subscribe();
+        let _sender_outlives_this = requests.wait_for(|requests| requests.len() >= n_requests).await;
+    }
+}
