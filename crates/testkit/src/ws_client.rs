@@ -159,17 +159,20 @@ impl WsClient {
         drop(self.socket);
     }
 
-    /// Reads on until the server closes: its code, or `None` when it closed without one. Frames before it are skipped.
+    /// Reads on until the server closes, and returns its code. Frames before it are skipped.
     ///
     /// # Errors
     ///
-    /// When the server does not close.
-    pub async fn wait_close(&mut self) -> anyhow::Result<Option<u16>> {
+    /// When the server closes without a code, or not at all.
+    pub async fn wait_close(&mut self) -> anyhow::Result<u16> {
         loop {
             match patiently("the server's close", async { Ok(self.socket.next().await) }).await? {
-                Some(Ok(Message::Close(frame))) => return Ok(frame.map(|frame| frame.code.into())),
+                Some(Ok(Message::Close(frame))) => {
+                    return Ok(frame.context("a close without a code")?.code.into());
+                }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Ok(None),
+                Some(Err(error)) => return Err(error).context("the server closed without a close frame"),
+                None => bail!("the server closed without a close frame"),
             }
         }
     }
