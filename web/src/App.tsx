@@ -17,7 +17,7 @@ export function App({ session }: { session: Session }) {
   const [draft, setDraft] = useState("");
   const input = useRef<HTMLTextAreaElement>(null);
   const { scroller, content, atBottom, toBottom } = useStickToBottom();
-  useEffect(session.start, [session]);
+  useEffect(() => session.start(), [session]);
 
   const ask = () => {
     if (draft.trim() === "") return;
