@@ -1,2 +1,76 @@
-//! Placeholder.
-fn main() {}
+//! The chat-gateway binary: reads the settings, serves until told to stop, and answers health checks.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use chat_gateway::{Config, Listeners};
+use clap::{Parser, Subcommand};
+use common::env::{EXIT_CONFIGURATION, Environment, Variable};
+use common::shutdown::{self, Shutdown};
+use common::{admin, telemetry};
+
+const TABLES: &[&[Variable]] = &[chat_gateway::VARIABLES, telemetry::VARIABLES];
+
+/// The browsers' door to the model. Settings come from the environment: see `settings`.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Asks the running service whether it is ready; exits with 1 when it is not.
+    Healthcheck,
+    /// Prints the table of settings, in Markdown.
+    Settings,
+}
+
+fn main() -> ExitCode {
+    let verb = Cli::parse().verb;
+    if let Some(Verb::Settings) = verb {
+        print!("{}", common::env::markdown(TABLES));
+        return ExitCode::SUCCESS;
+    }
+    let mut env = Environment::from_process("GATEWAY_", TABLES);
+    let (config, telemetry) = (Config::read(&mut env), telemetry::Telemetry::read(&mut env));
+    if let Err(invalid) = env.finish() {
+        eprintln!("chat-gateway: {invalid}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    let ran = match tokio::runtime::Runtime::new().context("cannot start the runtime") {
+        Ok(runtime) => runtime.block_on(async {
+            match verb {
+                Some(_) => admin::healthcheck(config.admin_listen).await.map_err(|reason| anyhow!(reason)),
+                None => {
+                    telemetry.install();
+                    serve(config).await
+                }
+            }
+        }),
+        Err(error) => Err(error),
+    };
+    ran.map_or_else(
+        |error| {
+            eprintln!("chat-gateway: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(&config).await.map_err(|reason| anyhow!(reason))?;
+    let (shutdown, drain) = (Shutdown::new(), config.drain);
+    tokio::select! {
+        served = chat_gateway::serve(config, listeners, shutdown.clone()) => served?,
+        signalled = shutdown::signalled() => signalled.context("cannot wait for signals")?,
+    }
+    tracing::info!("shutting down");
+    let abandoned = shutdown.finish(drain).await;
+    if abandoned > 0 {
+        tracing::warn!(abandoned, "some connections did not end in time");
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The gateway's settings: what each is called, what it may be, and what it is when nobody sets it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::env::{Environment, Variable};
+use common::secret::Secret;
+use url::Url;
+
+use crate::identity::Origins;
+
+const LISTEN: Variable =
+    Variable::new("GATEWAY_LISTEN", "0.0.0.0:8000", "Where browsers connect: the page and the WebSocket.");
+const ADMIN_LISTEN: Variable = Variable::new(
+    "GATEWAY_ADMIN_LISTEN",
+    "0.0.0.0:9000",
+    "`/livez`, `/readyz` and `/metrics`; never publish it.",
+);
+const BASE_URL: Variable =
+    Variable::new("LLM_BASE_URL", "http://llm_proxy:8081/v1", "The OpenAI API that answers: llm-proxy.");
+const API_KEY: Variable = Variable::secret("LLM_API_KEY", "The key for `LLM_BASE_URL`.");
+const MODEL: Variable = Variable::new("LLM_MODEL", "", "The model to ask for; `HF_FILENAME` unless set.");
+const FILENAME: Variable = Variable::new("HF_FILENAME", "", "The model's file name in its repository.");
+const ALLOWED_ORIGINS: Variable = Variable::new(
+    "GATEWAY_ALLOWED_ORIGINS",
+    "",
+    "Origins whose pages may open the WebSocket, as in `https://chat.example.com`, separated by commas. Empty: only \
+     the page that came from the same host and port. A list replaces that rule.",
+);
+const WEB_DIR: Variable =
+    Variable::new("GATEWAY_WEB_DIR", "/web", "The folder of the built page, served at `/`.");
+const SYSTEM_PROMPT: Variable = Variable::new(
+    "GATEWAY_SYSTEM_PROMPT",
+    "You are a helpful assistant.",
+    "What the model is told before every conversation.",
+);
+const TEMPERATURE: Variable = Variable::new(
+    "GATEWAY_TEMPERATURE",
+    "0.2",
+    "The sampling temperature, 0 to 2; 0 always takes the likeliest word.",
+);
+const MAX_TOKENS: Variable = Variable::new(
+    "GATEWAY_MAX_TOKENS",
+    "1024",
+    "The longest answer, in tokens. As much of the context, but at most half, is kept free for it.",
+);
+const DRAIN_SECONDS: Variable = Variable::new(
+    "GATEWAY_DRAIN_SECONDS",
+    "20",
+    "Seconds that running answers have to end once the service is told to stop.",
+);
+const MAX_CONNECTIONS: Variable = Variable::new(
+    "GATEWAY_MAX_CONNECTIONS",
+    "1000",
+    "WebSockets open at once; a further one is refused with 503. Each needs two file descriptors while it answers.",
+);
+
+/// The settings that [`Config::read`] understands.
+pub const VARIABLES: &[Variable] = &[
+    LISTEN,
+    ADMIN_LISTEN,
+    BASE_URL,
+    API_KEY,
+    MODEL,
+    FILENAME,
+    ALLOWED_ORIGINS,
+    WEB_DIR,
+    SYSTEM_PROMPT,
+    TEMPERATURE,
+    MAX_TOKENS,
+    DRAIN_SECONDS,
+    MAX_CONNECTIONS,
+];
+
+/// Everything the gateway can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public listener's address.
+    pub listen: SocketAddr,
+    /// The admin listener's address.
+    pub admin_listen: SocketAddr,
+    /// The OpenAI API, without a trailing slash.
+    pub base_url: String,
+    /// The key for it.
+    pub api_key: Secret,
+    /// The model to ask for.
+    pub model: String,
+    /// Whose pages may open the WebSocket.
+    pub allowed_origins: Origins,
+    /// The built page.
+    pub web_dir: PathBuf,
+    /// The first message of every prompt.
+    pub system_prompt: String,
+    /// The sampling temperature.
+    pub temperature: f64,
+    /// The longest answer, in tokens.
+    pub max_tokens: u32,
+    /// How long running answers have to end at shutdown.
+    pub drain: Duration,
+    /// WebSockets open at once.
+    pub max_connections: usize,
+}
+
+impl Config {
+    /// Reads the settings; what is wrong with them is noted in `env`.
+    pub fn read(env: &mut Environment) -> Self {
+        Self {
+            listen: env.read(&LISTEN),
+            admin_listen: env.read(&ADMIN_LISTEN),
+            base_url: env.read_with(&BASE_URL, base_url),
+            api_key: api_key(env),
+            model: model(env),
+            allowed_origins: env.read_with(&ALLOWED_ORIGINS, Origins::parse),
+            web_dir: env.read(&WEB_DIR),
+            system_prompt: env.read(&SYSTEM_PROMPT),
+            temperature: env.read_with(&TEMPERATURE, within(0.0, 2.0)),
+            max_tokens: env.read_with(&MAX_TOKENS, within(1, 1_000_000)),
+            drain: Duration::from_secs(env.read_with(&DRAIN_SECONDS, within(0, 3600))),
+            max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
+        }
+    }
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let plain = url.scheme() == "http" && url.query().is_none() && url.fragment().is_none();
+    if !plain || url.password().is_some() || !url.username().is_empty() {
+        return Err("must be http://HOST:PORT/v1, with the key in LLM_API_KEY".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn api_key(env: &mut Environment) -> Secret {
+    let key = env.required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts");
+    if !key.expose().is_ascii() {
+        env.refuse(&API_KEY, "must be ASCII, because it travels in a header");
+    }
+    key
+}
+
+fn model(env: &mut Environment) -> String {
+    let file = env.optional(&FILENAME);
+    match file {
+        Some(file) => env.optional(&MODEL).unwrap_or(file),
+        None => env.required(&MODEL, "name the model, or set HF_FILENAME"),
+    }
+}
+
+fn within<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    move |text| match text.parse::<T>() {
+        Ok(value) if value >= least && value <= most => Ok(value),
+        _ => Err(format!("must be {least} to {most}")),
+    }
+}

@@ -1,0 +1,116 @@
+//! What of a conversation is sent to the model, and when older turns are cut.
+//!
+//! It keeps whole turns only, so that user and assistant always alternate (some chat templates refuse anything else),
+//! and cuts well below the limit, so that the prompt's beginning, which llama-server has cached, stays the same for
+//! many turns. What is cut is forgotten.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::error::Overflow;
+
+/// Bytes of text that are taken for one token: fewer than English has, and what one Chinese character has.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens a chat template adds around each message.
+const TOKENS_PER_MESSAGE: u64 = 8;
+/// The most text of one prompt, in bytes: what stays below llm-proxy's cap on a body once it is JSON.
+const MAX_PROMPT_BYTES: u64 = 192 * 1024;
+
+/// Who says a message of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The operator.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// What the model is asked, in order.
+pub type Prompt = Vec<(Role, Arc<str>)>;
+
+/// A message and its whole answer.
+#[derive(Debug)]
+struct Turn {
+    question: Arc<str>,
+    answer: Arc<str>,
+}
+
+/// One conversation's memory.
+#[derive(Debug)]
+pub struct Conversation {
+    system: Arc<str>,
+    max_tokens: u64,
+    turns: VecDeque<Turn>,
+}
+
+impl Conversation {
+    /// An empty one. Room for an answer of `max_tokens` is always kept.
+    #[must_use]
+    pub fn new(system_prompt: &str, max_tokens: u32) -> Self {
+        Self { system: system_prompt.into(), max_tokens: max_tokens.into(), turns: VecDeque::new() }
+    }
+
+    /// The prompt that asks `question`, after the oldest turns were cut as far as `n_ctx` tokens of context (`None`
+    /// when nobody knows) demand.
+    pub fn prompt(&mut self, question: &Arc<str>, n_ctx: Option<u64>) -> Prompt {
+        let tokens = n_ctx.map_or(u64::MAX, |n_ctx| n_ctx - self.reserve(n_ctx));
+        let budget = tokens.min(MAX_PROMPT_BYTES / BYTES_PER_TOKEN);
+        if self.estimate(question) > budget {
+            self.cut_to(budget / 3 * 2, question);
+        }
+        let mut prompt = vec![(Role::System, Arc::clone(&self.system))];
+        for turn in &self.turns {
+            prompt.push((Role::User, Arc::clone(&turn.question)));
+            prompt.push((Role::Assistant, Arc::clone(&turn.answer)));
+        }
+        prompt.push((Role::User, Arc::clone(question)));
+        prompt
+    }
+
+    /// Cuts at least one turn more, as many as the upstream's own count suggests. `false` when none was left.
+    pub fn cut_after(&mut self, overflow: Option<Overflow>, question: &Arc<str>) -> bool {
+        let sent = self.estimate(question);
+        let goal = overflow.map_or(sent / 2, |Overflow { n_prompt_tokens, n_ctx }| {
+            let fits = n_ctx.saturating_sub(self.reserve(n_ctx)) / 3 * 2;
+            sent.saturating_mul(fits) / n_prompt_tokens.max(1)
+        });
+        let cut = self.turns.pop_front().is_some();
+        self.cut_to(goal, question);
+        cut
+    }
+
+    /// Adds a whole turn. An empty answer is not kept, nor what it answered.
+    pub fn remember(&mut self, question: Arc<str>, answer: &str) {
+        if !answer.is_empty() {
+            self.turns.push_back(Turn { question, answer: answer.into() });
+        }
+    }
+
+    /// Starts anew.
+    pub fn forget(&mut self) {
+        self.turns.clear();
+    }
+
+    fn reserve(&self, n_ctx: u64) -> u64 {
+        self.max_tokens.min(n_ctx / 2)
+    }
+
+    fn cut_to(&mut self, goal: u64, question: &Arc<str>) {
+        let mut sum = self.estimate(question);
+        while sum > goal {
+            let Some(turn) = self.turns.pop_front() else { return };
+            sum -= tokens(&turn.question) + tokens(&turn.answer);
+        }
+    }
+
+    fn estimate(&self, question: &Arc<str>) -> u64 {
+        let turns = self.turns.iter().map(|turn| tokens(&turn.question) + tokens(&turn.answer));
+        tokens(&self.system) + turns.sum::<u64>() + tokens(question)
+    }
+}
+
+fn tokens(text: &str) -> u64 {
+    text.len() as u64 / BYTES_PER_TOKEN + 1 + TOKENS_PER_MESSAGE
+}

@@ -1,0 +1,83 @@
+//! chat-gateway: the browsers' door to the model.
+//!
+//! It speaks the chat protocol on a WebSocket, keeps one conversation per socket, asks llm-proxy for answers, and
+//! serves the page. Start reading at [`protocol`] and [`connection`]; `socket.rs` is the loop around them.
+
+mod answer;
+mod completion;
+pub mod config;
+pub mod connection;
+pub mod context;
+pub mod error;
+pub mod identity;
+mod metrics;
+mod page;
+pub mod protocol;
+mod router;
+mod socket;
+mod state;
+mod upgrade;
+mod upstream;
+mod wire;
+
+use std::sync::Arc;
+
+use common::admin;
+use common::server::{self, Limits};
+use common::shutdown::Shutdown;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+pub use config::{Config, VARIABLES};
+
+use crate::state::Gateway;
+
+/// This service's name in errors.
+const SERVICE: &str = "chat-gateway";
+
+/// The two sockets that are listened on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For browsers.
+    pub public: TcpListener,
+    /// For operators.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what `config` says.
+    ///
+    /// # Errors
+    ///
+    /// With a sentence that says which address cannot be had, and what to do.
+    pub async fn bind(config: &Config) -> Result<Self, String> {
+        Ok(Self {
+            public: server::bind("GATEWAY_LISTEN", config.listen).await?,
+            admin: server::bind("GATEWAY_ADMIN_LISTEN", config.admin_listen).await?,
+        })
+    }
+}
+
+/// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`].
+///
+/// # Errors
+///
+/// When the HTTP client cannot be built.
+pub async fn serve(config: Config, listeners: Listeners, shutdown: Shutdown) -> reqwest::Result<()> {
+    let mut registry = Registry::default();
+    let gateway = Arc::new(Gateway::new(config, shutdown.clone(), &mut registry)?);
+    let Listeners { public, admin } = listeners;
+    for (listener, socket) in [("public", &public), ("admin", &admin)] {
+        if let Ok(address) = socket.local_addr() {
+            tracing::info!(listener, %address, "listening");
+        }
+    }
+    let asked = Arc::clone(&gateway);
+    let operators = admin::router(Arc::new(registry), move || asked.ready());
+    tokio::join!(
+        gateway.upstream.watch(&shutdown),
+        server::serve(public, router::router(Arc::clone(&gateway)), Limits::default(), shutdown.clone()),
+        server::serve(admin, operators, Limits::default(), shutdown.clone()),
+    );
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! What the gateway counts, as typed fields of one struct; several servers in one process share nothing.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The histogram's borders, in seconds: from a cached prompt to a long prefill on a small machine.
+const SECONDS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// The counters. Clones of a field count together.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) sockets: Gauge,
+    pub(crate) first_token: Histogram,
+    pub(crate) deltas: Counter,
+    answers: Family<OutcomeLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+}
+
+impl Metrics {
+    /// Registers them all in `registry`.
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("chat_gateway");
+        let metrics = Self {
+            sockets: Gauge::default(),
+            first_token: Histogram::new(SECONDS),
+            deltas: Counter::default(),
+            answers: Family::default(),
+            refused: Family::default(),
+        };
+        registry.register("sockets_open", "WebSockets open now", metrics.sockets.clone());
+        let help = "Seconds from a message to the first piece of its answer";
+        registry.register("first_token_seconds", help, metrics.first_token.clone());
+        registry.register("deltas", "Pieces of answers sent to browsers", metrics.deltas.clone());
+        registry.register("answers", "Answers by how they ended", metrics.answers.clone());
+        registry.register("upgrades_refused", "WebSockets not opened, by reason", metrics.refused.clone());
+        metrics
+    }
+
+    pub(crate) fn answered(&self, outcome: &'static str) {
+        self.answers.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn upgrade_refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}

@@ -1,0 +1,49 @@
+//! What every handler and socket of one running gateway shares.
+
+use std::sync::Arc;
+
+use common::shutdown::Shutdown;
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+
+use crate::completion::Completions;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::upstream::{self, Upstream};
+
+/// One running gateway.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) upstream: Upstream,
+    pub(crate) completions: Completions,
+    pub(crate) metrics: Metrics,
+    /// One permit for each socket that may be open.
+    pub(crate) seats: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be built.
+    pub(crate) fn new(config: Config, shutdown: Shutdown, registry: &mut Registry) -> reqwest::Result<Self> {
+        let http = upstream::http()?;
+        Ok(Self {
+            shutdown,
+            upstream: Upstream::new(http.clone(), &config),
+            completions: Completions::new(http, &config),
+            metrics: Metrics::new(registry),
+            seats: Arc::new(Semaphore::new(config.max_connections)),
+            config,
+        })
+    }
+
+    /// Why a message sent now would not be answered, in words for an operator.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        if self.shutdown.is_draining() {
+            return Err("shutting down".to_owned());
+        }
+        self.upstream.ready()
+    }
+}
