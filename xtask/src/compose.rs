@@ -1,11 +1,27 @@
-//! The Compose step of `cargo xtask test --compose`: both stacks on this machine's Docker Engine.
+//! The Compose step of `cargo xtask test --compose`: both stacks on this machine's Docker Engine, with the commands
+//! of the README, from an empty volume, from a full one, and with another model.
+//!
+//! The model comes from testkit's fake-hub on this machine. `CORRAL_BUILD_NETWORK=host` lets builds reach package
+//! registries where the engine's own build network cannot. Whatever happens, the containers and volumes are removed.
 
-use anyhow::Result;
+mod expect;
+mod hub;
+mod stack;
+
+use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
 
+use crate::model::{self, DEV_FILE};
+use crate::python::Python;
 use crate::say;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::steps::Outcome;
+
+use hub::Place;
+use stack::Stack;
+
+/// The development model's bytes under another name: a model to change to.
+const OTHER_FILE: &str = "another-model.gguf";
 
 /// Tests both Compose stacks. Skipped where no Docker Engine answers.
 ///
@@ -13,13 +29,73 @@ use crate::steps::Outcome;
 ///
 /// When a stack does not do what it promises.
 pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
-    if cmd!(sh, "docker version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        return Ok(Outcome::Skipped("no Docker Engine answers: install Docker and start it".to_owned()));
+    if let Some(reason) = missing(sh) {
+        return Ok(Outcome::Skipped(reason));
     }
-    let _dir = sh.push_dir(settings.root());
-    for stack in ["dev", "prod"] {
-        let (env, file) = (format!(".env.{stack}"), format!("deploy/docker-compose.{stack}.yml"));
-        say::run(cmd!(sh, "docker compose --env-file {env} -f {file} config --quiet"))?;
+    let _root = sh.push_dir(settings.root());
+    let cargo = settings.get("CARGO").unwrap_or("cargo");
+    say::run(cmd!(sh, "{cargo} build --package testkit --bin fake-hub"))?;
+    let model = crate::block_on(model::from_pypi(settings, &Python::new(settings)))?;
+    let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
+    let gateway =
+        cmd!(sh, "docker network inspect bridge --format {gateway}").quiet().read().unwrap_or_default();
+    let place = Place::new(settings.target("debug/fake-hub"), model, &gateway)?;
+    for profile in [Profile::Dev, Profile::Prod] {
+        let mut stack = Stack::new(sh, settings, profile, &place)?;
+        keeps_its_promises(&mut stack, &place)
+            .inspect_err(|_| stack.explain())
+            .context(profile.file_name())?;
     }
     Ok(Outcome::Passed)
+}
+
+/// What this machine lacks, and how to get it.
+fn missing(sh: &Shell) -> Option<String> {
+    let Ok(output) = cmd!(sh, "docker version").quiet().ignore_status().output() else {
+        return Some("docker is not on PATH: install Docker with Compose v2 and start it".to_owned());
+    };
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        let words = words.lines().last().unwrap_or_default();
+        return Some(format!(
+            "Docker Engine is not running: {words} (start Docker, or see whether you may use it)"
+        ));
+    }
+    let compose = cmd!(sh, "docker compose version").quiet().ignore_stdout().ignore_stderr().run();
+    compose.is_err().then(|| "docker has no Compose v2: install its plugin docker-compose".to_owned())
+}
+
+fn keeps_its_promises(stack: &mut Stack<'_>, place: &Place) -> Result<()> {
+    expect::only_the_door_is_published(stack)?;
+    stack.run(&["build"])?;
+    expect::every_setting_is_passed_on(stack)?;
+
+    say::line(say::bold("From an empty volume"));
+    let hub = place.serve(DEV_FILE)?;
+    stack.run(&["run", "--rm", "llm_init"])?;
+    stack.run(&["up", "-d", "--wait"])?;
+    expect::healthy(stack)?;
+    expect::confined(stack)?;
+    expect::no_secret_in_sight(stack)?;
+    expect::the_page_and_a_chat(stack)?;
+    expect::the_key_is_asked_for(stack)?;
+    expect::no_way_out(stack, &place.address())?;
+
+    say::line(say::bold("From a full volume, without the Hub"));
+    drop(hub);
+    stack.run(&["down"])?;
+    stack.run(&["up", "-d", "--wait"])?;
+    expect::healthy(stack)?;
+    expect::the_page_and_a_chat(stack)?;
+
+    say::line(say::bold("With another model"));
+    let _hub = place.serve(OTHER_FILE)?;
+    stack.set("HF_FILENAME", OTHER_FILE);
+    stack.run(&["up", "-d", "--wait", "llama_server"])?;
+    expect::serves(stack, OTHER_FILE)?;
+    expect::the_page_and_a_chat(stack)?;
+
+    say::line(say::bold("Stopped"));
+    stack.run(&["stop"])?;
+    expect::ended_by_themselves(stack)
 }

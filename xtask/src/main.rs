@@ -3,9 +3,114 @@
 //! xtask links none of our crates: it runs cargo, npm, docker and the built binaries, prints every command it runs, and
 //! ends a failure with one message that says what to do.
 
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::settings::Profile;
+
+mod addresses;
+mod call;
+mod chat;
+mod ci;
 mod compose;
+mod doctor;
+mod engine;
+mod env;
+mod fetch_model;
+mod model;
+mod page;
+mod probe;
+mod python;
 mod say;
 mod settings;
+mod signals;
+mod stack;
 mod steps;
+mod test;
+mod tidy;
+mod up;
 
-fn main() {}
+/// Corral's developer commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs everything natively: the model, llama-server, llm-proxy, chat-gateway and the page. Ctrl-C stops all of it.
+    Up,
+    /// Fetches only the model.
+    FetchModel {
+        /// Which env file names the model.
+        #[arg(long, value_enum, default_value_t = Profile::Dev)]
+        env: Profile,
+    },
+    /// Chats in the terminal with a running gateway; reads questions from standard input.
+    Chat {
+        /// The WebSocket's address; by default that of `cargo xtask up`.
+        url: Option<String>,
+    },
+    /// Says what this machine has, what it lacks, and how to get it.
+    Doctor,
+    /// Runs the tests, after setting up what they need.
+    Test(test::Options),
+    /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
+    Ci,
+    /// Checks the house rules: file length, module docs, dependency direction and the like.
+    Tidy,
+    /// Compares docs/configuration.md with the code.
+    Env {
+        /// Writes the file instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Ends with the process PARENT, and is COMMAND from then on.
+    #[command(hide = true)]
+    Bound {
+        parent: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Up => block_on(up::run())?,
+        Verb::FetchModel { env } => block_on(fetch_model::run(env))?,
+        Verb::Chat { url } => block_on(chat::run(url))?,
+        Verb::Doctor => return doctor::run(),
+        Verb::Test(options) => return test::run(&options),
+        Verb::Ci => return ci::run(),
+        Verb::Tidy => tidy::run()?,
+        Verb::Env { write } => env::run(write)?,
+        Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime()?.block_on(task)
+}
+
+/// A runtime on this thread alone: children must be started from a thread that lives as long as xtask, because the
+/// kernel ends them with the thread that started them.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}

@@ -40,11 +40,15 @@ impl Settings {
     /// # Errors
     ///
     /// When the file cannot be read or a line of it is not `NAME=VALUE`.
-    #[expect(clippy::disallowed_methods, reason = "xtask links none of our crates, so this is its one reader")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "xtask links none of our crates, so this is its one reader"
+    )]
     pub(crate) fn load(profile: Profile) -> Result<Self> {
         let root = workspace();
         let path = root.join(profile.file_name());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let file = parse(&text).with_context(|| path.display().to_string())?;
         let process = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -58,7 +62,9 @@ impl Settings {
 
     /// A path below `target/`.
     pub(crate) fn target(&self, path: &str) -> PathBuf {
-        self.get("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), |dir| self.root.join(dir)).join(path)
+        self.get("CARGO_TARGET_DIR")
+            .map_or_else(|| self.root.join("target"), |dir| self.root.join(dir))
+            .join(path)
     }
 
     /// The value of `name`; an empty one counts as unset.
@@ -86,10 +92,13 @@ impl Settings {
         }
         let variable = format!("{name}_FILE");
         let Some(path) = self.get(&variable) else {
-            bail!("{name} is not set: put a value in the env file (`openssl rand -hex 32` makes one) or in the shell");
+            bail!(
+                "{name} is not set: put a value in the env file (`openssl rand -hex 32` makes one) or in the shell"
+            );
         };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{variable}: cannot read {path}; natively, set {name} in the shell instead"))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("{variable}: cannot read {path}; natively, set {name} in the shell instead")
+        })?;
         let text = text.trim();
         if text.is_empty() {
             bail!("{variable}: {path} is empty");
@@ -98,7 +107,10 @@ impl Settings {
     }
 
     /// These settings with `pairs` on top.
-    pub(crate) fn with<N: Into<String>, V: Into<String>>(&self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub(crate) fn with<N: Into<String>, V: Into<String>>(
+        &self,
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut settings = self.clone();
         settings.values.extend(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
         settings
@@ -158,12 +170,12 @@ fn merge(
 ) -> BTreeMap<String, String> {
     let mut values: BTreeMap<String, String> =
         process.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-    let twin = |name: &str| {
-        name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned)
-    };
+    let twin = |name: &str| name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned);
     let wanted: Vec<_> = file
         .into_iter()
-        .filter(|(name, value)| !value.is_empty() && !values.contains_key(name) && !values.contains_key(&twin(name)))
+        .filter(|(name, value)| {
+            !value.is_empty() && !values.contains_key(name) && !values.contains_key(&twin(name))
+        })
         .collect();
     values.extend(wanted);
     values
@@ -188,13 +200,15 @@ mod tests {
 
     #[test]
     fn the_shell_wins_over_the_file_and_an_empty_value_counts_as_unset() {
-        let merged = merge(pairs(&[("A", "file"), ("B", "file"), ("C", "")]), pairs(&[("A", "shell"), ("B", "")]));
+        let merged =
+            merge(pairs(&[("A", "file"), ("B", "file"), ("C", "")]), pairs(&[("A", "shell"), ("B", "")]));
         assert_eq!(merged.into_iter().collect::<Vec<_>>(), pairs(&[("A", "shell"), ("B", "file")]));
     }
 
     #[test]
     fn a_secret_in_the_shell_hides_the_secret_file_of_the_env_file_and_the_other_way_round() {
-        let merged = merge(pairs(&[("T_FILE", "/run/t"), ("K", "k")]), pairs(&[("T", "t"), ("K_FILE", "/k")]));
+        let merged =
+            merge(pairs(&[("T_FILE", "/run/t"), ("K", "k")]), pairs(&[("T", "t"), ("K_FILE", "/k")]));
         assert_eq!(merged.into_iter().collect::<Vec<_>>(), pairs(&[("K_FILE", "/k"), ("T", "t")]));
     }
 }

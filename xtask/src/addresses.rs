@@ -1,0 +1,153 @@
+//! Where the native chain listens: loopback only, the well-known ports unless a variable says otherwise.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::settings::Settings;
+
+/// One address per listener, each with the variable that moves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    /// llama-server, `LLAMA_LISTEN`.
+    pub(crate) llama: SocketAddr,
+    /// llm-proxy, `PROXY_LISTEN`.
+    pub(crate) proxy: SocketAddr,
+    /// llm-proxy's admin listener, `PROXY_ADMIN_LISTEN`.
+    pub(crate) proxy_admin: SocketAddr,
+    /// chat-gateway, `GATEWAY_LISTEN`.
+    pub(crate) gateway: SocketAddr,
+    /// chat-gateway's admin listener, `GATEWAY_ADMIN_LISTEN`.
+    pub(crate) gateway_admin: SocketAddr,
+}
+
+impl Addresses {
+    /// What the variables say, or 127.0.0.1 and the well-known ports.
+    ///
+    /// # Errors
+    ///
+    /// When a variable is not `ADDRESS:PORT`.
+    pub(crate) fn of(settings: &Settings) -> Result<Self> {
+        let read = |variable, port| match settings.get(variable) {
+            Some(text) => {
+                text.parse().with_context(|| format!("{variable} must be ADDRESS:PORT, as 127.0.0.1:{port}"))
+            }
+            None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        };
+        Ok(Self {
+            llama: read("LLAMA_LISTEN", 8080)?,
+            proxy: read("PROXY_LISTEN", 8081)?,
+            proxy_admin: read("PROXY_ADMIN_LISTEN", 9081)?,
+            gateway: read("GATEWAY_LISTEN", 8000)?,
+            gateway_admin: read("GATEWAY_ADMIN_LISTEN", 9000)?,
+        })
+    }
+
+    /// Five ports that nobody uses now.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has none.
+    pub(crate) fn free() -> Result<Self> {
+        let listeners: Vec<_> = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .take(5)
+            .collect::<Result<_, _>>()?;
+        let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let &[llama, proxy, proxy_admin, gateway, gateway_admin] = addresses.as_slice() else {
+            bail!("five listeners have five addresses");
+        };
+        Ok(Self { llama, proxy, proxy_admin, gateway, gateway_admin })
+    }
+
+    /// The variables that put every service where this says, and point each at the next.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 7] {
+        [
+            ("LLAMA_LISTEN", self.llama.to_string()),
+            ("PROXY_LISTEN", self.proxy.to_string()),
+            ("PROXY_ADMIN_LISTEN", self.proxy_admin.to_string()),
+            ("GATEWAY_LISTEN", self.gateway.to_string()),
+            ("GATEWAY_ADMIN_LISTEN", self.gateway_admin.to_string()),
+            ("PROXY_UPSTREAMS", format!("http://{}", self.llama)),
+            ("LLM_BASE_URL", format!("http://{}/v1", self.proxy)),
+        ]
+    }
+
+    /// Each address by who listens there and which variable moves it.
+    pub(crate) const fn named(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
+        [
+            ("llama-server", "LLAMA_LISTEN", self.llama),
+            ("llm-proxy", "PROXY_LISTEN", self.proxy),
+            ("llm-proxy (admin)", "PROXY_ADMIN_LISTEN", self.proxy_admin),
+            ("chat-gateway", "GATEWAY_LISTEN", self.gateway),
+            ("chat-gateway (admin)", "GATEWAY_ADMIN_LISTEN", self.gateway_admin),
+        ]
+    }
+
+    /// Checks that every address can be listened on.
+    ///
+    /// # Errors
+    ///
+    /// With a line per address that cannot: who wants it, who has it, and what to do.
+    pub(crate) fn check(&self) -> Result<()> {
+        let problems: Vec<_> = self
+            .named()
+            .into_iter()
+            .filter_map(|(service, variable, address)| {
+                let error = TcpListener::bind(address).err()?;
+                Some(problem(service, variable, address, &error))
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { bail!("nothing was started:\n  {}", problems.join("\n  ")) }
+    }
+}
+
+fn problem(service: &str, variable: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    if error.kind() != std::io::ErrorKind::AddrInUse {
+        return format!("{service} cannot listen on {address}: {error}; set {variable} to another address");
+    }
+    let holder =
+        holder(address.port()).map_or_else(|| "another process".to_owned(), |name| format!("`{name}`"));
+    let free = address.port().saturating_add(100);
+    format!(
+        "{service} needs {address}, which {holder} has: stop it, or set {variable}={}:{free}",
+        address.ip()
+    )
+}
+
+/// The process that listens on `port`, as `ss` names it; it does so only for this user's own.
+fn holder(port: u16) -> Option<String> {
+    let filter = format!("sport = :{port}");
+    let output =
+        std::process::Command::new("ss").args(["-H", "-l", "-t", "-n", "-p", &filter]).output().ok()?;
+    holder_in(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn holder_in(line: &str) -> Option<String> {
+    let (_, users) = line.split_once("users:((\"")?;
+    let (name, rest) = users.split_once('"')?;
+    let pid: String = rest.strip_prefix(",pid=")?.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("{name}, process {pid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Addresses, holder_in};
+
+    #[test]
+    fn a_taken_port_is_reported_with_its_variable_before_anything_starts() {
+        let mut addresses = Addresses::free().unwrap();
+        addresses.check().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        addresses.proxy = taken.local_addr().unwrap();
+        let message = addresses.check().unwrap_err().to_string();
+        assert!(message.contains(&format!("llm-proxy needs {}", addresses.proxy)), "{message}");
+        assert!(message.contains("set PROXY_LISTEN=127.0.0.1:"), "{message}");
+    }
+
+    #[test]
+    fn the_holder_of_a_port_is_read_from_what_ss_prints() {
+        let line = r#"LISTEN 0 511 127.0.0.1:8000 0.0.0.0:* users:(("node",pid=4242,fd=18))"#;
+        assert_eq!(holder_in(line).as_deref(), Some("node, process 4242"));
+        assert_eq!(holder_in("LISTEN 0 511 127.0.0.1:8000 0.0.0.0:*"), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! A command for the asynchronous verbs: printed before it runs, in a process group of its own, and gone with xtask.
+//!
+//! The group is killed when the future that runs it is dropped, so Ctrl-C leaves no compiler or installer behind. xtask
+//! starts each command through its own hidden verb `bound`, which asks the kernel (Linux only) to end the command when
+//! xtask dies, and then becomes the command.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Child;
+
+use crate::say;
+use crate::settings::Settings;
+
+/// Lines of a log that stand in an error message.
+const TAIL_LINES: usize = 20;
+
+/// A program, its arguments, its variables and its folder.
+#[derive(Clone)]
+pub(crate) struct Call {
+    program: OsString,
+    args: Vec<OsString>,
+    variables: Vec<(String, String)>,
+    folder: Option<PathBuf>,
+}
+
+impl Call {
+    /// A call of `program`.
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+        Self { program: program.as_ref().to_owned(), args: Vec::new(), variables: Vec::new(), folder: None }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds variables to the inherited environment. They are not printed.
+    #[must_use]
+    pub(crate) fn variables<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.variables.extend(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// Adds all settings as variables.
+    #[must_use]
+    pub(crate) fn settings(self, settings: &Settings) -> Self {
+        self.variables(settings.pairs())
+    }
+
+    /// Runs it in `folder`.
+    #[must_use]
+    pub(crate) fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Prints it and starts it with its output on `output`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub(crate) fn start(&self, output: Output<'_>) -> Result<Running> {
+        say::command(self);
+        let itself =
+            if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let mut command = std::process::Command::new(itself);
+        command.arg("bound").arg(std::process::id().to_string()).arg(&self.program).args(&self.args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command.process_group(0).stdin(Stdio::null());
+        match output {
+            Output::Terminal => {}
+            Output::Log(path) => {
+                let log = create(path)?;
+                command.stdout(log.try_clone()?).stderr(log);
+            }
+            Output::Pipe(writer) => {
+                command.stdout(writer.try_clone()?).stderr(writer);
+            }
+        }
+        let child = tokio::process::Command::from(command)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Running { child, group })
+    }
+
+    /// Runs it to its end with its output on the terminal.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub(crate) async fn status(&self) -> Result<ExitStatus> {
+        self.start(Output::Terminal)?.wait().await
+    }
+
+    /// As [`Call::status`]; anything but 0 is an error.
+    ///
+    /// # Errors
+    ///
+    /// When it fails; it has said why on the terminal.
+    pub(crate) async fn run(&self) -> Result<()> {
+        let status = self.status().await?;
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("{} failed ({status}); its words stand above", self.name())
+        }
+    }
+
+    /// Runs it to its end with its output in the file `log`.
+    ///
+    /// # Errors
+    ///
+    /// When it fails: with the last lines of the log.
+    pub(crate) async fn run_quietly(&self, log: &Path) -> Result<()> {
+        let status = self.start(Output::Log(log))?.wait().await?;
+        if status.success() {
+            return Ok(());
+        }
+        bail!("{} failed ({status}). The end of {}:\n{}", self.name(), log.display(), tail(log))
+    }
+
+    fn name(&self) -> String {
+        Path::new(&self.program).file_name().unwrap_or(&self.program).display().to_string()
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here = crate::settings::workspace();
+        let short = |text: &OsString| {
+            Path::new(text)
+                .strip_prefix(&here)
+                .map_or_else(|_| text.clone(), |path| path.as_os_str().to_owned())
+        };
+        write!(f, "{}", short(&self.program).display())?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", short(arg).display()))
+    }
+}
+
+/// Where a command's output goes.
+pub(crate) enum Output<'a> {
+    /// This terminal.
+    Terminal,
+    /// A new file.
+    Log(&'a Path),
+    /// A pipe that somebody reads.
+    Pipe(std::io::PipeWriter),
+}
+
+/// A started command. Dropping it kills what is left of its group.
+pub(crate) struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Running {
+    /// Waits for its end. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not tell.
+    pub(crate) async fn wait(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
+    /// Its process id, until it has been waited for.
+    pub(crate) const fn pid(&self) -> Option<Pid> {
+        self.group
+    }
+
+    /// Sends `signal` to its whole group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            let _already_gone = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The hidden verb `bound`: dies with the process `parent`, and is `command` from then on. Returns only when it fails.
+pub(crate) fn bound(parent: u32, command: &[OsString]) -> anyhow::Error {
+    let Some((program, args)) = command.split_first() else {
+        return anyhow::anyhow!("no command was given");
+    };
+    #[cfg(target_os = "linux")]
+    {
+        let _only_a_safety_net = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+        if rustix::process::getppid().is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent) {
+            return anyhow::anyhow!("the process that started {} has gone", program.display());
+        }
+    }
+    let error = std::process::Command::new(program).args(args).exec();
+    anyhow::Error::new(error).context(format!("cannot start {}", program.display()))
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    let text =
+        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines
+        .iter()
+        .skip(lines.len().saturating_sub(TAIL_LINES))
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Creates a log file and the folders above it.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+}

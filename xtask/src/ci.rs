@@ -1,0 +1,49 @@
+//! `cargo xtask ci`: what a merge needs besides the tests. Installs nothing but the page's npm packages.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::settings::{Profile, Settings};
+use crate::steps::{Outcome, Steps};
+use crate::{block_on, env, page, say, tidy};
+
+/// Runs every check.
+///
+/// # Errors
+///
+/// When the workspace cannot be entered; a failed check is in the exit code.
+pub(crate) fn run() -> Result<ExitCode> {
+    let settings = Settings::load(Profile::Dev)?;
+    let sh = Shell::new()?;
+    sh.change_dir(settings.root());
+    let passed = |result: Result<()>| result.map(|()| Outcome::Passed);
+    let mut steps = Steps::new(false);
+
+    steps.run("format", || passed(say::run(cmd!(sh, "cargo fmt --all -- --check"))));
+    steps.run("tidy", || passed(tidy::run()));
+    steps.run("clippy", || {
+        // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
+        let rest = ["--all-targets", "--", "-D", "warnings"];
+        say::run(cmd!(sh, "cargo clippy --workspace --exclude xtask {rest...}"))?;
+        passed(say::run(cmd!(sh, "cargo clippy --package xtask {rest...}")))
+    });
+    steps.run("docs", || {
+        let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
+        say::run(cmd!(sh, "cargo doc --workspace --exclude xtask --no-deps --document-private-items"))?;
+        passed(say::run(cmd!(sh, "cargo doc --package xtask --no-deps --document-private-items")))
+    });
+    steps.run("configuration.md", || passed(env::run(false)));
+    steps.run("cargo-deny", || {
+        if settings.which("cargo-deny").is_none() {
+            bail!("cargo-deny is not installed: `cargo install --locked cargo-deny`");
+        }
+        passed(say::run(cmd!(sh, "cargo deny --workspace check licenses bans sources")))
+    });
+    steps.run("web lint", || {
+        block_on(page::install(&settings))?;
+        passed(say::run(cmd!(sh, "npm --prefix web run lint")))
+    });
+    Ok(steps.finish())
+}

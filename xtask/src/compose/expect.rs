@@ -1,0 +1,219 @@
+//! What a Compose stack promises, one function per promise; each looks from outside, as a user or an attacker would.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshell::cmd;
+
+use super::stack::{BUILT, Stack};
+use crate::say;
+use crate::settings::Profile;
+
+/// Settings that an image or a stack fixes: where to listen, what is in the image, what another setting stands in for.
+const FIXED: [&str; 4] = ["LISTEN", "GATEWAY_WEB_DIR", "HF_FILENAME", "PROXY_UPSTREAM_API_KEY"];
+/// How long the published port may take for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The page's endpoint for chats.
+const CHAT_PATH: &str = "/api/v1/ws/chat";
+/// Where other containers find llm-proxy.
+const PROXY: &str = "http://llm_proxy:8081";
+
+/// The gateway on loopback in development, nginx in production, and nothing else is published.
+pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
+    let config = stack.config()?;
+    let services = config["services"].as_object().context("the stack has services")?;
+    let published: BTreeMap<_, Vec<_>> = services
+        .iter()
+        .filter_map(|(name, service)| {
+            Some((name.as_str(), service["ports"].as_array()?.iter().map(port).collect()))
+        })
+        .collect();
+    let expected = match stack.profile() {
+        Profile::Dev => ("chat_gateway", vec![format!("127.0.0.1:{}->8000", stack.port())]),
+        Profile::Prod => ("nginx", vec![format!(":{}->8080", stack.port())]),
+    };
+    ensure!(
+        published == BTreeMap::from([expected.clone()]),
+        "published is {published:?}, not only {expected:?}"
+    );
+    Ok(())
+}
+
+fn port(port: &Value) -> String {
+    let text = |key| port[key].as_str().unwrap_or_default();
+    format!("{}:{}->{}", text("host_ip"), text("published"), port["target"])
+}
+
+/// What can be set, by the service's own word, can be set in the env file: the stack passes it on.
+pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
+    let config = stack.config()?;
+    for service in BUILT {
+        let service_config = &config["services"][service];
+        let image = service_config["image"].as_str().context("a service has an image")?;
+        let sh = stack.shell();
+        let table = say::read(cmd!(sh, "docker run --rm --network none {image} settings"))?;
+        let names: Vec<_> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        ensure!(!names.is_empty(), "{image} names no setting");
+        let passed = |name: &str| {
+            let given = |name: &str| service_config["environment"].get(name).is_some();
+            given(name) || given(&format!("{name}_FILE")) || FIXED.iter().any(|fixed| name.ends_with(fixed))
+        };
+        let lost: Vec<_> = names.into_iter().filter(|name| !passed(name)).collect();
+        ensure!(lost.is_empty(), "{service} does not get {lost:?}: add them to its environment in {}", stack.file());
+    }
+    Ok(())
+}
+
+/// llm_init has ended well, everything else is healthy.
+pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {
+    for (service, container) in stack.containers()? {
+        let state = &container["State"];
+        let well = if service == "llm_init" {
+            state["Status"] == "exited" && state["ExitCode"] == 0
+        } else {
+            state["Health"]["Status"] == "healthy"
+        };
+        ensure!(well, "{service} is not well: {state}");
+    }
+    Ok(())
+}
+
+/// No container runs as root, may write its file system, has a capability, or may gain one.
+pub(super) fn confined(stack: &Stack<'_>) -> Result<()> {
+    for (service, container) in stack.containers()? {
+        let (user, host) =
+            (container["Config"]["User"].as_str().unwrap_or_default(), &container["HostConfig"]);
+        ensure!(!user.is_empty() && !user.starts_with('0') && user != "root", "{service} runs as root");
+        let confined = host["ReadonlyRootfs"] == true
+            && host["Privileged"] == false
+            && host["CapDrop"] == serde_json::json!(["ALL"])
+            && host["CapAdd"].as_array().is_none_or(Vec::is_empty)
+            && host["SecurityOpt"] == serde_json::json!(["no-new-privileges:true"]);
+        ensure!(confined, "{service} is not confined: {host}");
+        ensure!(
+            host["PidsLimit"].as_i64().is_some_and(|limit| limit > 0),
+            "{service} has no limit of processes"
+        );
+    }
+    Ok(())
+}
+
+/// The key is on no command line, and in production in no environment either.
+pub(super) fn no_secret_in_sight(stack: &Stack<'_>) -> Result<()> {
+    for (service, container) in stack.containers()? {
+        let places = match stack.profile() {
+            Profile::Dev => vec![&container["Args"]],
+            Profile::Prod => vec![&container["Args"], &container["Config"]],
+        };
+        ensure!(
+            !places.iter().any(|place| place.to_string().contains(stack.key())),
+            "{service} shows the key"
+        );
+    }
+    Ok(())
+}
+
+/// Through the one published port: the page, a streamed answer, and no socket for another site's page.
+pub(super) fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
+    let port = stack.port();
+    let page = get(port, "/", "")?;
+    ensure!(
+        page.starts_with("HTTP/1.1 200 ") && page.contains("<html"),
+        "there is no page at /: {page:.200}"
+    );
+
+    let url = format!("ws://127.0.0.1:{port}{CHAT_PATH}");
+    let (sh, xtask) = (stack.shell(), std::env::current_exe()?);
+    let answer = say::read(cmd!(sh, "{xtask} chat {url}").stdin("Say hello.\n"))?;
+    ensure!(!answer.trim().is_empty(), "the answer is empty");
+    say::line(format_args!("  {}", answer.trim()));
+
+    for (origin, expected) in
+        [(format!("http://127.0.0.1:{port}"), "101"), ("http://evil.example".to_owned(), "403")]
+    {
+        let upgrade = format!(
+            "Origin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        );
+        let status = get(port, CHAT_PATH, &upgrade)?.split(' ').nth(1).unwrap_or_default().to_owned();
+        ensure!(status == expected, "a page of {origin} gets {status}, not {expected}");
+    }
+    Ok(())
+}
+
+/// What the published port answers to a GET: until the connection ends, or as much as comes with the head of an upgrade.
+fn get(port: u16, path: &str, headers: &str) -> Result<String> {
+    let mut stream =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("the published port does not answer")?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let close = if headers.is_empty() { "Connection: close\r\n" } else { "" };
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}{close}\r\n")?;
+    let mut answer = Vec::new();
+    if headers.is_empty() {
+        stream.read_to_end(&mut answer)?;
+    } else {
+        answer.resize(1024, 0);
+        let n_bytes = stream.read(&mut answer)?;
+        answer.truncate(n_bytes);
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// From inside: llm-proxy wants the key, and what llama-server shows of other callers is not to be had through it.
+pub(super) fn the_key_is_asked_for(stack: &Stack<'_>) -> Result<()> {
+    let good = format!("Authorization: Bearer {}", stack.key());
+    let cases = [
+        ("/v1/models", "Accept: */*", "401"),
+        ("/v1/models", "Authorization: Bearer wrong", "401"),
+        ("/v1/models", good.as_str(), "200"),
+        ("/slots", &good, "404"),
+        ("/props", &good, "404"),
+        ("/metrics", &good, "404"),
+    ];
+    for (path, header, expected) in cases {
+        let url = format!("{PROXY}{path}");
+        let args = ["-o", "/dev/null", "-w", "%{http_code}", "-H", header, &url];
+        let status = stack.curl_beside("chat_gateway", &args)?;
+        ensure!(status == expected, "{path} with `{header:.21}` answers {status}, not {expected}");
+    }
+    Ok(())
+}
+
+/// What is on internal networks only cannot reach this machine, where llm_init found the Hub.
+pub(super) fn no_way_out(stack: &Stack<'_>, hub: &str) -> Result<()> {
+    let inside = match stack.profile() {
+        Profile::Dev => &["llama_server", "llm_proxy"][..],
+        Profile::Prod => &["llama_server", "llm_proxy", "chat_gateway"],
+    };
+    for service in inside {
+        let status = stack
+            .curl_beside(service, &["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{hub}/")])?;
+        ensure!(status == "000", "{service} reaches http://{hub}/ ({status})");
+    }
+    Ok(())
+}
+
+/// llama-server serves `file`, by its own word.
+pub(super) fn serves(stack: &Stack<'_>, file: &str) -> Result<()> {
+    let key = format!("Authorization: Bearer {}", stack.key());
+    let props = stack.curl_beside("llama_server", &["-H", &key, "http://127.0.0.1:8080/props"])?;
+    let props: Value = serde_json::from_str(&props).with_context(|| format!("/props answers {props:?}"))?;
+    let path = props["model_path"].as_str().unwrap_or_default();
+    ensure!(path == format!("/models/{file}"), "llama_server serves {path}, not {file}");
+    Ok(())
+}
+
+/// Every container has ended by itself, with 0, before it was killed.
+pub(super) fn ended_by_themselves(stack: &Stack<'_>) -> Result<()> {
+    let codes: BTreeMap<_, _> = stack
+        .containers()?
+        .into_iter()
+        .map(|(service, container)| (service, container["State"]["ExitCode"].as_i64()))
+        .collect();
+    ensure!(codes.values().all(|code| *code == Some(0)), "not all ended with 0: {codes:?}");
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! testkit's fake-hub on this machine, where containers reach it as `host.docker.internal`.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::model::DEV_REPO;
+use crate::say;
+
+/// A Hub that is not running yet: its program, what it serves, and where.
+pub(super) struct Place {
+    program: PathBuf,
+    model: PathBuf,
+    address: IpAddr,
+    port: u16,
+}
+
+/// A running Hub; dropping it ends it.
+pub(super) struct Hub(Child);
+
+impl Place {
+    /// A free port where the engine's containers reach this machine: the gateway of its default network (Linux), or
+    /// loopback (Docker Desktop, which forwards to it).
+    ///
+    /// # Errors
+    ///
+    /// When there is no port.
+    pub(super) fn new(program: PathBuf, model: PathBuf, gateway: &str) -> Result<Self> {
+        let gateway = gateway.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let listener =
+            TcpListener::bind((gateway, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let listen = listener.local_addr()?;
+        Ok(Self { program, model, address: listen.ip(), port: listen.port() })
+    }
+
+    /// `HF_ENDPOINT` for containers.
+    pub(super) fn endpoint(&self) -> String {
+        format!("http://host.docker.internal:{}", self.port)
+    }
+
+    /// The Hub's address on this machine.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+
+    /// Serves the development model as `file` in its own repository.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub(super) fn serve(&self, file: &str) -> Result<Hub> {
+        let mut command = Command::new(&self.program);
+        command.args(["--repo", DEV_REPO, "--name", file, "--listen", &self.address()]);
+        command.arg("--file").arg(&self.model).stdout(Stdio::piped()).stderr(Stdio::null());
+        say::command(format_args!("fake-hub --repo {DEV_REPO} --name {file} --listen {}", self.address()));
+        let mut hub =
+            Hub(command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?);
+        let mut announcement = String::new();
+        if let Some(output) = hub.0.stdout.take() {
+            BufReader::new(output).read_line(&mut announcement)?;
+        }
+        ensure!(announcement.contains("\"hub\""), "fake-hub does not serve {file} on {}", self.address());
+        Ok(hub)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _already_gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}

@@ -1,0 +1,163 @@
+//! `cargo xtask doctor`: what this machine has, what it lacks, and how to get it. Changes nothing.
+//!
+//! Only what `cargo xtask up` cannot do without makes it fail; the rest is for tests and Compose.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::addresses::Addresses;
+use crate::engine;
+use crate::python::ENGINE;
+use crate::say;
+use crate::settings::{Profile, Settings};
+
+/// Below this, compiling and the model do not fit.
+const MIN_FREE_GIB: u64 = 5;
+/// The oldest Node that builds the page.
+const MIN_NODE: u32 = 18;
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    /// What is here, or how to get it.
+    found: Result<String, String>,
+    /// Whether `up` cannot work without it.
+    needed: bool,
+}
+
+/// Prints the table.
+///
+/// # Errors
+///
+/// When the env file cannot be read.
+pub(crate) fn run() -> Result<ExitCode> {
+    let settings = Settings::load(Profile::Dev)?;
+    let rows = rows(&settings);
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for Row { name, found, needed } in &rows {
+        let (mark, text) = match (found, needed) {
+            (Ok(text), _) => ("ok      ", text),
+            (Err(text), true) => ("MISSING ", text),
+            (Err(text), false) => ("optional", text),
+        };
+        println!("{name:width$}  {mark}  {text}");
+    }
+    if rows.iter().any(|row| row.needed && row.found.is_err()) {
+        say::line("\n`cargo xtask up` cannot work yet: get what is marked MISSING.");
+        return Ok(ExitCode::FAILURE);
+    }
+    say::line("\n`cargo xtask up` can work here.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows(settings: &Settings) -> Vec<Row> {
+    let row =
+        |name, needed, found: Result<String, &str>| Row { name, needed, found: found.map_err(str::to_owned) };
+    let tool = |name, needed, program: &str, args: &[&str], how: &'static str| {
+        row(name, needed, version(settings, program, args).ok_or(how))
+    };
+    let wheel = matches!(engine::installed(settings), Ok(None));
+    vec![
+        tool("rust", true, "rustc", &["--version"], "install it from https://rustup.rs"),
+        tool(
+            "cargo-nextest",
+            false,
+            "cargo-nextest",
+            &["--version"],
+            "`cargo install --locked cargo-nextest`; until then tests run with cargo test",
+        ),
+        tool(
+            "cargo-deny",
+            false,
+            "cargo-deny",
+            &["--version"],
+            "for `ci`: `cargo install --locked cargo-deny`",
+        ),
+        row("node", true, node(settings)),
+        tool("npm", true, "npm", &["--version"], "Debian: apt-get install npm"),
+        row(
+            "python3 with venv",
+            wheel,
+            python(settings).ok_or(
+                "for the engine and the model from PyPI. Debian: apt-get install python3 python3-venv",
+            ),
+        ),
+        Row { name: "llama-server", needed: true, found: llama_server(settings) },
+        row(
+            "chromium",
+            false,
+            chromium(settings)
+                .ok_or("for the page's tests. Debian: apt-get install chromium; or set CHROMIUM_BIN"),
+        ),
+        row(
+            "docker engine",
+            false,
+            version(settings, "docker", &["version", "--format", "{{.Server.Version}}"])
+                .ok_or("for Compose: install Docker Engine 26 or newer and start it"),
+        ),
+        row(
+            "docker compose",
+            false,
+            version(settings, "docker", &["compose", "version", "--short"])
+                .ok_or("for Compose: Debian: apt-get install docker-compose"),
+        ),
+        Row { name: "disk", needed: true, found: disk(settings.root()) },
+        Row { name: "ports", needed: true, found: ports(settings) },
+    ]
+}
+
+/// The first line that `program` prints.
+fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(settings.which(program)?)
+        .args(args)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn node(settings: &Settings) -> Result<String, &'static str> {
+    let how = "install Node 18 or newer. Debian: apt-get install nodejs npm";
+    let version = version(settings, "node", &["--version"]).ok_or(how)?;
+    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= MIN_NODE) { Ok(version) } else { Err(how) }
+}
+
+fn python(settings: &Settings) -> Option<String> {
+    version(settings, "python3", &["-c", "import ensurepip, venv, sys; print(sys.version.split()[0])"])
+}
+
+fn llama_server(settings: &Settings) -> Result<String, String> {
+    match engine::installed(settings) {
+        Ok(Some(path)) => Ok(path.display().to_string()),
+        Ok(None) => Ok(format!("not on PATH; `up` takes the PyPI package {ENGINE}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Chromium's program, if there is one.
+pub(crate) fn chromium(settings: &Settings) -> Option<String> {
+    let named = settings.get("CHROMIUM_BIN").filter(|path| Path::new(path).is_file()).map(str::to_owned);
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    named.or_else(|| names.into_iter().find_map(|name| Some(settings.which(name)?.display().to_string())))
+}
+
+fn disk(root: &Path) -> Result<String, String> {
+    let stat = rustix::fs::statvfs(root).map_err(|error| format!("cannot ask the file system: {error}"))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize) >> 30;
+    if free >= MIN_FREE_GIB {
+        Ok(format!("{free} GiB free"))
+    } else {
+        Err(format!("{free} GiB free: make room for {MIN_FREE_GIB} GiB"))
+    }
+}
+
+fn ports(settings: &Settings) -> Result<String, String> {
+    let addresses = Addresses::of(settings).map_err(|error| format!("{error:#}"))?;
+    addresses.check().map_err(|error| error.to_string())?;
+    let ports: Vec<_> = addresses.named().iter().map(|(.., address)| address.port().to_string()).collect();
+    Ok(format!("{} are free", ports.join(", ")))
+}

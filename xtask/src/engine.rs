@@ -1,0 +1,116 @@
+//! Which llama-server the native chain runs on: `LLAMA_SERVER_BIN`, then `PATH`, then the PyPI package `xllamacpp`.
+//!
+//! All three are llama.cpp's own server and get the same flags; deploy/docker-compose.*.yml gives them too.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::call::Call;
+use crate::python::{ENGINE, Python};
+use crate::settings::Settings;
+
+/// Tokens of context over all slots, unless `LLAMA_CTX_SIZE` says otherwise.
+const CTX_SIZE: &str = "8192";
+/// Slots, unless `LLAMA_PARALLEL` says otherwise.
+const PARALLEL: &str = "2";
+/// Tokens in one compute step, which nothing interrupts, unless `LLAMA_BATCH_SIZE` says otherwise.
+const BATCH_SIZE: &str = "256";
+/// MiB of cached prompts, unless `LLAMA_CACHE_RAM_MIB` says otherwise.
+const CACHE_RAM_MIB: &str = "512";
+
+/// A llama-server that is here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// A program.
+    Program(PathBuf),
+    /// The wheel in the virtual environment, behind deploy/llama_server.py.
+    Wheel {
+        /// The environment's interpreter.
+        interpreter: PathBuf,
+        /// The Python file that takes llama-server's flags.
+        starter: PathBuf,
+    },
+}
+
+/// The program to use, if the machine has one; `None` means the wheel.
+///
+/// # Errors
+///
+/// When `LLAMA_SERVER_BIN` names nothing that can be run.
+pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
+    match settings.get("LLAMA_SERVER_BIN") {
+        Some(path) if Path::new(path).is_file() => Ok(Some(PathBuf::from(path))),
+        Some(path) => bail!("LLAMA_SERVER_BIN: there is no file {path}; correct it or unset it"),
+        None => Ok(settings.which("llama-server")),
+    }
+}
+
+/// Finds an engine, and installs the wheel when there is none.
+///
+/// # Errors
+///
+/// When there is none and the wheel cannot be had.
+pub(crate) async fn find(settings: &Settings, python: &Python) -> Result<Engine> {
+    if let Some(program) = installed(settings)? {
+        return Ok(Engine::Program(program));
+    }
+    match python.install(ENGINE).await {
+        Ok(()) => Ok(Engine::Wheel {
+            interpreter: python.interpreter(),
+            starter: settings.root().join("deploy/llama_server.py"),
+        }),
+        Err(error) => bail!(
+            "llama-server was not found: build or download it (https://github.com/ggml-org/llama.cpp), and put it on \
+             PATH or name it in LLAMA_SERVER_BIN. The PyPI package {ENGINE} would do, but: {error:#}"
+        ),
+    }
+}
+
+impl Engine {
+    /// The command that serves the GGUF file `model` as `alias` on `listen`. The key travels in the environment.
+    ///
+    /// # Errors
+    ///
+    /// Without a key.
+    pub(crate) fn call(
+        &self,
+        settings: &Settings,
+        model: &Path,
+        alias: &str,
+        listen: SocketAddr,
+    ) -> Result<Call> {
+        let call = match self {
+            Self::Program(program) => Call::new(program),
+            Self::Wheel { interpreter, starter } => Call::new(interpreter).args([starter]),
+        };
+        let or = |name, default: &str| settings.get(name).unwrap_or(default).to_owned();
+        let batch = or("LLAMA_BATCH_SIZE", BATCH_SIZE);
+        let key = match settings.get("PROXY_UPSTREAM_API_KEY") {
+            Some(key) => key.to_owned(),
+            None => settings.secret("LLM_API_KEY")?,
+        };
+        Ok(call
+            .args(["--model".as_ref(), model.as_os_str()])
+            .args(["--alias", alias])
+            .args(["--host", &listen.ip().to_string(), "--port", &listen.port().to_string()])
+            .args([
+                "--ctx-size",
+                &or("LLAMA_CTX_SIZE", CTX_SIZE),
+                "--parallel",
+                &or("LLAMA_PARALLEL", PARALLEL),
+            ])
+            .args(["--threads", &or("LLAMA_THREADS", &spare_threads().to_string())])
+            .args(["--batch-size", &batch, "--ubatch-size", &batch])
+            .args(["--cache-ram", &or("LLAMA_CACHE_RAM_MIB", CACHE_RAM_MIB), "--no-cache-idle-slots"])
+            .args(["--predict", "1024", "--timeout", "600", "--sse-ping-interval", "5"])
+            .args(["--cors-origins", "localhost", "--metrics", "--no-ui", "--offline"])
+            .variables([("LLAMA_API_KEY", key.as_str())]))
+    }
+}
+
+/// One thread fewer than cores: with all of them, the model stalls as soon as anything else wants one.
+fn spare_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}

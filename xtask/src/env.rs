@@ -1,0 +1,163 @@
+//! `cargo xtask env`: docs/configuration.md, rendered from what the binaries say about their own settings.
+//!
+//! The variables that no service of ours reads (llama-server's in both Compose stacks, and those of the developer's
+//! commands) stand in tables here.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::say;
+use crate::settings::{Profile, Settings};
+
+/// The file, from the workspace's root.
+pub(crate) const PAGE: &str = "docs/configuration.md";
+
+const INTRO: &str = "# Configuration
+
+Everything is set by environment variables. `.env.dev` and `.env.prod` hold the values that differ from the defaults;
+what is set in the shell wins over them. An empty value counts as unset. A secret may come from the file that its
+`_FILE` twin names instead; setting both is an error. A service that finds anything wrong with its settings names all
+of it at once and exits with 64 before it listens.
+
+This page is rendered from the code by `cargo xtask env --write`.
+";
+
+/// Each binary with the sentence above its table.
+const SERVICES: &[(&str, &str)] = &[
+    ("model-fetcher", "Fills the model folder, then exits. In Compose it is the service `llm_init`."),
+    ("llm-proxy", "The only door to llama-server, for internal callers. In Compose: `llm_proxy`."),
+    ("chat-gateway", "The browsers' door: the chat's WebSocket and the page. In Compose: `chat_gateway`."),
+];
+
+/// llama-server's variables: name, default, meaning.
+const ENGINE: &[(&str, &str, &str)] = &[
+    (
+        "LLAMA_CTX_SIZE",
+        "8192",
+        "Tokens of context over all slots; each chat gets its slot's share, prompt and answer together.",
+    ),
+    ("LLAMA_PARALLEL", "2", "Slots: how many answers run at once."),
+    (
+        "LLAMA_THREADS",
+        "cores - 1 natively",
+        "Compute threads. With as many as cores, any other work stalls the model.",
+    ),
+    (
+        "LLAMA_BATCH_SIZE",
+        "256",
+        "Prompt tokens in one compute step, which nothing interrupts: a larger step freezes the other chats for longer.",
+    ),
+    (
+        "LLAMA_CACHE_RAM_MIB",
+        "512",
+        "Memory for cached prompts beside the model, in MiB; 0 switches the cache off.",
+    ),
+];
+
+/// Variables of the developer's commands.
+const NATIVE: &[(&str, &str, &str)] = &[
+    (
+        "LLAMA_SERVER_BIN",
+        "",
+        "The llama-server to run natively; otherwise the one on `PATH`, otherwise the PyPI package `xllamacpp`.",
+    ),
+    (
+        "LLAMA_LISTEN",
+        "127.0.0.1:8080",
+        "Where `cargo xtask up` puts llama-server. It puts the services of ours on 127.0.0.1 too, unless their own variables say otherwise, and the model into `target/models`.",
+    ),
+    ("CHROMIUM_BIN", "", "The Chromium for the page's tests; otherwise the one on `PATH`."),
+    (
+        "VITE_API_URL",
+        "",
+        "Read when the page is built: the gateway's address, when the page is served from elsewhere.",
+    ),
+];
+
+/// Writes the page, or checks that it is what would be written.
+///
+/// # Errors
+///
+/// When the binaries do not build, or, in a check, when the page differs: with the first differing lines.
+pub(crate) fn run(write: bool) -> Result<()> {
+    let settings = Settings::load(Profile::Dev)?;
+    let sh = Shell::new()?;
+    sh.change_dir(settings.root());
+    say::run(cmd!(sh, "cargo build --workspace --exclude xtask --bins"))?;
+    let mut page = String::from(INTRO);
+    for (binary, about) in SERVICES {
+        let program = settings.target("debug").join(binary);
+        let table = say::read(cmd!(sh, "{program} settings"))?;
+        section(&mut page, binary, about, table.trim_end());
+    }
+    section(
+        &mut page,
+        "llama-server",
+        "Set in the env files, for Compose and for `cargo xtask up`.",
+        &table(ENGINE),
+    );
+    section(
+        &mut page,
+        "Native runs, tests and the page",
+        "For `cargo xtask` and the page's build.",
+        &table(NATIVE),
+    );
+
+    let path = settings.root().join(PAGE);
+    if write {
+        return std::fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"));
+    }
+    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    match first_difference(&present, &page) {
+        None => Ok(()),
+        Some(difference) => {
+            bail!("{PAGE} is not what the code says: run `cargo xtask env --write`.\n{difference}")
+        }
+    }
+}
+
+fn section(page: &mut String, title: &str, about: &str, table: &str) {
+    let _infallible = write!(page, "\n## {title}\n\n{about}\n\n{table}\n");
+}
+
+fn table(rows: &[(&str, &str, &str)]) -> String {
+    let mut text = String::from("| Variable | Default | Meaning |\n|---|---|---|");
+    for (name, default, about) in rows {
+        let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
+        let _infallible = write!(text, "\n| `{name}` | {default} | {about} |");
+    }
+    text
+}
+
+fn first_difference(present: &str, wanted: &str) -> Option<String> {
+    if present == wanted {
+        return None;
+    }
+    let (mut left, mut right) = (present.lines(), wanted.lines());
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Some("  (only the last line's end differs)".to_owned()),
+            (old, new) if old == new => {}
+            (old, new) => {
+                let line = |sign, text: Option<&str>| text.map(|text| format!("  {sign} {text}"));
+                return Some(
+                    [line('-', old), line('+', new)].into_iter().flatten().collect::<Vec<_>>().join("\n"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_difference;
+
+    #[test]
+    fn a_stale_page_is_shown_by_its_first_differing_line() {
+        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
+        assert_eq!(first_difference("a\nb\n", "a\nc\n").as_deref(), Some("  - b\n  + c"));
+        assert_eq!(first_difference("", "a\n").as_deref(), Some("  + a"));
+    }
+}

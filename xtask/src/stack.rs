@@ -1,0 +1,203 @@
+//! The native chain as child processes: starts llama-server, llm-proxy and chat-gateway, waits until each is ready, and
+//! stops them in reverse order.
+//!
+//! All output goes to `target/logs/SERVICE.log`; warnings and errors are shown as well. Dropping the chain kills it.
+
+use std::future::Future;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use futures_util::future::{select_all, try_join_all};
+use rustix::process::Signal;
+
+use crate::addresses::Addresses;
+use crate::call::{self, Call, Output, Running};
+use crate::engine::Engine;
+use crate::probe;
+use crate::say;
+use crate::settings::Settings;
+
+/// Between two questions whether a service is ready.
+const POLL: Duration = Duration::from_millis(50);
+/// After so long without being ready, a line says what a service is waiting for; and again after twice that.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a service may take to end by itself once it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The running services, first to last in the order of the chain.
+pub(crate) struct Chain {
+    services: Vec<Service>,
+}
+
+struct Service {
+    name: &'static str,
+    running: Running,
+    log: PathBuf,
+    probe: (SocketAddr, &'static str),
+    since: Instant,
+}
+
+/// What a chain is made of.
+pub(crate) struct Parts<'a> {
+    /// Variables for all of it.
+    pub(crate) settings: &'a Settings,
+    /// Where it listens.
+    pub(crate) addresses: &'a Addresses,
+    /// The engine to run.
+    pub(crate) engine: &'a Engine,
+    /// The GGUF file.
+    pub(crate) model: &'a Path,
+    /// The built page.
+    pub(crate) page: &'a Path,
+    /// The folder for the logs.
+    pub(crate) logs: &'a Path,
+}
+
+impl Chain {
+    /// Starts all three without waiting for any.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be started; the others are gone then.
+    pub(crate) fn start(parts: &Parts<'_>) -> Result<Self> {
+        let addresses = parts.addresses;
+        let settings = parts
+            .settings
+            .with(addresses.variables())
+            .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())]);
+        let alias = match settings.get("LLM_MODEL") {
+            Some(alias) => alias,
+            None => settings.required("HF_FILENAME")?,
+        };
+        let llama = parts.engine.call(&settings, parts.model, alias, addresses.llama)?;
+        let ours = |name: &str| Call::new(settings.target("debug").join(name)).settings(&settings);
+        let start = |name, call: Call, probe| Service::start(name, &call, parts.logs, probe);
+        Ok(Self {
+            services: vec![
+                start("llama-server", llama, (addresses.llama, "/health"))?,
+                start("llm-proxy", ours("llm-proxy"), (addresses.proxy_admin, "/readyz"))?,
+                start("chat-gateway", ours("chat-gateway"), (addresses.gateway_admin, "/readyz"))?,
+            ],
+        })
+    }
+
+    /// Waits until all are ready, with a line for each.
+    ///
+    /// # Errors
+    ///
+    /// When one ends instead: which, and the end of its log.
+    pub(crate) async fn ready(&mut self) -> Result<()> {
+        try_join_all(self.services.iter_mut().map(Service::ready)).await?;
+        Ok(())
+    }
+
+    /// Waits until one ends, which none should, and says which, with the end of its log. Cancel-safe.
+    pub(crate) async fn broken(&mut self) -> anyhow::Error {
+        let (error, _, _) =
+            select_all(self.services.iter_mut().map(|service| Box::pin(service.broken()))).await;
+        error
+    }
+
+    /// Stops all, last first: SIGTERM, a few seconds' grace, SIGKILL.
+    pub(crate) async fn stop(mut self) {
+        while let Some(mut service) = self.services.pop() {
+            service.running.signal(Signal::TERM);
+            if tokio::time::timeout(GRACE, service.running.wait()).await.is_err() {
+                say::line(format_args!(
+                    "{} did not end within {}: killing it",
+                    service.name,
+                    say::seconds(GRACE)
+                ));
+                service.running.signal(Signal::KILL);
+                let _reaped = service.running.wait().await;
+            }
+        }
+    }
+}
+
+impl Service {
+    fn start(
+        name: &'static str,
+        call: &Call,
+        logs: &Path,
+        probe: (SocketAddr, &'static str),
+    ) -> Result<Self> {
+        let log = logs.join(format!("{name}.log"));
+        let file = call::create(&log)?;
+        let (reader, writer) = std::io::pipe()?;
+        let running = call.start(Output::Pipe(writer))?;
+        std::thread::spawn(move || keep_log(name, reader, file));
+        Ok(Self { name, running, log, probe, since: Instant::now() })
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let (name, since) = (self.name, self.since);
+        let becomes_ready = until_ready(name, since, self.probe);
+        tokio::select! {
+            () = becomes_ready => {
+                say::line(format_args!("  {name:12}  ready  {}", say::seconds(since.elapsed())));
+                Ok(())
+            }
+            error = self.broken() => Err(error),
+        }
+    }
+
+    async fn broken(&mut self) -> anyhow::Error {
+        let status = self.running.wait().await;
+        let how = status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+        let (name, log) = (self.name, &self.log);
+        // The log's thread may still be writing the last line.
+        tokio::time::sleep(POLL).await;
+        anyhow!("{name} ended by itself ({how}). The end of {}:\n{}", log.display(), call::tail(log))
+    }
+}
+
+fn until_ready(
+    name: &'static str,
+    since: Instant,
+    (address, path): (SocketAddr, &'static str),
+) -> impl Future<Output = ()> {
+    let mut next_word = PATIENCE;
+    async move {
+        while let Err(reason) = probe::ready(address, path).await {
+            if since.elapsed() > next_word {
+                say::line(format_args!("  {name:12}  waiting {}: {reason}", say::seconds(since.elapsed())));
+                next_word *= 2;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Writes every line to the log and shows warnings and errors, until the service and its children are gone.
+fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File) {
+    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+        let _disk_may_be_full = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
+        let line = String::from_utf8_lossy(&line);
+        if is_warning(&line) {
+            say::line(format_args!("{} {line}", say::dim(format_args!("{name:12} |"))));
+        }
+    }
+}
+
+/// Our text logs and llama.cpp's both have the level as the second word.
+fn is_warning(line: &str) -> bool {
+    matches!(line.split_whitespace().nth(1), Some("WARN" | "ERROR" | "W" | "E"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_warning;
+
+    #[test]
+    fn warnings_and_errors_of_both_log_formats_are_shown() {
+        assert!(is_warning("2026-11-22T16:00:00Z  WARN the upstream is slow"));
+        assert!(is_warning("0.00.031.571 E srv          init: exiting due to model loading error"));
+        assert!(!is_warning("2026-11-22T16:00:00Z  INFO listening"));
+        assert!(!is_warning(""));
+    }
+}

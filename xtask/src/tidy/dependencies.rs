@@ -1,0 +1,122 @@
+//! Which crate of ours may depend on which, from `cargo metadata`.
+//!
+//! ```text
+//! model-fetcher --+
+//! llm-proxy ------+-> common        testkit <- [dev] the services        xtask -> none of ours
+//! chat-gateway ---+
+//! ```
+
+use serde::Deserialize;
+
+/// What each crate of ours may depend on, besides testkit for its tests.
+const DIRECTION: &[(&str, &[&str])] = &[
+    ("common", &[]),
+    ("model-fetcher", &["common"]),
+    ("llm-proxy", &["common"]),
+    ("chat-gateway", &["common"]),
+    ("testkit", &[]),
+    ("xtask", &[]),
+];
+/// Only for tests.
+const FOR_TESTS: &str = "testkit";
+/// Crates so large that one crate of ours alone may have them.
+const RESERVED: &[(&str, &str)] = &[("hf-hub", "model-fetcher")];
+
+/// The part of `cargo metadata` that matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+}
+
+/// The problems.
+pub(super) fn check(metadata: &Metadata) -> Vec<String> {
+    let mut problems = Vec::new();
+    for package in &metadata.packages {
+        let name = &package.name;
+        let Some((_, allowed)) = DIRECTION.iter().find(|(ours, _)| ours == name) else {
+            problems.push(format!(
+                "{name}: a new crate; say in xtask/src/tidy/dependencies.rs what it may depend on"
+            ));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            problems.extend(
+                refusal(name, allowed, dependency).map(|why| format!("{name} -> {}: {why}", dependency.name)),
+            );
+        }
+    }
+    problems
+}
+
+fn refusal(package: &str, allowed: &[&str], dependency: &Dependency) -> Option<String> {
+    let wanted = dependency.name.as_str();
+    if let Some((_, owner)) = RESERVED.iter().find(|(name, owner)| *name == wanted && *owner != package) {
+        return Some(format!("only {owner} may depend on it"));
+    }
+    let is_ours = DIRECTION.iter().any(|(ours, _)| *ours == wanted);
+    if !is_ours || allowed.contains(&wanted) {
+        return None;
+    }
+    if wanted != FOR_TESTS {
+        return Some("dependencies point the other way".to_owned());
+    }
+    let for_tests = dependency.kind.as_deref() == Some("dev") && package != "xtask";
+    (!for_tests).then(|| "it is for tests: make it a dev-dependency of a service".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    fn problems(package: &str, dependency: &str, kind: Option<&str>) -> Vec<String> {
+        let metadata = serde_json::json!({
+            "packages": [{"name": package, "dependencies": [{"name": dependency, "kind": kind}]}]
+        });
+        check(&serde_json::from_value(metadata).unwrap())
+    }
+
+    #[test]
+    fn services_depend_on_common_and_on_no_other_service() {
+        assert_eq!(problems("llm-proxy", "common", None), Vec::<String>::new());
+        assert_eq!(problems("llm-proxy", "serde", None), Vec::<String>::new());
+        assert_eq!(
+            problems("chat-gateway", "llm-proxy", None),
+            ["chat-gateway -> llm-proxy: dependencies point the other way"]
+        );
+        assert_eq!(problems("common", "llm-proxy", Some("dev")).len(), 1);
+        assert_eq!(problems("xtask", "common", None).len(), 1);
+    }
+
+    #[test]
+    fn testkit_is_for_tests_only() {
+        assert_eq!(problems("llm-proxy", "testkit", Some("dev")), Vec::<String>::new());
+        assert_eq!(problems("llm-proxy", "testkit", None).len(), 1);
+        assert_eq!(problems("xtask", "testkit", Some("dev")).len(), 1);
+    }
+
+    #[test]
+    fn hf_hub_is_in_model_fetcher_alone() {
+        assert_eq!(problems("model-fetcher", "hf-hub", None), Vec::<String>::new());
+        assert_eq!(
+            problems("common", "hf-hub", None),
+            ["common -> hf-hub: only model-fetcher may depend on it"]
+        );
+    }
+
+    #[test]
+    fn a_new_crate_must_say_what_it_may_depend_on() {
+        assert_eq!(problems("new-one", "serde", None).len(), 1);
+    }
+}

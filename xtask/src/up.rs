@@ -1,0 +1,107 @@
+//! `cargo xtask up`: everything natively, with one command, and Ctrl-C stops all of it.
+//!
+//! It needs no Docker and no GPU. What takes long on a fresh machine runs side by side: cargo, npm and pip, and the
+//! model's download as soon as model-fetcher is built. The second time nothing of that is left to do.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use tokio::try_join;
+
+use crate::addresses::Addresses;
+use crate::call::Call;
+use crate::engine::{self, Engine};
+use crate::python::Python;
+use crate::settings::{Profile, Settings};
+use crate::signals::Stop;
+use crate::stack::{Chain, Parts};
+use crate::{model, page, say};
+
+/// Runs the chain until Ctrl-C.
+///
+/// # Errors
+///
+/// With what to do, after everything that had started was stopped.
+pub(crate) async fn run() -> Result<()> {
+    let begin = Instant::now();
+    let settings = Settings::load(Profile::Dev)?;
+    let addresses = Addresses::of(&settings)?;
+    addresses.check()?;
+    settings.secret("LLM_API_KEY")?;
+    let mut stop = Stop::listen()?;
+
+    let (engine, page, model) = tokio::select! {
+        prepared = prepare(&settings) => prepared?,
+        () = stop.asked() => bail!("stopped before the chain was up"),
+    };
+    let logs = settings.target("logs");
+    let mut chain = Chain::start(&Parts {
+        settings: &settings,
+        addresses: &addresses,
+        engine: &engine,
+        model: &model,
+        page: &page,
+        logs: &logs,
+    })?;
+    let outcome = tokio::select! {
+        error = serve(&mut chain, &settings, &addresses, begin) => Err(error),
+        () = stop.asked() => Ok(()),
+    };
+    say::line("Stopping.");
+    tokio::select! {
+        () = chain.stop() => {}
+        () = stop.asked() => {}
+    }
+    outcome
+}
+
+async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, PathBuf)> {
+    let python = Python::new(settings);
+    try_join!(engine::find(settings, &python), page::build(settings), async {
+        build(settings).await?;
+        model::fetch(settings, &python).await
+    })
+}
+
+/// Builds every binary of the services, as `test` does, so that neither compiles what the other has compiled.
+///
+/// # Errors
+///
+/// When they do not compile.
+pub(crate) async fn build(settings: &Settings) -> Result<()> {
+    let cargo = settings.get("CARGO").unwrap_or("cargo");
+    Call::new(cargo)
+        .args(["build", "--workspace", "--exclude", "xtask", "--bins"])
+        .folder(settings.root())
+        .run()
+        .await
+}
+
+async fn serve(
+    chain: &mut Chain,
+    settings: &Settings,
+    addresses: &Addresses,
+    begin: Instant,
+) -> anyhow::Error {
+    if let Err(error) = chain.ready().await {
+        return error;
+    }
+    let key =
+        if settings.get("LLM_API_KEY_FILE").is_some() { "$(cat $LLM_API_KEY_FILE)" } else { "$LLM_API_KEY" };
+    say::line(format_args!(
+        "\nChat: http://{gateway}/   (up in {time})\n\
+         In a terminal:  cargo xtask chat\n\
+         The API:        curl http://{proxy}/v1/chat/completions -H \"Authorization: Bearer {key}\" \\\n\
+         {indent}-H 'Content-Type: application/json' -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'\n\
+         {indent}(LLM_API_KEY stands in .env.dev)\n\
+         Logs:           {logs}\n\
+         Ctrl-C stops all of it.",
+        gateway = addresses.gateway,
+        time = say::seconds(begin.elapsed()),
+        proxy = addresses.proxy,
+        indent = " ".repeat(16),
+        logs = settings.target("logs").display(),
+    ));
+    chain.broken().await
+}
