@@ -56,14 +56,19 @@ pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
         let image = service_config["image"].as_str().context("a service has an image")?;
         let sh = stack.shell();
         let table = say::read(cmd!(sh, "docker run --rm --network none {image} settings"))?;
-        let names: Vec<_> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        let names: Vec<_> =
+            table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
         ensure!(!names.is_empty(), "{image} names no setting");
         let passed = |name: &str| {
             let given = |name: &str| service_config["environment"].get(name).is_some();
             given(name) || given(&format!("{name}_FILE")) || FIXED.iter().any(|fixed| name.ends_with(fixed))
         };
         let lost: Vec<_> = names.into_iter().filter(|name| !passed(name)).collect();
-        ensure!(lost.is_empty(), "{service} does not get {lost:?}: add them to its environment in {}", stack.file());
+        ensure!(
+            lost.is_empty(),
+            "{service} does not get {lost:?}: add them to its environment in {}",
+            stack.file()
+        );
     }
     Ok(())
 }
