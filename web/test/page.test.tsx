@@ -176,6 +176,18 @@ test("an error of the server stands under the partial answer, and the next quest
   expect(thread()[1]).toEqual(["done", "whole"]);
 });
 
+test("an answer without a word says so, whether it failed or is done", () => {
+  FakeSocket.last.opens();
+  ask("q1");
+  FakeSocket.last.says({ type: "error", message: "too many are waiting" });
+  ask("q2");
+  FakeSocket.last.says({ type: "done" });
+  expect(thread()).toEqual([
+    ["failed", "No answer. too many are waiting"],
+    ["done", "The model had nothing to say."],
+  ]);
+});
+
 test("the pill connects at once when pressed", () => {
   FakeSocket.last.breaks();
   press("Reconnecting in 1 s");
