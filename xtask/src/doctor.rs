@@ -16,7 +16,7 @@ use crate::settings::{Profile, Settings};
 /// Below this, compiling and the model do not fit.
 const MIN_FREE_GIB: u64 = 5;
 /// The oldest Node that builds the page.
-const MIN_NODE: u32 = 18;
+const MIN_NODE: u32 = 20;
 
 /// One row of the table.
 struct Row {
@@ -120,7 +120,7 @@ fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> 
 }
 
 fn node(settings: &Settings) -> Result<String, &'static str> {
-    let how = "install Node 18 or newer. Debian: apt-get install nodejs npm";
+    let how = "install Node 20 or newer. Debian: apt-get install nodejs npm";
     let version = version(settings, "node", &["--version"]).ok_or(how)?;
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_some_and(|major| major >= MIN_NODE) { Ok(version) } else { Err(how) }

@@ -18,7 +18,9 @@ const PARALLEL: &str = "2";
 /// Tokens in one compute step, which nothing interrupts, unless `LLAMA_BATCH_SIZE` says otherwise.
 const BATCH_SIZE: &str = "256";
 /// MiB of cached prompts, unless `LLAMA_CACHE_RAM_MIB` says otherwise.
-const CACHE_RAM_MIB: &str = "512";
+const CACHE_RAM_MIB: &str = "1024";
+/// Tokens of an answer whose request names no limit, unless `LLAMA_PREDICT` says otherwise.
+const PREDICT: &str = "1024";
 
 /// A llama-server that is here.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +106,8 @@ impl Engine {
             .args(["--threads", &or("LLAMA_THREADS", &spare_threads().to_string())])
             .args(["--batch-size", &batch, "--ubatch-size", &batch])
             .args(["--cache-ram", &or("LLAMA_CACHE_RAM_MIB", CACHE_RAM_MIB), "--no-cache-idle-slots"])
-            .args(["--predict", "1024", "--timeout", "600", "--sse-ping-interval", "5"])
+            .args(["--predict", &or("LLAMA_PREDICT", PREDICT)])
+            .args(["--timeout", "600", "--sse-ping-interval", "5"])
             .args(["--cors-origins", "localhost", "--metrics", "--no-ui", "--offline"])
             .variables([("LLAMA_API_KEY", key.as_str())]))
     }

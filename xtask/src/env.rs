@@ -51,8 +51,25 @@ const ENGINE: &[(&str, &str, &str)] = &[
     ),
     (
         "LLAMA_CACHE_RAM_MIB",
-        "512",
+        "1024",
         "Memory for cached prompts beside the model, in MiB; 0 switches the cache off.",
+    ),
+    ("LLAMA_PREDICT", "1024", "Tokens of an answer whose request names no limit."),
+];
+
+/// Variables that only the Compose files read.
+const COMPOSE: &[(&str, &str, &str)] = &[
+    ("GATEWAY_PORT", "8000", "Development: the port on loopback under which chat_gateway is published."),
+    ("HTTP_PORT", "80", "Production: the port under which nginx is published."),
+    (
+        "LLM_API_KEY_SECRET",
+        "./secrets/llm_api_key",
+        "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/llm_api_key`.",
+    ),
+    (
+        "HF_TOKEN_SECRET",
+        "",
+        "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/hf_token`; empty for a model that needs no token.",
     ),
 ];
 
@@ -97,6 +114,12 @@ pub(crate) fn run(write: bool) -> Result<()> {
         "llama-server",
         "Set in the env files, for Compose and for `cargo xtask up`.",
         &table(ENGINE),
+    );
+    section(
+        &mut page,
+        "Compose",
+        "Beside the variables above, which the Compose files pass on.",
+        &table(COMPOSE),
     );
     section(
         &mut page,
