@@ -16,6 +16,7 @@ use crate::python::Python;
 use crate::say;
 use crate::settings::{Profile, Settings};
 use crate::steps::Outcome;
+use crate::{block_on, up};
 
 use hub::Place;
 use stack::Stack;
@@ -33,9 +34,10 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
         return Ok(Outcome::Skipped(reason));
     }
     let _root = sh.push_dir(settings.root());
-    let cargo = settings.get("CARGO").unwrap_or("cargo");
-    say::run(cmd!(sh, "{cargo} build --package testkit --bin fake-hub"))?;
-    let model = crate::block_on(model::from_pypi(settings, &Python::new(settings)))?;
+    let model = block_on(async {
+        up::build(settings).await?;
+        model::from_pypi(settings, &Python::new(settings)).await
+    })?;
     let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
     let gateway =
         cmd!(sh, "docker network inspect bridge --format {gateway}").quiet().read().unwrap_or_default();
