@@ -1,12 +1,12 @@
 //! The built page, as files of one folder. A folder that is missing takes nothing from the WebSocket.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
 use crate::state::Gateway;
@@ -25,15 +25,8 @@ const HOW_TO_BUILD: &str = "There is no page here yet.\n\n\
 /// Serves a file of the page.
 pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let folder: &Path = &gateway.config.web_dir;
-    let served = ServeDir::new(folder).try_call(request).await;
-    let mut response = match served {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "cannot read the page");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    };
+    let Ok(served) = ServeDir::new(&gateway.config.web_dir).oneshot(request).await;
+    let mut response = served.map(Body::new);
     let found = response.status() != StatusCode::NOT_FOUND;
     if !found && path == "/" {
         response = (StatusCode::NOT_FOUND, HOW_TO_BUILD).into_response();

@@ -21,6 +21,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/api/v1/ws/chat", any(chat))
         .route("/api", any(unknown))
+        .route("/api/", any(unknown))
         .route("/api/{*path}", any(unknown))
         .fallback(page)
         // No browser may guess another type than the one we name.

@@ -1,0 +1,153 @@
+//! Who gets a socket, and what the others are told.
+
+use serde_json::{Value, json};
+use testkit::ws_client::{Refused, WsClient};
+
+use crate::gateway::{Gateway, done, say};
+
+/// The status that an upgrade with these header fields gets.
+async fn knock(gateway: &Gateway, headers: &[(&str, &str)]) -> u16 {
+    match WsClient::connect_with(&gateway.chat_url(), headers).await {
+        Ok(_) => 101,
+        Err(error) => error.downcast::<Refused>().unwrap().status,
+    }
+}
+
+#[tokio::test]
+async fn by_default_only_pages_of_the_same_origin_may_open_a_socket() {
+    let gateway = Gateway::start().await;
+    let host = gateway.public.to_string();
+    let page = |scheme: &str| format!("{scheme}://{host}");
+    for (headers, status) in [
+        (vec![], 101),
+        (vec![("origin", page("http"))], 101),
+        (vec![("origin", page("https"))], 101),
+        (
+            vec![
+                ("origin", "https://Chat.example:8443".to_owned()),
+                ("host", "chat.example:8443".to_owned()),
+            ],
+            101,
+        ),
+        (vec![("origin", "null".to_owned())], 403),
+        (vec![("origin", String::new())], 403),
+        (vec![("origin", host.clone())], 403),
+        (vec![("origin", page("ws"))], 403),
+        (vec![("origin", page("http") + "/")], 403),
+        (vec![("origin", page("http") + ".evil.example")], 403),
+        (vec![("origin", "http://evil.example".to_owned())], 403),
+        (vec![("origin", "http://127.0.0.1".to_owned())], 403),
+        (vec![("origin", format!("http://evil.example@{host}"))], 403),
+        (vec![("origin", page("http")), ("origin", page("http"))], 403),
+        (
+            vec![
+                ("origin", "http://evil.example".to_owned()),
+                ("x-forwarded-host", "evil.example".to_owned()),
+            ],
+            403,
+        ),
+    ] {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        assert_eq!(knock(&gateway, &headers).await, status, "{headers:?}");
+    }
+    gateway.metric("chat_gateway_upgrades_refused_total{reason=\"origin\"} 11").await;
+}
+
+#[tokio::test]
+async fn a_list_of_origins_is_exact_and_replaces_the_same_origin() {
+    let list = "https://chat.example, http://localhost:5173";
+    let gateway = Gateway::start_with(&[("GATEWAY_ALLOWED_ORIGINS", list)]).await;
+    let own = format!("http://{}", gateway.public);
+    for (origin, status) in [
+        ("https://chat.example", 101),
+        ("http://localhost:5173", 101),
+        ("http://chat.example", 403),
+        ("https://chat.example.", 403),
+        ("https://CHAT.example", 403),
+        ("https://chat.example:443", 403),
+        ("https://chat.example.evil.example", 403),
+        ("http://localhost:5174", 403),
+        (&own, 403),
+        ("null", 403),
+    ] {
+        assert_eq!(knock(&gateway, &[("origin", origin)]).await, status, "{origin}");
+    }
+    assert_eq!(knock(&gateway, &[]).await, 101);
+}
+
+#[tokio::test]
+async fn a_socket_over_the_cap_is_refused_until_another_closes() {
+    let gateway = Gateway::start_with(&[("GATEWAY_MAX_CONNECTIONS", "2")]).await;
+    let (first, mut second) = (gateway.chat().await, gateway.chat().await);
+    assert_eq!(knock(&gateway, &[]).await, 503);
+    first.close().await.unwrap();
+    gateway.metric("chat_gateway_sockets_open 1").await;
+    let mut third = gateway.chat().await;
+    for socket in [&mut second, &mut third] {
+        say(socket, "Hello").await;
+        assert_eq!(socket.collect_answer().await.unwrap().1, done());
+    }
+    gateway.metric("chat_gateway_upgrades_refused_total{reason=\"full\"} 1").await;
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_told_what_is_spoken_here() {
+    let gateway = Gateway::start().await;
+    let http = reqwest::Client::new();
+    let chat = format!("http://{}/api/v1/ws/chat", gateway.public);
+    let upgrade = |request: reqwest::RequestBuilder| {
+        request.header("connection", "upgrade").header("upgrade", "websocket")
+    };
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for (request, status, header) in [
+        (http.get(&chat), 426, ("upgrade", "websocket")),
+        (http.post(&chat), 405, ("allow", "GET")),
+        (upgrade(http.get(&chat)).header("sec-websocket-key", key), 400, ("sec-websocket-version", "13")),
+        (
+            upgrade(http.get(&chat)).header("sec-websocket-key", key).header("sec-websocket-version", "8"),
+            400,
+            ("sec-websocket-version", "13"),
+        ),
+        (upgrade(http.get(&chat)).header("sec-websocket-version", "13"), 400, ("cache-control", "no-store")),
+        (
+            upgrade(http.get(&chat))
+                .header("sec-websocket-key", "AAA=")
+                .header("sec-websocket-version", "13"),
+            400,
+            ("cache-control", "no-store"),
+        ),
+        (
+            upgrade(http.get(&chat))
+                .header("sec-websocket-key", key)
+                .header("sec-websocket-version", "13")
+                .body("body"),
+            400,
+            ("cache-control", "no-store"),
+        ),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()[header.0], header.1);
+        let body: Value = response.json().await.unwrap();
+        assert!(body["error"]["message"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_of_the_api_is_a_404_in_json() {
+    let gateway = Gateway::start().await;
+    for path in ["/api", "/api/", "/api/v1/ws", "/api/v1/ws/chat/", "/api/v2/anything"] {
+        let response = gateway.get(path).await;
+        assert_eq!((path, response.status().as_u16()), (path, 404));
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "error": {"message": "there is nothing at this address", "type": "not_found_error",
+                    "code": "not_found", "param": null},
+                "src": "chat-gateway",
+            })
+        );
+    }
+}

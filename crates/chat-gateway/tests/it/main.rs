@@ -1,0 +1,16 @@
+//! The gateway's promises, at the wire: the real server on port 0, FakeLlama behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod door;
+mod draining;
+mod failing;
+mod frames;
+mod gateway;
+mod leaving;
+mod long;
+mod many;
+mod operators;
+mod page;
+mod settings;
+mod v1;

@@ -1,0 +1,143 @@
+//! Version 1 of the protocol: what a frontend may rely on.
+
+use serde_json::json;
+use testkit::fake_llama::Script;
+
+use crate::gateway::{Gateway, delta, done, error, reset, say};
+
+#[tokio::test]
+async fn an_answer_is_its_deltas_byte_for_byte_then_done() {
+    let gateway = Gateway::start().await;
+    let tokens = ["Ein ", "Käse", "brot", " 芝士", "🧀", "\n", "\"quoted\" \\ ", "\u{0}"];
+    gateway.llama.script(Script::tokens(tokens).sliced(1));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "Hello").await;
+    for token in tokens {
+        assert_eq!(socket.next_json().await.unwrap(), delta(token));
+    }
+    assert_eq!(socket.next_json().await.unwrap(), done());
+}
+
+#[tokio::test]
+async fn upstream_is_asked_with_the_settings_the_key_and_a_request_id() {
+    let settings = [
+        ("GATEWAY_SYSTEM_PROMPT", "Be brief."),
+        ("GATEWAY_TEMPERATURE", "0.7"),
+        ("GATEWAY_MAX_TOKENS", "64"),
+    ];
+    let gateway = Gateway::start_with(&settings).await;
+    let mut socket = gateway.chat().await;
+    say(&mut socket, " Hello ").await;
+    let request = gateway.llama.request_started(0).await;
+    assert_eq!(
+        request.body,
+        json!({
+            "model": "fake-model",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": " Hello "},
+            ],
+            "stream": true,
+            "temperature": 0.7,
+            "max_tokens": 64,
+        })
+    );
+    let id = request.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7);
+}
+
+#[tokio::test]
+async fn a_conversation_is_remembered_until_it_is_reset_and_belongs_to_its_socket() {
+    let gateway = Gateway::start().await;
+    let mut socket = gateway.chat().await;
+    for content in ["one", "two"] {
+        say(&mut socket, content).await;
+        assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
+    }
+    assert_eq!(gateway.asked(1).await, ["user: one", "assistant: Hello", "user: two"]);
+    reset(&mut socket).await;
+    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "reset_ok"}));
+    say(&mut socket, "three").await;
+    assert_eq!(gateway.asked(2).await, ["user: three"]);
+    let mut other = gateway.chat().await;
+    say(&mut other, "elsewhere").await;
+    assert_eq!(gateway.asked(3).await, ["user: elsewhere"]);
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_an_error_and_the_socket_stays_open() {
+    let gateway = Gateway::start().await;
+    let mut socket = gateway.chat().await;
+    for frame in [r"{}", r#"{"content":" \n "}"#, r#"{"content":7}"#, r#"{"type":"hello","content":null}"#] {
+        socket.send_text(frame).await.unwrap();
+        assert_eq!(socket.next_json().await.unwrap(), error("empty content"), "{frame}");
+    }
+    for frame in ["", "hello", "[]", "\"text\"", "{\"content\":\"x\"", "null"] {
+        socket.send_text(frame).await.unwrap();
+        assert_eq!(socket.next_json().await.unwrap(), error("not a JSON object"), "{frame}");
+    }
+    socket.send_json(&json!({"type": "anything", "content": "Hello"})).await.unwrap();
+    assert_eq!(socket.collect_answer().await.unwrap().1, done());
+    assert_eq!(gateway.llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn eight_messages_wait_in_order_and_the_ninth_is_refused() {
+    let gateway = Gateway::start().await;
+    gateway.llama.script_once(Script::tokens(["first"]).stall_after(0));
+    let mut socket = gateway.chat().await;
+    for number in 0..10 {
+        say(&mut socket, &number.to_string()).await;
+    }
+    let refusal = error("too many messages are waiting; wait for an answer first");
+    assert_eq!(socket.next_json().await.unwrap(), refusal);
+    gateway.llama.request_started(0).await;
+    assert_eq!(gateway.llama.requests().len(), 1, "one answer at a time");
+    gateway.llama.release();
+    for number in 0..9 {
+        let answer = if number == 0 { "first" } else { "Hello" };
+        assert_eq!(socket.collect_answer().await.unwrap(), (vec![answer.to_owned()], done()));
+        assert_eq!(*gateway.asked(number).await.last().unwrap(), format!("user: {number}"));
+    }
+}
+
+#[tokio::test]
+async fn a_reset_stops_the_answer_and_forgets_what_waits() {
+    let gateway = Gateway::start().await;
+    gateway.llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "one").await;
+    say(&mut socket, "two").await;
+    assert_eq!(socket.next_json().await.unwrap(), delta("a"));
+    reset(&mut socket).await;
+    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "reset_ok"}));
+    gateway.llama.client_left(0).await;
+    say(&mut socket, "three").await;
+    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
+    assert_eq!(gateway.asked(1).await, ["user: three"]);
+    gateway.metric("chat_gateway_answers_total{outcome=\"reset\"} 1").await;
+}
+
+#[tokio::test]
+async fn thoughts_are_not_part_of_the_answer_and_an_empty_answer_is_not_remembered() {
+    let gateway = Gateway::start().await;
+    let thoughts = [json!({"reasoning_content": "hm"}), json!({"content": ""}), json!({"role": "assistant"})];
+    gateway.llama.script_once(Script::deltas(thoughts));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "one").await;
+    assert_eq!(socket.collect_answer().await.unwrap(), (vec![], done()));
+    say(&mut socket, "two").await;
+    assert_eq!(gateway.asked(1).await, ["user: two"]);
+}
+
+#[tokio::test]
+async fn a_piece_larger_than_a_frame_arrives_whole_in_several() {
+    let gateway = Gateway::start().await;
+    let piece = "芝士\u{1}\n".repeat(20_000);
+    gateway.llama.script(Script::tokens([&*piece]));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "Hello").await;
+    let (deltas, end) = socket.collect_answer().await.unwrap();
+    assert_eq!((deltas.concat() == piece, end), (true, done()));
+    assert!(deltas.len() > 1);
+}
