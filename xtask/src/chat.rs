@@ -97,10 +97,10 @@ pub(crate) async fn run(url: Option<String>) -> Result<()> {
 }
 
 async fn connect(url: &str) -> Result<Socket> {
-    let connected = connect_async(url).await;
-    Ok(connected
-        .with_context(|| format!("cannot reach the gateway at {url}: is `cargo xtask up` running?"))?
-        .0)
+    match connect_async(url).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(error) => bail!("cannot reach the gateway at {url} ({error}): is `cargo xtask up` running?"),
+    }
 }
 
 async fn leave(mut socket: Socket, interactive: bool) -> Result<()> {

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::call::Call;
 use crate::settings::Settings;
 
-/// What the page is not made of: what npm and Vite write, and tests.
-const NOT_SOURCES: &[&str] = &["node_modules", "dist", "e2e", "test-results", "coverage"];
+/// What the page is made of, below `web/`.
+const SOURCES: &[&str] =
+    &["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src"];
 
 /// Builds the page unless it is up to date. Returns its folder.
 ///
@@ -19,7 +20,8 @@ const NOT_SOURCES: &[&str] = &["node_modules", "dist", "e2e", "test-results", "c
 pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
     let (web, log) = (settings.root().join("web"), settings.target("logs/npm.log"));
     let dist = web.join("dist");
-    if built_at(&dist).is_some_and(|built| newest(&web).is_some_and(|changed| changed <= built)) {
+    let changed = SOURCES.iter().filter_map(|source| newest(&web.join(source))).max();
+    if modified(&dist.join("index.html")).is_some_and(|built| changed <= Some(built)) {
         return Ok(dist);
     }
     install(settings).await?;
@@ -54,24 +56,14 @@ fn npm(settings: &Settings) -> Result<Call> {
     }
 }
 
-fn built_at(dist: &Path) -> Option<SystemTime> {
-    modified(&dist.join("index.html"))
-}
-
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
-fn newest(folder: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    let wanted = entries.filter(|entry| !NOT_SOURCES.iter().any(|skipped| entry.file_name() == *skipped));
-    wanted
-        .filter_map(|entry| {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                newest(&entry.path())
-            } else {
-                modified(&entry.path())
-            }
-        })
-        .max()
+/// The last change of a file, or of the files below a folder.
+fn newest(path: &Path) -> Option<SystemTime> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().filter_map(|entry| newest(&entry.path())).max(),
+        Err(_not_a_folder) => modified(path),
+    }
 }

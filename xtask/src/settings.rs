@@ -3,7 +3,7 @@
 //! A variable that is set in the shell wins over the file, and so does its other form: `HF_TOKEN` in the shell hides
 //! `HF_TOKEN_FILE` of the file. An empty value counts as unset. Values are never printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -32,6 +32,8 @@ impl Profile {
 pub(crate) struct Settings {
     root: PathBuf,
     values: BTreeMap<String, String>,
+    /// What of it the shell had set.
+    shell: BTreeSet<String>,
 }
 
 impl Settings {
@@ -52,7 +54,9 @@ impl Settings {
         let file = parse(&text).with_context(|| path.display().to_string())?;
         let process = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Self { root, values: merge(file, process) })
+        let process: Vec<_> = process.collect();
+        let shell = process.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { root, values: merge(file, process), shell })
     }
 
     /// The workspace's root folder.
@@ -70,6 +74,11 @@ impl Settings {
     /// The value of `name`; an empty one counts as unset.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// Whether `name` has the env file's value.
+    pub(crate) fn is_from_file(&self, name: &str) -> bool {
+        self.values.contains_key(name) && !self.shell.contains(name)
     }
 
     /// The value of `name`.

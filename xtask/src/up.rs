@@ -87,20 +87,24 @@ async fn serve(
     if let Err(error) = chain.ready().await {
         return error;
     }
-    let key =
-        if settings.get("LLM_API_KEY_FILE").is_some() { "$(cat $LLM_API_KEY_FILE)" } else { "$LLM_API_KEY" };
+    let key = match (settings.get("LLM_API_KEY_FILE"), settings.is_from_file("LLM_API_KEY")) {
+        (Some(_), _) => "$(cat $LLM_API_KEY_FILE)",
+        (None, true) => "$(sed -n s/^LLM_API_KEY=//p .env.dev)",
+        (None, false) => "$LLM_API_KEY",
+    };
+    let indent = " ".repeat(16);
     say::line(format_args!(
         "\nChat: http://{gateway}/   (up in {time})\n\
          In a terminal:  cargo xtask chat\n\
-         The API:        curl http://{proxy}/v1/chat/completions -H \"Authorization: Bearer {key}\" \\\n\
-         {indent}-H 'Content-Type: application/json' -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'\n\
-         {indent}(LLM_API_KEY stands in .env.dev)\n\
+         The API:        curl http://{proxy}/v1/chat/completions -H 'Content-Type: application/json' \\\n\
+         {indent}-H \"Authorization: Bearer {key}\" \\\n\
+         {indent}-d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'\n\
          Logs:           {logs}\n\
          Ctrl-C stops all of it.",
         gateway = addresses.gateway,
         time = say::seconds(begin.elapsed()),
         proxy = addresses.proxy,
-        indent = " ".repeat(16),
+        model = settings.get("LLM_MODEL").or(settings.get("HF_FILENAME")).unwrap_or_default(),
         logs = settings.target("logs").display(),
     ));
     chain.broken().await
