@@ -39,7 +39,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         if settings.which("cargo-deny").is_none() {
             bail!("cargo-deny is not installed: `cargo install --locked cargo-deny`");
         }
-        passed(say::run(cmd!(sh, "cargo deny --workspace check licenses bans sources")))
+        passed(say::run(cmd!(
+            sh,
+            "cargo deny --workspace check --hide-inclusion-graph licenses bans sources"
+        )))
     });
     steps.run("web lint", || {
         block_on(page::install(&settings))?;

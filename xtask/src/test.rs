@@ -97,9 +97,7 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
     let variables = chain.variables();
     if settings.which("cargo-nextest").is_some() {
         let selection = ["--workspace", "--exclude", "xtask", "--test", "chain"];
-        say::run(
-            cmd!(sh, "cargo nextest run {selection...} --run-ignored only --test-threads 1").envs(variables),
-        )?;
+        say::run(cmd!(sh, "cargo nextest run {selection...} --run-ignored only").envs(variables))?;
     } else {
         let selection = ["--workspace", "--exclude", "xtask", "--test", "chain", "--", "--ignored"];
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
