@@ -1,2 +1,178 @@
-//! Placeholder.
-fn main() {}
+//! The command line: subcommands, settings, signals and exit codes around the library.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use common::env::{EXIT_CONFIGURATION, Environment};
+use common::telemetry::Telemetry;
+use model_fetcher::config::{self, Fetch, Import, PREFIX, TABLES};
+use model_fetcher::{Digest, Error, State};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long what runs may take to save its work after a signal.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Fills a folder with a verified GGUF model, then exits.
+///
+/// Without a command it fetches HF_FILENAME of HF_REPO_ID into MODELS_DIR; a file that is in place costs no request.
+/// An interrupted run goes on where it stopped. `model-fetcher settings` lists all settings.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF HF_FILENAME=gemma-3-4b-it-Q4_K_M.gguf \
+                  MODELS_DIR=./models model-fetcher\n\nExit codes: 0 done, 64 settings, 65 wrong bytes, 69 source not \
+                  reached, 73 cannot write, 74 disk full, 75 locked by another, 77 not allowed, 130 and 143 stopped by \
+                  a signal."
+)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Takes a GGUF file from a disk, for machines without a network.
+    #[command(
+        after_help = "Example:\n  HF_FILENAME=model.gguf MODELS_DIR=./models model-fetcher import /media/usb/model.gguf \
+                            --sha256 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    )]
+    Import {
+        /// The file to take; it is published under the name in HF_FILENAME.
+        file: PathBuf,
+        /// The SHA-256 that it must have, as 64 hexadecimal digits; MODEL_SHA256 does the same.
+        #[arg(long)]
+        sha256: Option<Digest>,
+    },
+    /// Says what is in MODELS_DIR, by size and time of change.
+    #[command(after_help = "Example:\n  MODELS_DIR=./models model-fetcher status --json")]
+    Status {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads every file in MODELS_DIR again and compares it with its digest.
+    #[command(after_help = "Example:\n  MODELS_DIR=./models model-fetcher verify")]
+    Verify,
+    /// Prints the table of settings, as Markdown.
+    #[command(after_help = "Example:\n  model-fetcher settings")]
+    Settings,
+}
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            let _closed_output = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("model-fetcher: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(options.command));
+    // A flush that still runs may take longer than a stop is allowed to.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("model-fetcher: {error:#}");
+            let code = match error.downcast_ref::<Error>() {
+                Some(error) => error.exit_code(),
+                None if error.is::<common::env::Invalid>() => EXIT_CONFIGURATION,
+                None => 1,
+            };
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(command: Option<Command>) -> anyhow::Result<u8> {
+    let mut env = Environment::from_process(PREFIX, TABLES);
+    let telemetry = Telemetry::read(&mut env);
+    let stop = CancellationToken::new();
+    match command {
+        None => {
+            let settings = Fetch::read(&mut env);
+            env.finish()?;
+            telemetry.install();
+            let settings = settings.context("the settings are incomplete")?;
+            until_signalled(model_fetcher::fetch(&settings, &stop), &stop).await
+        }
+        Some(Command::Import { file, sha256 }) => {
+            let settings = Import::read(&mut env, file, sha256);
+            env.finish()?;
+            telemetry.install();
+            let settings = settings.context("the settings are incomplete")?;
+            until_signalled(model_fetcher::import(&settings, &stop), &stop).await
+        }
+        Some(Command::Status { json }) => {
+            let folder = config::folder(&mut env);
+            env.finish()?;
+            let status = model_fetcher::status(&folder)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                print!("{status}");
+            }
+            Ok(0)
+        }
+        Some(Command::Verify) => {
+            let folder = config::folder(&mut env);
+            env.finish()?;
+            telemetry.install();
+            until_signalled(verify(&folder, &stop), &stop).await
+        }
+        Some(Command::Settings) => {
+            print!("{}", common::env::markdown(TABLES));
+            Ok(0)
+        }
+    }
+}
+
+async fn verify(folder: &std::path::Path, stop: &CancellationToken) -> Result<(), Error> {
+    let files = model_fetcher::verify(folder, stop).await?;
+    if files.is_empty() {
+        println!("{} holds no verified model yet", folder.display());
+    }
+    files.iter().for_each(|found| println!("{found}"));
+    match files.iter().filter(|found| found.state != State::Verified).count() {
+        0 => Ok(()),
+        n_damaged => Err(Error::Damaged(n_damaged)),
+    }
+}
+
+/// Runs `work` to its end. After SIGTERM or SIGINT it is asked to stop, and left behind when it takes too long.
+async fn until_signalled<T>(
+    work: impl Future<Output = Result<T, Error>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<u8> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut work = std::pin::pin!(work);
+    let code = tokio::select! {
+        done = work.as_mut() => {
+            done?;
+            return Ok(0);
+        }
+        _ = terminate.recv() => 143,
+        _ = interrupt.recv() => 130,
+    };
+    stop.cancel();
+    match tokio::time::timeout(GRACE, work).await {
+        Ok(Ok(_)) => Ok(0),
+        Ok(Err(Error::Stopped)) | Err(_) => {
+            eprintln!("model-fetcher: {}", Error::Stopped);
+            Ok(code)
+        }
+        Ok(Err(error)) => Err(error.into()),
+    }
+}

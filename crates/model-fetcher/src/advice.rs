@@ -1,0 +1,92 @@
+//! What the Hub means when it says no, in words that a newcomer can act on.
+//!
+//! Its status alone misleads (a missing repository is 401 to the nameless); its `X-Error-Code` decides.
+
+use crate::config::Fetch;
+use crate::error::Error;
+use crate::select::nearest;
+use crate::transport::name_of;
+
+/// How many file names are offered in place of a misspelt one.
+const CHOICES: usize = 5;
+
+/// Gated repositories, and what is as good and open to everyone: repository, twin, its file.
+const TWINS: &[(&str, &str, &str)] =
+    &[("google/gemma-3-4b-it-qat-q4_0-gguf", "ggml-org/gemma-3-4b-it-GGUF", "gemma-3-4b-it-Q4_K_M.gguf")];
+
+/// One refusal of the Hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal<'a> {
+    /// The status code.
+    pub(crate) status: u16,
+    /// `X-Error-Code`.
+    pub(crate) code: &'a str,
+    /// `X-Error-Message`, or the body's.
+    pub(crate) message: &'a str,
+}
+
+/// The error that `refusal` stands for; `names` are the repository's files, as far as they are known.
+pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, names: &[String]) -> Error {
+    let repository = settings.repository.to_string();
+    let endpoint = name_of(&settings.endpoint);
+    match (refusal.status, refusal.code) {
+        (_, "GatedRepo") => Error::NotAllowed(gated(settings, refusal.status)),
+        (_, "RevisionNotFound") => {
+            Error::RevisionNotFound { repository, revision: settings.revision.clone() }
+        }
+        (_, "EntryNotFound") => Error::FileNotFound {
+            repository,
+            file: settings.file.to_string(),
+            nearest: nearest(settings.file.as_str(), names.iter().map(String::as_str), CHOICES),
+        },
+        (_, "RepoNotFound") | (404, _) => Error::RepositoryNotFound { endpoint, repository },
+        (401, _) if settings.token.is_some() => Error::NotAllowed(format!(
+            "{endpoint} does not accept HF_TOKEN: it is mistyped, expired or revoked; make a new one at \
+             {endpoint}/settings/tokens, or unset it for a repository that is open to everyone"
+        )),
+        (401, _) => Error::NotAllowed(format!(
+            "{endpoint} wants to know who asks for {repository}: make a read token at {endpoint}/settings/tokens and \
+             set HF_TOKEN or HF_TOKEN_FILE"
+        )),
+        (403 | 451, _) => Error::NotAllowed(format!(
+            "{endpoint} does not give {repository} to this caller ({}): open {endpoint}/{repository} in a browser to see \
+             why",
+            quoted(refusal)
+        )),
+        _ => Error::Refused { source_name: endpoint, reason: quoted(refusal) },
+    }
+}
+
+fn gated(settings: &Fetch, status: u16) -> String {
+    let (repository, endpoint) = (settings.repository.to_string(), name_of(&settings.endpoint));
+    let what = if settings.token.is_none() {
+        format!(
+            "{repository} is gated: accept its licence at {endpoint}/{repository}, make a read token at \
+             {endpoint}/settings/tokens, and set HF_TOKEN or HF_TOKEN_FILE"
+        )
+    } else if status == 401 {
+        format!(
+            "{repository} is gated and HF_TOKEN is not accepted: make a new one at {endpoint}/settings/tokens"
+        )
+    } else {
+        format!(
+            "{repository} is gated and the owner of HF_TOKEN may not read it yet: accept its licence at \
+             {endpoint}/{repository}; a fine-grained token also needs the permission to read public gated repositories, \
+             set at {endpoint}/settings/tokens"
+        )
+    };
+    match TWINS.iter().find(|(gated, _, _)| *gated == repository) {
+        Some((_, twin, file)) => format!("{what}. Open to everyone: HF_REPO_ID={twin} HF_FILENAME={file}"),
+        None => what,
+    }
+}
+
+/// The Hub's own words, which are not trusted: cut, and without control characters.
+fn quoted(refusal: Refusal<'_>) -> String {
+    let words: String = refusal.message.chars().filter(|c| !c.is_control()).take(200).collect();
+    if words.is_empty() {
+        format!("status {}", refusal.status)
+    } else {
+        format!("status {}: {words}", refusal.status)
+    }
+}

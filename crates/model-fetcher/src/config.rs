@@ -1,0 +1,199 @@
+//! The settings: what to fetch, from where, into which folder; and the bounds of a download, which nobody sets by hand.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::env::{Environment, Variable};
+use common::secret::Secret;
+use common::telemetry;
+use url::Url;
+
+use crate::select::{FileName, RepositoryId};
+use crate::verify::Digest;
+
+const HF_REPO_ID: Variable =
+    Variable::new("HF_REPO_ID", "", "The repository on the Hub, as `owner/name`; required to fetch.");
+const HF_FILENAME: Variable = Variable::new(
+    "HF_FILENAME",
+    "",
+    "The GGUF file in the repository, and its name below `MODELS_DIR`; required to fetch and to import.",
+);
+const HF_REVISION: Variable =
+    Variable::new("HF_REVISION", "main", "The branch, tag or commit; it is resolved to a commit once.");
+const HF_TOKEN: Variable = Variable::secret(
+    "HF_TOKEN",
+    "A read token of the Hub, for gated and private repositories. It is sent to `HF_ENDPOINT` only.",
+);
+const HF_ENDPOINT: Variable =
+    Variable::new("HF_ENDPOINT", "https://huggingface.co", "The Hub, or a mirror that speaks its protocol.");
+const MODELS_DIR: Variable = Variable::new("MODELS_DIR", "/models", "The folder that the models are put in.");
+const MODEL_SHA256: Variable = Variable::new(
+    "MODEL_SHA256",
+    "",
+    "The SHA-256 that the file must have; by default the one that the Hub publishes.",
+);
+
+/// The settings of model-fetcher.
+pub const VARIABLES: &[Variable] =
+    &[HF_REPO_ID, HF_FILENAME, HF_REVISION, HF_TOKEN, HF_ENDPOINT, MODELS_DIR, MODEL_SHA256];
+
+/// All settings that the process reads.
+pub const TABLES: &[&[Variable]] = &[VARIABLES, telemetry::VARIABLES];
+
+/// The start of names that are a misspelt setting when they are none.
+pub const PREFIX: &str = "MODEL_SHA";
+
+/// What `model-fetcher` without a command does.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// The models' folder.
+    pub folder: PathBuf,
+    /// The repository.
+    pub repository: RepositoryId,
+    /// Its branch, tag or commit.
+    pub revision: String,
+    /// The file.
+    pub file: FileName,
+    /// The digest that the file must have, whatever the Hub says.
+    pub pin: Option<Digest>,
+    /// The Hub.
+    pub endpoint: Url,
+    /// The token for it.
+    pub token: Option<Secret>,
+    /// The bounds of the download.
+    pub tuning: Tuning,
+}
+
+/// What `model-fetcher import` does.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The file to take.
+    pub from: PathBuf,
+    /// The models' folder.
+    pub folder: PathBuf,
+    /// The repository that the file stands for, when one is set.
+    pub repository: Option<RepositoryId>,
+    /// Its branch, tag or commit.
+    pub revision: String,
+    /// The name it is published under.
+    pub file: FileName,
+    /// The digest that the file must have.
+    pub pin: Option<Digest>,
+    /// The bounds, of which importing needs only the lock's.
+    pub tuning: Tuning,
+}
+
+/// The bounds of a download.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Ranges that are fetched at once.
+    pub streams: usize,
+    /// Below this size one stream does.
+    pub parallel_from_bytes: u64,
+    /// The most that one request asks for.
+    pub segment_bytes: u64,
+    /// The most that a killed process loses per stream.
+    pub checkpoint_bytes: u64,
+    /// How long a source may say nothing.
+    pub stall: Duration,
+    /// Failures in a row, without progress in between, that end a download.
+    pub attempts: u32,
+    /// The pause after the first failure; it doubles with each further one.
+    pub backoff: Duration,
+    /// The longest pause that a source's `Retry-After` can ask for.
+    pub max_retry_after: Duration,
+    /// How long to wait for another process that works on the folder.
+    pub lock_wait: Duration,
+    /// How often progress is logged where there is no terminal.
+    pub report_every: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            streams: 4,
+            parallel_from_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            checkpoint_bytes: 8 << 20,
+            stall: Duration::from_secs(30),
+            attempts: 8,
+            backoff: Duration::from_millis(500),
+            max_retry_after: Duration::from_secs(300),
+            lock_wait: Duration::from_secs(2 * 60 * 60),
+            report_every: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Fetch {
+    /// Reads the settings; what is wrong is noted in `env`.
+    pub fn read(env: &mut Environment) -> Option<Self> {
+        let repository =
+            read_required(env, &HF_REPO_ID, "name the repository, as in ggml-org/gemma-3-4b-it-GGUF");
+        let file = read_file(env);
+        let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
+        let token = env.secret(&HF_TOKEN);
+        let (folder, revision, pin) = (folder(env), read_revision(env), read_pin(env));
+        let (repository, file) = (repository?, file?);
+        Some(Self { folder, repository, revision, file, pin, endpoint, token, tuning: Tuning::default() })
+    }
+}
+
+impl Import {
+    /// Reads the settings; `given` is the digest of the command line. What is wrong is noted in `env`.
+    pub fn read(env: &mut Environment, from: PathBuf, given: Option<Digest>) -> Option<Self> {
+        let repository = env
+            .read_with(&HF_REPO_ID, |text| if text.is_empty() { Ok(None) } else { text.parse().map(Some) });
+        let file = read_file(env);
+        let (folder, revision, pinned) = (folder(env), read_revision(env), read_pin(env));
+        if given.is_some() && pinned.is_some() && given != pinned {
+            env.refuse(&MODEL_SHA256, "and --sha256 are not the same digest: keep one");
+        }
+        let pin = given.or(pinned);
+        Some(Self { from, folder, repository, revision, file: file?, pin, tuning: Tuning::default() })
+    }
+}
+
+/// The models' folder.
+pub fn folder(env: &mut Environment) -> PathBuf {
+    PathBuf::from(env.read::<String>(&MODELS_DIR))
+}
+
+fn read_file(env: &mut Environment) -> Option<FileName> {
+    read_required(env, &HF_FILENAME, "name the GGUF file, as in gemma-3-4b-it-Q4_K_M.gguf")
+}
+
+/// A setting that has no default and must parse; `None` when that was noted as a problem.
+fn read_required<T: std::str::FromStr<Err = String>>(
+    env: &mut Environment,
+    variable: &Variable,
+    advice: &str,
+) -> Option<T> {
+    let text = env.required(variable, advice);
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().map_err(|problem| env.refuse(variable, format_args!("is not usable: {problem}"))).ok()
+}
+
+fn read_revision(env: &mut Environment) -> String {
+    env.read_with(&HF_REVISION, |text| {
+        let good = text.len() <= 250 && !text.contains(char::is_control);
+        if good { Ok(text.to_owned()) } else { Err("it must be a branch, a tag or a commit".to_owned()) }
+    })
+}
+
+fn read_pin(env: &mut Environment) -> Option<Digest> {
+    env.read_with(&MODEL_SHA256, |text| if text.is_empty() { Ok(None) } else { text.parse().map(Some) })
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, String> {
+    let problem =
+        || "it must be a URL without user, query or fragment, as in https://huggingface.co".to_owned();
+    let url = Url::parse(text).map_err(|_| problem())?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain { Ok(url) } else { Err(problem()) }
+}

@@ -1,0 +1,251 @@
+//! Moving bytes: ranges of one file into its part, several at once, each ridden out through what goes wrong.
+//!
+//! A byte is written only at the offset that the answer says it has, and only when that was asked for; nothing here
+//! decides that the file is right. What was written before an interruption is noted and never fetched again.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::try_join_all;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
+use reqwest::{Response, StatusCode};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::config::Tuning;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::part::Part;
+use crate::progress::Progress;
+use crate::retry::{Budget, Trouble};
+use crate::transport::{Transport, describe, name_of, passing};
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// One file on its way.
+#[derive(Debug)]
+pub(crate) struct Download<'a> {
+    /// Who knows where the bytes are, once an address has expired.
+    pub(crate) hub: &'a Hub<'a>,
+    /// Who moves them.
+    pub(crate) transport: &'a Transport,
+    /// The commit that the file belongs to.
+    pub(crate) commit: &'a str,
+    /// Where the bytes are now; `None` when that has to be asked.
+    pub(crate) location: Mutex<Option<Url>>,
+    /// Where they go.
+    pub(crate) part: &'a Part,
+    /// Who is told.
+    pub(crate) progress: &'a Progress,
+    /// The bounds.
+    pub(crate) tuning: Tuning,
+    /// When to stop.
+    pub(crate) stop: &'a CancellationToken,
+    /// Whether the source has been seen to send whole files only.
+    pub(crate) whole_files_only: AtomicBool,
+}
+
+/// An answer that is safe to write: its bytes begin `skip` bytes before the range that was asked for.
+struct Answer {
+    response: Response,
+    skip: u64,
+    source_name: String,
+}
+
+impl Download<'_> {
+    /// Fetches what of `wanted` is missing.
+    ///
+    /// # Errors
+    ///
+    /// When the source fails for good, the disk does, or [`Error::Stopped`]; what came until then is kept.
+    pub(crate) async fn fetch(&self, wanted: Range<u64>) -> Result<(), Error> {
+        loop {
+            let whole = self.whole_files_only.load(Ordering::Relaxed);
+            let queue = Mutex::new(self.segments(wanted.clone(), whole));
+            let parallel = !whole && wanted.end - wanted.start >= self.tuning.parallel_from_bytes;
+            let streams = if parallel { self.tuning.streams } else { 1 };
+            try_join_all((0..streams).map(|_| self.work_off(&queue))).await?;
+            if self.part.missing(wanted.clone()).is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is missing of `wanted`, in pieces of one request each.
+    fn segments(&self, wanted: Range<u64>, whole: bool) -> VecDeque<Range<u64>> {
+        let step = if whole { u64::MAX } else { self.tuning.segment_bytes };
+        let mut segments = VecDeque::new();
+        for mut gap in self.part.missing(wanted) {
+            while !gap.is_empty() {
+                let end = gap.start.saturating_add(step).min(gap.end);
+                segments.push_back(gap.start..end);
+                gap.start = end;
+            }
+        }
+        segments
+    }
+
+    /// One stream: takes segments until there are none, or until the source turns out to send whole files only.
+    async fn work_off(&self, queue: &Mutex<VecDeque<Range<u64>>>) -> Result<(), Error> {
+        let mut budget = Budget::new(self.tuning);
+        loop {
+            let whole = self.whole_files_only.load(Ordering::Relaxed);
+            let next = locked(queue).pop_front();
+            let Some(mut segment) = next else { return Ok(()) };
+            while !segment.is_empty() {
+                let start = segment.start;
+                let ended = self.attempt(&mut segment, whole).await;
+                budget.progressed(segment.start - start);
+                match ended {
+                    Ok(()) => {}
+                    Err(Trouble::RangeIgnored) => {
+                        self.whole_files_only.store(true, Ordering::Relaxed);
+                        locked(queue).clear();
+                        return Ok(());
+                    }
+                    Err(trouble) => {
+                        let source = locked(&self.location).as_ref().map(name_of);
+                        if matches!(trouble, Trouble::Expired) {
+                            locked(&self.location).take();
+                        }
+                        self.or_stopped(budget.spend(&source.unwrap_or_default(), trouble)).await??;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches as much of `segment` as it can and moves its start to what is still missing.
+    async fn attempt(&self, segment: &mut Range<u64>, whole: bool) -> Result<(), Trouble> {
+        let mut answer = self.or_stopped(self.ask(segment, whole)).await??;
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        let mut written = segment.start;
+        let ended = self.receive(&mut answer, segment, &mut written, &mut buffer).await;
+        // Whatever ended it: what came is kept.
+        let length = buffer.len() as u64;
+        self.part.write(written, buffer).await?;
+        self.part.checkpoint(segment.start..written + length).await?;
+        segment.start = written + length;
+        ended
+    }
+
+    /// Receives until the segment is complete or something ends it. `written` is where the next write goes; what is in
+    /// `buffer` belongs there.
+    async fn receive(
+        &self,
+        answer: &mut Answer,
+        segment: &mut Range<u64>,
+        written: &mut u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Trouble> {
+        let stall = self.transport.stall();
+        loop {
+            let left = segment.end - *written - buffer.len() as u64;
+            if left == 0 {
+                return Ok(());
+            }
+            let chunk = self.or_stopped(tokio::time::timeout(stall, answer.response.chunk())).await?;
+            let mut chunk = match chunk {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => {
+                    return Err(Trouble::again(format!("{} stopped too early", answer.source_name)));
+                }
+                Ok(Err(error)) => return Err(Trouble::again(describe(error))),
+                Err(_) => return Err(Trouble::again(format!("nothing came for {} s", stall.as_secs_f32()))),
+            };
+            let skipped = answer.skip.min(chunk.len() as u64);
+            answer.skip -= skipped;
+            let _before_the_range = chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX));
+            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            self.progress.add(chunk.len() as u64);
+            buffer.extend_from_slice(&chunk);
+            if buffer.len() >= BUFFER_BYTES {
+                let length = buffer.len() as u64;
+                *buffer = self.part.write(*written, std::mem::take(buffer)).await?;
+                *written += length;
+            }
+            if *written - segment.start >= self.tuning.checkpoint_bytes {
+                self.part.checkpoint(segment.start..*written).await?;
+                segment.start = *written;
+            }
+        }
+    }
+
+    /// Asks for `range`, and takes only an answer whose place in the file is certain.
+    async fn ask(&self, range: &Range<u64>, whole: bool) -> Result<Answer, Trouble> {
+        let (response, url) = self.transport.get(self.location().await?, range).await?;
+        let status = response.status();
+        if let Some(trouble) = passing(status, response.headers()) {
+            return Err(trouble);
+        }
+        let source_name = name_of(&url);
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if text(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(Trouble::again(format!("{source_name} sent encoded bytes, which cannot be placed")));
+        }
+        let size = self.part.size();
+        match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let said = text(CONTENT_RANGE).and_then(content_range);
+                let fits = said.is_some_and(|(start, end, of)| {
+                    start == range.start && end <= range.end && of.is_none_or(|of| of == size)
+                });
+                if !fits {
+                    return Err(Trouble::again(format!(
+                        "{source_name} sent another range than the one asked for"
+                    )));
+                }
+                Ok(Answer { response, skip: 0, source_name })
+            }
+            StatusCode::OK => {
+                let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+                if length.is_some_and(|length| length != size) {
+                    return Err(Trouble::again(format!("{source_name} sent a file of another size")));
+                }
+                if !whole && *range != (0..size) {
+                    return Err(Trouble::RangeIgnored);
+                }
+                Ok(Answer { response, skip: range.start, source_name })
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
+                Err(Trouble::Expired)
+            }
+            _ => Err(Trouble::again(format!("{source_name} answered {status}"))),
+        }
+    }
+
+    /// Where the bytes are, asking the Hub when the last address was refused. The Hub's own refusal is final.
+    async fn location(&self) -> Result<Url, Trouble> {
+        if let Some(url) = locked(&self.location).clone() {
+            return Ok(url);
+        }
+        let url = self.hub.locate(self.commit).await?;
+        *locked(&self.location) = Some(url.clone());
+        Ok(url)
+    }
+
+    /// `work`, unless it is time to stop.
+    async fn or_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::Stopped),
+            done = work => Ok(done),
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `bytes a-b/n` as a half-open range and the size, which may be `*`.
+fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, last) = range.split_once('-')?;
+    let (start, end) = (start.parse().ok()?, last.parse::<u64>().ok()?.checked_add(1)?);
+    let size = if size == "*" { None } else { Some(size.parse().ok()?) };
+    (start < end).then_some((start, end, size))
+}

@@ -1,0 +1,305 @@
+//! Is this a GGUF file, and are all its tensors within its size? Header and tensor table only, read once, forwards.
+//!
+//! Every count and length is bounded by the file's size before it is followed, and nothing is allocated from it, so that
+//! a hostile header costs neither memory nor time. What this finds is a wrong or cut file; flipped bits are for the digest.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read};
+
+/// The most keys that a header may have; real ones have fewer than a hundred.
+const MAX_KEYS: u64 = 10_000;
+/// The longest key, in bytes, by the format's definition.
+const MAX_KEY_BYTES: u64 = 65_535;
+/// The longest name of a tensor, in bytes; llama.cpp takes 63.
+const MAX_TENSOR_NAME_BYTES: u64 = 64;
+/// The largest alignment that is believed, in bytes.
+const MAX_ALIGNMENT: u64 = 1 << 20;
+/// The longest architecture name that is shown, in bytes.
+const MAX_ARCHITECTURE_BYTES: u64 = 64;
+
+const STRING: u32 = 8;
+const ARRAY: u32 = 9;
+
+/// What the header says of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `general.architecture`, safe to print; empty when there is none.
+    pub architecture: String,
+    /// How many tensors there are.
+    pub n_tensors: u64,
+    /// Where the last tensor ends, in bytes from the start of the file.
+    pub end: u64,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is something else.
+    #[error("is not a GGUF file: it looks like {0}")]
+    LooksLike(&'static str),
+    /// It is a GGUF file that cannot be right.
+    #[error("is not a usable GGUF file: {0}")]
+    Broken(String),
+    /// It ends before it should.
+    #[error("is cut off: its tensors end at byte {end}, the file at byte {size}")]
+    Truncated {
+        /// Where the last tensor ends.
+        end: u64,
+        /// Where the file ends.
+        size: u64,
+    },
+    /// The bytes at hand end within the header: more are needed to judge.
+    #[error("has a header that does not end within its first bytes")]
+    NeedsMore,
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+}
+
+/// Checks the file of `size` bytes that `start` begins with; `start` may hold just its first bytes.
+///
+/// # Errors
+///
+/// [`Problem::NeedsMore`] when `start` ends within the header, otherwise what is wrong.
+pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
+    let mut cursor = Cursor { start, position: 0, size };
+    let magic: [u8; 4] = match cursor.take() {
+        Err(Problem::Truncated { .. }) => return Err(Problem::LooksLike("an empty or cut file")),
+        read => read?,
+    };
+    if &magic != b"GGUF" {
+        return Err(look(magic));
+    }
+    let version = cursor.u32()?;
+    if !(2..=3).contains(&version) {
+        let what = if version.is_multiple_of(1 << 16) {
+            "big-endian, which does not run here"
+        } else {
+            "not 2 or 3"
+        };
+        return Err(Problem::Broken(format!("its version is {what}")));
+    }
+    let (n_tensors, n_keys) = (cursor.u64()?, cursor.u64()?);
+    if n_keys > MAX_KEYS || n_tensors > size {
+        return Err(Problem::Broken(format!("it claims {n_keys} keys and {n_tensors} tensors")));
+    }
+    let (architecture, alignment) = cursor.keys(n_keys)?;
+    let data_bytes = cursor.tensors(n_tensors, alignment)?;
+    let end =
+        cursor.position.checked_next_multiple_of(alignment).and_then(|data| data.checked_add(data_bytes));
+    let end = end.ok_or_else(|| Problem::Broken("its tensors are larger than any file".to_owned()))?;
+    if n_tensors > 0 && end > size {
+        return Err(Problem::Truncated { end, size });
+    }
+    if end.saturating_add(alignment) < size {
+        tracing::warn!(end, size, "the GGUF file goes on after its last tensor");
+    }
+    Ok(Header { architecture, n_tensors, end })
+}
+
+fn look(magic: [u8; 4]) -> Problem {
+    let text = String::from_utf8_lossy(&magic).to_ascii_lowercase();
+    Problem::LooksLike(match text.as_str() {
+        "<!do" | "<htm" | "<hea" => "an HTML page, perhaps of a login or a proxy",
+        "<?xm" | "<err" => "an XML error message",
+        "vers" => "a Git LFS pointer, not the file that it points to",
+        "pk\u{3}\u{4}" => "a zip archive",
+        "ggml" | "tjgg" | "fmgg" => "a GGML file from before GGUF; llama.cpp no longer reads it",
+        "fugg" => "a GGUF file for big-endian machines",
+        text if text.starts_with('{') || text.starts_with('[') => "JSON, perhaps an error message",
+        _ => "something else (safetensors and PyTorch files need converting first)",
+    })
+}
+
+struct Cursor<R> {
+    start: R,
+    position: u64,
+    size: u64,
+}
+
+impl<R: Read> Cursor<R> {
+    /// The next `N` bytes.
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+        self.fits(N as u64)?;
+        let mut bytes = [0; N];
+        self.start.read_exact(&mut bytes).map_err(short)?;
+        self.position += N as u64;
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Problem> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Problem> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    /// Passes over `n_bytes`.
+    fn skip(&mut self, n_bytes: u64) -> Result<(), Problem> {
+        self.fits(n_bytes)?;
+        let passed = io::copy(&mut self.start.by_ref().take(n_bytes), &mut io::sink()).map_err(short)?;
+        self.position += passed;
+        if passed == n_bytes { Ok(()) } else { Err(Problem::NeedsMore) }
+    }
+
+    /// A string of at most `limit` bytes.
+    fn string(&mut self, limit: u64, what: &str) -> Result<Vec<u8>, Problem> {
+        let length = self.u64()?;
+        if length > limit {
+            return Err(Problem::Broken(format!("{what} is {length} bytes long")));
+        }
+        self.fits(length)?;
+        let mut bytes = Vec::new();
+        self.start.by_ref().take(length).read_to_end(&mut bytes).map_err(short)?;
+        self.position += bytes.len() as u64;
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(Problem::NeedsMore) }
+    }
+
+    fn fits(&self, n_bytes: u64) -> Result<(), Problem> {
+        match self.position.checked_add(n_bytes) {
+            Some(end) if end <= self.size => Ok(()),
+            end => Err(Problem::Truncated { end: end.unwrap_or(u64::MAX), size: self.size }),
+        }
+    }
+
+    /// Passes over all keys; the architecture and the alignment are what is needed of them.
+    fn keys(&mut self, n_keys: u64) -> Result<(String, u64), Problem> {
+        let (mut architecture, mut alignment, mut seen) = (String::new(), 32, HashSet::new());
+        for _ in 0..n_keys {
+            let key = self.string(MAX_KEY_BYTES, "a key")?;
+            let key = String::from_utf8(key).map_err(|_| Problem::Broken("a key is not text".to_owned()))?;
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            if key.is_empty() || !seen.insert(hasher.finish()) {
+                return Err(Problem::Broken("a key is empty or there twice".to_owned()));
+            }
+            match (key.as_str(), self.u32()?) {
+                ("general.architecture", STRING) => {
+                    let name = self.string(MAX_ARCHITECTURE_BYTES, "the architecture's name")?;
+                    architecture = String::from_utf8_lossy(&name).escape_debug().to_string();
+                }
+                ("general.alignment", 4) => {
+                    alignment = u64::from(self.u32()?);
+                    if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+                        return Err(Problem::Broken(format!("its alignment is {alignment}")));
+                    }
+                }
+                ("general.alignment" | "general.architecture", _) => {
+                    return Err(Problem::Broken(
+                        "its alignment or architecture is of the wrong type".to_owned(),
+                    ));
+                }
+                (_, ARRAY) => self.skip_array()?,
+                (_, STRING) => self.skip_string()?,
+                (_, kind) => self.skip(width(kind)?)?,
+            }
+        }
+        Ok((architecture, alignment))
+    }
+
+    fn skip_string(&mut self) -> Result<(), Problem> {
+        let length = self.u64()?;
+        self.skip(length)
+    }
+
+    fn skip_array(&mut self) -> Result<(), Problem> {
+        let (kind, n_elements) = (self.u32()?, self.u64()?);
+        if kind == STRING {
+            // Each has at least its length's eight bytes, which bounds the loop by the file.
+            self.fits(n_elements.saturating_mul(8))?;
+            return (0..n_elements).try_for_each(|_| self.skip_string());
+        }
+        self.skip(width(kind)?.saturating_mul(n_elements))
+    }
+
+    /// Passes over the tensor table; returns how many bytes of data the tensors take.
+    fn tensors(&mut self, n_tensors: u64, alignment: u64) -> Result<u64, Problem> {
+        let (mut next, mut end) = (Some(0_u64), 0_u64);
+        for _ in 0..n_tensors {
+            let name = self.string(MAX_TENSOR_NAME_BYTES, "a tensor's name")?;
+            let name = String::from_utf8_lossy(&name).escape_debug().to_string();
+            let n_dimensions = self.u32()?;
+            if !(1..=4).contains(&n_dimensions) {
+                return Err(Problem::Broken(format!("tensor {name} has {n_dimensions} dimensions")));
+            }
+            let (mut n_elements, mut row) = (1_u64, 0_u64);
+            for dimension in 0..n_dimensions {
+                let length = self.u64()?;
+                row = if dimension == 0 { length } else { row };
+                let product = n_elements.checked_mul(length).filter(|product| *product > 0);
+                n_elements =
+                    product.ok_or_else(|| Problem::Broken(format!("tensor {name} has no possible shape")))?;
+            }
+            let (kind, offset) = (self.u32()?, self.u64()?);
+            if !offset.is_multiple_of(alignment) || offset < end || next.is_some_and(|next| offset != next) {
+                return Err(Problem::Broken(format!("tensor {name} overlaps another or leaves a gap")));
+            }
+            let n_bytes = match block(kind) {
+                // A type newer than this program: only its place is known.
+                None => 0,
+                Some((elements, bytes)) if row.is_multiple_of(elements) => {
+                    let n_bytes = (n_elements / elements).checked_mul(bytes);
+                    n_bytes
+                        .ok_or_else(|| Problem::Broken(format!("tensor {name} is larger than any file")))?
+                }
+                Some(_) => return Err(Problem::Broken(format!("tensor {name} has broken rows"))),
+            };
+            end = offset
+                .checked_add(n_bytes)
+                .ok_or_else(|| Problem::Broken(format!("tensor {name} is larger than any file")))?;
+            next = block(kind).and_then(|_| end.checked_next_multiple_of(alignment));
+        }
+        Ok(end)
+    }
+}
+
+fn short(error: io::Error) -> Problem {
+    if error.kind() == io::ErrorKind::UnexpectedEof { Problem::NeedsMore } else { Problem::Unreadable(error) }
+}
+
+/// Bytes of one value of a fixed-size type.
+fn width(kind: u32) -> Result<u64, Problem> {
+    match kind {
+        0 | 1 | 7 => Ok(1),
+        2 | 3 => Ok(2),
+        4..=6 => Ok(4),
+        10..=12 => Ok(8),
+        _ => Err(Problem::Broken(format!("a value has the unknown type {kind}"))),
+    }
+}
+
+/// Elements and bytes of one block of a `ggml_type`, as gguf-py 0.19 lists them.
+fn block(kind: u32) -> Option<(u64, u64)> {
+    Some(match kind {
+        0 | 26 => (1, 4),
+        1 | 25 | 30 => (1, 2),
+        2 | 20 => (32, 18),
+        3 => (32, 20),
+        6 => (32, 22),
+        7 => (32, 24),
+        8 => (32, 34),
+        9 => (32, 40),
+        10 => (256, 84),
+        11 | 21 => (256, 110),
+        12 => (256, 144),
+        13 => (256, 176),
+        14 => (256, 210),
+        15 => (256, 292),
+        16 | 35 => (256, 66),
+        17 => (256, 74),
+        18 => (256, 98),
+        19 => (256, 50),
+        22 => (256, 82),
+        23 => (256, 136),
+        24 => (1, 1),
+        27 | 28 => (1, 8),
+        29 => (256, 56),
+        34 => (256, 54),
+        39 => (32, 17),
+        40 => (64, 36),
+        41 => (128, 18),
+        _ => return None,
+    })
+}

@@ -1,0 +1,244 @@
+//! What the Hub says of the wanted file: the commit, the size, the SHA-256, and where its bytes are right now.
+//!
+//! The revision becomes a commit once, through hf-hub; from then on only the commit is asked for. hf-hub moves no model
+//! bytes: its 1.0.0 stores error pages under a model's digest.
+
+use hf_hub::{HFClient, HFError};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
+use reqwest::{Method, StatusCode};
+use url::Url;
+
+use crate::advice::{Refusal, refused};
+use crate::config::{Fetch, Tuning};
+use crate::error::Error;
+use crate::retry::{Budget, Trouble};
+use crate::transport::{MAX_HOPS, Transport, api_client, name_of, next_hop, passing, too_many_hops};
+use crate::verify::Digest;
+
+/// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
+/// network says so in seconds.
+const ATTEMPTS: u32 = 4;
+/// What hf-hub is given in place of a token: it cannot be sent in a header, so none is. Without it, hf-hub would look
+/// for one in the environment and in the user's home.
+const NO_TOKEN: &str = "\n";
+
+/// The one file that was asked for, as the Hub knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    /// What the revision pointed to.
+    pub(crate) commit: String,
+    /// The file's size in bytes.
+    pub(crate) size: u64,
+    /// The digest that its bytes must have.
+    pub(crate) sha256: Digest,
+    /// Where the bytes are, for about an hour.
+    pub(crate) location: Url,
+}
+
+/// The Hub, as one fetch needs it.
+#[derive(Debug)]
+pub(crate) struct Hub<'a> {
+    settings: &'a Fetch,
+    transport: &'a Transport,
+}
+
+struct Located {
+    headers: HeaderMap,
+    status: StatusCode,
+    location: Url,
+}
+
+impl<'a> Hub<'a> {
+    /// The Hub of `settings`.
+    pub(crate) fn new(settings: &'a Fetch, transport: &'a Transport) -> Self {
+        Self { settings, transport }
+    }
+
+    /// Asks for everything that must be known before the first byte. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file, it may not be read, its digest is unknown or not the pinned one, or nobody answers.
+    pub(crate) async fn resolve(&self) -> Result<Resolved, Error> {
+        let mut budget = Budget::new(Tuning { attempts: ATTEMPTS, ..self.settings.tuning });
+        let name = name_of(&self.settings.endpoint);
+        let (commit, names) = loop {
+            match self.commit().await {
+                Ok(found) => break found,
+                Err(trouble) => budget.spend(&name, trouble).await?,
+            }
+        };
+        loop {
+            match self.file(&commit, &names).await {
+                Ok(resolved) => return Ok(resolved),
+                Err(trouble) => budget.spend(&name, trouble).await?,
+            }
+        }
+    }
+
+    /// Where the file's bytes are now. Cancel-safe.
+    pub(crate) async fn locate(&self, commit: &str) -> Result<Url, Trouble> {
+        Ok(self.head(commit, &[]).await?.location)
+    }
+
+    /// The commit of the revision, and the names of its files.
+    async fn commit(&self) -> Result<(String, Vec<String>), Trouble> {
+        let Fetch { repository, revision, endpoint, token, .. } = self.settings;
+        let client = HFClient::builder()
+            .endpoint(endpoint.as_str())
+            .token(token.as_ref().map_or(NO_TOKEN, |token| token.expose()))
+            .client(api_client(self.transport.stall())?)
+            .retry_max_attempts(0)
+            .cache_enabled(false)
+            .build()
+            .map_err(|error| Error::Settings(format!("HF_ENDPOINT is not usable: {error}")))?;
+        let repository = client.model(repository.owner(), repository.name());
+        let info = repository.info().revision(revision).send().await.map_err(|error| self.trouble(error))?;
+        let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
+        let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_commit(&commit) {
+            return Err(self.refuse(format!("no commit for revision {revision}")).into());
+        }
+        if is_commit(revision) && !revision.eq_ignore_ascii_case(&commit) {
+            return Err(self.refuse(format!("commit {commit} for commit {revision}")).into());
+        }
+        let names = info.siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
+        Ok((commit, names))
+    }
+
+    async fn file(&self, commit: &str, names: &[String]) -> Result<Resolved, Trouble> {
+        let Located { headers, status, location } = self.head(commit, names).await?;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let published = text("x-linked-etag").and_then(|etag| {
+            etag.strip_prefix('"')
+                .and_then(|etag| etag.strip_suffix('"'))
+                .unwrap_or(etag)
+                .parse::<Digest>()
+                .ok()
+        });
+        let sha256 = match (published, self.settings.pin) {
+            (Some(published), Some(pin)) if published != pin => {
+                return Err(Error::WrongDigest {
+                    what: format!(
+                        "{} of {} at commit {commit}",
+                        self.settings.file, self.settings.repository
+                    ),
+                    expected: pin,
+                    actual: published,
+                    advice: "check MODEL_SHA256 and HF_REVISION",
+                }
+                .into());
+            }
+            (_, Some(pin)) => pin,
+            (Some(published), None) => published,
+            (None, None) => {
+                let (endpoint, file) = (name_of(&self.settings.endpoint), self.settings.file.to_string());
+                return Err(Error::NoDigest { endpoint, file }.into());
+            }
+        };
+        // The Content-Length of a redirect is that of its text.
+        let own = if status.is_success() { text(CONTENT_LENGTH.as_str()) } else { None };
+        let size = match text("x-linked-size").or(own).and_then(|size| size.parse().ok()) {
+            Some(size) => size,
+            None => self.ask_size(&location).await?,
+        };
+        Ok(Resolved { commit: commit.to_owned(), size, sha256, location })
+    }
+
+    /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
+    async fn head(&self, commit: &str, names: &[String]) -> Result<Located, Trouble> {
+        let mut url = self.address(commit);
+        for _ in 0..=MAX_HOPS {
+            let response = self.transport.send(Method::HEAD, &url, None).await?;
+            let status = response.status();
+            if let Some(trouble) = passing(status, response.headers()) {
+                return Err(trouble);
+            }
+            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            if let Some(other) = text("x-repo-commit").filter(|other| !other.eq_ignore_ascii_case(commit)) {
+                let other = other.escape_debug();
+                return Err(self
+                    .refuse(format!("a file of commit {other} where {commit} was asked for"))
+                    .into());
+            }
+            if !status.is_success() && !status.is_redirection() {
+                let (code, message) = (text("x-error-code"), text("x-error-message"));
+                let refusal = Refusal {
+                    status: status.as_u16(),
+                    code: code.unwrap_or(if status == StatusCode::NOT_FOUND { "EntryNotFound" } else { "" }),
+                    message: message.unwrap_or_default(),
+                };
+                return Err(refused(self.settings, refusal, names).into());
+            }
+            let next = next_hop(&url, &response)?;
+            match next {
+                Some(next) if self.transport.is_home(&next) => url = next,
+                next => {
+                    let location = next.unwrap_or(url);
+                    return Ok(Located { headers: response.headers().clone(), status, location });
+                }
+            }
+        }
+        Err(too_many_hops(&url).into())
+    }
+
+    /// The file's size as the source of its bytes says it, where the Hub does not.
+    async fn ask_size(&self, location: &Url) -> Result<u64, Trouble> {
+        let (response, _) = self.transport.get(location.clone(), &(0..1)).await?;
+        if let Some(trouble) = passing(response.status(), response.headers()) {
+            return Err(trouble);
+        }
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let size = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                text(CONTENT_RANGE).and_then(|range| range.rsplit_once('/')).map(|(_, n)| n)
+            }
+            StatusCode::OK => text(CONTENT_LENGTH),
+            _ => None,
+        };
+        let size = size.and_then(|size| size.parse().ok());
+        size.ok_or_else(|| self.refuse("a file without a size".to_owned()).into())
+    }
+
+    fn address(&self, commit: &str) -> Url {
+        let Fetch { repository, file, endpoint, .. } = self.settings;
+        let mut url = endpoint.clone();
+        url.path_segments_mut()
+            .expect("the endpoint was checked to have a host")
+            .pop_if_empty()
+            .extend([repository.owner(), repository.name(), "resolve", commit])
+            .extend(file.as_str().split('/'));
+        url
+    }
+
+    fn refuse(&self, reason: String) -> Error {
+        Error::Refused { source_name: name_of(&self.settings.endpoint), reason }
+    }
+
+    fn trouble(&self, error: HFError) -> Trouble {
+        let context = match error {
+            HFError::RateLimited { retry_after, .. } => {
+                return Trouble::Again {
+                    reason: "it answered 429 Too Many Requests".to_owned(),
+                    after: retry_after,
+                };
+            }
+            HFError::Request { source, .. } => return Trouble::again(crate::transport::describe(source)),
+            HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::Http { context } => context,
+            HFError::RepoNotFound { context: Some(context), .. }
+            | HFError::RevisionNotFound { context: Some(context), .. } => context,
+            other => return self.refuse(format!("what hf-hub does not understand: {other}")).into(),
+        };
+        if let Some(trouble) = passing(context.status, &HeaderMap::new()) {
+            return trouble;
+        }
+        let refusal = Refusal {
+            status: context.status.as_u16(),
+            code: context.error_code.as_deref().unwrap_or_default(),
+            message: context.server_message.as_deref().unwrap_or_default(),
+        };
+        refused(self.settings, refusal, &[]).into()
+    }
+}

@@ -1,0 +1,172 @@
+//! Which byte ranges of a part are on the disk, in memory and in a small file beside it.
+//!
+//! The file is only ever appended to, one line per range, after the bytes themselves were flushed. A line that is cut
+//! or senseless ends the reading. A journal that lies costs a download, never a wrong file: the digest decides.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::verify::Digest;
+
+/// The most that is read of a journal, in bytes: a terabyte in pieces of 8 MiB takes a quarter of it.
+const MAX_JOURNAL_BYTES: u64 = 16 << 20;
+
+/// A set of byte ranges: sorted, apart from each other, never empty ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranges(Vec<Range<u64>>);
+
+impl Ranges {
+    /// Adds `range`, joining it with what it touches.
+    pub(crate) fn insert(&mut self, mut range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        self.0.retain(|known| {
+            let apart = known.end < range.start || known.start > range.end;
+            if !apart {
+                range = known.start.min(range.start)..known.end.max(range.end);
+            }
+            apart
+        });
+        let place = self.0.partition_point(|known| known.start < range.start);
+        self.0.insert(place, range);
+    }
+
+    /// What of `wanted` is not in the set.
+    pub(crate) fn missing(&self, wanted: Range<u64>) -> Vec<Range<u64>> {
+        let (mut gaps, mut position) = (Vec::new(), wanted.start);
+        for known in self.0.iter().filter(|known| known.end > wanted.start && known.start < wanted.end) {
+            if known.start > position {
+                gaps.push(position..known.start);
+            }
+            position = known.end;
+        }
+        if position < wanted.end {
+            gaps.push(position..wanted.end);
+        }
+        gaps
+    }
+
+    /// How many bytes the set has.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        self.0.iter().map(|range| range.end - range.start).sum()
+    }
+}
+
+/// The journal of one part.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+    ranges: Ranges,
+}
+
+impl Journal {
+    /// Reads the journal of a part of `size` bytes, or begins one when there is none for just that file.
+    pub(crate) fn open(path: &Path, sha256: Digest, size: u64) -> io::Result<Self> {
+        let head = format!("corral-part 1 {sha256} {size}\n");
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_JOURNAL_BYTES).read_to_string(&mut text));
+        let known = read.ok().and_then(|_| text.strip_prefix(&head)).map(|lines| parse(lines, size));
+        let Some((ranges, used)) = known else {
+            let mut file = File::create(path)?;
+            file.write_all(head.as_bytes())?;
+            file.sync_data()?;
+            return Ok(Self { file, path: path.to_owned(), ranges: Ranges::default() });
+        };
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        let length = (head.len() + used) as u64;
+        file.set_len(length)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(length))?;
+        Ok(Self { file, path: path.to_owned(), ranges })
+    }
+
+    /// What is on the disk.
+    pub(crate) fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    /// Notes that `range` is on the disk, and flushes the note.
+    pub(crate) fn note(&mut self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(format!("{} {}\n", range.start, range.end).as_bytes())?;
+        self.file.sync_data()?;
+        self.ranges.insert(range);
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The ranges of the whole lines of `lines`, and how many bytes those lines have.
+fn parse(lines: &str, size: u64) -> (Ranges, usize) {
+    let (mut ranges, mut used) = (Ranges::default(), 0);
+    for line in lines.split_inclusive('\n') {
+        let range = line.strip_suffix('\n').and_then(|line| line.split_once(' ')).and_then(|(start, end)| {
+            let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
+            (start < end && end <= size).then_some(start..end)
+        });
+        let Some(range) = range else { break };
+        ranges.insert(range);
+        used += line.len();
+    }
+    (ranges, used)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Journal, Ranges, parse};
+
+    proptest! {
+        #[test]
+        fn a_set_of_ranges_agrees_with_a_set_of_bytes(
+            inserted in proptest::collection::vec((0_u64..60, 0_u64..12), 0..20),
+            (start, length) in (0_u64..60, 0_u64..30),
+        ) {
+            let (mut ranges, mut bytes) = (Ranges::default(), std::collections::BTreeSet::new());
+            for (start, length) in inserted {
+                ranges.insert(start..start + length);
+                bytes.extend(start..start + length);
+            }
+            prop_assert_eq!(ranges.n_bytes(), bytes.len() as u64);
+            let missing: Vec<u64> = ranges.missing(start..start + length).into_iter().flatten().collect();
+            let expected: Vec<u64> = (start..start + length).filter(|byte| !bytes.contains(byte)).collect();
+            prop_assert_eq!(missing, expected);
+        }
+
+        #[test]
+        fn a_journal_cut_anywhere_never_claims_more_than_was_noted(cut in 0_usize..24) {
+            let (whole, _) = parse("0 10\n20 30\n100 1234\n", 2000);
+            let (ranges, used) = parse(&"0 10\n20 30\n100 1234\n"[..cut.min(20)], 2000);
+            prop_assert!(used <= cut);
+            prop_assert!(whole.missing(0..2000).iter().all(|gap| ranges.missing(gap.clone()) == vec![gap.clone()]));
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_back_and_goes_on_after_a_cut_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let digest = "ab".repeat(32).parse().unwrap();
+        let mut journal = Journal::open(&path, digest, 100).unwrap();
+        journal.note(0..10).unwrap();
+        journal.note(50..60).unwrap();
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend_from_slice(b"60 7");
+        std::fs::write(&path, &text).unwrap();
+        let mut journal = Journal::open(&path, digest, 100).unwrap();
+        assert_eq!(journal.ranges().missing(0..100), [10..50, 60..100]);
+        journal.note(10..50).unwrap();
+        assert_eq!(Journal::open(&path, digest, 100).unwrap().ranges().missing(0..100), [60..100]);
+        assert_eq!(Journal::open(&path, digest, 101).unwrap().ranges().n_bytes(), 0);
+    }
+}

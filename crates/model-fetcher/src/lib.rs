@@ -1,0 +1,33 @@
+//! Fills a folder with a verified GGUF model, then exits.
+//!
+//! Afterwards the file at its final path is complete and has the SHA-256 that the Hub published or that was pinned, or
+//! it is not there. `main.rs` is the command line around [`fetch()`], [`import()`], [`status`] and [`verify()`].
+
+mod advice;
+pub mod config;
+pub mod disk;
+mod download;
+mod error;
+mod fetch;
+pub mod gguf;
+mod hub;
+mod import;
+mod journal;
+mod lock;
+mod manifest;
+mod part;
+mod progress;
+mod publish;
+mod retry;
+mod select;
+mod survey;
+mod transport;
+mod verify;
+
+pub use error::Error;
+pub use fetch::fetch;
+pub use import::import;
+pub use manifest::{Entry, Manifest, State};
+pub use select::{FileName, RepositoryId};
+pub use survey::{Found, Status, Unfinished, status, verify};
+pub use verify::Digest;

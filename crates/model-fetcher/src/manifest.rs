@@ -1,0 +1,140 @@
+//! What is here and was verified: `.corral.json` in the models' folder.
+//!
+//! An entry is believed only while the file has the size and the time of change that it had when it was verified; a
+//! manifest that cannot be read counts as empty, which costs a second look at the files and nothing else.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::publish;
+use crate::select::{FileName, RepositoryId};
+use crate::verify::Digest;
+
+const MANIFEST_FILE: &str = ".corral.json";
+const DRAFT_FILE: &str = ".corral.json.part";
+const VERSION: u32 = 1;
+
+/// One verified file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name below the folder, which is its name in the repository.
+    pub file: String,
+    /// The repository, when it is known.
+    pub repository: Option<String>,
+    /// The branch, tag or commit that was asked for.
+    pub revision: String,
+    /// The commit that this was at the time; unknown for a file that was imported.
+    pub commit: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// Whether the digest was compared with one from elsewhere; an import without a digest only computes it.
+    pub checked: bool,
+    /// Its time of change when it was verified, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+/// How a file on disk compares with its entry, by size and time of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it was verified.
+    Verified,
+    /// Another size or time of change.
+    Changed,
+    /// Not there.
+    Missing,
+}
+
+/// All verified files of a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    version: u32,
+    files: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Reads the folder's manifest.
+    #[must_use]
+    pub fn load(folder: &Path) -> Self {
+        let path = folder.join(MANIFEST_FILE);
+        match fs::read(&path) {
+            Ok(text) => match serde_json::from_slice::<Self>(&text) {
+                Ok(manifest) if manifest.version == VERSION => manifest,
+                Ok(_) | Err(_) => {
+                    tracing::warn!(path = %path.display(), "the manifest is not readable; files will be hashed again");
+                    Self::default()
+                }
+            },
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(path = %path.display(), %error, "cannot read the manifest");
+                }
+                Self::default()
+            }
+        }
+    }
+
+    /// The files, in the order in which they came.
+    #[must_use]
+    pub fn files(&self) -> &[Entry] {
+        &self.files
+    }
+
+    /// The entry for that file of that revision.
+    pub(crate) fn find(&self, repository: &RepositoryId, revision: &str, file: &FileName) -> Option<&Entry> {
+        self.files.iter().find(|entry| {
+            entry.file == file.as_str()
+                && entry.repository.as_deref() == Some(repository.to_string().as_str())
+                && entry.revision == revision
+        })
+    }
+
+    /// Records `entry` in place of what was known of its file, and writes the manifest.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn record(&mut self, folder: &Path, entry: Entry) -> Result<(), Error> {
+        self.version = VERSION;
+        self.files.retain(|known| known.file != entry.file);
+        self.files.push(entry);
+        let (draft, path) = (folder.join(DRAFT_FILE), folder.join(MANIFEST_FILE));
+        let text = serde_json::to_vec_pretty(self).expect("a manifest has only string keys");
+        let write = || {
+            let mut file = fs::File::create(&draft)?;
+            file.write_all(&text)?;
+            file.write_all(b"\n")?;
+            Ok(file)
+        };
+        let file = write().map_err(|error| Error::io("write", &draft, error))?;
+        publish::publish(&file, &draft, &path)
+    }
+}
+
+impl Entry {
+    /// How the file below `folder` compares with this entry.
+    #[must_use]
+    pub fn state(&self, folder: &Path) -> State {
+        match fs::symlink_metadata(folder.join(&self.file)) {
+            Ok(found)
+                if found.is_file() && found.len() == self.size && modified_ns(&found) == self.modified_ns =>
+            {
+                State::Verified
+            }
+            Ok(_) => State::Changed,
+            Err(_) => State::Missing,
+        }
+    }
+}
+
+/// A file's time of change in nanoseconds since 1970.
+pub(crate) fn modified_ns(metadata: &fs::Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}

@@ -1,0 +1,101 @@
+//! How far the download is: a bar on a terminal, otherwise a line in the log every few seconds.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::error::megabytes;
+
+const BAR: &str = "{bar:40} {bytes} of {total_bytes} ({percent} %), {bytes_per_sec}, {eta} left";
+
+/// The bytes of one download.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    total: u64,
+    done: AtomicU64,
+    bar: Option<ProgressBar>,
+    report_every: Duration,
+}
+
+impl Progress {
+    /// A download of `total` bytes of which `done` are here.
+    pub(crate) fn new(total: u64, done: u64, report_every: Duration) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(BAR).expect("the template is valid");
+            let bar = ProgressBar::new(total).with_style(style).with_position(done);
+            bar.reset_eta();
+            bar
+        });
+        Self { total, done: AtomicU64::new(done), bar, report_every }
+    }
+
+    /// Notes `n_bytes` more.
+    pub(crate) fn add(&self, n_bytes: u64) {
+        self.done.fetch_add(n_bytes, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc(n_bytes);
+        }
+    }
+
+    /// Reports for ever. Cancel-safe.
+    pub(crate) async fn report(&self) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval_at(Instant::now() + self.report_every, self.report_every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut before, mut at) = (self.done.load(Ordering::Relaxed), Instant::now());
+        loop {
+            tick.tick().await;
+            let done = self.done.load(Ordering::Relaxed);
+            if self.bar.is_none() {
+                tracing::info!("{}", line(done, self.total, done.saturating_sub(before), at.elapsed()));
+            }
+            (before, at) = (done, Instant::now());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What is said when `recent` of the `done` bytes came in the last `period`.
+fn line(done: u64, total: u64, recent: u64, period: Duration) -> String {
+    let done = done.min(total);
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    let milliseconds = period.as_millis().max(1);
+    let rate = u64::try_from(u128::from(recent) * 1000 / milliseconds).unwrap_or(u64::MAX);
+    let left = (total - done).checked_div(rate).map_or_else(
+        || "no end in sight".to_owned(),
+        |seconds| {
+            if seconds < 120 { format!("{seconds} s left") } else { format!("{} min left", seconds / 60) }
+        },
+    );
+    format!("{} of {} ({percent} %), {}/s, {left}", megabytes(done), megabytes(total), megabytes(rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::line;
+
+    #[test]
+    fn a_line_says_how_much_how_fast_and_how_long() {
+        let five = Duration::from_secs(5);
+        assert_eq!(
+            line(1_000_000_000, 3_160_000_000, 210_000_000, five),
+            "1000.0 MB of 3160.0 MB (31 %), 42.0 MB/s, 51 s left"
+        );
+        assert_eq!(line(0, 0, 0, five), "0.0 MB of 0.0 MB (0 %), 0.0 MB/s, no end in sight");
+        assert_eq!(
+            line(1, 1_000_000_000, 5_000_000, five),
+            "0.0 MB of 1000.0 MB (0 %), 1.0 MB/s, 16 min left"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! From a complete, verified, hidden file to its final name: fsync, rename, fsync of the folder, in that order.
+//!
+//! Readers of the folder see the old file or the new one, never a part, also after a power cut. Nothing is ever written
+//! through a symbolic link.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::select::FileName;
+
+/// Everyone may read a model; llama-server runs as another user.
+const MODE: u32 = 0o644;
+
+/// Gives the complete `draft` its final name. Both are in the same folder.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub(crate) fn publish(file: &File, draft: &Path, goal: &Path) -> Result<(), Error> {
+    let durable = file.set_permissions(Permissions::from_mode(MODE)).and_then(|()| file.sync_all());
+    durable.map_err(|error| Error::io("write", draft, error))?;
+    fs::rename(draft, goal).map_err(|error| Error::io("write", goal, error))?;
+    let folder = goal.parent().expect("a goal lies in a folder");
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("write", folder, error))
+}
+
+/// Makes the folders that `file` needs below `folder`, and refuses what stands in the way.
+///
+/// # Errors
+///
+/// [`Error::InTheWay`] for a symbolic link, or a folder where the file goes.
+pub(crate) fn prepare(folder: &Path, file: &FileName) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(|error| Error::io("make the folder", folder, error))?;
+    let mut path = folder.to_owned();
+    let mut components = file.as_str().split('/').peekable();
+    while let Some(component) = components.next() {
+        path.push(component);
+        let last = components.peek().is_none();
+        let what = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => "a symbolic link",
+            Ok(found) if last && found.is_dir() => "a folder",
+            Ok(found) if !last && !found.is_dir() => "not a folder",
+            Ok(_) => continue,
+            Err(_) if last => continue,
+            Err(_) => {
+                fs::create_dir(&path).map_err(|error| Error::io("make the folder", &path, error))?;
+                continue;
+            }
+        };
+        return Err(Error::InTheWay { path, what });
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! HTTP by hand: one request at a time, redirects followed under our own rules, no answer waited for without a bound.
+//!
+//! The token goes to the Hub's own origin (scheme, host and port) and nowhere else; a redirect from https to http, with
+//! credentials in its address, or to anything but http(s) is refused. Addresses are signed, so they never reach a log.
+
+use std::error::Error as _;
+use std::ops::Range;
+use std::time::Duration;
+
+use common::secret::Secret;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, redirect};
+use url::{Origin, Url};
+
+use crate::error::Error;
+use crate::retry::Trouble;
+
+/// Redirects in a row that are followed.
+pub(crate) const MAX_HOPS: usize = 5;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSION"));
+
+/// A client that knows where home is.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    client: Client,
+    home: Origin,
+    authorization: Option<HeaderValue>,
+    stall: Duration,
+}
+
+impl Transport {
+    /// A client for the Hub at `endpoint`, which alone gets `token`.
+    ///
+    /// # Errors
+    ///
+    /// When the token cannot be sent, or the system's certificates cannot be used.
+    pub(crate) fn new(endpoint: &Url, token: Option<&Secret>, stall: Duration) -> Result<Self, Error> {
+        let authorization = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| Error::Settings("HF_TOKEN holds characters that no token has".to_owned()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let client = build(builder(), redirect::Policy::none())?;
+        Ok(Self { client, home: endpoint.origin(), authorization: authorization.transpose()?, stall })
+    }
+
+    /// How long a source may say nothing.
+    pub(crate) fn stall(&self) -> Duration {
+        self.stall
+    }
+
+    /// Whether `url` is the Hub's own.
+    pub(crate) fn is_home(&self, url: &Url) -> bool {
+        url.origin() == self.home
+    }
+
+    /// One request; redirects are answers like any other. Cancel-safe.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        range: Option<&Range<u64>>,
+    ) -> Result<Response, Trouble> {
+        let mut request = self.client.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_home(url)) {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(range) = range {
+            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        match tokio::time::timeout(self.stall, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Trouble::again(describe(error))),
+            Err(_) => Err(Trouble::again(format!("no answer for {} s", self.stall.as_secs_f32()))),
+        }
+    }
+
+    /// A range of what `url` names, wherever that is; also where the answer came from. Cancel-safe.
+    pub(crate) async fn get(&self, mut url: Url, range: &Range<u64>) -> Result<(Response, Url), Trouble> {
+        for _ in 0..=MAX_HOPS {
+            let response = self.send(Method::GET, &url, Some(range)).await?;
+            match next_hop(&url, &response)? {
+                Some(next) => url = next,
+                None => return Ok((response, url)),
+            }
+        }
+        Err(too_many_hops(&url).into())
+    }
+}
+
+/// The client that hf-hub makes its API calls with: it stays on the Hub's origin, and nothing waits for ever.
+///
+/// # Errors
+///
+/// When the system's certificates cannot be used.
+pub(crate) fn api_client(stall: Duration) -> Result<Client, Error> {
+    let policy = redirect::Policy::custom(|attempt| {
+        let leaves = attempt.previous().last().is_none_or(|from| from.origin() != attempt.url().origin());
+        if leaves || attempt.previous().len() > MAX_HOPS { attempt.stop() } else { attempt.follow() }
+    });
+    build(builder().read_timeout(stall), policy)
+}
+
+/// HTTP/1.1 only: over HTTP/2 all ranges would share one connection and its window.
+fn builder() -> ClientBuilder {
+    Client::builder().http1_only().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT)
+}
+
+fn build(builder: ClientBuilder, policy: redirect::Policy) -> Result<Client, Error> {
+    builder.redirect(policy).build().map_err(|error| {
+        let reason = describe(error);
+        Error::Settings(format!(
+            "cannot make an HTTPS client: {reason}; install ca-certificates or set SSL_CERT_FILE"
+        ))
+    })
+}
+
+/// Where `response` redirects to, if it does.
+///
+/// # Errors
+///
+/// [`Error::Refused`] for a redirect that is not safe to follow.
+pub(crate) fn next_hop(from: &Url, response: &Response) -> Result<Option<Url>, Error> {
+    if !response.status().is_redirection() {
+        return Ok(None);
+    }
+    let refused = |reason: &str| Error::Refused { source_name: name_of(from), reason: reason.to_owned() };
+    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    let location = location.ok_or_else(|| refused("a redirect to nowhere"))?;
+    let to = from.join(location).map_err(|_| refused("a redirect to no address"))?;
+    if !matches!(to.scheme(), "http" | "https") || !to.has_host() {
+        return Err(refused("a redirect to something other than http or https"));
+    }
+    if from.scheme() == "https" && to.scheme() == "http" {
+        return Err(refused("a redirect from https to http"));
+    }
+    if !to.username().is_empty() || to.password().is_some() {
+        return Err(refused("a redirect with credentials in its address"));
+    }
+    Ok(Some(to))
+}
+
+/// The error of a chain that does not end.
+pub(crate) fn too_many_hops(last: &Url) -> Error {
+    let reason = format!("more than {MAX_HOPS} redirects in a row");
+    Error::Refused { source_name: name_of(last), reason }
+}
+
+/// A source as people may see it: scheme, host and port, no path and no signature.
+pub(crate) fn name_of(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// The trouble that a status which time may heal stands for.
+pub(crate) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<Trouble> {
+    let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    passes.then(|| Trouble::Again {
+        reason: format!("it answered {status}"),
+        after: after.map(Duration::from_secs),
+    })
+}
+
+/// An error with all its causes and without the address.
+pub(crate) fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
