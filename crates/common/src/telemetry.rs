@@ -1,7 +1,7 @@
 //! Logs: one subscriber, text for people or JSON lines for machines, on standard output.
 //!
-//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, so its target is switched off
-//! whatever the level.
+//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, and hf-hub calls an error what is
+//! tried again, so their targets are switched off whatever the level.
 
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +29,7 @@ impl Telemetry {
     /// Reads `LOG_LEVEL` and `LOG_FORMAT`.
     pub fn read(env: &mut Environment) -> Self {
         let filter = env.read_with(&LOG_LEVEL, |level| {
-            EnvFilter::try_new(format!("{level},async_openai=off")).map_err(|_| {
+            EnvFilter::try_new(format!("{level},async_openai=off,hf_hub=off")).map_err(|_| {
                 "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug".to_owned()
             })
         });
