@@ -38,6 +38,7 @@ enum Event {
 }
 
 /// How waiting for an answer ended.
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     Whole,
     Stopped,
@@ -164,4 +165,47 @@ fn read_lines() -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, answer, connect};
+    use crate::signals::Stop;
+    use futures_util::SinkExt as _;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::Message;
+
+    /// How an answer ends that consists of `frames`, after which the gateway closes the socket.
+    async fn end_of(frames: &[&'static str]) -> anyhow::Result<End> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("ws://{}/", listener.local_addr()?);
+        let gateway = async {
+            let (stream, _) = listener.accept().await?;
+            let mut socket = tokio_tungstenite::accept_async(stream).await?;
+            for frame in frames {
+                socket.send(Message::text(*frame)).await?;
+            }
+            socket.close(None).await?;
+            anyhow::Ok(())
+        };
+        let client = async { answer(&mut connect(&url).await?, &mut Stop::listen()?).await };
+        let (served, end) = tokio::join!(gateway, client);
+        served?;
+        end
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_whole_only_when_the_gateway_says_done() {
+        let whole =
+            [r#"{"type":"delta","content":"Hi"}"#, r#"{"type":"stats","tps":7}"#, r#"{"type":"done"}"#];
+        assert_eq!(end_of(&whole).await.unwrap(), End::Whole);
+        let cut = end_of(&whole[..2]).await.unwrap_err().to_string();
+        assert!(cut.contains("in the middle of an answer"), "{cut}");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_gateway_is_shown_in_its_words() {
+        let failed = [r#"{"type":"delta","content":"Hi"}"#, r#"{"type":"error","message":"no model"}"#];
+        assert_eq!(end_of(&failed).await.unwrap(), End::Failed("no model".to_owned()));
+    }
 }

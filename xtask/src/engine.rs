@@ -89,10 +89,8 @@ impl Engine {
         };
         let or = |name, default: &str| settings.get(name).unwrap_or(default).to_owned();
         let batch = or("LLAMA_BATCH_SIZE", BATCH_SIZE);
-        let key = match settings.get("PROXY_UPSTREAM_API_KEY") {
-            Some(key) => key.to_owned(),
-            None => settings.secret("LLM_API_KEY")?,
-        };
+        let key =
+            settings.secret("PROXY_UPSTREAM_API_KEY").or_else(|_unset| settings.secret("LLM_API_KEY"))?;
         Ok(call
             .args(["--model".as_ref(), model.as_os_str()])
             .args(["--alias", alias])
