@@ -10,3 +10,4 @@ pub mod secret;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+mod write_stall;

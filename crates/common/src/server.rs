@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
 use crate::shutdown::Shutdown;
+use crate::write_stall::WriteStall;
 
 /// Bytes of a connection's read buffer, and with it the cap on a request's header block.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
@@ -32,11 +33,17 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Connections open at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// How long a peer may take nothing of what is written to it.
+    pub write_stall: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_timeout: Duration::from_secs(10), max_connections: 10_000 }
+        Self {
+            header_timeout: Duration::from_secs(10),
+            max_connections: 10_000,
+            write_stall: Duration::from_secs(60),
+        }
     }
 }
 
@@ -110,7 +117,10 @@ async fn serve_connection(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(
+            TokioIo::new(WriteStall::new(stream, limits.write_stall)),
+            TowerToHyperService::new(service),
+        )
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let mut draining = std::pin::pin!(shutdown.draining());
