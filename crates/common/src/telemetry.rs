@@ -1,11 +1,14 @@
 //! Logs: one subscriber, text for people or JSON lines for machines, on standard output.
 //!
-//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, and hf-hub calls an error what is
-//! tried again, so their targets are switched off whatever the level.
+//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, tungstenite whole frames, and
+//! hf-hub reports what is tried again as errors; their targets are switched off whatever the level.
 
 use tracing_subscriber::EnvFilter;
 
 use crate::env::{Environment, Variable};
+
+/// The targets that are switched off.
+const QUIET: &str = "async_openai=off,hf_hub=off,tungstenite=off";
 
 const LOG_LEVEL: Variable = Variable::new(
     "LOG_LEVEL",
@@ -29,7 +32,7 @@ impl Telemetry {
     /// Reads `LOG_LEVEL` and `LOG_FORMAT`.
     pub fn read(env: &mut Environment) -> Self {
         let filter = env.read_with(&LOG_LEVEL, |level| {
-            EnvFilter::try_new(format!("{level},async_openai=off,hf_hub=off")).map_err(|_| {
+            EnvFilter::try_new(format!("{level},{QUIET}")).map_err(|_| {
                 "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug".to_owned()
             })
         });
