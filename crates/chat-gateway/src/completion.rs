@@ -98,6 +98,7 @@ impl Refusal {
             }
             Some(413) => Failure::ContextFull(None),
             Some(401 | 403) => Failure::Key,
+            Some(404) => Failure::UnknownModel,
             _ if names("loading") || text("message") == "Loading model" => Failure::Loading,
             Some(408 | 504) => Failure::TimedOut,
             _ if names("timeout") || names("deadline") => Failure::TimedOut,
@@ -208,6 +209,8 @@ enum Stage {
 }
 
 /// A running answer. Dropping it closes the connection to upstream.
+///
+/// async-openai reads ahead into a channel without a bound; `max_tokens` is what limits it.
 pub(crate) struct Completion {
     stage: Stage,
     finished: bool,

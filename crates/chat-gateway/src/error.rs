@@ -18,6 +18,8 @@ pub enum Failure {
     Unreachable,
     /// Upstream does not accept our key.
     Key,
+    /// Upstream does not have the model that the gateway asks for.
+    UnknownModel,
     /// Upstream has no room for another answer.
     Busy,
     /// The model is not in memory yet.
@@ -45,6 +47,7 @@ impl Failure {
         match self {
             Self::Unreachable => "the model service cannot be reached; try again in a moment",
             Self::Key => "the model service does not accept this gateway's key; tell the operator",
+            Self::UnknownModel => "the model service does not know the configured model; tell the operator",
             Self::Busy => "the model is busy; try again in a moment",
             Self::Loading => "the model is still loading; try again in a moment",
             Self::TimedOut => "the model took too long to answer; try again",
@@ -63,6 +66,7 @@ impl Failure {
         match self {
             Self::Unreachable => "unreachable",
             Self::Key => "key_refused",
+            Self::UnknownModel => "unknown_model",
             Self::Busy => "busy",
             Self::Loading => "loading",
             Self::TimedOut => "timed_out",

@@ -23,7 +23,7 @@ struct ReasonLabel {
 /// The counters. Clones of a field count together.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    pub(crate) sockets: Gauge,
+    sockets: Gauge,
     pub(crate) first_token: Histogram,
     pub(crate) deltas: Counter,
     answers: Family<OutcomeLabel, Counter>,
@@ -50,11 +50,27 @@ impl Metrics {
         metrics
     }
 
+    /// Counts a socket until the guard is dropped.
+    pub(crate) fn socket_opened(&self) -> OpenSocket {
+        self.sockets.inc();
+        OpenSocket(self.sockets.clone())
+    }
+
     pub(crate) fn answered(&self, outcome: &'static str) {
         self.answers.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn upgrade_refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
+/// An open socket, as counted.
+#[derive(Debug)]
+pub(crate) struct OpenSocket(Gauge);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

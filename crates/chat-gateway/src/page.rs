@@ -13,7 +13,7 @@ use crate::state::Gateway;
 
 /// What the page may load and where it may connect: its own origin, and nobody may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
-     connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
+     object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
 /// Where the build puts files whose names change with their content.
 const HASHED: &str = "/assets/";
 

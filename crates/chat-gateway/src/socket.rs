@@ -27,7 +27,7 @@ enum End {
 /// Serves one socket to its end. `seat` is its place below the cap.
 pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSemaphorePermit) {
     let opened = Instant::now();
-    gateway.metrics.sockets.inc();
+    let counted = gateway.metrics.socket_opened();
     let conversation = Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
     let mut session = Session {
         wire: Wire::new(socket),
@@ -49,8 +49,7 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSem
             how
         }
     };
-    gateway.metrics.sockets.dec();
-    drop(seat);
+    drop((counted, seat));
     tracing::debug!(end = label, answers, seconds = opened.elapsed().as_secs(), "socket closed");
 }
 

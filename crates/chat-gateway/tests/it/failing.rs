@@ -59,6 +59,10 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
         (Script::status(503, enveloped("queue_timeout")), "the model took too long to answer; try again"),
         (Script::status(504, enveloped("first_token")), "the model took too long to answer; try again"),
         (
+            Script::refusal(404, "not_found_error", "raw words"),
+            "the model service does not know the configured model; tell the operator",
+        ),
+        (
             Script::refusal(500, "server_error", "raw words"),
             "the model service failed; try again in a moment",
         ),

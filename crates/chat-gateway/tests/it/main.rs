@@ -8,6 +8,7 @@ mod failing;
 mod frames;
 mod gateway;
 mod leaving;
+mod logs;
 mod long;
 mod many;
 mod operators;
