@@ -111,7 +111,8 @@ impl Download<'_> {
                         if matches!(trouble, Trouble::Expired) {
                             locked(&self.location).take();
                         }
-                        self.or_stopped(budget.spend(&source.unwrap_or_default(), trouble)).await??;
+                        let source = source.unwrap_or_else(|| self.hub.name());
+                        self.or_stopped(budget.spend(&source, trouble)).await??;
                     }
                 }
             }

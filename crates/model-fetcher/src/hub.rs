@@ -54,6 +54,11 @@ impl<'a> Hub<'a> {
         Self { settings, transport }
     }
 
+    /// The Hub's address, as people may see it.
+    pub(crate) fn name(&self) -> String {
+        name_of(&self.settings.endpoint)
+    }
+
     /// Asks for everything that must be known before the first byte. Cancel-safe.
     ///
     /// # Errors
@@ -61,7 +66,7 @@ impl<'a> Hub<'a> {
     /// When there is no such file, it may not be read, its digest is unknown or not the pinned one, or nobody answers.
     pub(crate) async fn resolve(&self) -> Result<Resolved, Error> {
         let mut budget = Budget::new(Tuning { attempts: ATTEMPTS, ..self.settings.tuning });
-        let name = name_of(&self.settings.endpoint);
+        let name = self.name();
         let (commit, names) = loop {
             match self.commit().await {
                 Ok(found) => break found,
@@ -132,7 +137,7 @@ impl<'a> Hub<'a> {
             (_, Some(pin)) => pin,
             (Some(published), None) => published,
             (None, None) => {
-                let (endpoint, file) = (name_of(&self.settings.endpoint), self.settings.file.to_string());
+                let (endpoint, file) = (self.name(), self.settings.file.to_string());
                 return Err(Error::NoDigest { endpoint, file }.into());
             }
         };
@@ -212,7 +217,7 @@ impl<'a> Hub<'a> {
     }
 
     fn refuse(&self, reason: String) -> Error {
-        Error::Refused { source_name: name_of(&self.settings.endpoint), reason }
+        Error::Refused { source_name: self.name(), reason }
     }
 
     fn trouble(&self, error: HFError) -> Trouble {

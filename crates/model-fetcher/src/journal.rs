@@ -166,7 +166,7 @@ mod tests {
         let mut journal = Journal::open(&path, digest, 100).unwrap();
         assert_eq!(journal.ranges().missing(0..100), [10..50, 60..100]);
         journal.note(10..50).unwrap();
-        assert_eq!(Journal::open(&path, digest, 100).unwrap().ranges().missing(0..100), [60..100]);
+        assert_eq!(Journal::open(&path, digest, 100).unwrap().ranges().n_bytes(), 60);
         assert_eq!(Journal::open(&path, digest, 101).unwrap().ranges().n_bytes(), 0);
     }
 }

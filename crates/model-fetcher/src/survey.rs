@@ -57,7 +57,11 @@ pub fn status(folder: &Path) -> Result<Status, Error> {
         .map(|entry| Found { state: entry.state(folder), entry: entry.clone() })
         .collect();
     let mut unfinished = Vec::new();
-    for item in fs::read_dir(folder).map_err(|error| Error::io("read", folder, error))? {
+    let items = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        items => Some(items.map_err(|error| Error::io("read", folder, error))?),
+    };
+    for item in items.into_iter().flatten() {
         let path = item.map_err(|error| Error::io("read", folder, error))?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden && path.extension().is_some_and(|end| end == "part") {

@@ -126,20 +126,28 @@ pub(crate) fn next_hop(from: &Url, response: &Response) -> Result<Option<Url>, E
     if !response.status().is_redirection() {
         return Ok(None);
     }
-    let refused = |reason: &str| Error::Refused { source_name: name_of(from), reason: reason.to_owned() };
-    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-    let location = location.ok_or_else(|| refused("a redirect to nowhere"))?;
-    let to = from.join(location).map_err(|_| refused("a redirect to no address"))?;
+    let location =
+        response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default();
+    let to = hop(from, location);
+    to.map(Some).map_err(|reason| Error::Refused { source_name: name_of(from), reason: reason.to_owned() })
+}
+
+/// Where `location` leads from `from`, or why it is not followed.
+fn hop(from: &Url, location: &str) -> Result<Url, &'static str> {
+    if location.is_empty() {
+        return Err("a redirect to nowhere");
+    }
+    let to = from.join(location).map_err(|_| "a redirect to no address")?;
     if !matches!(to.scheme(), "http" | "https") || !to.has_host() {
-        return Err(refused("a redirect to something other than http or https"));
+        return Err("a redirect to something other than http or https");
     }
     if from.scheme() == "https" && to.scheme() == "http" {
-        return Err(refused("a redirect from https to http"));
+        return Err("a redirect from https to http");
     }
     if !to.username().is_empty() || to.password().is_some() {
-        return Err(refused("a redirect with credentials in its address"));
+        return Err("a redirect with credentials in its address");
     }
-    Ok(Some(to))
+    Ok(to)
 }
 
 /// The error of a chain that does not end.
@@ -173,4 +181,23 @@ pub(crate) fn describe(error: reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hop;
+
+    #[test]
+    fn a_redirect_is_followed_only_to_where_it_is_safe() {
+        let from = "https://huggingface.co/acme/tiny/resolve/main/x.gguf".parse().unwrap();
+        let to = |location| hop(&from, location).map(String::from);
+        assert_eq!(to("/api/y").as_deref(), Ok("https://huggingface.co/api/y"));
+        assert_eq!(to("https://cdn.hf.co/y?s=1").as_deref(), Ok("https://cdn.hf.co/y?s=1"));
+        assert_eq!(to("//cdn.hf.co/y").as_deref(), Ok("https://cdn.hf.co/y"));
+        assert_eq!(to("http://huggingface.co/y"), Err("a redirect from https to http"));
+        assert_eq!(to("file:///etc/passwd"), Err("a redirect to something other than http or https"));
+        assert_eq!(to("https://user@cdn.hf.co/y"), Err("a redirect with credentials in its address"));
+        assert_eq!(to("https://"), Err("a redirect to no address"));
+        assert_eq!(to(""), Err("a redirect to nowhere"));
+    }
 }

@@ -1,0 +1,11 @@
+//! What model-fetcher promises, at the wire: the real library and the real binary against a scripted Hub.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod import;
+mod once;
+mod processes;
+mod refusals;
+mod rough_network;
+mod support;
+mod wrong_bytes;

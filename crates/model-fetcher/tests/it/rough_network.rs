@@ -1,0 +1,168 @@
+//! Interruptions are ridden out, nothing is fetched twice without need, and the token stays at home.
+
+use std::time::{Duration, Instant};
+
+use common::secret::Secret;
+use testkit::fake_hub::{Fault, On, Origin};
+use testkit::gguf;
+
+use crate::support::{FILE, TOKEN, fetch, hub_of, hub_with, ranges, repository, settings};
+
+/// Fetches 300,000 bytes whose first requests on the CDN meet `faults`, and returns the ranges asked for.
+async fn ranges_with(faults: impl IntoIterator<Item = Fault>) -> Vec<String> {
+    let bytes = gguf::tiny(300_000);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.next(On::Bytes, faults);
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    ranges(&hub)
+}
+
+#[tokio::test]
+async fn a_cut_download_goes_on_where_it_stopped() {
+    let faults = [Fault::CutAfter(100_000), Fault::CutAfter(50_000)];
+    assert_eq!(ranges_with(faults).await, ["bytes=0-299999", "bytes=100000-299999", "bytes=150000-299999"]);
+}
+
+#[tokio::test]
+async fn a_stalled_download_is_given_up_and_goes_on_where_it_stopped() {
+    assert_eq!(ranges_with([Fault::StallAfter(100_000)]).await, ["bytes=0-299999", "bytes=100000-299999"]);
+}
+
+#[tokio::test]
+async fn many_cuts_with_progress_between_them_do_not_exhaust_the_budget() {
+    let bytes = gguf::tiny(30 << 20);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.next(On::Bytes, (0..40).map(|_| Fault::CutAfter(400_000)));
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_source_that_ignores_ranges_is_never_spliced() {
+    let bytes = gguf::tiny(5_000_000);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.always(On::Bytes, Fault::IgnoreRange);
+    hub.next(On::Bytes, [Fault::CutAfter(200_000), Fault::CutAfter(300_000)]);
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_range_that_was_not_asked_for_is_never_written() {
+    let asked = ranges_with([Fault::WrongContentRange, Fault::WrongContentRange]).await;
+    assert_eq!(asked, ["bytes=0-299999"; 3]);
+}
+
+#[tokio::test]
+async fn a_source_that_calls_the_range_impossible_is_asked_again_and_then_given_up() {
+    let impossible =
+        || Fault::Status { code: 416, headers: vec![("content-range", "bytes */7".to_owned())], body: "" };
+    assert_eq!(ranges_with([impossible()]).await.len(), 2);
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    hub.always(On::Bytes, impossible());
+    assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 69);
+    assert_eq!(ranges(&hub).len(), 5);
+}
+
+#[tokio::test]
+async fn an_expired_address_is_asked_for_again_and_its_error_page_is_not_taken_for_the_model() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.next(On::Bytes, [Fault::CutAfter(100_000), Fault::Expired, Fault::Expired]);
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    let resolved = hub.requests().iter().filter(|request| request.path.contains("/resolve/")).count();
+    assert_eq!(resolved, 3);
+}
+
+#[tokio::test]
+async fn a_burst_of_server_errors_is_ridden_out_everywhere() {
+    for on in [On::Api, On::Resolve, On::Bytes] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        hub.next(on, [500, 502, 503].map(Fault::status));
+        fetch(&settings(&hub, &folder)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn errors_without_end_are_given_up_with_what_to_do() {
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    hub.always(On::Bytes, Fault::status(503));
+    let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 69);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot fetch from http://{}: it answered 503 Service Unavailable. Check the network, HTTPS_PROXY and \
+             HF_ENDPOINT and run model-fetcher again, it goes on where it stopped; without a network, bring the file by \
+             hand: model-fetcher import FILE",
+            hub.cdn_address()
+        )
+    );
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured_and_capped() {
+    let limited = |seconds: &str| Fault::Status {
+        code: 429,
+        headers: vec![("retry-after", seconds.to_owned())],
+        body: "",
+    };
+    for on in [On::Api, On::Resolve, On::Bytes] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        hub.next(on, [limited("1")]);
+        let began = Instant::now();
+        fetch(&settings(&hub, &folder)).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "{on:?}: {:?}", began.elapsed());
+    }
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    hub.next(On::Bytes, [limited("999999")]);
+    let mut wanted = settings(&hub, &folder);
+    wanted.tuning.max_retry_after = Duration::from_millis(50);
+    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_token_reaches_the_hub_and_never_the_cdn() {
+    let mut gated = repository(vec![testkit::fake_hub::File::from_bytes(FILE, gguf::tiny(3_000_000))]);
+    gated.gated = true;
+    let token = testkit::fake_hub::Token { text: TOKEN.to_owned(), accepted: true };
+    let (hub, folder) = hub_of(gated, vec![token]).await;
+    hub.next(On::Bytes, [Fault::Expired]);
+    let mut wanted = settings(&hub, &folder);
+    wanted.token = Some(Secret::new(TOKEN));
+    fetch(&wanted).await.unwrap();
+    for request in hub.requests() {
+        assert_eq!(request.authorization, request.origin == Origin::Hub, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_refused() {
+    let bytes = gguf::tiny(300_000);
+    let (third, _unused) = hub_with(&bytes).await;
+    let (hub, folder) = hub_with(&bytes).await;
+    let home = hub.endpoint();
+    let circle = format!("{home}/acme/tiny-GGUF/resolve/{}/{FILE}", crate::support::COMMIT);
+    for (location, reason) in [
+        (circle.as_str(), "more than 5 redirects in a row"),
+        ("file:///etc/passwd", "a redirect to something other than http or https"),
+        ("http://user:word@127.0.0.1/x", "a redirect with credentials in its address"),
+    ] {
+        hub.behave();
+        hub.always(On::Resolve, Fault::RedirectTo(location.to_owned()));
+        let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
+        assert_eq!(
+            (error.exit_code(), error.to_string()),
+            (69, format!("refused what {home} answered: {reason}"))
+        );
+    }
+    hub.behave();
+    hub.always(On::Resolve, Fault::RedirectTo(format!("{}/x", third.endpoint())));
+    let mut wanted = settings(&hub, &folder);
+    wanted.tuning.attempts = 2;
+    fetch(&wanted).await.unwrap_err();
+    assert!(!third.requests().is_empty());
+    assert!(third.requests().iter().all(|request| !request.authorization));
+}
