@@ -1,0 +1,209 @@
+//! The settings: what each means, what it is when nobody sets it, and what is refused.
+//!
+//! Everything is parsed here, once; the rest of the crate only sees types. Fields without a variable are bounds that
+//! nobody needs to turn but tests.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Uri};
+use common::env::{Environment, Variable};
+use common::secret::Secret;
+
+use crate::deadlines::Deadlines;
+
+const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where callers connect.");
+const ADMIN_LISTEN: Variable = Variable::new(
+    "PROXY_ADMIN_LISTEN",
+    "0.0.0.0:9081",
+    "Where `/livez`, `/readyz` and `/metrics` are; never publish it.",
+);
+const UPSTREAMS: Variable = Variable::new(
+    "PROXY_UPSTREAMS",
+    "http://llama_server:8080",
+    "llama-server's base URL, or several with commas; the least busy one is asked.",
+);
+const UPSTREAM_API_KEY: Variable = Variable::secret(
+    "PROXY_UPSTREAM_API_KEY",
+    "The key that llama-server asks for; `LLM_API_KEY` unless set.",
+);
+const API_KEY: Variable =
+    Variable::secret("LLM_API_KEY", "The key that callers present as `Authorization: Bearer`. Required.");
+const MODEL: Variable =
+    Variable::new("LLM_MODEL", "", "The model's name for callers; `HF_FILENAME` unless set.");
+const HF_FILENAME: Variable =
+    Variable::new("HF_FILENAME", "", "The model file; here only the default of `LLM_MODEL`.");
+const QUEUE_REQUESTS: Variable =
+    Variable::new("PROXY_QUEUE_REQUESTS", "64", "Requests that may wait for a slot; further ones get 429.");
+const QUEUE_DEADLINE: Variable =
+    Variable::new("PROXY_QUEUE_DEADLINE_SECONDS", "30", "The longest wait for a slot, in seconds.");
+const CONNECT_DEADLINE: Variable = Variable::new(
+    "PROXY_CONNECT_DEADLINE_SECONDS",
+    "2",
+    "The longest wait for a TCP connection to llama-server, in seconds.",
+);
+const FIRST_TOKEN_DEADLINE: Variable = Variable::new(
+    "PROXY_FIRST_TOKEN_DEADLINE_SECONDS",
+    "60",
+    "The longest wait from a slot to the first token of an empty prompt, in seconds.",
+);
+const FIRST_TOKEN_PER_TOKEN: Variable = Variable::new(
+    "PROXY_FIRST_TOKEN_DEADLINE_PER_TOKEN_MS",
+    "150",
+    "What each estimated token of the prompt adds to that wait, in milliseconds.",
+);
+const TOKEN_DEADLINE: Variable =
+    Variable::new("PROXY_TOKEN_DEADLINE_SECONDS", "60", "The longest wait between two tokens, in seconds.");
+const TOTAL_DEADLINE: Variable = Variable::new(
+    "PROXY_TOTAL_DEADLINE_SECONDS",
+    "1800",
+    "The longest a request may take from its slot to its last byte, in seconds.",
+);
+const MAX_BODY_BYTES: Variable =
+    Variable::new("PROXY_MAX_BODY_BYTES", "262144", "The largest request body, in bytes.");
+const MAX_TOKENS: Variable = Variable::new(
+    "PROXY_MAX_TOKENS",
+    "2048",
+    "The longest completion, in tokens; also the limit of a request that names none.",
+);
+const DRAIN: Variable = Variable::new(
+    "PROXY_DRAIN_SECONDS",
+    "25",
+    "How long running answers may take to end after SIGTERM, in seconds.",
+);
+
+/// The settings that [`Config::read`] understands.
+pub const VARIABLES: &[Variable] = &[
+    LISTEN,
+    ADMIN_LISTEN,
+    UPSTREAMS,
+    UPSTREAM_API_KEY,
+    API_KEY,
+    MODEL,
+    HF_FILENAME,
+    QUEUE_REQUESTS,
+    QUEUE_DEADLINE,
+    CONNECT_DEADLINE,
+    FIRST_TOKEN_DEADLINE,
+    FIRST_TOKEN_PER_TOKEN,
+    TOKEN_DEADLINE,
+    TOTAL_DEADLINE,
+    MAX_BODY_BYTES,
+    MAX_TOKENS,
+    DRAIN,
+];
+
+/// What a running llm-proxy is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where callers connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub admin_listen: SocketAddr,
+    /// The llama-servers, at least one.
+    pub upstreams: Vec<Upstream>,
+    /// What they ask for.
+    pub upstream_api_key: Secret,
+    /// What callers present.
+    pub api_key: Secret,
+    /// The model's name, for callers and upstream.
+    pub model: String,
+    /// The five deadlines.
+    pub deadlines: Deadlines,
+    /// Requests that may wait.
+    pub queue_requests: usize,
+    /// The largest request body.
+    pub max_body_bytes: usize,
+    /// From a request's header to the end of its body.
+    pub body_deadline: Duration,
+    /// The longest completion, in tokens.
+    pub max_tokens: u64,
+    /// How long answers may take to end after the signal.
+    pub drain: Duration,
+    /// Upstream silence after which a streamed answer gets a comment.
+    pub keep_alive: Duration,
+    /// How long a caller may take nothing of what is sent to it.
+    pub write_stall: Duration,
+    /// Between two looks at an upstream that answers.
+    pub probe_up: Duration,
+    /// Between two looks at an upstream that does not.
+    pub probe_down: Duration,
+}
+
+impl Config {
+    /// Reads the settings; problems are noted in `env`.
+    pub fn read(env: &mut Environment) -> Self {
+        let api_key = env.required_secret(&API_KEY, "choose one, for example with `openssl rand -hex 32`");
+        let upstream_api_key = env.secret(&UPSTREAM_API_KEY).unwrap_or_else(|| api_key.clone());
+        if HeaderValue::from_str(upstream_api_key.expose()).is_err() {
+            env.refuse(&UPSTREAM_API_KEY, "holds characters that cannot stand in a header");
+        }
+        let filename = env.optional(&HF_FILENAME);
+        let model = match (env.optional(&MODEL), filename) {
+            (Some(model), _) | (None, Some(model)) => model,
+            (None, None) => env.required(&MODEL, "set it, or HF_FILENAME, to the model's name"),
+        };
+        if model.len() > 256 || model.contains(char::is_control) {
+            env.refuse(&MODEL, "must be at most 256 bytes without control characters");
+        }
+        Self {
+            listen: env.read(&LISTEN),
+            admin_listen: env.read(&ADMIN_LISTEN),
+            upstreams: env
+                .read_with(&UPSTREAMS, |list| list.split(',').map(|url| url.trim().parse()).collect()),
+            upstream_api_key,
+            api_key,
+            model,
+            deadlines: Deadlines {
+                queue: env.read_with(&QUEUE_DEADLINE, seconds),
+                connect: env.read_with(&CONNECT_DEADLINE, seconds),
+                first_token: env.read_with(&FIRST_TOKEN_DEADLINE, seconds),
+                first_token_per_prompt_token: Duration::from_millis(env.read(&FIRST_TOKEN_PER_TOKEN)),
+                between_tokens: env.read_with(&TOKEN_DEADLINE, seconds),
+                total: env.read_with(&TOTAL_DEADLINE, seconds),
+            },
+            queue_requests: env.read(&QUEUE_REQUESTS),
+            max_body_bytes: env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get(),
+            body_deadline: Duration::from_secs(30),
+            max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
+            drain: Duration::from_secs(env.read(&DRAIN)),
+            keep_alive: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            probe_up: Duration::from_secs(5),
+            probe_down: Duration::from_secs(1),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "must be whole seconds from 1 to 86400".to_owned())
+}
+
+/// A llama-server's address: `http://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream(Authority);
+
+impl Upstream {
+    /// `HOST:PORT`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem =
+            || "every upstream must look like http://HOST:PORT, without a path or a password".to_owned();
+        let uri: Uri = text.parse().map_err(|_| problem())?;
+        let authority = uri.authority().ok_or_else(problem)?;
+        let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
+        if plain && !authority.as_str().contains('@') { Ok(Self(authority.clone())) } else { Err(problem()) }
+    }
+}

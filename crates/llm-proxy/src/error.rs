@@ -1,0 +1,195 @@
+//! Everything that can end a request badly: its status, its code, what a caller reads.
+//!
+//! The public message is static text or the caller's own field names; addresses, paths and source errors stay in the
+//! log. A new variant does not compile until it has a status and a code.
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use common::openai_error::OpenAiError;
+
+/// Why a request was refused or an answer ended early. `Display` is the public message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the request target or its Host header is not acceptable: send a path and exactly one Host")]
+    BadTarget,
+    #[error("there is no such route; POST /v1/chat/completions, GET /v1/models and GET /health exist")]
+    NotFound,
+    #[error("this route does not take this method")]
+    MethodNotAllowed,
+    #[error("the API key is missing or wrong: send `Authorization: Bearer KEY`")]
+    Unauthorized,
+    #[error("the request carries more than one credential: send one Authorization header and no x-api-key")]
+    AmbiguousCredentials,
+    #[error("the body must be sent as Content-Type: application/json, in UTF-8")]
+    UnsupportedMediaType,
+    #[error("the body must not be compressed")]
+    ContentEncoding,
+    #[error("the body is larger than {max_bytes} bytes")]
+    BodyTooLarge { max_bytes: usize },
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("the body ended early or could not be read")]
+    BodyUnreadable,
+    #[error("the body is not one JSON object in UTF-8 (line {line}, column {column})")]
+    InvalidJson { line: usize, column: usize },
+    #[error("`{param}` {problem}")]
+    InvalidField { param: String, problem: String },
+    #[error("there is no such model; GET /v1/models names the one that is served")]
+    ModelNotFound,
+    #[error("too many requests are waiting: try again after the time in Retry-After")]
+    QueueFull { retry_after_seconds: u64 },
+    #[error("no slot became free in time: try again after the time in Retry-After")]
+    QueueTimeout { retry_after_seconds: u64 },
+    #[error("the model is still loading: try again after the time in Retry-After")]
+    ModelLoading,
+    #[error("the model server cannot be reached: try again after the time in Retry-After")]
+    UpstreamUnavailable,
+    #[error("the model server did not accept a connection in time")]
+    ConnectTimeout,
+    #[error("the model server refused llm-proxy's key; its operator must set the same key on both")]
+    UpstreamKey,
+    #[error("the model server broke the connection before the answer was complete")]
+    UpstreamDisconnected,
+    #[error("the model server ended the answer before it was complete")]
+    UpstreamTruncated,
+    #[error("the model server's answer could not be understood")]
+    UpstreamInvalid,
+    #[error("the model server failed while answering")]
+    UpstreamFailed,
+    #[error("{}", .0.message)]
+    UpstreamRefused(Refusal),
+    #[error("the first token did not come in time")]
+    FirstTokenTimeout,
+    #[error("the next token did not come in time")]
+    TokenTimeout,
+    #[error("the answer took longer than a request may")]
+    TotalTimeout,
+    #[error("llm-proxy is shutting down: try again")]
+    ShuttingDown,
+    #[error("llm-proxy failed; the log has the reason under this request's id")]
+    Internal,
+}
+
+/// What llama-server itself said no to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+    /// The prompt's size and the slot's, when the first does not fit into the second.
+    pub(crate) does_not_fit: Option<(u64, u64)>,
+}
+
+impl Error {
+    /// A field that is wrong; `problem` continues the sentence that begins with its name.
+    pub(crate) fn field(param: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::InvalidField { param: param.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadTarget
+            | Self::AmbiguousCredentials
+            | Self::BodyUnreadable
+            | Self::InvalidJson { .. }
+            | Self::InvalidField { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UpstreamDisconnected
+            | Self::UpstreamTruncated
+            | Self::UpstreamInvalid
+            | Self::UpstreamFailed
+            | Self::UpstreamKey => StatusCode::BAD_GATEWAY,
+            Self::QueueTimeout { .. }
+            | Self::ModelLoading
+            | Self::UpstreamUnavailable
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout | Self::FirstTokenTimeout | Self::TokenTimeout | Self::TotalTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::UpstreamRefused(refusal) => refusal.status,
+        }
+    }
+
+    /// The error's stable name: `code` in the envelope, `outcome` in logs and metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::BadTarget => "bad_target",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Unauthorized => "invalid_api_key",
+            Self::AmbiguousCredentials => "ambiguous_credentials",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::ContentEncoding => "unsupported_content_encoding",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::InvalidJson { .. } => "invalid_json",
+            Self::InvalidField { .. } => "invalid_field",
+            Self::ModelNotFound => "model_not_found",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QueueTimeout { .. } => "queue_timeout",
+            Self::ModelLoading => "model_loading",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::UpstreamKey => "upstream_key",
+            Self::UpstreamDisconnected => "upstream_disconnected",
+            Self::UpstreamTruncated => "upstream_truncated",
+            Self::UpstreamInvalid => "upstream_invalid",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamRefused(Refusal { does_not_fit: Some(_), .. }) => "context_length_exceeded",
+            Self::UpstreamRefused(_) => "upstream_refused",
+            Self::FirstTokenTimeout => "first_token_timeout",
+            Self::TokenTimeout => "token_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Seconds for `Retry-After`, where trying again helps.
+    fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after_seconds } | Self::QueueTimeout { retry_after_seconds } => {
+                Some(*retry_after_seconds)
+            }
+            Self::ModelLoading => Some(5),
+            Self::UpstreamUnavailable | Self::ShuttingDown => Some(2),
+            _ => None,
+        }
+    }
+
+    /// The answer to a request of which nothing was sent back yet.
+    pub(crate) fn envelope(&self) -> OpenAiError {
+        let src = match self {
+            Self::UpstreamRefused(_) | Self::UpstreamFailed | Self::ModelLoading => "upstream",
+            _ => "llm-proxy",
+        };
+        let mut envelope = OpenAiError::new(src, self.status(), self.code(), self.to_string());
+        envelope.retry_after_seconds = self.retry_after_seconds();
+        match self {
+            Self::InvalidField { param, .. } => envelope.error.param = Some(param.clone()),
+            Self::ModelNotFound => envelope.error.param = Some("model".to_owned()),
+            Self::UpstreamRefused(Refusal { does_not_fit: Some((n_prompt_tokens, n_ctx)), .. }) => {
+                // llama-server's own name for it, which its callers know.
+                envelope.error.kind = "exceed_context_size_error";
+                envelope.error.n_prompt_tokens = Some(*n_prompt_tokens);
+                envelope.error.n_ctx = Some(*n_ctx);
+            }
+            _ => {}
+        }
+        envelope
+    }
+
+    /// The last event of a streamed answer that ends badly.
+    pub(crate) fn event(&self) -> Bytes {
+        let envelope =
+            serde_json::to_string(&self.envelope()).expect("the envelope holds strings and numbers only");
+        Bytes::from(format!("data: {envelope}\n\n"))
+    }
+}

@@ -1,0 +1,93 @@
+//! llm-proxy: the only door to llama-server.
+//!
+//! It owns what llama-server lacks: a bounded queue as wide as the slots, deadlines that count tokens, cancelling in
+//! every phase, an allow-list of routes and fields, and errors a client can read. It never re-encodes an answer.
+//!
+//! main -> [`serve`] -> router -> routes -> {keys, request, admission} -> upstream -> relay.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use common::server::Limits;
+use common::shutdown::Shutdown;
+use tokio::net::TcpListener;
+
+mod admission;
+mod config;
+mod deadlines;
+mod error;
+mod fleet;
+mod keys;
+mod metrics;
+mod record;
+mod relay;
+mod request;
+mod router;
+mod routes;
+mod sse;
+mod state;
+mod upstream;
+mod whole;
+
+pub use config::{Config, Upstream, VARIABLES};
+pub use deadlines::Deadlines;
+
+/// The two bound listeners.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For callers.
+    pub public: TcpListener,
+    /// For operators; never published.
+    pub admin: TcpListener,
+}
+
+/// Why llm-proxy could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener has no address.
+    #[error("a listener's address cannot be read: {0}")]
+    Listener(#[from] std::io::Error),
+    /// A setting only showed to be wrong when it was used.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// Serves until `stop` ends, then lets running answers end within the drain.
+///
+/// # Errors
+///
+/// When a listener is unusable, or the upstream's key cannot stand in a header.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let (metrics, registry) = metrics::Metrics::new();
+    // The admin listener outlives the drain, so that operators can watch it.
+    let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+    let drain = config.drain;
+    let limits = Limits { write_stall: config.write_stall, ..Limits::default() };
+    let app = state::App::new(config, metrics, shutdown.clone()).map_err(ServeError::Setting)?;
+    announce("admin", listeners.admin.local_addr()?);
+    announce("public", listeners.public.local_addr()?);
+
+    let ready = app.clone();
+    let admin = common::admin::router(Arc::new(registry), move || ready.ready());
+    let (own, watched) = (admin_shutdown.clone(), listeners.admin);
+    admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), own));
+    app.fleet.watch(&shutdown);
+    shutdown.spawn(common::server::serve(listeners.public, router::router(&app), limits, shutdown.clone()));
+
+    stop.await;
+    tracing::info!(seconds = drain.as_secs(), "shutting down: running answers may end");
+    let abandoned = shutdown.finish(drain).await;
+    if abandoned > 0 {
+        tracing::warn!(abandoned, "connections were closed before their answer ended");
+    }
+    admin_shutdown.finish(std::time::Duration::ZERO).await;
+    Ok(())
+}
+
+fn announce(listener: &str, address: SocketAddr) {
+    tracing::info!(listener, %address, "listening");
+}

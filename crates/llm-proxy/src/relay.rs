@@ -1,0 +1,178 @@
+//! Passes the upstream's answer on, event by event, and keeps it honest.
+//!
+//! It owns the permit, the connection, the deadlines and the record until the last byte; dropping it frees all of them.
+//! Bytes pass untouched. A failure is one error event without `[DONE]`; nothing is tried again, nothing looks complete
+//! that is not. Backpressure is the caller's pull: without it nothing is read.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use common::shutdown::Shutdown;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::admission::Permit;
+use crate::deadlines::Clock;
+use crate::error::Error;
+use crate::record::Record;
+use crate::sse::{Kind, Scanner, kind};
+
+/// Written after a silence; also how a caller that went without a word is noticed.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// How long the upstream may take to end its body after `[DONE]`, before its connection is given up.
+const END_GRACE: Duration = Duration::from_millis(200);
+
+/// An answer under way. Fields drop in order: the connection closes before the slot is free for another.
+pub(crate) struct Answer {
+    body: Incoming,
+    _permit: Permit,
+    scanner: Scanner,
+    clock: Clock,
+    /// Wakes [`Answer::next`] at the next deadline or silence; late resets are cheap, timers per event are not.
+    alarm: Pin<Box<Sleep>>,
+    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+    keep_alive: Duration,
+    last_byte: Instant,
+    pub(crate) record: Record,
+}
+
+/// What [`Answer::next`] saw.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A whole event, as it came.
+    Event(Kind, Bytes),
+    /// Nothing, for a while.
+    Silence,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        (body, permit): (Incoming, Permit),
+        clock: Clock,
+        keep_alive: Duration,
+        shutdown: Shutdown,
+        record: Record,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            body,
+            _permit: permit,
+            scanner: Scanner::default(),
+            alarm: Box::pin(tokio::time::sleep_until(clock.at().min(now + keep_alive))),
+            clock,
+            closing: Box::pin(async move { shutdown.closing().await }),
+            keep_alive,
+            last_byte: now,
+            record,
+        }
+    }
+
+    /// The next event. Cancel-safe: what was read stays in the scanner.
+    pub(crate) async fn next(&mut self) -> Result<Step, Error> {
+        loop {
+            if let Some(event) = self.scanner.next() {
+                return self.classify(event);
+            }
+            tokio::select! {
+                frame = self.body.frame() => match frame {
+                    None => return self.ended(),
+                    Some(Err(_)) => return Err(Error::UpstreamDisconnected),
+                    Some(Ok(frame)) => {
+                        self.last_byte = Instant::now();
+                        let bytes = frame.into_data().unwrap_or_default();
+                        self.scanner.push(&bytes).map_err(|_| Error::UpstreamInvalid)?;
+                    }
+                },
+                () = &mut self.alarm => {
+                    let now = Instant::now();
+                    if self.clock.at() <= now {
+                        return Err(self.clock.error());
+                    }
+                    let silent = self.last_byte + self.keep_alive <= now;
+                    if silent {
+                        self.last_byte = now;
+                    }
+                    self.alarm.as_mut().reset(self.clock.at().min(self.last_byte + self.keep_alive));
+                    if silent {
+                        return Ok(Step::Silence);
+                    }
+                }
+                () = &mut self.closing => return Err(Error::ShuttingDown),
+            }
+        }
+    }
+
+    fn classify(&mut self, event: Bytes) -> Result<Step, Error> {
+        let kind = kind(&event);
+        match kind {
+            Kind::Token => {
+                let now = Instant::now();
+                self.clock.token(now);
+                self.record.token(now);
+                // The alarm may stand later than this token's deadline: the first token may take longer than the next.
+                if self.clock.at() < self.alarm.deadline() {
+                    self.alarm.as_mut().reset(self.clock.at());
+                }
+            }
+            Kind::Usage { n_prompt_tokens, n_completion_tokens } => {
+                self.record.usage(n_prompt_tokens, n_completion_tokens);
+            }
+            Kind::Error => return Err(Error::UpstreamFailed),
+            Kind::Done | Kind::Other => {}
+        }
+        Ok(Step::Event(kind, event))
+    }
+
+    /// The body ended. Only `[DONE]` without its blank line may still be there.
+    fn ended(&mut self) -> Result<Step, Error> {
+        match self.scanner.rest() {
+            Some(rest) if kind(&rest) == Kind::Done => Ok(Step::Event(Kind::Done, rest)),
+            Some(_) | None => Err(Error::UpstreamTruncated),
+        }
+    }
+
+    /// After `[DONE]`: reads the end of the body, so that the connection can be used again.
+    pub(crate) async fn finish(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let _not_reused = tokio::time::timeout(END_GRACE, rest).await;
+        self.record.complete();
+    }
+}
+
+/// The answer as a stream. The usage event passes only to a caller that asked for it.
+pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
+    enum State {
+        Running(Box<Answer>),
+        Finishing(Box<Answer>),
+        Over,
+    }
+    let pass = move |state| async move {
+        let mut answer = match state {
+            State::Running(answer) => answer,
+            State::Finishing(mut answer) => {
+                answer.finish().await;
+                return None;
+            }
+            State::Over => return None,
+        };
+        loop {
+            let (bytes, state) = match answer.next().await {
+                Ok(Step::Event(Kind::Usage { .. }, _)) if !include_usage => continue,
+                Ok(Step::Event(Kind::Done, bytes)) => (bytes, State::Finishing(answer)),
+                Ok(Step::Event(_, bytes)) => (bytes, State::Running(answer)),
+                Ok(Step::Silence) => (Bytes::from_static(KEEP_ALIVE), State::Running(answer)),
+                Err(error) => {
+                    answer.record.broke(&error);
+                    (error.event(), State::Over)
+                }
+            };
+            return Some((Ok::<_, Infallible>(bytes), state));
+        }
+    };
+    Body::from_stream(futures_util::stream::unfold(State::Running(Box::new(answer)), pass))
+}

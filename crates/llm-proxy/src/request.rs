@@ -1,0 +1,175 @@
+//! Reads a chat request once and builds what goes upstream anew, from an allow-list of fields with a range each.
+//!
+//! What leaves was checked; what is unknown is dropped and counted; what llama-server understands but no caller may
+//! use is refused by name. The order of fields in schemas is kept, because it is the order of the answer's.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+
+mod fields;
+mod json;
+mod messages;
+
+use fields::Fields;
+
+/// Bytes of JSON per token of a prompt, at least; for estimates that must not be too small.
+const MIN_BYTES_PER_TOKEN: usize = 3;
+
+/// Fields of llama-server, or of other gateways, that reach around the limits: into its grammar engine, its slots, its
+/// template, its token budget, or to another server.
+const DANGEROUS: [&str; 26] = [
+    "grammar",
+    "grammar_lazy",
+    "grammar_triggers",
+    "json_schema",
+    "chat_parser",
+    "chat_template",
+    "n_predict",
+    "n_keep",
+    "n_discard",
+    "n_indent",
+    "n_probs",
+    "n_cache_reuse",
+    "id_slot",
+    "slot_id",
+    "ignore_eos",
+    "cache_prompt",
+    "samplers",
+    "lora",
+    "logit_bias",
+    "prompt",
+    "input_prefix",
+    "input_suffix",
+    "t_max_predict_ms",
+    "sse_ping_interval",
+    "api_base",
+    "base_url",
+];
+
+/// Numbers that pass, with their range.
+const NUMBERS: [(&str, f64, f64); 5] = [
+    ("temperature", 0.0, 2.0),
+    ("top_p", 0.0, 1.0),
+    ("min_p", 0.0, 1.0),
+    ("presence_penalty", -2.0, 2.0),
+    ("frequency_penalty", -2.0, 2.0),
+];
+
+/// Whole numbers that pass, with their range. A negative seed is a random one.
+const INTEGERS: [(&str, i64, i64); 3] =
+    [("top_k", 0, 1_000), ("seed", -1, u32::MAX as i64), ("top_logprobs", 0, 20)];
+
+/// Switches that pass.
+const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
+
+/// A request that was checked.
+#[derive(Debug)]
+pub(crate) struct ChatRequest {
+    /// What goes upstream.
+    pub(crate) body: Bytes,
+    /// Whether the caller wants a stream.
+    pub(crate) stream: bool,
+    /// Whether the caller wants the usage event of a stream.
+    pub(crate) include_usage: bool,
+    /// Unknown fields that were dropped.
+    pub(crate) n_dropped: u64,
+}
+
+impl ChatRequest {
+    /// An upper estimate of the prompt's length, in tokens.
+    pub(crate) fn n_prompt_tokens(&self) -> u32 {
+        u32::try_from(self.body.len() / MIN_BYTES_PER_TOKEN).unwrap_or(u32::MAX)
+    }
+
+    /// Checks `bytes`, for the one `model` there is and at most `max_tokens` of completion.
+    pub(crate) fn parse(bytes: &[u8], model: &str, max_tokens: u64) -> Result<Self, Error> {
+        let mut fields = Fields::new(json::object(bytes)?);
+        for name in DANGEROUS {
+            if fields.take(name).is_some() {
+                return Err(Error::field(name, "is not accepted here"));
+            }
+        }
+        if fields.text("model")?.ok_or_else(|| Error::field("model", "is missing"))? != model {
+            return Err(Error::ModelNotFound);
+        }
+        let mut out = Map::new();
+        out.insert("model".to_owned(), model.into());
+        let messages = fields.take("messages").ok_or_else(|| Error::field("messages", "is missing"))?;
+        out.insert("messages".to_owned(), messages::check(messages, &mut fields.n_dropped)?);
+
+        let stream = fields.switch("stream")?.unwrap_or(false);
+        let include_usage = match fields.object("stream_options")? {
+            Some(mut options) => {
+                let include_usage = options.switch("include_usage")?.unwrap_or(false);
+                fields.n_dropped += options.drop_rest();
+                include_usage
+            }
+            None => false,
+        };
+        out.insert("stream".to_owned(), true.into());
+        out.insert("stream_options".to_owned(), json!({"include_usage": true}));
+
+        let limits = [fields.token_limit("max_completion_tokens")?, fields.token_limit("max_tokens")?];
+        let limit = limits.into_iter().flatten().fold(max_tokens, u64::min);
+        out.insert("max_tokens".to_owned(), limit.into());
+        fields.integer("n", 1, 1)?;
+        for (name, min, max) in NUMBERS {
+            insert(&mut out, name, fields.number(name, min, max)?);
+        }
+        for (name, min, max) in INTEGERS {
+            insert(&mut out, name, fields.integer(name, min, max)?);
+        }
+        for name in SWITCHES {
+            insert(&mut out, name, fields.switch(name)?);
+        }
+        insert(&mut out, "stop", fields.stop()?);
+        insert(&mut out, "reasoning_effort", fields.reasoning_effort()?);
+        insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
+        insert(&mut out, "tools", fields.tools()?);
+        insert(&mut out, "tool_choice", fields.tool_choice()?);
+        insert(&mut out, "response_format", fields.response_format()?);
+        let n_dropped = fields.drop_rest();
+        let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
+        Ok(Self { body, stream, include_usage, n_dropped })
+    }
+}
+
+fn insert(out: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        out.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Checks what the header says of the body: JSON in UTF-8, not compressed.
+pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Error::ContentEncoding);
+    }
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let mut parts = kind.split(';').map(str::trim);
+    let json = parts.next() == Some("application/json");
+    let utf8 = parts
+        .all(|part| !part.starts_with("charset") || ["charset=utf-8", "charset=\"utf-8\""].contains(&part));
+    if json && utf8 && kinds.next().is_none() { Ok(()) } else { Err(Error::UnsupportedMediaType) }
+}
+
+/// Reads the whole body, which the router has capped at `max_bytes`. Not cancel-safe: a part is lost.
+pub(crate) async fn read(body: Body, max_bytes: usize, deadline: Duration) -> Result<Bytes, Error> {
+    let collected = tokio::time::timeout(deadline, body.collect()).await.map_err(|_| Error::BodyTimeout)?;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        let over = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .any(|error| error.is::<LengthLimitError>());
+        if over { Error::BodyTooLarge { max_bytes } } else { Error::BodyUnreadable }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Takes fields out of an object one by one, each as what it must be; what is left at the end was not asked for.
+//!
+//! `null` counts as absent, as it does for the OpenAI API.
+
+use serde_json::{Map, Value, json};
+
+use super::json::depth;
+use crate::error::Error;
+
+/// Stop sequences in a request.
+const MAX_STOPS: usize = 8;
+/// Bytes of a stop sequence.
+const MAX_STOP_BYTES: usize = 256;
+/// Tools in a request.
+const MAX_TOOLS: usize = 128;
+/// Bytes of a function's name.
+pub(super) const MAX_NAME_BYTES: usize = 64;
+/// Levels of a JSON schema.
+const MAX_SCHEMA_DEPTH: usize = 32;
+
+/// An object's fields that nobody has taken yet.
+#[derive(Debug)]
+pub(super) struct Fields {
+    path: String,
+    rest: Map<String, Value>,
+    /// Unknown fields dropped so far, here and in nested objects.
+    pub(super) n_dropped: u64,
+}
+
+impl Fields {
+    /// The whole request.
+    pub(super) fn new(object: Map<String, Value>) -> Self {
+        Self { path: String::new(), rest: object, n_dropped: 0 }
+    }
+
+    /// The object `value`, which stands at `path`.
+    pub(super) fn of(path: impl Into<String>, value: Value) -> Result<Self, Error> {
+        let path = path.into();
+        match value {
+            Value::Object(rest) => Ok(Self { path: format!("{path}."), rest, n_dropped: 0 }),
+            _ => Err(Error::field(path, "must be an object")),
+        }
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.rest.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Where the field `name` stands in the request.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+
+    /// What is wrong with the field `name`.
+    pub(super) fn wrong(&self, name: &str, problem: impl Into<String>) -> Error {
+        Error::field(self.path(name), problem)
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(name, "must be a string")),
+        }
+    }
+
+    pub(super) fn required_text(&mut self, name: &str) -> Result<String, Error> {
+        self.text(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+    }
+
+    pub(super) fn switch(&mut self, name: &str) -> Result<Option<bool>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(on)) => Ok(Some(on)),
+            Some(_) => Err(self.wrong(name, "must be true or false")),
+        }
+    }
+
+    pub(super) fn number(&mut self, name: &str, min: f64, max: f64) -> Result<Option<Value>, Error> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let fits = value.as_f64().is_some_and(|number| (min..=max).contains(&number));
+        if fits {
+            Ok(Some(value))
+        } else {
+            Err(self.wrong(name, format!("must be a number from {min} to {max}")))
+        }
+    }
+
+    pub(super) fn integer(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>, Error> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let fits = value.as_i64().filter(|number| (min..=max).contains(number));
+        fits.map(Some).ok_or_else(|| self.wrong(name, format!("must be a whole number from {min} to {max}")))
+    }
+
+    /// A limit on tokens; too large a one is for the caller to lower.
+    pub(super) fn token_limit(&mut self, name: &str) -> Result<Option<u64>, Error> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let fits = value.as_u64().filter(|limit| *limit > 0);
+        fits.map(Some).ok_or_else(|| self.wrong(name, "must be a whole number from 1"))
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Error> {
+        let path = self.path(name);
+        self.take(name).map(|value| Self::of(path, value)).transpose()
+    }
+
+    /// Drops what nobody took, and says how much that was.
+    pub(super) fn drop_rest(self) -> u64 {
+        self.n_dropped + self.rest.values().filter(|value| !value.is_null()).count() as u64
+    }
+
+    pub(super) fn stop(&mut self) -> Result<Option<Vec<String>>, Error> {
+        let fits =
+            |stop: &Value| stop.as_str().is_some_and(|stop| (1..=MAX_STOP_BYTES).contains(&stop.len()));
+        let stops = match self.take("stop") {
+            None => return Ok(None),
+            Some(Value::Array(stops)) => stops,
+            Some(stop) => vec![stop],
+        };
+        if stops.len() > MAX_STOPS || !stops.iter().all(fits) {
+            let problem = format!("must be at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
+            return Err(self.wrong("stop", problem));
+        }
+        let text = |stop| if let Value::String(stop) = stop { Some(stop) } else { None };
+        Ok(Some(stops.into_iter().filter_map(text).collect()))
+    }
+
+    pub(super) fn reasoning_effort(&mut self) -> Result<Option<String>, Error> {
+        const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+        let effort = self.text("reasoning_effort")?;
+        match &effort {
+            Some(effort) if !EFFORTS.contains(&effort.as_str()) => {
+                Err(self.wrong("reasoning_effort", format!("must be one of {}", EFFORTS.join(", "))))
+            }
+            _ => Ok(effort),
+        }
+    }
+
+    /// Of what a template can be told, only whether to think.
+    pub(super) fn template_switches(&mut self) -> Result<Option<Value>, Error> {
+        let Some(mut switches) = self.object("chat_template_kwargs")? else { return Ok(None) };
+        let thinking = switches.switch("enable_thinking")?;
+        self.n_dropped += switches.drop_rest();
+        Ok(thinking.map(|on| json!({"enable_thinking": on})))
+    }
+
+    pub(super) fn tools(&mut self) -> Result<Option<Vec<Value>>, Error> {
+        let tools = match self.take("tools") {
+            None => return Ok(None),
+            Some(Value::Array(tools)) if (1..=MAX_TOOLS).contains(&tools.len()) => tools,
+            Some(_) => return Err(self.wrong("tools", format!("must be an array of 1 to {MAX_TOOLS} tools"))),
+        };
+        let mut out = Vec::with_capacity(tools.len());
+        for (at, tool) in tools.into_iter().enumerate() {
+            out.push(self.tool(&format!("tools[{at}]"), tool)?);
+        }
+        Ok(Some(out))
+    }
+
+    fn tool(&mut self, path: &str, tool: Value) -> Result<Value, Error> {
+        let mut tool = Self::of(path, tool)?;
+        tool.must_be("type", "function")?;
+        let mut function = tool.object("function")?.ok_or_else(|| tool.wrong("function", "is missing"))?;
+        let mut out = Map::new();
+        out.insert("name".to_owned(), function.name()?.into());
+        if let Some(description) = function.text("description")? {
+            out.insert("description".to_owned(), description.into());
+        }
+        if let Some(parameters) = function.schema("parameters")? {
+            out.insert("parameters".to_owned(), parameters);
+        }
+        if let Some(strict) = function.switch("strict")? {
+            out.insert("strict".to_owned(), strict.into());
+        }
+        self.n_dropped += function.drop_rest() + tool.drop_rest();
+        Ok(json!({"type": "function", "function": out}))
+    }
+
+    pub(super) fn tool_choice(&mut self) -> Result<Option<Value>, Error> {
+        match self.take("tool_choice") {
+            None => Ok(None),
+            Some(Value::String(choice)) if ["none", "auto", "required"].contains(&choice.as_str()) => {
+                Ok(Some(choice.into()))
+            }
+            Some(choice @ Value::Object(_)) => {
+                let mut choice = Self::of("tool_choice", choice)?;
+                choice.must_be("type", "function")?;
+                let mut function =
+                    choice.object("function")?.ok_or_else(|| choice.wrong("function", "is missing"))?;
+                let name = function.name()?;
+                self.n_dropped += function.drop_rest() + choice.drop_rest();
+                Ok(Some(json!({"type": "function", "function": {"name": name}})))
+            }
+            Some(_) => Err(self.wrong("tool_choice", "must be none, auto, required, or name one function")),
+        }
+    }
+
+    pub(super) fn response_format(&mut self) -> Result<Option<Value>, Error> {
+        let Some(mut format) = self.object("response_format")? else { return Ok(None) };
+        let kind = format.required_text("type")?;
+        let mut out = json!({"type": kind});
+        match kind.as_str() {
+            "text" | "json_object" => {}
+            "json_schema" => {
+                let mut wrapper =
+                    format.object("json_schema")?.ok_or_else(|| format.wrong("json_schema", "is missing"))?;
+                let schema =
+                    wrapper.schema("schema")?.ok_or_else(|| wrapper.wrong("schema", "is missing"))?;
+                out["json_schema"] = json!({"schema": schema});
+                for name in ["name", "description"] {
+                    if let Some(text) = wrapper.text(name)? {
+                        out["json_schema"][name] = text.into();
+                    }
+                }
+                if let Some(strict) = wrapper.switch("strict")? {
+                    out["json_schema"]["strict"] = strict.into();
+                }
+                self.n_dropped += wrapper.drop_rest();
+            }
+            _ => return Err(format.wrong("type", "must be text, json_object or json_schema")),
+        }
+        self.n_dropped += format.drop_rest();
+        Ok(Some(out))
+    }
+
+    /// A JSON schema, which passes as it is but for its depth: llama-server turns it into a grammar by recursion.
+    fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(schema @ Value::Object(_)) if depth(&schema) <= MAX_SCHEMA_DEPTH => Ok(Some(schema)),
+            Some(_) => {
+                Err(self.wrong(name, format!("must be an object nested at most {MAX_SCHEMA_DEPTH} deep")))
+            }
+        }
+    }
+
+    pub(super) fn must_be(&mut self, name: &str, only: &str) -> Result<(), Error> {
+        if self.text(name)?.as_deref() == Some(only) {
+            Ok(())
+        } else {
+            Err(self.wrong(name, format!("must be {only}")))
+        }
+    }
+
+    /// A function's name.
+    pub(super) fn name(&mut self) -> Result<String, Error> {
+        let name = self.required_text("name")?;
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if plain && (1..=MAX_NAME_BYTES).contains(&name.len()) {
+            Ok(name)
+        } else {
+            Err(self
+                .wrong("name", format!("must be 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .")))
+        }
+    }
+}

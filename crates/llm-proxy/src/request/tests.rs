@@ -1,0 +1,217 @@
+//! What leaves the request reader, for requests good, bad and random.
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::prop_assert;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::ChatRequest;
+use crate::error::Error;
+
+const MODEL: &str = "m";
+const MAX_TOKENS: u64 = 100;
+
+fn parse(request: &Value) -> Result<Value, Error> {
+    let parsed = ChatRequest::parse(request.to_string().as_bytes(), MODEL, MAX_TOKENS)?;
+    Ok(serde_json::from_slice(&parsed.body).unwrap())
+}
+
+/// A valid request with `more` in it.
+fn with(more: &Value) -> Value {
+    let mut request = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
+    for (name, value) in more.as_object().unwrap() {
+        request[name] = value.clone();
+    }
+    request
+}
+
+/// The field that an invalid request is refused for.
+fn refused(more: &Value) -> String {
+    match parse(&with(more)) {
+        Err(Error::InvalidField { param, .. }) => param,
+        other => panic!("{more}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_leaves_is_built_anew_from_known_fields() {
+    let request = json!({
+        "model": MODEL, "stream": false, "user": "u", "metadata": {"a": 1}, "top_p": 0.5, "max_tokens": null,
+        "temperature": 1, "seed": 7, "stop": "x", "n": 1, "tool_choice": "auto", "extra_body": {"grammar": "x"},
+        "chat_template_kwargs": {"enable_thinking": false, "other": 1},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}, "x": 1}},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "x": 1}}],
+        "messages": [
+            {"role": "developer", "content": "be brief", "x": 1},
+            {"role": "user", "name": "u", "content": [
+                {"type": "text", "text": "hi"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}}]},
+            {"role": "assistant", "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "1"},
+        ],
+    });
+    let parsed = ChatRequest::parse(request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
+    assert_eq!((parsed.stream, parsed.include_usage, parsed.n_dropped), (false, false, 8));
+    let leaves = json!({
+        "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "max_tokens": MAX_TOKENS,
+        "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
+        "chat_template_kwargs": {"enable_thinking": false},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}}},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "name": "u", "content": [
+                {"type": "text", "text": "hi"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "1"},
+        ],
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&parsed.body).unwrap(), leaves);
+    let body = std::str::from_utf8(&parsed.body).unwrap();
+    assert!(body.contains(r#""schema":{"z":1,"a":2}"#), "a schema keeps its order: {body}");
+}
+
+#[test]
+fn the_names_of_the_token_limit_become_one_that_is_clamped() {
+    for (limits, expected) in [
+        (json!({}), MAX_TOKENS),
+        (json!({"max_tokens": 9}), 9),
+        (json!({"max_completion_tokens": 8}), 8),
+        (json!({"max_completion_tokens": 8, "max_tokens": 9}), 8),
+        (json!({"max_tokens": 4_294_967_296_u64}), MAX_TOKENS),
+    ] {
+        let leaves = parse(&with(&limits)).unwrap();
+        assert_eq!(leaves["max_tokens"], expected, "{limits}");
+        assert!(leaves.get("max_completion_tokens").is_none());
+    }
+    assert_eq!(refused(&json!({"max_tokens": 0})), "max_tokens");
+    assert_eq!(refused(&json!({"max_tokens": -1})), "max_tokens");
+    assert_eq!(refused(&json!({"n_predict": 5})), "n_predict");
+}
+
+#[test]
+fn every_dangerous_field_is_refused_by_name_and_null_is_absent() {
+    for name in super::DANGEROUS {
+        assert_eq!(refused(&json!({name: 1})), name);
+        parse(&with(&json!({name: null}))).unwrap();
+    }
+}
+
+#[test]
+fn every_range_is_kept() {
+    let schema = (0..40).fold(json!({}), |inner, _| json!({"a": inner}));
+    for (more, param) in [
+        (json!({"temperature": "hot"}), "temperature"),
+        (json!({"temperature": 2.1}), "temperature"),
+        (json!({"top_p": -0.1}), "top_p"),
+        (json!({"top_k": 1.5}), "top_k"),
+        (json!({"top_logprobs": 21}), "top_logprobs"),
+        (json!({"seed": 4_294_967_296_u64}), "seed"),
+        (json!({"n": 2}), "n"),
+        (json!({"stream": "true"}), "stream"),
+        (json!({"stream": 1}), "stream"),
+        (json!({"stream_options": 1}), "stream_options"),
+        (json!({"stream_options": {"include_usage": 1}}), "stream_options.include_usage"),
+        (json!({"stop": [""]}), "stop"),
+        (json!({"stop": vec!["x"; 9]}), "stop"),
+        (json!({"reasoning_effort": "much"}), "reasoning_effort"),
+        (json!({"response_format": {"type": "xml"}}), "response_format.type"),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema"),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}),
+            "response_format.json_schema.schema",
+        ),
+        (json!({"tools": []}), "tools"),
+        (json!({"tools": [{"type": "function", "function": {"name": "a b"}}]}), "tools[0].function.name"),
+        (json!({"tool_choice": "any"}), "tool_choice"),
+        (json!({"model": null}), "model"),
+        (json!({"messages": null}), "messages"),
+        (json!({"messages": []}), "messages"),
+        (json!({"messages": vec![json!({}); 2_049]}), "messages"),
+        (json!({"messages": [{"role": "root", "content": ""}]}), "messages[0].role"),
+        (json!({"messages": [{"role": "user"}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "assistant"}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "user", "content": 1}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "tool", "content": ""}]}), "messages[0].tool_call_id"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
+            "messages[0].content[0].type",
+        ),
+    ] {
+        assert_eq!(refused(&more), param, "{more}");
+    }
+    for url in ["http://10.0.0.1/a.png", "file:///etc/passwd", "DATA:image/png,", "data:text/html,x"] {
+        let part = json!({"type": "image_url", "image_url": {"url": url}});
+        let more = json!({"messages": [{"role": "user", "content": [part]}]});
+        assert_eq!(refused(&more), "messages[0].content[0].image_url.url", "{url}");
+    }
+    assert_eq!(parse(&with(&json!({"model": "other"}))), Err(Error::ModelNotFound));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-5_i64..200).prop_map(Value::from),
+        (-1.0_f64..3.0).prop_map(Value::from),
+        select(vec!["", "m", "user", "text", "function", "auto", "hi", "json_object"]).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(any_name(), inner, 0..5).prop_map(|entries| entries.into_iter().collect()),
+        ]
+    })
+}
+
+fn any_name() -> impl Strategy<Value = String> {
+    let known = [
+        "role",
+        "content",
+        "type",
+        "text",
+        "name",
+        "function",
+        "tools",
+        "tool_calls",
+        "parameters",
+        "stop",
+        "stream",
+        "max_tokens",
+        "temperature",
+        "tool_choice",
+        "response_format",
+        "grammar",
+        "n_predict",
+        "user",
+        "x",
+    ];
+    select(known.to_vec()).prop_map(str::to_owned)
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_in_only_known_fields_leave(
+        more in btree_map(any_name(), any_json(), 0..8),
+        messages in prop_oneof![Just(json!([{"role": "user", "content": "hi"}])), any_json()],
+    ) {
+        const ALLOWED: [&str; 20] = [
+            "model", "messages", "stream", "stream_options", "max_tokens", "temperature", "top_p", "min_p", "top_k",
+            "presence_penalty", "frequency_penalty", "seed", "top_logprobs", "logprobs", "parallel_tool_calls", "stop",
+            "reasoning_effort", "chat_template_kwargs", "tools", "tool_choice",
+        ];
+        let mut request = with(&more.into_iter().collect());
+        request["messages"] = messages;
+        if let Ok(leaves) = parse(&request) {
+            for name in leaves.as_object().unwrap().keys() {
+                prop_assert!(ALLOWED.contains(&name.as_str()) || name == "response_format", "{name}");
+            }
+            let limit = leaves["max_tokens"].as_u64().unwrap();
+            prop_assert!((1..=MAX_TOKENS).contains(&limit));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What every request shares.
+
+use std::sync::Arc;
+
+use common::shutdown::Shutdown;
+
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+use crate::upstream::Client;
+
+/// One running llm-proxy. Clones share it.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+/// See [`App`].
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) admission: Admission,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: Shutdown,
+    /// When this process began, in seconds since 1970; `created` of the model.
+    pub(crate) since: u64,
+}
+
+impl App {
+    /// # Errors
+    ///
+    /// When the upstream's key cannot stand in a header.
+    pub(crate) fn new(config: Config, metrics: Metrics, shutdown: Shutdown) -> Result<Self, String> {
+        let metrics = Arc::new(metrics);
+        let client = Client::new(&config)?;
+        let admission = Admission::new(config.upstreams.len(), config.queue_requests, Arc::clone(&metrics));
+        let fleet = Fleet::new(&config, client.clone(), admission.clone(), Arc::clone(&metrics));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let since = now.map(|now| now.as_secs()).unwrap_or_default();
+        let keys = Keys::new(config.api_key.clone());
+        Ok(Self(Arc::new(Shared { config, keys, admission, fleet, client, metrics, shutdown, since })))
+    }
+
+    /// Why a request sent now would not be served, for an operator.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        if self.shutdown.is_draining() { Err("shutting down".to_owned()) } else { self.fleet.ready() }
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

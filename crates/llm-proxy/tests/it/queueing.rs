@@ -1,0 +1,96 @@
+//! The queue: as wide as the slots, bounded, in order, and told about when it is full.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use testkit::fake_llama::{FakeLlama, Script};
+
+use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
+
+#[tokio::test]
+async fn there_are_never_more_in_flight_than_slots() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(3);
+    llama.script(Script::tokens(["a", "b"]).every(Duration::from_millis(2)));
+    let proxy = Proxy::before(&llama).await;
+    let answers = join_all((0..40).map(|n| {
+        let (proxy, stream) = (&proxy, n % 2 == 0);
+        async move { proxy.ask(&question(stream)).await.text().await.unwrap() }
+    }));
+    assert!(answers.await.iter().all(|answer| !answer.contains("error")));
+    assert_eq!((llama.requests().len(), llama.most_running()), (40, 3));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    llama.script(Script::tokens(["a"]).stall_after(0));
+    let proxy = Proxy::with(&llama, |config| {
+        config.queue_requests = 1;
+        config.deadlines.queue = Duration::from_millis(300);
+    })
+    .await;
+    let _running = proxy.ask(&question(true)).await;
+    let queued = async { proxy.ask(&question(true)).await };
+    let refused = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        proxy.ask(&question(true)).await
+    };
+    let (queued, refused) = tokio::join!(queued, refused);
+    assert_eq!((refused.status().as_u16(), queued.status().as_u16()), (429, 503));
+    assert_eq!(refused.headers()["retry-after"], "10");
+    assert_eq!(queued.headers()["retry-after"], "5");
+    let message = "too many requests are waiting: try again after the time in Retry-After";
+    assert_eq!(
+        refused.json::<serde_json::Value>().await.unwrap(),
+        envelope("llm-proxy", "rate_limit_error", "queue_full", message)
+    );
+    assert_eq!(queued.json::<serde_json::Value>().await.unwrap()["error"]["code"], "queue_timeout");
+    assert_eq!(llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn slots_are_counted_anew_when_the_upstream_comes_back() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    proxy.until_metric("llm_proxy_slots 2").await;
+    let address = llama.stop().await;
+    let (status, error) = proxy.error(&question(true)).await;
+    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (503, "upstream_unavailable"));
+    proxy.until_metric("llm_proxy_slots 0").await;
+    assert_eq!(proxy.ready().await.0, 503);
+
+    let llama = FakeLlama::start_at(address).await;
+    llama.require_key(UPSTREAM_KEY);
+    llama.set_slots(5);
+    proxy.until_metric("llm_proxy_slots 5").await;
+    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_least_busy_of_several_upstreams_is_asked() {
+    let (one, two) = (FakeLlama::start().await, FakeLlama::start().await);
+    for llama in [&one, &two] {
+        llama.require_key(UPSTREAM_KEY);
+        llama.script(Script::tokens(["a"]).stall_after(0));
+    }
+    let proxy = Proxy::start(&format!("{},{}", one.url(), two.url()), |_| {}).await;
+    proxy.until_metric("llm_proxy_slots 4").await;
+    let body = question(true);
+    let answers = join_all((0..4).map(|_| proxy.ask(&body))).await;
+    assert!(answers.iter().all(|answer| answer.status() == 200));
+    assert_eq!((one.running(), two.running()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_wrong_upstream_key_keeps_the_proxy_unready_and_is_said() {
+    let llama = FakeLlama::start().await;
+    llama.require_key("another-key");
+    let proxy = Proxy::start(&llama.url(), |_| {}).await;
+    until("the key to be refused", async || proxy.ready().await.1.contains("refuses PROXY_UPSTREAM_API_KEY"))
+        .await;
+    assert_eq!(proxy.ready().await.0, 503);
+    let (status, error) = proxy.error(&question(true)).await;
+    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (502, "upstream_key"));
+}
