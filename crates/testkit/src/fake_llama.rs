@@ -38,6 +38,8 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A chat request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// The client's end of the connection it came on.
+    pub peer: SocketAddr,
     /// The method and the target, as in `POST /v1/chat/completions`.
     pub line: String,
     /// The header fields.
@@ -244,7 +246,7 @@ impl FakeLlama {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{Ended, FakeLlama, Script};
 
@@ -259,7 +261,9 @@ mod tests {
         let text = ask().await.unwrap().text().await.unwrap();
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
         assert_eq!(events.len(), 6, "{text}");
-        assert!(events[1].starts_with(r#"data: {"choices":[{"delta":{"content":"a"},"finish_reason":null"#));
+        let first: Value = serde_json::from_str(events[1].strip_prefix("data: ").unwrap()).unwrap();
+        let choice = json!({"finish_reason": null, "index": 0, "delta": {"content": "a"}});
+        assert_eq!(first["choices"], json!([choice]));
         assert_eq!(events[5], "data: [DONE]");
         assert_eq!(llama.ended(0).await, Ended::Answered);
 

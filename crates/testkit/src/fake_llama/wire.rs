@@ -139,7 +139,8 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
         }
     }
     let body: Vec<u8> = buffer.drain(..length).collect();
-    Ok(Some(Received { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }))
+    let peer = stream.peer_addr()?;
+    Ok(Some(Received { peer, line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }))
 }
 
 /// What llama-server says before it routes: still loading, or the wrong key.
