@@ -2,12 +2,12 @@
 
 use anyhow::{Result, bail};
 
-use crate::call::Call;
 use crate::model;
 use crate::python::Python;
 use crate::say;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
+use crate::up;
 
 /// Fetches the model of `profile`.
 ///
@@ -18,8 +18,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     let settings = Settings::load(profile)?;
     let mut stop = Stop::listen()?;
     let fetched = async {
-        let cargo = settings.get("CARGO").unwrap_or("cargo");
-        Call::new(cargo).args(["build", "--package", "model-fetcher"]).folder(settings.root()).run().await?;
+        up::build(&settings).await?;
         model::fetch(&settings, &Python::new(&settings)).await
     };
     let path = tokio::select! {

@@ -1,13 +1,16 @@
 //! The native chain as child processes: starts llama-server, llm-proxy and chat-gateway, waits until each is ready, and
 //! stops them in reverse order.
 //!
-//! All output goes to `target/logs/SERVICE.log`; warnings and errors are shown as well. Dropping the chain kills it.
+//! All output goes to `target/logs/SERVICE.log`. Warnings and errors are shown as well once a service is ready: while the
+//! chain starts, each complains that the next is not there yet. Dropping the chain kills it.
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -39,6 +42,7 @@ struct Service {
     log: PathBuf,
     probe: (SocketAddr, &'static str),
     since: Instant,
+    is_ready: Arc<AtomicBool>,
 }
 
 /// What a chain is made of.
@@ -130,8 +134,10 @@ impl Service {
         let file = call::create(&log)?;
         let (reader, writer) = std::io::pipe()?;
         let running = call.start(Output::Pipe(writer))?;
-        std::thread::spawn(move || keep_log(name, reader, file));
-        Ok(Self { name, running, log, probe, since: Instant::now() })
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let shown = Arc::clone(&is_ready);
+        std::thread::spawn(move || keep_log(name, reader, file, &shown));
+        Ok(Self { name, running, log, probe, since: Instant::now(), is_ready })
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -139,6 +145,7 @@ impl Service {
         let becomes_ready = until_ready(name, since, self.probe);
         tokio::select! {
             () = becomes_ready => {
+                self.is_ready.store(true, Ordering::Relaxed);
                 say::line(format_args!("  {name:12}  ready  {}", say::seconds(since.elapsed())));
                 Ok(())
             }
@@ -173,31 +180,33 @@ fn until_ready(
     }
 }
 
-/// Writes every line to the log and shows warnings and errors, until the service and its children are gone.
-fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File) {
+/// Writes every line to the log and shows the important ones while `shown`, until the service and its children are gone.
+fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File, shown: &AtomicBool) {
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let _disk_may_be_full = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         let line = String::from_utf8_lossy(&line);
-        if is_warning(&line) {
+        if is_important(&line) && shown.load(Ordering::Relaxed) {
             say::line(format_args!("{} {line}", say::dim(format_args!("{name:12} |"))));
         }
     }
 }
 
-/// Our text logs and llama.cpp's both have the level as the second word.
-fn is_warning(line: &str) -> bool {
-    matches!(line.split_whitespace().nth(1), Some("WARN" | "ERROR" | "W" | "E"))
+/// Our text logs and llama.cpp's both have the level as the second word. llama.cpp warns of what is quite usual here (a
+/// prompt that was cached whole, an answer that was stopped), so of its lines only errors count.
+fn is_important(line: &str) -> bool {
+    matches!(line.split_whitespace().nth(1), Some("WARN" | "ERROR" | "E"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_warning;
+    use super::is_important;
 
     #[test]
-    fn warnings_and_errors_of_both_log_formats_are_shown() {
-        assert!(is_warning("2026-11-22T16:00:00Z  WARN the upstream is slow"));
-        assert!(is_warning("0.00.031.571 E srv          init: exiting due to model loading error"));
-        assert!(!is_warning("2026-11-22T16:00:00Z  INFO listening"));
-        assert!(!is_warning(""));
+    fn what_is_shown_is_our_warnings_and_everyones_errors() {
+        assert!(is_important("2026-11-22T16:00:00Z  WARN the upstream is slow"));
+        assert!(is_important("0.00.031.571 E srv          init: exiting due to model loading error"));
+        assert!(!is_important("0.47.080.435 W srv          stop: cancel task, id_task = 1186"));
+        assert!(!is_important("2026-11-22T16:00:00Z  INFO listening"));
+        assert!(!is_important(""));
     }
 }
