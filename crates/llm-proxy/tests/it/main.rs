@@ -1,5 +1,7 @@
 //! llm-proxy at the wire: the real server on port 0 before a scripted llama-server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

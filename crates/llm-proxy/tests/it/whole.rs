@@ -16,7 +16,7 @@ async fn whole(script: Script) -> Value {
     response.json().await.unwrap()
 }
 
-fn completion(n_tokens: u64, choice: Value) -> Value {
+fn completion(n_tokens: u64, choice: &Value) -> Value {
     json!({
         "object": "chat.completion", "id": "chatcmpl-fake", "created": 1_795_359_974_u64, "model": MODEL,
         "system_fingerprint": "b0-unknown", "choices": [choice],
@@ -30,7 +30,7 @@ fn completion(n_tokens: u64, choice: Value) -> Value {
 async fn a_whole_answer_is_the_streams_words_in_one_completion() {
     let message = json!({"role": "assistant", "content": "Ein Käse 🧀"});
     let choice = json!({"index": 0, "message": message, "finish_reason": "length", "logprobs": null});
-    assert_eq!(whole(Script::tokens(["Ein ", "Käse", " 🧀"]).finish("length")).await, completion(3, choice));
+    assert_eq!(whole(Script::tokens(["Ein ", "Käse", " 🧀"]).finish("length")).await, completion(3, &choice));
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn reasoning_and_tool_calls_are_merged_by_index() {
         ],
     });
     let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": null});
-    assert_eq!(answer, completion(7, choice));
+    assert_eq!(answer, completion(7, &choice));
 }
 
 #[tokio::test]
