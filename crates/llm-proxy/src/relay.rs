@@ -1,7 +1,7 @@
 //! Passes the upstream's answer on, event by event, and keeps it honest.
 //!
 //! It owns the permit, the connection, the deadlines and the record until the last byte; dropping it frees all of them.
-//! Bytes pass untouched. A failure is one error event without `[DONE]`; nothing is tried again, nothing looks complete
+//! Bytes pass untouched, or not at all. A failure is one error event without `[DONE]`; nothing is tried again, nothing looks complete
 //! that is not. Backpressure is the caller's pull: without it nothing is read.
 
 use std::convert::Infallible;
@@ -37,7 +37,8 @@ pub(crate) struct Answer {
     alarm: Pin<Box<Sleep>>,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     keep_alive: Duration,
-    last_byte: Instant,
+    /// When the caller last had something to read.
+    last_passed: Instant,
     pub(crate) record: Record,
 }
 
@@ -67,7 +68,7 @@ impl Answer {
             clock,
             closing: Box::pin(async move { shutdown.closing().await }),
             keep_alive,
-            last_byte: now,
+            last_passed: now,
             record,
         }
     }
@@ -83,7 +84,6 @@ impl Answer {
                     None => return self.ended(),
                     Some(Err(_)) => return Err(Error::UpstreamDisconnected),
                     Some(Ok(frame)) => {
-                        self.last_byte = Instant::now();
                         let bytes = frame.into_data().unwrap_or_default();
                         self.scanner.push(&bytes).map_err(|_| Error::UpstreamInvalid)?;
                     }
@@ -93,11 +93,11 @@ impl Answer {
                     if self.clock.at() <= now {
                         return Err(self.clock.error());
                     }
-                    let silent = self.last_byte + self.keep_alive <= now;
+                    let silent = self.last_passed + self.keep_alive <= now;
                     if silent {
-                        self.last_byte = now;
+                        self.last_passed = now;
                     }
-                    self.alarm.as_mut().reset(self.clock.at().min(self.last_byte + self.keep_alive));
+                    self.alarm.as_mut().reset(self.clock.at().min(self.last_passed + self.keep_alive));
                     if silent {
                         return Ok(Step::Silence);
                     }
@@ -108,10 +108,9 @@ impl Answer {
     }
 
     fn classify(&mut self, event: Bytes) -> Result<Step, Error> {
-        let kind = kind(&event);
+        let (kind, now) = (kind(&event), Instant::now());
         match kind {
             Kind::Token => {
-                let now = Instant::now();
                 self.clock.token(now);
                 self.record.token(now);
                 // The alarm may stand later than this token's deadline: the first token may take longer than the next.
@@ -123,8 +122,10 @@ impl Answer {
                 self.record.usage(n_prompt_tokens, n_completion_tokens);
             }
             Kind::Error => return Err(Error::UpstreamFailed),
+            Kind::Progress => return Ok(Step::Event(kind, event)),
             Kind::Done | Kind::Other => {}
         }
+        self.last_passed = now;
         Ok(Step::Event(kind, event))
     }
 
@@ -140,11 +141,11 @@ impl Answer {
     pub(crate) async fn finish(&mut self) {
         let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
         let _not_reused = tokio::time::timeout(END_GRACE, rest).await;
-        self.record.complete();
     }
 }
 
-/// The answer as a stream. The usage event passes only to a caller that asked for it.
+/// The answer as a stream. Progress never passes, and usage only to a caller that asked for it: both are sent because
+/// the proxy wants them.
 pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
     enum State {
         Running(Box<Answer>),
@@ -156,12 +157,14 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
             State::Running(answer) => answer,
             State::Finishing(mut answer) => {
                 answer.finish().await;
+                answer.record.complete();
                 return None;
             }
             State::Over => return None,
         };
         loop {
             let (bytes, state) = match answer.next().await {
+                Ok(Step::Event(Kind::Progress, _)) => continue,
                 Ok(Step::Event(Kind::Usage { .. }, _)) if !include_usage => continue,
                 Ok(Step::Event(Kind::Done, bytes)) => (bytes, State::Finishing(answer)),
                 Ok(Step::Event(_, bytes)) => (bytes, State::Running(answer)),

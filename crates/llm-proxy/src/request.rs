@@ -115,6 +115,8 @@ impl ChatRequest {
         };
         out.insert("stream".to_owned(), true.into());
         out.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        // Between two progress events llama-server sees that its client has gone; without them a prefill runs on.
+        out.insert("return_progress".to_owned(), true.into());
 
         let limits = [fields.token_limit("max_completion_tokens")?, fields.token_limit("max_tokens")?];
         let limit = limits.into_iter().flatten().fold(max_tokens, u64::min);

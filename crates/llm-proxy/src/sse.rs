@@ -63,11 +63,13 @@ pub(crate) enum Kind {
     Token,
     /// The counts at the end, which only come because the proxy asks for them.
     Usage { n_prompt_tokens: u64, n_completion_tokens: u64 },
+    /// How far the prefill is, which also only comes because the proxy asks for it.
+    Progress,
     /// `[DONE]`: the answer is complete.
     Done,
     /// The upstream failed.
     Error,
-    /// Anything else: comments, the role, progress, the finish reason.
+    /// Anything else: comments, the role, the finish reason.
     Other,
 }
 
@@ -77,6 +79,7 @@ struct Chunk {
     choices: Vec<Choice>,
     usage: Option<Usage>,
     error: Option<IgnoredAny>,
+    prompt_progress: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +134,7 @@ pub(crate) fn kind(event: &[u8]) -> Kind {
             Kind::Usage { n_prompt_tokens: usage.prompt_tokens, n_completion_tokens: usage.completion_tokens }
         }
         Chunk { choices, .. } if choices.iter().any(token) => Kind::Token,
+        Chunk { prompt_progress: Some(_), .. } => Kind::Progress,
         Chunk { .. } => Kind::Other,
     }
 }
@@ -207,7 +211,7 @@ mod tests {
         assert_eq!(of(r#"data: {"choices":[{"delta":{"role":"assistant","content":null}}]}"#), Kind::Other);
         assert_eq!(
             of(r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9}}"#),
-            Kind::Other
+            Kind::Progress
         );
         assert_eq!(of(r#"data: {"choices":[{"delta":{"content":"a\nb"}}]}"#), Kind::Token);
         assert_eq!(of(r#"data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), Kind::Token);

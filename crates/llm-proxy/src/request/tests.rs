@@ -55,7 +55,7 @@ fn what_leaves_is_built_anew_from_known_fields() {
     let parsed = ChatRequest::parse(request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
     assert_eq!((parsed.stream, parsed.include_usage, parsed.n_dropped), (false, false, 8));
     let leaves = json!({
-        "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "max_tokens": MAX_TOKENS,
+        "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true, "max_tokens": MAX_TOKENS,
         "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
         "chat_template_kwargs": {"enable_thinking": false},
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}}},
@@ -199,7 +199,7 @@ proptest! {
         more in btree_map(any_name(), any_json(), 0..8),
         messages in prop_oneof![Just(json!([{"role": "user", "content": "hi"}])), any_json()],
     ) {
-        const ALLOWED: [&str; 20] = [
+        const ALLOWED: [&str; 21] = ["return_progress",
             "model", "messages", "stream", "stream_options", "max_tokens", "temperature", "top_p", "min_p", "top_k",
             "presence_penalty", "frequency_penalty", "seed", "top_logprobs", "logprobs", "parallel_tool_calls", "stop",
             "reasoning_effort", "chat_template_kwargs", "tools", "tool_choice",

@@ -37,16 +37,16 @@ pub(crate) async fn completions(
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
-    record.answered(StatusCode::OK);
     let timing = format!("queue;dur={}", milliseconds(record.queue()));
     let mut answer = Answer::new(upstream, clock, app.config.keep_alive, app.shutdown.clone(), record);
     let mut response = if request.stream {
+        answer.record.answered(StatusCode::OK);
         let mut response = Response::new(relay::stream(answer, request.include_usage));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         response
     } else {
         match whole(&mut answer).await {
-            Ok(whole) => Json(whole).into_response(),
+            Ok(whole) => answer.record.answer(Json(whole).into_response()),
             Err(error) => return answer.record.refuse(&error),
         }
     };

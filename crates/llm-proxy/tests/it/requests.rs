@@ -35,7 +35,7 @@ async fn what_goes_upstream_was_built_from_checked_fields_and_no_header_of_the_c
     assert_eq!(
         received.body,
         json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": true,
-            "stream_options": {"include_usage": true}, "max_tokens": 5, "temperature": 0.5})
+            "stream_options": {"include_usage": true}, "return_progress": true, "max_tokens": 5, "temperature": 0.5})
     );
     proxy.until_metric("llm_proxy_dropped_fields_total 1").await;
 }

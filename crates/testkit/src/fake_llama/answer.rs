@@ -92,8 +92,17 @@ pub(super) async fn play(
         return whole(wire, script, alias).await;
     }
     wire.out.write_all(STREAM_HEAD.as_bytes()).await?;
-    wire.event(script, &chunk(alias, &json!({"role": "assistant", "content": null}), &Value::Null)).await?;
-    wire.wait(script, Some(script.prefill), true).await?;
+    let role = chunk(alias, &json!({"role": "assistant", "content": null}), &Value::Null);
+    let mut progress = role.clone();
+    for (processed, pause) in [(0, script.prefill), (7, Duration::ZERO)] {
+        if request["return_progress"] == true {
+            progress["prompt_progress"] =
+                json!({"total": 7, "cache": 0, "processed": processed, "time_ms": 1});
+            wire.event(script, &progress).await?;
+        }
+        wire.wait(script, Some(pause), true).await?;
+    }
+    wire.event(script, &role).await?;
     for sent in 0..=script.deltas.len() {
         match script.fault.as_ref().filter(|(at, _)| *at == sent).map(|(_, fault)| fault) {
             None => {}
