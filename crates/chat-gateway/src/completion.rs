@@ -100,10 +100,10 @@ impl Refusal {
             Some(401 | 403) => Failure::Key,
             Some(404) => Failure::UnknownModel,
             _ if names("loading") || text("message") == "Loading model" => Failure::Loading,
-            Some(408 | 504) => Failure::TimedOut,
-            _ if names("timeout") || names("deadline") => Failure::TimedOut,
             Some(429) => Failure::Busy,
-            _ if names("queue") || names("busy") => Failure::Busy,
+            _ if names("queue") => Failure::Busy,
+            Some(408 | 504) => Failure::TimedOut,
+            _ if names("timeout") => Failure::TimedOut,
             Some(400..=499) => Failure::Rejected,
             Some(_) => Failure::Unavailable,
             None => Failure::Interrupted,
@@ -264,5 +264,42 @@ impl Completion {
         let failure = refusal.failure;
         self.refusal = Some(refusal);
         Event::Failed(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Completion, Stage};
+    use crate::connection::Event;
+    use crate::error::{Failure, Overflow};
+
+    #[test]
+    fn an_error_in_the_middle_of_an_answer_says_what_failed() {
+        for (error, failure) in [
+            (json!({"code": 500, "message": "Compute error.", "type": "server_error"}), Failure::Interrupted),
+            (json!({"code": "upstream_disconnected", "type": "server_error"}), Failure::Interrupted),
+            (json!({"code": "token_timeout", "type": "server_error"}), Failure::TimedOut),
+            (json!({"code": "queue_timeout", "type": "server_error"}), Failure::Busy),
+            (json!("raw words"), Failure::Interrupted),
+            (
+                json!({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 5000, "n_ctx": 4096}),
+                Failure::ContextFull(Some(Overflow { n_prompt_tokens: 5000, n_ctx: 4096 })),
+            ),
+        ] {
+            let mut completion = Completion { stage: Stage::Ended, finished: true, refusal: None };
+            let frame = serde_json::from_value(json!({ "error": error })).unwrap();
+            assert_eq!(completion.read(frame), Some(Event::Failed(failure)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_kept_for_the_log_only_when_it_is_no_sentence() {
+        for (code, kept) in [("queue_full", Some("queue_full")), ("no slot: \"hello\"", None), ("", None)] {
+            let mut completion = Completion { stage: Stage::Ended, finished: false, refusal: None };
+            completion.read(serde_json::from_value(json!({"error": {"code": code}})).unwrap());
+            assert_eq!(completion.refusal().and_then(super::Refusal::code), kept);
+        }
     }
 }

@@ -141,11 +141,9 @@ impl Connection {
             }
             Event::Finished => self.done(n_ctx),
             Event::Failed(Failure::ContextFull(overflow)) if running.answer.is_empty() => {
-                let question = Arc::clone(&running.question);
-                if self.conversation.cut_after(overflow, &question) {
-                    vec![Action::AskAgain(self.conversation.prompt(&question, n_ctx))]
-                } else {
-                    self.fail(Failure::ContextFull(overflow), n_ctx)
+                match self.conversation.shortened(&running.question, overflow) {
+                    Some(prompt) => vec![Action::AskAgain(prompt)],
+                    None => self.fail(Failure::ContextFull(overflow), n_ctx),
                 }
             }
             Event::Failed(failure) => self.fail(failure, n_ctx),

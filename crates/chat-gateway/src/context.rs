@@ -2,7 +2,7 @@
 //!
 //! It keeps whole turns only, so that user and assistant always alternate (some chat templates refuse anything else),
 //! and cuts well below the limit, so that the prompt's beginning, which llama-server has cached, stays the same for
-//! many turns. What is cut is forgotten.
+//! many turns. What is cut is forgotten once the shorter prompt was answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,53 +37,62 @@ struct Turn {
     answer: Arc<str>,
 }
 
+impl Turn {
+    fn tokens(&self) -> u64 {
+        tokens(&self.question) + tokens(&self.answer)
+    }
+}
+
 /// One conversation's memory.
 #[derive(Debug)]
 pub struct Conversation {
     system: Arc<str>,
     max_tokens: u64,
     turns: VecDeque<Turn>,
+    /// How many of the oldest turns the running question does without.
+    cut: usize,
 }
 
 impl Conversation {
     /// An empty one. Room for an answer of `max_tokens` is always kept.
     #[must_use]
     pub fn new(system_prompt: &str, max_tokens: u32) -> Self {
-        Self { system: system_prompt.into(), max_tokens: max_tokens.into(), turns: VecDeque::new() }
+        Self { system: system_prompt.into(), max_tokens: max_tokens.into(), turns: VecDeque::new(), cut: 0 }
     }
 
-    /// The prompt that asks `question`, after the oldest turns were cut as far as `n_ctx` tokens of context (`None`
-    /// when nobody knows) demand.
+    /// The prompt that asks `question`, without as many of the oldest turns as `n_ctx` tokens of context (`None` when
+    /// nobody knows) demand.
     pub fn prompt(&mut self, question: &Arc<str>, n_ctx: Option<u64>) -> Prompt {
+        self.cut = 0;
         let tokens = n_ctx.map_or(u64::MAX, |n_ctx| n_ctx - self.reserve(n_ctx));
         let budget = tokens.min(MAX_PROMPT_BYTES / BYTES_PER_TOKEN);
         if self.estimate(question) > budget {
             self.cut_to(budget / 3 * 2, question);
         }
-        let mut prompt = vec![(Role::System, Arc::clone(&self.system))];
-        for turn in &self.turns {
-            prompt.push((Role::User, Arc::clone(&turn.question)));
-            prompt.push((Role::Assistant, Arc::clone(&turn.answer)));
-        }
-        prompt.push((Role::User, Arc::clone(question)));
-        prompt
+        self.whole(question)
     }
 
-    /// Cuts at least one turn more, as many as the upstream's own count suggests. `false` when none was left.
-    pub fn cut_after(&mut self, overflow: Option<Overflow>, question: &Arc<str>) -> bool {
+    /// The prompt that asks `question` again after it overflowed: at least one turn shorter than the last one, and as
+    /// many as the upstream's own count suggests. `None` when only the question was left.
+    pub fn shortened(&mut self, question: &Arc<str>, overflow: Option<Overflow>) -> Option<Prompt> {
         let sent = self.estimate(question);
         let goal = overflow.map_or(sent / 2, |Overflow { n_prompt_tokens, n_ctx }| {
             let fits = n_ctx.saturating_sub(self.reserve(n_ctx)) / 3 * 2;
             sent.saturating_mul(fits) / n_prompt_tokens.max(1)
         });
-        let cut = self.turns.pop_front().is_some();
+        if self.cut == self.turns.len() {
+            return None;
+        }
+        self.cut += 1;
         self.cut_to(goal, question);
-        cut
+        Some(self.whole(question))
     }
 
-    /// Adds a whole turn. An empty answer is not kept, nor what it answered.
+    /// Adds a whole turn, and forgets those it did without. An empty answer is not kept, nor what it answered.
     pub fn remember(&mut self, question: Arc<str>, answer: &str) {
         if !answer.is_empty() {
+            self.turns.drain(..self.cut);
+            self.cut = 0;
             self.turns.push_back(Turn { question, answer: answer.into() });
         }
     }
@@ -91,6 +100,7 @@ impl Conversation {
     /// Starts anew.
     pub fn forget(&mut self) {
         self.turns.clear();
+        self.cut = 0;
     }
 
     fn reserve(&self, n_ctx: u64) -> u64 {
@@ -99,15 +109,27 @@ impl Conversation {
 
     fn cut_to(&mut self, goal: u64, question: &Arc<str>) {
         let mut sum = self.estimate(question);
-        while sum > goal {
-            let Some(turn) = self.turns.pop_front() else { return };
-            sum -= tokens(&turn.question) + tokens(&turn.answer);
+        while sum > goal
+            && let Some(turn) = self.turns.get(self.cut)
+        {
+            sum -= turn.tokens();
+            self.cut += 1;
         }
     }
 
     fn estimate(&self, question: &Arc<str>) -> u64 {
-        let turns = self.turns.iter().map(|turn| tokens(&turn.question) + tokens(&turn.answer));
-        tokens(&self.system) + turns.sum::<u64>() + tokens(question)
+        let turns: u64 = self.turns.iter().skip(self.cut).map(Turn::tokens).sum();
+        tokens(&self.system) + turns + tokens(question)
+    }
+
+    fn whole(&self, question: &Arc<str>) -> Prompt {
+        let mut prompt = vec![(Role::System, Arc::clone(&self.system))];
+        for turn in self.turns.iter().skip(self.cut) {
+            prompt.push((Role::User, Arc::clone(&turn.question)));
+            prompt.push((Role::Assistant, Arc::clone(&turn.answer)));
+        }
+        prompt.push((Role::User, Arc::clone(question)));
+        prompt
     }
 }
 

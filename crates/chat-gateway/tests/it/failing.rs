@@ -56,7 +56,7 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
             "the model service does not accept this gateway's key; tell the operator",
         ),
         (Script::status(429, enveloped("queue_full")), "the model is busy; try again in a moment"),
-        (Script::status(503, enveloped("queue_timeout")), "the model took too long to answer; try again"),
+        (Script::status(503, enveloped("queue_timeout")), "the model is busy; try again in a moment"),
         (Script::status(504, enveloped("first_token")), "the model took too long to answer; try again"),
         (
             Script::refusal(404, "not_found_error", "raw words"),

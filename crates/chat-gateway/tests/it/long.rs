@@ -56,7 +56,7 @@ async fn an_overflow_is_asked_again_with_fewer_turns_and_the_client_sees_only_th
 }
 
 #[tokio::test]
-async fn a_single_message_that_does_not_fit_is_an_error_in_words() {
+async fn a_single_message_that_does_not_fit_is_an_error_in_words_and_costs_no_history() {
     let gateway = Gateway::start().await;
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
@@ -67,4 +67,6 @@ async fn a_single_message_that_does_not_fit_is_an_error_in_words() {
     assert_eq!(socket.next_json().await.unwrap(), error("the message is too long for the model; shorten it"));
     assert_eq!(gateway.asked(2).await, ["user: a very long message"]);
     assert_eq!(gateway.llama.requests().len(), 3);
+    say(&mut socket, "a short one").await;
+    assert_eq!(gateway.asked(3).await, ["user: one", "assistant: Hello", "user: a short one"]);
 }
