@@ -41,8 +41,8 @@ const ENGINE: &[(&str, &str, &str)] = &[
     ("LLAMA_PARALLEL", "2", "Slots: how many answers run at once."),
     (
         "LLAMA_THREADS",
-        "cores - 1 natively",
-        "Compute threads. With as many as cores, any other work stalls the model.",
+        "cores - 1",
+        "Compute threads; in Compose 2 for development and 3 for production. With as many as cores, any other work stalls the model.",
     ),
     (
         "LLAMA_BATCH_SIZE",

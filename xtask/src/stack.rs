@@ -28,6 +28,8 @@ use crate::settings::Settings;
 const POLL: Duration = Duration::from_millis(50);
 /// After so long without being ready, a line says what a service is waiting for; and again after twice that.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long running answers may take to end after Ctrl-C, unless the shell says otherwise.
+const DRAIN: [(&str, &str); 2] = [("GATEWAY_DRAIN_SECONDS", "1"), ("PROXY_DRAIN_SECONDS", "1")];
 /// How long a service may take to end by itself once it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -72,7 +74,8 @@ impl Chain {
         let settings = parts
             .settings
             .with(addresses.variables())
-            .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())]);
+            .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())])
+            .with(DRAIN.into_iter().filter(|(name, _)| parts.settings.get(name).is_none()));
         let alias = match settings.get("LLM_MODEL") {
             Some(alias) => alias,
             None => settings.required("HF_FILENAME")?,
