@@ -161,7 +161,7 @@ mod tests {
         journal.note(0..10).unwrap();
         journal.note(50..60).unwrap();
         let mut text = std::fs::read(&path).unwrap();
-        text.extend_from_slice(b"60 7");
+        text.extend_from_slice(b"60 70");
         std::fs::write(&path, &text).unwrap();
         let mut journal = Journal::open(&path, digest, 100).unwrap();
         assert_eq!(journal.ranges().missing(0..100), [10..50, 60..100]);
