@@ -31,7 +31,7 @@ async fn a_connection_that_is_not_accepted_is_a_connect_timeout() {
 async fn no_header_from_the_upstream_is_a_first_token_timeout() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.deadlines.first_token = SHORT;
+        config.deadlines.first_token = SHORT * 5;
         config.deadlines.first_token_per_prompt_token = Duration::ZERO;
     })
     .await;
@@ -48,7 +48,7 @@ async fn no_header_from_the_upstream_is_a_first_token_timeout() {
 async fn pings_are_not_a_first_token() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.deadlines.first_token = SHORT;
+        config.deadlines.first_token = SHORT * 5;
         config.deadlines.first_token_per_prompt_token = Duration::ZERO;
     })
     .await;
@@ -66,10 +66,10 @@ async fn a_longer_prompt_has_longer_for_its_first_token() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
         config.deadlines.first_token = Duration::ZERO;
-        config.deadlines.first_token_per_prompt_token = Duration::from_millis(2);
+        config.deadlines.first_token_per_prompt_token = Duration::from_millis(5);
     })
     .await;
-    llama.script(Script::tokens(["a"]).prefill(Duration::from_millis(400)));
+    llama.script(Script::tokens(["a"]).prefill(Duration::from_millis(900)));
     let mut long = question(true);
     long["messages"][0]["content"] = json!("word ".repeat(1000));
     assert!(proxy.ask(&long).await.text().await.unwrap().contains("[DONE]"));
@@ -82,7 +82,9 @@ async fn pings_are_not_a_next_token() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| config.deadlines.between_tokens = SHORT).await;
     llama.script(Script::tokens(["a", "b"]).stall_after(1).pings(PING));
-    let text = proxy.ask(&question(true)).await.text().await.unwrap();
+    let asked = async { proxy.ask(&question(true)).await.text().await.unwrap() };
+    // The deadline counts from the token, not from the next keep-alive.
+    let text = tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap();
     let message = "the next token did not come in time";
     assert_eq!(last_error(&text), envelope("llm-proxy", "server_error", "token_timeout", message));
     let (status, error) = proxy.error(&question(false)).await;

@@ -28,7 +28,7 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
     llama.script(Script::tokens(["a"]).stall_after(0));
     let proxy = Proxy::with(&llama, |config| {
         config.queue_requests = 1;
-        config.deadlines.queue = Duration::from_millis(300);
+        config.deadlines.queue = Duration::from_secs(1);
     })
     .await;
     let _running = proxy.ask(&question(true)).await;

@@ -62,7 +62,7 @@ async fn a_body_that_is_too_large_too_slow_or_not_json_is_refused() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
         config.max_body_bytes = 4096;
-        config.body_deadline = Duration::from_millis(50);
+        config.body_deadline = Duration::from_millis(400);
     })
     .await;
     let head = |headers: &str| {
