@@ -71,11 +71,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
     say::run(cmd!(sh, "cargo build --workspace --exclude xtask --bins"))?;
     if settings.which("cargo-nextest").is_some() {
-        say::run(cmd!(sh, "cargo nextest run --workspace --exclude xtask --no-tests pass {filter...}"))?;
-        say::run(cmd!(sh, "cargo nextest run --package xtask --no-tests pass {filter...}"))?;
+        say::run(cmd!(
+            sh,
+            "cargo nextest run --workspace --exclude xtask --no-tests pass --no-fail-fast {filter...}"
+        ))?;
+        say::run(cmd!(sh, "cargo nextest run --package xtask --no-tests pass --no-fail-fast {filter...}"))?;
     } else {
         say::line("cargo-nextest is not here (`cargo install --locked cargo-nextest`): using cargo test");
-        say::run(cmd!(sh, "cargo test --workspace --exclude xtask {filter...}"))?;
+        say::run(cmd!(sh, "cargo test --workspace --exclude xtask --no-fail-fast {filter...}"))?;
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
     Ok(Outcome::Passed)
@@ -97,7 +100,9 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
     let variables = chain.variables();
     if settings.which("cargo-nextest").is_some() {
         let selection = ["--workspace", "--exclude", "xtask", "--test", "chain"];
-        say::run(cmd!(sh, "cargo nextest run {selection...} --run-ignored only").envs(variables))?;
+        say::run(
+            cmd!(sh, "cargo nextest run {selection...} --run-ignored only --no-fail-fast").envs(variables),
+        )?;
     } else {
         let selection = ["--workspace", "--exclude", "xtask", "--test", "chain", "--", "--ignored"];
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;

@@ -16,6 +16,9 @@ use crate::stack::{Chain, Parts};
 use crate::steps::Outcome;
 use crate::{engine, model, page, say};
 
+/// The small model rambles; tokens enough for an answer that can be stopped, and no minutes for one that nobody reads.
+const MAX_ANSWER_TOKENS: &str = "384";
+
 /// A running chain and the Hub it came from.
 pub(super) struct TestChain {
     chain: Chain,
@@ -37,7 +40,8 @@ impl TestChain {
         let settings = settings
             .without(&["HF_TOKEN", "HF_TOKEN_FILE", "LLM_MODEL"])
             .with(hub.variables())
-            .with([("MODELS_DIR", models.path().display().to_string())]);
+            .with([("MODELS_DIR", models.path().display().to_string())])
+            .with([("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS)]);
         let file = model::fetch_from_hub(&settings).await?;
         let addresses = Addresses::free()?;
         let mut chain = Chain::start(&Parts {
