@@ -1,5 +1,7 @@
 //! The accept loop, the admin listener and shutdown, at the wire.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,20 +67,24 @@ async fn the_drain_finishes_the_answer_in_flight_and_accepts_no_other() {
         "whole"
     };
     let (address, shutdown) = start(Router::new().route("/", get(handler)), Limits::default()).await;
-    let client = tokio::task::spawn(async move {
+    let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await
-    });
-    started.notified().await;
-    let ending = shutdown.clone();
-    let finished = tokio::task::spawn(async move { ending.finish(Duration::from_secs(30)).await });
-    shutdown.draining().await;
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
-    finish.notify_one();
-    assert!(client.await.unwrap().ends_with("\r\n\r\nwhole"));
-    assert_eq!(finished.await.unwrap(), 0);
+    };
+    let drain = async {
+        started.notified().await;
+        let closed = async {
+            shutdown.draining().await;
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            finish.notify_one();
+        };
+        tokio::join!(shutdown.finish(Duration::from_secs(30)), closed).0
+    };
+    let (answer, abandoned) = tokio::join!(client, drain);
+    assert!(answer.ends_with("\r\n\r\nwhole"), "{answer}");
+    assert_eq!(abandoned, 0);
 }
 
 #[tokio::test]

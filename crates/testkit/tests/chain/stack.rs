@@ -120,5 +120,6 @@ impl Stack {
 
 #[expect(clippy::disallowed_methods, reason = "the addresses of a chain that another process started")]
 fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))
 }

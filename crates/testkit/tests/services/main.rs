@@ -1,6 +1,8 @@
 //! chat-gateway and llm-proxy as built binaries, one behind the other, with FakeLlama in llama-server's place: what only
 //! both together can keep or break, without a model and without a clock.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod process;
 
 use futures_util::future::join_all;
@@ -131,7 +133,8 @@ async fn an_answer_that_breaks_is_an_error_at_both_doors_and_never_done() {
     assert_eq!(end["type"], "error");
 
     let url = format!("{}/v1/chat/completions", chain.proxy.url());
-    let body = json!({"model": "fake-model", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    let body =
+        json!({"model": "fake-model", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
     let response = reqwest::Client::new().post(url).bearer_auth(KEY).json(&body).send().await.unwrap();
     let text = response.text().await.unwrap();
     assert!(!text.contains("[DONE]"), "{text}");
