@@ -42,7 +42,8 @@ impl Service {
             let Some(line) = lines.next_line().await? else {
                 bail!("{name} ended before it listened: {}", child.wait().await?);
             };
-            let event: Value = serde_json::from_str(&line).with_context(|| format!("not a log line: {line}"))?;
+            let event: Value =
+                serde_json::from_str(&line).with_context(|| format!("not a log line: {line}"))?;
             if event["message"] == "listening" {
                 let text = |field: &str| event[field].as_str().map(str::to_owned).context(line.clone());
                 addresses.insert(text("listener")?, text("address")?.parse()?);
