@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::Profile;
 
 mod addresses;
+mod bench;
 mod call;
 mod chat;
 mod ci;
@@ -65,6 +66,12 @@ enum Verb {
     Ci,
     /// Checks the house rules: file length, module docs, dependency direction and the like.
     Tidy,
+    /// Measures, and prints a table.
+    Bench {
+        /// What to measure.
+        #[arg(value_enum)]
+        subject: bench::Subject,
+    },
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.
@@ -99,6 +106,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => return test::run(&options),
         Verb::Ci => return ci::run(),
         Verb::Tidy => tidy::run()?,
+        Verb::Bench { subject } => bench::run(subject)?,
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

@@ -1,0 +1,34 @@
+//! `cargo xtask bench WHAT`: measurements, printed as a table. They never fail a build: a figure is for people, and stands
+//! in docs/performance.md beside the machine it was taken on.
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+use crate::say;
+use crate::settings::{Profile, Settings};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Subject {
+    /// What chat-gateway and llm-proxy add to the first token, beside asking the same upstream directly.
+    Chain,
+}
+
+/// Builds with optimisation and measures.
+///
+/// # Errors
+///
+/// When it does not build, or the chain under test breaks.
+pub(crate) fn run(subject: Subject) -> Result<()> {
+    let settings = Settings::load(Profile::Dev)?;
+    let sh = Shell::new()?;
+    sh.change_dir(settings.root());
+    match subject {
+        Subject::Chain => {
+            let packages = ["--package", "llm-proxy", "--package", "chat-gateway", "--package", "testkit"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_chain"))?;
+            let bench = settings.target("release/examples/bench_chain");
+            say::run(cmd!(sh, "{bench}"))
+        }
+    }
+}
