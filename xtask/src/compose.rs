@@ -74,6 +74,7 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &Place) -> Result<()> {
 
     say::line(say::bold("From an empty volume"));
     let hub = place.serve(DEV_FILE)?;
+    expect::the_token_file_is_read(stack)?;
     stack.run(&["run", "--rm", "llm_init"])?;
     stack.run(&["up", "-d", "--wait"])?;
     expect::healthy(stack)?;

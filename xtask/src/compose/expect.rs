@@ -15,6 +15,8 @@ use crate::settings::Profile;
 
 /// Settings that an image or a stack fixes: where to listen, what is in the image, what another setting stands in for.
 const FIXED: [&str; 4] = ["LISTEN", "GATEWAY_WEB_DIR", "HF_FILENAME", "PROXY_UPSTREAM_API_KEY"];
+/// model-fetcher's exit code when the Hub does not let it in (`EX_NOPERM`).
+const NOT_ALLOWED: i32 = 77;
 /// How long the published port may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The page's endpoint for chats.
@@ -70,6 +72,21 @@ pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
             stack.file()
         );
     }
+    Ok(())
+}
+
+/// A token in the secret file reaches the Hub, which here knows none: model-fetcher says that it is not allowed.
+pub(super) fn the_token_file_is_read(stack: &mut Stack<'_>) -> Result<()> {
+    if stack.profile() == Profile::Dev {
+        return Ok(());
+    }
+    let file = stack.wrong_token().display().to_string();
+    stack.set("HF_TOKEN_SECRET", &file);
+    let fetch = stack.compose(&["run", "--rm", "llm_init"]);
+    say::command(&fetch);
+    let code = fetch.quiet().ignore_status().ignore_stderr().output()?.status.code();
+    stack.set("HF_TOKEN_SECRET", "");
+    ensure!(code == Some(NOT_ALLOWED), "with a wrong token llm_init ends with {code:?}, not {NOT_ALLOWED}");
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Stack<'a> {
     variables: BTreeMap<String, String>,
     port: u16,
     key: String,
+    wrong_token: PathBuf,
 }
 
 impl<'a> Stack<'a> {
@@ -44,9 +45,9 @@ impl<'a> Stack<'a> {
         let folder = settings.target("compose").join(name);
         let key = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
             .map_or_else(|_| format!("test-key-{}", std::process::id()), |uuid| uuid.trim().to_owned());
-        let (key_file, token_file) = (folder.join("llm_api_key"), folder.join("hf_token"));
+        let (key_file, wrong_token) = (folder.join("llm_api_key"), folder.join("hf_token"));
         write(&key_file, &format!("{key}\n"))?;
-        write(&token_file, "hf_a_token_that_nobody_gave\n")?;
+        write(&wrong_token, "hf_a_token_that_nobody_gave\n")?;
         let changes = folder.join("changes.json");
         write(&changes, &overrides(settings.get("CORRAL_BUILD_NETWORK")).to_string())?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -59,7 +60,7 @@ impl<'a> Stack<'a> {
             ("LLM_MODEL", ""),
             ("LLM_API_KEY", &key),
             ("LLM_API_KEY_SECRET", &key_file.display().to_string()),
-            ("HF_TOKEN_SECRET", &token_file.display().to_string()),
+            ("HF_TOKEN_SECRET", ""),
             ("GATEWAY_PORT", &port.to_string()),
             ("HTTP_PORT", &port.to_string()),
             ("LLAMA_THREADS", "1"),
@@ -67,7 +68,7 @@ impl<'a> Stack<'a> {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let project = format!("corral-test-{name}");
-        let stack = Self { sh, profile, project, changes, variables, port, key };
+        let stack = Self { sh, profile, project, changes, variables, port, key, wrong_token };
         stack.remove()?;
         Ok(stack)
     }
@@ -90,6 +91,11 @@ impl<'a> Stack<'a> {
     /// The key of the internal API.
     pub(super) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// A file with a token that the Hub does not know.
+    pub(super) fn wrong_token(&self) -> &Path {
+        &self.wrong_token
     }
 
     /// Where commands run.
