@@ -62,7 +62,7 @@ pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
         .and_then(|status| if status.is_success() { Ok(()) } else { Err(format!("{address} is not ready")) })
 }
 
-/// An unspecified listen address (0.0.0.0, [::]) is reached over loopback.
+/// An unspecified listen address (`0.0.0.0`, `[::]`) is reached over loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

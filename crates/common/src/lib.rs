@@ -1,6 +1,6 @@
 //! What two or more of Corral's services need, and nothing that knows of chat, models or GGUF.
 //!
-//! Settings ([`env`]), secrets ([`secret`]), logs ([`telemetry`]), the accept loop ([`server`]), the admin listener
+//! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`]), the accept loop ([`server`]), the admin listener
 //! ([`admin`]), shutdown ([`shutdown`]) and the error envelope of the OpenAI API ([`openai_error`]).
 
 pub mod admin;
