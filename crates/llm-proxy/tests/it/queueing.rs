@@ -53,7 +53,8 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
 #[tokio::test]
 async fn slots_are_counted_anew_when_the_upstream_comes_back() {
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::before(&llama).await;
+    // A request that finds nobody is what makes the proxy look again.
+    let proxy = Proxy::with(&llama, |config| config.probe_up = Duration::from_secs(3600)).await;
     proxy.until_metric("llm_proxy_slots 2").await;
     let address = llama.stop().await;
     let (status, error) = proxy.error(&question(true)).await;
