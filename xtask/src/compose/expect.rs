@@ -110,16 +110,16 @@ pub(super) fn confined(stack: &Stack<'_>) -> Result<()> {
         let (user, host) =
             (container["Config"]["User"].as_str().unwrap_or_default(), &container["HostConfig"]);
         ensure!(!user.is_empty() && !user.starts_with('0') && user != "root", "{service} runs as root");
-        let confined = host["ReadonlyRootfs"] == true
-            && host["Privileged"] == false
-            && host["CapDrop"] == serde_json::json!(["ALL"])
-            && host["CapAdd"].as_array().is_none_or(Vec::is_empty)
-            && host["SecurityOpt"] == serde_json::json!(["no-new-privileges:true"]);
-        ensure!(confined, "{service} is not confined: {host}");
-        ensure!(
-            host["PidsLimit"].as_i64().is_some_and(|limit| limit > 0),
-            "{service} has no limit of processes"
-        );
+        let kept = [
+            ("a read-only root", host["ReadonlyRootfs"] == true),
+            ("no privileges", host["Privileged"] == false),
+            ("no capabilities", host["CapDrop"] == serde_json::json!(["ALL"])),
+            ("none added", host["CapAdd"].as_array().is_none_or(Vec::is_empty)),
+            ("none to gain", host["SecurityOpt"] == serde_json::json!(["no-new-privileges:true"])),
+            ("a limit of processes", host["PidsLimit"].as_i64().is_some_and(|limit| limit > 0)),
+        ];
+        let lost: Vec<_> = kept.into_iter().filter(|(_, kept)| !kept).map(|(what, _)| what).collect();
+        ensure!(lost.is_empty(), "{service} is without {lost:?}");
     }
     Ok(())
 }
