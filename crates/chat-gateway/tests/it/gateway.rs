@@ -7,7 +7,7 @@ use common::env::Environment;
 use common::shutdown::Shutdown;
 use serde_json::{Value, json};
 use testkit::fake_llama::FakeLlama;
-use testkit::ws_client::WsClient;
+use testkit::ws_client::{PATIENCE, WsClient};
 
 pub(crate) const KEY: &str = "a-key-for-tests";
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -68,19 +68,27 @@ impl Gateway {
 
     /// Waits until `/readyz` answers with this status, and returns what it says.
     pub(crate) async fn readiness(&self, status: u16) -> String {
-        loop {
-            match self.admin("/readyz").await {
-                (now, body) if now == status => return body,
-                _ => tokio::task::yield_now().await,
+        let asking = async {
+            loop {
+                match self.admin("/readyz").await {
+                    (now, body) if now == status => return body,
+                    _ => tokio::task::yield_now().await,
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("/readyz never answered {status}"))
     }
 
     /// Waits until this line stands in the metrics.
     pub(crate) async fn metric(&self, line: &str) {
-        while !self.admin("/metrics").await.1.lines().any(|found| found == line) {
-            tokio::task::yield_now().await;
-        }
+        let asking = async {
+            while !self.admin("/metrics").await.1.lines().any(|found| found == line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok(), "{line} was not counted");
     }
 
     /// The messages of upstream request `number`, without the system prompt, as `role: content`.

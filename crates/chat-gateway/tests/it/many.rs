@@ -60,3 +60,20 @@ async fn a_chat_whose_reader_sleeps_does_not_slow_another() {
     say(&mut socket, "Hello").await;
     assert_eq!(socket.collect_answer().await.unwrap(), (vec!["awake".to_owned()], done()));
 }
+
+#[tokio::test]
+async fn a_reader_that_pauses_holds_up_only_its_own_answers_and_gets_them_whole() {
+    let gateway = Gateway::start().await;
+    let piece = "x".repeat(16 * 1024);
+    gateway.llama.script(Script::tokens([&*piece; 60]));
+    let mut socket = gateway.chat().await;
+    for _ in 0..9 {
+        say(&mut socket, "Hello").await;
+    }
+    let last = tokio::time::timeout(Duration::from_secs(1), gateway.llama.request_started(8)).await;
+    assert!(last.is_err(), "nine megabytes went to a reader that takes nothing");
+    for number in 0..9 {
+        let (deltas, end) = socket.collect_answer().await.unwrap();
+        assert_eq!((number, deltas.concat().len(), end), (number, 60 * 16 * 1024, done()));
+    }
+}
