@@ -1,4 +1,4 @@
-//! `GET /v1/models`: the one alias there is, never a file path.
+//! `GET /v1/models`: the one alias there is, never a file path, and only while a request for it would be served.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -19,11 +19,14 @@ pub(crate) async fn models(
     if let Err(error) = app.keys.check(&headers) {
         return record.refuse(&error);
     }
-    let mut model =
-        json!({"id": app.config.model, "object": "model", "created": app.since, "owned_by": "llm-proxy"});
     // The context of one slot: what a prompt and its answer must fit into together.
-    if let Some(n_ctx) = app.fleet.n_ctx() {
-        model["meta"] = json!({"n_ctx": n_ctx});
-    }
+    let Some(n_ctx) = app.fleet.n_ctx() else { return record.refuse(&app.fleet.error()) };
+    let model = json!({
+        "id": app.config.model,
+        "object": "model",
+        "created": app.since,
+        "owned_by": "llm-proxy",
+        "meta": {"n_ctx": n_ctx},
+    });
     record.answer(Json(json!({"object": "list", "data": [model]})).into_response())
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::fake_llama::FakeLlama;
 
-use crate::{KEY, MODEL, Proxy, question};
+use crate::{KEY, MODEL, Proxy, UPSTREAM_KEY, question};
 
 #[tokio::test]
 async fn no_other_path_or_spelling_reaches_llama_server() {
@@ -120,6 +120,24 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
     assert!(list["data"][0]["created"].take().is_u64());
     let model = json!({"id": MODEL, "object": "model", "created": null, "owned_by": "llm-proxy", "meta": {"n_ctx": 1536}});
     assert_eq!(list, json!({"object": "list", "data": [model]}));
+}
+
+#[tokio::test]
+async fn the_model_list_names_nothing_that_would_not_be_served() {
+    let llama = FakeLlama::start().await;
+    llama.set_loading(true);
+    let proxy = Proxy::start(&llama.url(), |_| {}).await;
+    let list = async || {
+        let request = proxy.http.get(format!("http://{}/v1/models", proxy.address)).bearer_auth(KEY);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].take())
+    };
+    crate::until("loading to be seen", async || list().await.1 == "model_loading").await;
+    assert_eq!(list().await.0, 503);
+    llama.require_key(UPSTREAM_KEY);
+    llama.set_loading(false);
+    proxy.until_ready().await;
+    assert_eq!(list().await, (200, Value::Null));
 }
 
 #[tokio::test]

@@ -91,6 +91,24 @@ async fn every_token_reaches_the_browser_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn the_gateway_is_ready_only_when_the_model_behind_the_proxy_is_loaded() {
+    let llama = FakeLlama::start().await;
+    llama.set_loading(true);
+    let mut proxy = start_proxy(&llama.url()).await;
+    let mut gateway = start_gateway(&format!("{}/v1", proxy.url())).await;
+    // The first answer that the gateway had from the proxy says no.
+    let mut readiness = String::new();
+    while !readiness.contains("503") {
+        let answer = reqwest::get(format!("{}/readyz", gateway.admin_url())).await.unwrap();
+        assert_eq!(answer.status(), 503);
+        readiness = answer.text().await.unwrap();
+    }
+    llama.set_loading(false);
+    proxy.ready().await.unwrap();
+    gateway.ready().await.unwrap();
+}
+
+#[tokio::test]
 async fn thirty_two_chats_have_their_first_token_before_any_has_its_second() {
     const CHATS: usize = 32;
     let chain = Chain::start(CHATS).await;
