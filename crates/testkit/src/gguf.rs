@@ -7,6 +7,8 @@
 const ALIGNMENT: usize = 32;
 /// The `ggml_type` of a tensor of single bytes.
 const TYPE_I8: u32 = 24;
+/// The value type of an unsigned number of 32 bits.
+const VALUE_U32: u32 = 4;
 /// The value type of a string.
 const VALUE_STRING: u32 = 8;
 
@@ -20,15 +22,30 @@ pub const SMALLEST: usize = 192;
 /// When `n_bytes` is below [`SMALLEST`].
 #[must_use]
 pub fn tiny(n_bytes: usize) -> Vec<u8> {
+    with_numbers(n_bytes, &[])
+}
+
+/// As [`tiny`], with these keys and their numbers in the header.
+///
+/// # Panics
+///
+/// When `n_bytes` has no room for the header.
+#[must_use]
+pub fn with_numbers(n_bytes: usize, numbers: &[(&str, u32)]) -> Vec<u8> {
     assert!(n_bytes >= SMALLEST, "a GGUF file of {n_bytes} bytes has no room for its header");
     let mut file = Vec::with_capacity(n_bytes);
     file.extend_from_slice(b"GGUF");
     file.extend_from_slice(&3_u32.to_le_bytes());
     file.extend_from_slice(&1_u64.to_le_bytes());
-    file.extend_from_slice(&1_u64.to_le_bytes());
+    file.extend_from_slice(&(1 + numbers.len() as u64).to_le_bytes());
     string(&mut file, "general.architecture");
     file.extend_from_slice(&VALUE_STRING.to_le_bytes());
     string(&mut file, "llama");
+    for (key, number) in numbers {
+        string(&mut file, key);
+        file.extend_from_slice(&VALUE_U32.to_le_bytes());
+        file.extend_from_slice(&number.to_le_bytes());
+    }
     string(&mut file, "token_embd.weight");
     file.extend_from_slice(&1_u32.to_le_bytes());
     let dimension_at = file.len();
