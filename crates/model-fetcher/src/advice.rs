@@ -2,6 +2,7 @@
 //!
 //! Its status alone misleads (a missing repository is 401 to the nameless); its `X-Error-Code` decides.
 
+use crate::choice::Miss;
 use crate::config::Fetch;
 use crate::error::Error;
 use crate::select::nearest;
@@ -25,8 +26,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) message: &'a str,
 }
 
-/// The error that `refusal` stands for; `names` are the repository's files, as far as they are known.
-pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, names: &[String]) -> Error {
+/// The error that the `refusal` of `file` stands for; `names` are the repository's files, as far as they are known.
+pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, file: &str, names: &[String]) -> Error {
     let repository = settings.repository.to_string();
     let endpoint = name_of(&settings.endpoint);
     match (refusal.status, refusal.code) {
@@ -36,8 +37,8 @@ pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, names: &[String]) 
         }
         (_, "EntryNotFound") => Error::FileNotFound {
             repository,
-            file: settings.file.to_string(),
-            nearest: nearest(settings.file.as_str(), names.iter().map(String::as_str), CHOICES),
+            file: file.to_owned(),
+            nearest: nearest(file, names.iter().map(String::as_str), CHOICES),
         },
         (_, "RepoNotFound") | (404, _) => Error::RepositoryNotFound { endpoint, repository },
         (401, _) if settings.token.is_some() => Error::NotAllowed(format!(
@@ -54,6 +55,42 @@ pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, names: &[String]) 
             quoted(refusal)
         )),
         _ => Error::Refused { source_name: endpoint, reason: quoted(refusal) },
+    }
+}
+
+/// The error of a choice that `repository` cannot meet.
+pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
+    let repository = repository.to_owned();
+    match miss {
+        Miss::Name(nearest) => Error::FileNotFound { repository, file: choice.to_owned(), nearest },
+        Miss::Tag { n_found, choices } => {
+            let problem = match (n_found, &choices[..]) {
+                (_, []) => "holds no GGUF model".to_owned(),
+                (0, choices) => {
+                    format!(
+                        "has no model with the tag {choice}: set HF_FILENAME to one of {}",
+                        choices.join(", ")
+                    )
+                }
+                (_, choices) => format!(
+                    "has more than one model with the tag {choice}: set HF_FILENAME to one of {}",
+                    choices.join(", ")
+                ),
+            };
+            Error::NoSuchChoice { repository, problem }
+        }
+        Miss::Parts(missing) => {
+            let problem = format!(
+                "lacks {} of the set of {choice}: an incomplete model is of no use, choose another",
+                missing.join(", ")
+            );
+            Error::NoSuchChoice { repository, problem }
+        }
+        Miss::Projector => {
+            let problem =
+                "has no projector (mmproj) for images: unset HF_MMPROJ, or choose a repository that has one";
+            Error::NoSuchChoice { repository, problem: problem.to_owned() }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use common::secret::Secret;
 use common::telemetry;
 use url::Url;
 
+use crate::choice::Choice;
 use crate::select::{FileName, RepositoryId};
 use crate::verify::Digest;
 
@@ -16,7 +17,14 @@ const HF_REPO_ID: Variable =
 const HF_FILENAME: Variable = Variable::new(
     "HF_FILENAME",
     "",
-    "The GGUF file in the repository, and its name below `MODELS_DIR`; required to fetch and to import.",
+    "The GGUF file in the repository, and its name below `MODELS_DIR`; required to fetch and to import. The first part \
+     of a split model stands for all parts. To fetch, a quantisation may stand instead, as in `:Q4_K_M`; the file then has \
+     the name that the log says, and Compose needs that name here.",
+);
+const HF_MMPROJ: Variable = Variable::new(
+    "HF_MMPROJ",
+    "",
+    "`auto` also fetches the projector that the model needs to see images: the best `mmproj` file beside it.",
 );
 const HF_REVISION: Variable =
     Variable::new("HF_REVISION", "main", "The branch, tag or commit; it is resolved to a commit once.");
@@ -33,9 +41,11 @@ const MODEL_SHA256: Variable = Variable::new(
     "The SHA-256 that the file must have; by default the one that the Hub publishes.",
 );
 
+const FILE_ADVICE: &str = "name the GGUF file, as in gemma-3-4b-it-Q4_K_M.gguf";
+
 /// The settings of model-fetcher.
 pub const VARIABLES: &[Variable] =
-    &[HF_REPO_ID, HF_FILENAME, HF_REVISION, HF_TOKEN, HF_ENDPOINT, MODELS_DIR, MODEL_SHA256];
+    &[HF_REPO_ID, HF_FILENAME, HF_MMPROJ, HF_REVISION, HF_TOKEN, HF_ENDPOINT, MODELS_DIR, MODEL_SHA256];
 
 /// All settings that the process reads.
 pub const TABLES: &[&[Variable]] = &[VARIABLES, telemetry::VARIABLES];
@@ -52,8 +62,10 @@ pub struct Fetch {
     pub repository: RepositoryId,
     /// Its branch, tag or commit.
     pub revision: String,
-    /// The file.
-    pub file: FileName,
+    /// The model: a file's name or a quantisation.
+    pub choice: Choice,
+    /// Whether the projector beside it is wanted too.
+    pub projector: bool,
     /// The digest that the file must have, whatever the Hub says.
     pub pin: Option<Digest>,
     /// The Hub.
@@ -130,12 +142,17 @@ impl Fetch {
     pub fn read(env: &mut Environment) -> Option<Self> {
         let repository =
             read_required(env, &HF_REPO_ID, "name the repository, as in ggml-org/gemma-3-4b-it-GGUF");
-        let file = read_file(env);
+        let choice = read_required(env, &HF_FILENAME, FILE_ADVICE);
+        let projector = env.read_with(&HF_MMPROJ, |text| match text {
+            "" => Ok(false),
+            "auto" => Ok(true),
+            _ => Err("it must be auto, or unset".to_owned()),
+        });
         let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
         let token = env.secret(&HF_TOKEN);
         let (folder, revision, pin) = (folder(env), read_revision(env), read_pin(env));
-        let (repository, file) = (repository?, file?);
-        Some(Self { folder, repository, revision, file, pin, endpoint, token, tuning: Tuning::default() })
+        let (repository, choice, tuning) = (repository?, choice?, Tuning::default());
+        Some(Self { folder, repository, revision, choice, projector, pin, endpoint, token, tuning })
     }
 }
 
@@ -144,7 +161,7 @@ impl Import {
     pub fn read(env: &mut Environment, from: PathBuf, given: Option<Digest>) -> Option<Self> {
         let repository = env
             .read_with(&HF_REPO_ID, |text| if text.is_empty() { Ok(None) } else { text.parse().map(Some) });
-        let file = read_file(env);
+        let file = read_required(env, &HF_FILENAME, FILE_ADVICE);
         let (folder, revision, pinned) = (folder(env), read_revision(env), read_pin(env));
         if given.is_some() && pinned.is_some() && given != pinned {
             env.refuse(&MODEL_SHA256, "and --sha256 are not the same digest: keep one");
@@ -157,10 +174,6 @@ impl Import {
 /// The models' folder.
 pub fn folder(env: &mut Environment) -> PathBuf {
     PathBuf::from(env.read::<String>(&MODELS_DIR))
-}
-
-fn read_file(env: &mut Environment) -> Option<FileName> {
-    read_required(env, &HF_FILENAME, "name the GGUF file, as in gemma-3-4b-it-Q4_K_M.gguf")
 }
 
 /// A setting that has no default and must parse; `None` when that was noted as a problem.

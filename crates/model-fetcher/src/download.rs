@@ -20,6 +20,7 @@ use crate::hub::Hub;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::retry::{Budget, Trouble};
+use crate::select::FileName;
 use crate::transport::{Transport, describe, name_of, passing};
 
 /// Bytes that are collected before they are written.
@@ -34,6 +35,8 @@ pub(crate) struct Download<'a> {
     pub(crate) transport: &'a Transport,
     /// The commit that the file belongs to.
     pub(crate) commit: &'a str,
+    /// Its name.
+    pub(crate) file: &'a FileName,
     /// Where the bytes are now; `None` when that has to be asked.
     pub(crate) location: Mutex<Option<Url>>,
     /// Where they go.
@@ -223,7 +226,7 @@ impl Download<'_> {
         if let Some(url) = locked(&self.location).clone() {
             return Ok(url);
         }
-        let url = self.hub.locate(self.commit).await?;
+        let url = self.hub.locate(self.commit, self.file).await?;
         *locked(&self.location) = Some(url.clone());
         Ok(url)
     }

@@ -40,6 +40,14 @@ pub enum Error {
         /// The names nearest to it.
         nearest: Vec<String>,
     },
+    /// The repository has nothing, or too much, of what was asked for.
+    #[error("{repository} {problem}")]
+    NoSuchChoice {
+        /// `owner/name`.
+        repository: String,
+        /// What is wrong, and what to choose from.
+        problem: String,
+    },
     /// Settings that contradict each other or cannot be followed.
     #[error("{0}")]
     Settings(String),
@@ -164,6 +172,7 @@ impl Error {
             Self::RepositoryNotFound { .. }
             | Self::RevisionNotFound { .. }
             | Self::FileNotFound { .. }
+            | Self::NoSuchChoice { .. }
             | Self::Settings(_)
             | Self::NoDigest { .. } => common::env::EXIT_CONFIGURATION,
             Self::WrongDigest { .. } | Self::NotGguf { .. } | Self::Damaged(_) => 65,

@@ -18,6 +18,9 @@ const MAX_ALIGNMENT: u64 = 1 << 20;
 /// The longest architecture name that is shown, in bytes.
 const MAX_ARCHITECTURE_BYTES: u64 = 64;
 
+/// The end of the key that says for how many heads keys and values are kept.
+const KV_HEADS: &str = ".attention.head_count_kv";
+
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
@@ -30,6 +33,43 @@ pub struct Header {
     pub n_tensors: u64,
     /// Where the last tensor ends, in bytes from the start of the file.
     pub end: u64,
+    /// Which part of how many the file is, from 0; `None` for a model that is one file.
+    pub split: Option<(u64, u64)>,
+    /// What decides how much memory the context takes.
+    pub shape: Shape,
+}
+
+/// The numbers of a model that its context's memory follows from; 0 for what the header does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Tokens that the model was made for.
+    pub context_length: u64,
+    /// Layers.
+    pub n_layers: u64,
+    /// Size of a token's vector.
+    pub embedding_length: u64,
+    /// Heads of attention in a layer.
+    pub n_heads: u64,
+    /// Heads that keys and values are kept for, summed over all layers when they differ, otherwise of one layer.
+    pub n_kv_heads: KvHeads,
+    /// Elements of a key.
+    pub key_length: u64,
+    /// Elements of a value.
+    pub value_length: u64,
+    /// Tokens that a layer with a sliding window looks back.
+    pub sliding_window: u64,
+}
+
+/// For how many heads keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvHeads {
+    /// For as many as there are.
+    #[default]
+    All,
+    /// For so many in each layer.
+    Each(u64),
+    /// For so many in all layers together.
+    Total(u64),
 }
 
 /// What is wrong with a file.
@@ -84,7 +124,7 @@ pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
     if n_keys > MAX_KEYS || n_tensors > size {
         return Err(Problem::Broken(format!("it claims {n_keys} keys and {n_tensors} tensors")));
     }
-    let (architecture, alignment) = cursor.keys(n_keys)?;
+    let Keys { architecture, alignment, split_no, split_count, shape } = cursor.keys(n_keys)?;
     let data_bytes = cursor.tensors(n_tensors, alignment)?;
     let end =
         cursor.position.checked_next_multiple_of(alignment).and_then(|data| data.checked_add(data_bytes));
@@ -95,7 +135,8 @@ pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
     if end.saturating_add(alignment) < size {
         tracing::warn!(end, size, "the GGUF file goes on after its last tensor");
     }
-    Ok(Header { architecture, n_tensors, end })
+    let split = (split_count > 1).then_some((split_no, split_count));
+    Ok(Header { architecture, n_tensors, end, split, shape })
 }
 
 fn look(magic: [u8; 4]) -> Problem {
@@ -110,6 +151,34 @@ fn look(magic: [u8; 4]) -> Problem {
         text if text.starts_with('{') || text.starts_with('[') => "JSON, perhaps an error message",
         _ => "something else (safetensors and PyTorch files need converting first)",
     })
+}
+
+struct Keys {
+    architecture: String,
+    alignment: u64,
+    split_no: u64,
+    split_count: u64,
+    shape: Shape,
+}
+
+impl Keys {
+    /// Where the number of that key goes, if it is one that matters.
+    fn number(&mut self, key: &str) -> Option<&mut u64> {
+        Some(match key {
+            "split.no" => &mut self.split_no,
+            "split.count" => &mut self.split_count,
+            _ => match key.split_once('.')?.1 {
+                "context_length" => &mut self.shape.context_length,
+                "block_count" => &mut self.shape.n_layers,
+                "embedding_length" => &mut self.shape.embedding_length,
+                "attention.head_count" => &mut self.shape.n_heads,
+                "attention.key_length" => &mut self.shape.key_length,
+                "attention.value_length" => &mut self.shape.value_length,
+                "attention.sliding_window" => &mut self.shape.sliding_window,
+                _ => return None,
+            },
+        })
+    }
 }
 
 struct Cursor<R> {
@@ -164,9 +233,16 @@ impl<R: Read> Cursor<R> {
         }
     }
 
-    /// Passes over all keys; the architecture and the alignment are what is needed of them.
-    fn keys(&mut self, n_keys: u64) -> Result<(String, u64), Problem> {
-        let (mut architecture, mut alignment, mut seen) = (String::new(), 32, HashSet::new());
+    /// Reads of the keys what is needed, and passes over the others.
+    fn keys(&mut self, n_keys: u64) -> Result<Keys, Problem> {
+        let mut keys = Keys {
+            architecture: String::new(),
+            alignment: 32,
+            split_no: 0,
+            split_count: 0,
+            shape: Shape::default(),
+        };
+        let mut seen = HashSet::new();
         for _ in 0..n_keys {
             let key = self.string(MAX_KEY_BYTES, "a key")?;
             let key = String::from_utf8(key).map_err(|_| Problem::Broken("a key is not text".to_owned()))?;
@@ -178,25 +254,65 @@ impl<R: Read> Cursor<R> {
             match (key.as_str(), self.u32()?) {
                 ("general.architecture", STRING) => {
                     let name = self.string(MAX_ARCHITECTURE_BYTES, "the architecture's name")?;
-                    architecture = String::from_utf8_lossy(&name).escape_debug().to_string();
+                    keys.architecture = String::from_utf8_lossy(&name).escape_debug().to_string();
                 }
                 ("general.alignment", 4) => {
-                    alignment = u64::from(self.u32()?);
+                    let alignment = u64::from(self.u32()?);
                     if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
                         return Err(Problem::Broken(format!("its alignment is {alignment}")));
                     }
+                    keys.alignment = alignment;
                 }
                 ("general.alignment" | "general.architecture", _) => {
                     return Err(Problem::Broken(
                         "its alignment or architecture is of the wrong type".to_owned(),
                     ));
                 }
+                (key, ARRAY) if key.ends_with(KV_HEADS) => {
+                    if let Some(total) = self.sum_array()? {
+                        keys.shape.n_kv_heads = KvHeads::Total(total);
+                    }
+                }
+                (key, kind) if key.ends_with(KV_HEADS) && is_integer(kind) => {
+                    keys.shape.n_kv_heads = KvHeads::Each(self.integer(kind)?);
+                }
                 (_, ARRAY) => self.skip_array()?,
                 (_, STRING) => self.skip_string()?,
+                (key, kind) if is_integer(kind) => {
+                    let value = self.integer(kind)?;
+                    if let Some(number) = keys.number(key) {
+                        *number = value;
+                    }
+                }
                 (_, kind) => self.skip(width(kind)?)?,
             }
         }
-        Ok((architecture, alignment))
+        Ok(keys)
+    }
+
+    /// An integer of that type; a negative one is read as 0.
+    fn integer(&mut self, kind: u32) -> Result<u64, Problem> {
+        let n_bytes = width(kind)?;
+        self.fits(n_bytes)?;
+        let mut bytes = [0; 8];
+        let taken = &mut bytes[..usize::try_from(n_bytes).unwrap_or(8)];
+        self.start.read_exact(taken).map_err(short)?;
+        let negative = matches!(kind, 1 | 3 | 5 | 11) && taken.last().is_some_and(|byte| byte & 0x80 != 0);
+        self.position += n_bytes;
+        Ok(if negative { 0 } else { u64::from_le_bytes(bytes) })
+    }
+
+    /// The sum of an array of integers; `None`, and passed over, when it is of something else.
+    fn sum_array(&mut self) -> Result<Option<u64>, Problem> {
+        let (kind, n_elements) = (self.u32()?, self.u64()?);
+        if !is_integer(kind) {
+            self.skip(width(kind)?.saturating_mul(n_elements))?;
+            return Ok(None);
+        }
+        // Each element takes a byte at least: the loop ends with the file, whatever the count says.
+        let sum = (0..n_elements)
+            .try_fold(0_u64, |sum, _| Ok::<_, Problem>(sum.saturating_add(self.integer(kind)?)));
+        sum.map(Some)
     }
 
     fn skip_string(&mut self) -> Result<(), Problem> {
@@ -256,6 +372,10 @@ impl<R: Read> Cursor<R> {
 
 fn short(error: io::Error) -> Problem {
     if error.kind() == io::ErrorKind::UnexpectedEof { Problem::NeedsMore } else { Problem::Unreadable(error) }
+}
+
+fn is_integer(kind: u32) -> bool {
+    matches!(kind, 0..=5 | 10 | 11)
 }
 
 /// Bytes of one value of a fixed-size type.

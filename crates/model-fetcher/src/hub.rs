@@ -1,4 +1,4 @@
-//! What the Hub says of the wanted file: the commit, the size, the SHA-256, and where its bytes are right now.
+//! What the Hub says of the wanted files: the commit, sizes, SHA-256s, and where their bytes are right now.
 //!
 //! The revision becomes a commit once, through hf-hub; from then on only the commit is asked for. hf-hub moves no model
 //! bytes: its 1.0.0 stores error pages under a model's digest.
@@ -8,10 +8,11 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use crate::advice::{Refusal, refused};
+use crate::advice::{Refusal, missed, refused};
 use crate::config::{Fetch, Tuning};
 use crate::error::Error;
 use crate::retry::{Budget, Trouble};
+use crate::select::{FileName, RepositoryId};
 use crate::transport::{MAX_HOPS, Transport, api_client, name_of, next_hop, passing, too_many_hops};
 use crate::verify::Digest;
 
@@ -22,17 +23,26 @@ const ATTEMPTS: u32 = 4;
 /// for one in the environment and in the user's home.
 const NO_TOKEN: &str = "\n";
 
-/// The one file that was asked for, as the Hub knows it.
+/// What was asked for, as the Hub knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
-    /// What the revision pointed to.
-    pub(crate) commit: String,
-    /// The file's size in bytes.
+    /// What the revision pointed to; unknown when no Hub was asked.
+    pub(crate) commit: Option<String>,
+    /// The files, the one that llama-server opens first.
+    pub(crate) files: Vec<Remote>,
+}
+
+/// One file that is to be fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    /// Its name.
+    pub(crate) file: FileName,
+    /// Its size in bytes.
     pub(crate) size: u64,
     /// The digest that its bytes must have.
     pub(crate) sha256: Digest,
-    /// Where the bytes are, for about an hour.
-    pub(crate) location: Url,
+    /// Where the Hub said its bytes are, for about an hour.
+    pub(crate) location: Option<Url>,
 }
 
 /// The Hub, as one fetch needs it.
@@ -65,25 +75,42 @@ impl<'a> Hub<'a> {
     ///
     /// When there is no such file, it may not be read, its digest is unknown or not the pinned one, or nobody answers.
     pub(crate) async fn resolve(&self) -> Result<Resolved, Error> {
-        let mut budget = Budget::new(Tuning { attempts: ATTEMPTS, ..self.settings.tuning });
-        let name = self.name();
-        let (commit, names) = loop {
-            match self.commit().await {
-                Ok(found) => break found,
-                Err(trouble) => budget.spend(&name, trouble).await?,
-            }
-        };
-        loop {
-            match self.file(&commit, &names).await {
-                Ok(resolved) => return Ok(resolved),
-                Err(trouble) => budget.spend(&name, trouble).await?,
-            }
+        let Fetch { repository, choice, projector, pin, .. } = self.settings;
+        let (commit, names) = self.insist(|| self.commit()).await?;
+        let picked = choice.pick(&names, *projector);
+        let picked = picked.map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))?;
+        if pin.is_some() && picked[0].part().1 > 1 {
+            return Err(Error::Settings(
+                "MODEL_SHA256 is the digest of one file, and this model is split over several: unset it; models.lock \
+                 holds the digests of all parts"
+                    .to_owned(),
+            ));
         }
+        let mut files = Vec::new();
+        for (n, file) in picked.iter().enumerate() {
+            let pin = pin.filter(|_| n == 0);
+            files.push(self.insist(|| self.file(&commit, file, pin, &names)).await?);
+        }
+        Ok(Resolved { commit: Some(commit), files })
     }
 
     /// Where the file's bytes are now. Cancel-safe.
-    pub(crate) async fn locate(&self, commit: &str) -> Result<Url, Trouble> {
-        Ok(self.head(commit, &[]).await?.location)
+    pub(crate) async fn locate(&self, commit: &str, file: &FileName) -> Result<Url, Trouble> {
+        Ok(self.head(commit, file, &[]).await?.location)
+    }
+
+    /// Asks until there is an answer or the budget is spent.
+    async fn insist<T, F: Future<Output = Result<T, Trouble>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        let mut budget = Budget::new(Tuning { attempts: ATTEMPTS, ..self.settings.tuning });
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => budget.spend(&self.name(), trouble).await?,
+            }
+        }
     }
 
     /// The commit of the revision, and the names of its files.
@@ -111,8 +138,14 @@ impl<'a> Hub<'a> {
         Ok((commit, names))
     }
 
-    async fn file(&self, commit: &str, names: &[String]) -> Result<Resolved, Trouble> {
-        let Located { headers, status, location } = self.head(commit, names).await?;
+    async fn file(
+        &self,
+        commit: &str,
+        file: &FileName,
+        pin: Option<Digest>,
+        names: &[String],
+    ) -> Result<Remote, Trouble> {
+        let Located { headers, status, location } = self.head(commit, file, names).await?;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let published = text("x-linked-etag").and_then(|etag| {
             etag.strip_prefix('"')
@@ -121,13 +154,10 @@ impl<'a> Hub<'a> {
                 .parse::<Digest>()
                 .ok()
         });
-        let sha256 = match (published, self.settings.pin) {
+        let sha256 = match (published, pin) {
             (Some(published), Some(pin)) if published != pin => {
                 return Err(Error::WrongDigest {
-                    what: format!(
-                        "{} of {} at commit {commit}",
-                        self.settings.file, self.settings.repository
-                    ),
+                    what: format!("{file} of {} at commit {commit}", self.settings.repository),
                     expected: pin,
                     actual: published,
                     advice: "check MODEL_SHA256 and HF_REVISION",
@@ -137,7 +167,7 @@ impl<'a> Hub<'a> {
             (_, Some(pin)) => pin,
             (Some(published), None) => published,
             (None, None) => {
-                let (endpoint, file) = (self.name(), self.settings.file.to_string());
+                let (endpoint, file) = (self.name(), file.to_string());
                 return Err(Error::NoDigest { endpoint, file }.into());
             }
         };
@@ -147,12 +177,12 @@ impl<'a> Hub<'a> {
             Some(size) => size,
             None => self.ask_size(&location).await?,
         };
-        Ok(Resolved { commit: commit.to_owned(), size, sha256, location })
+        Ok(Remote { file: file.clone(), size, sha256, location: Some(location) })
     }
 
     /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
-    async fn head(&self, commit: &str, names: &[String]) -> Result<Located, Trouble> {
-        let mut url = self.address(commit);
+    async fn head(&self, commit: &str, file: &FileName, names: &[String]) -> Result<Located, Trouble> {
+        let mut url = address(&self.settings.endpoint, &self.settings.repository, commit, file);
         for _ in 0..=MAX_HOPS {
             let response = self.transport.send(Method::HEAD, &url, None).await?;
             let status = response.status();
@@ -173,7 +203,7 @@ impl<'a> Hub<'a> {
                     code: code.unwrap_or(if status == StatusCode::NOT_FOUND { "EntryNotFound" } else { "" }),
                     message: message.unwrap_or_default(),
                 };
-                return Err(refused(self.settings, refusal, names).into());
+                return Err(refused(self.settings, refusal, file.as_str(), names).into());
             }
             let next = next_hop(&url, &response)?;
             match next {
@@ -205,17 +235,6 @@ impl<'a> Hub<'a> {
         size.ok_or_else(|| self.refuse("a file without a size".to_owned()).into())
     }
 
-    fn address(&self, commit: &str) -> Url {
-        let Fetch { repository, file, endpoint, .. } = self.settings;
-        let mut url = endpoint.clone();
-        url.path_segments_mut()
-            .expect("the endpoint was checked to have a host")
-            .pop_if_empty()
-            .extend([repository.owner(), repository.name(), "resolve", commit])
-            .extend(file.as_str().split('/'));
-        url
-    }
-
     fn refuse(&self, reason: String) -> Error {
         Error::Refused { source_name: self.name(), reason }
     }
@@ -244,6 +263,17 @@ impl<'a> Hub<'a> {
             code: context.error_code.as_deref().unwrap_or_default(),
             message: context.server_message.as_deref().unwrap_or_default(),
         };
-        refused(self.settings, refusal, &[]).into()
+        refused(self.settings, refusal, "", &[]).into()
     }
+}
+
+/// Where a Hub at `endpoint` has that file.
+pub(crate) fn address(endpoint: &Url, repository: &RepositoryId, revision: &str, file: &FileName) -> Url {
+    let mut url = endpoint.clone();
+    url.path_segments_mut()
+        .expect("the endpoint was checked to have a host")
+        .pop_if_empty()
+        .extend([repository.owner(), repository.name(), "resolve", revision])
+        .extend(file.as_str().split('/'));
+    url
 }

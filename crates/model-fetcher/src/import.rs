@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Import;
 use crate::disk;
 use crate::error::{Error, megabytes};
-use crate::fetch::check_gguf;
 use crate::lock::FolderLock;
 use crate::manifest::{Entry, Manifest, modified_ns};
 use crate::publish::{prepare, publish};
+use crate::transfer::check_gguf;
 use crate::verify::{Digest, PIECE_BYTES};
 
 const DRAFT_FILE: &str = ".import.part";
@@ -71,7 +71,9 @@ pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry
         checked: pin.is_some(),
         modified_ns: modified_ns(&found),
     };
-    Manifest::load(folder).record(folder, entry.clone())?;
+    let mut manifest = Manifest::load(folder);
+    manifest.note(entry.clone());
+    manifest.save(folder)?;
     let (path, size, architecture) = (goal.display(), megabytes(entry.size), header.architecture);
     if entry.checked {
         tracing::info!(%path, size, architecture, %sha256, "imported and verified");

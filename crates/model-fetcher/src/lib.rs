@@ -4,6 +4,7 @@
 //! it is not there. `main.rs` is the command line around [`fetch()`], [`import()`], [`status`] and [`verify()`].
 
 mod advice;
+mod choice;
 pub mod config;
 pub mod disk;
 mod download;
@@ -15,19 +16,23 @@ mod import;
 mod journal;
 mod lock;
 mod manifest;
+mod models_lock;
 mod part;
 mod progress;
 mod publish;
 mod retry;
 mod select;
 mod survey;
+mod transfer;
 mod transport;
 mod verify;
 
+pub use choice::Choice;
 pub use error::Error;
 pub use fetch::fetch;
 pub use import::import;
 pub use manifest::{Entry, Manifest, State};
+pub use models_lock::{LockedFile, LockedModel, ModelsLock};
 pub use select::{FileName, RepositoryId};
 pub use survey::{Found, Status, Unfinished, status, verify};
 pub use verify::Digest;

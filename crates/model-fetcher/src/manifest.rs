@@ -4,19 +4,18 @@
 //! manifest that cannot be read counts as empty, which costs a second look at the files and nothing else.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::publish;
+use crate::publish::replace;
 use crate::select::{FileName, RepositoryId};
 use crate::verify::Digest;
 
 const MANIFEST_FILE: &str = ".corral.json";
-const DRAFT_FILE: &str = ".corral.json.part";
 const VERSION: u32 = 1;
 
 /// One verified file.
@@ -96,25 +95,22 @@ impl Manifest {
         })
     }
 
-    /// Records `entry` in place of what was known of its file, and writes the manifest.
+    /// Puts `entry` in the place of what was known of its file.
+    pub(crate) fn note(&mut self, entry: Entry) {
+        self.files.retain(|known| known.file != entry.file);
+        self.files.push(entry);
+    }
+
+    /// Writes the manifest.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
-    pub(crate) fn record(&mut self, folder: &Path, entry: Entry) -> Result<(), Error> {
+    pub(crate) fn save(&mut self, folder: &Path) -> Result<(), Error> {
         self.version = VERSION;
-        self.files.retain(|known| known.file != entry.file);
-        self.files.push(entry);
-        let (draft, path) = (folder.join(DRAFT_FILE), folder.join(MANIFEST_FILE));
-        let text = serde_json::to_vec_pretty(self).expect("a manifest has only string keys");
-        let write = || {
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(&text)?;
-            file.write_all(b"\n")?;
-            Ok(file)
-        };
-        let file = write().map_err(|error| Error::io("write", &draft, error))?;
-        publish::publish(&file, &draft, &path)
+        let mut text = serde_json::to_vec_pretty(self).expect("a manifest has only string keys");
+        text.push(b'\n');
+        replace(&folder.join(MANIFEST_FILE), &text)
     }
 }
 

@@ -4,6 +4,7 @@
 //! through a symbolic link.
 
 use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -26,13 +27,39 @@ pub(crate) fn publish(file: &File, draft: &Path, goal: &Path) -> Result<(), Erro
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("write", folder, error))
 }
 
+/// Writes `text` to a record at `path`, by way of a hidden draft beside it.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let name = path.file_name().expect("a record has a name").to_string_lossy();
+    let draft = path.with_file_name(format!(".{}.part", name.trim_start_matches('.')));
+    let write = || {
+        let mut file = File::create(&draft)?;
+        file.write_all(text)?;
+        Ok(file)
+    };
+    let file = write().map_err(|error| Error::io("write", &draft, error))?;
+    publish(&file, &draft, path)
+}
+
+/// Makes `folder`, for models and records.
+///
+/// # Errors
+///
+/// When that is not possible.
+pub(crate) fn make(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(|error| Error::io("make the folder", folder, error))
+}
+
 /// Makes the folders that `file` needs below `folder`, and refuses what stands in the way.
 ///
 /// # Errors
 ///
 /// [`Error::InTheWay`] for a symbolic link, or a folder where the file goes.
 pub(crate) fn prepare(folder: &Path, file: &FileName) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(|error| Error::io("make the folder", folder, error))?;
+    make(folder)?;
     let mut path = folder.to_owned();
     let mut components = file.as_str().split('/').peekable();
     while let Some(component) = components.next() {

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The longest name of a repository's half or of a file's path component, in bytes.
 const MAX_COMPONENT_BYTES: usize = 200;
 /// The longest path of a file in its repository, in bytes.
@@ -61,7 +63,7 @@ impl FromStr for RepositoryId {
 }
 
 /// A GGUF file's path in its repository, which is also its path below the models' folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileName(String);
 
 impl FileName {
@@ -69,6 +71,23 @@ impl FileName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The last component of the path.
+    #[must_use]
+    pub(crate) fn base(&self) -> &str {
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, base)| base)
+    }
+
+    /// Which part of how many it is; a model that is one file is part 1 of 1.
+    pub(crate) fn part(&self) -> (u32, u32) {
+        split_name(&self.0).map_or((1, 1), |(_, number, count)| (number, count))
+    }
+
+    /// The names of all parts of the set that it belongs to, in order; itself when it is one file.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let Some((stem, _, count)) = split_name(&self.0) else { return vec![self.clone()] };
+        (1..=count).map(|number| Self(format!("{stem}-{number:05}-of-{count:05}.gguf"))).collect()
     }
 
     /// Where it goes below `folder`.
@@ -98,13 +117,19 @@ impl FromStr for FileName {
         if !Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
             return Err("it must end in .gguf, the format that llama-server reads".to_owned());
         }
-        if let Some(parts) = parts_of_split(text).filter(|parts| *parts != 1) {
-            return Err(format!(
-                "it is one of {parts} parts of a split model, and a part alone is of no use: choose a \
-                                model that is one file"
-            ));
-        }
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl Serialize for FileName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -115,12 +140,16 @@ fn is_component(part: &str) -> bool {
     !part.is_empty() && part.len() <= MAX_COMPONENT_BYTES && !part.starts_with('.') && part.chars().all(good)
 }
 
-/// How many parts the set has that a name like `x-00001-of-00003.gguf` belongs to.
-fn parts_of_split(name: &str) -> Option<u32> {
-    let (rest, count) = name.get(..name.len().checked_sub(5)?)?.rsplit_once("-of-")?;
-    let (_, number) = rest.rsplit_once('-')?;
+/// The text before the numbers, the part's number and how many there are, of a name like `x-00001-of-00003.gguf`.
+fn split_name(name: &str) -> Option<(&str, u32, u32)> {
+    let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
     let five_digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    (five_digits(number) && five_digits(count)).then(|| count.parse().ok()).flatten()
+    if !five_digits(number) || !five_digits(count) {
+        return None;
+    }
+    let (number, count) = (number.parse().ok()?, count.parse().ok()?);
+    (1..=count).contains(&number).then_some((stem, number, count))
 }
 
 /// The `most` names of GGUF files nearest to `wanted`, nearest first.
@@ -172,12 +201,24 @@ mod tests {
             "x.gguf.part",
             "a/./b.gguf",
             &long,
-            "m-00001-of-00003.gguf",
         ] {
             assert!(name.parse::<FileName>().is_err(), "{name:?}");
         }
         for name in ["x.gguf", "Q4_K_M/model-Q4_K_M.gguf", "A model.GGUF", "m-00001-of-00001.gguf"] {
             assert_eq!(name.parse::<FileName>().unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_split_set_knows_the_others() {
+        let name = |text: &str| text.parse::<FileName>().unwrap();
+        assert_eq!(name("a/m-00002-of-00003.gguf").part(), (2, 3));
+        assert_eq!(
+            name("a/m-00001-of-00002.gguf").parts(),
+            [name("a/m-00001-of-00002.gguf"), name("a/m-00002-of-00002.gguf")]
+        );
+        for one in ["m.gguf", "m-0001-of-0003.gguf", "m-00004-of-00003.gguf", "m-00000-of-00003.gguf"] {
+            assert_eq!((name(one).part(), name(one).parts()), ((1, 1), vec![name(one)]), "{one}");
         }
     }
 

@@ -83,7 +83,7 @@ async fn another_revision_or_file_is_fetched_anew_and_the_same_bytes_are_not_mov
     wanted.revision = COMMIT.to_owned();
     assert_eq!(fetch(&wanted).await.unwrap().revision, COMMIT);
     assert_eq!(hub.bytes_served(), 300_000);
-    wanted.file = other.parse().unwrap();
+    wanted.choice = other.parse().unwrap();
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(other)).unwrap() == second);
     assert_eq!(hub.bytes_served(), 700_000);
@@ -157,7 +157,7 @@ async fn a_file_in_a_folder_of_the_repository_keeps_its_path() {
     let (name, bytes) = ("Q4_0/tiny model.gguf", gguf::tiny(300_000));
     let (hub, folder) = hub_of(repository(vec![File::from_bytes(name, bytes.clone())]), Vec::new()).await;
     let mut wanted = settings(&hub, &folder);
-    wanted.file = name.parse().unwrap();
+    wanted.choice = name.parse().unwrap();
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(name)).unwrap() == bytes);
 }

@@ -79,7 +79,7 @@ async fn a_wrong_token_is_told_apart_and_never_printed() {
 
 #[tokio::test]
 async fn a_misspelt_file_is_answered_with_the_nearest_names() {
-    let (code, message) = refused(|_, wanted| wanted.file = "tiny.q4_1.gguf".parse().unwrap()).await;
+    let (code, message) = refused(|_, wanted| wanted.choice = "tiny.q4_1.gguf".parse().unwrap()).await;
     assert_eq!(
         (code, message.as_str()),
         (64, "acme/tiny-GGUF has no file tiny.q4_1.gguf: check HF_FILENAME; it has tiny.Q4_0.gguf")

@@ -35,7 +35,8 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         folder: folder.path().to_owned(),
         repository: hub.repository().id.parse().unwrap(),
         revision: "main".to_owned(),
-        file: FILE.parse().unwrap(),
+        choice: FILE.parse().unwrap(),
+        projector: false,
         pin: None,
         endpoint: hub.endpoint().parse().unwrap(),
         token: None,
@@ -51,7 +52,13 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
     }
 }
 
+/// Fetches, and returns the entry of the model's first file.
 pub(crate) async fn fetch(settings: &Fetch) -> Result<Entry, Error> {
+    Ok(fetch_all(settings).await?.swap_remove(0))
+}
+
+/// Fetches, and returns the entries of all files of the model.
+pub(crate) async fn fetch_all(settings: &Fetch) -> Result<Vec<Entry>, Error> {
     model_fetcher::fetch(settings, &CancellationToken::new()).await
 }
 
@@ -65,7 +72,7 @@ pub(crate) fn ranges(hub: &FakeHub) -> Vec<String> {
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let items = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = items.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name != ".corral.json" && name != ".corral.lock");
+    names.retain(|name| ![".corral.json", ".corral.lock", "models.lock"].contains(&name.as_str()));
     names.sort();
     names
 }

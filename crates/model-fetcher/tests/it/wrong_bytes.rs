@@ -108,7 +108,7 @@ async fn nothing_is_written_through_a_symbolic_link_or_over_a_folder() {
     assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 73);
     std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("Q4")).unwrap();
     let mut wanted = settings(&hub, &folder);
-    wanted.file = "Q4/x.gguf".parse().unwrap();
+    wanted.choice = "Q4/x.gguf".parse().unwrap();
     assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 73);
     assert_eq!(names(elsewhere.path()), [""; 0]);
     assert_eq!(hub.requests(), []);

@@ -1,0 +1,177 @@
+//! From a resolved set of files to published ones: look before leaping, download, verify all, then publish all.
+//!
+//! Until the digest of every file has been met, the bytes have hidden names; the file that llama-server opens first gets
+//! its name last.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Fetch;
+use crate::disk;
+use crate::download::Download;
+use crate::error::{Error, megabytes};
+use crate::gguf::{self, Problem};
+use crate::hub::{Hub, Remote};
+use crate::part::Part;
+use crate::progress::Progress;
+use crate::publish::publish;
+use crate::transport::Transport;
+use crate::verify::sha256;
+
+/// How much is fetched before the header is looked at, in bytes.
+const FIRST_LOOK_BYTES: u64 = 1 << 20;
+/// How much is fetched at most to find the header's end; vocabularies of a quarter million words take 20 MB.
+const MAX_HEADER_BYTES: u64 = 128 << 20;
+
+/// Fetches the missing files of one model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer<'a> {
+    /// What is wanted.
+    pub(crate) settings: &'a Fetch,
+    /// Who moves bytes.
+    pub(crate) transport: &'a Transport,
+    /// Who knows where they are.
+    pub(crate) hub: &'a Hub<'a>,
+    /// The commit of all files.
+    pub(crate) commit: Option<&'a str>,
+    /// When to stop.
+    pub(crate) stop: &'a CancellationToken,
+}
+
+impl Transfer<'_> {
+    /// Downloads and publishes `files`; once more when bytes turn out wrong.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps them from being there; what is right of the bytes is kept.
+    pub(crate) async fn run(&self, files: &[&Remote]) -> Result<(), Error> {
+        match self.once(files).await {
+            Err(error @ (Error::WrongDigest { .. } | Error::NotGguf { .. })) => {
+                tracing::warn!(%error, "the download was discarded; fetching once more");
+                self.once(files).await
+            }
+            done => done,
+        }
+    }
+
+    async fn once(&self, files: &[&Remote]) -> Result<(), Error> {
+        let folder = &self.settings.folder;
+        let beside = |remote: &Remote| {
+            let goal = remote.file.below(folder);
+            goal.parent().expect("a goal lies in a folder").to_owned()
+        };
+        let missing =
+            |remote: &&Remote| remote.size.saturating_sub(Part::allocated(&beside(remote), remote.sha256));
+        disk::check(folder, files.iter().map(missing).sum(), disk::free(folder)?)?;
+        let open = |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size);
+        let parts = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let (size, here) = (parts.iter().map(Part::size).sum(), parts.iter().map(Part::n_bytes).sum());
+        if here > 0 {
+            tracing::info!("going on after {} of {}", megabytes(here), megabytes(size));
+        }
+        let progress = Progress::new(size, here, self.settings.tuning.report_every);
+        let downloads: Vec<_> = files
+            .iter()
+            .zip(&parts)
+            .map(|(remote, part)| Download {
+                hub: self.hub,
+                transport: self.transport,
+                commit: self.commit.unwrap_or(&self.settings.revision),
+                file: &remote.file,
+                location: Mutex::new(remote.location.clone()),
+                part,
+                progress: &progress,
+                tuning: self.settings.tuning,
+                stop: self.stop,
+                whole_files_only: AtomicBool::new(false),
+            })
+            .collect();
+        let work = async {
+            for download in &downloads {
+                if let Err(problem) = look_before_leaping(download).await? {
+                    download.part.clone().discard()?;
+                    let advice = "check HF_FILENAME, or whether a proxy stands between here and the Hub";
+                    return Err(Error::NotGguf { what: self.name(download.file), problem, advice });
+                }
+            }
+            for download in &downloads {
+                download.fetch(0..download.part.size()).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            done = work => done?,
+            never = progress.report() => match never {},
+        }
+        drop(downloads);
+        drop(progress);
+        for (remote, part) in files.iter().zip(&parts) {
+            self.verify(remote, part).await?;
+        }
+        for (remote, part) in files.iter().zip(&parts).rev() {
+            publish(part.file(), part.path(), &remote.file.below(folder))?;
+            part.forget_journal()?;
+        }
+        Ok(())
+    }
+
+    /// The whole part against its digest; a part that fails is discarded.
+    async fn verify(&self, remote: &Remote, part: &Part) -> Result<(), Error> {
+        let (actual, expected) = (sha256(part.path(), self.stop).await?, remote.sha256);
+        if actual == expected {
+            return Ok(());
+        }
+        part.clone().discard()?;
+        let advice =
+            "the source or something on the way to it changes bytes; try again later or from another network";
+        Err(Error::WrongDigest { what: self.name(&remote.file), expected, actual, advice })
+    }
+
+    fn name(&self, file: &crate::select::FileName) -> String {
+        format!("{file} from {}", self.settings.repository)
+    }
+}
+
+/// Fetches the first bytes and checks the header and the tensor table against the file's size, so that a wrong file fails
+/// in a second and not after gigabytes.
+async fn look_before_leaping(download: &Download<'_>) -> Result<Result<gguf::Header, Problem>, Error> {
+    let size = download.part.size();
+    let mut look = FIRST_LOOK_BYTES.min(size);
+    loop {
+        download.fetch(0..look).await?;
+        let verdict = check_gguf(download.part.path(), look, size).await;
+        match verdict {
+            Err(Problem::NeedsMore) if look < size.min(MAX_HEADER_BYTES) => look = (look * 4).min(size),
+            Ok(header) => return Ok(fits_in_set(header, download.file.part())),
+            Err(problem) => return Ok(Err(problem)),
+        }
+    }
+}
+
+/// Whether the file is the part of a set that its name says.
+fn fits_in_set(header: gguf::Header, (number, count): (u32, u32)) -> Result<gguf::Header, Problem> {
+    let named = (count > 1).then(|| (u64::from(number - 1), u64::from(count)));
+    if header.split == named {
+        return Ok(header);
+    }
+    let part = |split: Option<(u64, u64)>| match split {
+        Some((no, count)) => format!("part {} of {count}", no.saturating_add(1)),
+        None => "a model in one file".to_owned(),
+    };
+    Err(Problem::Broken(format!("by its name it is {}, by its header {}", part(named), part(header.split))))
+}
+
+/// The header of the file at `path`, of which the first `n_bytes` are there.
+pub(crate) async fn check_gguf(path: &Path, n_bytes: u64, size: u64) -> Result<gguf::Header, Problem> {
+    let path = path.to_owned();
+    let task = tokio::task::spawn_blocking(move || {
+        let file = File::open(&path).map_err(Problem::Unreadable)?;
+        gguf::check(BufReader::new(file.take(n_bytes)), size)
+    });
+    task.await.expect("the check does not panic and is not aborted")
+}
