@@ -1,14 +1,15 @@
 //! A Hub that serves one real file under a real repository's name, for tests that run the fetcher as it is shipped.
 //!
 //! It prints one JSON line with its addresses, serves until SIGTERM or SIGINT, and writes each request to standard
-//! error as one JSON line.
+//! error as one JSON line. At SIGUSR1 it prints a JSON line that says how much was asked and served so far.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
-use testkit::fake_hub::{FakeHub, File, Listening, Repository};
+use testkit::fake_hub::{FakeHub, Fault, File, Listening, On, Repository};
+use testkit::gguf;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves one file as the Hugging Face Hub would.
@@ -20,11 +21,23 @@ struct Options {
     #[arg(long)]
     repo: String,
     /// The file on disk.
-    #[arg(long)]
-    file: PathBuf,
+    #[arg(long, required_unless_present = "synthetic")]
+    file: Option<PathBuf>,
+    /// Instead of a file on disk: that many bytes with a GGUF header, made up and kept in memory.
+    #[arg(long, conflicts_with = "file", requires = "name")]
+    synthetic: Option<usize>,
     /// Its name in the repository; by default its name on disk.
     #[arg(long)]
     name: Option<String>,
+    /// Serves each connection at most that fast.
+    #[arg(long)]
+    bytes_per_second: Option<u64>,
+    /// Breaks a connection at every such number of bytes, counted over all of them.
+    #[arg(long)]
+    cut_every: Option<u64>,
+    /// Writes no requests to standard error.
+    #[arg(long)]
+    quiet: bool,
     /// The commit that `main` points to: 40 hexadecimal digits.
     #[arg(long, default_value = "0123456789abcdef0123456789abcdef01234567")]
     commit: String,
@@ -42,11 +55,8 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let on_disk = options.file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-    let name = options.name.or(on_disk).context("--file names no file; give its name with --name")?;
-    let file = File::from_path(&name, options.file.clone())
-        .with_context(|| format!("cannot read {}", options.file.display()))?;
-    let (size, sha256) = (file.size, file.sha256.clone());
+    let file = options.content()?;
+    let (name, size, sha256) = (file.name.clone(), file.size, file.sha256.clone());
     let repository = Repository {
         id: options.repo.clone(),
         commit: options.commit.clone(),
@@ -59,11 +69,18 @@ async fn main() -> anyhow::Result<()> {
         hub: options.listen,
         cdn: options.cdn_listen.unwrap_or(cdn),
         advertised_host: options.advertise.clone(),
-        log_requests: true,
+        log_requests: !options.quiet,
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut report = signal(SignalKind::user_defined1())?;
     let hub = FakeHub::start_on(repository, Vec::new(), listening).await.context("cannot listen")?;
+    if let Some(rate) = options.bytes_per_second {
+        hub.always(On::Bytes, Fault::BytesPerSecond(rate));
+    }
+    if let Some(step) = options.cut_every {
+        hub.always(On::Bytes, Fault::CutEvery(step));
+    }
     let url = |address: SocketAddr| {
         let host = match &options.advertise {
             Some(host) => host.clone(),
@@ -78,9 +95,33 @@ async fn main() -> anyhow::Result<()> {
         "file": name, "size": size, "sha256": sha256,
     });
     println!("{line}");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = report.recv() => {
+                let line = serde_json::json!({"requests": hub.requests().len(), "served": hub.bytes_served()});
+                println!("{line}");
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
     }
-    Ok(())
+}
+
+impl Options {
+    /// What is to be served.
+    fn content(&self) -> anyhow::Result<File> {
+        let on_disk = self.file.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+        let name =
+            self.name.as_deref().or(on_disk).context("--file names no file; give its name with --name")?;
+        match (&self.file, self.synthetic) {
+            (Some(path), _) => {
+                File::from_path(name, path.clone()).with_context(|| format!("cannot read {}", path.display()))
+            }
+            (None, Some(n_bytes)) => {
+                ensure!(n_bytes >= gguf::SMALLEST, "--synthetic takes at least {} bytes", gguf::SMALLEST);
+                Ok(File::from_bytes(name, gguf::tiny(n_bytes)))
+            }
+            (None, None) => bail!("give --file or --synthetic"),
+        }
+    }
 }

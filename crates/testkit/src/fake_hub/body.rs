@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::time::Instant;
 
 use super::script::Fault;
 use super::{Content, Shared};
@@ -17,11 +18,14 @@ use super::{Content, Shared};
 const CHUNK_BYTES: u64 = 64 * 1024;
 /// How long a cut waits, so that the bytes before it leave the server.
 const FLUSH: Duration = Duration::from_millis(20);
+/// What a late timer may catch up on, so that a rate is met and not merely stayed below.
+const CREDIT: Duration = Duration::from_millis(10);
 
 /// What happens to a body on its way.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bend {
     cut_after: Option<u64>,
+    cut_every: Option<u64>,
     stall_after: Option<u64>,
     flip_at: Option<u64>,
     bytes_per_second: Option<u64>,
@@ -34,6 +38,7 @@ struct Reader {
     sent: u64,
     end: u64,
     broken: bool,
+    next_at: Option<Instant>,
     bend: Bend,
     shared: Arc<Shared>,
 }
@@ -44,6 +49,7 @@ pub(super) fn body(shared: &Arc<Shared>, content: &Content, start: u64, end: u64
     for fault in faults {
         match fault {
             Fault::CutAfter(n) => bend.cut_after = Some(*n),
+            Fault::CutEvery(n) => bend.cut_every = Some(*n),
             Fault::StallAfter(n) => bend.stall_after = Some(*n),
             Fault::FlipByteAt(offset) => bend.flip_at = Some(*offset),
             Fault::BytesPerSecond(n) => bend.bytes_per_second = Some(*n),
@@ -63,6 +69,7 @@ pub(super) fn body(shared: &Arc<Shared>, content: &Content, start: u64, end: u64
         sent: 0,
         end,
         broken: false,
+        next_at: None,
         bend,
         shared: Arc::clone(shared),
     };
@@ -87,21 +94,39 @@ impl Reader {
         if let Some(limit) = self.bend.cut_after {
             n_bytes = n_bytes.min(limit.saturating_sub(self.sent));
             if n_bytes == 0 {
-                tokio::time::sleep(FLUSH).await;
-                self.broken = true;
-                return Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+                return self.cut().await;
             }
         }
         if let Some(rate) = self.bend.bytes_per_second {
-            tokio::time::sleep(Duration::from_micros(n_bytes * 1_000_000 / rate.max(1))).await;
+            let now = Instant::now();
+            let earliest = now.checked_sub(CREDIT).unwrap_or(now);
+            let at = self.next_at.unwrap_or(now).max(earliest)
+                + Duration::from_micros(n_bytes * 1_000_000 / rate.max(1));
+            self.next_at = Some(at);
+            tokio::time::sleep_until(at).await;
         }
         let chunk = self.read(n_bytes).await;
         if let Ok(chunk) = &chunk {
             self.position += chunk.len() as u64;
             self.sent += chunk.len() as u64;
-            self.shared.served.send_modify(|served| *served += chunk.len() as u64);
+            let mut served = 0;
+            self.shared.served.send_modify(|all| {
+                *all += chunk.len() as u64;
+                served = *all;
+            });
+            let before = served - chunk.len() as u64;
+            if self.bend.cut_every.is_some_and(|step| before / step.max(1) < served / step.max(1)) {
+                return self.cut().await;
+            }
         }
         Some(chunk)
+    }
+
+    /// Breaks the connection, a little later.
+    async fn cut(&mut self) -> Option<io::Result<Bytes>> {
+        tokio::time::sleep(FLUSH).await;
+        self.broken = true;
+        Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)))
     }
 
     async fn read(&mut self, n_bytes: u64) -> io::Result<Bytes> {

@@ -29,6 +29,8 @@ pub enum Fault {
     Expired,
     /// The connection breaks after that many bytes of the body.
     CutAfter(u64),
+    /// The connection that sends it breaks at every such number of bytes of files, counted over all connections.
+    CutEvery(u64),
     /// Nothing more comes after that many bytes of the body, and the connection stays open.
     StallAfter(u64),
     /// 200 and the whole file, whatever `Range` asked for.
