@@ -7,19 +7,27 @@ use xshell::{Shell, cmd};
 use crate::say;
 use crate::settings::{Profile, Settings};
 
+mod fetch;
+mod hub;
+mod measure;
+mod table;
+mod tools;
+
 /// What to measure.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subject {
     /// What chat-gateway and llm-proxy add to the first token, beside asking the same upstream directly.
     Chain,
+    /// What model-fetcher takes for a model, beside curl, aria2c and `hf download`, from a Hub on this machine.
+    Fetch(fetch::Options),
 }
 
 /// Builds with optimisation and measures.
 ///
 /// # Errors
 ///
-/// When it does not build, or the chain under test breaks.
-pub(crate) fn run(subject: Subject) -> Result<()> {
+/// When it does not build, or what is measured breaks.
+pub(crate) fn run(subject: &Subject) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
@@ -29,6 +37,11 @@ pub(crate) fn run(subject: Subject) -> Result<()> {
             say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_chain"))?;
             let bench = settings.target("release/examples/bench_chain");
             say::run(cmd!(sh, "{bench}"))
+        }
+        Subject::Fetch(options) => {
+            let packages = ["--package", "model-fetcher", "--package", "testkit"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_fetch"))?;
+            crate::block_on(fetch::run(&settings, options))
         }
     }
 }

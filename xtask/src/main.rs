@@ -69,7 +69,7 @@ enum Verb {
     /// Measures, and prints a table.
     Bench {
         /// What to measure.
-        #[arg(value_enum)]
+        #[command(subcommand)]
         subject: bench::Subject,
     },
     /// Compares docs/configuration.md with the code.
@@ -106,7 +106,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => return test::run(&options),
         Verb::Ci => return ci::run(),
         Verb::Tidy => tidy::run()?,
-        Verb::Bench { subject } => bench::run(subject)?,
+        Verb::Bench { subject } => bench::run(&subject)?,
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

@@ -1,0 +1,76 @@
+//! testkit's fake-hub as the Hub of a measurement: a made-up model in its memory, and counts of what was asked of it.
+
+use std::io::{BufRead as _, BufReader, PipeReader};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use crate::call::{Call, Output, Running};
+use crate::settings::Settings;
+
+/// The repository that it serves.
+pub(super) const REPOSITORY: &str = "corral/bench-GGUF";
+/// The file in it.
+pub(super) const FILE: &str = "bench-Q4_0.gguf";
+
+/// A running Hub; dropping it ends it.
+pub(super) struct Hub {
+    /// What it serves, and where.
+    pub(super) place: Place,
+    process: Running,
+    lines: Mutex<BufReader<PipeReader>>,
+}
+
+/// What a Hub says when it has begun.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Place {
+    /// The value for `HF_ENDPOINT`.
+    pub(super) hub: String,
+    /// The file's size in bytes.
+    pub(super) size: u64,
+    /// The file's SHA-256.
+    pub(super) sha256: String,
+}
+
+/// What was asked of a Hub so far.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Count {
+    /// Requests of every kind.
+    pub(super) requests: u64,
+    /// Bytes of files sent.
+    pub(super) served: u64,
+}
+
+impl Place {
+    /// Where the file is, before the redirect.
+    pub(super) fn url(&self) -> String {
+        format!("{}/{REPOSITORY}/resolve/main/{FILE}", self.hub)
+    }
+}
+
+impl Hub {
+    /// Serves `n_bytes`, bent by `flags`.
+    pub(super) fn start(settings: &Settings, n_bytes: u64, flags: &[String]) -> Result<Self> {
+        let (reader, writer) = std::io::pipe()?;
+        let process = Call::new(settings.target("release/fake-hub"))
+            .args(["--repo", REPOSITORY, "--name", FILE, "--quiet", "--synthetic", &n_bytes.to_string()])
+            .args(flags)
+            .start(Output::Pipe(writer))?;
+        let mut lines = BufReader::new(reader);
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        let place = serde_json::from_str(&line).with_context(|| format!("fake-hub did not begin: {line}"))?;
+        Ok(Self { place, process, lines: Mutex::new(lines) })
+    }
+
+    /// What was asked of it so far.
+    pub(super) fn count(&self) -> Result<Count> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        self.process.signal(Signal::USR1);
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        serde_json::from_str(&line).with_context(|| format!("fake-hub does not count any more: {line}"))
+    }
+}

@@ -1,0 +1,118 @@
+//! What a command costs: time on the clock, time of processors, the most memory. Read from /proc (Linux only).
+//!
+//! Processor time is what the kernel adds to this process's children as each ends, in hundredths of a second. Memory is
+//! the high-water mark of the largest process of the command, looked at every few milliseconds until its end.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How often memory is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// After this long a command is ended; it has failed.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The kernel's unit of processor time, the same on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What one run cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    /// From its start to its end.
+    pub(super) wall: Duration,
+    /// Processor time, its own and the kernel's for it.
+    pub(super) cpu: Duration,
+    /// The most memory that one process of it had in use, in bytes.
+    pub(super) peak_bytes: u64,
+}
+
+impl Cost {
+    /// This and then `next`.
+    pub(super) fn and(self, next: Self) -> Self {
+        Self {
+            wall: self.wall + next.wall,
+            cpu: self.cpu + next.cpu,
+            peak_bytes: self.peak_bytes.max(next.peak_bytes),
+        }
+    }
+}
+
+/// Runs `command` to its end, or until `enough` says that it is killed (SIGKILL, its whole group).
+///
+/// # Errors
+///
+/// When it cannot be started or the kernel does not tell.
+pub(super) fn measure(mut command: Command, enough: impl Fn() -> bool + Sync) -> Result<(Cost, ExitStatus)> {
+    let before = children_cpu()?;
+    let began = Instant::now();
+    let mut child = command
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let (pid, over) = (child.id(), AtomicBool::new(false));
+    let look = || {
+        let mut peak_bytes = 0;
+        while !over.load(Ordering::Relaxed) {
+            peak_bytes = peak_bytes.max(peak_of(pid));
+            if (enough() || began.elapsed() > LIMIT)
+                && let Some(group) = Pid::from_raw(pid.cast_signed())
+            {
+                let _already_gone = kill_process_group(group, Signal::KILL);
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        peak_bytes
+    };
+    let (ended, peak_bytes) = std::thread::scope(|scope| {
+        let looking = scope.spawn(look);
+        let ended = child.wait().map(|status| (status, began.elapsed()));
+        over.store(true, Ordering::Relaxed);
+        (ended, looking.join().unwrap_or_default())
+    });
+    let (status, wall) = ended?;
+    Ok((Cost { wall, cpu: children_cpu()? - before, peak_bytes }, status))
+}
+
+/// Processor time of all children that have ended and been waited for.
+fn children_cpu() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/self/stat").context("bench fetch needs Linux's /proc")?;
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    // cutime and cstime are fields 16 and 17, counted from 1; what follows the name begins with field 3.
+    let ticks = fields.split_whitespace().skip(13).take(2).map(|field| field.parse::<u32>().unwrap_or(0));
+    Ok(TICK * ticks.sum())
+}
+
+/// The largest high-water mark of the process and those it started, in bytes.
+fn peak_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.map(peak_of).fold(kib * 1024, u64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::measure;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_command_s_cost_and_end_are_told_and_it_is_killed_with_its_children() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3"]);
+        let (cost, status) = measure(command, || false).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert!(cost.cpu.as_millis() > 0 && cost.peak_bytes > 100_000, "{cost:?}");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600; true"]);
+        let (_, status) = measure(command, || true).unwrap();
+        assert_eq!(status.code(), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! The downloaders that are compared: how each is called, whether it checks the digest before it says that it is done,
+//! and how to get one that is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::hub::{FILE, Place, REPOSITORY};
+use crate::python::Python;
+use crate::settings::Settings;
+
+/// The client in Python that `hf download` comes with.
+const HF: &str = "huggingface_hub==2.4.0";
+/// Times that a call of curl is repeated until it ends well.
+const CURL_CALLS: u32 = 100;
+
+/// One downloader, called in one way.
+pub(super) struct Tool {
+    /// What the table calls it.
+    pub(super) name: String,
+    /// Whether it compares the SHA-256 before it says that it is done.
+    pub(super) verifies: bool,
+    /// Whether a second run in the same folder is expected to notice that there is nothing to do.
+    pub(super) notices: bool,
+    way: Way,
+}
+
+/// What a call has to expect; it matters to curl, which needs a script for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// Nothing.
+    Once,
+    /// Connections that are cut.
+    Stubborn,
+    /// To be killed before its end. It is one process then, so that its processor time is not lost with its parent.
+    Doomed,
+}
+
+enum Way {
+    Ours(Vec<PathBuf>),
+    Curl { then_sum: bool },
+    Aria2c(PathBuf),
+    Hf(PathBuf),
+    Missing(String),
+}
+
+impl Tool {
+    fn new(name: &str, verifies: bool, notices: bool, way: Way) -> Self {
+        Self { name: name.to_owned(), verifies, notices, way }
+    }
+
+    /// How to get it, if it is not here.
+    pub(super) fn missing(&self) -> Option<&str> {
+        if let Way::Missing(advice) = &self.way { Some(advice) } else { None }
+    }
+
+    /// The file that it makes in `folder`.
+    pub(super) fn goal(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
+    /// The command that brings the file of `place` into `folder`, going on with what is there.
+    pub(super) fn command(&self, place: &Place, folder: &Path, care: Care) -> Command {
+        let url = place.url();
+        let mut command = match &self.way {
+            Way::Ours(words) => {
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]);
+                command
+            }
+            Way::Curl { then_sum } => {
+                let curl = format!("curl -fsSL -C - -o {FILE} {url}");
+                let sum = format!("echo '{}  {FILE}' | sha256sum --check", place.sha256);
+                let script = match (care, then_sum) {
+                    // A body that is cut ends curl, and only a new call goes on where it stopped.
+                    (Care::Stubborn, true) => {
+                        format!("for n in $(seq {CURL_CALLS}); do {curl} && break; done; {sum}")
+                    }
+                    (Care::Stubborn, false) => {
+                        format!("for n in $(seq {CURL_CALLS}); do {curl} && break; done")
+                    }
+                    (Care::Once, true) => format!("{curl} && {sum}"),
+                    (Care::Once, false) | (Care::Doomed, _) => format!("exec {curl}"),
+                };
+                let mut command = Command::new("sh");
+                command.args(["-c", &script]);
+                command
+            }
+            Way::Aria2c(program) => {
+                let mut command = Command::new(program);
+                command.args([
+                    "-x8",
+                    "-s8",
+                    "--file-allocation=falloc",
+                    "--max-tries=0",
+                    "--no-conf",
+                    "-q",
+                    "-c",
+                ]);
+                command.args(["-o", FILE, &format!("--checksum=sha-256={}", place.sha256), &url]);
+                command
+            }
+            Way::Hf(program) => {
+                let mut command = Command::new(program);
+                command.args(["download", REPOSITORY, FILE, "--local-dir", "."]);
+                command
+            }
+            Way::Missing(_) => Command::new("false"),
+        };
+        command.current_dir(folder).env_clear();
+        command.envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("NO_PROXY", "127.0.0.1"), ("HOME", ".")]);
+        command.envs([
+            ("HF_ENDPOINT", place.hub.as_str()),
+            ("HF_REPO_ID", REPOSITORY),
+            ("HF_FILENAME", FILE),
+        ]);
+        command.envs([("HF_HOME", ".hf"), ("HF_HUB_DISABLE_XET", "1"), ("HF_HUB_DISABLE_TELEMETRY", "1")]);
+        command.env("MODELS_DIR", ".");
+        command
+    }
+}
+
+/// All of them, ours first.
+pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
+    let program = settings.target("release/model-fetcher");
+    let example = settings.target("release/examples/bench_fetch");
+    let streams = |n: &str| vec![example.clone(), PathBuf::from(n)];
+    let unsynced = match settings.which("eatmydata") {
+        Some(eatmydata) => Way::Ours([vec![eatmydata], streams("8")].concat()),
+        None => Way::Missing("needs eatmydata (Debian: apt-get install eatmydata)".to_owned()),
+    };
+    let aria2c = match settings.which("aria2c") {
+        Some(program) => Way::Aria2c(program),
+        None => Way::Missing("not installed (Debian: apt-get install aria2)".to_owned()),
+    };
+    let hf = match Python::new(settings).install(HF).await {
+        Ok(()) => Way::Hf(settings.target("venv/bin/hf")),
+        Err(error) => Way::Missing(format!("not installed ({HF} from PyPI): {error}")),
+    };
+    let curl = |then_sum| match settings.which("curl") {
+        Some(_) => Way::Curl { then_sum },
+        None => Way::Missing("not installed (Debian: apt-get install curl)".to_owned()),
+    };
+    Ok(vec![
+        Tool::new("model-fetcher as shipped", true, true, Way::Ours(vec![program])),
+        Tool::new("model-fetcher, 1 stream", true, false, Way::Ours(streams("1"))),
+        Tool::new("model-fetcher, 8 streams", true, false, Way::Ours(streams("8"))),
+        Tool::new("model-fetcher, 8 streams, fsync does nothing", true, false, unsynced),
+        Tool::new("curl", false, false, curl(false)),
+        Tool::new("curl, then sha256sum", true, false, curl(true)),
+        Tool::new("aria2c -x8 -s8 --checksum", true, true, aria2c),
+        Tool::new("hf download, without Xet", false, true, hf),
+    ])
+}
