@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::choice::Choice;
 use crate::select::{FileName, RepositoryId};
+use crate::source::Mirror;
 use crate::verify::Digest;
 
 const HF_REPO_ID: Variable =
@@ -40,12 +41,28 @@ const MODEL_SHA256: Variable = Variable::new(
     "",
     "The SHA-256 that the file must have; by default the one that the Hub publishes.",
 );
+const MODEL_MIRRORS: Variable = Variable::new(
+    "MODEL_MIRRORS",
+    "",
+    "Where else the file is, in order, divided by commas: `https://hf-mirror.com` speaks the Hub's protocol, an address \
+     that ends in `.gguf` is the file, `https://modelscope.cn/models/{repository}/resolve/master/{file}` is filled in. A \
+     mirror gets no token, and its bytes count only when their digest is that of the Hub, `MODEL_SHA256` or `models.lock`.",
+);
 
 const FILE_ADVICE: &str = "name the GGUF file, as in gemma-3-4b-it-Q4_K_M.gguf";
 
 /// The settings of model-fetcher.
-pub const VARIABLES: &[Variable] =
-    &[HF_REPO_ID, HF_FILENAME, HF_MMPROJ, HF_REVISION, HF_TOKEN, HF_ENDPOINT, MODELS_DIR, MODEL_SHA256];
+pub const VARIABLES: &[Variable] = &[
+    HF_REPO_ID,
+    HF_FILENAME,
+    HF_MMPROJ,
+    HF_REVISION,
+    HF_TOKEN,
+    HF_ENDPOINT,
+    MODELS_DIR,
+    MODEL_SHA256,
+    MODEL_MIRRORS,
+];
 
 /// All settings that the process reads.
 pub const TABLES: &[&[Variable]] = &[VARIABLES, telemetry::VARIABLES];
@@ -72,6 +89,10 @@ pub struct Fetch {
     pub endpoint: Url,
     /// The token for it.
     pub token: Option<Secret>,
+    /// Where else the bytes may come from, in order.
+    pub mirrors: Vec<Mirror>,
+    /// Whether only what models.lock says is fetched.
+    pub locked: bool,
     /// The bounds of the download.
     pub tuning: Tuning,
 }
@@ -150,9 +171,25 @@ impl Fetch {
         });
         let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
         let token = env.secret(&HF_TOKEN);
+        let mirrors = env.read_with(&MODEL_MIRRORS, |text| {
+            let each = text.split(',').map(str::trim).filter(|mirror| !mirror.is_empty());
+            each.map(str::parse::<Mirror>).collect::<Result<Vec<_>, _>>()
+        });
         let (folder, revision, pin) = (folder(env), read_revision(env), read_pin(env));
         let (repository, choice, tuning) = (repository?, choice?, Tuning::default());
-        Some(Self { folder, repository, revision, choice, projector, pin, endpoint, token, tuning })
+        Some(Self {
+            folder,
+            repository,
+            revision,
+            choice,
+            projector,
+            pin,
+            endpoint,
+            token,
+            mirrors,
+            locked: false,
+            tuning,
+        })
     }
 }
 

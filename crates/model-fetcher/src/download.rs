@@ -16,12 +16,12 @@ use url::Url;
 
 use crate::config::Tuning;
 use crate::error::Error;
-use crate::hub::Hub;
+use crate::hub::Remote;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::retry::{Budget, Trouble};
-use crate::select::FileName;
-use crate::transport::{Transport, describe, name_of, passing};
+use crate::source::Sources;
+use crate::transport::{describe, name_of, passing};
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -29,16 +29,12 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// One file on its way.
 #[derive(Debug)]
 pub(crate) struct Download<'a> {
-    /// Who knows where the bytes are, once an address has expired.
-    pub(crate) hub: &'a Hub<'a>,
-    /// Who moves them.
-    pub(crate) transport: &'a Transport,
-    /// The commit that the file belongs to.
-    pub(crate) commit: &'a str,
-    /// Its name.
-    pub(crate) file: &'a FileName,
-    /// Where the bytes are now; `None` when that has to be asked.
-    pub(crate) location: Mutex<Option<Url>>,
+    /// Where it may come from.
+    pub(crate) sources: &'a Sources<'a>,
+    /// What it is.
+    pub(crate) remote: &'a Remote,
+    /// Where which source has the bytes now; `None` when that has to be asked.
+    pub(crate) location: Mutex<Option<(usize, Url)>>,
     /// Where they go.
     pub(crate) part: &'a Part,
     /// Who is told.
@@ -59,18 +55,32 @@ struct Answer {
 }
 
 impl Download<'_> {
-    /// Fetches what of `wanted` is missing.
+    /// Fetches what of `wanted` is missing, from one source after the other.
     ///
     /// # Errors
     ///
-    /// When the source fails for good, the disk does, or [`Error::Stopped`]; what came until then is kept.
+    /// When the last source fails for good, the disk does, or [`Error::Stopped`]; what came until then is kept.
     pub(crate) async fn fetch(&self, wanted: Range<u64>) -> Result<(), Error> {
+        loop {
+            let source = self.sources.current();
+            match self.fetch_from(source, wanted.clone()).await {
+                Err(error) if error.is_of_source() && self.sources.leave(source) => {
+                    let next = self.sources.name(self.sources.current(), self.remote);
+                    tracing::warn!(%error, next, "leaving the source; the same part goes on from the next");
+                    self.whole_files_only.store(false, Ordering::Relaxed);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn fetch_from(&self, source: usize, wanted: Range<u64>) -> Result<(), Error> {
         loop {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
             let queue = Mutex::new(self.segments(wanted.clone(), whole));
             let parallel = !whole && wanted.end - wanted.start >= self.tuning.parallel_from_bytes;
             let streams = if parallel { self.tuning.streams } else { 1 };
-            try_join_all((0..streams).map(|_| self.work_off(&queue))).await?;
+            try_join_all((0..streams).map(|_| self.work_off(source, &queue))).await?;
             if self.part.missing(wanted.clone()).is_empty() {
                 return Ok(());
             }
@@ -92,15 +102,18 @@ impl Download<'_> {
     }
 
     /// One stream: takes segments until there are none, or until the source turns out to send whole files only.
-    async fn work_off(&self, queue: &Mutex<VecDeque<Range<u64>>>) -> Result<(), Error> {
-        let mut budget = Budget::new(self.tuning);
+    async fn work_off(&self, source: usize, queue: &Mutex<VecDeque<Range<u64>>>) -> Result<(), Error> {
+        let mut budget = match self.sources.has_next(source) {
+            true => Budget::with_alternatives(self.tuning),
+            false => Budget::new(self.tuning),
+        };
         loop {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
             let next = locked(queue).pop_front();
             let Some(mut segment) = next else { return Ok(()) };
             while !segment.is_empty() {
                 let start = segment.start;
-                let ended = self.attempt(&mut segment, whole).await;
+                let ended = self.attempt(source, &mut segment, whole).await;
                 budget.progressed(segment.start - start);
                 match ended {
                     Ok(()) => {}
@@ -110,12 +123,12 @@ impl Download<'_> {
                         return Ok(());
                     }
                     Err(trouble) => {
-                        let source = locked(&self.location).as_ref().map(name_of);
+                        let name = locked(&self.location).as_ref().map(|(_, url)| name_of(url));
                         if matches!(trouble, Trouble::Expired) {
                             locked(&self.location).take();
                         }
-                        let source = source.unwrap_or_else(|| self.hub.name());
-                        self.or_stopped(budget.spend(&source, trouble)).await??;
+                        let name = name.unwrap_or_else(|| self.sources.name(source, self.remote));
+                        self.or_stopped(budget.spend(&name, trouble)).await??;
                     }
                 }
             }
@@ -123,8 +136,8 @@ impl Download<'_> {
     }
 
     /// Fetches as much of `segment` as it can and moves its start to what is still missing.
-    async fn attempt(&self, segment: &mut Range<u64>, whole: bool) -> Result<(), Trouble> {
-        let mut answer = self.or_stopped(self.ask(segment, whole)).await??;
+    async fn attempt(&self, source: usize, segment: &mut Range<u64>, whole: bool) -> Result<(), Trouble> {
+        let mut answer = self.or_stopped(self.ask(source, segment, whole)).await??;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let mut written = segment.start;
         let ended = self.receive(&mut answer, segment, &mut written, &mut buffer).await;
@@ -145,7 +158,7 @@ impl Download<'_> {
         written: &mut u64,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
-        let stall = self.transport.stall();
+        let stall = self.tuning.stall;
         loop {
             let left = segment.end - *written - buffer.len() as u64;
             if left == 0 {
@@ -179,8 +192,9 @@ impl Download<'_> {
     }
 
     /// Asks for `range`, and takes only an answer whose place in the file is certain.
-    async fn ask(&self, range: &Range<u64>, whole: bool) -> Result<Answer, Trouble> {
-        let (response, url) = self.transport.get(self.location().await?, range).await?;
+    async fn ask(&self, source: usize, range: &Range<u64>, whole: bool) -> Result<Answer, Trouble> {
+        let location = self.location(source).await?;
+        let (response, url) = self.sources.transport(source).get(location, range).await?;
         let status = response.status();
         if let Some(trouble) = passing(status, response.headers()) {
             return Err(trouble);
@@ -215,19 +229,24 @@ impl Download<'_> {
                 Ok(Answer { response, skip: range.start, source_name })
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Err(Trouble::Expired)
+                if self.sources.moves(source) {
+                    return Err(Trouble::Expired);
+                }
+                Err(Error::Refused { source_name, reason: format!("{status} instead of the file") }.into())
             }
             _ => Err(Trouble::again(format!("{source_name} answered {status}"))),
         }
     }
 
-    /// Where the bytes are, asking the Hub when the last address was refused. The Hub's own refusal is final.
-    async fn location(&self) -> Result<Url, Trouble> {
-        if let Some(url) = locked(&self.location).clone() {
+    /// Where the bytes are, asking when the last address was refused. The Hub's own refusal is final.
+    async fn location(&self, source: usize) -> Result<Url, Trouble> {
+        if let Some((from, url)) = locked(&self.location).clone()
+            && from == source
+        {
             return Ok(url);
         }
-        let url = self.hub.locate(self.commit, self.file).await?;
-        *locked(&self.location) = Some(url.clone());
+        let url = self.sources.locate(source, self.remote).await?;
+        *locked(&self.location) = Some((source, url.clone()));
         Ok(url)
     }
 

@@ -165,6 +165,29 @@ impl Error {
         Self::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether the source is to blame, so that another one may do better.
+    pub(crate) fn is_of_source(&self) -> bool {
+        match self {
+            Self::RepositoryNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::FileNotFound { .. }
+            | Self::NoDigest { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::NotAllowed(_) => true,
+            Self::NoSuchChoice { .. }
+            | Self::Settings(_)
+            | Self::WrongDigest { .. }
+            | Self::NotGguf { .. }
+            | Self::Damaged(_)
+            | Self::Io { .. }
+            | Self::InTheWay { .. }
+            | Self::DiskFull { .. }
+            | Self::Locked { .. }
+            | Self::Stopped => false,
+        }
+    }
+
     /// The process's exit code; for [`Error::Stopped`] that of SIGTERM.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

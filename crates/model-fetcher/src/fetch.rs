@@ -14,9 +14,11 @@ use crate::error::{Error, megabytes};
 use crate::hub::{Hub, Remote, Resolved};
 use crate::lock::FolderLock;
 use crate::manifest::{Entry, Manifest, State, modified_ns};
-use crate::models_lock::{LockedModel, ModelsLock};
+use crate::models_lock::{LockedFile, LockedModel, ModelsLock};
 use crate::publish::{make, prepare};
+use crate::resolve::{not_locked, resolve};
 use crate::select::FileName;
+use crate::source::Sources;
 use crate::transfer::Transfer;
 use crate::transport::Transport;
 use crate::verify::{Digest, sha256};
@@ -29,7 +31,11 @@ use crate::verify::{Digest, sha256};
 /// Whatever keeps a verified model from being there.
 pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Entry>, Error> {
     let Fetch { folder, repository, revision, choice, .. } = settings;
-    if let Some(entries) = in_place(settings, &ModelsLock::load(folder)?) {
+    let lock = ModelsLock::load(folder)?;
+    if settings.locked && lock.find(settings).is_none() {
+        return Err(not_locked(settings));
+    }
+    if let Some(entries) = in_place(settings, &lock) {
         return Ok(entries);
     }
     make(folder)?;
@@ -47,10 +53,11 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         return Ok(entries);
     }
     let transport = Transport::new(&settings.endpoint, settings.token.as_ref(), settings.tuning.stall)?;
+    let away = Transport::new(&settings.endpoint, None, settings.tuning.stall)?;
     let hub = Hub::new(settings, &transport);
-    let resolved = tokio::select! {
+    let (resolved, first) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
-        resolved = hub.resolve() => resolved?,
+        resolved = resolve(settings, &lock, &hub, &away) => resolved?,
     };
     let Resolved { commit, files } = &resolved;
     let size = megabytes(files.iter().map(|remote| remote.size).sum());
@@ -64,9 +71,8 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         }
     }
     if !missing.is_empty() {
-        Transfer { settings, transport: &transport, hub: &hub, commit: commit.as_deref(), stop }
-            .run(&missing)
-            .await?;
+        let sources = Sources::new(settings, &hub, &transport, &away, commit.as_deref(), first);
+        Transfer { settings, sources: &sources, stop }.run(&missing).await?;
     }
     let mut manifest = Manifest::load(folder);
     let mut entries = Vec::new();
@@ -106,13 +112,12 @@ fn known(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
     let Fetch { folder, repository, revision, choice, projector, pin, .. } = settings;
     let manifest = Manifest::load(folder);
     let find = |file: &FileName| manifest.find(repository, revision, file).cloned();
+    let by_digest = |known: &LockedFile| {
+        let is_it = |entry: &&Entry| entry.file == known.file.as_str() && entry.sha256 == known.sha256;
+        manifest.files().iter().find(is_it).cloned()
+    };
     let entries: Vec<Entry> = match lock.find(settings) {
-        Some(model) => {
-            let same = |entry: &Entry, digest: Digest| entry.sha256 == digest;
-            let found =
-                model.files.iter().map(|known| find(&known.file).filter(|entry| same(entry, known.sha256)));
-            found.collect::<Option<_>>()?
-        }
+        Some(model) => model.files.iter().map(by_digest).collect::<Option<_>>()?,
         None => match choice {
             Choice::File(file) if file.part().1 == 1 && !projector => vec![find(file)?],
             Choice::File(_) | Choice::Quantisation(_) => return None,

@@ -4,7 +4,7 @@
 //! bytes: its 1.0.0 stores error pages under a model's digest.
 
 use hf_hub::{HFClient, HFError};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -95,8 +95,14 @@ impl<'a> Hub<'a> {
     }
 
     /// Where the file's bytes are now. Cancel-safe.
-    pub(crate) async fn locate(&self, commit: &str, file: &FileName) -> Result<Url, Trouble> {
-        Ok(self.head(commit, file, &[]).await?.location)
+    pub(crate) async fn locate(&self, revision: &str, remote: &Remote) -> Result<Url, Trouble> {
+        let found = self.head(revision, &remote.file, &[]).await?;
+        match published(&found.headers) {
+            Some(other) if other != remote.sha256 => Err(self
+                .refuse(format!("{} with SHA-256 {other}, not {}", remote.file, remote.sha256))
+                .into()),
+            _ => Ok(found.location),
+        }
     }
 
     /// Asks until there is an answer or the budget is spent.
@@ -147,14 +153,7 @@ impl<'a> Hub<'a> {
     ) -> Result<Remote, Trouble> {
         let Located { headers, status, location } = self.head(commit, file, names).await?;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let published = text("x-linked-etag").and_then(|etag| {
-            etag.strip_prefix('"')
-                .and_then(|etag| etag.strip_suffix('"'))
-                .unwrap_or(etag)
-                .parse::<Digest>()
-                .ok()
-        });
-        let sha256 = match (published, pin) {
+        let sha256 = match (published(&headers), pin) {
             (Some(published), Some(pin)) if published != pin => {
                 return Err(Error::WrongDigest {
                     what: format!("{file} of {} at commit {commit}", self.settings.repository),
@@ -175,7 +174,7 @@ impl<'a> Hub<'a> {
         let own = if status.is_success() { text(CONTENT_LENGTH.as_str()) } else { None };
         let size = match text("x-linked-size").or(own).and_then(|size| size.parse().ok()) {
             Some(size) => size,
-            None => self.ask_size(&location).await?,
+            None => size_at(self.transport, &location).await?,
         };
         Ok(Remote { file: file.clone(), size, sha256, location: Some(location) })
     }
@@ -215,24 +214,6 @@ impl<'a> Hub<'a> {
             }
         }
         Err(too_many_hops(&url).into())
-    }
-
-    /// The file's size as the source of its bytes says it, where the Hub does not.
-    async fn ask_size(&self, location: &Url) -> Result<u64, Trouble> {
-        let (response, _) = self.transport.get(location.clone(), &(0..1)).await?;
-        if let Some(trouble) = passing(response.status(), response.headers()) {
-            return Err(trouble);
-        }
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let size = match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                text(CONTENT_RANGE).and_then(|range| range.rsplit_once('/')).map(|(_, n)| n)
-            }
-            StatusCode::OK => text(CONTENT_LENGTH),
-            _ => None,
-        };
-        let size = size.and_then(|size| size.parse().ok());
-        size.ok_or_else(|| self.refuse("a file without a size".to_owned()).into())
     }
 
     fn refuse(&self, reason: String) -> Error {
@@ -276,4 +257,31 @@ pub(crate) fn address(endpoint: &Url, repository: &RepositoryId, revision: &str,
         .extend([repository.owner(), repository.name(), "resolve", revision])
         .extend(file.as_str().split('/'));
     url
+}
+
+/// The digest that the Hub publishes for a file.
+fn published(headers: &HeaderMap) -> Option<Digest> {
+    let etag = headers.get("x-linked-etag")?.to_str().ok()?;
+    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag).parse().ok()
+}
+
+/// A file's size as the source of its bytes says it. Cancel-safe.
+pub(crate) async fn size_at(transport: &Transport, location: &Url) -> Result<u64, Trouble> {
+    let (response, from) = transport.get(location.clone(), &(0..1)).await?;
+    if let Some(trouble) = passing(response.status(), response.headers()) {
+        return Err(trouble);
+    }
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_page = text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+    let size = match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            text(CONTENT_RANGE).and_then(|range| range.rsplit_once('/')).map(|(_, n)| n)
+        }
+        StatusCode::OK if !is_page => text(CONTENT_LENGTH),
+        _ => None,
+    };
+    size.and_then(|size| size.parse().ok()).ok_or_else(|| {
+        let reason = format!("{} without a file's size", response.status());
+        Error::Refused { source_name: name_of(&from), reason }.into()
+    })
 }

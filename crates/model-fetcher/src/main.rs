@@ -29,7 +29,11 @@ const GRACE: Duration = Duration::from_millis(1500);
                   reached, 73 cannot write, 74 disk full, 75 locked by another, 77 not allowed, 130 and 143 stopped by \
                   a signal."
 )]
+#[command(args_conflicts_with_subcommands = true)]
 struct Options {
+    /// Fetches exactly the files that MODELS_DIR/models.lock has for this request, from any source, or nothing.
+    #[arg(long)]
+    locked: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -78,7 +82,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(options.command));
+    let ended = runtime.block_on(run(options));
     // A flush that still runs may take longer than a stop is allowed to.
     runtime.shutdown_background();
     match ended {
@@ -95,7 +99,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Option<Command>) -> anyhow::Result<u8> {
+async fn run(Options { locked, command }: Options) -> anyhow::Result<u8> {
     let mut env = Environment::from_process(PREFIX, TABLES);
     let telemetry = Telemetry::read(&mut env);
     let stop = CancellationToken::new();
@@ -104,7 +108,7 @@ async fn run(command: Option<Command>) -> anyhow::Result<u8> {
             let settings = Fetch::read(&mut env);
             env.finish()?;
             telemetry.install();
-            let settings = settings.context("the settings are incomplete")?;
+            let settings = Fetch { locked, ..settings.context("the settings are incomplete")? };
             until_signalled(model_fetcher::fetch(&settings, &stop), &stop).await
         }
         Some(Command::Import { file, sha256 }) => {

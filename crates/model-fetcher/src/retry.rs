@@ -10,6 +10,8 @@ use crate::error::Error;
 
 /// Progress that refills the budget, in bytes: enough that a source cannot drip for ever.
 const REFILL_BYTES: u64 = 1 << 20;
+/// Failures in a row after which a source is left when there is another.
+const CHANCES: u32 = 2;
 /// The longest pause of our own choosing.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -51,19 +53,25 @@ pub(crate) struct Budget {
     failures: u32,
     progress: u64,
     tuning: Tuning,
+    alternatives: bool,
 }
 
 impl Budget {
     /// A full budget.
     pub(crate) fn new(tuning: Tuning) -> Self {
-        Self { left: tuning.attempts, failures: 0, progress: 0, tuning }
+        Self { left: tuning.attempts, failures: 0, progress: 0, tuning, alternatives: false }
+    }
+
+    /// A budget for a source that is not the only one: it gets a second chance and no more, and is not waited for.
+    pub(crate) fn with_alternatives(tuning: Tuning) -> Self {
+        Self { alternatives: true, ..Self::new(Tuning { attempts: tuning.attempts.min(CHANCES), ..tuning }) }
     }
 
     /// Notes that `n_bytes` more are on the disk.
     pub(crate) fn progressed(&mut self, n_bytes: u64) {
         self.progress += n_bytes;
         if self.progress >= REFILL_BYTES {
-            *self = Self::new(self.tuning);
+            *self = Self { alternatives: self.alternatives, ..Self::new(self.tuning) };
         }
     }
 
@@ -80,7 +88,7 @@ impl Budget {
             Trouble::RangeIgnored => ("it sends whole files only".to_owned(), None),
         };
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
+        if self.left == 0 || (self.alternatives && after.is_some()) {
             let advice = advice(&reason);
             return Err(Error::Unreachable { source_name: source_name.to_owned(), reason, advice });
         }

@@ -16,11 +16,12 @@ use crate::disk;
 use crate::download::Download;
 use crate::error::{Error, megabytes};
 use crate::gguf::{self, Problem};
-use crate::hub::{Hub, Remote};
+use crate::hub::Remote;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::publish::publish;
-use crate::transport::Transport;
+use crate::select::FileName;
+use crate::source::{HUB, Sources};
 use crate::verify::sha256;
 
 /// How much is fetched before the header is looked at, in bytes.
@@ -33,30 +34,29 @@ const MAX_HEADER_BYTES: u64 = 128 << 20;
 pub(crate) struct Transfer<'a> {
     /// What is wanted.
     pub(crate) settings: &'a Fetch,
-    /// Who moves bytes.
-    pub(crate) transport: &'a Transport,
-    /// Who knows where they are.
-    pub(crate) hub: &'a Hub<'a>,
-    /// The commit of all files.
-    pub(crate) commit: Option<&'a str>,
+    /// Where it may come from.
+    pub(crate) sources: &'a Sources<'a>,
     /// When to stop.
     pub(crate) stop: &'a CancellationToken,
 }
 
 impl Transfer<'_> {
-    /// Downloads and publishes `files`; once more when bytes turn out wrong.
+    /// Downloads and publishes `files`. When bytes turn out wrong, once more, or once from each source.
     ///
     /// # Errors
     ///
     /// Whatever keeps them from being there; what is right of the bytes is kept.
     pub(crate) async fn run(&self, files: &[&Remote]) -> Result<(), Error> {
-        match self.once(files).await {
-            Err(error @ (Error::WrongDigest { .. } | Error::NotGguf { .. })) => {
-                tracing::warn!(%error, "the download was discarded; fetching once more");
-                self.once(files).await
+        for _ in 1..self.sources.count().max(2) {
+            match self.once(files).await {
+                Err(error @ (Error::WrongDigest { .. } | Error::NotGguf { .. })) => {
+                    tracing::warn!(%error, "the download was discarded; fetching once more");
+                    self.sources.begin_again();
+                }
+                done => return done,
             }
-            done => done,
         }
+        self.once(files).await
     }
 
     async fn once(&self, files: &[&Remote]) -> Result<(), Error> {
@@ -79,11 +79,9 @@ impl Transfer<'_> {
             .iter()
             .zip(&parts)
             .map(|(remote, part)| Download {
-                hub: self.hub,
-                transport: self.transport,
-                commit: self.commit.unwrap_or(&self.settings.revision),
-                file: &remote.file,
-                location: Mutex::new(remote.location.clone()),
+                sources: self.sources,
+                remote,
+                location: Mutex::new(remote.location.clone().map(|url| (HUB, url))),
                 part,
                 progress: &progress,
                 tuning: self.settings.tuning,
@@ -96,7 +94,7 @@ impl Transfer<'_> {
                 if let Err(problem) = look_before_leaping(download).await? {
                     download.part.clone().discard()?;
                     let advice = "check HF_FILENAME, or whether a proxy stands between here and the Hub";
-                    return Err(Error::NotGguf { what: self.name(download.file), problem, advice });
+                    return Err(Error::NotGguf { what: self.name(&download.remote.file), problem, advice });
                 }
             }
             for download in &downloads {
@@ -132,7 +130,7 @@ impl Transfer<'_> {
         Err(Error::WrongDigest { what: self.name(&remote.file), expected, actual, advice })
     }
 
-    fn name(&self, file: &crate::select::FileName) -> String {
+    fn name(&self, file: &FileName) -> String {
         format!("{file} from {}", self.settings.repository)
     }
 }
@@ -147,7 +145,7 @@ async fn look_before_leaping(download: &Download<'_>) -> Result<Result<gguf::Hea
         let verdict = check_gguf(download.part.path(), look, size).await;
         match verdict {
             Err(Problem::NeedsMore) if look < size.min(MAX_HEADER_BYTES) => look = (look * 4).min(size),
-            Ok(header) => return Ok(fits_in_set(header, download.file.part())),
+            Ok(header) => return Ok(fits_in_set(header, download.remote.file.part())),
             Err(problem) => return Ok(Err(problem)),
         }
     }

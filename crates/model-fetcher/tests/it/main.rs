@@ -4,6 +4,8 @@
 
 mod choosing;
 mod import;
+mod locked;
+mod mirrors;
 mod once;
 mod processes;
 mod refusals;

@@ -40,6 +40,8 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         pin: None,
         endpoint: hub.endpoint().parse().unwrap(),
         token: None,
+        mirrors: Vec::new(),
+        locked: false,
         tuning: Tuning {
             parallel_from_bytes: 2 << 20,
             segment_bytes: 512 << 10,

@@ -1,0 +1,171 @@
+//! Mirrors: the same part goes on from the next source, the digest judges, the token stays at home.
+
+use common::secret::Secret;
+use model_fetcher::config::Fetch;
+use tempfile::TempDir;
+use testkit::fake_hub::{FakeHub, Fault, File, On, Token};
+use testkit::gguf;
+
+use crate::support::{FILE, REPOSITORY, TOKEN, fetch, hub_of, hub_with, names, ranges, repository, settings};
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+/// A Hub and a mirror with `bytes`, and settings that name both.
+async fn two(bytes: &[u8]) -> (FakeHub, FakeHub, TempDir, Fetch) {
+    let (hub, folder) = hub_with(bytes).await;
+    let (mirror, _) = hub_with(bytes).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.mirrors = vec![mirror.endpoint().parse().unwrap()];
+    (hub, mirror, folder, wanted)
+}
+
+fn is_published(folder: &TempDir, bytes: &[u8]) -> bool {
+    std::fs::read(folder.path().join(FILE)).unwrap() == bytes
+}
+
+#[tokio::test]
+async fn while_the_hub_delivers_no_mirror_is_asked() {
+    let bytes = gguf::tiny(300_000);
+    let (_hub, mirror, folder, wanted) = two(&bytes).await;
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!(mirror.requests(), []);
+}
+
+#[tokio::test]
+async fn a_source_that_stalls_errs_or_sends_other_ranges_is_left_in_mid_file() {
+    let faults = [Fault::StallAfter(50_000), Fault::CutAfter(50_000)];
+    for fault in faults {
+        let bytes = gguf::tiny(300_000);
+        let (hub, mirror, folder, wanted) = two(&bytes).await;
+        hub.always(On::Bytes, fault);
+        fetch(&wanted).await.unwrap();
+        assert!(is_published(&folder, &bytes));
+        assert_eq!(ranges(&hub), ["bytes=0-299999", "bytes=50000-299999"]);
+        assert_eq!(ranges(&mirror), ["bytes=100000-299999"]);
+    }
+    for fault in [Fault::status(500), Fault::WrongContentRange, Fault::Expired] {
+        let bytes = gguf::tiny(300_000);
+        let (hub, mirror, folder, wanted) = two(&bytes).await;
+        hub.next(On::Bytes, [Fault::CutAfter(50_000)]);
+        hub.next(On::Bytes, [fault.clone(), fault]);
+        fetch(&wanted).await.unwrap();
+        assert!(is_published(&folder, &bytes));
+        assert_eq!(ranges(&mirror), ["bytes=50000-299999"]);
+    }
+}
+
+#[tokio::test]
+async fn several_streams_go_on_from_the_mirror_and_most_of_what_came_is_kept() {
+    let bytes = gguf::tiny(8 << 20);
+    let (hub, mirror, folder, wanted) = two(&bytes).await;
+    hub.next(On::Bytes, std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 7));
+    hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 100));
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert!(mirror.bytes_served() <= (8 << 20) - (1 << 20), "{}", mirror.bytes_served());
+}
+
+#[tokio::test]
+async fn a_hub_that_asks_to_wait_is_not_waited_for_when_there_is_a_mirror() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, mirror, folder, wanted) = two(&bytes).await;
+    let wait = Fault::Status { code: 429, headers: vec![("retry-after", "200".to_owned())], body: "" };
+    hub.always(On::Bytes, wait);
+    let began = std::time::Instant::now();
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert!(began.elapsed().as_secs() < 100);
+    assert_eq!(ranges(&mirror).len(), 1);
+}
+
+#[tokio::test]
+async fn mirrors_are_asked_in_order_and_one_without_the_file_or_with_another_is_left() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, good, folder, mut wanted) = two(&bytes).await;
+    let (without, _) =
+        hub_of(repository(vec![File::from_bytes("x.gguf", gguf::tiny(1_000))]), Vec::new()).await;
+    let (other, _) = hub_with(&gguf::tiny(300_001)).await;
+    let template = |hub: &FakeHub| format!("{}/{{repository}}/resolve/main/{{file}}", hub.endpoint());
+    let direct = format!("{}/{REPOSITORY}/resolve/main/{FILE}", other.endpoint());
+    let mirrors = [NOBODY.to_owned(), template(&without), direct, template(&good)];
+    wanted.mirrors = mirrors.iter().map(|mirror| mirror.parse().unwrap()).collect();
+    hub.always(On::Bytes, Fault::CutAfter(100_000));
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!(ranges(&without), [""; 0]);
+    assert_eq!(ranges(&other).len(), 2);
+    assert_eq!(ranges(&good), ["bytes=200000-299999"]);
+}
+
+#[tokio::test]
+async fn a_mirror_that_lies_is_found_out_and_the_next_source_is_asked() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, liar, folder, mut wanted) = two(&bytes).await;
+    let (good, _) = hub_with(&bytes).await;
+    wanted.mirrors.push(good.endpoint().parse().unwrap());
+    hub.always(On::Bytes, Fault::status(503));
+    liar.always(On::Bytes, Fault::FlipByteAt(250_000));
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!((liar.bytes_served(), good.bytes_served()), (300_000, 300_000));
+}
+
+#[tokio::test]
+async fn when_every_source_lies_nothing_is_published() {
+    let (hub, mirror, folder, wanted) = two(&gguf::tiny(300_000)).await;
+    hub.always(On::Bytes, Fault::FlipByteAt(250_000));
+    mirror.always(On::Bytes, Fault::FlipByteAt(250_001));
+    assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 65);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_token_never_goes_to_a_mirror() {
+    let bytes = gguf::tiny(300_000);
+    let token = Token { text: TOKEN.to_owned(), accepted: true };
+    let files = || vec![File::from_bytes(FILE, bytes.clone())];
+    let (hub, folder) = hub_of(repository(files()), vec![token]).await;
+    let (mirror, _) = hub_of(repository(files()), Vec::new()).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.token = Some(Secret::new(TOKEN));
+    wanted.mirrors = vec![mirror.endpoint().parse().unwrap()];
+    hub.always(On::Bytes, Fault::CutAfter(50_000));
+    fetch(&wanted).await.unwrap();
+    assert!(hub.requests().iter().any(|request| request.authorization));
+    assert!(!mirror.requests().is_empty());
+    assert!(mirror.requests().iter().all(|request| !request.authorization));
+}
+
+#[tokio::test]
+async fn without_the_hub_a_mirror_is_used_only_when_the_digest_is_known() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, mirror, folder, mut wanted) = two(&bytes).await;
+    wanted.endpoint = NOBODY.parse().unwrap();
+    assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 69);
+    assert_eq!(mirror.requests(), []);
+    wanted.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
+    let entry = fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!((entry.commit, entry.checked), (None, true));
+    assert_eq!(hub.requests(), []);
+}
+
+#[tokio::test]
+async fn without_the_hub_a_wrong_file_at_a_mirror_is_not_accepted() {
+    let (_, _mirror, folder, mut wanted) = two(&gguf::tiny(300_000)).await;
+    wanted.endpoint = NOBODY.parse().unwrap();
+    wanted.pin = Some("ab".repeat(32).parse().unwrap());
+    assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 65);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_hub_that_publishes_no_digest_gets_no_mirror_asked() {
+    let (hub, mirror, folder, wanted) = two(&gguf::tiny(300_000)).await;
+    hub.always(On::Resolve, Fault::NoDigest);
+    assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 64);
+    assert_eq!(mirror.requests(), []);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
