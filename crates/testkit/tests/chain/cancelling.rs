@@ -8,11 +8,20 @@ use testkit::ws_client::WsClient;
 
 use crate::stack::Stack;
 
-/// Long enough to be still running when the client leaves.
+/// Tokens of all answers so far.
+const PREDICTED: &str = "llamacpp:tokens_predicted_total";
+/// Tokens of all prompts so far.
+const PROMPTS: &str = "llamacpp:prompt_tokens_total";
+/// Long enough to be still running when the client leaves: the model never ends this story by itself.
 const LONG_ANSWER_TOKENS: u32 = 900;
+/// What is computed at most of an answer that is left at once; through the gateway a whole one has at least 384 tokens.
+const CUT_ANSWER_TOKENS: u64 = 300;
+/// What is computed at most of a prompt of 3,000 tokens that is left during prefill.
+const CUT_PROMPT_TOKENS: u64 = 2_000;
+const LONG_QUESTION: &str = "Write a very long story about a horse.";
 
 fn story(stack: &Stack, stream: bool) -> reqwest::RequestBuilder {
-    stack.completion(&stack.question("Write a very long story about a horse.", stream, LONG_ANSWER_TOKENS))
+    stack.completion(&stack.question(LONG_QUESTION, stream, LONG_ANSWER_TOKENS))
 }
 
 /// A prompt that takes many batches to prefill. `salt` keeps it out of the prompt cache.
@@ -26,6 +35,7 @@ fn essay(stack: &Stack, salt: &str) -> reqwest::RequestBuilder {
 async fn leaving_a_streamed_answer_frees_the_slot() {
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
+    let before = stack.engine_counter(PREDICTED).await;
     let response = story(&stack, true).send().await.unwrap();
     let mut body = response.bytes_stream();
     body.next().await.unwrap().unwrap();
@@ -33,6 +43,7 @@ async fn leaving_a_streamed_answer_frees_the_slot() {
     drop(body);
     stack.wait_for_busy_slots(0).await;
     stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
 }
 
 #[tokio::test]
@@ -40,6 +51,7 @@ async fn leaving_a_streamed_answer_frees_the_slot() {
 async fn leaving_a_whole_answer_frees_the_slot() {
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
+    let before = stack.engine_counter(PREDICTED).await;
     let request = story(&stack, false).send();
     let busy = stack.wait_for_busy_slots(1);
     tokio::select! {
@@ -48,6 +60,7 @@ async fn leaving_a_whole_answer_frees_the_slot() {
     }
     stack.wait_for_busy_slots(0).await;
     stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
 }
 
 #[tokio::test]
@@ -55,6 +68,7 @@ async fn leaving_a_whole_answer_frees_the_slot() {
 async fn leaving_during_prefill_frees_the_slot() {
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
+    let before = stack.engine_counter(PROMPTS).await;
     let request = essay(&stack, "prefill").send();
     let busy = stack.wait_for_busy_slots(1);
     tokio::select! {
@@ -64,6 +78,7 @@ async fn leaving_during_prefill_frees_the_slot() {
     }
     stack.wait_for_busy_slots(0).await;
     stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    assert!(stack.engine_counter(PROMPTS).await - before < CUT_PROMPT_TOKENS, "the prefill went on");
 }
 
 #[tokio::test]
@@ -97,11 +112,13 @@ async fn leaving_the_queue_never_reaches_the_engine() {
 async fn closing_the_browsers_socket_frees_the_slot() {
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
+    let before = stack.engine_counter(PREDICTED).await;
     let mut socket = WsClient::connect(&stack.chat()).await.unwrap();
-    socket.send_json(&json!({"content": "Write a very long story about a horse."})).await.unwrap();
+    socket.send_json(&json!({"content": LONG_QUESTION})).await.unwrap();
     assert_eq!(socket.next_json().await.unwrap()["type"], "delta");
     stack.wait_for_busy_slots(1).await;
     socket.abort();
     stack.wait_for_busy_slots(0).await;
     stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
 }
