@@ -70,6 +70,7 @@ async fn main() -> anyhow::Result<()> {
         cdn: options.cdn_listen.unwrap_or(cdn),
         advertised_host: options.advertise.clone(),
         log_requests: !options.quiet,
+        tls: None,
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

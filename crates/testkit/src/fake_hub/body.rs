@@ -16,6 +16,8 @@ use super::{Content, Shared};
 
 /// Bytes of a file in one piece of a body.
 const CHUNK_BYTES: u64 = 64 * 1024;
+/// The most pieces in which a slow connection gets its bytes of a second.
+const DRIPS_PER_SECOND: u64 = 20;
 /// How long a cut waits, so that the bytes before it leave the server.
 const FLUSH: Duration = Duration::from_millis(20);
 /// What a late timer may catch up on, so that a rate is met and not merely stayed below.
@@ -35,6 +37,7 @@ struct Reader {
     content: Content,
     file: Option<tokio::fs::File>,
     position: u64,
+    index: usize,
     sent: u64,
     end: u64,
     broken: bool,
@@ -54,6 +57,8 @@ pub(super) fn body(shared: &Arc<Shared>, content: &Content, start: u64, end: u64
             Fault::FlipByteAt(offset) => bend.flip_at = Some(*offset),
             Fault::BytesPerSecond(n) => bend.bytes_per_second = Some(*n),
             Fault::Status { .. }
+            | Fault::Silence
+            | Fault::Header(..)
             | Fault::Expired
             | Fault::IgnoreRange
             | Fault::WrongContentRange
@@ -66,6 +71,7 @@ pub(super) fn body(shared: &Arc<Shared>, content: &Content, start: u64, end: u64
         content: content.clone(),
         file: None,
         position: start,
+        index: shared.begin_sending(start),
         sent: 0,
         end,
         broken: false,
@@ -85,6 +91,9 @@ impl Reader {
             return None;
         }
         let mut n_bytes = CHUNK_BYTES.min(self.end - self.position);
+        if let Some(rate) = self.bend.bytes_per_second {
+            n_bytes = n_bytes.min((rate / DRIPS_PER_SECOND).max(1));
+        }
         if let Some(limit) = self.bend.stall_after {
             n_bytes = n_bytes.min(limit.saturating_sub(self.sent));
             if n_bytes == 0 {
@@ -109,6 +118,7 @@ impl Reader {
         if let Ok(chunk) = &chunk {
             self.position += chunk.len() as u64;
             self.sent += chunk.len() as u64;
+            self.shared.note_sent(self.index, self.position);
             let mut served = 0;
             self.shared.served.send_modify(|all| {
                 *all += chunk.len() as u64;

@@ -4,10 +4,13 @@
 //! what was asked, of whom, and with which credentials. Xet is left out: clients then use plain HTTP.
 
 mod body;
+mod proxy;
 mod routes;
 mod script;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +21,9 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use proxy::{ForwardProxy, Passed};
 pub use script::{Fault, On};
+pub use tls::Authority;
 
 /// Where a file's bytes are.
 #[derive(Clone, Debug)]
@@ -114,10 +119,12 @@ pub struct Request {
 struct Shared {
     repository: Repository,
     tokens: Vec<Token>,
+    scheme: &'static str,
     cdn_port: u16,
     advertised_host: Option<String>,
     requests: watch::Sender<Vec<Request>>,
     served: watch::Sender<u64>,
+    sent: Mutex<Vec<Range<u64>>>,
     script: Mutex<script::Script>,
     log_requests: bool,
 }
@@ -125,6 +132,22 @@ struct Shared {
 impl Shared {
     fn script(&self) -> std::sync::MutexGuard<'_, script::Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self) -> std::sync::MutexGuard<'_, Vec<Range<u64>>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a new body that begins at `start` of its file; the returned number names it.
+    fn begin_sending(&self, start: u64) -> usize {
+        let mut sent = self.sent();
+        sent.push(start..start);
+        sent.len() - 1
+    }
+
+    /// Notes that the body was sent up to `end` of its file.
+    fn note_sent(&self, body: usize, end: u64) {
+        self.sent()[body].end = end;
     }
 }
 
@@ -139,12 +162,14 @@ pub struct Listening {
     pub advertised_host: Option<String>,
     /// Whether each request is printed on standard error, as one JSON line.
     pub log_requests: bool,
+    /// Who vouches for both origins; then they speak HTTPS only.
+    pub tls: Option<Authority>,
 }
 
 impl Default for Listening {
     fn default() -> Self {
         let any = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
-        Self { hub: any, cdn: any, advertised_host: None, log_requests: false }
+        Self { hub: any, cdn: any, advertised_host: None, log_requests: false, tls: None }
     }
 }
 
@@ -183,10 +208,12 @@ impl FakeHub {
         let shared = Arc::new(Shared {
             repository,
             tokens,
+            scheme: if listening.tls.is_some() { "https" } else { "http" },
             cdn_port: cdn.port(),
             advertised_host: listening.advertised_host,
             requests: watch::Sender::default(),
             served: watch::Sender::default(),
+            sent: Mutex::default(),
             script: Mutex::default(),
             log_requests: listening.log_requests,
         });
@@ -197,10 +224,16 @@ impl FakeHub {
             (cdn_listener, Router::new().fallback(routes::cdn).with_state(Arc::clone(&shared))),
         ];
         for (listener, router) in servers {
-            let stop = stop.clone();
+            let (stop, tls) = (stop.clone(), listening.tls.as_ref().map(Authority::acceptor));
             tasks.spawn(async move {
+                let serve = async {
+                    match tls {
+                        None => axum::serve(listener, router).await,
+                        Some(acceptor) => axum::serve(tls::Listener::new(listener, acceptor), router).await,
+                    }
+                };
                 tokio::select! {
-                    _ = axum::serve(listener, router) => {}
+                    _ = serve => {}
                     () = stop.cancelled() => {}
                 }
             });
@@ -211,7 +244,7 @@ impl FakeHub {
     /// The value for `HF_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.hub)
+        format!("{}://{}", self.shared.scheme, self.hub)
     }
 
     /// The Hub's address.
@@ -257,6 +290,12 @@ impl FakeHub {
     #[must_use]
     pub fn bytes_served(&self) -> u64 {
         *self.shared.served.borrow()
+    }
+
+    /// What was sent of each body so far, as ranges of its file, oldest first. Bodies of whole files and of ranges alike.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Range<u64>> {
+        self.shared.sent().clone()
     }
 
     /// Waits until that many bytes of files were sent. Cancel-safe.

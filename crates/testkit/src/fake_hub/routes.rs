@@ -24,27 +24,33 @@ const EXPIRED: &str =
 pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response<Body> {
     record(&shared, Origin::Hub, &request);
     let path = decode(request.uri().path());
-    let faults = |on| shared.script().take(on);
+    let on = match path.as_str() {
+        path if path.starts_with("/api/resolve-cache/") => On::Bytes,
+        path if path.starts_with("/api/") => On::Api,
+        _ => On::Resolve,
+    };
+    let faults = shared.script().take(on);
+    let right = || hub_answer(&shared, &request, &path, &faults);
+    bent(scripted(&faults).unwrap_or_else(right), &faults).await
+}
+
+fn hub_answer(shared: &Arc<Shared>, request: &HttpRequest, path: &str, faults: &[Fault]) -> Response<Body> {
     if let Some(rest) = path.strip_prefix("/api/resolve-cache/models/") {
         return match rest.splitn(4, '/').collect::<Vec<_>>()[..] {
-            [_, _, _, name] => match find(&shared, name) {
-                Some(file) => bytes(&shared, file, &request, &faults(On::Bytes)),
+            [_, _, _, name] => match find(shared, name) {
+                Some(file) => bytes(shared, file, request, faults),
                 None => refusal(StatusCode::NOT_FOUND, "EntryNotFound", "Entry not found"),
             },
             _ => refusal(StatusCode::NOT_FOUND, "", "Not found"),
         };
     }
     if let Some(rest) = request.uri().path().strip_prefix("/api/models/") {
-        let faults = faults(On::Api);
-        return scripted(&faults).unwrap_or_else(|| api(&shared, rest, request.headers()));
+        return api(shared, rest, request.headers());
     }
     let encoded: Vec<&str> = request.uri().path().trim_start_matches('/').splitn(5, '/').collect();
     if let [owner, name, "resolve", revision, file] = encoded[..] {
-        let faults = faults(On::Resolve);
         let (repository, revision) = (format!("{owner}/{name}"), decode(revision));
-        return scripted(&faults).unwrap_or_else(|| {
-            resolve(&shared, &repository, &revision, &decode(file), request.headers(), &faults)
-        });
+        return resolve(shared, &repository, &revision, &decode(file), request.headers(), faults);
     }
     refusal(StatusCode::NOT_FOUND, "", "Not found")
 }
@@ -53,6 +59,10 @@ pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest)
 pub(super) async fn cdn(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response<Body> {
     record(&shared, Origin::Cdn, &request);
     let faults = shared.script().take(On::Bytes);
+    bent(cdn_answer(&shared, &request, &faults), &faults).await
+}
+
+fn cdn_answer(shared: &Arc<Shared>, request: &HttpRequest, faults: &[Fault]) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default();
     let signature = query.rsplit_once("signature=").and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(0);
     if faults.iter().any(|fault| matches!(fault, Fault::Expired)) {
@@ -63,9 +73,24 @@ pub(super) async fn cdn(State(shared): State<Arc<Shared>>, request: HttpRequest)
     }
     let digest = request.uri().path().trim_start_matches('/');
     match shared.repository.files.iter().find(|file| file.sha256 == digest) {
-        Some(file) => scripted(&faults).unwrap_or_else(|| bytes(&shared, file, &request, &faults)),
+        Some(file) => scripted(faults).unwrap_or_else(|| bytes(shared, file, request, faults)),
         None => answer(StatusCode::NOT_FOUND, &[], "<Error><Code>NoSuchKey</Code></Error>"),
     }
+}
+
+/// `answer` with the headers that the faults name, or never.
+async fn bent(mut answer: Response<Body>, faults: &[Fault]) -> Response<Body> {
+    for fault in faults {
+        match fault {
+            Fault::Silence => std::future::pending().await,
+            Fault::Header(name, value) => {
+                let value = value.parse().expect("a test names a valid header");
+                answer.headers_mut().insert(*name, value);
+            }
+            _ => {}
+        }
+    }
+    answer
 }
 
 fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
@@ -158,7 +183,7 @@ fn resolve(
     let location = location.unwrap_or_else(|| {
         let host = shared.advertised_host.clone().unwrap_or_else(|| host_of(headers));
         let (port, signature) = (shared.cdn_port, shared.script().sign());
-        format!("http://{host}:{port}/{}?X-Amz-Expires=3600&signature={signature}", file.sha256)
+        format!("{}://{host}:{port}/{}?X-Amz-Expires=3600&signature={signature}", shared.scheme, file.sha256)
     });
     let (size, digest) = (file.size.to_string(), format!("\"{}\"", file.sha256));
     let mut headers = vec![

@@ -25,6 +25,10 @@ pub enum Fault {
         /// Its body.
         body: &'static str,
     },
+    /// No answer at all, while the connection stays open.
+    Silence,
+    /// The right answer, with this header in place of its own.
+    Header(&'static str, String),
     /// The signed URL has expired, and so has every one issued before it: 403 until the file is resolved again.
     Expired,
     /// The connection breaks after that many bytes of the body.
