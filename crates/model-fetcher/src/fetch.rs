@@ -15,6 +15,7 @@ use crate::hub::{Hub, Remote, Resolved};
 use crate::lock::FolderLock;
 use crate::manifest::{Entry, Manifest, State, modified_ns};
 use crate::models_lock::{LockedFile, LockedModel, ModelsLock};
+use crate::part::Part;
 use crate::publish::{make, prepare};
 use crate::resolve::{not_locked, resolve};
 use crate::select::FileName;
@@ -66,7 +67,10 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     let mut missing = Vec::new();
     for remote in files {
         prepare(folder, &remote.file)?;
-        if !is_here(folder, remote, &mut hashed, stop).await? {
+        if is_here(folder, remote, &mut hashed, stop).await? {
+            let goal = remote.file.below(folder);
+            Part::forget(goal.parent().expect("a goal lies in a folder"), remote.sha256)?;
+        } else {
             missing.push(remote);
         }
     }
@@ -90,8 +94,9 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         manifest.note(entry.clone());
         entries.push(entry);
     }
-    manifest.save(folder)?;
+    // The manifest last: it is what makes the next run look no further.
     lock.record(folder, LockedModel::new(settings, &resolved))?;
+    manifest.save(folder)?;
     let what = if missing.is_empty() { "it was here already; verified" } else { "fetched and verified" };
     report(settings, &entries, what);
     Ok(entries)

@@ -67,6 +67,17 @@ impl Part {
         Ok(Self(Arc::new(Inner { file, path, size, journal: Mutex::new(journal) })))
     }
 
+    /// Removes what a run left in `folder` that was killed while it published the file with that digest.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not let it.
+    pub(crate) fn forget(folder: &Path, sha256: Digest) -> Result<(), Error> {
+        let path = Self::path_in(folder, sha256);
+        remove(&path)?;
+        remove(&path.with_extension("journal"))
+    }
+
     /// What of `wanted` is not on the disk yet.
     pub(crate) fn missing(&self, wanted: Range<u64>) -> Vec<Range<u64>> {
         self.journal().ranges().missing(wanted)
