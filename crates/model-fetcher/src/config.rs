@@ -129,6 +129,10 @@ pub struct Tuning {
     pub checkpoint_bytes: u64,
     /// How long a source may say nothing.
     pub stall: Duration,
+    /// The least that a source may send on one connection within [`Tuning::slow_for`], in bytes a second.
+    pub slow_bytes_per_second: u64,
+    /// How long a source may be slower than that.
+    pub slow_for: Duration,
     /// Failures in a row, without progress in between, that end a download.
     pub attempts: u32,
     /// The pause after the first failure; it doubles with each further one.
@@ -149,6 +153,8 @@ impl Default for Tuning {
             segment_bytes: 64 << 20,
             checkpoint_bytes: 8 << 20,
             stall: Duration::from_secs(30),
+            slow_bytes_per_second: 10 << 10,
+            slow_for: Duration::from_secs(60),
             attempts: 8,
             backoff: Duration::from_millis(500),
             max_retry_after: Duration::from_secs(300),

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -159,6 +161,7 @@ impl Download<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         let stall = self.tuning.stall;
+        let mut pace = Pace::new(self.tuning);
         loop {
             let left = segment.end - *written - buffer.len() as u64;
             if left == 0 {
@@ -178,6 +181,7 @@ impl Download<'_> {
             let _before_the_range = chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX));
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             self.progress.add(chunk.len() as u64);
+            let slow = pace.is_too_slow(chunk.len() as u64);
             buffer.extend_from_slice(&chunk);
             if buffer.len() >= BUFFER_BYTES {
                 let length = buffer.len() as u64;
@@ -187,6 +191,10 @@ impl Download<'_> {
             if *written - segment.start >= self.tuning.checkpoint_bytes {
                 self.part.checkpoint(segment.start..*written).await?;
                 segment.start = *written;
+            }
+            if slow && *written + (buffer.len() as u64) < segment.end {
+                let (rate, seconds) = (self.tuning.slow_bytes_per_second, self.tuning.slow_for.as_secs_f32());
+                return Err(Trouble::again(format!("less than {rate} bytes/s came for {seconds} s")));
             }
         }
     }
@@ -257,6 +265,35 @@ impl Download<'_> {
             () = self.stop.cancelled() => Err(Error::Stopped),
             done = work => Ok(done),
         }
+    }
+}
+
+/// How fast one answer comes, looked at once per window: a source that drips keeps no connection for ever.
+#[derive(Debug)]
+struct Pace {
+    least_bytes: u64,
+    window: Duration,
+    began: Instant,
+    n_bytes: u64,
+}
+
+impl Pace {
+    fn new(tuning: Tuning) -> Self {
+        let window = tuning.slow_for;
+        let milliseconds = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let least_bytes = tuning.slow_bytes_per_second.saturating_mul(milliseconds) / 1000;
+        Self { least_bytes, window, began: Instant::now(), n_bytes: 0 }
+    }
+
+    /// Notes `n_bytes` more; whether a window ended with too few.
+    fn is_too_slow(&mut self, n_bytes: u64) -> bool {
+        self.n_bytes += n_bytes;
+        if self.began.elapsed() < self.window {
+            return false;
+        }
+        let slow = self.n_bytes < self.least_bytes;
+        (self.began, self.n_bytes) = (Instant::now(), 0);
+        slow
     }
 }
 
