@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use common::secret::Secret;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, redirect};
 use url::{Origin, Url};
 
@@ -164,11 +166,19 @@ pub(crate) fn name_of(url: &Url) -> String {
 /// The trouble that a status which time may heal stands for.
 pub(crate) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<Trouble> {
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    passes.then(|| Trouble::Again {
-        reason: format!("it answered {status}"),
-        after: after.map(Duration::from_secs),
-    })
+    passes.then(|| Trouble::Again { reason: format!("it answered {status}"), after: retry_after(headers) })
+}
+
+/// `Retry-After`, in seconds or as a date; a date is compared with the answer's own `Date`, so that a wrong clock here
+/// does not matter.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (then, now) = (httpdate::parse_http_date(after).ok()?, httpdate::parse_http_date(text(DATE)?).ok()?);
+    Some(then.duration_since(now).unwrap_or_default())
 }
 
 /// An error with all its causes and without the address.
