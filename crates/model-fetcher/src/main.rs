@@ -88,7 +88,11 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("model-fetcher: {error:#}");
+            // The library's own errors name their cause; the chain would say it twice.
+            match error.downcast_ref::<Error>() {
+                Some(error) => eprintln!("model-fetcher: {error}"),
+                None => eprintln!("model-fetcher: {error:#}"),
+            }
             let code = match error.downcast_ref::<Error>() {
                 Some(error) => error.exit_code(),
                 None if error.is::<common::env::Invalid>() => EXIT_CONFIGURATION,
