@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How often memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// After this long a command is ended; it has failed.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The kernel's unit of processor time, the same on every Linux.

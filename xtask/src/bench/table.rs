@@ -1,11 +1,16 @@
 //! A scenario's results as rows of Markdown: the median of the runs, by time on the clock.
 
+use std::time::Duration;
+
 use super::hub::Count;
-use super::measure::Cost;
+use super::measure::{Cost, LOOK_EVERY};
 
 /// The table's head.
 pub(super) const HEAD: &str = "| | wall | CPU | peak memory | sent by the Hub | requests | verified |\n\
                                |---|--:|--:|--:|--:|--:|---|";
+
+/// A run that is over before its memory was looked at a few times has no figure for it.
+const TOO_SHORT: Duration = LOOK_EVERY.saturating_mul(4);
 
 /// One run of one tool.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +27,8 @@ pub(super) fn row(name: &str, verifies: bool, mut runs: Vec<Run>) -> String {
     let Some(Run { cost, count }) = runs.get(runs.len() / 2) else { return refusal(name, "did not run") };
     let (wall, cpu) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
     let wall = if wall < 0.1 { format!("{:.1} ms", wall * 1e3) } else { format!("{wall:.2} s") };
-    let (memory, sent) = (mib(cost.peak_bytes), mib(count.served));
+    let memory = if cost.wall < TOO_SHORT { "–".to_owned() } else { mib(cost.peak_bytes) };
+    let sent = mib(count.served);
     let verified = if verifies { "yes" } else { "no" };
     format!("| {name} | {wall} | {cpu:.2} s | {memory} | {sent} | {} | {verified} |", count.requests)
 }
@@ -55,6 +61,6 @@ mod tests {
         };
         let runs = vec![run(3000), run(1000), run(2000)];
         assert_eq!(row("x", true, runs), "| x | 2.00 s | 1.25 s | 20 MiB | 1024 MiB | 2000 | yes |");
-        assert_eq!(row("x", false, vec![run(7)]), "| x | 7.0 ms | 1.25 s | 20 MiB | 1024 MiB | 7 | no |");
+        assert_eq!(row("x", false, vec![run(7)]), "| x | 7.0 ms | 1.25 s | – | 1024 MiB | 7 | no |");
     }
 }
