@@ -3,7 +3,7 @@
 //! Its status alone misleads (a missing repository is 401 to the nameless); its `X-Error-Code` decides.
 
 use crate::choice::Miss;
-use crate::config::Fetch;
+use crate::config::Place;
 use crate::error::Error;
 use crate::select::nearest;
 use crate::transport::name_of;
@@ -27,13 +27,13 @@ pub(crate) struct Refusal<'a> {
 }
 
 /// The error that the `refusal` of `file` stands for; `names` are the repository's files, as far as they are known.
-pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, file: &str, names: &[String]) -> Error {
-    let repository = settings.repository.to_string();
-    let endpoint = name_of(&settings.endpoint);
+pub(crate) fn refused(place: Place<'_>, refusal: Refusal<'_>, file: &str, names: &[String]) -> Error {
+    let repository = place.repository.to_string();
+    let endpoint = name_of(place.endpoint);
     match (refusal.status, refusal.code) {
-        (_, "GatedRepo") => Error::NotAllowed(gated(settings, refusal.status)),
+        (_, "GatedRepo") => Error::NotAllowed(gated(place, refusal.status)),
         (_, "RevisionNotFound") => {
-            Error::RevisionNotFound { repository, revision: settings.revision.clone() }
+            Error::RevisionNotFound { repository, revision: place.revision.to_owned() }
         }
         (_, "EntryNotFound") => Error::FileNotFound {
             repository,
@@ -41,7 +41,7 @@ pub(crate) fn refused(settings: &Fetch, refusal: Refusal<'_>, file: &str, names:
             nearest: nearest(file, names.iter().map(String::as_str), CHOICES),
         },
         (_, "RepoNotFound") | (404, _) => Error::RepositoryNotFound { endpoint, repository },
-        (401, _) if settings.token.is_some() => Error::NotAllowed(format!(
+        (401, _) if place.token.is_some() => Error::NotAllowed(format!(
             "{endpoint} does not accept HF_TOKEN: it is mistyped, expired or revoked; make a new one at \
              {endpoint}/settings/tokens, or unset it for a repository that is open to everyone"
         )),
@@ -94,9 +94,9 @@ pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
     }
 }
 
-fn gated(settings: &Fetch, status: u16) -> String {
-    let (repository, endpoint) = (settings.repository.to_string(), name_of(&settings.endpoint));
-    let what = if settings.token.is_none() {
+fn gated(place: Place<'_>, status: u16) -> String {
+    let (repository, endpoint) = (place.repository.to_string(), name_of(place.endpoint));
+    let what = if place.token.is_none() {
         format!(
             "{repository} is gated: accept its licence at {endpoint}/{repository}, make a read token at \
              {endpoint}/settings/tokens, and set HF_TOKEN or HF_TOKEN_FILE"

@@ -118,8 +118,12 @@ impl FromStr for Choice {
 
 /// Files that hold a model, or the first part of one: no projectors and no importance matrices.
 pub(crate) fn is_model(file: &FileName) -> bool {
-    let base = file.base().to_ascii_lowercase();
-    file.part().0 == 1 && !base.contains("mmproj") && !base.contains("imatrix")
+    file.part().0 == 1 && !is_projector(file) && !file.base().to_ascii_lowercase().contains("imatrix")
+}
+
+/// Files that hold a projector.
+pub(crate) fn is_projector(file: &FileName) -> bool {
+    file.base().to_ascii_lowercase().contains("mmproj")
 }
 
 /// The quantisation in a file's name, such as `Q4_K_M`, where it has one.
@@ -179,7 +183,7 @@ fn projector_beside(model: &FileName, names: &[FileName]) -> Option<FileName> {
     let rank = |file: &FileName| PROJECTORS.iter().position(|kind| has_word(file.base(), kind));
     names
         .iter()
-        .filter(|file| file.base().to_ascii_lowercase().contains("mmproj"))
+        .filter(|file| is_projector(file))
         .min_by_key(|file| {
             (folder(file) != folder(model), rank(file).unwrap_or(PROJECTORS.len()), file.to_string())
         })

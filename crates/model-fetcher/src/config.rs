@@ -1,5 +1,6 @@
 //! The settings: what to fetch, from where, into which folder; and the bounds of a download, which nobody sets by hand.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,15 @@ const MODEL_MIRRORS: Variable = Variable::new(
      mirror gets no token, and its bytes count only when their digest is that of the Hub, `MODEL_SHA256` or `models.lock`.",
 );
 
+const LLAMA_CTX_SIZE: Variable = Variable::new(
+    "LLAMA_CTX_SIZE",
+    "",
+    "Tokens of context that llama-server is given, for the warning about memory; by default as many as the model was made \
+     for.",
+);
+/// Not a setting but an argument, which is refused in the same words.
+const REPO: Variable = Variable::new("REPO", "", "");
+
 const FILE_ADVICE: &str = "name the GGUF file, as in gemma-3-4b-it-Q4_K_M.gguf";
 
 /// The settings of model-fetcher.
@@ -62,6 +72,7 @@ pub const VARIABLES: &[Variable] = &[
     MODELS_DIR,
     MODEL_SHA256,
     MODEL_MIRRORS,
+    LLAMA_CTX_SIZE,
 ];
 
 /// All settings that the process reads.
@@ -93,8 +104,36 @@ pub struct Fetch {
     pub mirrors: Vec<Mirror>,
     /// Whether only what models.lock says is fetched.
     pub locked: bool,
+    /// Tokens of context that llama-server will be given; `None` for as many as the model was made for.
+    pub context: Option<NonZeroU64>,
     /// The bounds of the download.
     pub tuning: Tuning,
+}
+
+/// What `model-fetcher list` does.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// Its branch, tag or commit.
+    pub revision: String,
+    /// The one quantisation to list.
+    pub quantisation: Option<Choice>,
+    /// The Hub.
+    pub endpoint: Url,
+    /// The token for it.
+    pub token: Option<Secret>,
+    /// The bounds, of which asking needs only some.
+    pub tuning: Tuning,
+}
+
+/// One revision of a repository on a Hub, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) repository: &'a RepositoryId,
+    pub(crate) revision: &'a str,
+    pub(crate) endpoint: &'a Url,
+    pub(crate) token: Option<&'a Secret>,
 }
 
 /// What `model-fetcher import` does.
@@ -194,8 +233,47 @@ impl Fetch {
             token,
             mirrors,
             locked: false,
+            context: env.read_with(&LLAMA_CTX_SIZE, |text| match text {
+                "" => Ok(None),
+                text => {
+                    text.parse().map(NonZeroU64::new).map_err(|_| "it must be a number of tokens".to_owned())
+                }
+            }),
             tuning,
         })
+    }
+
+    /// Where it comes from.
+    pub(crate) fn place(&self) -> Place<'_> {
+        let Self { repository, revision, endpoint, token, .. } = self;
+        Place { repository, revision, endpoint, token: token.as_ref() }
+    }
+}
+
+impl List {
+    /// Reads the settings; `wanted` is the command line's `owner/name` or `owner/name:TAG`. What is wrong is noted in
+    /// `env`.
+    pub fn read(env: &mut Environment, wanted: &str) -> Option<Self> {
+        let (repository, tag) = match wanted.split_once(':') {
+            Some((repository, tag)) => (repository, Some(format!(":{tag}"))),
+            None => (wanted, None),
+        };
+        let mut refuse = |problem: String| env.refuse(&REPO, format_args!("is not usable: {problem}"));
+        let repository = repository.parse().map_err(&mut refuse).ok();
+        let quantisation = tag.map(|tag| tag.parse::<Choice>().map_err(&mut refuse).ok());
+        let (endpoint, token) = (env.read_with(&HF_ENDPOINT, parse_endpoint), env.secret(&HF_TOKEN));
+        let (revision, tuning) = (read_revision(env), Tuning::default());
+        let quantisation = match quantisation {
+            Some(tag) => Some(tag?),
+            None => None,
+        };
+        Some(Self { repository: repository?, revision, quantisation, endpoint, token, tuning })
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> Place<'_> {
+        let Self { repository, revision, endpoint, token, .. } = self;
+        Place { repository, revision, endpoint, token: token.as_ref() }
     }
 }
 

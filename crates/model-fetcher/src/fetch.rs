@@ -55,7 +55,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     }
     let transport = Transport::new(&settings.endpoint, settings.token.as_ref(), settings.tuning.stall)?;
     let away = Transport::new(&settings.endpoint, None, settings.tuning.stall)?;
-    let hub = Hub::new(settings, &transport);
+    let hub = Hub::new(settings.place(), settings.tuning, &transport);
     let (resolved, first) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
         resolved = resolve(settings, &lock, &hub, &away) => resolved?,
@@ -76,7 +76,8 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     }
     if !missing.is_empty() {
         let sources = Sources::new(settings, &hub, &transport, &away, commit.as_deref(), first);
-        Transfer { settings, sources: &sources, stop }.run(&missing).await?;
+        let weights = files.iter().map(|remote| remote.size).sum();
+        Transfer { settings, sources: &sources, weights, stop }.run(&missing).await?;
     }
     let mut manifest = Manifest::load(folder);
     let mut entries = Vec::new();

@@ -3,13 +3,17 @@
 //! The revision becomes a commit once, through hf-hub; from then on only the commit is asked for. hf-hub moves no model
 //! bytes: its 1.0.0 stores error pages under a model's digest.
 
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
+use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFError};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
 use crate::advice::{Refusal, missed, refused};
-use crate::config::{Fetch, Tuning};
+use crate::config::{Fetch, Place, Tuning};
 use crate::error::Error;
 use crate::retry::{Budget, Trouble};
 use crate::select::{FileName, RepositoryId};
@@ -19,6 +23,8 @@ use crate::verify::Digest;
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
 const ATTEMPTS: u32 = 4;
+/// The most files of a repository that are listed.
+const MAX_FILES: usize = 100_000;
 /// What hf-hub is given in place of a token: it cannot be sent in a header, so none is. Without it, hf-hub would look
 /// for one in the environment and in the user's home.
 const NO_TOKEN: &str = "\n";
@@ -48,8 +54,20 @@ pub(crate) struct Remote {
 /// The Hub, as one fetch needs it.
 #[derive(Debug)]
 pub(crate) struct Hub<'a> {
-    settings: &'a Fetch,
+    place: Place<'a>,
+    tuning: Tuning,
     transport: &'a Transport,
+}
+
+/// One state of a repository.
+#[derive(Clone, Debug)]
+pub(crate) struct Revision {
+    /// Its commit.
+    pub(crate) commit: String,
+    /// The names of its files.
+    pub(crate) names: Vec<String>,
+    /// Whether its licence has to be accepted first.
+    pub(crate) gated: bool,
 }
 
 struct Located {
@@ -59,14 +77,14 @@ struct Located {
 }
 
 impl<'a> Hub<'a> {
-    /// The Hub of `settings`.
-    pub(crate) fn new(settings: &'a Fetch, transport: &'a Transport) -> Self {
-        Self { settings, transport }
+    /// The Hub of `place`.
+    pub(crate) fn new(place: Place<'a>, tuning: Tuning, transport: &'a Transport) -> Self {
+        Self { place, tuning: Tuning { attempts: ATTEMPTS, ..tuning }, transport }
     }
 
     /// The Hub's address, as people may see it.
     pub(crate) fn name(&self) -> String {
-        name_of(&self.settings.endpoint)
+        name_of(self.place.endpoint)
     }
 
     /// Asks for everything that must be known before the first byte. Cancel-safe.
@@ -74,9 +92,9 @@ impl<'a> Hub<'a> {
     /// # Errors
     ///
     /// When there is no such file, it may not be read, its digest is unknown or not the pinned one, or nobody answers.
-    pub(crate) async fn resolve(&self) -> Result<Resolved, Error> {
-        let Fetch { repository, choice, projector, pin, .. } = self.settings;
-        let (commit, names) = self.insist(|| self.commit()).await?;
+    pub(crate) async fn resolve(&self, wanted: &Fetch) -> Result<Resolved, Error> {
+        let Fetch { repository, choice, projector, pin, .. } = wanted;
+        let Revision { commit, names, .. } = self.insist(|| self.revision()).await?;
         let picked = choice.pick(&names, *projector);
         let picked = picked.map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))?;
         if pin.is_some() && picked[0].part().1 > 1 {
@@ -110,7 +128,7 @@ impl<'a> Hub<'a> {
         &self,
         ask: impl Fn() -> F,
     ) -> Result<T, Error> {
-        let mut budget = Budget::new(Tuning { attempts: ATTEMPTS, ..self.settings.tuning });
+        let mut budget = Budget::new(self.tuning);
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
@@ -119,19 +137,50 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// The commit of the revision, and the names of its files.
-    async fn commit(&self) -> Result<(String, Vec<String>), Trouble> {
-        let Fetch { repository, revision, endpoint, token, .. } = self.settings;
-        let client = HFClient::builder()
-            .endpoint(endpoint.as_str())
-            .token(token.as_ref().map_or(NO_TOKEN, |token| token.expose()))
+    /// The names and sizes of all files, and what is known of the repository. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the Hub does not show them.
+    pub(crate) async fn list(&self) -> Result<(Revision, Vec<(String, u64)>), Error> {
+        let revision = self.insist(|| self.revision()).await?;
+        let files = self.insist(|| self.tree(&revision.commit)).await?;
+        Ok((revision, files))
+    }
+
+    async fn tree(&self, commit: &str) -> Result<Vec<(String, u64)>, Trouble> {
+        let client = self.client()?;
+        let repository = client.model(self.place.repository.owner(), self.place.repository.name());
+        let tree = repository.list_tree().revision(commit).recursive(true).send();
+        let mut tree = pin!(tree.map_err(|error| self.trouble(error))?.take(MAX_FILES));
+        let mut files = Vec::new();
+        while let Some(entry) = tree.next().await {
+            if let RepoTreeEntry::File { path, size, .. } = entry.map_err(|error| self.trouble(error))? {
+                files.push((path, size));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The client for the API: hf-hub's, which moves no bytes here.
+    fn client(&self) -> Result<HFClient, Error> {
+        HFClient::builder()
+            .endpoint(self.place.endpoint.as_str())
+            .token(self.place.token.map_or(NO_TOKEN, |token| token.expose()))
             .client(api_client(self.transport.stall())?)
             .retry_max_attempts(0)
             .cache_enabled(false)
             .build()
-            .map_err(|error| Error::Settings(format!("HF_ENDPOINT is not usable: {error}")))?;
+            .map_err(|error| Error::Settings(format!("HF_ENDPOINT is not usable: {error}")))
+    }
+
+    /// The commit of the revision, and the names of its files.
+    async fn revision(&self) -> Result<Revision, Trouble> {
+        let Place { repository, revision, .. } = self.place;
+        let client = self.client()?;
         let repository = client.model(repository.owner(), repository.name());
         let info = repository.info().revision(revision).send().await.map_err(|error| self.trouble(error))?;
+        let gated = info.gated.as_ref().is_some_and(|gated| gated.is_string() || *gated == true);
         let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
         let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_commit(&commit) {
@@ -141,7 +190,7 @@ impl<'a> Hub<'a> {
             return Err(self.refuse(format!("commit {commit} for commit {revision}")).into());
         }
         let names = info.siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
-        Ok((commit, names))
+        Ok(Revision { commit, names, gated })
     }
 
     async fn file(
@@ -156,7 +205,7 @@ impl<'a> Hub<'a> {
         let sha256 = match (published(&headers), pin) {
             (Some(published), Some(pin)) if published != pin => {
                 return Err(Error::WrongDigest {
-                    what: format!("{file} of {} at commit {commit}", self.settings.repository),
+                    what: format!("{file} of {} at commit {commit}", self.place.repository),
                     expected: pin,
                     actual: published,
                     advice: "check MODEL_SHA256 and HF_REVISION",
@@ -181,7 +230,7 @@ impl<'a> Hub<'a> {
 
     /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
     async fn head(&self, commit: &str, file: &FileName, names: &[String]) -> Result<Located, Trouble> {
-        let mut url = address(&self.settings.endpoint, &self.settings.repository, commit, file);
+        let mut url = address(self.place.endpoint, self.place.repository, commit, file);
         for _ in 0..=MAX_HOPS {
             let response = self.transport.send(Method::HEAD, &url, None).await?;
             let status = response.status();
@@ -202,7 +251,7 @@ impl<'a> Hub<'a> {
                     code: code.unwrap_or(if status == StatusCode::NOT_FOUND { "EntryNotFound" } else { "" }),
                     message: message.unwrap_or_default(),
                 };
-                return Err(refused(self.settings, refusal, file.as_str(), names).into());
+                return Err(refused(self.place, refusal, file.as_str(), names).into());
             }
             let next = next_hop(&url, &response)?;
             match next {
@@ -244,7 +293,7 @@ impl<'a> Hub<'a> {
             code: context.error_code.as_deref().unwrap_or_default(),
             message: context.server_message.as_deref().unwrap_or_default(),
         };
-        refused(self.settings, refusal, "", &[]).into()
+        refused(self.place, refusal, "", &[]).into()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::disk;
 use crate::error::{Error, megabytes};
 use crate::lock::FolderLock;
 use crate::manifest::{Entry, Manifest, modified_ns};
+use crate::memory;
 use crate::publish::{prepare, publish};
 use crate::transfer::check_gguf;
 use crate::verify::{Digest, PIECE_BYTES};
@@ -39,6 +40,7 @@ pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry
         let advice = "name the GGUF file itself";
         Error::NotGguf { what: what.clone(), problem, advice }
     })?;
+    memory::compare(&header, size, None);
     prepare(folder, file)?;
     let _lock = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),

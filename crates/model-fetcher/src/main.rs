@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment};
 use common::telemetry::Telemetry;
-use model_fetcher::config::{self, Fetch, Import, PREFIX, TABLES};
+use model_fetcher::config::{self, Fetch, Import, List, PREFIX, TABLES};
 use model_fetcher::{Digest, Error, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,24 @@ enum Command {
         /// The SHA-256 that it must have, as 64 hexadecimal digits; MODEL_SHA256 does the same.
         #[arg(long)]
         sha256: Option<Digest>,
+    },
+    /// Lists the models of a repository: names, sizes, gating, and what fits in this machine's memory.
+    #[command(after_help = "Examples:\n  model-fetcher list ggml-org/gemma-3-4b-it-GGUF\n  \
+                            model-fetcher list ggml-org/gemma-3-4b-it-GGUF:Q4_K_M --json")]
+    List {
+        /// The repository, as owner/name, and after a colon one quantisation.
+        #[arg(value_name = "REPO[:QUANT]")]
+        repository: String,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes what neither the manifest nor models.lock wants: other GGUF files, and leftovers of downloads.
+    #[command(after_help = "Example:\n  MODELS_DIR=./models model-fetcher prune --dry-run")]
+    Prune {
+        /// Only says what would be removed.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Says what is in MODELS_DIR, by size and time of change.
     #[command(after_help = "Example:\n  MODELS_DIR=./models model-fetcher status --json")]
@@ -122,6 +140,17 @@ async fn run(Options { locked, command }: Options) -> anyhow::Result<u8> {
             let settings = settings.context("the settings are incomplete")?;
             until_signalled(model_fetcher::import(&settings, &stop), &stop).await
         }
+        Some(Command::List { repository, json }) => {
+            let settings = List::read(&mut env, &repository);
+            env.finish()?;
+            let settings = settings.context("the settings are incomplete")?;
+            until_signalled(list(&settings, json, &stop), &stop).await
+        }
+        Some(Command::Prune { dry_run }) => {
+            let folder = config::folder(&mut env);
+            env.finish()?;
+            until_signalled(prune(&folder, dry_run, &stop), &stop).await
+        }
         Some(Command::Status { json }) => {
             let folder = config::folder(&mut env);
             env.finish()?;
@@ -144,6 +173,30 @@ async fn run(Options { locked, command }: Options) -> anyhow::Result<u8> {
             Ok(0)
         }
     }
+}
+
+async fn list(settings: &List, json: bool, stop: &CancellationToken) -> Result<(), Error> {
+    let listing = model_fetcher::list(settings, stop).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&listing).expect("a listing has only string keys"));
+    } else {
+        print!("{listing}");
+    }
+    Ok(())
+}
+
+async fn prune(folder: &std::path::Path, dry_run: bool, stop: &CancellationToken) -> Result<(), Error> {
+    let unwanted = model_fetcher::prune(folder, dry_run, stop).await?;
+    let (did, freed) = if dry_run { ("would remove", "would free") } else { ("removed", "freed") };
+    unwanted.iter().for_each(|file| println!("{did}  {file}"));
+    let n_bytes: u64 = unwanted.iter().map(|file| file.allocated).sum();
+    println!(
+        "{freed} {}.{} MB in {} files",
+        n_bytes / 1_000_000,
+        n_bytes % 1_000_000 / 100_000,
+        unwanted.len()
+    );
+    Ok(())
 }
 
 async fn verify(folder: &std::path::Path, stop: &CancellationToken) -> Result<(), Error> {

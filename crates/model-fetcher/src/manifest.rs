@@ -59,25 +59,27 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads the folder's manifest.
+    /// Reads the folder's manifest; one that cannot be read counts as empty.
     #[must_use]
     pub fn load(folder: &Path) -> Self {
-        let path = folder.join(MANIFEST_FILE);
-        match fs::read(&path) {
-            Ok(text) => match serde_json::from_slice::<Self>(&text) {
-                Ok(manifest) if manifest.version == VERSION => manifest,
-                Ok(_) | Err(_) => {
-                    tracing::warn!(path = %path.display(), "the manifest is not readable; files will be hashed again");
-                    Self::default()
-                }
-            },
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(path = %path.display(), %error, "cannot read the manifest");
-                }
-                Self::default()
+        Self::read(folder).unwrap_or_else(|error| {
+            let path = folder.join(MANIFEST_FILE);
+            tracing::warn!(path = %path.display(), %error, "the manifest is not readable; files will be hashed again");
+            Some(Self::default())
+        }).unwrap_or_default()
+    }
+
+    /// Reads the folder's manifest, if there is one.
+    pub(crate) fn read(folder: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(folder.join(MANIFEST_FILE)) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
             }
-        }
+            Err(error) => return Err(error),
+        };
+        let manifest: Self = serde_json::from_slice(&text)?;
+        if manifest.version == VERSION { Ok(Some(manifest)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// The files, in the order in which they came.

@@ -28,7 +28,7 @@ pub(crate) async fn resolve(
         let model = locked.ok_or_else(|| not_locked(settings))?;
         return Ok((from_lock(settings, model)?, HUB));
     }
-    let unreachable = match hub.resolve().await {
+    let unreachable = match hub.resolve(settings).await {
         Err(error @ (Error::Unreachable { .. } | Error::Refused { .. })) if !settings.mirrors.is_empty() => {
             error
         }

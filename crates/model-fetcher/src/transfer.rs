@@ -17,6 +17,7 @@ use crate::download::Download;
 use crate::error::{Error, megabytes};
 use crate::gguf::{self, Problem};
 use crate::hub::Remote;
+use crate::memory;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::publish::publish;
@@ -36,6 +37,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) settings: &'a Fetch,
     /// Where it may come from.
     pub(crate) sources: &'a Sources<'a>,
+    /// The size of all files of the model, also of those that are here, in bytes.
+    pub(crate) weights: u64,
     /// When to stop.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -91,7 +94,11 @@ impl Transfer<'_> {
             .collect();
         let work = async {
             for download in &downloads {
-                if let Err(problem) = look_before_leaping(download).await? {
+                let header = look_before_leaping(download).await?;
+                if let Ok(header) = &header {
+                    memory::compare(header, self.weights, self.settings.context);
+                }
+                if let Err(problem) = header {
                     download.part.clone().discard()?;
                     let advice = "check HF_FILENAME, or whether a proxy stands between here and the Hub";
                     return Err(Error::NotGguf { what: self.name(&download.remote.file), problem, advice });

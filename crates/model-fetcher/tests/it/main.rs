@@ -4,10 +4,13 @@
 
 mod choosing;
 mod import;
+mod list;
 mod locked;
+mod memory;
 mod mirrors;
 mod once;
 mod processes;
+mod prune;
 mod refusals;
 mod rough_network;
 mod support;

@@ -42,6 +42,7 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         token: None,
         mirrors: Vec::new(),
         locked: false,
+        context: None,
         tuning: Tuning {
             parallel_from_bytes: 2 << 20,
             segment_bytes: 512 << 10,
