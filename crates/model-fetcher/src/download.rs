@@ -25,8 +25,8 @@ use crate::retry::{Budget, Trouble};
 use crate::source::Sources;
 use crate::transport::{describe, name_of, passing};
 
-/// Bytes that are collected before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that are collected before they are written, per stream. Never more are held, so that memory stays small.
+const BUFFER_BYTES: usize = 512 << 10;
 
 /// One file on its way.
 #[derive(Debug)]
@@ -182,11 +182,13 @@ impl Download<'_> {
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             self.progress.add(chunk.len() as u64);
             let slow = pace.is_too_slow(chunk.len() as u64);
-            buffer.extend_from_slice(&chunk);
-            if buffer.len() >= BUFFER_BYTES {
-                let length = buffer.len() as u64;
-                *buffer = self.part.write(*written, std::mem::take(buffer)).await?;
-                *written += length;
+            while !chunk.is_empty() {
+                let room = BUFFER_BYTES - buffer.len();
+                buffer.extend_from_slice(&chunk.split_to(room.min(chunk.len())));
+                if buffer.len() == BUFFER_BYTES {
+                    *buffer = self.part.write(*written, std::mem::take(buffer)).await?;
+                    *written += BUFFER_BYTES as u64;
+                }
             }
             if *written - segment.start >= self.tuning.checkpoint_bytes {
                 self.part.checkpoint(segment.start..*written).await?;

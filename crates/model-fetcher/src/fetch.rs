@@ -54,7 +54,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         return Ok(entries);
     }
     let transport = Transport::new(&settings.endpoint, settings.token.as_ref(), settings.tuning.stall)?;
-    let away = Transport::new(&settings.endpoint, None, settings.tuning.stall)?;
+    let away = transport.without_token();
     let hub = Hub::new(settings.place(), settings.tuning, &transport);
     let (resolved, first) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),

@@ -48,6 +48,12 @@ impl Transport {
         Ok(Self { client, home: endpoint.origin(), authorization: authorization.transpose()?, stall })
     }
 
+    /// The same client without the token: for mirrors, wherever they are or lead.
+    pub(crate) fn without_token(&self) -> Self {
+        let Self { client, home, stall, .. } = self;
+        Self { client: client.clone(), home: home.clone(), authorization: None, stall: *stall }
+    }
+
     /// How long a source may say nothing.
     pub(crate) fn stall(&self) -> Duration {
         self.stall

@@ -1,6 +1,7 @@
-//! A model that does not fit in memory is said so, with numbers, and is fetched all the same.
+//! A model that does not fit in memory is said so, with numbers, and is fetched all the same; fetching takes little.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use testkit::fake_hub::File;
 use testkit::gguf;
@@ -55,4 +56,37 @@ async fn the_context_that_llama_server_is_given_counts() {
 async fn a_model_that_fits_or_says_nothing_of_itself_is_not_warned_of() {
     let log = log(&[], "8192").await;
     assert!(!log.contains("of memory"), "{log}");
+}
+
+/// The most memory that the process has had, in KiB, as long as it lives.
+fn peak_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[tokio::test]
+async fn a_model_of_any_size_is_fetched_with_at_most_32_mib() {
+    let files = vec![File::from_bytes(FILE, gguf::tiny(200 << 20))];
+    let (hub, folder) = hub_of(repository(files), Vec::new()).await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
+        .env_clear()
+        .env("HF_ENDPOINT", hub.endpoint())
+        .env("HF_REPO_ID", REPOSITORY)
+        .env("HF_FILENAME", FILE)
+        .env("MODELS_DIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (id, mut peak) = (child.id().unwrap(), 0);
+    let status = loop {
+        if let Ok(status) = tokio::time::timeout(Duration::from_millis(10), child.wait()).await {
+            break status.unwrap();
+        }
+        peak = peak_kib(id).map_or(peak, |now| now.max(peak));
+    };
+    assert_eq!(status.code(), Some(0));
+    assert!((1..=32 << 10).contains(&peak), "{peak} KiB");
 }
