@@ -17,6 +17,7 @@ use crate::error::{Error, megabytes};
 use crate::lock::FolderLock;
 use crate::manifest::{Entry, Manifest, modified_ns};
 use crate::memory;
+use crate::models_lock::{LockedFile, ModelsLock};
 use crate::publish::{prepare, publish};
 use crate::transfer::check_gguf;
 use crate::verify::{Digest, PIECE_BYTES};
@@ -47,6 +48,7 @@ pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry
         lock = FolderLock::acquire(folder, settings.tuning.lock_wait) => lock?,
     };
     disk::check(folder, size, disk::free(folder)?)?;
+    let mut models_lock = ModelsLock::load(folder)?;
     let goal = file.below(folder);
     let draft = goal.with_file_name(DRAFT_FILE);
     let copied = {
@@ -70,9 +72,13 @@ pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry
         commit: None,
         size: found.len(),
         sha256,
-        checked: pin.is_some(),
+        checked: pin.is_some() || models_lock.has(file, sha256),
         modified_ns: modified_ns(&found),
     };
+    if let Some(repository) = repository {
+        let imported = LockedFile { file: file.clone(), size: entry.size, sha256 };
+        models_lock.record_import(folder, (repository, revision), imported)?;
+    }
     let mut manifest = Manifest::load(folder);
     manifest.note(entry.clone());
     manifest.save(folder)?;

@@ -19,13 +19,14 @@ const GRACE: Duration = Duration::from_millis(1500);
 
 /// Fills a folder with a verified GGUF model, then exits.
 ///
-/// Without a command it fetches HF_FILENAME of HF_REPO_ID into MODELS_DIR; a file that is in place costs no request.
-/// An interrupted run goes on where it stopped. `model-fetcher settings` lists all settings.
+/// Without a command it fetches HF_FILENAME of HF_REPO_ID into MODELS_DIR; a model that is in place costs no request.
+/// HF_FILENAME is a file, the first part of a split one, or a quantisation such as :Q4_K_M. An interrupted run goes on where it stopped. `model-fetcher settings` lists all settings.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF HF_FILENAME=gemma-3-4b-it-Q4_K_M.gguf \
-                  MODELS_DIR=./models model-fetcher\n\nExit codes: 0 done, 64 settings, 65 wrong bytes, 69 source not \
+    after_help = "Examples:\n  HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF HF_FILENAME=gemma-3-4b-it-Q4_K_M.gguf \
+                  MODELS_DIR=./models model-fetcher\n  HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF HF_FILENAME=:Q4_K_M \
+                  MODEL_MIRRORS=https://hf-mirror.com model-fetcher --locked\n\nExit codes: 0 done, 64 settings, 65 wrong bytes, 69 source not \
                   reached, 73 cannot write, 74 disk full, 75 locked by another, 77 not allowed, 130 and 143 stopped by \
                   a signal."
 )]

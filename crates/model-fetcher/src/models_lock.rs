@@ -14,7 +14,7 @@ use crate::config::Fetch;
 use crate::error::Error;
 use crate::hub::{Remote, Resolved};
 use crate::publish::replace;
-use crate::select::FileName;
+use crate::select::{FileName, RepositoryId};
 use crate::verify::Digest;
 
 const LOCK_FILE: &str = "models.lock";
@@ -111,6 +111,41 @@ impl ModelsLock {
         let mut text = serde_json::to_vec_pretty(self).expect("a lock has only string keys");
         text.push(b'\n');
         replace(&Self::path(folder), &text)
+    }
+
+    /// Whether it names that file with that digest.
+    pub(crate) fn has(&self, file: &FileName, sha256: Digest) -> bool {
+        let mut files = self.models.iter().flat_map(|model| &model.files);
+        files.any(|known| known.file == *file && known.sha256 == sha256)
+    }
+
+    /// Notes that the request for `file` now stands for an imported one, unless it did so before.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn record_import(
+        &mut self,
+        folder: &Path,
+        (repository, revision): (&RepositoryId, &str),
+        imported: LockedFile,
+    ) -> Result<(), Error> {
+        if imported.file.part().1 > 1 {
+            // A part alone is no model; the lock that came with the set knows the others.
+            return Ok(());
+        }
+        let model = LockedModel {
+            repository: repository.to_string(),
+            revision: revision.to_owned(),
+            wanted: imported.file.to_string(),
+            projector: false,
+            commit: None,
+            files: vec![imported],
+        };
+        match self.models.iter().find(|known| known.request() == model.request()) {
+            Some(known) if known.files == model.files => Ok(()),
+            _ => self.record(folder, model),
+        }
     }
 
     fn path(folder: &Path) -> PathBuf {

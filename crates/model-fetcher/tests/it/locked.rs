@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use model_fetcher::config::Fetch;
+use model_fetcher::config::{Fetch, Import};
 use model_fetcher::{LockedFile, LockedModel, ModelsLock};
 use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, Fault, File, On};
 use testkit::gguf;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{COMMIT, FILE, REPOSITORY, fetch, hub_of, hub_with, names, repository, settings};
 
@@ -170,6 +171,50 @@ async fn a_lock_that_cannot_be_read_or_names_a_path_outside_is_refused_and_kept(
         assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 64, "{broken}");
         assert_eq!((text(folder.path()).as_str(), hub.requests()), (broken, Vec::new()));
     }
+}
+
+#[tokio::test]
+async fn an_import_takes_the_place_of_what_the_lock_had_and_is_then_what_is_wanted() {
+    let (hub, folder, mut wanted) = locked(&gguf::tiny(300_000)).await;
+    let (usb, other) = (tempfile::tempdir().unwrap(), gguf::tiny(310_000));
+    let from = usb.path().join("copy.gguf");
+    std::fs::write(&from, &other).unwrap();
+    let import = Import {
+        from,
+        folder: folder.path().to_owned(),
+        repository: Some(wanted.repository.clone()),
+        revision: wanted.revision.clone(),
+        file: FILE.parse().unwrap(),
+        pin: None,
+        tuning: wanted.tuning,
+    };
+    let entry = model_fetcher::import(&import, &CancellationToken::new()).await.unwrap();
+    let n_requests = hub.requests().len();
+    assert_eq!(fetch(&wanted).await.unwrap(), entry);
+    wanted.locked = false;
+    assert_eq!(fetch(&wanted).await.unwrap(), entry);
+    assert_eq!(hub.requests().len(), n_requests);
+}
+
+#[tokio::test]
+async fn an_import_with_the_digest_that_the_lock_has_counts_as_checked_and_keeps_the_commit() {
+    let bytes = gguf::tiny(300_000);
+    let (_, folder, wanted) = locked(&bytes).await;
+    let (usb, lock) = (tempfile::tempdir().unwrap(), text(folder.path()));
+    let from = usb.path().join("copy.gguf");
+    std::fs::write(&from, &bytes).unwrap();
+    let import = Import {
+        from,
+        folder: folder.path().to_owned(),
+        repository: Some(wanted.repository),
+        revision: wanted.revision,
+        file: FILE.parse().unwrap(),
+        pin: None,
+        tuning: wanted.tuning,
+    };
+    let entry = model_fetcher::import(&import, &CancellationToken::new()).await.unwrap();
+    assert!(entry.checked);
+    assert_eq!(text(folder.path()), lock);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod choosing;
+mod help;
 mod import;
 mod list;
 mod locked;
