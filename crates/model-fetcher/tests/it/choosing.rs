@@ -4,7 +4,7 @@ use model_fetcher::{Choice, Entry};
 use testkit::fake_hub::{Fault, File, On, Origin};
 use testkit::gguf;
 
-use crate::support::{fetch_all, hub_of, names, repository, settings};
+use crate::support::{REPOSITORY, fetch_all, hub_of, names, repository, settings};
 
 const Q4: &str = "tiny-Q4_K_M.gguf";
 const IQ4: &str = "tiny-IQ4_K_M.gguf";
@@ -167,4 +167,55 @@ async fn a_projector_that_is_not_there_is_said_before_the_first_byte() {
         "acme/tiny-GGUF has no projector (mmproj) for images: unset HF_MMPROJ, or choose a repository that has one"
     );
     assert!(hub.requests().iter().all(|request| request.origin == Origin::Hub));
+}
+
+#[tokio::test]
+async fn one_pinned_digest_for_a_split_model_is_refused_before_the_first_byte() {
+    let (hub, folder) = hub_of(repository(set()), Vec::new()).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.choice = choice(":Q8_0");
+    wanted.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
+    let error = fetch_all(&wanted).await.unwrap_err();
+    assert_eq!(
+        (error.exit_code(), error.to_string()),
+        (
+            64,
+            "MODEL_SHA256 is the digest of one file, and this model is split over several: unset it; models.lock holds \
+             the digests of all parts"
+                .to_owned()
+        )
+    );
+    assert_eq!(hub.bytes_served(), 0);
+}
+
+#[tokio::test]
+async fn a_split_model_goes_on_from_a_mirror_and_all_its_parts_are_published() {
+    let (hub, folder) = hub_of(repository(set()), Vec::new()).await;
+    let (mirror, _) = hub_of(repository(set()), Vec::new()).await;
+    hub.next(On::Bytes, [Fault::BytesPerSecond(1 << 30), Fault::CutAfter(100_000)]);
+    hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 100));
+    let mut wanted = settings(&hub, &folder);
+    wanted.choice = choice(":Q8_0");
+    wanted.mirrors = vec![mirror.endpoint().parse().unwrap()];
+    assert_eq!(files(&fetch_all(&wanted).await.unwrap()), [part_name(1), part_name(2), part_name(3)]);
+    assert_eq!(mirror.bytes_served(), 903_000 - 300_000 - 100_000);
+}
+
+#[tokio::test]
+async fn the_name_behind_a_quantisation_is_said_because_llama_server_needs_it() {
+    let (hub, folder) = hub_of(repository(vec![File::from_bytes(Q4, gguf::tiny(1_000))]), Vec::new()).await;
+    for _first_and_second_run in 0..2 {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
+            .env_clear()
+            .env("HF_ENDPOINT", hub.endpoint())
+            .env("HF_REPO_ID", REPOSITORY)
+            .env("HF_FILENAME", ":Q4_K_M")
+            .env("MODELS_DIR", folder.path())
+            .output()
+            .await
+            .unwrap();
+        let log = String::from_utf8(output.stdout).unwrap();
+        let said = format!("tag :Q4_K_M is the file {Q4}: llama-server, and Compose, need HF_FILENAME={Q4}");
+        assert_eq!((output.status.code(), log.matches(&said).count()), (Some(0), 1), "{log}");
+    }
 }

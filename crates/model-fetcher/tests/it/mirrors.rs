@@ -139,6 +139,26 @@ async fn the_token_never_goes_to_a_mirror() {
 }
 
 #[tokio::test]
+async fn a_mirror_on_the_hubs_own_origin_gets_no_token_either() {
+    let bytes = gguf::tiny(300_000);
+    let token = Token { text: TOKEN.to_owned(), accepted: true };
+    let (hub, folder) = hub_of(repository(vec![File::from_bytes(FILE, bytes)]), vec![token]).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.token = Some(Secret::new(TOKEN));
+    let mirror = format!("{}/{{repository}}/resolve/main/{{file}}", hub.endpoint());
+    wanted.mirrors = vec![mirror.parse().unwrap()];
+    hub.next(On::Bytes, [Fault::CutAfter(50_000), Fault::CutAfter(50_000)]);
+    fetch(&wanted).await.unwrap();
+    let mirrored: Vec<bool> = hub
+        .requests()
+        .into_iter()
+        .filter(|request| request.path.contains("/resolve/main/"))
+        .map(|request| request.authorization)
+        .collect();
+    assert_eq!(mirrored, [false]);
+}
+
+#[tokio::test]
 async fn without_the_hub_a_mirror_is_used_only_when_the_digest_is_known() {
     let bytes = gguf::tiny(300_000);
     let (hub, mirror, folder, mut wanted) = two(&bytes).await;
