@@ -19,6 +19,8 @@ use crate::retry::Trouble;
 
 /// Redirects in a row that are followed.
 pub(crate) const MAX_HOPS: usize = 5;
+/// How long a whole answer of the Hub's API may take, in stalls: it is small, and one that drips has no end.
+const API_STALLS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSION"));
 
@@ -108,7 +110,7 @@ pub(crate) fn api_client(stall: Duration) -> Result<Client, Error> {
         let leaves = attempt.previous().last().is_none_or(|from| from.origin() != attempt.url().origin());
         if leaves || attempt.previous().len() > MAX_HOPS { attempt.stop() } else { attempt.follow() }
     });
-    build(builder().read_timeout(stall), policy)
+    build(builder().read_timeout(stall).timeout(stall * API_STALLS), policy)
 }
 
 /// HTTP/1.1 only: over HTTP/2 all ranges would share one connection and its window.
