@@ -3,12 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod choosing;
+mod crashes;
+mod credentials;
+mod gguf_header;
 mod help;
+mod hostile_hub;
 mod import;
 mod list;
 mod locked;
+mod machine;
 mod memory;
 mod mirrors;
+mod network;
 mod once;
 mod processes;
 mod prune;

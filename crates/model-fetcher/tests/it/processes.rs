@@ -1,89 +1,24 @@
-//! The binary as it is shipped: killed at any moment, stopped by a signal, started without settings.
+//! The binary as it is shipped: stopped by a signal, one of two, started without settings.
 
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use testkit::fake_hub::{FakeHub, Fault, On};
+use rustix::process::Signal;
+use testkit::fake_hub::{Fault, On};
 use testkit::gguf;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
-use crate::support::{FILE, REPOSITORY, hub_with, names, ranges};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_model-fetcher");
-const KILLS: u64 = 20;
-
-fn command(hub: &FakeHub, folder: &Path) -> Command {
-    let mut command = Command::new(BINARY);
-    command
-        .env_clear()
-        .env("HF_ENDPOINT", hub.endpoint())
-        .env("HF_REPO_ID", REPOSITORY)
-        .env("HF_FILENAME", FILE)
-        .env("MODELS_DIR", folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-fn signal(child: &Child, signal: Signal) {
-    let id = i32::try_from(child.id().unwrap()).unwrap();
-    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-#[tokio::test]
-async fn killed_at_any_moment_it_never_leaves_a_wrong_file_and_goes_on_where_it_was() {
-    let bytes = gguf::tiny(80 << 20);
-    let (hub, folder) = hub_with(&bytes).await;
-    hub.always(On::Bytes, Fault::BytesPerSecond(100 << 20));
-    let path = folder.path().join(FILE);
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    for _ in 0..KILLS {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let moment = Duration::from_millis((state >> 33) % 300);
-        let mut child = command(&hub, folder.path()).spawn().unwrap();
-        if tokio::time::timeout(moment, child.wait()).await.is_err() {
-            child.kill().await.unwrap();
-        }
-        assert!(!path.exists() || std::fs::read(&path).unwrap() == bytes, "a wrong file after {moment:?}");
-    }
-    let output = command(&hub, folder.path()).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(std::fs::read(&path).unwrap() == bytes);
-    assert_eq!(names(folder.path()), [FILE]);
-}
-
-#[tokio::test]
-async fn a_killed_run_loses_at_most_one_checkpoint_of_a_stream() {
-    let (hub, folder) = hub_with(&gguf::tiny(40 << 20)).await;
-    hub.always(On::Bytes, Fault::BytesPerSecond(40 << 20));
-    let mut child = command(&hub, folder.path()).spawn().unwrap();
-    hub.until_served(30 << 20).await;
-    child.kill().await.unwrap();
-    let n_requests = ranges(&hub).len();
-    hub.behave();
-    let output = command(&hub, folder.path()).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let resumed = &ranges(&hub)[n_requests];
-    let start: u64 = resumed.strip_prefix("bytes=").unwrap().split_once('-').unwrap().0.parse().unwrap();
-    let on_the_way = 4 << 20;
-    assert!(start + (8 << 20) + on_the_way >= 30 << 20, "resumed with {resumed}");
-}
+use crate::support::{BINARY, FILE, command, hub_with, names, ranges, signal, text};
 
 #[tokio::test]
 async fn a_signal_stops_it_within_two_seconds_and_the_part_is_kept() {
-    for (how, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let (hub, folder) = hub_with(&gguf::tiny(20 << 20)).await;
-        hub.always(On::Bytes, Fault::BytesPerSecond(10 << 20));
+    for n in 0..20 {
+        let (how, code) = if n % 2 == 0 { (Signal::TERM, 143) } else { (Signal::INT, 130) };
+        let (hub, folder) = hub_with(&gguf::tiny(8 << 20)).await;
+        hub.always(On::Bytes, Fault::BytesPerSecond(20 << 20));
         let child = command(&hub, folder.path()).spawn().unwrap();
-        hub.until_served(5 << 20).await;
+        hub.until_served((2 << 20) + n * 200_000).await;
         let began = Instant::now();
         signal(&child, how);
         let output = child.wait_with_output().await.unwrap();
@@ -101,6 +36,28 @@ async fn a_signal_stops_it_within_two_seconds_and_the_part_is_kept() {
         assert_eq!(status.code(), Some(0));
         assert!(!ranges(&hub)[n_requests].starts_with("bytes=0-"), "{:?}", ranges(&hub));
     }
+}
+
+#[tokio::test]
+async fn the_second_of_two_processes_waits_and_goes_on_where_the_first_was_killed() {
+    let bytes = gguf::tiny(24 << 20);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.always(On::Bytes, Fault::BytesPerSecond(20 << 20));
+    let mut first = command(&hub, folder.path()).spawn().unwrap();
+    hub.until_served(12 << 20).await;
+    let mut second = command(&hub, folder.path()).spawn().unwrap();
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    let waiting = lines.next_line().await.unwrap().unwrap();
+    let holder = format!("process {} on ", first.id().unwrap());
+    assert!(waiting.contains("another process works on the folder; waiting for it"), "{waiting}");
+    assert!(waiting.contains(&holder), "{waiting}");
+    first.kill().await.unwrap();
+    let n_requests = ranges(&hub).len();
+    hub.behave();
+    while lines.next_line().await.unwrap().is_some() {}
+    assert_eq!(second.wait().await.unwrap().code(), Some(0));
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    assert!(!ranges(&hub)[n_requests].starts_with("bytes=0-"), "{:?}", ranges(&hub));
 }
 
 #[tokio::test]
@@ -141,30 +98,4 @@ async fn bad_settings_are_refused_all_at_once_before_anything_is_asked() {
          dot, no backslash, ASCII only\n  \
          HF_ENDPOINT is not usable: it must be a URL without user, query or fragment, as in https://huggingface.co\n"
     );
-}
-
-#[tokio::test]
-async fn the_token_is_in_no_output_whatever_the_level() {
-    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let token = folder.path().join("token");
-    std::fs::write(&token, "hf_secret_of_the_test\n").unwrap();
-    let output = command(&hub, folder.path())
-        .env("HF_TOKEN_FILE", &token)
-        .env("LOG_LEVEL", "trace")
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(77));
-    let all = text(&output.stdout) + &text(&output.stderr);
-    assert!(!all.contains("hf_secret_of_the_test"), "{all}");
-}
-
-#[tokio::test]
-async fn a_home_with_someone_elses_token_is_not_looked_into() {
-    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("token"), "hf_of_another_program").unwrap();
-    let output = command(&hub, folder.path()).env("HF_HOME", home.path()).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(hub.requests().iter().all(|request| !request.authorization));
 }

@@ -6,7 +6,7 @@ use common::secret::Secret;
 use testkit::fake_hub::{Fault, On, Origin};
 use testkit::gguf;
 
-use crate::support::{FILE, TOKEN, fetch, hub_of, hub_with, ranges, repository, settings};
+use crate::support::{FILE, TOKEN, fetch, hub_of, hub_with, ranges, repository, settings, twice};
 
 /// Fetches 300,000 bytes whose first requests on the CDN meet `faults`, and returns the ranges asked for.
 async fn ranges_with(faults: impl IntoIterator<Item = Fault>) -> Vec<String> {
@@ -36,6 +36,79 @@ async fn many_cuts_with_progress_between_them_do_not_exhaust_the_budget() {
     hub.next(On::Bytes, (0..40).map(|_| Fault::CutAfter(400_000)));
     fetch(&settings(&hub, &folder)).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_hundred_cuts_anywhere_cost_not_one_byte() {
+    let bytes = gguf::tiny(60 << 20);
+    let (hub, folder) = hub_with(&bytes).await;
+    // Sequence of a multiplicative generator: any place, and the same ones in every run.
+    let places = (1..=100_u64).map(|n| 300_000 + n * 48_271 % 400_000);
+    hub.next(On::Bytes, places.map(Fault::CutAfter));
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    assert!(ranges(&hub).len() > 100);
+    assert_eq!(twice(&hub.sent()), 0);
+}
+
+#[tokio::test]
+async fn a_source_that_says_nothing_is_given_up_within_the_budget() {
+    for on in [On::Api, On::Resolve, On::Bytes] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        hub.always(on, Fault::Silence);
+        let mut wanted = settings(&hub, &folder);
+        wanted.tuning.stall = Duration::from_millis(100);
+        let began = Instant::now();
+        assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 69, "{on:?}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{on:?}: {:?}", began.elapsed());
+        assert!(!folder.path().join(FILE).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_drips_is_left_and_what_it_sent_is_kept() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.next(On::Bytes, [Fault::BytesPerSecond(2_000)]);
+    let mut wanted = settings(&hub, &folder);
+    wanted.tuning.slow_for = Duration::from_millis(300);
+    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap().unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    let asked = ranges(&hub);
+    assert_eq!((asked.len(), asked[0].as_str()), (2, "bytes=0-299999"));
+    assert!(!asked[1].starts_with("bytes=0-"), "{asked:?}");
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.always(On::Bytes, Fault::BytesPerSecond(2_000));
+    let mut wanted = settings(&hub, &folder);
+    wanted.tuning.slow_for = Duration::from_millis(100);
+    let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap();
+    assert_eq!(ended.unwrap_err().exit_code(), 69);
+    assert_eq!(ranges(&hub).len(), 5);
+}
+
+#[tokio::test]
+async fn nothing_is_ever_spliced_whatever_the_source_does_to_ranges() {
+    let bytes = gguf::tiny(3_000_000);
+    let header = |name, value: &str| Fault::Header(name, value.to_owned());
+    for n_before in 0..8 {
+        for fault in [
+            Fault::IgnoreRange,
+            Fault::WrongContentRange,
+            header("etag", "\"another-version\""),
+            header("content-range", "bytes 0-99/3000000"),
+            Fault::Status { code: 416, headers: vec![("content-range", "bytes */7".to_owned())], body: "" },
+        ] {
+            let (hub, folder) = hub_with(&bytes).await;
+            hub.next(On::Bytes, vec![Fault::CutAfter(200_000); n_before]);
+            hub.next(On::Bytes, [fault.clone()]);
+            let ended = fetch(&settings(&hub, &folder)).await;
+            let published = std::fs::read(folder.path().join(FILE)).ok();
+            match ended {
+                Ok(_) => assert!(published.is_some_and(|read| read == bytes), "{n_before} {fault:?}"),
+                Err(error) => assert!(published.is_none(), "{n_before} {fault:?}: {error}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -82,6 +155,7 @@ async fn a_burst_of_server_errors_is_ridden_out_everywhere() {
         let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
         hub.next(on, [500, 502, 503].map(Fault::status));
         fetch(&settings(&hub, &folder)).await.unwrap();
+        assert_eq!(hub.requests().len(), 6, "three requests, and three that failed");
     }
 }
 
@@ -115,6 +189,18 @@ async fn retry_after_is_honoured_and_capped() {
         let began = Instant::now();
         fetch(&settings(&hub, &folder)).await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(1), "{on:?}: {:?}", began.elapsed());
+    }
+    // As a date, which the answer's own date is compared with.
+    for on in [On::Resolve, On::Bytes] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        let mut dated = limited("Sun, 06 Nov 1994 08:49:39 GMT");
+        if let Fault::Status { headers, .. } = &mut dated {
+            headers.push(("date", "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
+        }
+        hub.next(on, [dated]);
+        let began = Instant::now();
+        fetch(&settings(&hub, &folder)).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(2), "{on:?}: {:?}", began.elapsed());
     }
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     hub.next(On::Bytes, [limited("999999")]);

@@ -1,14 +1,21 @@
 //! A Hub with one model, settings that point at it, and bounds short enough for tests.
 
+use std::ops::Range;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use model_fetcher::config::{Fetch, Tuning};
 use model_fetcher::{Entry, Error};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, File, Origin, Repository, Token};
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+/// Where the tools are that tests run.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_model-fetcher");
 pub(crate) const REPOSITORY: &str = "acme/tiny-GGUF";
 pub(crate) const FILE: &str = "tiny.Q4_0.gguf";
 pub(crate) const COMMIT: &str = "ab810cf68114990406fdf996510dd3d3c6adbdf5";
@@ -78,4 +85,69 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names.retain(|name| ![".corral.json", ".corral.lock", "models.lock"].contains(&name.as_str()));
     names.sort();
     names
+}
+
+/// The binary with settings for [`FILE`] of the Hub's repository and nothing else in its environment.
+pub(crate) fn command(hub: &FakeHub, folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .env_clear()
+        .env("HF_ENDPOINT", hub.endpoint())
+        .env("HF_REPO_ID", REPOSITORY)
+        .env("HF_FILENAME", FILE)
+        .env("MODELS_DIR", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let id = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// [`command`] run by `program` with `arguments` in front of it.
+pub(crate) fn run_by(program: &str, arguments: &[&str], fetcher: &Command) -> Command {
+    let fetcher = fetcher.as_std();
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).args(arguments).arg(fetcher.get_program()).args(fetcher.get_args());
+    command.envs(fetcher.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Whether `program` can be run here with `arguments`; says so when it cannot, and the test then ends early.
+pub(crate) async fn can_run(program: &str, arguments: &[&str]) -> bool {
+    let ended = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
+    let can = ended.is_ok_and(|output| output.status.success());
+    if !can {
+        eprintln!("skipped: `{program} {}` does not work here", arguments.join(" "));
+    }
+    can
+}
+
+/// Bytes that more than one of `sent` holds, counted once per extra time.
+pub(crate) fn twice(sent: &[Range<u64>]) -> u64 {
+    sent.iter().map(|range| range.end - range.start).sum::<u64>()
+        - union(sent).iter().map(|r| r.end - r.start).sum::<u64>()
+}
+
+/// `ranges` sorted and joined.
+pub(crate) fn union(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in sorted.into_iter().filter(|range| !range.is_empty()) {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }

@@ -1,6 +1,8 @@
 //! A wrong or half file never has the model's name.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use testkit::fake_hub::{Fault, File, On};
@@ -20,6 +22,31 @@ async fn a_flipped_byte_is_fetched_once_more_and_never_published() {
     assert!(message.contains(&format!(", not {sha256}: nothing was published")), "{message}");
     assert_eq!(names(folder.path()), [""; 0]);
     assert_eq!(hub.bytes_served(), 600_000);
+}
+
+#[tokio::test]
+async fn a_byte_flipped_anywhere_is_never_visible_at_the_final_path() {
+    let bytes = gguf::tiny(20_000);
+    let (hub, folder) = hub_with(&bytes).await;
+    let (path, done) = (folder.path().join(FILE), Arc::new(AtomicBool::new(false)));
+    let watch = {
+        let (path, done) = (path.clone(), Arc::clone(&done));
+        std::thread::spawn(move || {
+            let mut seen = false;
+            while !done.load(Ordering::Relaxed) {
+                seen |= path.exists();
+                std::thread::yield_now();
+            }
+            seen
+        })
+    };
+    for n in 0..100 {
+        hub.behave();
+        hub.always(On::Bytes, Fault::FlipByteAt(n * 199));
+        assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 65);
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(!watch.join().unwrap(), "a wrong file was seen");
 }
 
 #[tokio::test]
