@@ -228,7 +228,9 @@ async fn the_token_reaches_the_hub_and_never_the_cdn() {
 async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_refused() {
     let bytes = gguf::tiny(300_000);
     let (third, _unused) = hub_with(&bytes).await;
-    let (hub, folder) = hub_with(&bytes).await;
+    let token = testkit::fake_hub::Token { text: TOKEN.to_owned(), accepted: true };
+    let files = vec![testkit::fake_hub::File::from_bytes(FILE, bytes)];
+    let (hub, folder) = hub_of(repository(files), vec![token]).await;
     let home = hub.endpoint();
     let circle = format!("{home}/acme/tiny-GGUF/resolve/{}/{FILE}", crate::support::COMMIT);
     for (location, reason) in [
@@ -247,6 +249,7 @@ async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_
     hub.behave();
     hub.always(On::Resolve, Fault::RedirectTo(format!("{}/x", third.endpoint())));
     let mut wanted = settings(&hub, &folder);
+    wanted.token = Some(Secret::new(TOKEN));
     wanted.tuning.attempts = 2;
     fetch(&wanted).await.unwrap_err();
     assert!(!third.requests().is_empty());
