@@ -13,13 +13,15 @@ use crate::gguf::{Header, KvHeads, Shape};
 const ELEMENT_BYTES: u64 = 2;
 /// A limit below this is a container's for model-fetcher alone, in which no llama-server runs.
 const LEAST_LIMIT_BYTES: u64 = 1 << 30;
+/// The architecture of projectors, which have no context.
+const PROJECTOR: &str = "clip";
 /// Architectures with sliding windows, and which of their layers has none: every so manieth.
 const SLIDING: &[(&str, u64)] =
     &[("gemma2", 2), ("gemma3", 6), ("gemma3n", 5), ("cohere2", 4), ("gpt-oss", 2), ("llama4", 4)];
 
 /// Warns when the model of that header, whose files have `weights` bytes, does not fit in memory with `context` tokens.
 pub(crate) fn compare(header: &Header, weights: u64, context: Option<NonZeroU64>) {
-    if header.split.is_some_and(|(no, _)| no > 0) {
+    if header.split.is_some_and(|(no, _)| no > 0) || header.architecture == PROJECTOR {
         return;
     }
     let tokens = context.map_or(header.shape.context_length, NonZeroU64::get);
