@@ -218,6 +218,19 @@ async fn an_import_with_the_digest_that_the_lock_has_counts_as_checked_and_keeps
 }
 
 #[tokio::test]
+async fn a_locked_run_replaces_a_verified_file_that_is_not_the_recorded_one() {
+    let bytes = gguf::tiny(300_000);
+    let (_hub, folder, wanted) = locked(&bytes).await;
+    let lock = text(folder.path());
+    let (other, _) = hub_with(&gguf::tiny(310_000)).await;
+    let endpoint = other.endpoint().parse().unwrap();
+    fetch(&Fetch { locked: false, endpoint, ..wanted.clone() }).await.unwrap();
+    std::fs::write(folder.path().join("models.lock"), lock).unwrap();
+    fetch(&wanted).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+}
+
+#[tokio::test]
 async fn a_pin_that_contradicts_the_lock_is_refused() {
     let (hub, _folder, mut wanted) = locked(&gguf::tiny(300_000)).await;
     hub.always(On::Bytes, Fault::status(500));
