@@ -131,6 +131,19 @@ async fn a_line_end_in_the_tokens_file_does_not_matter_and_no_level_shows_the_to
 }
 
 #[tokio::test]
+async fn a_signed_address_that_cannot_be_reached_is_named_without_its_signature() {
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    hub.always(On::Resolve, Fault::RedirectTo(format!("http://{free}/x?signature=secret")));
+    let mut wanted = settings(&hub, &folder);
+    wanted.tuning.attempts = 2;
+    let error = fetch(&wanted).await.unwrap_err();
+    let said = error.to_string();
+    assert_eq!((error.exit_code(), said.contains(&free.to_string())), (69, true), "{said}");
+    assert!(!said.contains("signature"), "{said}");
+}
+
+#[tokio::test]
 async fn a_token_that_is_refused_is_in_no_output_whatever_the_level() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     let mut command = command(&hub, folder.path());
