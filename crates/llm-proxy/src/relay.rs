@@ -157,7 +157,6 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
             State::Running(answer) => answer,
             State::Finishing(mut answer) => {
                 answer.finish().await;
-                answer.record.complete();
                 return None;
             }
             State::Over => return None,
@@ -166,7 +165,11 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
             let (bytes, state) = match answer.next().await {
                 Ok(Step::Event(Kind::Progress, _)) => continue,
                 Ok(Step::Event(Kind::Usage { .. }, _)) if !include_usage => continue,
-                Ok(Step::Event(Kind::Done, bytes)) => (bytes, State::Finishing(answer)),
+                Ok(Step::Event(Kind::Done, bytes)) => {
+                    // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
+                    answer.record.complete();
+                    (bytes, State::Finishing(answer))
+                }
                 Ok(Step::Event(_, bytes)) => (bytes, State::Running(answer)),
                 Ok(Step::Silence) => (Bytes::from_static(KEEP_ALIVE), State::Running(answer)),
                 Err(error) => {

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::json::depth;
+use super::json::{depth, entries};
 use crate::error::Error;
 
 /// Stop sequences in a request.
@@ -17,6 +17,9 @@ const MAX_TOOLS: usize = 128;
 pub(super) const MAX_NAME_BYTES: usize = 64;
 /// Levels of a JSON schema.
 const MAX_SCHEMA_DEPTH: usize = 32;
+/// Items and fields of a JSON schema. llama-server tries every alternative for every token, for all slots at once: an
+/// `enum` of 500 values stops it for half a second, one of 20,000 for minutes, and no cancelling helps.
+const MAX_SCHEMA_ENTRIES: usize = 512;
 
 /// An object's fields that nobody has taken yet.
 #[derive(Debug)]
@@ -223,14 +226,19 @@ impl Fields {
         Ok(Some(out))
     }
 
-    /// A JSON schema, which passes as it is but for its depth: llama-server turns it into a grammar by recursion.
+    /// A JSON schema, which passes as it is but for its depth and size: llama-server turns it into a grammar.
     fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+        let fits =
+            |schema: &Value| depth(schema) <= MAX_SCHEMA_DEPTH && entries(schema) <= MAX_SCHEMA_ENTRIES;
         match self.take(name) {
             None => Ok(None),
-            Some(schema @ Value::Object(_)) if depth(&schema) <= MAX_SCHEMA_DEPTH => Ok(Some(schema)),
-            Some(_) => {
-                Err(self.wrong(name, format!("must be an object nested at most {MAX_SCHEMA_DEPTH} deep")))
-            }
+            Some(schema @ Value::Object(_)) if fits(&schema) => Ok(Some(schema)),
+            Some(_) => Err(self.wrong(
+                name,
+                format!(
+                    "must be an object of at most {MAX_SCHEMA_ENTRIES} entries, nested at most {MAX_SCHEMA_DEPTH} deep"
+                ),
+            )),
         }
     }
 

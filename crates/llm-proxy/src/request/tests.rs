@@ -125,6 +125,10 @@ fn every_range_is_kept() {
             json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}),
             "response_format.json_schema.schema",
         ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": vec!["x"; 512]}}}}),
+            "response_format.json_schema.schema",
+        ),
         (json!({"tools": []}), "tools"),
         (json!({"tools": [{"type": "function", "function": {"name": "a b"}}]}), "tools[0].function.name"),
         (json!({"tool_choice": "any"}), "tool_choice"),
