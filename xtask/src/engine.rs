@@ -43,8 +43,10 @@ pub(crate) enum Engine {
 /// When `LLAMA_SERVER_BIN` names nothing that can be run.
 pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
     match settings.get("LLAMA_SERVER_BIN") {
-        Some(path) if Path::new(path).is_file() => Ok(Some(PathBuf::from(path))),
-        Some(path) => bail!("LLAMA_SERVER_BIN: there is no file {path}; correct it or unset it"),
+        Some(path) if Settings::may_execute(Path::new(path)) => Ok(Some(PathBuf::from(path))),
+        Some(path) => {
+            bail!("LLAMA_SERVER_BIN: {path} is not a program; name llama-server's file, or unset it")
+        }
         None => Ok(settings.which("llama-server")),
     }
 }

@@ -139,11 +139,14 @@ impl Settings {
 
     /// The first file named `program` on `PATH` that may be executed.
     pub(crate) fn which(&self, program: &str) -> Option<PathBuf> {
+        let on_path = std::env::split_paths(self.get("PATH")?).map(|folder| folder.join(program));
+        on_path.into_iter().find(|path| Self::may_execute(path))
+    }
+
+    /// Whether `path` is a file that may be executed.
+    pub(crate) fn may_execute(path: &Path) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
-        let executable = |path: &PathBuf| {
-            std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        };
-        std::env::split_paths(self.get("PATH")?).map(|folder| folder.join(program)).find(executable)
+        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     }
 }
 

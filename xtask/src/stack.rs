@@ -75,6 +75,8 @@ impl Chain {
             .settings
             .with(addresses.variables())
             .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())])
+            // Which port Compose publishes; chat-gateway would refuse it as a misspelling.
+            .without(&["GATEWAY_PORT"])
             .with(DRAIN.into_iter().filter(|(name, _)| parts.settings.get(name).is_none()));
         let alias = match settings.get("LLM_MODEL") {
             Some(alias) => alias,
