@@ -12,8 +12,11 @@ use crate::transport::name_of;
 const CHOICES: usize = 5;
 
 /// Gated repositories, and what is as good and open to everyone: repository, twin, its file.
-const TWINS: &[(&str, &str, &str)] =
-    &[("google/gemma-3-4b-it-qat-q4_0-gguf", "ggml-org/gemma-3-4b-it-GGUF", "gemma-3-4b-it-Q4_K_M.gguf")];
+const TWINS: &[(&str, &str, &str)] = &[(
+    "google/gemma-3-4b-it-qat-q4_0-gguf",
+    "bartowski/google_gemma-3-4b-it-qat-GGUF",
+    "google_gemma-3-4b-it-qat-Q4_0.gguf",
+)];
 
 /// One refusal of the Hub.
 #[derive(Clone, Copy, Debug)]

@@ -187,7 +187,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            streams: 4,
+            streams: 8,
             parallel_from_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             checkpoint_bytes: 8 << 20,

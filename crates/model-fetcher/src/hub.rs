@@ -182,7 +182,6 @@ impl<'a> Hub<'a> {
         let info = repository.info().revision(revision).send().await.map_err(|error| self.trouble(error))?;
         let gated = info.gated.as_ref().is_some_and(|gated| gated.is_string() || *gated == true);
         let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
-        let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_commit(&commit) {
             return Err(self.refuse(format!("no commit for revision {revision}")).into());
         }
@@ -238,7 +237,9 @@ impl<'a> Hub<'a> {
                 return Err(trouble);
             }
             let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-            if let Some(other) = text("x-repo-commit").filter(|other| !other.eq_ignore_ascii_case(commit)) {
+            // A pinned file that was locked without the Hub is asked for by the revision's name: its digest judges it.
+            let other = |other: &&str| is_commit(commit) && !other.eq_ignore_ascii_case(commit);
+            if let Some(other) = text("x-repo-commit").filter(other) {
                 let other = other.escape_debug();
                 return Err(self
                     .refuse(format!("a file of commit {other} where {commit} was asked for"))
@@ -333,4 +334,9 @@ pub(crate) async fn size_at(transport: &Transport, location: &Url) -> Result<u64
         let reason = format!("{} without a file's size", response.status());
         Error::Refused { source_name: name_of(&from), reason }.into()
     })
+}
+
+/// Whether `revision` is a whole commit, not a name for one.
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -103,7 +103,7 @@ impl Budget {
             reason,
             pause_ms,
             left,
-            "the download was interrupted; trying again"
+            "the source did not go on; trying again"
         );
         tokio::time::sleep(pause).await;
         Ok(())

@@ -103,6 +103,21 @@ async fn a_locked_run_takes_the_recorded_file_from_a_mirror_when_the_hub_is_gone
 }
 
 #[tokio::test]
+async fn what_was_pinned_and_locked_without_the_hub_is_fetched_from_it_once_it_is_back() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, first) = hub_with(&bytes).await;
+    let mut pinned = settings(&hub, &first);
+    pinned.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
+    pinned.mirrors = vec![hub.endpoint().parse().unwrap()];
+    pinned.endpoint = NOBODY.parse().unwrap();
+    assert_eq!(fetch(&pinned).await.unwrap().commit, None);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(first.path().join("models.lock"), folder.path().join("models.lock")).unwrap();
+    fetch(&Fetch { locked: true, ..settings(&hub, &folder) }).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+}
+
+#[tokio::test]
 async fn a_locked_run_without_a_source_of_the_recorded_bytes_fails_and_publishes_nothing() {
     let (_, folder, mut wanted) = locked(&gguf::tiny(300_000)).await;
     let (hub, _) = hub_with(&gguf::tiny(400_000)).await;

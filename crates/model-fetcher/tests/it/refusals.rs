@@ -43,8 +43,8 @@ async fn a_gated_model_without_a_token_names_the_licence_the_token_and_the_twin(
         format!(
             "google/gemma-3-4b-it-qat-q4_0-gguf is gated: accept its licence at \
              {hub}/google/gemma-3-4b-it-qat-q4_0-gguf, make a read token at {hub}/settings/tokens, and set HF_TOKEN or \
-             HF_TOKEN_FILE. Open to everyone: HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF \
-             HF_FILENAME=gemma-3-4b-it-Q4_K_M.gguf"
+             HF_TOKEN_FILE. Open to everyone: HF_REPO_ID=bartowski/google_gemma-3-4b-it-qat-GGUF \
+             HF_FILENAME=google_gemma-3-4b-it-qat-Q4_0.gguf"
         )
     );
 }
@@ -59,7 +59,7 @@ async fn a_token_whose_owner_has_not_accepted_the_licence_is_told_so() {
             "google/gemma-3-4b-it-qat-q4_0-gguf is gated and the owner of HF_TOKEN may not read it yet: accept its \
              licence at {hub}/google/gemma-3-4b-it-qat-q4_0-gguf; a fine-grained token also needs the permission to read \
              public gated repositories, set at {hub}/settings/tokens. Open to everyone: \
-             HF_REPO_ID=ggml-org/gemma-3-4b-it-GGUF HF_FILENAME=gemma-3-4b-it-Q4_K_M.gguf"
+             HF_REPO_ID=bartowski/google_gemma-3-4b-it-qat-GGUF HF_FILENAME=google_gemma-3-4b-it-qat-Q4_0.gguf"
         )
     );
 }
