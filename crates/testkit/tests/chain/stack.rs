@@ -58,18 +58,14 @@ impl Stack {
         })
     }
 
+    async fn engine_json(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.engine)).bearer_auth(&self.key);
+        request.send().await.expect("the engine answers").json().await.expect("the engine answers JSON")
+    }
+
     /// How many of the engine's slots compute now.
     pub(crate) async fn busy_slots(&self) -> usize {
-        let slots: Value = self
-            .http
-            .get(format!("{}/slots", self.engine))
-            .bearer_auth(&self.key)
-            .send()
-            .await
-            .expect("the engine answers /slots")
-            .json()
-            .await
-            .expect("/slots is JSON");
+        let slots = self.engine_json("/slots").await;
         let slots = slots.as_array().expect("/slots is a list");
         slots.iter().filter(|slot| slot["is_processing"] == true).count()
     }
@@ -97,16 +93,7 @@ impl Stack {
 
     /// How many slots the engine has.
     pub(crate) async fn slots(&self) -> usize {
-        let props: Value = self
-            .http
-            .get(format!("{}/props", self.engine))
-            .bearer_auth(&self.key)
-            .send()
-            .await
-            .expect("the engine answers /props")
-            .json()
-            .await
-            .expect("/props is JSON");
+        let props = self.engine_json("/props").await;
         usize::try_from(props["total_slots"].as_u64().expect("total_slots is a number")).expect("it is small")
     }
 
