@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
 
     steps.run("rust", || rust(&sh, &settings, &[]));
+    steps.run("crash tools", || Ok(crash_tools(&settings)));
     steps.run("page", || page_units(&sh, &settings));
 
     let (runtime, mut started) = (runtime()?, None);
@@ -82,6 +83,19 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
     Ok(Outcome::Passed)
+}
+
+/// Some tests of model-fetcher need these programs and test nothing without them, which no test runner can show.
+fn crash_tools(settings: &Settings) -> Outcome {
+    let missing: Vec<_> =
+        ["strace", "faketime"].into_iter().filter(|tool| settings.which(tool).is_none()).collect();
+    if missing.is_empty() {
+        return Outcome::Passed;
+    }
+    let missing = missing.join(" ");
+    Outcome::Skipped(format!(
+        "model-fetcher's tests that need {missing} tested nothing (Debian: apt-get install {missing})"
+    ))
 }
 
 fn page_units(sh: &Shell, settings: &Settings) -> Result<Outcome> {
