@@ -118,7 +118,8 @@ pub(crate) fn run(write: bool) -> Result<()> {
     section(
         &mut page,
         "Compose",
-        "Beside the variables above, which the Compose files pass on.",
+        "Beside the variables above. The Compose files pass those on, but set addresses, folders and the keys between the \
+         services themselves.",
         &table(COMPOSE),
     );
     section(
