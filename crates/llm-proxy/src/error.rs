@@ -18,6 +18,8 @@ pub(crate) enum Error {
     MethodNotAllowed,
     #[error("the API key is missing or wrong: send `Authorization: Bearer KEY`")]
     Unauthorized,
+    #[error("this API key does not open this route: its scopes lack `{scope}`")]
+    ScopeMissing { scope: &'static str },
     #[error("the request carries more than one credential: send one Authorization header and no x-api-key")]
     AmbiguousCredentials,
     #[error("the body must be sent as Content-Type: application/json, in UTF-8")]
@@ -93,6 +95,7 @@ impl Error {
             | Self::InvalidJson { .. }
             | Self::InvalidField { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ScopeMissing { .. } => StatusCode::FORBIDDEN,
             Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -123,6 +126,7 @@ impl Error {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Unauthorized => "invalid_api_key",
+            Self::ScopeMissing { .. } => "scope_missing",
             Self::AmbiguousCredentials => "ambiguous_credentials",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ContentEncoding => "unsupported_content_encoding",

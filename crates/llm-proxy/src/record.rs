@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::keys::Caller;
 use crate::metrics::{Ending, Left, Metrics, Tokens};
 
 /// Where a request is.
@@ -46,6 +47,8 @@ pub(crate) struct Record {
     metrics: Arc<Metrics>,
     request_id: String,
     route: &'static str,
+    /// Whose request it is, once the key is known.
+    caller: Option<Arc<Caller>>,
     started: Instant,
     phase: Phase,
     queue: Option<Duration>,
@@ -63,6 +66,7 @@ impl Record {
             metrics: Arc::clone(metrics),
             request_id: request_id.to_owned(),
             route,
+            caller: None,
             started: Instant::now(),
             phase: Phase::Reading,
             queue: None,
@@ -76,6 +80,11 @@ impl Record {
 
     pub(crate) fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// The key was good.
+    pub(crate) fn called_by(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(caller);
     }
 
     pub(crate) fn enter(&mut self, phase: Phase) {
@@ -166,6 +175,7 @@ impl Drop for Record {
         tracing::info!(
             request_id = self.request_id,
             route = self.route,
+            caller = self.caller.as_ref().map(|caller| caller.name.as_str()),
             outcome,
             phase = self.phase.name(),
             status = self.status.map(|status| status.as_u16()),

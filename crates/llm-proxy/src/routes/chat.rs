@@ -3,6 +3,8 @@
 //! The caller's going drops the future at whatever step it is, and with it the place in the queue, the connection and
 //! the permit.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,6 +17,7 @@ use crate::admission::{Permit, Refused};
 use crate::deadlines::Clock;
 use crate::error::Error;
 use crate::fleet::Status;
+use crate::keys::Scope;
 use crate::record::{Phase, Record, milliseconds};
 use crate::relay::{self, Answer};
 use crate::request::{self, ChatRequest};
@@ -68,12 +71,17 @@ struct Opened {
 
 /// Cancel-safe in that dropping it leaves nothing behind: no place in the queue, no slot, no connection.
 async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened, Error> {
-    app.keys.check(request.headers())?;
+    let caller = app.keys.caller(request.headers())?;
+    record.called_by(Arc::clone(&caller));
+    caller.allow(Scope::Chat)?;
     request::check_headers(request.headers())?;
     let (parts, body) = request.into_parts();
     let bytes = request::read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
     let request = ChatRequest::parse(&bytes, &app.config.model, app.config.max_tokens)?;
     drop(bytes);
+    if !caller.may_use(&app.config.model) {
+        return Err(Error::ModelNotFound);
+    }
     app.metrics.dropped_fields.inc_by(request.n_dropped);
 
     record.enter(Phase::Queued);

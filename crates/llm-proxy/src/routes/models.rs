@@ -1,4 +1,6 @@
-//! `GET /v1/models`: the one alias there is, never a file path, and only while a request for it would be served.
+//! `GET /v1/models`: the aliases the caller may use, never a file path, and only while a request for it would be served.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -15,18 +17,24 @@ pub(crate) async fn models(
     Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Response {
-    let record = Record::new(&app.metrics, request_id.as_str(), "/v1/models");
-    if let Err(error) = app.keys.check(&headers) {
-        return record.refuse(&error);
-    }
+    let mut record = Record::new(&app.metrics, request_id.as_str(), "/v1/models");
+    let caller = match app.keys.caller(&headers) {
+        Ok(caller) => caller,
+        Err(error) => return record.refuse(&error),
+    };
+    record.called_by(Arc::clone(&caller));
     // The context of one slot: what a prompt and its answer must fit into together.
     let Some(n_ctx) = app.fleet.n_ctx() else { return record.refuse(&app.fleet.error()) };
-    let model = json!({
-        "id": app.config.model,
-        "object": "model",
-        "created": app.since,
-        "owned_by": "llm-proxy",
-        "meta": {"n_ctx": n_ctx},
+    let models = [app.config.model.as_str()].into_iter().filter(|model| caller.may_use(model));
+    let models = models.map(|model| {
+        json!({
+            "id": model,
+            "object": "model",
+            "created": app.since,
+            "owned_by": "llm-proxy",
+            "meta": {"n_ctx": n_ctx},
+        })
     });
-    record.answer(Json(json!({"object": "list", "data": [model]})).into_response())
+    let list = json!({"object": "list", "data": models.collect::<Vec<_>>()});
+    record.answer(Json(list).into_response())
 }
