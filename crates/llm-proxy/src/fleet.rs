@@ -3,6 +3,7 @@
 //! A task per upstream reads `/props` with the key, because llama-server's `/health` says nothing about slots or keys.
 //! What it learns goes to `admission`; a change is logged once. Prefix affinity will be decided here.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::admission::Admission;
 use crate::config::{Config, Upstream};
 use crate::error::Error;
 use crate::metrics::{Member as MemberLabel, Metrics};
+use crate::placement::UpstreamId;
 use crate::upstream::Client;
 
 /// How long `/props` may take; a busy machine is slow, not down.
@@ -41,6 +43,7 @@ pub(crate) enum Status {
 
 #[derive(Debug)]
 struct Member {
+    id: UpstreamId,
     upstream: Upstream,
     status: Mutex<Status>,
     look_again: Notify,
@@ -49,7 +52,7 @@ struct Member {
 /// All upstreams.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    members: Vec<Member>,
+    members: Mutex<BTreeMap<UpstreamId, Arc<Member>>>,
     client: Client,
     admission: Admission,
     metrics: Arc<Metrics>,
@@ -64,31 +67,39 @@ impl Fleet {
         admission: Admission,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let member = |upstream: &Upstream| Member {
-            upstream: upstream.clone(),
-            status: Mutex::new(Status::Unknown),
-            look_again: Notify::new(),
+        let member = |(number, upstream): (u64, &Upstream)| {
+            let id = UpstreamId(number);
+            let upstream = upstream.clone();
+            let (status, look_again) = (Mutex::new(Status::Unknown), Notify::new());
+            (id, Arc::new(Member { id, upstream, status, look_again }))
         };
-        let members = config.upstreams.iter().map(member).collect();
+        let members = Mutex::new((0..).zip(&config.upstreams).map(member).collect());
         let (probe_up, probe_down) = (config.probe_up, config.probe_down);
         Arc::new(Self { members, client, admission, metrics, probe_up, probe_down })
     }
 
     /// Watches every upstream until the drain begins.
     pub(crate) fn watch(self: &Arc<Self>, shutdown: &Shutdown) {
-        for index in 0..self.members.len() {
+        for member in self.members() {
             let (fleet, draining) = (Arc::clone(self), shutdown.clone());
             shutdown.spawn(async move {
                 tokio::select! {
                     () = draining.draining() => {}
-                    () = fleet.watch_one(index) => {}
+                    () = fleet.watch_one(&member) => {}
                 }
             });
         }
     }
 
-    async fn watch_one(&self, index: usize) {
-        let member = &self.members[index];
+    fn members(&self) -> Vec<Arc<Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn member(&self, id: UpstreamId) -> Option<Arc<Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    async fn watch_one(&self, member: &Member) {
         let mut slow = 0;
         loop {
             let before = member.status();
@@ -103,7 +114,7 @@ impl Fleet {
                 }
                 Err(_) => Status::Unreachable,
             };
-            self.set(index, seen);
+            self.set(member, seen);
             let up = matches!(seen, Status::Up { .. });
             let pause = if up { self.probe_up } else { self.probe_down };
             tokio::select! {
@@ -129,15 +140,14 @@ impl Fleet {
         }
     }
 
-    fn set(&self, index: usize, seen: Status) {
-        let member = &self.members[index];
+    fn set(&self, member: &Member, seen: Status) {
         let before =
             std::mem::replace(&mut *member.status.lock().unwrap_or_else(PoisonError::into_inner), seen);
         if before == seen {
             return;
         }
         let slots = if let Status::Up { slots, .. } = seen { slots } else { 0 };
-        let label = MemberLabel { upstream: index as u64 };
+        let label = MemberLabel { upstream: member.id.0 };
         self.metrics.upstream_up.get_or_create(&label).set(i64::from(slots > 0));
         let upstream = member.upstream.authority();
         match seen {
@@ -150,23 +160,26 @@ impl Fleet {
                 tracing::warn!(upstream, "the upstream is not ready: {}", seen.sentence());
             }
         }
-        self.admission.set_slots(index, slots);
+        self.admission.set_slots(member.id, slots);
     }
 
     /// A request found its upstream in this state: it gets no further ones until it has answered `/props` again.
-    pub(crate) fn found(&self, index: usize, status: Status) {
-        self.set(index, status);
-        self.members[index].look_again.notify_one();
+    pub(crate) fn found(&self, upstream: UpstreamId, status: Status) {
+        if let Some(member) = self.member(upstream) {
+            self.set(&member, status);
+            member.look_again.notify_one();
+        }
     }
 
-    pub(crate) fn upstream(&self, index: usize) -> &Upstream {
-        &self.members[index].upstream
+    /// Where a member is.
+    pub(crate) fn upstream(&self, id: UpstreamId) -> Option<Upstream> {
+        Some(self.member(id)?.upstream.clone())
     }
 
     /// The context of one slot, in tokens: the smallest of all upstreams that answer.
     pub(crate) fn n_ctx(&self) -> Option<u64> {
         let n_ctx = |status| if let Status::Up { n_ctx, .. } = status { Some(n_ctx) } else { None };
-        self.members.iter().filter_map(|member| n_ctx(member.status())).min()
+        self.members().iter().filter_map(|member| n_ctx(member.status())).min()
     }
 
     /// Why a request sent now would not be served, for an operator.
@@ -174,8 +187,8 @@ impl Fleet {
         if self.n_ctx().is_some() {
             return Ok(());
         }
-        let sentences = self
-            .members
+        let members = self.members();
+        let sentences = members
             .iter()
             .map(|member| format!("{}: {}", member.upstream.authority(), member.status().sentence()));
         Err(sentences.collect::<Vec<_>>().join("; "))
@@ -183,7 +196,8 @@ impl Fleet {
 
     /// The same for a caller, when no upstream answers.
     pub(crate) fn error(&self) -> Error {
-        let any = |status| self.members.iter().any(|member| member.status() == status);
+        let members = self.members();
+        let any = |status| members.iter().any(|member| member.status() == status);
         if any(Status::Loading) {
             Error::ModelLoading
         } else if any(Status::WrongKey) {

@@ -19,6 +19,7 @@ mod error;
 mod fleet;
 mod keys;
 mod metrics;
+pub mod placement;
 mod record;
 mod relay;
 mod request;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Permit;
 use crate::deadlines::Clock;
 use crate::error::Error;
+use crate::placement::Counted;
 use crate::record::Record;
 use crate::sse::{Kind, Scanner, kind};
 
@@ -30,7 +31,7 @@ const END_GRACE: Duration = Duration::from_millis(200);
 /// An answer under way. Fields drop in order: the connection closes before the slot is free for another.
 pub(crate) struct Answer {
     body: Incoming,
-    _permit: Permit,
+    permit: Permit,
     scanner: Scanner,
     clock: Clock,
     /// Wakes [`Answer::next`] at the next deadline or silence; late resets are cheap, timers per event are not.
@@ -62,7 +63,7 @@ impl Answer {
         let now = Instant::now();
         Self {
             body,
-            _permit: permit,
+            permit,
             scanner: Scanner::default(),
             alarm: Box::pin(tokio::time::sleep_until(clock.at().min(now + keep_alive))),
             clock,
@@ -111,6 +112,9 @@ impl Answer {
         let (kind, now) = (kind(&event), Instant::now());
         match kind {
             Kind::Token => {
+                if !self.clock.has_token() {
+                    self.permit.prefilled();
+                }
                 self.clock.token(now);
                 self.record.token(now);
                 // The alarm may stand later than this token's deadline: the first token may take longer than the next.
@@ -118,8 +122,11 @@ impl Answer {
                     self.alarm.as_mut().reset(self.clock.at());
                 }
             }
-            Kind::Usage { n_prompt_tokens, n_completion_tokens } => {
+            Kind::Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens } => {
                 self.record.usage(n_prompt_tokens, n_completion_tokens);
+                if let Some(n_cached) = n_cached_tokens {
+                    self.permit.counted(Counted { n_cached, n_prompt: n_prompt_tokens });
+                }
             }
             Kind::Error => return Err(Error::UpstreamFailed),
             Kind::Progress => return Ok(Step::Event(kind, event)),

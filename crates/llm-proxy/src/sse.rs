@@ -62,7 +62,12 @@ pub(crate) enum Kind {
     /// A piece of the answer: text, reasoning, or a tool call.
     Token,
     /// The counts at the end, which only come because the proxy asks for them.
-    Usage { n_prompt_tokens: u64, n_completion_tokens: u64 },
+    Usage {
+        n_prompt_tokens: u64,
+        /// How many of those the upstream still had from an earlier prompt, when it says so.
+        n_cached_tokens: Option<u64>,
+        n_completion_tokens: u64,
+    },
     /// How far the prefill is, which also only comes because the proxy asks for it.
     Progress,
     /// `[DONE]`: the answer is complete.
@@ -78,6 +83,7 @@ struct Chunk {
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<Usage>,
+    timings: Option<Timings>,
     error: Option<IgnoredAny>,
     prompt_progress: Option<IgnoredAny>,
 }
@@ -114,6 +120,11 @@ struct Usage {
     completion_tokens: u64,
 }
 
+#[derive(Deserialize)]
+struct Timings {
+    cache_n: Option<u64>,
+}
+
 /// What `event` is.
 pub(crate) fn kind(event: &[u8]) -> Kind {
     let data = data(event);
@@ -130,9 +141,11 @@ pub(crate) fn kind(event: &[u8]) -> Kind {
     };
     match chunk {
         Chunk { error: Some(_), .. } => Kind::Error,
-        Chunk { choices, usage: Some(usage), .. } if choices.is_empty() => {
-            Kind::Usage { n_prompt_tokens: usage.prompt_tokens, n_completion_tokens: usage.completion_tokens }
-        }
+        Chunk { choices, usage: Some(usage), timings, .. } if choices.is_empty() => Kind::Usage {
+            n_prompt_tokens: usage.prompt_tokens,
+            n_cached_tokens: timings.and_then(|timings| timings.cache_n),
+            n_completion_tokens: usage.completion_tokens,
+        },
         Chunk { choices, .. } if choices.iter().any(token) => Kind::Token,
         Chunk { prompt_progress: Some(_), .. } => Kind::Progress,
         Chunk { .. } => Kind::Other,
@@ -222,7 +235,13 @@ mod tests {
         );
         assert_eq!(
             of(r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37}}"#),
-            Kind::Usage { n_prompt_tokens: 37, n_completion_tokens: 6 }
+            Kind::Usage { n_prompt_tokens: 37, n_cached_tokens: None, n_completion_tokens: 6 }
+        );
+        assert_eq!(
+            of(
+                r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37},"timings":{"cache_n":36}}"#
+            ),
+            Kind::Usage { n_prompt_tokens: 37, n_cached_tokens: Some(36), n_completion_tokens: 6 }
         );
         assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
         assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);

@@ -18,6 +18,7 @@ use crate::deadlines::Clock;
 use crate::error::Error;
 use crate::fleet::Status;
 use crate::keys::Scope;
+use crate::placement::Prefix;
 use crate::record::{Phase, Record, milliseconds};
 use crate::relay::{self, Answer};
 use crate::request::{self, ChatRequest};
@@ -86,11 +87,13 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
 
     record.enter(Phase::Queued);
     let began = Instant::now();
-    let permit = app.admission.admit(app.config.deadlines.queue).await.map_err(|refused| match refused {
-        Refused::NoUpstream => app.fleet.error(),
-        Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
-        Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
-    })?;
+    let prefix = Prefix::of(&request.body);
+    let permit =
+        app.admission.admit(prefix, app.config.deadlines.queue).await.map_err(|refused| match refused {
+            Refused::NoUpstream => app.fleet.error(),
+            Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
+            Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
+        })?;
     record.admitted(began.elapsed());
 
     let clock = Clock::start(&app.config.deadlines, request.n_prompt_tokens());
@@ -107,9 +110,9 @@ async fn ask(
     permit: &Permit,
     record: &Record,
 ) -> Result<Incoming, Error> {
-    let upstream = app.fleet.upstream(permit.upstream());
+    let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     let who = Identity { request_id: record.request_id(), traceparent: traceparent(headers) };
-    app.client.open(upstream, request.body.clone(), who).await.inspect_err(|error| {
+    app.client.open(&upstream, request.body.clone(), who).await.inspect_err(|error| {
         let found = match error {
             Error::UpstreamUnavailable | Error::ConnectTimeout => Status::Unreachable,
             Error::ModelLoading => Status::Loading,
