@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::uri::Authority;
@@ -110,7 +111,7 @@ pub struct Config {
     /// What callers present.
     pub api_key: Secret,
     /// The model's name, for callers and upstream.
-    pub model: String,
+    pub model: Arc<str>,
     /// The five deadlines.
     pub deadlines: Deadlines,
     /// Requests that may wait.
@@ -156,7 +157,7 @@ impl Config {
                 .read_with(&UPSTREAMS, |list| list.split(',').map(|url| url.trim().parse()).collect()),
             upstream_api_key,
             api_key,
-            model,
+            model: model.into(),
             deadlines: Deadlines {
                 queue: env.read_with(&QUEUE_DEADLINE, seconds),
                 connect: env.read_with(&CONNECT_DEADLINE, seconds),

@@ -1,6 +1,10 @@
-//! What Prometheus reads: every series by name, in one typed struct.
+//! What Prometheus reads: every series by name, in one typed struct; docs/metrics.md says what each means.
 //!
-//! Labels come from closed sets only (routes, outcomes, phases), never from a request.
+//! Names follow the OpenTelemetry conventions for generative AI where those have one. Labels come from closed sets
+//! only: routes, outcomes, phases, the names of keys, models and upstreams that the settings know. What a request
+//! says is never a label; in its place stands [`OTHER`], or [`NONE`] where a request ended before it was known.
+
+use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,10 +13,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+/// The label of what is not in its closed set: a model that nobody serves.
+pub(crate) const OTHER: &str = "other";
+/// The label of what a request had not come to: the key of a stranger, the model of a body that was not read.
+pub(crate) const NONE: &str = "none";
+/// `gen_ai.provider.name`.
+pub(crate) const PROVIDER: &str = "llama.cpp";
+
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Ending {
     pub(crate) route: &'static str,
+    pub(crate) key: Arc<str>,
+    pub(crate) model: Arc<str>,
     /// `ok`, `client_left`, or an error's code.
     pub(crate) outcome: &'static str,
     /// `2xx`, `4xx` or `5xx`; empty when no answer was begun.
@@ -25,10 +38,18 @@ pub(crate) struct Left {
     pub(crate) phase: &'static str,
 }
 
-/// Which tokens are counted.
+/// Which tokens are counted, for whom: `prompt`, `cached` (a part of it), `completion`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Tokens {
+    pub(crate) key: Arc<str>,
+    pub(crate) model: Arc<str>,
     pub(crate) kind: &'static str,
+}
+
+/// Whose requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KeyName {
+    pub(crate) key: Arc<str>,
 }
 
 /// Which upstream, by its place in `PROXY_UPSTREAMS`, from 0.
@@ -36,6 +57,35 @@ pub(crate) struct Tokens {
 pub(crate) struct Member {
     pub(crate) upstream: u64,
 }
+
+/// What the conventions ask of every series of theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GenAi {
+    pub(crate) gen_ai_operation_name: &'static str,
+    pub(crate) gen_ai_provider_name: &'static str,
+    pub(crate) gen_ai_request_model: Arc<str>,
+}
+
+/// The same, with how it ended: an error's code, or empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GenAiEnding {
+    pub(crate) gen_ai_operation_name: &'static str,
+    pub(crate) gen_ai_provider_name: &'static str,
+    pub(crate) gen_ai_request_model: Arc<str>,
+    pub(crate) error_type: &'static str,
+}
+
+/// The same, with the direction: `input` or `output`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GenAiTokens {
+    pub(crate) gen_ai_operation_name: &'static str,
+    pub(crate) gen_ai_provider_name: &'static str,
+    pub(crate) gen_ai_request_model: Arc<str>,
+    pub(crate) gen_ai_token_type: &'static str,
+}
+
+/// A histogram for each set of labels.
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Every series.
 #[derive(Debug)]
@@ -48,16 +98,19 @@ pub(crate) struct Metrics {
     pub(crate) queue_depth: Gauge,
     pub(crate) slots: Gauge,
     pub(crate) upstream_up: Family<Member, Gauge>,
-    pub(crate) queue_wait: Histogram,
-    pub(crate) first_token: Histogram,
-    pub(crate) request: Histogram,
+    pub(crate) queue_wait: Histograms<KeyName>,
+    pub(crate) overhead: Histogram,
+    pub(crate) between_tokens: Histograms<GenAi>,
+    pub(crate) cancel_to_free: Histogram,
+    pub(crate) first_token: Histograms<GenAi>,
+    pub(crate) per_token: Histograms<GenAi>,
+    pub(crate) duration: Histograms<GenAiEnding>,
+    pub(crate) usage: Histograms<GenAiTokens>,
 }
 
 impl Metrics {
     /// The series, and the registry that renders them.
     pub(crate) fn new() -> (Self, Registry) {
-        let short = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let long = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
         let new = Self {
             requests: Family::default(),
             cancellations: Family::default(),
@@ -67,33 +120,91 @@ impl Metrics {
             queue_depth: Gauge::default(),
             slots: Gauge::default(),
             upstream_up: Family::default(),
-            queue_wait: Histogram::new(short),
-            first_token: Histogram::new(long),
-            request: Histogram::new(long),
+            queue_wait: Histograms::new_with_constructor(waits),
+            overhead: microseconds(),
+            between_tokens: Histograms::new_with_constructor(token_times),
+            cancel_to_free: microseconds(),
+            first_token: Histograms::new_with_constructor(prefills),
+            per_token: Histograms::new_with_constructor(token_times),
+            duration: Histograms::new_with_constructor(answers),
+            usage: Histograms::new_with_constructor(token_counts),
         };
-        let mut registry = Registry::with_prefix("llm_proxy");
-        let r = &mut registry;
-        r.register("requests", "Requests by route, outcome and class of status", new.requests.clone());
-        r.register("cancellations", "Requests whose caller left, by phase", new.cancellations.clone());
-        r.register("tokens", "Tokens in prompts and completions", new.tokens.clone());
-        r.register("dropped_fields", "Unknown request fields that were dropped", new.dropped_fields.clone());
-        r.register("requests_in_flight", "Requests that hold a slot", new.in_flight.clone());
-        r.register("queue_depth", "Requests that wait for a slot", new.queue_depth.clone());
-        r.register("slots", "Slots of all upstreams that answer", new.slots.clone());
-        r.register("upstream_up", "Whether an upstream answers", new.upstream_up.clone());
-        r.register_with_unit("queue_wait", "The wait for a slot", Unit::Seconds, new.queue_wait.clone());
-        r.register_with_unit(
-            "first_token",
-            "From the request to its first token",
-            Unit::Seconds,
-            new.first_token.clone(),
-        );
-        r.register_with_unit(
-            "request",
-            "From the request to the last byte",
-            Unit::Seconds,
-            new.request.clone(),
-        );
+        let mut registry = Registry::default();
+        new.register_own(registry.sub_registry_with_prefix("llm_proxy"));
+        new.register_conventional(registry.sub_registry_with_prefix("gen_ai"));
         (new, registry)
     }
+
+    fn register_own(&self, to: &mut Registry) {
+        let requests = "Requests by route, key, model, outcome and class of status";
+        to.register("requests", requests, self.requests.clone());
+        to.register("cancellations", "Requests whose caller left, by phase", self.cancellations.clone());
+        let tokens = "Tokens by key, model and kind: prompt, cached (a part of it), completion";
+        to.register("tokens", tokens, self.tokens.clone());
+        to.register(
+            "dropped_fields",
+            "Unknown request fields that were dropped",
+            self.dropped_fields.clone(),
+        );
+        to.register("requests_in_flight", "Requests that hold a slot", self.in_flight.clone());
+        to.register("queue_depth", "Requests that wait for a slot", self.queue_depth.clone());
+        to.register("slots", "Slots of all upstreams that answer", self.slots.clone());
+        to.register("upstream_up", "Whether an upstream answers", self.upstream_up.clone());
+        let mut seconds = |name: &str, help: &str, histogram: Histogram| {
+            to.register_with_unit(name, help, Unit::Seconds, histogram);
+        };
+        let overhead =
+            "From a request's header to asking the upstream, without waiting for its body or a slot";
+        seconds("overhead", overhead, self.overhead.clone());
+        let freed = "From noticing that a caller left to its slot being free";
+        seconds("cancel_to_free", freed, self.cancel_to_free.clone());
+        to.register_with_unit("queue_wait", "The wait for a slot", Unit::Seconds, self.queue_wait.clone());
+        let between = "From one token to the next";
+        to.register_with_unit("time_between_tokens", between, Unit::Seconds, self.between_tokens.clone());
+    }
+
+    fn register_conventional(&self, to: &mut Registry) {
+        let first = "From the request to its first token";
+        to.register_with_unit("server_time_to_first_token", first, Unit::Seconds, self.first_token.clone());
+        let per_token = "The mean time of a token after the first, one value for each complete answer";
+        to.register_with_unit(
+            "server_time_per_output_token",
+            per_token,
+            Unit::Seconds,
+            self.per_token.clone(),
+        );
+        let duration = "From the request to the last byte, of requests that had a slot";
+        to.register_with_unit("server_request_duration", duration, Unit::Seconds, self.duration.clone());
+        to.register("client_token_usage", "Tokens in the prompt and the completion", self.usage.clone());
+    }
+}
+
+/// A queue's waits, in seconds.
+fn waits() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0])
+}
+
+/// First tokens, in seconds: a cached prompt, up to a long one that a CPU prefills at 30 tokens a second.
+fn prefills() -> Histogram {
+    Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
+}
+
+/// Tokens, in seconds: a GPU makes 100 a second, a CPU 5 to 30, and another's prefill stops them for seconds.
+fn token_times() -> Histogram {
+    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0])
+}
+
+/// Whole answers, in seconds, up to the default of the total deadline.
+fn answers() -> Histogram {
+    Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0])
+}
+
+/// What the proxy itself does, in seconds.
+fn microseconds() -> Histogram {
+    Histogram::new([0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0])
+}
+
+/// Tokens of one request, as the conventions cut them.
+fn token_counts() -> Histogram {
+    Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0])
 }

@@ -122,10 +122,10 @@ impl Answer {
                     self.alarm.as_mut().reset(self.clock.at());
                 }
             }
-            Kind::Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens } => {
-                self.record.usage(n_prompt_tokens, n_completion_tokens);
-                if let Some(n_cached) = n_cached_tokens {
-                    self.permit.counted(Counted { n_cached, n_prompt: n_prompt_tokens });
+            Kind::Usage(usage) => {
+                self.record.usage(usage);
+                if let Some(n_cached) = usage.n_cached_tokens {
+                    self.permit.counted(Counted { n_cached, n_prompt: usage.n_prompt_tokens });
                 }
             }
             Kind::Error => return Err(Error::UpstreamFailed),
@@ -151,6 +151,13 @@ impl Answer {
     }
 }
 
+impl Drop for Answer {
+    /// The fields follow: the connection, the slot, and last the record, which then knows how long that took.
+    fn drop(&mut self) {
+        self.record.released(Instant::now());
+    }
+}
+
 /// The answer as a stream. Progress never passes, and usage only to a caller that asked for it: both are sent because
 /// the proxy wants them.
 pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
@@ -171,7 +178,7 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
         loop {
             let (bytes, state) = match answer.next().await {
                 Ok(Step::Event(Kind::Progress, _)) => continue,
-                Ok(Step::Event(Kind::Usage { .. }, _)) if !include_usage => continue,
+                Ok(Step::Event(Kind::Usage(_), _)) if !include_usage => continue,
                 Ok(Step::Event(Kind::Done, bytes)) => {
                     // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
                     answer.record.complete();

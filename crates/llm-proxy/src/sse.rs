@@ -62,12 +62,7 @@ pub(crate) enum Kind {
     /// A piece of the answer: text, reasoning, or a tool call.
     Token,
     /// The counts at the end, which only come because the proxy asks for them.
-    Usage {
-        n_prompt_tokens: u64,
-        /// How many of those the upstream still had from an earlier prompt, when it says so.
-        n_cached_tokens: Option<u64>,
-        n_completion_tokens: u64,
-    },
+    Usage(Usage),
     /// How far the prefill is, which also only comes because the proxy asks for it.
     Progress,
     /// `[DONE]`: the answer is complete.
@@ -78,11 +73,20 @@ pub(crate) enum Kind {
     Other,
 }
 
+/// What the upstream counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) n_prompt_tokens: u64,
+    /// How many of those the upstream still had from an earlier prompt, when it says so.
+    pub(crate) n_cached_tokens: Option<u64>,
+    pub(crate) n_completion_tokens: u64,
+}
+
 #[derive(Deserialize)]
 struct Chunk {
     #[serde(default)]
     choices: Vec<Choice>,
-    usage: Option<Usage>,
+    usage: Option<Counts>,
     timings: Option<Timings>,
     error: Option<IgnoredAny>,
     prompt_progress: Option<IgnoredAny>,
@@ -113,7 +117,7 @@ impl From<std::borrow::Cow<'_, str>> for NonEmpty {
 }
 
 #[derive(Deserialize)]
-struct Usage {
+struct Counts {
     #[serde(default)]
     prompt_tokens: u64,
     #[serde(default)]
@@ -141,11 +145,11 @@ pub(crate) fn kind(event: &[u8]) -> Kind {
     };
     match chunk {
         Chunk { error: Some(_), .. } => Kind::Error,
-        Chunk { choices, usage: Some(usage), timings, .. } if choices.is_empty() => Kind::Usage {
+        Chunk { choices, usage: Some(usage), timings, .. } if choices.is_empty() => Kind::Usage(Usage {
             n_prompt_tokens: usage.prompt_tokens,
             n_cached_tokens: timings.and_then(|timings| timings.cache_n),
             n_completion_tokens: usage.completion_tokens,
-        },
+        }),
         Chunk { choices, .. } if choices.iter().any(token) => Kind::Token,
         Chunk { prompt_progress: Some(_), .. } => Kind::Progress,
         Chunk { .. } => Kind::Other,
@@ -173,7 +177,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop_oneof, proptest};
     use proptest::{collection, prop_assert_eq};
 
-    use super::{Kind, MAX_EVENT_BYTES, Scanner, TooLong, kind};
+    use super::{Kind, MAX_EVENT_BYTES, Scanner, TooLong, Usage, kind};
 
     fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         let (mut scanner, mut events) = (Scanner::default(), Vec::new());
@@ -235,13 +239,13 @@ mod tests {
         );
         assert_eq!(
             of(r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37}}"#),
-            Kind::Usage { n_prompt_tokens: 37, n_cached_tokens: None, n_completion_tokens: 6 }
+            Kind::Usage(Usage { n_prompt_tokens: 37, n_cached_tokens: None, n_completion_tokens: 6 })
         );
         assert_eq!(
             of(
                 r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37},"timings":{"cache_n":36}}"#
             ),
-            Kind::Usage { n_prompt_tokens: 37, n_cached_tokens: Some(36), n_completion_tokens: 6 }
+            Kind::Usage(Usage { n_prompt_tokens: 37, n_cached_tokens: Some(36), n_completion_tokens: 6 })
         );
         assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
         assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);

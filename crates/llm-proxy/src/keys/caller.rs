@@ -4,6 +4,7 @@
 //! a request.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 
 use crate::error::Error;
 
@@ -42,7 +43,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// The key's name: a label of metrics, a field of logs.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// Its share of the slots, against the weights of the others who wait.
     #[expect(dead_code, reason = "the queue does not weigh callers yet")]
     pub(crate) weight: NonZeroU32,
@@ -57,7 +58,7 @@ impl Caller {
     /// One that may do everything, in an ordinary share.
     pub(crate) fn unlimited(name: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             weight: NonZeroU32::MIN,
             limits: Limits::default(),
             models: None,

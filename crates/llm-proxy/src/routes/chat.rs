@@ -3,8 +3,6 @@
 //! The caller's going drops the future at whatever step it is, and with it the place in the queue, the connection and
 //! the permit.
 
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -73,16 +71,19 @@ struct Opened {
 /// Cancel-safe in that dropping it leaves nothing behind: no place in the queue, no slot, no connection.
 async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened, Error> {
     let caller = app.keys.caller(request.headers())?;
-    record.called_by(Arc::clone(&caller));
+    record.called_by(&caller);
     caller.allow(Scope::Chat)?;
     request::check_headers(request.headers())?;
     let (parts, body) = request.into_parts();
+    let began = Instant::now();
     let bytes = request::read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
+    record.body_read(began.elapsed());
     let request = ChatRequest::parse(&bytes, &app.config.model, app.config.max_tokens)?;
     drop(bytes);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);
     }
+    record.model(&app.config.model);
     app.metrics.dropped_fields.inc_by(request.n_dropped);
 
     record.enter(Phase::Queued);
@@ -108,9 +109,10 @@ async fn ask(
     request: &ChatRequest,
     headers: &HeaderMap,
     permit: &Permit,
-    record: &Record,
+    record: &mut Record,
 ) -> Result<Incoming, Error> {
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
+    record.ask(upstream.authority());
     let who = Identity { request_id: record.request_id(), traceparent: traceparent(headers) };
     app.client.open(&upstream, request.body.clone(), who).await.inspect_err(|error| {
         let found = match error {

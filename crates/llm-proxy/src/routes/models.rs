@@ -1,7 +1,5 @@
 //! `GET /v1/models`: the aliases the caller may use, never a file path, and only while a request for it would be served.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
@@ -22,10 +20,10 @@ pub(crate) async fn models(
         Ok(caller) => caller,
         Err(error) => return record.refuse(&error),
     };
-    record.called_by(Arc::clone(&caller));
+    record.called_by(&caller);
     // The context of one slot: what a prompt and its answer must fit into together.
     let Some(n_ctx) = app.fleet.n_ctx() else { return record.refuse(&app.fleet.error()) };
-    let models = [app.config.model.as_str()].into_iter().filter(|model| caller.may_use(model));
+    let models = [&*app.config.model].into_iter().filter(|model| caller.may_use(model));
     let models = models.map(|model| {
         json!({
             "id": model,

@@ -59,7 +59,7 @@ async fn leaving_a_whole_answer_that_has_begun_closes_the_upstreams_connection()
     let asked = proxy.chat(&question(false)).send();
     tokio::select! {
         answer = asked => panic!("answered: {answer:?}"),
-        () = proxy.until_metric("llm_proxy_first_token_seconds_count 1") => {}
+        () = proxy.until_first_tokens(1) => {}
     }
     llama.client_left(0).await;
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;

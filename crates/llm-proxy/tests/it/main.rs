@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 mod cancelling;
 mod deadlines;
 mod failing;
+mod metrics;
 mod queueing;
 mod requests;
 mod shutdown;
@@ -119,6 +120,13 @@ impl Proxy {
     /// Waits until the metrics hold the line `sample`.
     async fn until_metric(&self, sample: &str) {
         until(sample, async || self.metrics().await.lines().any(|line| line == sample)).await;
+    }
+
+    /// Waits until `n` answers have begun to speak.
+    async fn until_first_tokens(&self, n: usize) {
+        let series = r#"gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="fake-model""#;
+        let metric = "gen_ai_server_time_to_first_token_seconds_count";
+        self.until_metric(&format!("{metric}{{{series}}} {n}")).await;
     }
 
     fn begin_shutdown(&mut self) {

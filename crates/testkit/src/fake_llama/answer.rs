@@ -125,8 +125,8 @@ pub(super) async fn play(
     if request["stream_options"]["include_usage"] == true {
         let mut last = chunk(alias, &json!({}), &Value::Null);
         last["choices"] = json!([]);
-        last["usage"] = usage(script.deltas.len());
-        last["timings"] = json!({"cache_n": 0, "prompt_n": 7, "predicted_n": script.deltas.len()});
+        last["usage"] = usage(script);
+        last["timings"] = json!({"cache_n": script.cached, "prompt_n": 7 - script.cached, "predicted_n": script.deltas.len()});
         wire.event(script, &last).await?;
     }
     wire.chunks(b"data: [DONE]\n\n", script.slice_bytes).await?;
@@ -139,7 +139,7 @@ async fn whole(wire: Wire<'_, '_>, script: &Script, alias: &str) -> std::io::Res
         "id": "chatcmpl-fake", "object": "chat.completion", "created": 1_795_359_974_u64, "model": alias,
         "choices": [{"index": 0, "finish_reason": script.finish_reason,
             "message": {"role": "assistant", "content": content}}],
-        "usage": usage(script.deltas.len()),
+        "usage": usage(script),
     });
     wire.out.write_all(&json(200, &body.to_string())).await?;
     Ok(Connection::Keep)
@@ -162,9 +162,10 @@ fn chunk(alias: &str, delta: &Value, finish_reason: &Value) -> Value {
     })
 }
 
-fn usage(tokens: usize) -> Value {
+fn usage(script: &Script) -> Value {
+    let tokens = script.deltas.len();
     json!({"completion_tokens": tokens, "prompt_tokens": 7, "total_tokens": tokens + 7,
-        "prompt_tokens_details": {"cached_tokens": 0}})
+        "prompt_tokens_details": {"cached_tokens": script.cached}})
 }
 
 /// An error in llama-server's words; it closes the connection after one.

@@ -32,6 +32,7 @@ pub struct Script {
     pub(super) fault: Option<(usize, Fault)>,
     pub(super) pings: Option<Duration>,
     pub(super) slice_bytes: usize,
+    pub(super) cached: usize,
 }
 
 impl Script {
@@ -56,6 +57,7 @@ impl Script {
             fault: None,
             pings: None,
             slice_bytes: usize::MAX,
+            cached: 0,
         }
     }
 
@@ -142,6 +144,13 @@ impl Script {
     #[must_use]
     pub fn pings(mut self, every: Duration) -> Self {
         self.pings = Some(every);
+        self
+    }
+
+    /// How many of the prompt's 7 tokens the slot still had.
+    #[must_use]
+    pub fn cached(mut self, tokens: usize) -> Self {
+        self.cached = tokens;
         self
     }
 

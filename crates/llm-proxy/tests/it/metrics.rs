@@ -1,0 +1,117 @@
+//! What Prometheus reads after requests of each kind.
+
+use serde_json::json;
+use testkit::fake_llama::{FakeLlama, Script};
+
+use crate::{MODEL, Proxy, question};
+
+/// Checks that each of `samples` stands in `metrics` as a whole line.
+fn assert_samples(metrics: &str, samples: &[&str]) {
+    for sample in samples {
+        assert!(metrics.lines().any(|line| line == *sample), "{sample} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_counted_by_route_key_model_and_outcome_and_its_tokens_by_kind() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    llama.script(Script::tokens(["a", "b", "c"]).cached(5));
+    proxy.ask(&question(true)).await.text().await.unwrap();
+    proxy.error(&json!({"model": MODEL, "messages": []})).await;
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    assert_samples(
+        &proxy.metrics().await,
+        &[
+            r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="fake-model",outcome="ok",status="2xx"} 1"#,
+            r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="none",outcome="invalid_field",status="4xx"} 1"#,
+            r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="prompt"} 7"#,
+            r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="cached"} 5"#,
+            r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="completion"} 3"#,
+            r#"llm_proxy_upstream_up{upstream="0"} 1"#,
+            "llm_proxy_slots 2",
+            "llm_proxy_queue_depth 0",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn every_time_of_an_answer_is_in_its_histogram_and_a_token_after_the_first_is_one_value() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    llama.script(Script::tokens(["a", "b", "c", "d"]));
+    proxy.ask(&question(true)).await.text().await.unwrap();
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    let chat =
+        r#"gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="fake-model""#;
+    let input = format!(r#"gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type="input"}} 7.0"#);
+    let output = format!(r#"gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type="output"}} 4.0"#);
+    assert_samples(
+        &proxy.metrics().await,
+        &[
+            r#"llm_proxy_queue_wait_seconds_count{key="default"} 1"#,
+            "llm_proxy_overhead_seconds_count 1",
+            &format!("llm_proxy_time_between_tokens_seconds_count{{{chat}}} 3"),
+            &format!("gen_ai_server_time_to_first_token_seconds_count{{{chat}}} 1"),
+            &format!("gen_ai_server_time_per_output_token_seconds_count{{{chat}}} 1"),
+            &format!(r#"gen_ai_server_request_duration_seconds_count{{{chat},error_type=""}} 1"#),
+            &input,
+            &output,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_is_counted_by_phase_and_how_soon_its_slot_was_free_is_measured() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let mut answer = proxy.ask(&question(true)).await;
+    while !String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
+    drop(answer);
+    proxy.until_metric(r#"llm_proxy_cancellations_total{phase="streaming"} 1"#).await;
+    let metrics = proxy.metrics().await;
+    assert_samples(
+        &metrics,
+        &[
+            r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="fake-model",outcome="client_left",status="2xx"} 1"#,
+            // What was seen of it counts.
+            r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="completion"} 1"#,
+            "llm_proxy_cancel_to_free_seconds_count 1",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn what_a_request_says_is_never_a_label() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let models = ["canary", "\u{1b}[2J\n", "../canary", &"x".repeat(10_000)];
+    for model in models {
+        let mut body = question(true);
+        body["model"] = json!(model);
+        assert_eq!(proxy.error(&body).await.0, 404, "{model:?}");
+    }
+    for key in ["canary", "canary-2"] {
+        let url = format!("http://{}/v1/models", proxy.address);
+        assert_eq!(proxy.http.get(url).bearer_auth(key).send().await.unwrap().status(), 401);
+    }
+    let lost = proxy.http.get(format!("http://{}/canary", proxy.address)).send().await.unwrap();
+    assert_eq!(lost.status(), 404);
+    let metrics = proxy.metrics().await;
+    assert!(
+        !metrics.contains("canary") && !metrics.contains("xxx") && !metrics.contains('\u{1b}'),
+        "{metrics}"
+    );
+    let samples: Vec<_> =
+        metrics.lines().filter(|line| line.starts_with("llm_proxy_requests_total")).collect();
+    assert_eq!(samples.len(), 3, "{samples:#?}");
+    assert_samples(
+        &metrics,
+        &[
+            r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="other",outcome="model_not_found",status="4xx"} 4"#,
+            r#"llm_proxy_requests_total{route="/v1/models",key="none",model="none",outcome="invalid_api_key",status="4xx"} 2"#,
+            r#"llm_proxy_requests_total{route="other",key="none",model="none",outcome="not_found",status="4xx"} 1"#,
+        ],
+    );
+}
