@@ -19,7 +19,6 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Permit;
 use crate::deadlines::Clock;
 use crate::error::Error;
-use crate::placement::Counted;
 use crate::record::Record;
 use crate::sse::{Kind, Scanner, kind};
 
@@ -54,13 +53,14 @@ pub(crate) enum Step {
 
 impl Answer {
     pub(crate) fn new(
-        (body, permit): (Incoming, Permit),
+        (body, mut permit): (Incoming, Permit),
         clock: Clock,
         keep_alive: Duration,
         shutdown: Shutdown,
         record: Record,
     ) -> Self {
         let now = Instant::now();
+        permit.begin();
         Self {
             body,
             permit,
@@ -112,9 +112,7 @@ impl Answer {
         let (kind, now) = (kind(&event), Instant::now());
         match kind {
             Kind::Token => {
-                if !self.clock.has_token() {
-                    self.permit.prefilled();
-                }
+                self.permit.token();
                 self.clock.token(now);
                 self.record.token(now);
                 // The alarm may stand later than this token's deadline: the first token may take longer than the next.
@@ -124,9 +122,7 @@ impl Answer {
             }
             Kind::Usage(usage) => {
                 self.record.usage(usage);
-                if let Some(n_cached) = usage.n_cached_tokens {
-                    self.permit.counted(Counted { n_cached, n_prompt: usage.n_prompt_tokens });
-                }
+                self.permit.counted(usage);
             }
             Kind::Error => return Err(Error::UpstreamFailed),
             Kind::Progress => return Ok(Step::Event(kind, event)),
