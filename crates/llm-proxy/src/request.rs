@@ -16,6 +16,7 @@ use crate::error::Error;
 mod fields;
 mod json;
 mod messages;
+mod schema;
 
 use fields::Fields;
 
@@ -62,9 +63,8 @@ const NUMBERS: [(&str, f64, f64); 5] = [
     ("frequency_penalty", -2.0, 2.0),
 ];
 
-/// Whole numbers that pass, with their range. A negative seed is a random one.
-const INTEGERS: [(&str, i64, i64); 3] =
-    [("top_k", 0, 1_000), ("seed", -1, u32::MAX as i64), ("top_logprobs", 0, 20)];
+/// Whole numbers that pass, with their range. A `top_k` of 0 or -1 switches it off.
+const INTEGERS: [(&str, i64, i64); 2] = [("top_k", -1, 1_000), ("top_logprobs", 0, 20)];
 
 /// Switches that pass.
 const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
@@ -74,8 +74,6 @@ const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
 pub(crate) struct ChatRequest {
     /// What goes upstream.
     pub(crate) body: Bytes,
-    /// The limit of the completion, in tokens.
-    pub(crate) max_tokens: u64,
     /// Whether the caller wants a stream.
     pub(crate) stream: bool,
     /// Whether the caller wants the usage event of a stream.
@@ -130,6 +128,7 @@ impl ChatRequest {
         for (name, min, max) in INTEGERS {
             insert(&mut out, name, fields.integer(name, min, max)?);
         }
+        insert(&mut out, "seed", fields.seed()?);
         for name in SWITCHES {
             insert(&mut out, name, fields.switch(name)?);
         }
@@ -141,7 +140,7 @@ impl ChatRequest {
         insert(&mut out, "response_format", fields.response_format()?);
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
-        Ok(Self { body, max_tokens: limit, stream, include_usage, n_dropped })
+        Ok(Self { body, stream, include_usage, n_dropped })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::json::{depth, entries};
+use super::schema;
 use crate::error::Error;
 
 /// Stop sequences in a request.
@@ -15,11 +15,8 @@ const MAX_STOP_BYTES: usize = 256;
 const MAX_TOOLS: usize = 128;
 /// Bytes of a function's name.
 pub(super) const MAX_NAME_BYTES: usize = 64;
-/// Levels of a JSON schema.
-const MAX_SCHEMA_DEPTH: usize = 32;
-/// Items and fields of a JSON schema. llama-server tries every alternative for every token, for all slots at once: an
-/// `enum` of 500 values stops it for half a second, one of 20,000 for minutes, and no cancelling helps.
-const MAX_SCHEMA_ENTRIES: usize = 512;
+/// The largest whole number that every smaller one of can be written as a float (2^53).
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// An object's fields that nobody has taken yet.
 #[derive(Debug)]
@@ -91,14 +88,21 @@ impl Fields {
 
     pub(super) fn integer(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>, Error> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let fits = value.as_i64().filter(|number| (min..=max).contains(number));
+        let fits = whole(&value).filter(|number| (min..=max).contains(number));
         fits.map(Some).ok_or_else(|| self.wrong(name, format!("must be a whole number from {min} to {max}")))
+    }
+
+    /// A seed of 64 bits, as the OpenAI API takes it, folded into the 32 of llama-server; -1 is a random one there.
+    pub(super) fn seed(&mut self) -> Result<Option<i64>, Error> {
+        let Some(value) = self.take("seed") else { return Ok(None) };
+        let seed = whole(&value).ok_or_else(|| self.wrong("seed", "must be a whole number of 64 bits"))?;
+        Ok(Some(if seed == -1 { -1 } else { seed.rem_euclid(u32::MAX.into()) }))
     }
 
     /// A limit on tokens; too large a one is for the caller to lower.
     pub(super) fn token_limit(&mut self, name: &str) -> Result<Option<u64>, Error> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let fits = value.as_u64().filter(|limit| *limit > 0);
+        let fits = value.as_u64().or_else(|| whole(&value)?.try_into().ok()).filter(|limit| *limit > 0);
         fits.map(Some).ok_or_else(|| self.wrong(name, "must be a whole number from 1"))
     }
 
@@ -226,19 +230,15 @@ impl Fields {
         Ok(Some(out))
     }
 
-    /// A JSON schema, which passes as it is but for its depth and size: llama-server turns it into a grammar.
+    /// A JSON schema, which passes as it is when the grammar that llama-server makes of it is bounded.
     fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
-        let fits =
-            |schema: &Value| depth(schema) <= MAX_SCHEMA_DEPTH && entries(schema) <= MAX_SCHEMA_ENTRIES;
         match self.take(name) {
             None => Ok(None),
-            Some(schema @ Value::Object(_)) if fits(&schema) => Ok(Some(schema)),
-            Some(_) => Err(self.wrong(
-                name,
-                format!(
-                    "must be an object of at most {MAX_SCHEMA_ENTRIES} entries, nested at most {MAX_SCHEMA_DEPTH} deep"
-                ),
-            )),
+            Some(value @ Value::Object(_)) => match schema::problem(&value) {
+                None => Ok(Some(value)),
+                Some(problem) => Err(self.wrong(name, problem)),
+            },
+            Some(_) => Err(self.wrong(name, "must be an object")),
         }
     }
 
@@ -261,4 +261,10 @@ impl Fields {
                 .wrong("name", format!("must be 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .")))
         }
     }
+}
+
+/// A whole number, which JSON may write as `1.0`: some callers know no other numbers.
+fn whole(value: &Value) -> Option<i64> {
+    let exact = |number: &f64| number.fract() == 0.0 && number.abs() <= MAX_EXACT;
+    value.as_i64().or_else(|| value.as_f64().filter(exact).map(|number| number as i64))
 }

@@ -124,15 +124,6 @@ pub(super) fn depth(value: &Value) -> usize {
     }
 }
 
-/// How many items and fields stand in `value`, at any depth.
-pub(super) fn entries(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len() + items.iter().map(entries).sum::<usize>(),
-        Value::Object(fields) => fields.len() + fields.values().map(entries).sum::<usize>(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -14,6 +14,17 @@ const MAX_PARTS: usize = 256;
 /// Tool calls of one message.
 const MAX_TOOL_CALLS: usize = 128;
 
+/// Images of one message.
+const MAX_IMAGES: usize = 16;
+/// The pictures that llama-server reads. (A scalable one would be a document that names others.)
+const IMAGES: [&str; 5] = [
+    "data:image/png;base64,",
+    "data:image/jpeg;base64,",
+    "data:image/gif;base64,",
+    "data:image/bmp;base64,",
+    "data:image/webp;base64,",
+];
+
 /// The messages, built anew; unknown fields are counted in `n_dropped`.
 pub(super) fn check(messages: Value, n_dropped: &mut u64) -> Result<Value, Error> {
     let messages = match messages {
@@ -88,11 +99,18 @@ fn content(message: &mut Fields) -> Result<Option<Value>, Error> {
             );
         }
     };
-    let mut out = Vec::with_capacity(parts.len());
+    let (mut out, mut n_images) = (Vec::with_capacity(parts.len()), 0);
     for (at, part) in parts.into_iter().enumerate() {
         let path = message.path(&format!("content[{at}]"));
         let mut part = Fields::of(path, part)?;
-        out.push(content_part(&mut part)?);
+        let checked = content_part(&mut part)?;
+        n_images += usize::from(checked.get("image_url").is_some());
+        if n_images > MAX_IMAGES {
+            return Err(
+                part.wrong("type", format!("must be image_url at most {MAX_IMAGES} times in a message"))
+            );
+        }
+        out.push(checked);
         message.n_dropped += part.drop_rest();
     }
     Ok(Some(out.into()))
@@ -104,14 +122,21 @@ fn content_part(part: &mut Fields) -> Result<Value, Error> {
         "image_url" => {
             let mut image = part.object("image_url")?.ok_or_else(|| part.wrong("image_url", "is missing"))?;
             let url = image.required_text("url")?;
-            if !url.starts_with("data:image/") {
-                return Err(image.wrong("url", "must be a data: URL of an image; nothing is fetched"));
+            if !is_inline_image(&url) {
+                return Err(image.wrong("url", "must be a data:image/...;base64 URL; nothing is fetched"));
             }
             part.n_dropped += image.drop_rest();
             Ok(json!({"type": "image_url", "image_url": {"url": url}}))
         }
         _ => Err(part.wrong("type", "must be text or image_url")),
     }
+}
+
+/// An image that is here as a whole: of a kind that is known, in base64 and nothing else.
+fn is_inline_image(url: &str) -> bool {
+    let data = IMAGES.iter().find_map(|image| url.strip_prefix(image)).map(|data| data.trim_end_matches('='));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    data.is_some_and(|data| !data.is_empty() && data.bytes().all(plain))
 }
 
 fn tool_calls(message: &mut Fields) -> Result<Option<Value>, Error> {

@@ -94,6 +94,22 @@ fn the_names_of_the_token_limit_become_one_that_is_clamped() {
 }
 
 #[test]
+fn whole_numbers_pass_however_they_are_written_and_a_seed_has_64_bits() {
+    for (more, name, leaves) in [
+        (json!({"max_tokens": 9.0}), "max_tokens", 9),
+        (json!({"top_k": 40.0}), "top_k", 40),
+        (json!({"top_k": -1}), "top_k", -1),
+        (json!({"seed": -1}), "seed", -1),
+        (json!({"seed": 42.0}), "seed", 42),
+        (json!({"seed": u32::MAX}), "seed", 0),
+        (json!({"seed": i64::MAX}), "seed", i64::MAX % i64::from(u32::MAX)),
+        (json!({"seed": -2}), "seed", i64::from(u32::MAX) - 2),
+    ] {
+        assert_eq!(parse(&with(&more)).unwrap()[name], json!(leaves), "{more}");
+    }
+}
+
+#[test]
 fn every_dangerous_field_is_refused_by_name_and_null_is_absent() {
     for name in super::DANGEROUS {
         assert_eq!(refused(&json!({name: 1})), name);
@@ -110,7 +126,12 @@ fn every_range_is_kept() {
         (json!({"top_p": -0.1}), "top_p"),
         (json!({"top_k": 1.5}), "top_k"),
         (json!({"top_logprobs": 21}), "top_logprobs"),
-        (json!({"seed": 4_294_967_296_u64}), "seed"),
+        (json!({"top_k": -2}), "top_k"),
+        (json!({"top_k": 1_001}), "top_k"),
+        (json!({"seed": 1.5}), "seed"),
+        (json!({"seed": u64::MAX}), "seed"),
+        (json!({"max_tokens": 1.5}), "max_tokens"),
+        (json!({"max_tokens": "1"}), "max_tokens"),
         (json!({"n": 2}), "n"),
         (json!({"stream": "true"}), "stream"),
         (json!({"stream": 1}), "stream"),
@@ -148,7 +169,15 @@ fn every_range_is_kept() {
     ] {
         assert_eq!(refused(&more), param, "{more}");
     }
-    for url in ["http://10.0.0.1/a.png", "file:///etc/passwd", "DATA:image/png,", "data:text/html,x"] {
+    for url in [
+        "http://10.0.0.1/a.png",
+        "file:///etc/passwd",
+        "DATA:image/png,",
+        "data:text/html,x",
+        "data:image/svg+xml;base64,AA==",
+        "data:image/png;base64,",
+        "data:image/png;base64,A&A",
+    ] {
         let part = json!({"type": "image_url", "image_url": {"url": url}});
         let more = json!({"messages": [{"role": "user", "content": [part]}]});
         assert_eq!(refused(&more), "messages[0].content[0].image_url.url", "{url}");
