@@ -39,11 +39,6 @@ const HF_FILENAME: Variable =
     Variable::new("HF_FILENAME", "", "The model file; here only the default of `LLM_MODEL`.");
 const QUEUE_REQUESTS: Variable =
     Variable::new("PROXY_QUEUE_REQUESTS", "64", "Requests that may wait for a slot; further ones get 429.");
-const QUEUE_BYTES: Variable = Variable::new(
-    "PROXY_QUEUE_BYTES",
-    "8388608",
-    "Bytes of requests that may wait for a slot, at least `PROXY_MAX_BODY_BYTES`; further ones get 429.",
-);
 const QUEUE_DEADLINE: Variable =
     Variable::new("PROXY_QUEUE_DEADLINE_SECONDS", "30", "The longest wait for a slot, in seconds.");
 const CONNECT_DEADLINE: Variable = Variable::new(
@@ -91,7 +86,6 @@ pub const VARIABLES: &[Variable] = &[
     MODEL,
     HF_FILENAME,
     QUEUE_REQUESTS,
-    QUEUE_BYTES,
     QUEUE_DEADLINE,
     CONNECT_DEADLINE,
     FIRST_TOKEN_DEADLINE,
@@ -122,8 +116,6 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Requests that may wait.
     pub queue_requests: usize,
-    /// Bytes of requests that may wait.
-    pub queue_bytes: usize,
     /// The largest request body.
     pub max_body_bytes: usize,
     /// From a request's header to the end of its body.
@@ -158,14 +150,6 @@ impl Config {
         if model.len() > 256 || model.contains(char::is_control) {
             env.refuse(&MODEL, "must be at most 256 bytes without control characters");
         }
-        let max_body_bytes = env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get();
-        let queue_bytes = env.read_with(&QUEUE_BYTES, |text| whole(text, 1, 1 << 40));
-        if queue_bytes < max_body_bytes {
-            env.refuse(
-                &QUEUE_BYTES,
-                "must be at least PROXY_MAX_BODY_BYTES, or the largest request could never wait",
-            );
-        }
         Self {
             listen: env.read(&LISTEN),
             admin_listen: env.read(&ADMIN_LISTEN),
@@ -178,13 +162,12 @@ impl Config {
                 queue: env.read_with(&QUEUE_DEADLINE, seconds),
                 connect: env.read_with(&CONNECT_DEADLINE, seconds),
                 first_token: env.read_with(&FIRST_TOKEN_DEADLINE, seconds),
-                first_token_per_prompt_token: Duration::from_millis(env.read(&FIRST_TOKEN_PER_TOKEN)),
+                first_token_per_prompt_token: env.read_with(&FIRST_TOKEN_PER_TOKEN, per_token),
                 between_tokens: env.read_with(&TOKEN_DEADLINE, seconds),
                 total: env.read_with(&TOTAL_DEADLINE, seconds),
             },
-            queue_requests: env.read_with(&QUEUE_REQUESTS, |text| whole(text, 0, 100_000)),
-            queue_bytes,
-            max_body_bytes,
+            queue_requests: env.read(&QUEUE_REQUESTS),
+            max_body_bytes: env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get(),
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             drain: Duration::from_secs(env.read(&DRAIN)),
@@ -196,14 +179,17 @@ impl Config {
     }
 }
 
-fn whole(text: &str, min: usize, max: usize) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| "must be whole seconds from 1 to 86400".to_owned())
+}
+
+/// A machine that computes less than a token in ten seconds serves nobody; 0 leaves out the prompt's length.
+fn per_token(text: &str) -> Result<Duration, String> {
+    let milliseconds = text.parse().ok().filter(|milliseconds| *milliseconds <= 10_000);
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| "must be whole milliseconds from 0 to 10000".to_owned())
 }
 
 /// A llama-server's address: `http://HOST:PORT`.

@@ -19,8 +19,9 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Permit;
 use crate::deadlines::Clock;
 use crate::error::Error;
+use crate::placement::Counted;
 use crate::record::Record;
-use crate::sse::{Kind, Scanner, kind};
+use crate::sse::{Kind, Scanner, Usage, read};
 
 /// Written after a silence; also how a caller that went without a word is noticed.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -39,6 +40,7 @@ pub(crate) struct Answer {
     keep_alive: Duration,
     /// When the caller last had something to read.
     last_passed: Instant,
+    usage: Usage,
     pub(crate) record: Record,
 }
 
@@ -53,14 +55,13 @@ pub(crate) enum Step {
 
 impl Answer {
     pub(crate) fn new(
-        (body, mut permit): (Incoming, Permit),
+        (body, permit): (Incoming, Permit),
         clock: Clock,
         keep_alive: Duration,
         shutdown: Shutdown,
         record: Record,
     ) -> Self {
         let now = Instant::now();
-        permit.begin();
         Self {
             body,
             permit,
@@ -70,6 +71,7 @@ impl Answer {
             closing: Box::pin(async move { shutdown.closing().await }),
             keep_alive,
             last_passed: now,
+            usage: Usage::default(),
             record,
         }
     }
@@ -109,10 +111,19 @@ impl Answer {
     }
 
     fn classify(&mut self, event: Bytes) -> Result<Step, Error> {
-        let (kind, now) = (kind(&event), Instant::now());
+        let ((kind, usage), now) = (read(&event), Instant::now());
+        if let Some(usage) = usage {
+            self.usage = self.usage.and(usage);
+            self.record.usage(self.usage);
+            if let Some(n_cached) = self.usage.n_cached_tokens {
+                self.permit.counted(Counted { n_cached, n_prompt: self.usage.n_prompt_tokens });
+            }
+        }
         match kind {
             Kind::Token => {
-                self.permit.token();
+                if !self.clock.has_token() {
+                    self.permit.prefilled();
+                }
                 self.clock.token(now);
                 self.record.token(now);
                 // The alarm may stand later than this token's deadline: the first token may take longer than the next.
@@ -120,23 +131,20 @@ impl Answer {
                     self.alarm.as_mut().reset(self.clock.at());
                 }
             }
-            Kind::Usage(usage) => {
-                self.record.usage(usage);
-                self.permit.counted(usage);
-            }
             Kind::Error => return Err(Error::UpstreamFailed),
             Kind::Progress => return Ok(Step::Event(kind, event)),
-            Kind::Done | Kind::Other => {}
+            Kind::Done | Kind::Usage | Kind::Other => {}
         }
         self.last_passed = now;
         Ok(Step::Event(kind, event))
     }
 
-    /// The body ended. Only `[DONE]` without its blank line may still be there.
+    /// The body ended. Only the last event without its blank line may still be there.
     fn ended(&mut self) -> Result<Step, Error> {
-        match self.scanner.rest() {
-            Some(rest) if kind(&rest) == Kind::Done => Ok(Step::Event(Kind::Done, rest)),
-            Some(_) | None => Err(Error::UpstreamTruncated),
+        match self.scanner.rest().map(|rest| self.classify(rest)) {
+            Some(Ok(Step::Event(Kind::Done, rest))) => Ok(Step::Event(Kind::Done, rest)),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Err(Error::UpstreamTruncated),
         }
     }
 
@@ -174,7 +182,7 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
         loop {
             let (bytes, state) = match answer.next().await {
                 Ok(Step::Event(Kind::Progress, _)) => continue,
-                Ok(Step::Event(Kind::Usage(_), _)) if !include_usage => continue,
+                Ok(Step::Event(Kind::Usage, _)) if !include_usage => continue,
                 Ok(Step::Event(Kind::Done, bytes)) => {
                     // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
                     answer.record.complete();

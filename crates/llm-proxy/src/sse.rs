@@ -1,18 +1,26 @@
 //! Cuts a byte stream into whole server-sent events and says what each one is, without ever writing one anew.
 //!
-//! The events laid end to end are the bytes that came in. A line ends with LF or CRLF; llama-server writes LF.
+//! The events laid end to end are the bytes that came in, but for a byte order mark before the first. A line ends with
+//! LF, CRLF or CR; llama-server writes LF. It reads the three dialects that llama-server streams in.
 
-use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
+
+use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 /// The largest single event. llama-server's largest, a token with 20 alternatives, has about 4 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
+/// What a stream may begin with. Passed on, it could stand after a comment of ours, where it would hide the event.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The bytes that are not yet a whole event.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     buffer: BytesMut,
+    /// Whether what the stream begins with was looked at.
+    begun: bool,
     /// Up to here the buffer has been looked through.
     scanned: usize,
     /// Where the line that `scanned` is in begins.
@@ -27,20 +35,36 @@ impl Scanner {
     /// Takes in what arrived.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         self.buffer.extend_from_slice(bytes);
-        let whole = self.buffer.len() <= MAX_EVENT_BYTES || self.buffer[self.scanned..].contains(&b'\n');
+        let whole = self.buffer.len() <= MAX_EVENT_BYTES || self.buffer[self.scanned..].iter().any(ends_line);
         if whole { Ok(()) } else { Err(TooLong) }
     }
 
     /// The next whole event, with the blank line that ends it.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
-        while let Some(found) = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n') {
+        if !self.begun {
+            let n = self.buffer.len().min(BYTE_ORDER_MARK.len());
+            let marked = self.buffer[..n] == BYTE_ORDER_MARK[..n];
+            if marked && n < BYTE_ORDER_MARK.len() {
+                return None;
+            }
+            self.buffer.advance(if marked { n } else { 0 });
+            self.begun = true;
+        }
+        while let Some(found) = self.buffer[self.scanned..].iter().position(ends_line) {
             let line_end = self.scanned + found;
-            let line = &self.buffer[self.line_start..line_end];
-            let blank = line.is_empty() || line == b"\r";
-            self.scanned = line_end + 1;
-            self.line_start = self.scanned;
+            let next_line = match (self.buffer[line_end], self.buffer.get(line_end + 1)) {
+                (b'\r', Some(b'\n')) => line_end + 2,
+                // Whether a line feed belongs to it shows with the next byte.
+                (b'\r', None) => {
+                    self.scanned = line_end;
+                    return None;
+                }
+                _ => line_end + 1,
+            };
+            let blank = line_end == self.line_start;
+            (self.scanned, self.line_start) = (next_line, next_line);
             if blank {
-                let event = self.buffer.split_to(self.scanned).freeze();
+                let event = self.buffer.split_to(next_line).freeze();
                 (self.scanned, self.line_start) = (0, 0);
                 return Some(event);
             }
@@ -56,16 +80,20 @@ impl Scanner {
     }
 }
 
+fn ends_line(byte: &u8) -> bool {
+    matches!(*byte, b'\n' | b'\r')
+}
+
 /// What an event is to the proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A piece of the answer: text, reasoning, or a tool call.
     Token,
-    /// The counts at the end, which only come because the proxy asks for them.
-    Usage(Usage),
+    /// Counts and nothing else, which only come because the proxy asks for them.
+    Usage,
     /// How far the prefill is, which also only comes because the proxy asks for it.
     Progress,
-    /// `[DONE]`: the answer is complete.
+    /// `[DONE]`, or the event that stands for it: the answer is complete.
     Done,
     /// The upstream failed.
     Error,
@@ -74,7 +102,7 @@ pub(crate) enum Kind {
 }
 
 /// What the upstream counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) n_prompt_tokens: u64,
     /// How many of those the upstream still had from an earlier prompt, when it says so.
@@ -82,11 +110,28 @@ pub(crate) struct Usage {
     pub(crate) n_completion_tokens: u64,
 }
 
+impl Usage {
+    /// Both: an answer may count its prompt at its begin and its completion at its end.
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self {
+            n_prompt_tokens: self.n_prompt_tokens.max(more.n_prompt_tokens),
+            n_cached_tokens: more.n_cached_tokens.or(self.n_cached_tokens),
+            n_completion_tokens: self.n_completion_tokens.max(more.n_completion_tokens),
+        }
+    }
+}
+
 #[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
+struct Chunk<'a> {
+    /// The name of the event in `/v1/responses` and `/v1/messages`.
+    #[serde(rename = "type", borrow)]
+    name: Option<Cow<'a, str>>,
+    choices: Option<Vec<Choice>>,
     usage: Option<Counts>,
+    /// The answer in an event of `/v1/responses`.
+    response: Option<Counted>,
+    /// The answer in an event of `/v1/messages`.
+    message: Option<Counted>,
     timings: Option<Timings>,
     error: Option<IgnoredAny>,
     prompt_progress: Option<IgnoredAny>,
@@ -94,34 +139,54 @@ struct Chunk {
 
 #[derive(Deserialize)]
 struct Choice {
-    #[serde(default)]
-    delta: Delta,
+    /// The piece in `/v1/completions`.
+    text: Option<NonEmpty>,
+    delta: Option<Delta>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Delta {
     content: Option<NonEmpty>,
     reasoning_content: Option<NonEmpty>,
-    tool_calls: Option<IgnoredAny>,
+    tool_calls: Option<Vec<IgnoredAny>>,
+}
+
+impl Choice {
+    fn is_token(&self) -> bool {
+        let there = |text: &Option<NonEmpty>| text.as_ref().is_some_and(|text| text.0);
+        let delta = |delta: &Delta| {
+            there(&delta.content)
+                || there(&delta.reasoning_content)
+                || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+        };
+        there(&self.text) || self.delta.as_ref().is_some_and(delta)
+    }
 }
 
 /// Whether a text is there, without keeping it.
 #[derive(Deserialize)]
-#[serde(from = "std::borrow::Cow<'_, str>")]
+#[serde(from = "Cow<'_, str>")]
 struct NonEmpty(bool);
 
-impl From<std::borrow::Cow<'_, str>> for NonEmpty {
-    fn from(text: std::borrow::Cow<'_, str>) -> Self {
+impl From<Cow<'_, str>> for NonEmpty {
+    fn from(text: Cow<'_, str>) -> Self {
         Self(!text.is_empty())
     }
 }
 
 #[derive(Deserialize)]
+struct Counted {
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
 struct Counts {
-    #[serde(default)]
+    #[serde(default, alias = "input_tokens")]
     prompt_tokens: u64,
-    #[serde(default)]
+    #[serde(default, alias = "output_tokens")]
     completion_tokens: u64,
+    /// `/v1/messages` counts them apart from the others.
+    cache_read_input_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -129,37 +194,41 @@ struct Timings {
     cache_n: Option<u64>,
 }
 
-/// What `event` is.
-pub(crate) fn kind(event: &[u8]) -> Kind {
+/// What `event` is, and what it says was counted.
+pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
     let data = data(event);
     if data.as_ref() == b"[DONE]" {
-        return Kind::Done;
+        return (Kind::Done, None);
     }
-    let Ok(chunk) = serde_json::from_slice::<Chunk>(&data) else {
-        return if event.starts_with(b"error:") { Kind::Error } else { Kind::Other };
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
+        return (if event.starts_with(b"error:") { Kind::Error } else { Kind::Other }, None);
     };
-    let there = |text: &Option<NonEmpty>| text.as_ref().is_some_and(|text| text.0);
-    let token = |choice: &Choice| {
-        let delta = &choice.delta;
-        there(&delta.content) || there(&delta.reasoning_content) || delta.tool_calls.is_some()
+    let choices = chunk.choices.unwrap_or_default();
+    let inner = chunk.response.or(chunk.message).and_then(|inner| inner.usage);
+    let usage = chunk.usage.or(inner).map(|counts| Usage {
+        n_prompt_tokens: counts.prompt_tokens + counts.cache_read_input_tokens.unwrap_or_default(),
+        n_cached_tokens: chunk.timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
+        n_completion_tokens: counts.completion_tokens,
+    });
+    let kind = match chunk.name.as_deref() {
+        _ if chunk.error.is_some() => Kind::Error,
+        Some("error" | "response.failed") => Kind::Error,
+        Some("response.completed" | "response.incomplete" | "message_stop") => Kind::Done,
+        Some(name) if name.ends_with("delta") && name != "message_delta" => Kind::Token,
+        Some(_) if chunk.prompt_progress.is_some() => Kind::Progress,
+        Some(_) => Kind::Other,
+        None if choices.iter().any(Choice::is_token) => Kind::Token,
+        None if chunk.prompt_progress.is_some() => Kind::Progress,
+        None if choices.is_empty() && usage.is_some() => Kind::Usage,
+        None => Kind::Other,
     };
-    match chunk {
-        Chunk { error: Some(_), .. } => Kind::Error,
-        Chunk { choices, usage: Some(usage), timings, .. } if choices.is_empty() => Kind::Usage(Usage {
-            n_prompt_tokens: usage.prompt_tokens,
-            n_cached_tokens: timings.and_then(|timings| timings.cache_n),
-            n_completion_tokens: usage.completion_tokens,
-        }),
-        Chunk { choices, .. } if choices.iter().any(token) => Kind::Token,
-        Chunk { prompt_progress: Some(_), .. } => Kind::Progress,
-        Chunk { .. } => Kind::Other,
-    }
+    (kind, usage)
 }
 
 /// The payload: the text of the `data` lines, joined by LF.
-pub(crate) fn data(event: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    let mut lines = event.split(|byte| *byte == b'\n').filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"data:")?;
+pub(crate) fn data(event: &[u8]) -> Cow<'_, [u8]> {
+    let mut lines = event.split(ends_line).filter_map(|line| {
+        let line = line.strip_prefix(b"data:")?;
         Some(line.strip_prefix(b" ").unwrap_or(line))
     });
     let first = lines.next().unwrap_or_default();
@@ -177,7 +246,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop_oneof, proptest};
     use proptest::{collection, prop_assert_eq};
 
-    use super::{Kind, MAX_EVENT_BYTES, Scanner, TooLong, Usage, kind};
+    use super::{Kind, MAX_EVENT_BYTES, Scanner, TooLong, Usage, read};
 
     fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         let (mut scanner, mut events) = (Scanner::default(), Vec::new());
@@ -215,13 +284,13 @@ mod tests {
 
         #[test]
         fn no_event_makes_it_panic(event in collection::vec(any::<u8>(), 0..200)) {
-            kind(&event);
+            read(&event);
         }
     }
 
     #[test]
     fn events_are_known_for_what_they_are() {
-        let of = |text: &str| kind(text.as_bytes());
+        let of = |text: &str| read(text.as_bytes()).0;
         assert_eq!(of(":\n\n"), Kind::Other);
         assert_eq!(of("data: [DONE]\r\n\r\n"), Kind::Done);
         assert_eq!(of("data:[DONE]"), Kind::Done);
@@ -237,18 +306,73 @@ mod tests {
             of(r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}"#),
             Kind::Other
         );
-        assert_eq!(
-            of(r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37}}"#),
-            Kind::Usage(Usage { n_prompt_tokens: 37, n_cached_tokens: None, n_completion_tokens: 6 })
-        );
-        assert_eq!(
-            of(
-                r#"data: {"choices":[],"usage":{"completion_tokens":6,"prompt_tokens":37},"timings":{"cache_n":36}}"#
-            ),
-            Kind::Usage(Usage { n_prompt_tokens: 37, n_cached_tokens: Some(36), n_completion_tokens: 6 })
-        );
+        assert_eq!(of(r#"data: {"choices":null,"delta":null,"usage":null}"#), Kind::Other);
+        assert_eq!(of(r#"data: {"choices":[{"delta":null}],"error":null}"#), Kind::Other);
+        assert_eq!(of(r#"data: {"choices":[{"delta":{"tool_calls":[]}}]}"#), Kind::Other);
+        assert_eq!(of(r#"data: {"choices":[{"text":"a","logprobs":null}]}"#), Kind::Token);
+        assert_eq!(of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#), Kind::Progress);
         assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
         assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);
+    }
+
+    #[test]
+    fn events_of_responses_and_messages_are_known_too() {
+        let of = |name: &str| read(format!("event: {name}\ndata: {{\"type\":\"{name}\"}}\n\n").as_bytes()).0;
+        for (kind, names) in [
+            (Kind::Token, &["response.output_text.delta", "content_block_delta"][..]),
+            (Kind::Done, &["response.completed", "response.incomplete", "message_stop"]),
+            (Kind::Error, &["error", "response.failed"]),
+            (
+                Kind::Other,
+                &["response.created", "response.output_text.done", "message_start", "message_delta", "ping"],
+            ),
+        ] {
+            names.iter().for_each(|name| assert_eq!(of(name), kind, "{name}"));
+        }
+        let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
+        assert_eq!(read(progress).0, Kind::Progress);
+    }
+
+    #[test]
+    fn counts_are_found_wherever_they_stand() {
+        let of = |text: &str| read(format!("data: {text}").as_bytes());
+        let usage = |n_prompt_tokens, n_cached_tokens, n_completion_tokens| {
+            Some(Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens })
+        };
+        let counts = r#""usage":{"completion_tokens":6,"prompt_tokens":37}"#;
+        assert_eq!(of(&format!(r#"{{"choices":[],{counts}}}"#)), (Kind::Usage, usage(37, None, 6)));
+        assert_eq!(
+            of(&format!(r#"{{"choices":[],{counts},"timings":{{"cache_n":36}}}}"#)),
+            (Kind::Usage, usage(37, Some(36), 6))
+        );
+        // `/v1/completions` has them on the event with the finish reason, which every caller gets.
+        assert_eq!(
+            of(&format!(r#"{{"choices":[{{"text":"","finish_reason":"stop"}}],{counts}}}"#)),
+            (Kind::Other, usage(37, None, 6))
+        );
+        let completed =
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":31,"output_tokens":3}}}"#;
+        assert_eq!(of(completed), (Kind::Done, usage(31, None, 3)));
+        let (_, start) = of(
+            r#"{"type":"message_start","message":{"usage":{"cache_read_input_tokens":24,"input_tokens":7,"output_tokens":0}}}"#,
+        );
+        let (_, end) = of(r#"{"type":"message_delta","usage":{"output_tokens":3}}"#);
+        assert_eq!(start.unwrap().and(end.unwrap()), usage(31, Some(24), 3).unwrap());
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing_and_any_line_end_ends_a_line() {
+        let text = "\u{feff}data: [DONE]\n\n".as_bytes();
+        assert_eq!(scan(text.chunks(1)), [b"data: [DONE]\n\n"]);
+        let text = b": a\r\rdata: 1\rdata: 2\r\rdata: 3\r\n\r\ndata: [DONE]\r\r";
+        for events in [scan([&text[..]]), scan(text.chunks(1))] {
+            let kinds: Vec<Kind> = events.iter().map(|event| read(event).0).collect();
+            assert_eq!(
+                (kinds, events.concat()),
+                (vec![Kind::Other, Kind::Other, Kind::Other, Kind::Done], text.to_vec())
+            );
+            assert_eq!(super::data(&events[1]), &b"1\n2"[..]);
+        }
     }
 
     #[test]

@@ -1,1 +1,0 @@
-//! The fair order alone, without clocks or tasks.
