@@ -39,6 +39,11 @@ const HF_FILENAME: Variable =
     Variable::new("HF_FILENAME", "", "The model file; here only the default of `LLM_MODEL`.");
 const QUEUE_REQUESTS: Variable =
     Variable::new("PROXY_QUEUE_REQUESTS", "64", "Requests that may wait for a slot; further ones get 429.");
+const QUEUE_BYTES: Variable = Variable::new(
+    "PROXY_QUEUE_BYTES",
+    "8388608",
+    "Bytes of requests that may wait for a slot, at least `PROXY_MAX_BODY_BYTES`; further ones get 429.",
+);
 const QUEUE_DEADLINE: Variable =
     Variable::new("PROXY_QUEUE_DEADLINE_SECONDS", "30", "The longest wait for a slot, in seconds.");
 const CONNECT_DEADLINE: Variable = Variable::new(
@@ -86,6 +91,7 @@ pub const VARIABLES: &[Variable] = &[
     MODEL,
     HF_FILENAME,
     QUEUE_REQUESTS,
+    QUEUE_BYTES,
     QUEUE_DEADLINE,
     CONNECT_DEADLINE,
     FIRST_TOKEN_DEADLINE,
@@ -116,6 +122,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Requests that may wait.
     pub queue_requests: usize,
+    /// Bytes of requests that may wait.
+    pub queue_bytes: usize,
     /// The largest request body.
     pub max_body_bytes: usize,
     /// From a request's header to the end of its body.
@@ -150,6 +158,14 @@ impl Config {
         if model.len() > 256 || model.contains(char::is_control) {
             env.refuse(&MODEL, "must be at most 256 bytes without control characters");
         }
+        let max_body_bytes = env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get();
+        let queue_bytes = env.read_with(&QUEUE_BYTES, |text| whole(text, 1, 1 << 40));
+        if queue_bytes < max_body_bytes {
+            env.refuse(
+                &QUEUE_BYTES,
+                "must be at least PROXY_MAX_BODY_BYTES, or the largest request could never wait",
+            );
+        }
         Self {
             listen: env.read(&LISTEN),
             admin_listen: env.read(&ADMIN_LISTEN),
@@ -166,8 +182,9 @@ impl Config {
                 between_tokens: env.read_with(&TOKEN_DEADLINE, seconds),
                 total: env.read_with(&TOTAL_DEADLINE, seconds),
             },
-            queue_requests: env.read(&QUEUE_REQUESTS),
-            max_body_bytes: env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get(),
+            queue_requests: env.read_with(&QUEUE_REQUESTS, |text| whole(text, 0, 100_000)),
+            queue_bytes,
+            max_body_bytes,
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             drain: Duration::from_secs(env.read(&DRAIN)),
@@ -177,6 +194,11 @@ impl Config {
             probe_down: Duration::from_secs(1),
         }
     }
+}
+
+fn whole(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

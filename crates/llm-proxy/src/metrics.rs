@@ -96,6 +96,7 @@ pub(crate) struct Metrics {
     pub(crate) dropped_fields: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) queue_depth: Gauge,
+    pub(crate) queue_bytes: Gauge,
     pub(crate) slots: Gauge,
     pub(crate) upstream_up: Family<Member, Gauge>,
     pub(crate) queue_wait: Histograms<KeyName>,
@@ -118,6 +119,7 @@ impl Metrics {
             dropped_fields: Counter::default(),
             in_flight: Gauge::default(),
             queue_depth: Gauge::default(),
+            queue_bytes: Gauge::default(),
             slots: Gauge::default(),
             upstream_up: Family::default(),
             queue_wait: Histograms::new_with_constructor(waits),
@@ -148,6 +150,12 @@ impl Metrics {
         );
         to.register("requests_in_flight", "Requests that hold a slot", self.in_flight.clone());
         to.register("queue_depth", "Requests that wait for a slot", self.queue_depth.clone());
+        to.register_with_unit(
+            "queue",
+            "What those requests take of the memory",
+            Unit::Bytes,
+            self.queue_bytes.clone(),
+        );
         to.register("slots", "Slots of all upstreams that answer", self.slots.clone());
         to.register("upstream_up", "Whether an upstream answers", self.upstream_up.clone());
         let mut seconds = |name: &str, help: &str, histogram: Histogram| {

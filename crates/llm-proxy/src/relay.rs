@@ -19,7 +19,6 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Permit;
 use crate::deadlines::Clock;
 use crate::error::Error;
-use crate::placement::Counted;
 use crate::record::Record;
 use crate::sse::{Kind, Scanner, Usage, read};
 
@@ -55,13 +54,14 @@ pub(crate) enum Step {
 
 impl Answer {
     pub(crate) fn new(
-        (body, permit): (Incoming, Permit),
+        (body, mut permit): (Incoming, Permit),
         clock: Clock,
         keep_alive: Duration,
         shutdown: Shutdown,
         record: Record,
     ) -> Self {
         let now = Instant::now();
+        permit.begin();
         Self {
             body,
             permit,
@@ -115,15 +115,11 @@ impl Answer {
         if let Some(usage) = usage {
             self.usage = self.usage.and(usage);
             self.record.usage(self.usage);
-            if let Some(n_cached) = self.usage.n_cached_tokens {
-                self.permit.counted(Counted { n_cached, n_prompt: self.usage.n_prompt_tokens });
-            }
+            self.permit.counted(self.usage);
         }
         match kind {
             Kind::Token => {
-                if !self.clock.has_token() {
-                    self.permit.prefilled();
-                }
+                self.permit.token();
                 self.clock.token(now);
                 self.record.token(now);
                 // The alarm may stand later than this token's deadline: the first token may take longer than the next.

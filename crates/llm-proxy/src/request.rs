@@ -74,6 +74,8 @@ const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
 pub(crate) struct ChatRequest {
     /// What goes upstream.
     pub(crate) body: Bytes,
+    /// The limit of the completion, in tokens.
+    pub(crate) max_tokens: u64,
     /// Whether the caller wants a stream.
     pub(crate) stream: bool,
     /// Whether the caller wants the usage event of a stream.
@@ -140,7 +142,7 @@ impl ChatRequest {
         insert(&mut out, "response_format", fields.response_format()?);
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
-        Ok(Self { body, stream, include_usage, n_dropped })
+        Ok(Self { body, max_tokens: limit, stream, include_usage, n_dropped })
     }
 }
 

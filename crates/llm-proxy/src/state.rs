@@ -35,7 +35,7 @@ impl App {
     pub(crate) fn new(config: Config, metrics: Metrics, shutdown: Shutdown) -> Result<Self, String> {
         let metrics = Arc::new(metrics);
         let client = Client::new(&config)?;
-        let admission = Admission::new(config.queue_requests, Arc::clone(&metrics));
+        let admission = Admission::new(config.queue_requests, config.queue_bytes, Arc::clone(&metrics));
         let fleet = Fleet::new(&config, client.clone(), admission.clone(), Arc::clone(&metrics));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();

@@ -45,9 +45,7 @@ pub(crate) struct Caller {
     /// The key's name: a label of metrics, a field of logs.
     pub(crate) name: Arc<str>,
     /// Its share of the slots, against the weights of the others who wait.
-    #[expect(dead_code, reason = "the queue does not weigh callers yet")]
     pub(crate) weight: NonZeroU32,
-    #[expect(dead_code, reason = "the queue does not bound callers yet")]
     pub(crate) limits: Limits,
     /// The models it may use; `None` for all.
     pub(crate) models: Option<Vec<String>>,

@@ -3,6 +3,8 @@
 //! The caller's going drops the future at whatever step it is, and with it the place in the queue, the connection and
 //! the permit.
 
+use std::num::NonZeroUsize;
+
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -11,11 +13,11 @@ use axum::{Extension, Json};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::admission::{Permit, Refused};
+use crate::admission::{Asking, Permit, Refused};
 use crate::deadlines::Clock;
 use crate::error::Error;
 use crate::fleet::Status;
-use crate::keys::Scope;
+use crate::keys::{Caller, Scope};
 use crate::placement::Prefix;
 use crate::record::{Phase, Record, milliseconds};
 use crate::relay::{self, Answer};
@@ -89,12 +91,13 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     record.enter(Phase::Queued);
     let began = Instant::now();
     let prefix = Prefix::of(&request.body);
-    let permit =
-        app.admission.admit(prefix, app.config.deadlines.queue).await.map_err(|refused| match refused {
-            Refused::NoUpstream => app.fleet.error(),
-            Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
-            Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
-        })?;
+    let asking = asking(&caller, &request);
+    let admitted = app.admission.admit(&asking, prefix, app.config.deadlines.queue).await;
+    let permit = admitted.map_err(|refused| match refused {
+        Refused::NoUpstream => app.fleet.error(),
+        Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
+        Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
+    })?;
     record.admitted(began.elapsed());
 
     let clock = Clock::start(&app.config.deadlines, request.n_prompt_tokens());
@@ -102,6 +105,17 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     let body = tokio::time::timeout_at(clock.at(), body).await.map_err(|_| clock.error())??;
     record.enter(Phase::Prefilling);
     Ok(Opened { request, upstream: (body, permit), clock })
+}
+
+fn asking<'a>(caller: &'a Caller, request: &ChatRequest) -> Asking<'a> {
+    Asking {
+        caller: &caller.name,
+        weight: caller.weight,
+        max_in_flight: caller.limits.requests_at_once.map_or(usize::MAX, NonZeroUsize::get),
+        n_prompt_tokens: request.n_prompt_tokens().into(),
+        max_completion_tokens: request.max_tokens,
+        n_bytes: request.body.len(),
+    }
 }
 
 async fn ask(

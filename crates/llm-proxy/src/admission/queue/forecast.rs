@@ -1,0 +1,97 @@
+//! How long a wait will be: the tokens that come before it in the fair order, at the pace of the answers so far.
+
+use std::time::Duration;
+
+use super::lane::{Lane, SCALE};
+use super::mean::Mean;
+use super::{Place, Queue};
+
+/// How long an answer is taken to last before one has been measured.
+const FIRST_ANSWER_SECONDS: f64 = 5.0;
+/// How many tokens it is taken to have.
+const FIRST_ANSWER_TOKENS: f64 = 256.0;
+
+/// What a waiting caller may expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forecast {
+    /// 1 for the next in line.
+    pub(crate) position: usize,
+    pub(crate) wait: Duration,
+}
+
+/// How long answers last, and what they were expected to take. Expected, not taken: what waits is known by that only,
+/// and so an estimate that is always off by the same factor does no harm.
+#[derive(Debug)]
+pub(super) struct Pace {
+    seconds: Mean,
+    tokens: Mean,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { seconds: Mean::guess(FIRST_ANSWER_SECONDS), tokens: Mean::guess(FIRST_ANSWER_TOKENS) }
+    }
+}
+
+impl Pace {
+    pub(super) fn learn(&mut self, n_tokens: u64, time: Duration) {
+        self.seconds.add(time.as_secs_f64());
+        self.tokens.add(n_tokens as f64);
+    }
+
+    fn seconds(&self, n_tokens: f64) -> f64 {
+        n_tokens * self.seconds.get() / self.tokens.get().max(1.0)
+    }
+}
+
+impl<W> Queue<W> {
+    /// What the request at `place` may expect, while it waits.
+    pub(in crate::admission) fn forecast(&self, place: Place, n_slots: usize) -> Option<Forecast> {
+        let lane = &self.lanes[place.lane];
+        lane.holds(place.number).then(|| self.expect(place.lane, lane.before(place.number), n_slots))
+    }
+
+    /// How long a further request of the same key would wait.
+    pub(in crate::admission) fn wait_of_another(&self, place: Place, n_slots: usize) -> Duration {
+        let lane = &self.lanes[place.lane];
+        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), n_slots).wait
+    }
+
+    /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by
+    /// the number of keys, not of requests.
+    fn expect(&self, id: usize, (own_requests, own_tokens): (usize, u64), n_slots: usize) -> Forecast {
+        let own = &self.lanes[id];
+        let level = if own.is_ready() { own.level() } else { own.level().max(self.floor()) };
+        let turn = level + own.rise(own_tokens);
+        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != id);
+        let (requests, tokens) = others.map(|(_, lane)| lane.before_turn(turn)).fold(
+            (own_requests as f64, own_tokens as f64),
+            |(requests, tokens), (more_requests, more_tokens)| {
+                (requests + more_requests, tokens + more_tokens)
+            },
+        );
+        let fair = (self.pace.seconds(tokens) + self.pace.seconds.get()) / n_slots.max(1) as f64;
+        // A key at its limit waits for its own requests to end, however many slots are free.
+        let limited = if own.in_flight + own_requests >= own.max_in_flight {
+            let at_once = own.max_in_flight.min(n_slots.max(1)) as f64;
+            (self.pace.seconds(own_tokens as f64) + self.pace.seconds.get()) / at_once.max(1.0)
+        } else {
+            0.0
+        };
+        Forecast { position: requests as usize + 1, wait: Duration::from_secs_f64(fair.max(limited)) }
+    }
+}
+
+impl<W> Lane<W> {
+    /// How many of the waiting start before the level is `turn`, and their tokens.
+    fn before_turn(&self, turn: u64) -> (f64, f64) {
+        let budget = turn.saturating_sub(self.level()) as f64 * self.weight as f64 / SCALE as f64;
+        if self.n_requests() == 0 || budget <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let requests = self.n_requests() as f64;
+        let mean_tokens = self.n_tokens as f64 / requests;
+        let before = (budget / mean_tokens.max(1.0)).ceil().min(requests);
+        (before, before * mean_tokens)
+    }
+}

@@ -1,0 +1,1 @@
+//! The fair order alone, without clocks or tasks.

@@ -1,0 +1,72 @@
+//! The slots of all upstreams: how many there are, how many are taken, and which of the free ones a request gets.
+
+use std::collections::BTreeMap;
+
+use crate::placement::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+
+/// One upstream's slots: how many there are, 0 while it does not answer, and how many are ours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    slots: usize,
+    in_flight: usize,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    upstreams: BTreeMap<UpstreamId, Load>,
+    placement: Placement,
+}
+
+impl Slots {
+    pub(super) fn set(&mut self, upstream: UpstreamId, slots: usize) {
+        self.upstreams.entry(upstream).or_default().slots = slots;
+    }
+
+    pub(super) fn forget(&mut self, upstream: UpstreamId) {
+        self.upstreams.remove(&upstream);
+        self.placement.forget(upstream);
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.upstreams.values().map(|load| load.slots).sum()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.upstreams.values().map(|load| load.in_flight).sum()
+    }
+
+    pub(super) fn any_free(&self) -> bool {
+        self.upstreams.values().any(|load| load.in_flight < load.slots)
+    }
+
+    /// Takes a free slot, if there is one, of the upstream that suits best.
+    pub(super) fn take(&mut self, prefix: &Prefix) -> Option<Placed> {
+        let free = self.upstreams.iter().filter(|(_, load)| load.in_flight < load.slots);
+        let seat = |(upstream, load): (&UpstreamId, &Load)| Seat {
+            upstream: *upstream,
+            slots: load.slots,
+            in_flight: load.in_flight,
+        };
+        let seats: Vec<Seat> = free.map(seat).collect();
+        let placed = self.placement.place(prefix, &seats)?;
+        self.upstreams.entry(placed.upstream()).or_default().in_flight += 1;
+        Some(placed)
+    }
+
+    pub(super) fn give_back(&mut self, placed: &Placed) {
+        // It may have left the fleet meanwhile.
+        if let Some(load) = self.upstreams.get_mut(&placed.upstream()) {
+            load.in_flight -= 1;
+        }
+        self.placement.release(placed);
+    }
+
+    pub(super) fn prefilled(&mut self, placed: &Placed) {
+        self.placement.prefilled(placed);
+    }
+
+    pub(super) fn counted(&mut self, placed: &Placed, counted: Counted) {
+        self.placement.counted(placed, counted);
+    }
+}

@@ -1,0 +1,120 @@
+//! The queue with its clock: deadlines, leaving, slots that come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Admission, Asking, Permit, Refused};
+use crate::metrics::Metrics;
+use crate::placement::{Prefix, UpstreamId};
+
+const SHORT: Duration = Duration::from_secs(1);
+
+fn admission(max_requests: usize) -> Admission {
+    Admission::new(max_requests, 1 << 20, Arc::new(Metrics::new().0))
+}
+
+/// A request of the key `caller`, for 100 tokens in 100 bytes.
+fn asking(caller: &str) -> Asking<'_> {
+    Asking {
+        caller,
+        weight: std::num::NonZeroU32::MIN,
+        max_in_flight: usize::MAX,
+        n_prompt_tokens: 50,
+        max_completion_tokens: 50,
+        n_bytes: 100,
+    }
+}
+
+impl Admission {
+    async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
+        self.admit(&asking(caller), Prefix::default(), SHORT).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_served_in_the_order_they_came() {
+    let admission = admission(8);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let order = std::sync::Mutex::new(Vec::new());
+    let wait = |name| {
+        let (admission, order) = (&admission, &order);
+        async move {
+            let permit = admission.ask("a").await.unwrap();
+            order.lock().unwrap().push(name);
+            drop(permit);
+        }
+    };
+    let release = async move { drop(held) };
+    tokio::join!(wait(1), wait(2), wait(3), release);
+    assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_a_long_wait_at_its_deadline() {
+    let admission = admission(1);
+    admission.set_slots(UpstreamId(0), 1);
+    let _held = admission.ask("a").await.unwrap();
+    let began = Instant::now();
+    let (waited, refused) = tokio::join!(admission.ask("a"), admission.ask("a"));
+    // Nothing has been measured yet: an answer is taken to last 5 s for 256 tokens, and 100 wait before the second.
+    assert_eq!(refused.unwrap_err(), Refused::Full { retry_after_seconds: 7 });
+    assert_eq!(waited.unwrap_err(), Refused::Timeout { retry_after_seconds: 5 });
+    assert_eq!(began.elapsed(), SHORT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_waiting_is_out_of_the_queue_at_once() {
+    let admission = admission(1000);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let metrics = Arc::clone(&admission.shared.metrics);
+    let mut leaving: Vec<_> = (0..1000).map(|_| Box::pin(admission.ask("a"))).collect();
+    for wait in &mut leaving {
+        assert!(futures_util::poll!(wait.as_mut()).is_pending());
+    }
+    assert_eq!((metrics.queue_depth.get(), metrics.queue_bytes.get()), (1000, 100_000));
+    // In no order: the middle, the end, the beginning.
+    for n in [500, 998, 0] {
+        drop(leaving.swap_remove(n));
+    }
+    assert_eq!(metrics.queue_depth.get(), 997);
+    drop(leaving);
+    assert_eq!((metrics.queue_depth.get(), metrics.queue_bytes.get()), (0, 0));
+    drop(held);
+    drop(admission.ask("a").await.unwrap());
+    assert_eq!(metrics.in_flight.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
+    let admission = admission(0);
+    assert_eq!(admission.ask("a").await.unwrap_err(), Refused::NoUpstream);
+    admission.set_slots(UpstreamId(0), 2);
+    admission.set_slots(UpstreamId(1), 2);
+    let mut held = Vec::new();
+    for upstream in [0, 1, 0] {
+        let permit = admission.ask("a").await.unwrap();
+        assert_eq!(permit.upstream(), UpstreamId(upstream));
+        held.push(permit);
+    }
+    admission.set_slots(UpstreamId(1), 0);
+    assert!(matches!(admission.ask("a").await, Err(Refused::Full { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_that_come_back_serve_those_who_waited() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let waiting = admission.ask("a");
+    let restart = async {
+        admission.set_slots(UpstreamId(0), 0);
+        drop(held);
+        admission.set_slots(UpstreamId(0), 3);
+    };
+    let (permit, ()) = tokio::join!(waiting, restart);
+    assert_eq!(permit.unwrap().upstream(), UpstreamId(0));
+}
