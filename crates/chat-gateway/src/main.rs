@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             match verb {
                 Some(_) => admin::healthcheck(config.admin_listen).await.map_err(|reason| anyhow!(reason)),
                 None => {
-                    telemetry.install();
+                    let _flush = telemetry.install_for_service().context("cannot write the log")?;
                     serve(config).await
                 }
             }

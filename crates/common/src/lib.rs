@@ -1,10 +1,11 @@
 //! What two or more of Corral's services need, and nothing that knows of chat, models or GGUF.
 //!
-//! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`]), the accept loop ([`server`]), the admin listener
+//! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`], [`lines`]), the accept loop ([`server`]), the admin listener
 //! ([`admin`]), shutdown ([`shutdown`]) and the error envelope of the OpenAI API ([`openai_error`]).
 
 pub mod admin;
 pub mod env;
+pub mod lines;
 pub mod openai_error;
 pub mod secret;
 pub mod server;

@@ -3,9 +3,16 @@
 //! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, tungstenite whole frames, and
 //! hf-hub reports what is tried again as errors; their targets are switched off whatever the level.
 
+use std::sync::LazyLock;
+
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::env::{Environment, Variable};
+use crate::lines::{Flush, Lines};
 
 /// The targets that are switched off.
 const QUIET: &str = "async_openai=off,hf_hub=off,tungstenite=off";
@@ -44,9 +51,26 @@ impl Telemetry {
         Self { filter, json }
     }
 
-    /// Installs the subscriber for the whole process; a second call does nothing.
+    /// Installs the subscriber for the whole process; a second call does nothing. A line is written before the program
+    /// goes on, which suits one that ends by itself.
     pub fn install(self) {
-        let builder = tracing_subscriber::fmt().with_env_filter(self.filter);
+        self.install_to(std::io::stdout);
+    }
+
+    /// As [`Telemetry::install`], for a service: a log that nobody reads holds nothing up, and costs lines instead.
+    /// What is dropped at the end writes the last of them.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no thread for it.
+    pub fn install_for_service(self) -> std::io::Result<Flush> {
+        let (lines, flush) = Lines::start("log", std::io::stdout(), lost_lines())?;
+        self.install_to(move || lines.clone());
+        Ok(flush)
+    }
+
+    fn install_to(self, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
+        let builder = tracing_subscriber::fmt().with_env_filter(self.filter).with_writer(writer);
         let _already_installed = if self.json {
             builder.json().flatten_event(true).try_init()
         } else {
@@ -54,4 +78,18 @@ impl Telemetry {
             builder.with_ansi(colours).with_target(false).try_init()
         };
     }
+}
+
+/// The lines of the log that nobody will read; one counter for the process, as there is one log.
+pub fn lost_lines() -> Counter {
+    static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
+    LOST.clone()
+}
+
+/// This moment in UTC as the log writes it: RFC 3339, to the microsecond.
+#[must_use]
+pub fn timestamp() -> String {
+    let mut text = String::with_capacity(32);
+    let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }

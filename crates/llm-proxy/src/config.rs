@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, Uri};
 use common::env::{Environment, Variable};
 use common::secret::Secret;
 
+use crate::audit::Destination;
 use crate::deadlines::Deadlines;
 
 const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where callers connect.");
@@ -81,6 +82,12 @@ const DRAIN: Variable = Variable::new(
     "How long running answers may take to end after SIGTERM, in seconds.",
 );
 
+const AUDIT: Variable = Variable::new(
+    "PROXY_AUDIT",
+    "off",
+    "Where one line of JSON for each request goes: `off`, `stdout`, or a file's path. Names, counts and times, never words.",
+);
+
 /// The settings that [`Config::read`] understands.
 pub const VARIABLES: &[Variable] = &[
     LISTEN,
@@ -101,6 +108,7 @@ pub const VARIABLES: &[Variable] = &[
     MAX_BODY_BYTES,
     MAX_TOKENS,
     DRAIN,
+    AUDIT,
 ];
 
 /// What a running llm-proxy is told.
@@ -132,6 +140,8 @@ pub struct Config {
     pub max_tokens: u64,
     /// How long answers may take to end after the signal.
     pub drain: Duration,
+    /// Where the audit goes.
+    pub audit: Destination,
     /// Upstream silence after which a streamed answer gets a comment.
     pub keep_alive: Duration,
     /// How long a caller may take nothing of what is sent to it.
@@ -188,6 +198,7 @@ impl Config {
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             drain: Duration::from_secs(env.read(&DRAIN)),
+            audit: env.read(&AUDIT),
             keep_alive: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             probe_up: Duration::from_secs(5),

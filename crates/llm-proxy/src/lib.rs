@@ -11,8 +11,10 @@ use std::sync::Arc;
 use common::server::Limits;
 use common::shutdown::Shutdown;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 mod admission;
+mod audit;
 mod config;
 mod deadlines;
 mod error;
@@ -30,6 +32,9 @@ mod state;
 mod upstream;
 mod whole;
 
+use audit::Audit;
+
+pub use audit::Destination;
 pub use config::{Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;
 
@@ -68,7 +73,10 @@ pub async fn serve(
     let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
     let drain = config.drain;
     let limits = Limits { write_stall: config.write_stall, ..Limits::default() };
-    let app = state::App::new(config, metrics, shutdown.clone()).map_err(ServeError::Setting)?;
+    // Dropped last, when the last request has told its story.
+    let (audit, _flush) =
+        Audit::start(&config.audit, metrics.audit_lines_lost.clone()).map_err(ServeError::Setting)?;
+    let app = state::App::new(config, metrics, audit, shutdown.clone()).map_err(ServeError::Setting)?;
     announce("admin", listeners.admin.local_addr()?);
     announce("public", listeners.public.local_addr()?);
 
@@ -77,6 +85,7 @@ pub async fn serve(
     let (own, watched) = (admin_shutdown.clone(), listeners.admin);
     admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), own));
     app.fleet.watch(&shutdown);
+    shutdown.spawn(reopen_on_hangup(app.clone()));
     shutdown.spawn(common::server::serve(listeners.public, router::router(&app), limits, shutdown.clone()));
 
     stop.await;
@@ -87,6 +96,17 @@ pub async fn serve(
     }
     admin_shutdown.finish(std::time::Duration::ZERO).await;
     Ok(())
+}
+
+/// SIGHUP: whoever rotates files has moved the audit away.
+async fn reopen_on_hangup(app: state::App) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            () = app.shutdown.draining() => return,
+            _ = hangups.recv() => app.audit.reopen(),
+        }
+    }
 }
 
 fn announce(listener: &str, address: SocketAddr) {

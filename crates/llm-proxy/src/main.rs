@@ -41,8 +41,12 @@ fn main() -> ExitCode {
     let run = async {
         match verb {
             Verb::Serve | Verb::Settings => {
-                telemetry.install();
-                serve(config).await
+                let flush = telemetry
+                    .install_for_service()
+                    .map_err(|error| format!("cannot write the log: {error}"))?;
+                let served = serve(config).await;
+                drop(flush);
+                served
             }
             Verb::Healthcheck => common::admin::healthcheck(config.admin_listen).await,
         }

@@ -94,6 +94,7 @@ pub(crate) struct Metrics {
     pub(crate) cancellations: Family<Left, Counter>,
     pub(crate) tokens: Family<Tokens, Counter>,
     pub(crate) dropped_fields: Counter,
+    pub(crate) audit_lines_lost: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) queue_depth: Gauge,
     pub(crate) queue_bytes: Gauge,
@@ -117,6 +118,7 @@ impl Metrics {
             cancellations: Family::default(),
             tokens: Family::default(),
             dropped_fields: Counter::default(),
+            audit_lines_lost: Counter::default(),
             in_flight: Gauge::default(),
             queue_depth: Gauge::default(),
             queue_bytes: Gauge::default(),
@@ -148,6 +150,10 @@ impl Metrics {
             "Unknown request fields that were dropped",
             self.dropped_fields.clone(),
         );
+        let lost = "Lines of the audit that nobody will read: its reader was stuck or its disk full";
+        to.register("audit_lines_lost", lost, self.audit_lines_lost.clone());
+        let lost = "Lines of the log that nobody will read, likewise";
+        to.register("log_lines_lost", lost, common::telemetry::lost_lines());
         to.register("requests_in_flight", "Requests that hold a slot", self.in_flight.clone());
         to.register("queue_depth", "Requests that wait for a slot", self.queue_depth.clone());
         to.register_with_unit(

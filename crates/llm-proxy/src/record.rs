@@ -1,22 +1,25 @@
 //! One request's story: where it is, when it got there, how it ended.
 //!
-//! It is told once, to the log and the metrics, when the record is dropped; a record dropped before its end was named
+//! It is told once, to the log, the metrics and the audit, when the record is dropped; a record dropped before its end was named
 //! is a caller that left. It holds counts, times and ids, never words.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
+use crate::audit::{Line, SCHEMA};
 use crate::error::Error;
 use crate::keys::Caller;
-use crate::metrics::{
-    Ending, GenAi, GenAiEnding, GenAiTokens, KeyName, Left, Metrics, NONE, OTHER, PROVIDER, Tokens,
-};
+use crate::metrics::{KeyName, Left, NONE, OTHER};
 use crate::sse::Usage;
+use crate::state::App;
+
+mod count;
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +49,8 @@ impl Phase {
 }
 
 /// The record of one request.
-#[derive(Debug)]
 pub(crate) struct Record {
-    metrics: Arc<Metrics>,
+    app: App,
     request_id: String,
     route: &'static str,
     /// The name of the caller's key.
@@ -63,6 +65,7 @@ pub(crate) struct Record {
     body: Duration,
     queue: Option<Duration>,
     asked: bool,
+    stream: Option<bool>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
     n_tokens_seen: u64,
@@ -74,12 +77,14 @@ pub(crate) struct Record {
     outcome: Option<&'static str>,
     /// When it was noticed that the caller has gone, while it had a slot.
     left: Option<Instant>,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 impl Record {
-    pub(crate) fn new(metrics: &Arc<Metrics>, request_id: &str, route: &'static str) -> Self {
+    pub(crate) fn new(app: &App, request_id: &str, route: &'static str) -> Self {
         Self {
-            metrics: Arc::clone(metrics),
+            app: app.clone(),
             request_id: request_id.to_owned(),
             route,
             key: NONE.into(),
@@ -90,6 +95,7 @@ impl Record {
             body: Duration::ZERO,
             queue: None,
             asked: false,
+            stream: None,
             first_token: None,
             last_token: None,
             n_tokens_seen: 0,
@@ -98,6 +104,8 @@ impl Record {
             status: None,
             outcome: None,
             left: None,
+            bytes_in: 0,
+            bytes_out: 0,
         }
     }
 
@@ -115,13 +123,15 @@ impl Record {
     }
 
     /// The body is here, after waiting this long for it.
-    pub(crate) fn body_read(&mut self, waited: Duration) {
+    pub(crate) fn body_read(&mut self, waited: Duration, n_bytes: usize) {
         self.body = waited;
+        self.bytes_in = n_bytes as u64;
     }
 
-    /// Which model is asked for: an alias that is served, never what a caller wrote.
-    pub(crate) fn model(&mut self, alias: &Arc<str>) {
-        self.model = Arc::clone(alias);
+    /// Which model is asked for, by an alias that is served and never by what a caller wrote, and whether for a stream.
+    pub(crate) fn asks_for(&mut self, model: &Arc<str>, stream: bool) {
+        self.model = Arc::clone(model);
+        self.stream = Some(stream);
     }
 
     /// The request has its slot, after waiting this long.
@@ -129,8 +139,8 @@ impl Record {
         self.queue = Some(waited);
         self.phase = Phase::Connecting;
         let label = KeyName { key: Arc::clone(&self.key) };
-        self.metrics.queue_wait.get_or_create(&label).observe(waited.as_secs_f64());
-        self.between_tokens = Some(self.metrics.between_tokens.get_or_create_owned(&self.gen_ai()));
+        self.app.metrics.queue_wait.get_or_create(&label).observe(waited.as_secs_f64());
+        self.between_tokens = Some(self.app.metrics.between_tokens.get_or_create_owned(&self.gen_ai()));
     }
 
     /// The upstream is asked, now. Asking another one is no overhead of ours.
@@ -138,7 +148,7 @@ impl Record {
         self.upstream = Some(upstream.into());
         if !std::mem::replace(&mut self.asked, true) {
             let waited = self.body + self.queue.unwrap_or_default();
-            self.metrics.overhead.observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
+            self.app.metrics.overhead.observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
         }
     }
 
@@ -152,7 +162,7 @@ impl Record {
         self.first_token = Some(now);
         self.phase = Phase::Streaming;
         let after = now - self.started;
-        self.metrics.first_token.get_or_create(&self.gen_ai()).observe(after.as_secs_f64());
+        self.app.metrics.first_token.get_or_create(&self.gen_ai()).observe(after.as_secs_f64());
     }
 
     /// What the upstream counted.
@@ -168,6 +178,11 @@ impl Record {
     /// The answer's header goes out.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// So much of the answer's body was handed over.
+    pub(crate) fn sent(&mut self, n_bytes: usize) {
+        self.bytes_out += n_bytes as u64;
     }
 
     /// The last byte was handed over.
@@ -191,69 +206,45 @@ impl Record {
             self.model = OTHER.into();
         }
         self.outcome = Some(error.code());
-        self.status = Some(error.status());
-        error.envelope().into_response()
+        let response = error.envelope().into_response();
+        self.whole(&response);
+        response
     }
 
     /// Ends a request that was answered at once.
     pub(crate) fn answer(&mut self, response: Response) -> Response {
-        self.status = Some(response.status());
+        self.whole(&response);
         self.complete();
         response
     }
 
-    fn gen_ai(&self) -> GenAi {
-        GenAi {
-            gen_ai_operation_name: operation(self.route),
-            gen_ai_provider_name: PROVIDER,
-            gen_ai_request_model: Arc::clone(&self.model),
-        }
+    fn whole(&mut self, response: &Response) {
+        self.status = Some(response.status());
+        self.bytes_out = response.body().size_hint().exact().unwrap_or_default();
     }
 
-    /// Counts what the upstream counted, or what was seen of an answer that ended before.
-    fn count_tokens(&self) {
-        let (input, cached, output) = self.counts();
-        for (kind, n) in [("prompt", input), ("cached", cached), ("completion", output)] {
-            let (key, model) = (Arc::clone(&self.key), Arc::clone(&self.model));
-            self.metrics.tokens.get_or_create(&Tokens { key, model, kind }).inc_by(n);
+    fn line(&self, outcome: &'static str, duration: Duration) -> Line<'_> {
+        let (_, _, tokens_out) = self.counts();
+        Line {
+            schema: SCHEMA,
+            time: common::telemetry::timestamp(),
+            request_id: &self.request_id,
+            key: Some(&*self.key).filter(|name| *name != NONE),
+            model: Some(&*self.model).filter(|name| *name != NONE),
+            upstream: self.upstream.as_deref(),
+            route: self.route,
+            stream: self.stream,
+            queue_ms: self.queue.map(milliseconds),
+            first_token_ms: self.first_token.map(|at| milliseconds(at - self.started)),
+            total_ms: milliseconds(duration),
+            tokens_in: self.usage.map(|usage| usage.n_prompt_tokens),
+            tokens_cached: self.usage.and_then(|usage| usage.n_cached_tokens),
+            tokens_out,
+            outcome,
+            status: self.status.map(|status| status.as_u16()),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
         }
-        if self.usage.is_none() {
-            return;
-        }
-        for (gen_ai_token_type, n) in [("input", input), ("output", output)] {
-            let GenAi { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model } = self.gen_ai();
-            let label = GenAiTokens {
-                gen_ai_operation_name,
-                gen_ai_provider_name,
-                gen_ai_request_model,
-                gen_ai_token_type,
-            };
-            self.metrics.usage.get_or_create(&label).observe(n as f64);
-        }
-    }
-
-    /// Tokens of the prompt, those of them that were cached, and tokens of the completion.
-    fn counts(&self) -> (u64, u64, u64) {
-        self.usage.map_or((0, 0, self.n_tokens_seen), |usage| {
-            (usage.n_prompt_tokens, usage.n_cached_tokens.unwrap_or(0), usage.n_completion_tokens)
-        })
-    }
-
-    /// Tells the metrics about a request that had a slot.
-    fn count_admitted(&self, duration: Duration, outcome: &'static str) {
-        self.count_tokens();
-        let gen_ai = self.gen_ai();
-        if let (Some(first), Some(last), "ok") = (self.first_token, self.last_token, outcome)
-            && self.n_tokens_seen > 1
-        {
-            let mean = (last - first).as_secs_f64() / (self.n_tokens_seen - 1) as f64;
-            self.metrics.per_token.get_or_create(&gen_ai).observe(mean);
-        }
-        let GenAi { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model } = gen_ai;
-        let error_type = if outcome == "ok" { "" } else { outcome };
-        let label =
-            GenAiEnding { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model, error_type };
-        self.metrics.duration.get_or_create(&label).observe(duration.as_secs_f64());
     }
 }
 
@@ -263,25 +254,15 @@ impl Drop for Record {
             if std::thread::panicking() {
                 return Error::Internal.code();
             }
-            self.metrics.cancellations.get_or_create(&Left { phase: self.phase.name() }).inc();
+            self.app.metrics.cancellations.get_or_create(&Left { phase: self.phase.name() }).inc();
             if let Some(left) = self.left {
-                self.metrics.cancel_to_free.observe(left.elapsed().as_secs_f64());
+                self.app.metrics.cancel_to_free.observe(left.elapsed().as_secs_f64());
             }
             "client_left"
         });
-        let status = match self.status.map(|status| status.as_u16() / 100) {
-            Some(2) => "2xx",
-            Some(4) => "4xx",
-            Some(_) => "5xx",
-            None => "",
-        };
         let duration = self.started.elapsed();
-        let (key, model) = (Arc::clone(&self.key), Arc::clone(&self.model));
-        let ending = Ending { route: self.route, key, model, outcome, status };
-        self.metrics.requests.get_or_create(&ending).inc();
-        if self.queue.is_some() {
-            self.count_admitted(duration, outcome);
-        }
+        self.count(outcome, duration);
+        self.app.audit.tell(|| self.line(outcome, duration));
         let (_, _, n_completion_tokens) = self.counts();
         tracing::info!(
             request_id = self.request_id,
@@ -297,15 +278,6 @@ impl Drop for Record {
             n_completion_tokens,
             "request"
         );
-    }
-}
-
-/// `gen_ai.operation.name` of a route.
-fn operation(route: &str) -> &'static str {
-    match route {
-        "/v1/completions" => "text_completion",
-        "/v1/embeddings" => "embeddings",
-        _ => "chat",
     }
 }
 

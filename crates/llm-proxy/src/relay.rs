@@ -176,22 +176,23 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
             State::Over => return None,
         };
         loop {
-            let (bytes, state) = match answer.next().await {
+            let (bytes, state): (Bytes, fn(Box<Answer>) -> State) = match answer.next().await {
                 Ok(Step::Event(Kind::Progress, _)) => continue,
                 Ok(Step::Event(Kind::Usage, _)) if !include_usage => continue,
                 Ok(Step::Event(Kind::Done, bytes)) => {
                     // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
                     answer.record.complete();
-                    (bytes, State::Finishing(answer))
+                    (bytes, State::Finishing)
                 }
-                Ok(Step::Event(_, bytes)) => (bytes, State::Running(answer)),
-                Ok(Step::Silence) => (Bytes::from_static(KEEP_ALIVE), State::Running(answer)),
+                Ok(Step::Event(_, bytes)) => (bytes, State::Running),
+                Ok(Step::Silence) => (Bytes::from_static(KEEP_ALIVE), State::Running),
                 Err(error) => {
                     answer.record.broke(&error);
-                    (error.event(), State::Over)
+                    (error.event(), |_| State::Over)
                 }
             };
-            return Some((Ok::<_, Infallible>(bytes), state));
+            answer.record.sent(bytes.len());
+            return Some((Ok::<_, Infallible>(bytes), state(answer)));
         }
     };
     Body::from_stream(futures_util::stream::unfold(State::Running(Box::new(answer)), pass))

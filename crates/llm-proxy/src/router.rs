@@ -68,9 +68,9 @@ async fn cap_body(State(app): State<App>, request: Request, next: Next) -> Respo
 }
 
 async fn no_such_route(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app.metrics, id.as_str(), "other").refuse(&Error::NotFound)
+    Record::new(&app, id.as_str(), "other").refuse(&Error::NotFound)
 }
 
 async fn wrong_method(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app.metrics, id.as_str(), "other").refuse(&Error::MethodNotAllowed)
+    Record::new(&app, id.as_str(), "other").refuse(&Error::MethodNotAllowed)
 }

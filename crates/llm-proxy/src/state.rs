@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::shutdown::Shutdown;
 
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::keys::Keys;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
     pub(crate) shutdown: Shutdown,
     /// When this process began, in seconds since 1970; `created` of the model.
     pub(crate) since: u64,
@@ -32,7 +34,12 @@ impl App {
     /// # Errors
     ///
     /// When the upstream's key cannot stand in a header.
-    pub(crate) fn new(config: Config, metrics: Metrics, shutdown: Shutdown) -> Result<Self, String> {
+    pub(crate) fn new(
+        config: Config,
+        metrics: Metrics,
+        audit: Audit,
+        shutdown: Shutdown,
+    ) -> Result<Self, String> {
         let metrics = Arc::new(metrics);
         let client = Client::new(&config)?;
         let admission = Admission::new(config.queue_requests, config.queue_bytes, Arc::clone(&metrics));
@@ -40,7 +47,7 @@ impl App {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
         let keys = Keys::new(config.api_key.clone());
-        Ok(Self(Arc::new(Shared { config, keys, admission, fleet, client, metrics, shutdown, since })))
+        Ok(Self(Arc::new(Shared { config, keys, admission, fleet, client, metrics, audit, shutdown, since })))
     }
 
     /// Why a request sent now would not be served, for an operator.

@@ -32,7 +32,7 @@ pub(crate) async fn completions(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::new(&app.metrics, request_id.as_str(), "/v1/chat/completions");
+    let mut record = Record::new(&app, request_id.as_str(), "/v1/chat/completions");
     let opened = tokio::select! {
         opened = open(&app, request, &mut record) => opened,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
@@ -79,13 +79,13 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     let (parts, body) = request.into_parts();
     let began = Instant::now();
     let bytes = request::read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
-    record.body_read(began.elapsed());
+    record.body_read(began.elapsed(), bytes.len());
     let request = ChatRequest::parse(&bytes, &app.config.model, app.config.max_tokens)?;
     drop(bytes);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);
     }
-    record.model(&app.config.model);
+    record.asks_for(&app.config.model, request.stream);
     app.metrics.dropped_fields.inc_by(request.n_dropped);
 
     record.enter(Phase::Queued);

@@ -15,7 +15,7 @@ pub(crate) async fn models(
     Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Response {
-    let mut record = Record::new(&app.metrics, request_id.as_str(), "/v1/models");
+    let mut record = Record::new(&app, request_id.as_str(), "/v1/models");
     let caller = match app.keys.caller(&headers) {
         Ok(caller) => caller,
         Err(error) => return record.refuse(&error),

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+mod audit;
 mod cancelling;
 mod deadlines;
 mod failing;

@@ -1,0 +1,228 @@
+//! The line of each request, and that no request waits for it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use llm_proxy::Destination;
+use serde_json::{Value, json};
+use testkit::fake_llama::{FakeLlama, Script};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, question, until};
+
+/// The lines of the file, once there are `n`.
+async fn lines(file: &Path, n: usize) -> Vec<Value> {
+    let read = || std::fs::read_to_string(file).unwrap_or_default();
+    until("the audit", async || {
+        tokio::task::yield_now().await;
+        read().lines().count() >= n
+    })
+    .await;
+    read().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Takes what differs from run to run out of a line, checked to be what it should.
+fn settle(line: &mut Value) {
+    let time = line["time"].take();
+    assert!(time.as_str().is_some_and(|time| time.len() == 27 && time.ends_with('Z')), "{time}");
+    assert!(line["request_id"].take().as_str().is_some_and(|id| id.len() == 36));
+    for name in ["queue_ms", "first_token_ms", "total_ms"] {
+        if line[name].take().as_f64().is_some_and(|value| value >= 0.0) {
+            line[name] = json!("a time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_of_counts_times_and_names() {
+    let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
+    let file = folder.path().join("audit.jsonl");
+    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File(file.clone())).await;
+    llama.script(Script::tokens(["canary-a", "canary-b", "canary-c"]).cached(5));
+    let upstream = llama.url().replace("http://", "");
+
+    let text = proxy.ask(&question(true)).await.text().await.unwrap();
+    let whole = proxy.ask(&question(false)).await.text().await.unwrap();
+    let refused = proxy.ask(&json!({"model": "canary-model", "messages": []})).await.text().await.unwrap();
+    let stranger = proxy.http.get(format!("http://{}/canary-path", proxy.address)).send().await.unwrap();
+    let n_stranger = stranger.text().await.unwrap().len();
+
+    let mut lines = lines(&file, 4).await;
+    lines.iter_mut().for_each(settle);
+    let line = |stream: bool, n_bytes: usize| {
+        let n_body = question(stream).to_string().len();
+        json!({
+            "schema": "audit.v1", "time": null, "request_id": null, "key": "default", "model": MODEL,
+            "upstream": upstream, "route": "/v1/chat/completions", "stream": stream, "queue_ms": "a time",
+            "first_token_ms": "a time", "total_ms": "a time", "tokens_in": 7, "tokens_cached": 5, "tokens_out": 3,
+            "outcome": "ok", "status": 200, "bytes_in": n_body, "bytes_out": n_bytes,
+        })
+    };
+    let early = |key: Value, route: &str, outcome: &str, status: u16, bytes: (usize, usize)| {
+        json!({
+            "schema": "audit.v1", "time": null, "request_id": null, "key": key, "model": null, "upstream": null,
+            "route": route, "stream": null, "queue_ms": null, "first_token_ms": null, "total_ms": "a time",
+            "tokens_in": null, "tokens_cached": null, "tokens_out": 0, "outcome": outcome, "status": status,
+            "bytes_in": bytes.0, "bytes_out": bytes.1,
+        })
+    };
+    let n_body = json!({"model": "canary-model", "messages": []}).to_string().len();
+    let mut unknown =
+        early(json!("default"), "/v1/chat/completions", "model_not_found", 404, (n_body, refused.len()));
+    unknown["model"] = json!("other");
+    let lost = early(Value::Null, "other", "not_found", 404, (0, n_stranger));
+    assert_eq!(lines, [line(true, text.len()), line(false, whole.len()), unknown, lost]);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_has_its_line_too_with_what_it_was_sent() {
+    let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
+    let file = folder.path().join("audit.jsonl");
+    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File(file.clone())).await;
+    llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let mut answer = proxy.ask(&question(true)).await;
+    while !String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
+    drop(answer);
+    let line = &lines(&file, 1).await[0];
+    assert_eq!((&line["outcome"], &line["tokens_out"]), (&json!("client_left"), &json!(1)), "{line}");
+    assert!(line["tokens_in"].is_null() && line["bytes_out"].as_u64() > Some(100), "{line}");
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_lines_and_no_request() {
+    const REQUESTS: usize = 50;
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File("/dev/full".into())).await;
+    for _ in 0..REQUESTS {
+        let answer = proxy.ask(&question(false)).await;
+        assert_eq!((answer.status().as_u16(), answer.json::<Value>().await.is_ok()), (200, true));
+    }
+    proxy.until_metric(&format!("llm_proxy_audit_lines_lost_total {REQUESTS}")).await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_refused_before_anything_is_served() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::start(&llama.url(), |config| {
+        config.audit = Destination::File("/nowhere/audit.jsonl".into());
+    })
+    .await;
+    let mut proxy = proxy;
+    let ended = proxy.task.join_next().await.unwrap().unwrap().unwrap_err();
+    assert!(ended.to_string().starts_with("PROXY_AUDIT: cannot be opened to append to: "), "{ended}");
+}
+
+/// The built binary, with the line in which it named its public and its admin listener read.
+struct Process {
+    child: Child,
+    log: BufReader<ChildStdout>,
+    public: String,
+    admin: String,
+}
+
+impl Process {
+    async fn start(llama: &FakeLlama, settings: &[(&str, &str)]) -> Self {
+        llama.require_key(UPSTREAM_KEY);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+            .env_clear()
+            .envs([
+                ("PROXY_LISTEN", "127.0.0.1:0"),
+                ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
+                ("PROXY_UPSTREAMS", &llama.url()),
+                ("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY),
+                ("LLM_API_KEY", KEY),
+                ("LLM_MODEL", MODEL),
+                ("LOG_FORMAT", "json"),
+            ])
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let (mut public, mut admin) = (String::new(), String::new());
+        while public.is_empty() || admin.is_empty() {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).await.unwrap(), 0, "it ended");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            let address = || event["address"].as_str().unwrap().to_owned();
+            match event["listener"].as_str() {
+                Some("public") => public = address(),
+                Some(_) => admin = address(),
+                None => {}
+            }
+        }
+        let this = Self { child, log, public, admin };
+        until("readiness", async || {
+            reqwest::get(format!("http://{}/readyz", this.admin)).await.unwrap().status() == 200
+        })
+        .await;
+        this
+    }
+
+    async fn chat(&self, http: &reqwest::Client) -> u16 {
+        let url = format!("http://{}/v1/chat/completions", self.public);
+        let answer = http.post(url).bearer_auth(KEY).json(&question(true)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        assert!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+        status
+    }
+
+    async fn counter(&self, name: &str) -> u64 {
+        let metrics = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+    let llama = FakeLlama::start().await;
+    // Everything that can be said goes into one pipe, which nobody empties any more.
+    let settings = [("PROXY_AUDIT", "stdout"), ("LOG_LEVEL", "trace")];
+    let mut process = Process::start(&llama, &settings).await;
+    let http = reqwest::Client::new();
+    let stuck = async {
+        while process.counter("llm_proxy_log_lines_lost_total").await == 0 {
+            assert_eq!(process.chat(&http).await, 200);
+        }
+        for _ in 0..100 {
+            assert_eq!(process.chat(&http).await, 200);
+        }
+    };
+    tokio::time::timeout(PATIENCE, stuck).await.unwrap();
+    process.signal("-TERM").await;
+    let ended = tokio::time::timeout(PATIENCE, process.child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    drop(process.log);
+}
+
+#[tokio::test]
+async fn a_file_that_is_rotated_away_is_opened_anew_on_sighup() {
+    let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
+    let (file, old) = (folder.path().join("audit.jsonl"), folder.path().join("audit.jsonl.1"));
+    let mut process = Process::start(&llama, &[("PROXY_AUDIT", file.to_str().unwrap())]).await;
+    let http = reqwest::Client::new();
+    process.chat(&http).await;
+    lines(&file, 1).await;
+    std::fs::rename(&file, &old).unwrap();
+    process.signal("-HUP").await;
+    // The signal comes when it comes: until then lines go to the old file, and none is lost.
+    let mut asked = 1;
+    while !file.exists() {
+        process.chat(&http).await;
+        asked += 1;
+    }
+    process.signal("-TERM").await;
+    assert!(process.child.wait().await.unwrap().success());
+    let n_new = lines(&file, 1).await.len();
+    assert_eq!(lines(&old, asked - n_new).await.len() + n_new, asked);
+}
