@@ -82,7 +82,6 @@ impl Admission {
     }
 
     /// The upstream is a member no longer. What is in flight there goes on.
-    #[expect(dead_code, reason = "members leave once names are resolved again")]
     pub(crate) fn forget(&self, upstream: UpstreamId) {
         let mut inner = self.shared.lock();
         inner.slots.forget(upstream);

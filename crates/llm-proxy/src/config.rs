@@ -3,7 +3,7 @@
 //! Everything is parsed here, once; the rest of the crate only sees types. Fields without a variable are bounds that
 //! nobody needs to turn but tests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const ADMIN_LISTEN: Variable = Variable::new(
 const UPSTREAMS: Variable = Variable::new(
     "PROXY_UPSTREAMS",
     "http://llama_server:8080",
-    "llama-server's base URL, or several with commas; the least busy one is asked.",
+    "llama-server's base URL, or several with commas. `dns+http://NAME:PORT` is every address behind the name, resolved \
+     again every 10 s.",
 );
 const UPSTREAM_API_KEY: Variable = Variable::secret(
     "PROXY_UPSTREAM_API_KEY",
@@ -49,7 +50,7 @@ const QUEUE_DEADLINE: Variable =
     Variable::new("PROXY_QUEUE_DEADLINE_SECONDS", "30", "The longest wait for a slot, in seconds.");
 const CONNECT_DEADLINE: Variable = Variable::new(
     "PROXY_CONNECT_DEADLINE_SECONDS",
-    "2",
+    "1",
     "The longest wait for a TCP connection to llama-server, in seconds.",
 );
 const FIRST_TOKEN_DEADLINE: Variable = Variable::new(
@@ -168,6 +169,7 @@ impl Config {
         if model.len() > 256 || model.contains(char::is_control) {
             env.refuse(&MODEL, "must be at most 256 bytes without control characters");
         }
+        let (listen, admin_listen) = (env.read(&LISTEN), env.read(&ADMIN_LISTEN));
         let max_body_bytes = env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get();
         let queue_bytes = env.read_with(&QUEUE_BYTES, |text| whole(text, 1, 1 << 40));
         if queue_bytes < max_body_bytes {
@@ -177,10 +179,9 @@ impl Config {
             );
         }
         Self {
-            listen: env.read(&LISTEN),
-            admin_listen: env.read(&ADMIN_LISTEN),
-            upstreams: env
-                .read_with(&UPSTREAMS, |list| list.split(',').map(|url| url.trim().parse()).collect()),
+            listen,
+            admin_listen,
+            upstreams: env.read_with(&UPSTREAMS, |list| upstreams(list, [listen, admin_listen])),
             upstream_api_key,
             api_key,
             model: model.into(),
@@ -225,15 +226,37 @@ fn per_token(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be whole milliseconds from 0 to 10000".to_owned())
 }
 
-/// A llama-server's address: `http://HOST:PORT`.
+/// A llama-server's address, `http://HOST:PORT`, or the name of several, `dns+http://NAME:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream(Authority);
+pub struct Upstream {
+    authority: Authority,
+    is_name: bool,
+}
 
 impl Upstream {
+    /// The llama-server at an address.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let authority = address.to_string().parse().expect("an address and a port are an authority");
+        Self { authority, is_name: false }
+    }
+
     /// `HOST:PORT`.
     #[must_use]
     pub fn authority(&self) -> &str {
-        self.0.as_str()
+        self.authority.as_str()
+    }
+
+    /// Whether each address behind the name is an upstream of its own.
+    pub(crate) fn is_name(&self) -> bool {
+        self.is_name
+    }
+
+    /// Whether a server that listens there would ask itself.
+    fn is_served_by(&self, listen: SocketAddr) -> bool {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let here = |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
+        self.authority.port_u16().unwrap_or(80) == listen.port()
+            && (host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(here))
     }
 }
 
@@ -241,11 +264,33 @@ impl FromStr for Upstream {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let problem =
-            || "every upstream must look like http://HOST:PORT, without a path or a password".to_owned();
-        let uri: Uri = text.parse().map_err(|_| problem())?;
-        let authority = uri.authority().ok_or_else(problem)?;
+        let problem = || {
+            "every upstream must look like http://HOST:PORT or dns+http://NAME:PORT, without a path or a password"
+                .to_owned()
+        };
+        let (is_name, url) = text.strip_prefix("dns+").map_or((false, text), |url| (true, url));
+        let uri: Uri = url.parse().map_err(|_| problem())?;
+        let authority = uri.authority().ok_or_else(problem)?.clone();
         let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
-        if plain && !authority.as_str().contains('@') { Ok(Self(authority.clone())) } else { Err(problem()) }
+        let has_port = authority.port_u16().is_some_and(|port| port > 0);
+        if plain && !authority.as_str().contains('@') && (has_port || !is_name) {
+            Ok(Self { authority, is_name })
+        } else {
+            Err(problem())
+        }
     }
+}
+
+fn upstreams(list: &str, listen: [SocketAddr; 2]) -> Result<Vec<Upstream>, String> {
+    let upstreams: Vec<Upstream> = list.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>()?;
+    for (at, upstream) in upstreams.iter().enumerate() {
+        let authority = upstream.authority();
+        if upstreams[..at].iter().any(|other| other.authority().eq_ignore_ascii_case(authority)) {
+            return Err(format!("{authority} stands there twice"));
+        }
+        if listen.iter().any(|listen| upstream.is_served_by(*listen)) {
+            return Err(format!("{authority} is llm-proxy's own address"));
+        }
+    }
+    Ok(upstreams)
 }

@@ -54,6 +54,11 @@ impl Clock {
         self.has_token = true;
     }
 
+    /// Whether a token came yet.
+    pub(crate) fn has_token(&self) -> bool {
+        self.has_token
+    }
+
     /// When the next deadline passes.
     pub(crate) fn at(&self) -> Instant {
         self.token_at.min(self.total_at)

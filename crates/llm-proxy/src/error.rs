@@ -168,6 +168,11 @@ impl Error {
         }
     }
 
+    /// Whether no byte of the request left for the upstream, so that another one may be asked.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, Self::UpstreamUnavailable | Self::ConnectTimeout)
+    }
+
     /// The answer to a request of which nothing was sent back yet.
     pub(crate) fn envelope(&self) -> OpenAiError {
         let src = match self {

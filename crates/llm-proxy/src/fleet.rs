@@ -1,16 +1,17 @@
 //! The upstreams: which of them answer, how many slots each has, what is wrong with the others.
 //!
 //! A task per upstream reads `/props` with the key, because llama-server's `/health` says nothing about slots or keys.
-//! What it learns goes to `admission`; a change is logged once. Prefix affinity will be decided here.
+//! Members come and go with their names. One that fails is left alone for a while and comes back through one look,
+//! which goes down to its engine when the engine is doubted. What is learnt goes to `admission`; a change is logged once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use common::shutdown::Shutdown;
-use serde::Deserialize;
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::config::{Config, Upstream};
@@ -19,156 +20,234 @@ use crate::metrics::{Member as MemberLabel, Metrics};
 use crate::placement::UpstreamId;
 use crate::upstream::Client;
 
-/// How long `/props` may take; a busy machine is slow, not down.
-const PROBE_DEADLINE: Duration = Duration::from_secs(3);
+mod breaker;
+mod member;
+mod names;
+mod probe;
+
+use member::{Doubt, Member, Status};
+use probe::Look;
+
 /// Looks in a row that must time out before an upstream that answered counts as gone.
-const MAX_SLOW_PROBES: u32 = 3;
-
-/// What is known of one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Not asked yet.
-    Unknown,
-    /// It answers.
-    Up { slots: usize, n_ctx: u64 },
-    /// It listens, its model loads.
-    Loading,
-    /// It does not take our key.
-    WrongKey,
-    /// Nobody listens, or nobody answers.
-    Unreachable,
-    /// It answers something that is not llama-server's `/props`.
-    NotLlama,
-}
-
-#[derive(Debug)]
-struct Member {
-    id: UpstreamId,
-    upstream: Upstream,
-    status: Mutex<Status>,
-    look_again: Notify,
-}
+const MAX_SLOW_LOOKS: u32 = 3;
+/// Answers in a row that must fail before the engine is doubted.
+const MAX_FAILED_ANSWERS: u32 = 3;
 
 /// All upstreams.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    members: Mutex<BTreeMap<UpstreamId, Arc<Member>>>,
+    roll: Mutex<Roll>,
+    /// Wakes those who resolve names.
+    lost_one: watch::Sender<()>,
     client: Client,
     admission: Admission,
     metrics: Arc<Metrics>,
+    upstreams: Vec<Upstream>,
+    model: Arc<str>,
     probe_up: Duration,
     probe_down: Duration,
 }
 
+#[derive(Debug, Default)]
+struct Roll {
+    members: BTreeMap<UpstreamId, Arc<Member>>,
+    next: u64,
+}
+
 impl Fleet {
+    /// A fleet whose members join with [`Fleet::watch`].
     pub(crate) fn new(
         config: &Config,
         client: Client,
         admission: Admission,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let member = |(number, upstream): (u64, &Upstream)| {
-            let id = UpstreamId(number);
-            let upstream = upstream.clone();
-            let (status, look_again) = (Mutex::new(Status::Unknown), Notify::new());
-            (id, Arc::new(Member { id, upstream, status, look_again }))
-        };
-        let members = Mutex::new((0..).zip(&config.upstreams).map(member).collect());
-        let (probe_up, probe_down) = (config.probe_up, config.probe_down);
-        Arc::new(Self { members, client, admission, metrics, probe_up, probe_down })
+        Arc::new(Self {
+            roll: Mutex::default(),
+            lost_one: watch::Sender::new(()),
+            client,
+            admission,
+            metrics,
+            upstreams: config.upstreams.clone(),
+            model: Arc::clone(&config.model),
+            probe_up: config.probe_up,
+            probe_down: config.probe_down,
+        })
     }
 
     /// Watches every upstream until the drain begins.
     pub(crate) fn watch(self: &Arc<Self>, shutdown: &Shutdown) {
-        for member in self.members() {
-            let (fleet, draining) = (Arc::clone(self), shutdown.clone());
-            shutdown.spawn(async move {
-                tokio::select! {
-                    () = draining.draining() => {}
-                    () = fleet.watch_one(&member) => {}
-                }
-            });
+        for upstream in &self.upstreams {
+            if upstream.is_name() {
+                let following = names::follow(Arc::clone(self), upstream.clone(), shutdown.clone());
+                until_draining(shutdown, following);
+            } else {
+                self.join(upstream.clone(), shutdown);
+            }
         }
     }
 
-    fn members(&self) -> Vec<Arc<Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    /// A new member, unless one has its address.
+    fn join(self: &Arc<Self>, upstream: Upstream, shutdown: &Shutdown) -> Option<UpstreamId> {
+        let mut roll = self.roll();
+        if roll.members.values().any(|member| member.upstream == upstream) {
+            return None;
+        }
+        let id = UpstreamId(roll.next);
+        roll.next += 1;
+        tracing::debug!(upstream = upstream.authority(), "the upstream joins");
+        let member = Arc::new(Member::new(id, upstream));
+        roll.members.insert(id, Arc::clone(&member));
+        drop(roll);
+        let fleet = Arc::clone(self);
+        until_draining(shutdown, async move { fleet.watch_one(&member).await });
+        Some(id)
     }
 
-    fn member(&self, id: UpstreamId) -> Option<Arc<Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    /// The member gets no further requests; those that run there go on.
+    fn leave(&self, id: UpstreamId) {
+        let Some(member) = self.roll().members.remove(&id) else { return };
+        tracing::info!(upstream = member.upstream.authority(), "the upstream left");
+        self.metrics.upstream_up.remove(&label(&member));
+        self.admission.forget(id);
+        member.look_again.notify_one();
     }
 
     async fn watch_one(&self, member: &Member) {
-        let mut slow = 0;
-        loop {
-            let before = member.status();
-            let seen = match tokio::time::timeout(PROBE_DEADLINE, self.probe(member)).await {
-                Ok(seen) => {
-                    slow = 0;
-                    seen
+        let mut n_slow = 0;
+        while self.member(member.id).is_some() {
+            let began = Instant::now();
+            let doubt = member.state().doubt;
+            match probe::look(&self.client, &member.upstream, &self.model, doubt).await {
+                Look::Slow if n_slow + 1 < MAX_SLOW_LOOKS && member.is_up() => n_slow += 1,
+                Look::Slow => self.saw(member, Status::Unreachable),
+                // A doubt that arose meanwhile was not looked into.
+                Look::Seen(status) if status.is_up() && member.state().doubt != doubt => {}
+                Look::Seen(status) => {
+                    n_slow = 0;
+                    self.saw(member, status);
                 }
-                Err(_) if slow + 1 < MAX_SLOW_PROBES && matches!(before, Status::Up { .. }) => {
-                    slow += 1;
-                    before
-                }
-                Err(_) => Status::Unreachable,
-            };
-            self.set(member, seen);
-            let up = matches!(seen, Status::Up { .. });
-            let pause = if up { self.probe_up } else { self.probe_down };
+            }
+            let soon = began + self.probe_down.mul_f64(0.8 + chance() / 5.0);
+            let calm = member.is_up() && n_slow == 0 && member.state().doubt.is_none();
+            let due = if calm { began + self.probe_up } else { self.due(member, soon) };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = member.look_again.notified() => {}
+                () = tokio::time::sleep_until(due) => {}
+                () = member.look_again.notified() => {
+                    tokio::time::sleep_until(self.due(member, soon)).await;
+                }
             }
         }
     }
 
-    async fn probe(&self, member: &Member) -> Status {
-        match self.client.get(&member.upstream, "/props").await {
-            Err(error) => {
-                tracing::debug!(upstream = member.upstream.authority(), %error, "/props");
-                Status::Unreachable
-            }
-            Ok((StatusCode::OK, body)) => Props::parse(&body).map_or(Status::NotLlama, |props| Status::Up {
-                slots: props.total_slots,
-                n_ctx: props.default_generation_settings.n_ctx,
-            }),
-            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Status::Loading,
-            Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)) => Status::WrongKey,
-            Ok(_) => Status::NotLlama,
+    /// When a member that failed may be asked again: not while it is left alone, unless there is no other.
+    fn due(&self, member: &Member, soon: Instant) -> Instant {
+        if self.others_are_up(member) { soon.max(Instant::now() + member.rest()) } else { soon }
+    }
+
+    /// What a look showed.
+    fn saw(&self, member: &Member, status: Status) {
+        let mut state = member.state();
+        let before = std::mem::replace(&mut state.status, status);
+        if status.is_up() {
+            (state.doubt, state.n_failed) = (None, 0);
+            state.breaker.close(Instant::now());
+        } else if matches!(status, Status::Unreachable | Status::Stuck) && before.is_up() {
+            state.breaker.trip(Instant::now(), chance());
+        }
+        drop(state);
+        if before != status {
+            self.changed(member, before, status);
         }
     }
 
-    fn set(&self, member: &Member, seen: Status) {
-        let before =
-            std::mem::replace(&mut *member.status.lock().unwrap_or_else(PoisonError::into_inner), seen);
-        if before == seen {
+    fn changed(&self, member: &Member, before: Status, status: Status) {
+        // Whoever left meanwhile must not come back to `admission`.
+        let roll = self.roll();
+        if !roll.members.contains_key(&member.id) {
             return;
         }
-        let slots = if let Status::Up { slots, .. } = seen { slots } else { 0 };
-        let label = MemberLabel { upstream: member.id.0 };
-        self.metrics.upstream_up.get_or_create(&label).set(i64::from(slots > 0));
+        self.metrics.upstream_up.get_or_create(&label(member)).set(i64::from(status.is_up()));
+        // Not `status`: another one may have been seen since.
+        self.admission.set_slots(member.id, member.status().slots());
+        if before.is_up() && !roll.members.values().any(|other| other.is_up()) {
+            // Nobody is left: those that are left alone are better than none.
+            roll.members.values().for_each(|other| other.look_again.notify_one());
+        }
+        drop(roll);
+        if before.is_up() {
+            self.lost_one.send_replace(());
+        }
         let upstream = member.upstream.authority();
-        match seen {
-            Status::Up { slots, n_ctx } => tracing::info!(upstream, slots, n_ctx, "the upstream is ready"),
+        match status {
+            Status::Up { slots, n_ctx, is_named_so, .. } => {
+                tracing::info!(upstream, slots, n_ctx, "the upstream is ready");
+                if !is_named_so {
+                    tracing::warn!(
+                        upstream,
+                        "the upstream's model has another name, which its answers will carry: start llama-server with \
+                         `--alias` and LLM_MODEL"
+                    );
+                }
+            }
             Status::WrongKey => tracing::error!(
                 upstream,
                 "the upstream refuses our key: PROXY_UPSTREAM_API_KEY (or LLM_API_KEY) must be llama-server's key"
             ),
-            Status::Unknown | Status::Loading | Status::Unreachable | Status::NotLlama => {
-                tracing::warn!(upstream, "the upstream is not ready: {}", seen.sentence());
+            Status::Unknown | Status::Loading | Status::Unreachable | Status::Stuck | Status::NotLlama => {
+                tracing::warn!(upstream, "the upstream is not ready: {}", status.sentence());
             }
         }
-        self.admission.set_slots(member.id, slots);
     }
 
-    /// A request found its upstream in this state: it gets no further ones until it has answered `/props` again.
-    pub(crate) fn found(&self, upstream: UpstreamId, status: Status) {
-        if let Some(member) = self.member(upstream) {
-            self.set(&member, status);
-            member.look_again.notify_one();
+    /// A request to this upstream ended so.
+    pub(crate) fn failed(&self, upstream: UpstreamId, error: &Error) {
+        let Some(member) = self.member(upstream) else { return };
+        match error {
+            Error::UpstreamUnavailable | Error::ConnectTimeout => self.found(&member, Status::Unreachable),
+            Error::ModelLoading => self.found(&member, Status::Loading),
+            Error::UpstreamKey => self.found(&member, Status::WrongKey),
+            Error::FirstTokenTimeout | Error::TokenTimeout => self.doubt(&member, Doubt::Silent),
+            Error::UpstreamDisconnected
+            | Error::UpstreamTruncated
+            | Error::UpstreamInvalid
+            | Error::UpstreamFailed => {
+                let mut state = member.state();
+                state.n_failed += 1;
+                let too_many = state.n_failed >= MAX_FAILED_ANSWERS;
+                drop(state);
+                // A bad one is better than none.
+                if too_many && self.others_are_up(&member) {
+                    self.doubt(&member, Doubt::Failing);
+                } else if !matches!(error, Error::UpstreamFailed) {
+                    member.look_again.notify_one();
+                }
+            }
+            // What the caller did, or what has nothing to do with this upstream.
+            _ => {}
         }
+    }
+
+    /// A token came from this upstream.
+    pub(crate) fn served(&self, upstream: UpstreamId) {
+        if let Some(member) = self.member(upstream) {
+            member.state().n_failed = 0;
+        }
+    }
+
+    /// Gives it no further requests until it has answered a look.
+    fn found(&self, member: &Member, status: Status) {
+        self.saw(member, status);
+        member.look_again.notify_one();
+    }
+
+    /// Looks at its engine; meanwhile others are asked, if there are any.
+    fn doubt(&self, member: &Member, doubt: Doubt) {
+        member.state().doubt.get_or_insert(doubt);
+        if self.others_are_up(member) && member.is_up() {
+            self.saw(member, Status::Stuck);
+        }
+        member.look_again.notify_one();
     }
 
     /// Where a member is.
@@ -176,28 +255,47 @@ impl Fleet {
         Some(self.member(id)?.upstream.clone())
     }
 
+    /// Whether there is a choice.
+    pub(crate) fn is_several(&self) -> bool {
+        self.roll().members.len() > 1
+    }
+
     /// The context of one slot, in tokens: the smallest of all upstreams that answer.
     pub(crate) fn n_ctx(&self) -> Option<u64> {
-        let n_ctx = |status| if let Status::Up { n_ctx, .. } = status { Some(n_ctx) } else { None };
-        self.members().iter().filter_map(|member| n_ctx(member.status())).min()
+        let n_ctx = |member: &Arc<Member>| match member.status() {
+            Status::Up { n_ctx, .. } => Some(n_ctx),
+            _ => None,
+        };
+        self.roll().members.values().filter_map(n_ctx).min()
+    }
+
+    /// Whether every upstream that answers reads text only.
+    pub(crate) fn is_blind(&self) -> bool {
+        let roll = self.roll();
+        let mut up =
+            roll.members.values().map(|member| member.status()).filter(|status| status.is_up()).peekable();
+        up.peek().is_some() && up.all(|status| matches!(status, Status::Up { sees_images: false, .. }))
     }
 
     /// Why a request sent now would not be served, for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        if self.n_ctx().is_some() {
+        let roll = self.roll();
+        if roll.members.values().any(|member| member.is_up()) {
             return Ok(());
         }
-        let members = self.members();
-        let sentences = members
-            .iter()
-            .map(|member| format!("{}: {}", member.upstream.authority(), member.status().sentence()));
-        Err(sentences.collect::<Vec<_>>().join("; "))
+        let sentence =
+            |member: &Arc<Member>| format!("{}: {}", member.upstream.authority(), member.status().sentence());
+        let sentences: Vec<String> = roll.members.values().map(sentence).collect();
+        if sentences.is_empty() {
+            return Err("PROXY_UPSTREAMS: no name was resolved to an address yet".to_owned());
+        }
+        Err(sentences.join("; "))
     }
 
     /// The same for a caller, when no upstream answers.
     pub(crate) fn error(&self) -> Error {
-        let members = self.members();
-        let any = |status| members.iter().any(|member| member.status() == status);
+        let roll = self.roll();
+        let any = |status| roll.members.values().any(|member| member.status() == status);
         if any(Status::Loading) {
             Error::ModelLoading
         } else if any(Status::WrongKey) {
@@ -206,41 +304,35 @@ impl Fleet {
             Error::UpstreamUnavailable
         }
     }
-}
 
-impl Member {
-    fn status(&self) -> Status {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    fn roll(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn member(&self, id: UpstreamId) -> Option<Arc<Member>> {
+        self.roll().members.get(&id).cloned()
+    }
+
+    fn others_are_up(&self, member: &Member) -> bool {
+        self.roll().members.values().any(|other| other.id != member.id && other.is_up())
     }
 }
 
-impl Status {
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::Unknown => "not asked yet",
-            Self::Up { .. } => "it answers",
-            Self::Loading => "it is loading its model",
-            Self::WrongKey => "it refuses PROXY_UPSTREAM_API_KEY",
-            Self::Unreachable => "it cannot be reached or does not answer",
-            Self::NotLlama => "what answers there is not a llama-server with a model",
+fn until_draining(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'static) {
+    let draining = shutdown.clone();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = draining.draining() => {}
+            () = task => {}
         }
-    }
+    });
 }
 
-/// What is read of llama-server's `/props`.
-#[derive(Debug, Deserialize)]
-struct Props {
-    total_slots: usize,
-    default_generation_settings: Settings,
+fn label(member: &Member) -> MemberLabel {
+    MemberLabel { upstream: member.upstream.authority().to_owned() }
 }
 
-#[derive(Debug, Deserialize)]
-struct Settings {
-    n_ctx: u64,
-}
-
-impl Props {
-    fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().filter(|props: &Self| props.total_slots > 0)
-    }
+/// From 0 to 1.
+fn chance() -> f64 {
+    (RandomState::new().build_hasher().finish() % 1_000) as f64 / 999.0
 }

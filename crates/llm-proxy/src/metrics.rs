@@ -52,10 +52,10 @@ pub(crate) struct KeyName {
     pub(crate) key: Arc<str>,
 }
 
-/// Which upstream, by its place in `PROXY_UPSTREAMS`, from 0.
+/// Which upstream, as HOST:PORT; one that left has no series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Member {
-    pub(crate) upstream: u64,
+    pub(crate) upstream: String,
 }
 
 /// What the conventions ask of every series of theirs.

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Permit;
 use crate::deadlines::Clock;
 use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::record::Record;
 use crate::sse::{Kind, Scanner, Usage, read};
 
@@ -31,6 +33,8 @@ const END_GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct Answer {
     body: Incoming,
     permit: Permit,
+    /// Hears how the answer went.
+    fleet: Arc<Fleet>,
     scanner: Scanner,
     clock: Clock,
     /// Wakes [`Answer::next`] at the next deadline or silence; late resets are cheap, timers per event are not.
@@ -55,6 +59,7 @@ pub(crate) enum Step {
 impl Answer {
     pub(crate) fn new(
         (body, mut permit): (Incoming, Permit),
+        fleet: Arc<Fleet>,
         clock: Clock,
         keep_alive: Duration,
         shutdown: Shutdown,
@@ -65,6 +70,7 @@ impl Answer {
         Self {
             body,
             permit,
+            fleet,
             scanner: Scanner::default(),
             alarm: Box::pin(tokio::time::sleep_until(clock.at().min(now + keep_alive))),
             clock,
@@ -78,6 +84,14 @@ impl Answer {
 
     /// The next event. Cancel-safe: what was read stays in the scanner.
     pub(crate) async fn next(&mut self) -> Result<Step, Error> {
+        let next = self.read().await;
+        if let Err(error) = &next {
+            self.fleet.failed(self.permit.upstream(), error);
+        }
+        next
+    }
+
+    async fn read(&mut self) -> Result<Step, Error> {
         loop {
             if let Some(event) = self.scanner.next() {
                 return self.classify(event);
@@ -119,6 +133,9 @@ impl Answer {
         }
         match kind {
             Kind::Token => {
+                if !self.clock.has_token() {
+                    self.fleet.served(self.permit.upstream());
+                }
                 self.permit.token();
                 self.clock.token(now);
                 self.record.token(now);

@@ -80,6 +80,8 @@ pub(crate) struct ChatRequest {
     pub(crate) stream: bool,
     /// Whether the caller wants the usage event of a stream.
     pub(crate) include_usage: bool,
+    /// Whether a message holds an image.
+    pub(crate) has_images: bool,
     /// Unknown fields that were dropped.
     pub(crate) n_dropped: u64,
 }
@@ -104,7 +106,12 @@ impl ChatRequest {
         let mut out = Map::new();
         out.insert("model".to_owned(), model.into());
         let messages = fields.take("messages").ok_or_else(|| Error::field("messages", "is missing"))?;
-        out.insert("messages".to_owned(), messages::check(messages, &mut fields.n_dropped)?);
+        let messages = messages::check(messages, &mut fields.n_dropped)?;
+        let has_images = messages::have_images(&messages);
+        // What the prompt is made of comes first: two bodies begin alike as far as their prompts do.
+        insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
+        insert(&mut out, "tools", fields.tools()?);
+        out.insert("messages".to_owned(), messages);
 
         let stream = fields.switch("stream")?.unwrap_or(false);
         let include_usage = match fields.object("stream_options")? {
@@ -136,13 +143,11 @@ impl ChatRequest {
         }
         insert(&mut out, "stop", fields.stop()?);
         insert(&mut out, "reasoning_effort", fields.reasoning_effort()?);
-        insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
-        insert(&mut out, "tools", fields.tools()?);
         insert(&mut out, "tool_choice", fields.tool_choice()?);
         insert(&mut out, "response_format", fields.response_format()?);
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
-        Ok(Self { body, max_tokens: limit, stream, include_usage, n_dropped })
+        Ok(Self { body, max_tokens: limit, stream, include_usage, has_images, n_dropped })
     }
 }
 

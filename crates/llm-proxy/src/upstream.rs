@@ -184,7 +184,8 @@ async fn refusal(response: Response<Incoming>) -> Error {
     match status {
         StatusCode::SERVICE_UNAVAILABLE => return Error::ModelLoading,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::UpstreamKey,
-        _ if !status.is_client_error() && !status.is_server_error() => return Error::UpstreamInvalid,
+        _ if status.is_server_error() => return Error::UpstreamFailed,
+        _ if !status.is_client_error() => return Error::UpstreamInvalid,
         _ => {}
     }
     let does_not_fit = inner.as_ref().and_then(|inner| Some((inner.n_prompt_tokens?, inner.n_ctx?)));

@@ -45,6 +45,13 @@ pub(super) fn check(messages: Value, n_dropped: &mut u64) -> Result<Value, Error
     checked.collect()
 }
 
+/// Whether one of the checked messages holds an image.
+pub(super) fn have_images(messages: &Value) -> bool {
+    let messages = messages.as_array().into_iter().flatten();
+    let mut parts = messages.filter_map(|message| message["content"].as_array()).flatten();
+    parts.any(|part| part["type"] == "image_url")
+}
+
 fn one(message: &mut Fields) -> Result<Value, Error> {
     let role = message.required_text("role")?;
     let mut out = Map::new();

@@ -4,6 +4,7 @@
 //! the permit.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -16,7 +17,6 @@ use tokio::time::Instant;
 use crate::admission::{Asking, Permit, Refused};
 use crate::deadlines::Clock;
 use crate::error::Error;
-use crate::fleet::Status;
 use crate::keys::{Caller, Scope};
 use crate::placement::Prefix;
 use crate::record::{Phase, Record, milliseconds};
@@ -26,6 +26,9 @@ use crate::router::RequestId;
 use crate::state::App;
 use crate::upstream::{Identity, traceparent};
 use crate::whole::whole;
+
+/// Upstreams that one request is offered to, when they do not take the connection.
+const MAX_TRIES: u32 = 3;
 
 pub(crate) async fn completions(
     State(app): State<App>,
@@ -42,7 +45,14 @@ pub(crate) async fn completions(
         Err(error) => return record.refuse(&error),
     };
     let timing = format!("queue;dur={}", milliseconds(record.queue()));
-    let mut answer = Answer::new(upstream, clock, app.config.keep_alive, app.shutdown.clone(), record);
+    let mut answer = Answer::new(
+        upstream,
+        Arc::clone(&app.fleet),
+        clock,
+        app.config.keep_alive,
+        app.shutdown.clone(),
+        record,
+    );
     let mut response = if request.stream {
         answer.record.answered(StatusCode::OK);
         let mut response = Response::new(relay::stream(answer, request.include_usage));
@@ -88,23 +98,66 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     record.asks_for(&app.config.model, request.stream);
     app.metrics.dropped_fields.inc_by(request.n_dropped);
 
+    if request.has_images && app.fleet.is_blind() {
+        let problem = "hold an image, but the model reads text only: leave the image_url parts out";
+        return Err(Error::field("messages", problem));
+    }
+    connect(app, &caller, request, &parts.headers, record).await
+}
+
+/// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent.
+async fn connect(
+    app: &App,
+    caller: &Caller,
+    request: ChatRequest,
+    headers: &HeaderMap,
+    record: &mut Record,
+) -> Result<Opened, Error> {
     record.enter(Phase::Queued);
+    let prefix = if app.fleet.is_several() { Prefix::of(&request.body) } else { Prefix::default() };
     let began = Instant::now();
-    let prefix = Prefix::of(&request.body);
-    let asking = asking(&caller, &request);
-    let admitted = app.admission.admit(&asking, prefix, app.config.deadlines.queue).await;
-    let permit = admitted.map_err(|refused| match refused {
+    let give_up_at = began + app.config.deadlines.queue;
+    let (mut first_clock, mut failed) = (None, Error::UpstreamUnavailable);
+    for n_tries in 1..=MAX_TRIES {
+        let patience = give_up_at.saturating_duration_since(Instant::now());
+        let admitted = app.admission.admit(&asking(caller, &request), prefix.clone(), patience).await;
+        let permit = match admitted {
+            Ok(permit) => permit,
+            // What was tried says more than that there is nothing else to try.
+            Err(_) if n_tries > 1 => return Err(failed),
+            Err(refused) => return Err(refusal(app, refused)),
+        };
+        if first_clock.is_none() {
+            record.admitted(began.elapsed());
+        }
+        let clock = first_clock
+            .take()
+            .unwrap_or_else(|| Clock::start(&app.config.deadlines, request.n_prompt_tokens()));
+        let asked = tokio::time::timeout_at(clock.at(), ask(app, &request, headers, &permit, record));
+        match asked.await.unwrap_or_else(|_| Err(clock.error())) {
+            Ok(body) => {
+                record.enter(Phase::Prefilling);
+                return Ok(Opened { request, upstream: (body, permit), clock });
+            }
+            Err(error) => {
+                app.fleet.failed(permit.upstream(), &error);
+                if !error.is_unsent() {
+                    return Err(error);
+                }
+                failed = error;
+            }
+        }
+        first_clock = Some(clock);
+    }
+    Err(failed)
+}
+
+fn refusal(app: &App, refused: Refused) -> Error {
+    match refused {
         Refused::NoUpstream => app.fleet.error(),
         Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
         Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
-    })?;
-    record.admitted(began.elapsed());
-
-    let clock = Clock::start(&app.config.deadlines, request.n_prompt_tokens());
-    let body = ask(app, &request, &parts.headers, &permit, record);
-    let body = tokio::time::timeout_at(clock.at(), body).await.map_err(|_| clock.error())??;
-    record.enter(Phase::Prefilling);
-    Ok(Opened { request, upstream: (body, permit), clock })
+    }
 }
 
 fn asking<'a>(caller: &'a Caller, request: &ChatRequest) -> Asking<'a> {
@@ -128,13 +181,5 @@ async fn ask(
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
     let who = Identity { request_id: record.request_id(), traceparent: traceparent(headers) };
-    app.client.open(&upstream, request.body.clone(), who).await.inspect_err(|error| {
-        let found = match error {
-            Error::UpstreamUnavailable | Error::ConnectTimeout => Status::Unreachable,
-            Error::ModelLoading => Status::Loading,
-            Error::UpstreamKey => Status::WrongKey,
-            _ => return,
-        };
-        app.fleet.found(permit.upstream(), found);
-    })
+    app.client.open(&upstream, request.body.clone(), who).await
 }

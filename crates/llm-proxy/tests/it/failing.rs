@@ -65,7 +65,7 @@ async fn a_prompt_that_does_not_fit_is_refused_in_our_shape_with_its_size() {
 }
 
 #[tokio::test]
-async fn other_refusals_keep_their_status_and_only_words_about_the_request() {
+async fn a_refusal_keeps_its_status_and_only_words_about_the_request_and_a_failure_is_502() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     llama.script(Script::refusal(400, "invalid_request_error", "Field 'stop': bad"));
@@ -76,9 +76,9 @@ async fn other_refusals_keep_their_status_and_only_words_about_the_request() {
         Script::status(500, "<html>nginx at 10.0.0.7</html>"),
     ] {
         llama.script(script);
-        let message = "the model server refused the request";
-        let expected = envelope("upstream", "server_error", "upstream_refused", message);
-        assert_eq!(proxy.error(&question(true)).await, (500, expected));
+        let message = "the model server failed while answering";
+        let expected = envelope("upstream", "server_error", "upstream_failed", message);
+        assert_eq!(proxy.error(&question(true)).await, (502, expected));
     }
 }
 

@@ -18,6 +18,7 @@ mod audit;
 mod cancelling;
 mod deadlines;
 mod failing;
+mod fleet;
 mod metrics;
 mod queueing;
 mod requests;

@@ -20,6 +20,8 @@ async fn a_request_is_counted_by_route_key_model_and_outcome_and_its_tokens_by_k
     proxy.ask(&question(true)).await.text().await.unwrap();
     proxy.error(&json!({"model": MODEL, "messages": []})).await;
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    let upstream_is_up =
+        format!(r#"llm_proxy_upstream_up{{upstream="{}"}} 1"#, llama.url().trim_start_matches("http://"));
     assert_samples(
         &proxy.metrics().await,
         &[
@@ -28,7 +30,7 @@ async fn a_request_is_counted_by_route_key_model_and_outcome_and_its_tokens_by_k
             r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="prompt"} 7"#,
             r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="cached"} 5"#,
             r#"llm_proxy_tokens_total{key="default",model="fake-model",kind="completion"} 3"#,
-            r#"llm_proxy_upstream_up{upstream="0"} 1"#,
+            &upstream_is_up,
             "llm_proxy_slots 2",
             "llm_proxy_queue_depth 0",
         ],

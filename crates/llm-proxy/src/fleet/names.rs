@@ -1,0 +1,61 @@
+//! `dns+http://NAME:PORT`: one member per address behind the name, asked again and again.
+//!
+//! A lookup that fails changes nothing: a name server that is away takes no upstream with it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::shutdown::Shutdown;
+use tokio::time::Instant;
+
+use super::Fleet;
+use crate::config::Upstream;
+use crate::placement::UpstreamId;
+
+/// Between two lookups while all is well.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Between two lookups when a member does not answer: its successor may have a new address.
+const MIN_REFRESH: Duration = Duration::from_secs(1);
+/// Addresses behind one name that are used.
+const MAX_ADDRESSES: usize = 256;
+
+/// Keeps the members behind `name` as the name server has them. Ends never.
+pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown) {
+    let mut known: Vec<(SocketAddr, UpstreamId)> = Vec::new();
+    let mut lost_one = fleet.lost_one.subscribe();
+    loop {
+        let began = Instant::now();
+        match lookup(name.authority()).await {
+            Ok(found) => {
+                known.retain(|(address, id)| {
+                    let stays = found.contains(address);
+                    if !stays {
+                        fleet.leave(*id);
+                    }
+                    stays
+                });
+                for address in found {
+                    if known.iter().all(|(known, _)| *known != address)
+                        && let Some(id) = fleet.join(Upstream::at(address), &shutdown)
+                    {
+                        known.push((address, id));
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(upstream = name.authority(), %error, "the name was not resolved; what is known stays");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(began + REFRESH) => {}
+            _lost = lost_one.changed() => tokio::time::sleep_until(began + MIN_REFRESH).await,
+        }
+    }
+}
+
+async fn lookup(authority: &str) -> std::io::Result<BTreeSet<SocketAddr>> {
+    let found: BTreeSet<SocketAddr> = tokio::net::lookup_host(authority).await?.take(MAX_ADDRESSES).collect();
+    if found.is_empty() { Err(std::io::Error::other("no address")) } else { Ok(found) }
+}

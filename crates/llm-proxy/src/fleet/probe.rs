@@ -1,0 +1,114 @@
+//! One look at an upstream: what it says of itself, and whether its engine still works.
+//!
+//! `/props` is answered beside the engine, so it answers also when the engine is stuck. `/slots` goes through the
+//! engine's queue without taking a slot; a completion of one token takes one and computes.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
+
+use super::{Doubt, Status};
+use crate::config::Upstream;
+use crate::error::Error;
+use crate::upstream::{Client, Identity};
+
+/// How long `/props` may take; a busy machine is slow, not down.
+const PROPS_DEADLINE: Duration = Duration::from_secs(3);
+/// How long the engine may take: it answers between two batches of tokens.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The smallest question.
+const ONE_TOKEN: &[u8] = br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
+/// The largest answer to it that is read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// What ends a whole answer.
+const DONE: &[u8] = b"data: [DONE]";
+
+/// What a look showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It is like this.
+    Seen(Status),
+    /// `/props` took too long, which says little on a busy machine.
+    Slow,
+}
+
+/// Looks at `upstream`; when there is a doubt, at its engine too. Cancel-safe.
+pub(super) async fn look(client: &Client, upstream: &Upstream, model: &str, doubt: Option<Doubt>) -> Look {
+    let Ok(seen) = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, model)).await else {
+        return Look::Slow;
+    };
+    let (Status::Up { .. }, Some(doubt)) = (seen, doubt) else { return Look::Seen(seen) };
+    let works = tokio::time::timeout(ENGINE_DEADLINE, engine(client, upstream, doubt)).await;
+    Look::Seen(if works.unwrap_or(false) { seen } else { Status::Stuck })
+}
+
+async fn props(client: &Client, upstream: &Upstream, model: &str) -> Status {
+    match client.get(upstream, "/props").await {
+        Err(error) => {
+            tracing::debug!(upstream = upstream.authority(), %error, "/props");
+            Status::Unreachable
+        }
+        Ok((StatusCode::OK, body)) => Props::parse(&body).map_or(Status::NotLlama, |props| Status::Up {
+            slots: props.total_slots,
+            n_ctx: props.default_generation_settings.n_ctx,
+            sees_images: props.modalities.is_none_or(|modalities| modalities.vision),
+            is_named_so: props.model_alias.is_none_or(|alias| alias == model),
+        }),
+        Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Status::Loading,
+        Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)) => Status::WrongKey,
+        Ok(_) => Status::NotLlama,
+    }
+}
+
+async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
+    if doubt == Doubt::Silent {
+        match client.get(upstream, "/slots").await {
+            Ok((StatusCode::OK, _)) => return true,
+            // Switched off there.
+            Ok((StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND, _)) => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    let who = Identity { request_id: "probe", traceparent: None };
+    match client.open(upstream, Bytes::from_static(ONE_TOKEN), who).await {
+        // Its header comes before it has computed anything.
+        Ok(body) => Limited::new(body, MAX_ANSWER_BYTES).collect().await.is_ok_and(|answer| {
+            let answer = answer.to_bytes();
+            answer.windows(DONE.len()).any(|bytes| bytes == DONE)
+        }),
+        Err(Error::UpstreamRefused(_)) => true,
+        Err(_) => false,
+    }
+}
+
+/// What is read of llama-server's `/props`.
+#[derive(Debug, Deserialize)]
+struct Props {
+    total_slots: usize,
+    default_generation_settings: Settings,
+    /// Older ones do not say.
+    model_alias: Option<String>,
+    /// Nor this.
+    modalities: Option<Modalities>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    n_ctx: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Modalities {
+    #[serde(default)]
+    vision: bool,
+}
+
+impl Props {
+    fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok().filter(|props: &Self| props.total_slots > 0)
+    }
+}
