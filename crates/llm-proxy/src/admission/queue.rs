@@ -211,4 +211,4 @@ impl<W> Queue<W> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::admission) mod tests;

@@ -9,6 +9,9 @@ use super::{Admission, Asking, Permit, Refused};
 use crate::metrics::Metrics;
 use crate::placement::{Prefix, UpstreamId};
 
+mod fairness;
+mod leaks;
+
 const SHORT: Duration = Duration::from_secs(1);
 
 fn admission(max_requests: usize) -> Admission {
