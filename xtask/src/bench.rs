@@ -10,6 +10,7 @@ use crate::settings::{Profile, Settings};
 mod fetch;
 mod hub;
 mod measure;
+mod proxy;
 mod table;
 mod tools;
 
@@ -20,6 +21,8 @@ pub(crate) enum Subject {
     Chain,
     /// What model-fetcher takes for a model, beside curl, aria2c and `hf download`, from a Hub on this machine.
     Fetch(fetch::Options),
+    /// What llm-proxy adds to answers and tokens, beside nginx and other gateways, before one mock of llama-server.
+    Proxy(proxy::Options),
 }
 
 /// Builds with optimisation and measures.
@@ -42,6 +45,14 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             let packages = ["--package", "model-fetcher", "--package", "testkit"];
             say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_fetch"))?;
             crate::block_on(fetch::run(&settings, options))
+        }
+        Subject::Proxy(options) => {
+            say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
+            say::run(cmd!(
+                sh,
+                "cargo build --release --package testkit --example bench_llama --example bench_load"
+            ))?;
+            crate::block_on(proxy::run(&settings, options))
         }
     }
 }

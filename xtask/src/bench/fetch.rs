@@ -62,7 +62,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     let tools = all(settings).await?;
     let every = [Scenario::Unthrottled, Scenario::Again, Scenario::Slow, Scenario::Cut, Scenario::Killed];
     let scenarios = if options.scenarios.is_empty() { every.as_slice() } else { &options.scenarios };
-    println!("{}", machine());
+    println!("{}, the Hub on the same machine over loopback", machine());
     for size in &options.sizes {
         for scenario in scenarios {
             let load = load();
@@ -204,19 +204,16 @@ impl fmt::Display for Scenario {
 }
 
 /// The machine, without its name.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         text.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
-    format!(
-        "{cores} cores, {}, the Hub on the same machine over loopback",
-        model.unwrap_or("unknown processor")
-    )
+    format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
 }
 
 /// The load of the last minute.
-fn load() -> String {
+pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().unwrap_or("unknown").to_owned()
 }

@@ -1,0 +1,56 @@
+//! What a process and those it started cost: resident memory and processor time, read from /proc (Linux only).
+
+use serde_json::{Value, json};
+
+/// The kernel's unit of processor time, in seconds; the same on every Linux.
+const TICK: f64 = 0.01;
+
+/// A process that is looked at while it works.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    process: Option<u32>,
+    ticks: u64,
+    rss_kib: u64,
+}
+
+impl Watched {
+    pub(crate) fn begin(process: Option<u32>) -> Self {
+        Self { process, ticks: process.map_or(0, ticks), rss_kib: 0 }
+    }
+
+    /// Notes how much memory it has now.
+    pub(crate) fn look(&mut self) {
+        self.rss_kib = self.rss_kib.max(self.process.map_or(0, rss_kib));
+    }
+
+    pub(crate) fn end(mut self) -> Value {
+        self.look();
+        let Some(process) = self.process else { return Value::Null };
+        let ticks = ticks(process).saturating_sub(self.ticks);
+        json!({"rss_kib": self.rss_kib, "cpu_seconds": ticks as f64 * TICK})
+    }
+}
+
+fn rss_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let own = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
+    children(process).into_iter().map(rss_kib).fold(own, |sum, child| sum + child)
+}
+
+fn ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // utime and stime are fields 14 and 15, counted from 1; what follows the name begins with field 3.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let own: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    children(process).into_iter().map(ticks).fold(own, |sum, child| sum + child)
+}
+
+/// Those that any thread of it started.
+fn children(process: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}

@@ -1,0 +1,184 @@
+//! `cargo xtask bench proxy`: llm-proxy beside nginx and other gateways, in one run, before one mock of llama-server. For
+//! each load all servers take turns; load, mock and server share the machine, so only rows of one table compare.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::fetch::{load, machine};
+use crate::say;
+use crate::settings::Settings;
+
+mod peers;
+mod table;
+
+use peers::{KEY, Server};
+use table::Table;
+
+/// Bytes of text in one token of the mock.
+const TOKEN_BYTES: usize = 4;
+
+/// What `bench proxy` measures.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only this scenario; may be repeated.
+    #[arg(long = "scenario", value_enum)]
+    scenarios: Vec<Scenario>,
+    /// Only servers whose name contains this, beside the mock asked directly; may be repeated.
+    #[arg(long = "only", value_name = "NAME")]
+    only: Vec<String>,
+    /// How long each server has each load, in seconds. Paced streams run three times as long.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// A look in a minute: one second each, 32 connections and 200 streams only.
+    #[arg(long)]
+    quick: bool,
+    /// First installs the peers that are missing, below target/bench (a gigabyte from PyPI, minutes of compiling).
+    #[arg(long)]
+    install_peers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scenario {
+    /// Whole answers of 1 KiB and 16 KiB, on 1, 32 and 256 connections.
+    Plain,
+    /// Streams of 64 tokens as fast as they go, on 32 connections.
+    Stream,
+    /// 200 and 1,000 streams at 20 tokens a second: what a token waits on its way, and memory.
+    Paced,
+    /// Clients that leave: when the upstream sees it.
+    Leave,
+}
+
+/// Measures and prints, table by table.
+///
+/// # Errors
+///
+/// When the mock or llm-proxy does not run; a peer that is missing or fails is a row that says so.
+pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
+    if options.install_peers {
+        peers::install(settings).await?;
+    }
+    let servers = peers::start(settings, &options.only).await?;
+    println!("{}, which load, mock and the server under load share\n", machine());
+    servers.iter().for_each(|server| println!("- {}: {}", server.name, server.what()));
+    let every = [Scenario::Plain, Scenario::Stream, Scenario::Paced, Scenario::Leave];
+    let scenarios = if options.scenarios.is_empty() { every.as_slice() } else { &options.scenarios };
+    let bench =
+        Bench { settings, servers: &servers, seconds: if options.quick { 1.0 } else { options.seconds } };
+    for scenario in scenarios {
+        match scenario {
+            Scenario::Plain => {
+                let connections: &[usize] = if options.quick { &[32] } else { &[1, 32, 256] };
+                for size in [1024, 16 * 1024] {
+                    connections.iter().try_for_each(|connections| bench.plain(size, *connections))?;
+                }
+            }
+            Scenario::Stream => bench.streams(32, 64)?,
+            Scenario::Paced => {
+                let streams: &[usize] = if options.quick { &[200] } else { &[200, 1000] };
+                streams.iter().try_for_each(|streams| bench.paced(*streams))?;
+            }
+            Scenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
+        }
+    }
+    Ok(())
+}
+
+struct Bench<'a> {
+    settings: &'a Settings,
+    servers: &'a [Server],
+    seconds: f64,
+}
+
+impl Bench<'_> {
+    fn plain(&self, size: usize, connections: usize) -> Result<()> {
+        let mut table = Table::throughput("answers/s", "CPU per answer");
+        for server in self.servers {
+            // llm-proxy always asks for a stream; llama-server sends an event for each token.
+            let ways: &[(usize, &str)] = match server.name {
+                "llm-proxy" => &[(size / TOKEN_BYTES, ", an event per token"), (1, ", all in one event")],
+                _ => &[(1, "")],
+            };
+            for (events, way) in ways {
+                let name = format!("{}{way}", server.name);
+                let args = [format!("--size={size}"), format!("--events={events}")];
+                let load =
+                    [&["plain".to_owned(), format!("--connections={connections}")], args.as_slice()].concat();
+                table.throughput_row(&name, self.ask(server, self.seconds, &load), 1.0);
+            }
+        }
+        let title = format!("Whole answers of {} KiB, {connections} connections", size / 1024);
+        self.print(&title, &table)
+    }
+
+    fn streams(&self, connections: usize, tokens: usize) -> Result<()> {
+        let mut table = Table::throughput("tokens/s", "CPU per token");
+        for server in self.servers {
+            let load =
+                ["stream".to_owned(), format!("--connections={connections}"), format!("--tokens={tokens}")];
+            table.throughput_row(server.name, self.ask(server, self.seconds, &load), tokens as f64);
+        }
+        self.print(&format!("Streams of {tokens} unpaced tokens, {connections} connections"), &table)
+    }
+
+    fn paced(&self, streams: usize) -> Result<()> {
+        let mut table = Table::paced();
+        for server in self.servers {
+            let load = ["paced".to_owned(), format!("--streams={streams}")];
+            table.paced_row(server.name, self.ask(server, self.seconds * 3.0, &load));
+        }
+        self.print(
+            &format!("{streams} streams at 20 tokens a second: from the upstream's write to the client"),
+            &table,
+        )
+    }
+
+    fn leave(&self, rounds: usize) -> Result<()> {
+        let mut table = Table::leave();
+        let upstream = self.servers.first().context("the mock is the first")?.address;
+        for server in self.servers {
+            let load = ["leave".to_owned(), format!("--upstream={upstream}"), format!("--rounds={rounds}")];
+            table.leave_row(server.name, self.ask(server, self.seconds, &load));
+        }
+        self.print("From a client's going to the upstream's seeing it", &table)
+    }
+
+    /// Puts one load on one server, if it runs.
+    fn ask(&self, server: &Server, seconds: f64, load: &[String]) -> Result<Value> {
+        ensure!(server.why_not.is_none(), "not measured");
+        say::line(format_args!("{}: {}", server.name, load.join(" ")));
+        let mut command = Command::new(self.settings.target("release/examples/bench_load"));
+        command.arg(format!("--to={}", server.address)).arg(format!("--seconds={seconds}"));
+        command.arg(format!("--key={KEY}"));
+        command.args(server.pid().map(|pid| format!("--process={pid}"))).args(load);
+        let output = command.stderr(Stdio::inherit()).output().context("the load cannot be started")?;
+        serde_json::from_slice(&output.stdout).context("the load did not say what it saw")
+    }
+
+    fn print(&self, title: &str, table: &Table) -> Result<()> {
+        println!("\n### {title}\n\nLoad {} after {} s each.\n\n{table}", load(), self.seconds);
+        Ok(())
+    }
+}
+
+/// Whether whoever listens on `address` answers a chat request.
+fn answers(address: SocketAddr) -> bool {
+    let request = |mut stream: std::net::TcpStream| -> std::io::Result<bool> {
+        use std::io::{Read as _, Write as _};
+        let body = r#"{"model":"bench","messages":[{"role":"user","content":"bench:tokens=1;"}]}"#;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+        let length = body.len();
+        write!(
+            stream,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(&status == b"HTTP/1.1 200")
+    };
+    std::net::TcpStream::connect(address).and_then(request).unwrap_or(false)
+}

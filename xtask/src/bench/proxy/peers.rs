@@ -1,0 +1,277 @@
+//! The servers that are compared: how each is configured, started and known to be ready, and how to get one that is
+//! missing. Their settings and logs stand in `target/bench/proxy`.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::answers;
+use crate::call::{Call, Output, Running, tail};
+use crate::say;
+use crate::settings::Settings;
+
+/// What every server that knows keys asks for.
+pub(super) const KEY: &str = "llmk-bench-0123456789";
+/// Requests and connections that no server may refuse.
+const ROOM: &str = "1024";
+/// How long a server may take to begin; LiteLLM loads for many seconds.
+const BEGIN: Duration = Duration::from_secs(120);
+/// What is installed. Two releases of LiteLLM were tampered with.
+const ONWARDS: &str = "onwards@1.2.0";
+const PYTHON: [(&str, &str); 2] = [("smg", "smg==1.13.0"), ("litellm", "litellm[proxy]==1.106.2")];
+
+/// A server, running or not.
+pub(super) struct Server {
+    /// What the tables call it.
+    pub(super) name: &'static str,
+    /// Where it is asked.
+    pub(super) address: SocketAddr,
+    /// Why it is not measured.
+    pub(super) why_not: Option<String>,
+    version: String,
+    process: Option<Running>,
+}
+
+impl Server {
+    /// Its version, or what is wrong with it.
+    pub(super) fn what(&self) -> &str {
+        self.why_not.as_deref().unwrap_or(&self.version)
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.process.as_ref()?.pid().map(|pid| pid.as_raw_nonzero().get())
+    }
+}
+
+/// Where things are.
+struct Place<'a> {
+    settings: &'a Settings,
+    /// Settings and logs of this run.
+    folder: PathBuf,
+    upstream: SocketAddr,
+}
+
+/// How a server is called: its name, its version, the call, or what to do to get it.
+struct Way {
+    name: &'static str,
+    version: Result<String>,
+    call: Call,
+    address: SocketAddr,
+}
+
+/// Starts the mock, llm-proxy, and those of the others that are installed.
+pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Server>> {
+    let folder = settings.target("bench/proxy");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mock = mock(settings)?;
+    let place = Place { settings, folder, upstream: mock.address };
+    let ways = [nginx(&place)?, ours(&place)?, onwards(&place)?, smg(&place)?, litellm(&place)?];
+    let wanted = |way: &Way| only.is_empty() || only.iter().any(|name| way.name.contains(name.as_str()));
+    let mut servers = vec![mock];
+    for way in ways.into_iter().filter(wanted) {
+        let log = place.folder.join(format!("{}.log", way.name));
+        let mut server = Server {
+            name: way.name,
+            address: way.address,
+            why_not: None,
+            version: String::new(),
+            process: None,
+        };
+        match way.version {
+            Ok(version) => {
+                server.version = version;
+                server.process = Some(way.call.start(Output::Log(&log))?);
+                if !begins(&mut server).await? {
+                    let problem =
+                        format!("{} does not answer; the end of its log:\n{}", way.name, tail(&log));
+                    if way.name == "llm-proxy" {
+                        bail!(problem);
+                    }
+                    say::line(problem);
+                    server.why_not = Some(format!("does not answer, see {}", log.display()));
+                }
+            }
+            Err(advice) => server.why_not = Some(advice.to_string()),
+        }
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+/// Waits until it answers a chat.
+async fn begins(server: &mut Server) -> Result<bool> {
+    let begin = Instant::now();
+    while begin.elapsed() < BEGIN {
+        if answers(server.address) {
+            return Ok(true);
+        }
+        let Some(process) = &mut server.process else { return Ok(false) };
+        if tokio::time::timeout(Duration::from_millis(100), process.wait()).await.is_ok() {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+fn mock(settings: &Settings) -> Result<Server> {
+    let (reader, writer) = std::io::pipe()?;
+    let call = Call::new(settings.target("release/examples/bench_llama")).args(["--slots", ROOM]);
+    let process = call.start(Output::Pipe(writer))?;
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line)?;
+    let address = line.trim().strip_prefix("listening ").and_then(|address| address.parse().ok());
+    let address = address.with_context(|| format!("the mock did not begin: {line}"))?;
+    let version = "the mock of llama-server, asked without anything between".to_owned();
+    Ok(Server { name: "direct", address, why_not: None, version, process: Some(process) })
+}
+
+/// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
+fn nginx(place: &Place<'_>) -> Result<Way> {
+    let address = free()?;
+    let path = |name: &str| place.folder.join(name).display().to_string();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("  {kind}_temp_path {};\n", path(&format!("nginx-{kind}"))))
+        .collect();
+    let text = format!(
+        "daemon off;\nworker_processes auto;\nworker_rlimit_nofile 16384;\npid {pid};\nerror_log {errors} warn;\n\
+         events {{ worker_connections 4096; }}\nhttp {{\n{temporary}  access_log {log} combined buffer=32k flush=1s;\n\
+         \x20 tcp_nodelay on;\n  keepalive_requests 10000000;\n\
+         \x20 upstream llama {{ server {upstream}; keepalive {ROOM}; keepalive_requests 10000000; }}\n\
+         \x20 server {{\n    listen {address} backlog=1024;\n    location / {{\n      proxy_pass http://llama;\n\
+         \x20     proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
+         \x20     proxy_read_timeout 600s;\n    }}\n  }}\n}}\n",
+        pid = path("nginx.pid"),
+        errors = path("nginx-errors.log"),
+        log = path("nginx-access.log"),
+        upstream = place.upstream,
+    );
+    let program = place
+        .settings
+        .which("nginx")
+        .or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
+    let version = match &program {
+        Some(_) => Ok(format!("{}, connections kept, streams unbuffered, an access log", package("nginx"))),
+        None => Err(anyhow::anyhow!("not installed (Debian: apt-get install nginx-light)")),
+    };
+    let call = Call::new(program.unwrap_or_default()).args([
+        "-e",
+        "stderr",
+        "-c",
+        &file(place, "nginx.conf", &text)?,
+    ]);
+    Ok(Way { name: "nginx", version, call, address })
+}
+
+fn ours(place: &Place<'_>) -> Result<Way> {
+    let (address, admin) = (free()?, free()?);
+    let call = Call::new(place.settings.target("release/llm-proxy")).variables([
+        ("PROXY_LISTEN", address.to_string().as_str()),
+        ("PROXY_ADMIN_LISTEN", &admin.to_string()),
+        ("PROXY_UPSTREAMS", &format!("http://{}", place.upstream)),
+        ("PROXY_QUEUE_REQUESTS", ROOM),
+        ("LLM_API_KEY", KEY),
+        ("LLM_MODEL", "bench"),
+        ("PROXY_MAX_TOKENS", "100000"),
+    ]);
+    let version = "this workspace's release build; keys, queue, deadlines, log and metrics on".to_owned();
+    Ok(Way { name: "llm-proxy", version: Ok(version), call, address })
+}
+
+fn onwards(place: &Place<'_>) -> Result<Way> {
+    let (address, metrics) = (free()?, free()?);
+    let text = format!(
+        r#"{{"targets":{{"bench":{{"url":"http://{}","keys":["{KEY}"]}}}},"http_pool":{{"max_idle_per_host":{ROOM},"idle_timeout_secs":90}}}}"#,
+        place.upstream
+    );
+    let program = place.settings.target("bench/onwards/bin/onwards");
+    let version = installed(&program, || ONWARDS.to_owned());
+    let call = Call::new(program).variables([("RUST_LOG", "warn")]).args([
+        "--targets",
+        &file(place, "onwards.json", &text)?,
+        "--port",
+        &address.port().to_string(),
+        "--metrics",
+        "--metrics-port",
+        &metrics.port().to_string(),
+    ]);
+    Ok(Way { name: "onwards", version, call, address })
+}
+
+fn smg(place: &Place<'_>) -> Result<Way> {
+    let (address, metrics) = (free()?, free()?);
+    let program = place.settings.target("bench/smg/bin/smg");
+    let version = installed(&program, || format!("{}, one upstream", PYTHON[0].1));
+    let call =
+        Call::new(program).args(["launch", "--host", "127.0.0.1", "--port", &address.port().to_string()]);
+    let upstream = format!("http://{}", place.upstream);
+    let call = call.args(["--worker-urls", &upstream, "--backend", "openai", "--disable-tokenizer-autoload"]);
+    let call = call.args(["--prometheus-port", &metrics.port().to_string(), "--log-level", "warn"]);
+    Ok(Way { name: "smg", version, call, address })
+}
+
+fn litellm(place: &Place<'_>) -> Result<Way> {
+    let address = free()?;
+    let text = format!(
+        "model_list:\n  - model_name: bench\n    litellm_params:\n      model: openai/bench\n      \
+         api_base: http://{}/v1\n      api_key: none\ngeneral_settings:\n  master_key: {KEY}\n",
+        place.upstream
+    );
+    let program = place.settings.target("bench/litellm/bin/litellm");
+    let version = installed(&program, || format!("{}, one worker", PYTHON[1].1));
+    let call =
+        Call::new(program).args(["--config", &file(place, "litellm.yaml", &text)?, "--host", "127.0.0.1"]);
+    let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
+    // Without it, LiteLLM fetches a list of prices from the network as it begins.
+    let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
+    Ok(Way { name: "litellm", version, call, address })
+}
+
+/// Installs those that are missing, each into a folder of its own.
+pub(super) async fn install(settings: &Settings) -> Result<()> {
+    let folder = settings.target("bench");
+    if !folder.join("onwards/bin/onwards").exists() {
+        let root = folder.join("onwards").display().to_string();
+        Call::new("cargo").args(["install", ONWARDS, "--locked", "--root", &root]).run().await?;
+    }
+    for (name, requirement) in PYTHON {
+        let home = folder.join(name);
+        if !home.join("bin").join(name).exists() {
+            Call::new("python3").args(["-m", "venv", "--clear"]).args([&home]).run().await?;
+            let pip =
+                Call::new(home.join("bin/python")).args(["-m", "pip", "--disable-pip-version-check", "-q"]);
+            pip.args(["install", requirement]).run().await?;
+        }
+    }
+    Ok(())
+}
+
+fn installed(program: &std::path::Path, version: impl Fn() -> String) -> Result<String> {
+    if program.exists() {
+        Ok(version())
+    } else {
+        bail!("not installed (`cargo xtask bench proxy --install-peers`)")
+    }
+}
+
+/// Name and version of a package of Debian's.
+fn package(name: &str) -> String {
+    let output =
+        std::process::Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", name]).output();
+    output.map_or_else(|_| name.to_owned(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn file(place: &Place<'_>, name: &str, text: &str) -> Result<String> {
+    let path = place.folder.join(name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+/// An address that nobody listens on now.
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
