@@ -94,6 +94,11 @@ impl Chain {
         })
     }
 
+    /// llama-server's process id.
+    pub(crate) fn engine_pid(&self) -> Option<String> {
+        Some(self.services.first()?.running.pid()?.as_raw_nonzero().to_string())
+    }
+
     /// Waits until all are ready, with a line for each.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ impl TestChain {
             ("CORRAL_PROXY_URL", format!("http://{proxy}")),
             ("CORRAL_PROXY_ADMIN_URL", format!("http://{proxy_admin}")),
             ("CORRAL_ENGINE_URL", format!("http://{llama}")),
+            ("CORRAL_ENGINE_PID", self.chain.engine_pid().unwrap_or_default()),
             ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
             ("CORRAL_API_KEY", self.key.clone()),
             ("CORRAL_MODEL", self.model.clone()),

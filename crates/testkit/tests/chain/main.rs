@@ -1,7 +1,10 @@
 //! The whole chain on the real llama-server and a real model, as a black box: what the README promises, seen from
 //! outside. `cargo xtask test` starts the chain, names its addresses in the environment and runs these.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod cancelling;
 mod chat;
 mod door;
+mod shield;
 mod stack;
