@@ -135,6 +135,8 @@ pub struct Config {
     pub queue_bytes: usize,
     /// The largest request body.
     pub max_body_bytes: usize,
+    /// The bytes of all request bodies that are being read.
+    pub max_bodies_bytes: usize,
     /// From a request's header to the end of its body.
     pub body_deadline: Duration,
     /// The longest completion, in tokens.
@@ -196,6 +198,7 @@ impl Config {
             queue_requests: env.read_with(&QUEUE_REQUESTS, |text| whole(text, 0, 100_000)),
             queue_bytes,
             max_body_bytes,
+            max_bodies_bytes: 64 * 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             drain: Duration::from_secs(env.read(&DRAIN)),

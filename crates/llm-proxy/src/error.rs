@@ -40,6 +40,8 @@ pub(crate) enum Error {
     ModelNotFound,
     #[error("too many requests are waiting: try again after the time in Retry-After")]
     QueueFull { retry_after_seconds: u64 },
+    #[error("too many request bodies arrive at once: try again after the time in Retry-After")]
+    Overloaded,
     #[error("no slot became free in time: try again after the time in Retry-After")]
     QueueTimeout { retry_after_seconds: u64 },
     #[error("the model is still loading: try again after the time in Retry-After")]
@@ -109,6 +111,7 @@ impl Error {
             | Self::UpstreamFailed
             | Self::UpstreamKey => StatusCode::BAD_GATEWAY,
             Self::QueueTimeout { .. }
+            | Self::Overloaded
             | Self::ModelLoading
             | Self::UpstreamUnavailable
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
@@ -137,6 +140,7 @@ impl Error {
             Self::InvalidField { .. } => "invalid_field",
             Self::ModelNotFound => "model_not_found",
             Self::QueueFull { .. } => "queue_full",
+            Self::Overloaded => "overloaded",
             Self::QueueTimeout { .. } => "queue_timeout",
             Self::ModelLoading => "model_loading",
             Self::UpstreamUnavailable => "upstream_unavailable",
@@ -164,6 +168,7 @@ impl Error {
             }
             Self::ModelLoading => Some(5),
             Self::UpstreamUnavailable | Self::ShuttingDown => Some(2),
+            Self::Overloaded => Some(1),
             _ => None,
         }
     }

@@ -3,21 +3,19 @@
 //! What leaves was checked; what is unknown is dropped and counted; what llama-server understands but no caller may
 //! use is refused by name. The order of fields in schemas is kept, because it is the order of the answer's.
 
-use std::time::Duration;
-
-use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+mod body;
 mod fields;
 mod json;
 mod messages;
 mod schema;
 
+pub(crate) use body::Bodies;
 use fields::Fields;
 
 /// Bytes of JSON per token of a prompt, at least; for estimates that must not be too small.
@@ -157,8 +155,12 @@ fn insert(out: &mut Map<String, Value>, name: &str, value: Option<impl Into<Valu
     }
 }
 
-/// Checks what the header says of the body: JSON in UTF-8, not compressed.
-pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Error> {
+/// Checks what the header says of the body: JSON in UTF-8, not compressed, at most `max_bytes`.
+pub(crate) fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Error> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > max_bytes) {
+        return Err(Error::BodyTooLarge { max_bytes });
+    }
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::ContentEncoding);
     }
@@ -169,16 +171,6 @@ pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Error> {
     let utf8 = parts
         .all(|part| !part.starts_with("charset") || ["charset=utf-8", "charset=\"utf-8\""].contains(&part));
     if json && utf8 && kinds.next().is_none() { Ok(()) } else { Err(Error::UnsupportedMediaType) }
-}
-
-/// Reads the whole body, which the router has capped at `max_bytes`. Not cancel-safe: a part is lost.
-pub(crate) async fn read(body: Body, max_bytes: usize, deadline: Duration) -> Result<Bytes, Error> {
-    let collected = tokio::time::timeout(deadline, body.collect()).await.map_err(|_| Error::BodyTimeout)?;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        let over = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-            .any(|error| error.is::<LengthLimitError>());
-        if over { Error::BodyTooLarge { max_bytes } } else { Error::BodyUnreadable }
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::request::Bodies;
 use crate::upstream::Client;
 
 /// One running llm-proxy. Clones share it.
@@ -20,6 +21,7 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) keys: Keys,
+    pub(crate) bodies: Bodies,
     pub(crate) admission: Admission,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) client: Client,
@@ -47,7 +49,19 @@ impl App {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
         let keys = Keys::new(config.api_key.clone());
-        Ok(Self(Arc::new(Shared { config, keys, admission, fleet, client, metrics, audit, shutdown, since })))
+        let bodies = Bodies::new(config.max_bodies_bytes);
+        Ok(Self(Arc::new(Shared {
+            config,
+            keys,
+            bodies,
+            admission,
+            fleet,
+            client,
+            metrics,
+            audit,
+            shutdown,
+            since,
+        })))
     }
 
     /// Why a request sent now would not be served, for an operator.

@@ -161,6 +161,10 @@ impl Fields {
         for (at, tool) in tools.into_iter().enumerate() {
             out.push(self.tool(&format!("tools[{at}]"), tool)?);
         }
+        let parameters = out.iter().filter_map(|tool| tool.pointer("/function/parameters"));
+        if let Some(problem) = schema::problem_together(parameters) {
+            return Err(self.wrong("tools", problem));
+        }
         Ok(Some(out))
     }
 

@@ -14,6 +14,8 @@ const MAX_DEPTH: usize = 32;
 /// Items, fields and what weighs as much. An `enum` of 500 values stops the engine for half a second, one of 20,000 for
 /// minutes.
 const MAX_ENTRIES: usize = 512;
+/// The same for the schemas of all tools of a request, of which the engine makes one grammar.
+const MAX_ENTRIES_TOGETHER: usize = 2_048;
 /// The same with every `$ref` followed: sixteen levels of sixteen references each stop it for ever.
 const MAX_EXPANDED: usize = 8_192;
 /// What a choice in a `pattern` weighs (`^(a?){500}$` stops it), and a bound of an integer (a hundred ranges stop it).
@@ -32,6 +34,12 @@ pub(super) fn problem(schema: &Value) -> Option<String> {
     let mut references = References { root: schema, known: HashMap::new() };
     (references.expand(schema) > MAX_EXPANDED)
         .then(|| format!("must have at most {MAX_EXPANDED} entries with its references followed"))
+}
+
+/// Whether the schemas of one request are too much together.
+pub(super) fn problem_together<'a>(schemas: impl Iterator<Item = &'a Value>) -> Option<String> {
+    (schemas.map(weight).fold(0, usize::saturating_add) > MAX_ENTRIES_TOGETHER)
+        .then(|| format!("must have at most {MAX_ENTRIES_TOGETHER} entries in all their parameters"))
 }
 
 fn weight(value: &Value) -> usize {

@@ -117,8 +117,15 @@ fn every_dangerous_field_is_refused_by_name_and_null_is_absent() {
     }
 }
 
+/// Tools with schemas of about two hundred entries each.
+fn tools(n: usize) -> Vec<Value> {
+    let function = json!({"name": "f", "parameters": {"enum": vec!["x"; 200]}});
+    vec![json!({"type": "function", "function": function}); n]
+}
+
 #[test]
 fn every_range_is_kept() {
+    parse(&with(&json!({"tools": tools(10)}))).unwrap();
     let schema = (0..40).fold(json!({}), |inner, _| json!({"a": inner}));
     for (more, param) in [
         (json!({"temperature": "hot"}), "temperature"),
@@ -152,6 +159,8 @@ fn every_range_is_kept() {
         ),
         (json!({"tools": []}), "tools"),
         (json!({"tools": [{"type": "function", "function": {"name": "a b"}}]}), "tools[0].function.name"),
+        (json!({"tools": tools(129)}), "tools"),
+        (json!({"tools": tools(20)}), "tools"),
         (json!({"tool_choice": "any"}), "tool_choice"),
         (json!({"model": null}), "model"),
         (json!({"messages": null}), "messages"),

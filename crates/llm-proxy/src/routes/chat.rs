@@ -85,13 +85,13 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     let caller = app.keys.caller(request.headers())?;
     record.called_by(&caller);
     caller.allow(Scope::Chat)?;
-    request::check_headers(request.headers())?;
+    request::check_headers(request.headers(), app.config.max_body_bytes)?;
     let (parts, body) = request.into_parts();
     let began = Instant::now();
-    let bytes = request::read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
-    record.body_read(began.elapsed(), bytes.len());
-    let request = ChatRequest::parse(&bytes, &app.config.model, app.config.max_tokens)?;
-    drop(bytes);
+    let body = app.bodies.read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
+    record.body_read(began.elapsed(), body.bytes.len());
+    let request = ChatRequest::parse(&body.bytes, &app.config.model, app.config.max_tokens)?;
+    drop(body);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);
     }

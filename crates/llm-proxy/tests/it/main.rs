@@ -19,6 +19,7 @@ mod cancelling;
 mod deadlines;
 mod failing;
 mod fleet;
+mod hostile;
 mod metrics;
 mod queueing;
 mod requests;
