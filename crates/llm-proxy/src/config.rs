@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use common::secret::Secret;
 
 use crate::audit::Destination;
 use crate::deadlines::Deadlines;
+use crate::keys::Keys;
 
 const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where callers connect.");
 const ADMIN_LISTEN: Variable = Variable::new(
@@ -33,8 +35,15 @@ const UPSTREAM_API_KEY: Variable = Variable::secret(
     "PROXY_UPSTREAM_API_KEY",
     "The key that llama-server asks for; `LLM_API_KEY` unless set.",
 );
-const API_KEY: Variable =
-    Variable::secret("LLM_API_KEY", "The key that callers present as `Authorization: Bearer`. Required.");
+const API_KEY: Variable = Variable::secret(
+    "LLM_API_KEY",
+    "The key that callers present as `Authorization: Bearer`: one without limits, named `default`. Required unless `PROXY_KEYS_FILE` is set; both together are good too.",
+);
+const KEYS_FILE: Variable = Variable::new(
+    "PROXY_KEYS_FILE",
+    "",
+    "A file of named keys with limits, which is read again within a second of a change; see docs/keys.md.",
+);
 const MODEL: Variable =
     Variable::new("LLM_MODEL", "", "The model's name for callers; `HF_FILENAME` unless set.");
 const HF_FILENAME: Variable =
@@ -96,6 +105,7 @@ pub const VARIABLES: &[Variable] = &[
     UPSTREAMS,
     UPSTREAM_API_KEY,
     API_KEY,
+    KEYS_FILE,
     MODEL,
     HF_FILENAME,
     QUEUE_REQUESTS,
@@ -123,8 +133,12 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// What they ask for.
     pub upstream_api_key: Secret,
-    /// What callers present.
-    pub api_key: Secret,
+    /// What callers present: a key without limits.
+    pub api_key: Option<Secret>,
+    /// Where the keys with names and limits are.
+    pub keys_file: Option<PathBuf>,
+    /// Between two looks at that file.
+    pub keys_poll: Duration,
     /// The model's name, for callers and upstream.
     pub model: Arc<str>,
     /// The five deadlines.
@@ -158,8 +172,18 @@ pub struct Config {
 impl Config {
     /// Reads the settings; problems are noted in `env`.
     pub fn read(env: &mut Environment) -> Self {
-        let api_key = env.required_secret(&API_KEY, "choose one, for example with `openssl rand -hex 32`");
-        let upstream_api_key = env.secret(&UPSTREAM_API_KEY).unwrap_or_else(|| api_key.clone());
+        let keys_file = env.optional(&KEYS_FILE).map(PathBuf::from);
+        let api_key = if keys_file.is_some() {
+            env.secret(&API_KEY)
+        } else {
+            Some(env.required_secret(&API_KEY, "choose one, for example with `openssl rand -hex 32`"))
+        };
+        let upstream_api_key = match &api_key {
+            Some(key) => env.secret(&UPSTREAM_API_KEY).unwrap_or_else(|| key.clone()),
+            None => {
+                env.required_secret(&UPSTREAM_API_KEY, "without LLM_API_KEY, set it to llama-server's key")
+            }
+        };
         if HeaderValue::from_str(upstream_api_key.expose()).is_err() {
             env.refuse(&UPSTREAM_API_KEY, "holds characters that cannot stand in a header");
         }
@@ -186,6 +210,8 @@ impl Config {
             upstreams: env.read_with(&UPSTREAMS, |list| upstreams(list, [listen, admin_listen])),
             upstream_api_key,
             api_key,
+            keys_file,
+            keys_poll: Duration::from_millis(250),
             model: model.into(),
             deadlines: Deadlines {
                 queue: env.read_with(&QUEUE_DEADLINE, seconds),
@@ -207,6 +233,16 @@ impl Config {
             write_stall: Duration::from_secs(60),
             probe_up: Duration::from_secs(5),
             probe_down: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the keys file; problems are noted in `env`. Apart from [`Config::read`], because a running llm-proxy goes
+    /// on without a file that was broken, and so must its health check.
+    pub fn check_keys(&self, env: &mut Environment) {
+        if let Err(problem) = Keys::new(self.api_key.as_ref(), self.keys_file.clone()) {
+            env.refuse(&KEYS_FILE, format_args!("is not usable: {problem}"));
         }
     }
 }

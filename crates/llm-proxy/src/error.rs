@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use common::openai_error::OpenAiError;
 
+use crate::keys::{Denied, Limit};
+
 /// Why a request was refused or an answer ended early. `Display` is the public message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
@@ -17,9 +19,11 @@ pub(crate) enum Error {
     #[error("this route does not take this method")]
     MethodNotAllowed,
     #[error("the API key is missing or wrong: send `Authorization: Bearer KEY`")]
-    Unauthorized,
+    Unauthorized(Denied),
     #[error("this API key does not open this route: its scopes lack `{scope}`")]
     ScopeMissing { scope: &'static str },
+    #[error("this API key's limit of {allowed} {limit} is reached: try again after the time in Retry-After")]
+    RateLimited { limit: Limit, allowed: u64, retry_after_seconds: u64 },
     #[error("the request carries more than one credential: send one Authorization header and no x-api-key")]
     AmbiguousCredentials,
     #[error("the body must be sent as Content-Type: application/json, in UTF-8")]
@@ -96,14 +100,14 @@ impl Error {
             | Self::BodyUnreadable
             | Self::InvalidJson { .. }
             | Self::InvalidField { .. } => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::ScopeMissing { .. } => StatusCode::FORBIDDEN,
             Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamDisconnected
             | Self::UpstreamTruncated
@@ -128,8 +132,10 @@ impl Error {
             Self::BadTarget => "bad_target",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
-            Self::Unauthorized => "invalid_api_key",
+            Self::Unauthorized(_) => "invalid_api_key",
             Self::ScopeMissing { .. } => "scope_missing",
+            // OpenAI's own code, which its clients know.
+            Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::AmbiguousCredentials => "ambiguous_credentials",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ContentEncoding => "unsupported_content_encoding",
@@ -163,9 +169,9 @@ impl Error {
     /// Seconds for `Retry-After`, where trying again helps.
     fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after_seconds } | Self::QueueTimeout { retry_after_seconds } => {
-                Some(*retry_after_seconds)
-            }
+            Self::QueueFull { retry_after_seconds }
+            | Self::QueueTimeout { retry_after_seconds }
+            | Self::RateLimited { retry_after_seconds, .. } => Some(*retry_after_seconds),
             Self::ModelLoading => Some(5),
             Self::UpstreamUnavailable | Self::ShuttingDown => Some(2),
             Self::Overloaded => Some(1),

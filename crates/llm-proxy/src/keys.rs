@@ -1,9 +1,11 @@
 //! Who asks: reads the one credential of a request and finds the [`Caller`] that holds it, in constant time.
 //!
-//! Missing, malformed and unknown keys are one and the same 401. It never looks at the body, so a stranger cannot make
-//! the proxy read one. Every route asks here and nowhere else.
+//! Missing, malformed, unknown and expired keys are one and the same 401; only the log says which. It never looks at
+//! the body, so a stranger cannot make the proxy read one. Every route asks here and nowhere else.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use axum::http::{HeaderMap, header};
 use common::secret::Secret;
@@ -11,8 +13,20 @@ use common::secret::Secret;
 use crate::error::Error;
 
 mod caller;
+pub(crate) mod command;
+mod file;
+mod key;
+mod limits;
+mod ring;
+mod watch;
 
 pub(crate) use caller::{Caller, Scope};
+pub(crate) use limits::{Limit, Reservation};
+
+use caller::State;
+use file::Problems;
+use key::Digest;
+use ring::{Fixed, Ring};
 
 /// The longest credential that is compared; hashing longer ones would be work for strangers.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
@@ -23,13 +37,40 @@ const DEFAULT: &str = "default";
 /// The keys that open the door.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    key: Secret,
-    caller: Arc<Caller>,
+    fixed: Option<Fixed>,
+    /// Where the other keys are.
+    path: Option<PathBuf>,
+    /// What that file held at the start.
+    at_start: Arc<[u8]>,
+    /// Held for a look-up or a swap, never across an await.
+    ring: RwLock<Ring>,
+}
+
+/// Why a credential opens nothing. For the log: the caller reads the same words for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) reason: &'static str,
+    /// The name of a key that is known, but not good now.
+    pub(crate) key: Option<Arc<str>>,
 }
 
 impl Keys {
-    pub(crate) fn new(key: Secret) -> Self {
-        Self { key, caller: Arc::new(Caller::unlimited(DEFAULT)) }
+    /// The key of the environment, and those of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or used: every problem, on lines of their own.
+    pub(crate) fn new(key: Option<&Secret>, path: Option<PathBuf>) -> Result<Self, String> {
+        let fixed =
+            key.map(|key| (Digest::of(key.expose().as_bytes()), Arc::new(Caller::unlimited(DEFAULT))));
+        let ring = RwLock::new(Ring::of(fixed.as_ref()));
+        let mut keys = Self { fixed, path, at_start: Arc::default(), ring };
+        if let Some(path) = &keys.path {
+            keys.at_start = file::read(path)?;
+            let ring = keys.build(&keys.at_start).map_err(|problems| problems.listed(path))?;
+            keys.swap(ring);
+        }
+        Ok(keys)
     }
 
     /// Who sends a request with these `headers`.
@@ -40,7 +81,39 @@ impl Keys {
             return Err(Error::AmbiguousCredentials);
         }
         let presented = first.and_then(|value| bearer(value.as_bytes())).unwrap_or_default();
-        if self.key.matches(presented) { Ok(Arc::clone(&self.caller)) } else { Err(Error::Unauthorized) }
+        self.find(presented, SystemTime::now()).map_err(Error::Unauthorized)
+    }
+
+    /// The same steps for every credential, so that the time tells nothing: what is missing is looked up as nothing,
+    /// which no key has the digest of.
+    fn find(&self, presented: &[u8], now: SystemTime) -> Result<Arc<Caller>, Denied> {
+        let (digest, malformed) = (Digest::of(presented), key::is_malformed(presented));
+        let found = self.ring.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(Arc::clone);
+        let denied = |reason, caller: Option<&Caller>| {
+            Err(Denied { reason, key: caller.map(|caller| Arc::clone(&caller.name)) })
+        };
+        match found {
+            Some(caller) => match caller.state(now) {
+                State::Valid => Ok(caller),
+                State::NotYet => denied("not yet", Some(&caller)),
+                State::Expired => denied("expired", Some(&caller)),
+            },
+            None if presented.is_empty() => denied("missing", None),
+            None if malformed => denied("malformed", None),
+            None => denied("unknown", None),
+        }
+    }
+
+    /// What would be in force with a file of these `bytes`.
+    fn build(&self, bytes: &[u8]) -> Result<Ring, Problems> {
+        let entries = file::parse(bytes)?;
+        Ring::new(self.fixed.as_ref(), entries, &self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn swap(&self, ring: Ring) {
+        let before = std::mem::replace(&mut *self.ring.write().unwrap_or_else(PoisonError::into_inner), ring);
+        // Thousands of keys are freed here, after the lock.
+        drop(before);
     }
 }
 
@@ -49,3 +122,6 @@ fn bearer(credential: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = credential.split_at_checked("Bearer ".len())?;
     (scheme.eq_ignore_ascii_case(b"Bearer ") && token.len() <= MAX_CREDENTIAL_BYTES).then_some(token)
 }
+
+#[cfg(test)]
+mod tests;

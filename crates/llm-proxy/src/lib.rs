@@ -37,6 +37,7 @@ use audit::Audit;
 pub use audit::Destination;
 pub use config::{Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;
+pub use keys::command::Command as KeysCommand;
 
 /// The two bound listeners.
 #[derive(Debug)]
@@ -86,6 +87,9 @@ pub async fn serve(
     admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), own));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone()));
+    app.keys
+        .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
+        .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
     shutdown.spawn(common::server::serve(listeners.public, router::router(&app), limits, shutdown.clone()));
 
     stop.await;

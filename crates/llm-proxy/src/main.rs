@@ -1,15 +1,31 @@
-//! The command: reads the settings, binds, serves; or asks a running one for its health, or prints the settings.
+//! The command: reads the settings, binds, serves; or asks a running one for its health, handles keys, or prints the
+//! settings.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, markdown};
 use common::telemetry::{self, Telemetry};
-use llm_proxy::{Config, Listeners, VARIABLES};
+use llm_proxy::{Config, KeysCommand, Listeners, VARIABLES};
 
-/// The only door to llama-server: keys, a bounded queue, deadlines, cancelling. Settings come from the environment.
+/// What stands below the list of commands.
+const HELP: &str = "\
+Start one in front of a llama-server on this machine, and ask it:
+  export LLM_API_KEY=$(openssl rand -hex 32)
+  LLM_MODEL=my-model PROXY_UPSTREAMS=http://127.0.0.1:8080 PROXY_UPSTREAM_API_KEY=ITS_KEY llm-proxy &
+  curl http://127.0.0.1:8081/v1/models -H \"Authorization: Bearer $LLM_API_KEY\"
+
+Give each caller a key of its own, with limits:
+  llm-proxy keys new app --requests-per-minute 60 --expires 90d >> keys.toml
+  PROXY_KEYS_FILE=keys.toml ... llm-proxy
+
+Callers connect to PROXY_LISTEN (port 8081) and speak OpenAI's API. Operators find /readyz and /metrics on
+PROXY_ADMIN_LISTEN (port 9081). SIGTERM lets running answers end; SIGHUP reads the keys file at once.
+Every setting is an environment variable: `llm-proxy settings` lists them with their defaults.";
+
+/// The only door to llama-server: keys with limits, a bounded queue as wide as the slots, deadlines, cancelling.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, after_help = HELP)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -17,38 +33,46 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve (the default).
+    /// Serve until SIGTERM or SIGINT (the default).
     Serve,
+    /// Make keys, list them, and check a keys file before it is put in place.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Ask the llm-proxy on this machine whether it is ready; exit code 0 or 1.
     Healthcheck,
-    /// Print the settings as a Markdown table.
+    /// Print every setting with its default and meaning, as a Markdown table.
     Settings,
 }
 
 fn main() -> ExitCode {
     let tables: &[&[_]] = &[VARIABLES, telemetry::VARIABLES];
-    let verb = Arguments::parse().verb.unwrap_or(Verb::Serve);
-    if matches!(verb, Verb::Settings) {
-        print!("{}", markdown(tables));
-        return ExitCode::SUCCESS;
-    }
+    let serving = match Arguments::parse().verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => true,
+        Verb::Healthcheck => false,
+        Verb::Keys(command) => return command.run(),
+        Verb::Settings => {
+            print!("{}", markdown(tables));
+            return ExitCode::SUCCESS;
+        }
+    };
     let mut env = Environment::from_process("PROXY_", tables);
     let (config, telemetry) = (Config::read(&mut env), Telemetry::read(&mut env));
+    if serving {
+        config.check_keys(&mut env);
+    }
     if let Err(invalid) = env.finish() {
         eprintln!("llm-proxy: {invalid}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
     let run = async {
-        match verb {
-            Verb::Serve | Verb::Settings => {
-                let flush = telemetry
-                    .install_for_service()
-                    .map_err(|error| format!("cannot write the log: {error}"))?;
-                let served = serve(config).await;
-                drop(flush);
-                served
-            }
-            Verb::Healthcheck => common::admin::healthcheck(config.admin_listen).await,
+        if serving {
+            let flush =
+                telemetry.install_for_service().map_err(|error| format!("cannot write the log: {error}"))?;
+            let served = serve(config).await;
+            drop(flush);
+            served
+        } else {
+            common::admin::healthcheck(config.admin_listen).await
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -52,6 +52,12 @@ pub(crate) struct KeyName {
     pub(crate) key: Arc<str>,
 }
 
+/// How a look at a changed keys file ended: `ok` or `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reload {
+    pub(crate) outcome: &'static str,
+}
+
 /// Which upstream, as HOST:PORT; one that left has no series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Member {
@@ -95,6 +101,8 @@ pub(crate) struct Metrics {
     pub(crate) tokens: Family<Tokens, Counter>,
     pub(crate) dropped_fields: Counter,
     pub(crate) audit_lines_lost: Counter,
+    pub(crate) keys_reloads: Family<Reload, Counter>,
+    pub(crate) keys_file_refused: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) queue_depth: Gauge,
     pub(crate) queue_bytes: Gauge,
@@ -119,6 +127,8 @@ impl Metrics {
             tokens: Family::default(),
             dropped_fields: Counter::default(),
             audit_lines_lost: Counter::default(),
+            keys_reloads: Family::default(),
+            keys_file_refused: Gauge::default(),
             in_flight: Gauge::default(),
             queue_depth: Gauge::default(),
             queue_bytes: Gauge::default(),
@@ -154,6 +164,10 @@ impl Metrics {
         to.register("audit_lines_lost", lost, self.audit_lines_lost.clone());
         let lost = "Lines of the log that nobody will read, likewise";
         to.register("log_lines_lost", lost, common::telemetry::lost_lines());
+        let reloads = "Changes of the keys file, by whether they were taken over";
+        to.register("keys_reloads", reloads, self.keys_reloads.clone());
+        let refused = "Whether the keys file as it stands was refused and the keys from before it stay";
+        to.register("keys_file_refused", refused, self.keys_file_refused.clone());
         to.register("requests_in_flight", "Requests that hold a slot", self.in_flight.clone());
         to.register("queue_depth", "Requests that wait for a slot", self.queue_depth.clone());
         to.register_with_unit(

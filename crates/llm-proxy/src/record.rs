@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::audit::{Line, SCHEMA};
 use crate::error::Error;
-use crate::keys::Caller;
+use crate::keys::{Caller, Denied, Reservation};
 use crate::metrics::{KeyName, Left, NONE, OTHER};
 use crate::sse::Usage;
 use crate::state::App;
@@ -55,6 +55,11 @@ pub(crate) struct Record {
     route: &'static str,
     /// The name of the caller's key.
     key: Arc<str>,
+    caller: Option<Arc<Caller>>,
+    /// Why there is no caller.
+    denied: Option<Denied>,
+    /// The tokens that were charged in advance, and how many of them are for the prompt.
+    reservation: Option<(Reservation, u64)>,
     /// The alias that is asked for.
     model: Arc<str>,
     /// Who answers, as `HOST:PORT`.
@@ -88,6 +93,9 @@ impl Record {
             request_id: request_id.to_owned(),
             route,
             key: NONE.into(),
+            caller: None,
+            denied: None,
+            reservation: None,
             model: NONE.into(),
             upstream: None,
             started: Instant::now(),
@@ -118,8 +126,14 @@ impl Record {
     }
 
     /// The key was good.
-    pub(crate) fn called_by(&mut self, caller: &Caller) {
+    pub(crate) fn called_by(&mut self, caller: &Arc<Caller>) {
         self.key = Arc::clone(&caller.name);
+        self.caller = Some(Arc::clone(caller));
+    }
+
+    /// Tokens were charged by estimate; when the record ends, what was used is charged instead.
+    pub(crate) fn reserved(&mut self, reservation: Reservation, n_prompt_tokens: u64) {
+        self.reservation = Some((reservation, n_prompt_tokens));
     }
 
     /// The body is here, after waiting this long for it.
@@ -205,8 +219,14 @@ impl Record {
         if *error == Error::ModelNotFound {
             self.model = OTHER.into();
         }
+        if let Error::Unauthorized(denied) = error {
+            self.denied = Some(denied.clone());
+        }
         self.outcome = Some(error.code());
-        let response = error.envelope().into_response();
+        let mut response = error.envelope().into_response();
+        if let Some(caller) = &self.caller {
+            caller.write_limits(response.headers_mut());
+        }
         self.whole(&response);
         response
     }
@@ -246,6 +266,18 @@ impl Record {
             bytes_out: self.bytes_out,
         }
     }
+
+    /// Charges what was used: as the upstream counts it, or the prompt's estimate and the tokens that were seen.
+    fn settle(&mut self) {
+        let begun = matches!(self.phase, Phase::Prefilling | Phase::Streaming);
+        let (input, _, output) = self.counts();
+        if let Some((reservation, n_prompt_tokens)) = &mut self.reservation
+            && begun
+        {
+            let input = if self.usage.is_some() { input } else { *n_prompt_tokens };
+            reservation.used(input.saturating_add(output));
+        }
+    }
 }
 
 impl Drop for Record {
@@ -260,6 +292,7 @@ impl Drop for Record {
             }
             "client_left"
         });
+        self.settle();
         let duration = self.started.elapsed();
         self.count(outcome, duration);
         self.app.audit.tell(|| self.line(outcome, duration));
@@ -268,6 +301,8 @@ impl Drop for Record {
             request_id = self.request_id,
             route = self.route,
             caller = &*self.key,
+            denied = self.denied.as_ref().map(|denied| denied.reason),
+            denied_key = self.denied.as_ref().and_then(|denied| denied.key.as_deref()),
             outcome,
             phase = self.phase.name(),
             status = self.status.map(|status| status.as_u16()),

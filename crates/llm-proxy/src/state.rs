@@ -20,7 +20,7 @@ pub(crate) struct App(Arc<Shared>);
 /// See [`App`].
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) bodies: Bodies,
     pub(crate) admission: Admission,
     pub(crate) fleet: Arc<Fleet>,
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
 impl App {
     /// # Errors
     ///
-    /// When the upstream's key cannot stand in a header.
+    /// When the upstream's key cannot stand in a header, or the keys file is not usable.
     pub(crate) fn new(
         config: Config,
         metrics: Metrics,
@@ -48,7 +48,7 @@ impl App {
         let fleet = Fleet::new(&config, client.clone(), admission.clone(), Arc::clone(&metrics));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
-        let keys = Keys::new(config.api_key.clone());
+        let keys = Arc::new(Keys::new(config.api_key.as_ref(), config.keys_file.clone())?);
         let bodies = Bodies::new(config.max_bodies_bytes);
         Ok(Self(Arc::new(Shared {
             config,

@@ -40,7 +40,7 @@ pub(crate) async fn completions(
         opened = open(&app, request, &mut record) => opened,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
     };
-    let Opened { request, upstream, clock } = match opened {
+    let Opened { caller, request, upstream, clock } = match opened {
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
@@ -65,6 +65,7 @@ pub(crate) async fn completions(
         }
     };
     let headers = response.headers_mut();
+    caller.write_limits(headers);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     if let Ok(timing) = HeaderValue::from_str(&timing) {
@@ -75,6 +76,7 @@ pub(crate) async fn completions(
 
 /// A request whose answer has begun.
 struct Opened {
+    caller: Arc<Caller>,
     request: ChatRequest,
     upstream: (Incoming, Permit),
     clock: Clock,
@@ -85,6 +87,7 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     let caller = app.keys.caller(request.headers())?;
     record.called_by(&caller);
     caller.allow(Scope::Chat)?;
+    caller.count_request()?;
     request::check_headers(request.headers(), app.config.max_body_bytes)?;
     let (parts, body) = request.into_parts();
     let began = Instant::now();
@@ -97,18 +100,19 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     }
     record.asks_for(&app.config.model, request.stream);
     app.metrics.dropped_fields.inc_by(request.n_dropped);
-
     if request.has_images && app.fleet.is_blind() {
         let problem = "hold an image, but the model reads text only: leave the image_url parts out";
         return Err(Error::field("messages", problem));
     }
+    let n_prompt_tokens = u64::from(request.n_prompt_tokens());
+    record.reserved(caller.reserve(n_prompt_tokens + request.max_tokens)?, n_prompt_tokens);
     connect(app, &caller, request, &parts.headers, record).await
 }
 
 /// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent.
 async fn connect(
     app: &App,
-    caller: &Caller,
+    caller: &Arc<Caller>,
     request: ChatRequest,
     headers: &HeaderMap,
     record: &mut Record,
@@ -137,7 +141,7 @@ async fn connect(
         match asked.await.unwrap_or_else(|_| Err(clock.error())) {
             Ok(body) => {
                 record.enter(Phase::Prefilling);
-                return Ok(Opened { request, upstream: (body, permit), clock });
+                return Ok(Opened { caller: Arc::clone(caller), request, upstream: (body, permit), clock });
             }
             Err(error) => {
                 app.fleet.failed(permit.upstream(), &error);

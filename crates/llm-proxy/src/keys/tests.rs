@@ -1,0 +1,130 @@
+//! Who is let in, judged without a server.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use common::secret::Secret;
+use proptest::prelude::*;
+
+use super::{Denied, Digest, Keys};
+use crate::error::Error;
+
+/// A file's lines for the key `key`, named `name`.
+fn lines(name: &str, key: &str, more: &str) -> String {
+    let digest = Digest::of(key.as_bytes()).to_hex();
+    format!("[[key]]\nname = \"{name}\"\nsha256 = \"{digest}\"\n{more}\n")
+}
+
+/// Keys of `text`, beside `LLM_API_KEY` when there is one.
+fn keys(fixed: Option<&str>, text: &str) -> Keys {
+    let keys = Keys::new(fixed.map(Secret::new).as_ref(), None).unwrap();
+    keys.swap(keys.build(text.as_bytes()).unwrap());
+    keys
+}
+
+fn name(keys: &Keys, key: &str) -> Result<String, Denied> {
+    keys.find(key.as_bytes(), SystemTime::now()).map(|caller| caller.name.to_string())
+}
+
+fn denied(reason: &'static str, key: Option<&str>) -> Result<String, Denied> {
+    Err(Denied { reason, key: key.map(Arc::from) })
+}
+
+#[test]
+fn each_key_finds_its_own_caller_and_the_log_learns_why_another_does_not() {
+    let text = lines("app", "a", "")
+        + &lines("old", "o", "expires = 2020-01-01")
+        + &lines("new", "n", "not_before = 2999-01-01");
+    let keys = keys(Some("the-environments"), &text);
+    assert_eq!(name(&keys, "a"), Ok("app".to_owned()));
+    assert_eq!(name(&keys, "the-environments"), Ok("default".to_owned()));
+    assert_eq!(name(&keys, "o"), denied("expired", Some("old")));
+    assert_eq!(name(&keys, "n"), denied("not yet", Some("new")));
+    assert_eq!(name(&keys, "x"), denied("unknown", None));
+    assert_eq!(name(&keys, "llmk_x"), denied("malformed", None));
+    assert_eq!(name(&keys, ""), denied("missing", None));
+}
+
+#[test]
+fn expiry_follows_the_wall_clock_wherever_it_jumps() {
+    let keys = keys(None, &lines("app", "a", "expires = 2027-01-01"));
+    let noon = super::file::moment("2026-12-31T23:30:00Z").unwrap();
+    let hour = Duration::from_secs(3600);
+    for (now, good) in [(noon, true), (noon + hour, false), (noon - hour, true)] {
+        assert_eq!(keys.find(b"a", now).is_ok(), good, "{now:?}");
+    }
+}
+
+#[test]
+fn keys_that_share_all_but_their_end_are_different_keys() {
+    let long = "k".repeat(63);
+    let keys = keys(None, &(lines("one", &format!("{long}1"), "") + &lines("two", &format!("{long}2"), "")));
+    assert_eq!(name(&keys, &format!("{long}1")), Ok("one".to_owned()));
+    assert_eq!(name(&keys, &format!("{long}2")), Ok("two".to_owned()));
+    for other in [long.clone(), format!("{long}3"), format!("{long}1 "), format!("{long}11")] {
+        assert_eq!(name(&keys, &other), denied("unknown", None));
+    }
+}
+
+#[test]
+fn what_a_key_has_used_outlives_a_reload_and_a_key_that_was_removed_opens_nothing() {
+    let limited = |more: &str| lines("app", "a", more) + &lines("other", "b", "");
+    let keys = keys(None, &limited("requests_per_minute = 2"));
+    let find = |key: &[u8]| keys.find(key, SystemTime::now());
+    find(b"a").unwrap().count_request().unwrap();
+    let before = find(b"a").unwrap();
+    keys.swap(keys.build(limited("requests_per_minute = 2\nweight = 9").as_bytes()).unwrap());
+    let after = find(b"a").unwrap();
+    assert_eq!((before.weight.get(), after.weight.get()), (1, 9));
+    // A request from before the reload and one from after it share the limit.
+    before.count_request().unwrap();
+    assert!(matches!(after.count_request(), Err(Error::RateLimited { .. })));
+    keys.swap(keys.build(lines("other", "b", "").as_bytes()).unwrap());
+    assert_eq!(name(&keys, "a"), denied("unknown", None));
+    assert_eq!(name(&keys, "b"), Ok("other".to_owned()));
+}
+
+#[test]
+fn a_key_being_replaced_is_one_caller_under_two_digests() {
+    let text = lines("app", "old", "requests_per_minute = 1");
+    let both = text.replace("sha256 = ", &format!("sha256 = [\"{}\", ", Digest::of(b"new").to_hex()));
+    let both = both.replacen("\"\nrequests", "\"]\nrequests", 1);
+    let keys = keys(None, &both);
+    keys.find(b"old", SystemTime::now()).unwrap().count_request().unwrap();
+    assert!(keys.find(b"new", SystemTime::now()).unwrap().count_request().is_err());
+}
+
+#[test]
+fn the_file_may_not_name_the_key_of_the_environment_again() {
+    let keys = keys(Some("the-environments"), &lines("app", "a", ""));
+    for (text, field) in
+        [(lines("default", "b", ""), "name"), (lines("app", "the-environments", ""), "sha256")]
+    {
+        let name = if field == "name" { "default" } else { "app" };
+        assert_eq!(
+            keys.build(text.as_bytes()).unwrap_err().to_string(),
+            format!(
+                "line 1, key \"{name}\": `{field}` is that of LLM_API_KEY; keep the key in one of the two places"
+            )
+        );
+    }
+    assert!(super::Keys::new(None, None).unwrap().build(lines("default", "b", "").as_bytes()).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_credential_but_the_key_itself_opens_the_door(
+        value in prop::collection::vec(any::<u8>(), 0..80),
+        scheme in "(?i:bearer|basic|)",
+    ) {
+        let keys = keys(Some("the-key"), &lines("app", "llmk_", ""));
+        let mut headers = HeaderMap::new();
+        let written = [scheme.as_bytes(), b" ", value.as_slice()].concat();
+        if let Ok(value) = HeaderValue::from_bytes(&written) {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let good = scheme.eq_ignore_ascii_case("bearer") && (value == b"the-key" || value == b"llmk_");
+        prop_assert_eq!(keys.caller(&headers).is_ok(), good);
+    }
+}
