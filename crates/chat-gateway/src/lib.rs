@@ -76,8 +76,14 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: Shutdown) -> 
     let operators = admin::router(Arc::new(registry), move || asked.ready());
     tokio::join!(
         gateway.upstream.watch(&shutdown),
-        server::serve(public, router::router(Arc::clone(&gateway)), Limits::default(), shutdown.clone()),
-        server::serve(admin, operators, Limits::default(), shutdown.clone()),
+        server::serve(
+            SERVICE,
+            public,
+            router::router(Arc::clone(&gateway)),
+            Limits::default(),
+            shutdown.clone()
+        ),
+        server::serve(SERVICE, admin, operators, Limits::default(), shutdown.clone()),
     );
     Ok(())
 }

@@ -11,4 +11,3 @@ pub mod secret;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
-mod write_stall;

@@ -1,39 +1,50 @@
 //! The accept loop of every listener. `axum::serve` has no header timeout, no connection cap and a graceful shutdown
 //! that a single open stream blocks for ever; this one has the first two and leaves the deadline to [`Shutdown`].
 //!
-//! HTTP/1.1 only, with upgrades for WebSocket. A handler's future is dropped as soon as its client is gone.
+//! HTTP/1.1 only, with upgrades for WebSocket. A handler's future is dropped as soon as its client is gone, and a client
+//! that has closed its sending side is gone. A head that is not acceptable is answered in the OpenAI error shape.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::ServiceExt as _;
+use tokio::sync::Semaphore;
+
+mod connection;
+mod framing;
+mod refusal;
+mod socket;
+
+pub use connection::Connection;
 
 use crate::shutdown::Shutdown;
-use crate::write_stall::WriteStall;
+use refusal::Refusal;
 
-/// Bytes of a connection's read buffer, and with it the cap on a request's header block.
-const MAX_HEADER_BYTES: usize = 32 * 1024;
-/// Header fields in one request.
-const MAX_HEADERS: usize = 64;
 /// How long the accept loop rests after `accept` failed (out of descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections beyond the cap that are told so at once; further ones are closed without a word.
+const MAX_REFUSALS: usize = 64;
+/// Silence after which the kernel asks a peer whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+/// Between two such questions.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+/// Questions without an answer after which the peer has gone.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the first byte of a connection, or the end of the last answer, to a whole request header.
+    /// From the first byte of a request's head, or from the opening of the connection, to the end of that head.
     pub header_timeout: Duration,
-    /// Connections open at once; further ones wait in the kernel's backlog.
+    /// From the end of an answer to the first byte of the next request.
+    pub idle_timeout: Duration,
+    /// Connections open at once; further ones are answered 503 and closed.
     pub max_connections: usize,
-    /// How long a peer may take nothing of what is written to it.
+    /// How long a peer may take nothing of what is written to it, in its program or in its kernel.
     pub write_stall: Duration,
 }
 
@@ -41,8 +52,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             max_connections: 10_000,
-            write_stall: Duration::from_secs(60),
+            write_stall: Duration::from_secs(30),
         }
     }
 }
@@ -67,71 +79,87 @@ pub async fn bind(variable: &str, address: SocketAddr) -> Result<TcpListener, St
 }
 
 /// Serves `router` on `listener` until the drain begins; connections then finish their current answer.
-/// Handlers find the peer as `ConnectInfo<SocketAddr>`.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
-    let connections = Arc::new(Semaphore::new(limits.max_connections));
+/// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`Connection`]. `service` is the `src` of refusals.
+pub async fn serve(
+    service: &'static str,
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    if let Err(error) = prepare(&listener, &limits) {
+        tracing::warn!(%error, "peers that vanish will be noticed late: the socket's options cannot be set");
+    }
+    let (room, refusals) =
+        (Arc::new(Semaphore::new(limits.max_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
+    let admit = |stream: TcpStream, peer: SocketAddr| {
+        if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
+            let connection =
+                connection::serve(service, stream, peer, router.clone(), limits, shutdown.clone());
+            shutdown.spawn(async move {
+                connection.await;
+                drop(permit);
+            });
+        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            shutdown.spawn(async move {
+                connection::refuse(service, &stream, peer, Some(Refusal::NO_ROOM)).await;
+                drop(permit);
+            });
+        }
+    };
     loop {
         let accepted = tokio::select! {
-            () = shutdown.draining() => return,
-            accepted = accept(&listener, &connections) => accepted,
+            () = shutdown.draining() => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let _nodelay_is_a_hint = stream.set_nodelay(true);
-                let connection = serve_connection(stream, peer, router.clone(), limits, shutdown.clone());
-                shutdown.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, peer)) => admit(stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    // Whoever the kernel has already let in is served; closing the listener would reset them.
+    while let Poll::Ready(Ok((stream, peer))) =
+        std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
+    {
+        admit(stream, peer);
+    }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+/// Sets what every accepted socket inherits: no waiting for full packets, and questions to peers that fall silent.
+fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))?;
+    // Also bounds the questions, and the wait of a peer whose window stays shut.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(limits.write_stall))?;
+    Ok(())
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: Limits,
-    shutdown: Shutdown,
-) {
-    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(
-            TokioIo::new(WriteStall::new(stream, limits.write_stall)),
-            TowerToHyperService::new(service),
-        )
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let mut draining = std::pin::pin!(shutdown.draining());
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = draining.as_mut() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "a connection ended early");
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Limits, prepare};
+
+    #[tokio::test]
+    async fn an_accepted_socket_asks_a_silent_peer_and_gives_it_up_after_thirty_seconds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener, &Limits::default()).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     }
 }

@@ -4,6 +4,8 @@
 //! nothing is forgotten and nothing is waited for longer than the deadline.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,9 +20,27 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// The two moments of a shutdown and the tasks it waits for. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    draining: CancellationToken,
-    closing: CancellationToken,
+    draining: Moment,
+    closing: Moment,
     tasks: TaskTracker,
+}
+
+/// Something that comes once. Whether it has come is one load, for code that asks often.
+#[derive(Clone, Debug, Default)]
+struct Moment {
+    token: CancellationToken,
+    has_come: Arc<AtomicBool>,
+}
+
+impl Moment {
+    fn come(&self) {
+        self.has_come.store(true, Ordering::Release);
+        self.token.cancel();
+    }
+
+    fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Acquire)
+    }
 }
 
 impl Shutdown {
@@ -47,29 +67,35 @@ impl Shutdown {
     /// Whether the drain has begun: the service is no longer ready.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.draining.has_come()
+    }
+
+    /// Whether the drain has ended: what is still open is closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.has_come()
     }
 
     /// Waits for the drain to begin: stop accepting, finish what runs. Cancel-safe.
     pub async fn draining(&self) {
-        self.draining.cancelled().await;
+        self.draining.token.cancelled().await;
     }
 
     /// Waits for the drain to end: close what is still open. Cancel-safe.
     pub async fn closing(&self) {
-        self.closing.cancelled().await;
+        self.closing.token.cancelled().await;
     }
 
     /// Begins the drain, waits for all tasks until `deadline`, then closes the rest.
     /// Returns how many tasks had to be abandoned, which is 0 after a clean end.
     pub async fn finish(&self, deadline: Duration) -> usize {
-        self.draining.cancel();
+        self.draining.come();
         self.tasks.close();
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
-            self.closing.cancel();
+            self.closing.come();
             let _abandoned = tokio::time::timeout(CLOSE_GRACE, self.tasks.wait()).await;
         }
-        self.closing.cancel();
+        self.closing.come();
         self.tasks.len()
     }
 }

@@ -230,7 +230,7 @@ impl Config {
             drain: Duration::from_secs(env.read(&DRAIN)),
             audit: env.read(&AUDIT),
             keep_alive: Duration::from_secs(10),
-            write_stall: Duration::from_secs(60),
+            write_stall: Duration::from_secs(30),
             probe_up: Duration::from_secs(5),
             probe_down: Duration::from_secs(1),
         }

@@ -39,6 +39,9 @@ pub use config::{Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;
 pub use keys::command::Command as KeysCommand;
 
+/// This service's name in errors.
+const SERVICE: &str = "llm-proxy";
+
 /// The two bound listeners.
 #[derive(Debug)]
 pub struct Listeners {
@@ -84,13 +87,19 @@ pub async fn serve(
     let ready = app.clone();
     let admin = common::admin::router(Arc::new(registry), move || ready.ready());
     let (own, watched) = (admin_shutdown.clone(), listeners.admin);
-    admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), own));
+    admin_shutdown.spawn(common::server::serve(SERVICE, watched, admin, Limits::default(), own));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone()));
     app.keys
         .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
-    shutdown.spawn(common::server::serve(listeners.public, router::router(&app), limits, shutdown.clone()));
+    shutdown.spawn(common::server::serve(
+        SERVICE,
+        listeners.public,
+        router::router(&app),
+        limits,
+        shutdown.clone(),
+    ));
 
     stop.await;
     tracing::info!(seconds = drain.as_secs(), "shutting down: running answers may end");

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod connections;
+mod heads;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +24,7 @@ async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
     let listener = server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    shutdown.spawn(server::serve(listener, router, limits, shutdown.clone()));
+    shutdown.spawn(server::serve("test", listener, router, limits, shutdown.clone()));
     (address, shutdown)
 }
 
@@ -31,30 +34,6 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8(answer).unwrap()
-}
-
-#[tokio::test]
-async fn a_half_sent_header_is_closed_at_the_header_timeout() {
-    let limits = Limits { header_timeout: Duration::from_millis(50), ..Limits::default() };
-    let (address, _shutdown) = start(Router::new(), limits).await;
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let answer = exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_connection_over_the_cap_is_served_when_another_ends() {
-    let router = Router::new().route("/", get(async || "hello"));
-    let (address, _shutdown) = start(router, Limits { max_connections: 1, ..Limits::default() }).await;
-    let first = TcpStream::connect(address).await.unwrap();
-    let mut second = TcpStream::connect(address).await.unwrap();
-    second.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut byte = [0];
-    let early = tokio::time::timeout(Duration::from_millis(100), second.read(&mut byte)).await;
-    assert!(early.is_err(), "the second connection was served beside the first");
-    drop(first);
-    let answer = exchange(&mut second, "").await;
-    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,0 +1,333 @@
+//! Connections that wait, crowd, leave or take nothing.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Extension, Router};
+use common::server::{Connection, Limits};
+use common::shutdown::Shutdown;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::{exchange, start};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+const TIMED_OUT: &str = r#"{"error":{"message":"the request's header did not arrive in time","type":"invalid_request_error","code":"header_timeout","param":null},"src":"test"}"#;
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reads one answer to the end of its body, which is `body`.
+async fn read_answer(stream: &mut TcpStream, body: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(body.as_bytes()) {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed early");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+/// Tells when it is dropped.
+struct Tells(Arc<Notify>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// A handler that never answers, and what tells of its beginning and of its end.
+fn endless() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (began, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let told = (Arc::clone(&began), Arc::clone(&ended));
+    let handler = async move |request: Request| -> String {
+        let _tells = Tells(Arc::clone(&told.1));
+        axum::body::to_bytes(request.into_body(), 1024).await.unwrap();
+        told.0.notify_one();
+        pending().await
+    };
+    (Router::new().fallback(handler), began, ended)
+}
+
+#[tokio::test]
+async fn a_half_sent_head_is_answered_408_and_silence_is_closed_without_a_word() {
+    let header_timeout = Duration::from_millis(100);
+    let limits = Limits { header_timeout, ..Limits::default() };
+    let (address, _shutdown) = start(Router::new(), limits).await;
+    for (sent, answered) in [("", ""), ("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", TIMED_OUT)] {
+        let began = Instant::now();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let answer = exchange(&mut stream, sent).await;
+        assert_eq!(answer.split_once("\r\n\r\n").map_or("", |(_, body)| body), answered);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert!(began.elapsed() >= header_timeout);
+    }
+}
+
+#[tokio::test]
+async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
+    let header_timeout = Duration::from_millis(200);
+    let limits = Limits { header_timeout, ..Limits::default() };
+    let (address, _shutdown) = start(Router::new(), limits).await;
+    let began = Instant::now();
+    let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+    write.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+    let drip = async {
+        let mut every = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            every.tick().await;
+            let _closed = write.write_all(b"x").await;
+        }
+    };
+    let mut answer = String::new();
+    tokio::select! {
+        () = drip => {}
+        read = read.read_to_string(&mut answer) => drop(read),
+    }
+    assert!(answer.ends_with(TIMED_OUT), "{answer}");
+    assert!((header_timeout..PATIENCE).contains(&began.elapsed()));
+}
+
+#[tokio::test]
+async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_short_one() {
+    let (header_timeout, idle_timeout) = (Duration::from_millis(50), Duration::from_millis(300));
+    let limits = Limits { header_timeout, idle_timeout, ..Limits::default() };
+    let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    read_answer(&mut stream, "hello").await;
+    let began = Instant::now();
+    assert_eq!(exchange(&mut stream, "").await, "");
+    assert!(began.elapsed() >= idle_timeout, "{:?}", began.elapsed());
+
+    let limits = Limits { idle_timeout: PATIENCE, ..limits };
+    let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    read_answer(&mut stream, "hello").await;
+    let began = Instant::now();
+    let answer = exchange(&mut stream, "GET / HTT").await;
+    assert!(answer.ends_with(TIMED_OUT), "{answer}");
+    assert!((header_timeout..PATIENCE).contains(&began.elapsed()));
+}
+
+#[tokio::test]
+async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_on() {
+    let router = Router::new().route("/", get(async || "hello"));
+    let (address, _shutdown) = start(router, Limits { max_connections: 2, ..Limits::default() }).await;
+    let mut old = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        read_answer(&mut stream, "hello").await;
+        old.push(stream);
+    }
+    for sent in ["", GET] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let answer = exchange(&mut stream, sent).await;
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(
+            answer.contains("\r\nretry-after: 1\r\n") && answer.contains(r#""code":"too_many_connections""#)
+        );
+    }
+    for stream in &mut old {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        read_answer(stream, "hello").await;
+    }
+    drop(old);
+    let served = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            if exchange(&mut stream, request).await.ends_with("hello") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its_request() {
+    let (router, began, ended) = endless();
+    let (address, _shutdown) = start(router, Limits::default()).await;
+    let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    for extra in ["", "\n", "x", GET, "GET / HTTP/1.1\nbad\n\n"] {
+        for leave in ["fin", "rst", "half-close"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{post}{extra}").as_bytes()).await.unwrap();
+            if extra == "GET / HTTP/1.1\nbad\n\n" {
+                // What spoils its own request with what follows is refused.
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+                continue;
+            }
+            began.notified().await;
+            let left = Instant::now();
+            let mut kept = None;
+            match leave {
+                "fin" => drop(stream),
+                "rst" => {
+                    stream.set_zero_linger().unwrap();
+                    drop(stream);
+                }
+                _ => {
+                    stream.shutdown().await.unwrap();
+                    kept = Some(stream);
+                }
+            }
+            tokio::time::timeout(PATIENCE, ended.notified()).await.unwrap();
+            // Two looks at most; the rest is room for a busy machine.
+            assert!(left.elapsed() < Duration::from_millis(1000), "{extra:?} {leave}: {:?}", left.elapsed());
+            drop(kept);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_come_after_the_request_do_not_hide_the_clients_going() {
+    let (router, began, ended) = endless();
+    let (address, _shutdown) = start(router, Limits::default()).await;
+    for extra in ["x", "GET / HTTP/1.1\nbad\n\n", &"x".repeat(100_000)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        began.notified().await;
+        stream.write_all(extra.as_bytes()).await.unwrap();
+        drop(stream);
+        tokio::time::timeout(PATIENCE, ended.notified()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the_close() {
+    let handler = async || (StatusCode::UNAUTHORIZED, "no");
+    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    for _ in 0..20 {
+        let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+        let send = async {
+            write.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n").await?;
+            write.write_all(&[b'x'; 600_000]).await
+        };
+        let mut answer = String::new();
+        let (sent, answered) = tokio::join!(send, read.read_to_string(&mut answer));
+        sent.unwrap();
+        answered.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
+    }
+}
+
+/// A client that takes as little as its kernel can arrange.
+async fn reluctant(address: std::net::SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    stream
+}
+
+/// An answer without end; `cut` sets the connection's last moment. What is sent tells the answer's drop.
+fn flood(cut: Option<Duration>) -> (Router, mpsc::Receiver<()>) {
+    let (alive, gone) = mpsc::channel::<()>(1);
+    let handler = async move |Extension(connection): Extension<Connection>| {
+        if let Some(cut) = cut {
+            connection.cut_at(Instant::now() + cut);
+        }
+        let block = Bytes::from_static(&[b'x'; 16 * 1024]);
+        let blocks = futures_util::stream::repeat_with(move || {
+            let _held = &alive;
+            Ok::<_, Infallible>(block.clone())
+        });
+        Body::from_stream(blocks)
+    };
+    (Router::new().route("/", get(async move |extension| handler.clone()(extension).await)), gone)
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_given_up_at_the_stall_limit_and_a_slow_one_is_not() {
+    let write_stall = Duration::from_millis(300);
+    let (router, _) = flood(None);
+    let (address, _shutdown) = start(router, Limits { write_stall, ..Limits::default() }).await;
+    let mut slow = reluctant(address).await;
+    let mut idle = reluctant(address).await;
+    let began = Instant::now();
+    let mut scratch = vec![0; 256 * 1024];
+    while began.elapsed() < write_stall * 4 {
+        slow.read_exact(&mut scratch).await.unwrap();
+        tokio::time::sleep(write_stall / 10).await;
+    }
+    // The other one was reset long ago: what its kernel had taken is all there is.
+    let ended = async { while !matches!(idle.read(&mut scratch).await, Ok(0) | Err(_)) {} };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    slow.read_exact(&mut scratch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_cut_at_its_answers_own_last_moment() {
+    let cut = Duration::from_millis(200);
+    let (router, _) = flood(Some(cut));
+    let (address, _shutdown) = start(router, Limits { write_stall: PATIENCE * 2, ..Limits::default() }).await;
+    let began = Instant::now();
+    let mut stream = reluctant(address).await;
+    // Nothing is read before the end, which shows as a reset.
+    stream.ready(tokio::io::Interest::ERROR).await.unwrap();
+    assert!((cut..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let mut scratch = vec![0; 64 * 1024];
+    while let Ok(1..) = stream.read(&mut scratch).await {}
+}
+
+#[tokio::test]
+async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_then_closed() {
+    let router = Router::new().route("/", get(async || "hello"));
+    let (address, shutdown) = start(router, Limits::default()).await;
+    let mut used = TcpStream::connect(address).await.unwrap();
+    used.write_all(GET.as_bytes()).await.unwrap();
+    read_answer(&mut used, "hello").await;
+    let mut unused = TcpStream::connect(address).await.unwrap();
+    let silent = TcpStream::connect(address).await.unwrap();
+    let late = async {
+        shutdown.draining().await;
+        for stream in [&mut used, &mut unused] {
+            let answer = exchange(stream, GET).await;
+            assert!(answer.contains("connection: close\r\n") && answer.ends_with("hello"), "{answer}");
+        }
+    };
+    let (abandoned, ()) = tokio::join!(shutdown.finish(PATIENCE), late);
+    assert_eq!(abandoned, 0);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
+    let listener = common::server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    let (router, shutdown) = (Router::new().route("/", get(async || "hello")), Shutdown::new());
+    let serving = common::server::serve("test", listener, router, Limits::default(), shutdown.clone());
+    shutdown.spawn(serving);
+    assert_eq!(shutdown.finish(PATIENCE).await, 0);
+    for stream in &mut waiting {
+        assert!(exchange(stream, "").await.ends_with("hello"));
+    }
+}
+
+#[tokio::test]
+async fn what_ignores_the_end_of_the_drain_is_dropped() {
+    let (router, began, ended) = endless();
+    let (address, shutdown) = start(router, Limits::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    began.notified().await;
+    assert_eq!(shutdown.finish(Duration::ZERO).await, 0);
+    ended.notified().await;
+}
