@@ -68,6 +68,16 @@ pub(crate) enum Entered {
     Waiting(Waiting),
 }
 
+impl Entered {
+    /// Waits for the slot, at most until `deadline` from now. A dropped wait leaves the queue.
+    pub(crate) async fn permit(self, deadline: Duration) -> Result<Permit, Refused> {
+        match self {
+            Self::Admitted(permit) => Ok(permit),
+            Self::Waiting(waiting) => waiting.permit(deadline).await,
+        }
+    }
+}
+
 impl Admission {
     /// A queue of at most `max_requests` requests and `max_bytes` of them, before upstreams that are yet to come.
     pub(crate) fn new(max_requests: usize, max_bytes: usize, metrics: Arc<Metrics>) -> Self {
@@ -95,10 +105,7 @@ impl Admission {
         prefix: Prefix,
         deadline: Duration,
     ) -> Result<Permit, Refused> {
-        match self.enter(asking, prefix)? {
-            Entered::Admitted(permit) => Ok(permit),
-            Entered::Waiting(waiting) => waiting.permit(deadline).await,
-        }
+        self.enter(asking, prefix)?.permit(deadline).await
     }
 
     /// Takes a slot or a place in the queue.
@@ -203,8 +210,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for the slot, at most until `deadline` from now. A dropped wait leaves the queue.
-    pub(crate) async fn permit(self, deadline: Duration) -> Result<Permit, Refused> {
+    async fn permit(self, deadline: Duration) -> Result<Permit, Refused> {
         let Self { place, answered } = self;
         let waited = tokio::time::timeout(deadline, answered).await;
         if let Ok(Ok(answer)) = waited {
@@ -217,7 +223,6 @@ impl Waiting {
     }
 
     /// For looking at the place while [`Waiting::permit`] waits.
-    #[expect(dead_code, reason = "waiting callers are not told their position yet")]
     pub(crate) fn watch(&self) -> Watch {
         Watch { shared: Arc::clone(&self.place.shared), place: self.place.place }
     }
@@ -232,7 +237,6 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// What the caller may expect; `None` once it waits no longer.
-    #[expect(dead_code, reason = "waiting callers are not told their position yet")]
     pub(crate) fn forecast(&self) -> Option<Forecast> {
         let inner = self.shared.lock();
         inner.queue.forecast(self.place, inner.slots.total())

@@ -206,10 +206,11 @@ impl Error {
         envelope
     }
 
-    /// The last event of a streamed answer that ends badly.
+    /// The last event of a streamed answer that ends badly. The place of `Retry-After` takes `retry`, in milliseconds.
     pub(crate) fn event(&self) -> Bytes {
         let envelope =
             serde_json::to_string(&self.envelope()).expect("the envelope holds strings and numbers only");
-        Bytes::from(format!("data: {envelope}\n\n"))
+        let retry = self.retry_after_seconds().map(|seconds| format!("retry: {}\n", seconds * 1000));
+        Bytes::from(format!("{}data: {envelope}\n\n", retry.unwrap_or_default()))
     }
 }

@@ -22,6 +22,7 @@ mod fleet;
 mod keys;
 mod metrics;
 pub mod placement;
+mod queue_events;
 mod record;
 mod relay;
 mod request;

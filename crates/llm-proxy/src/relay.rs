@@ -4,15 +4,14 @@
 //! Bytes pass untouched, or not at all. A failure is one error event without `[DONE]`; nothing is tried again, nothing looks complete
 //! that is not. Backpressure is the caller's pull: without it nothing is read.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use common::shutdown::Shutdown;
+use futures_util::stream::Stream;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -25,7 +24,7 @@ use crate::record::Record;
 use crate::sse::{Kind, Scanner, Usage, read};
 
 /// Written after a silence; also how a caller that went without a word is noticed.
-const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 /// How long the upstream may take to end its body after `[DONE]`, before its connection is given up.
 const END_GRACE: Duration = Duration::from_millis(200);
 
@@ -145,7 +144,7 @@ impl Answer {
                 }
             }
             Kind::Error => return Err(Error::UpstreamFailed),
-            Kind::Progress => return Ok(Step::Event(kind, event)),
+            Kind::Progress(_) => return Ok(Step::Event(kind, event)),
             Kind::Done | Kind::Usage | Kind::Other => {}
         }
         self.last_passed = now;
@@ -175,9 +174,17 @@ impl Drop for Answer {
     }
 }
 
-/// The answer as a stream. Progress never passes, and usage only to a caller that asked for it: both are sent because
-/// the proxy wants them.
-pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
+/// What a caller asked to see beside the answer. The upstream sends all of it, because the proxy wants it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extras {
+    /// The event that counts the tokens.
+    pub(crate) usage: bool,
+    /// How far the prefill is, as comments.
+    pub(crate) progress: bool,
+}
+
+/// The answer as a stream of events.
+pub(crate) fn events(answer: Answer, extras: Extras) -> impl Stream<Item = Bytes> + Send + 'static {
     enum State {
         Running(Box<Answer>),
         Finishing(Box<Answer>),
@@ -194,8 +201,12 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
         };
         loop {
             let (bytes, state): (Bytes, fn(Box<Answer>) -> State) = match answer.next().await {
-                Ok(Step::Event(Kind::Progress, _)) => continue,
-                Ok(Step::Event(Kind::Usage, _)) if !include_usage => continue,
+                Ok(Step::Event(Kind::Progress(progress), _)) if extras.progress => {
+                    answer.last_passed = Instant::now();
+                    (progress.comment(), State::Running)
+                }
+                Ok(Step::Event(Kind::Progress(_), _)) => continue,
+                Ok(Step::Event(Kind::Usage, _)) if !extras.usage => continue,
                 Ok(Step::Event(Kind::Done, bytes)) => {
                     // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
                     answer.record.complete();
@@ -209,8 +220,8 @@ pub(crate) fn stream(answer: Answer, include_usage: bool) -> Body {
                 }
             };
             answer.record.sent(bytes.len());
-            return Some((Ok::<_, Infallible>(bytes), state(answer)));
+            return Some((bytes, state(answer)));
         }
     };
-    Body::from_stream(futures_util::stream::unfold(State::Running(Box::new(answer)), pass))
+    futures_util::stream::unfold(State::Running(Box::new(answer)), pass)
 }

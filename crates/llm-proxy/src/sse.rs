@@ -92,13 +92,29 @@ pub(crate) enum Kind {
     /// Counts and nothing else, which only come because the proxy asks for them.
     Usage,
     /// How far the prefill is, which also only comes because the proxy asks for it.
-    Progress,
+    Progress(Progress),
     /// `[DONE]`, or the event that stands for it: the answer is complete.
     Done,
     /// The upstream failed.
     Error,
     /// Anything else: comments, the role, the finish reason.
     Other,
+}
+
+/// How far a prefill is, in tokens; both include what was cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Progress {
+    #[serde(default)]
+    processed: u64,
+    #[serde(default)]
+    total: u64,
+}
+
+impl Progress {
+    /// The comment for a caller that asked to see it.
+    pub(crate) fn comment(self) -> Bytes {
+        Bytes::from(format!(": prefill {}/{}\n\n", self.processed, self.total))
+    }
 }
 
 /// What the upstream counted.
@@ -134,7 +150,7 @@ struct Chunk<'a> {
     message: Option<Counted>,
     timings: Option<Timings>,
     error: Option<IgnoredAny>,
-    prompt_progress: Option<IgnoredAny>,
+    prompt_progress: Option<Progress>,
 }
 
 #[derive(Deserialize)]
@@ -215,12 +231,13 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
         Some("error" | "response.failed") => Kind::Error,
         Some("response.completed" | "response.incomplete" | "message_stop") => Kind::Done,
         Some(name) if name.ends_with("delta") && name != "message_delta" => Kind::Token,
-        Some(_) if chunk.prompt_progress.is_some() => Kind::Progress,
-        Some(_) => Kind::Other,
+        Some(_) => chunk.prompt_progress.map_or(Kind::Other, Kind::Progress),
         None if choices.iter().any(Choice::is_token) => Kind::Token,
-        None if chunk.prompt_progress.is_some() => Kind::Progress,
-        None if choices.is_empty() && usage.is_some() => Kind::Usage,
-        None => Kind::Other,
+        None => match chunk.prompt_progress {
+            Some(progress) => Kind::Progress(progress),
+            None if choices.is_empty() && usage.is_some() => Kind::Usage,
+            None => Kind::Other,
+        },
     };
     (kind, usage)
 }
@@ -246,7 +263,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop_oneof, proptest};
     use proptest::{collection, prop_assert_eq};
 
-    use super::{Kind, MAX_EVENT_BYTES, Scanner, TooLong, Usage, read};
+    use super::{Kind, MAX_EVENT_BYTES, Progress, Scanner, TooLong, Usage, read};
 
     fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         let (mut scanner, mut events) = (Scanner::default(), Vec::new());
@@ -296,8 +313,8 @@ mod tests {
         assert_eq!(of("data:[DONE]"), Kind::Done);
         assert_eq!(of(r#"data: {"choices":[{"delta":{"role":"assistant","content":null}}]}"#), Kind::Other);
         assert_eq!(
-            of(r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9}}"#),
-            Kind::Progress
+            of(r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9,"processed":4}}"#),
+            Kind::Progress(Progress { processed: 4, total: 9 })
         );
         assert_eq!(of(r#"data: {"choices":[{"delta":{"content":"a\nb"}}]}"#), Kind::Token);
         assert_eq!(of(r#"data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), Kind::Token);
@@ -310,7 +327,10 @@ mod tests {
         assert_eq!(of(r#"data: {"choices":[{"delta":null}],"error":null}"#), Kind::Other);
         assert_eq!(of(r#"data: {"choices":[{"delta":{"tool_calls":[]}}]}"#), Kind::Other);
         assert_eq!(of(r#"data: {"choices":[{"text":"a","logprobs":null}]}"#), Kind::Token);
-        assert_eq!(of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#), Kind::Progress);
+        assert_eq!(
+            of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#),
+            Kind::Progress(Progress { processed: 0, total: 0 })
+        );
         assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
         assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);
     }
@@ -330,7 +350,7 @@ mod tests {
             names.iter().for_each(|name| assert_eq!(of(name), kind, "{name}"));
         }
         let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
-        assert_eq!(read(progress).0, Kind::Progress);
+        assert_eq!(read(progress).0, Kind::Progress(Progress { processed: 0, total: 31 }));
     }
 
     #[test]

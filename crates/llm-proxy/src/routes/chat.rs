@@ -3,22 +3,27 @@
 //! The caller's going drops the future at whatever step it is, and with it the place in the queue, the connection and
 //! the permit.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::admission::{Asking, Permit, Refused};
+use crate::admission::{Asking, Entered, Permit, Refused};
 use crate::deadlines::Clock;
 use crate::error::Error;
 use crate::keys::{Caller, Scope};
 use crate::placement::Prefix;
+use crate::queue_events;
 use crate::record::{Phase, Record, milliseconds};
 use crate::relay::{self, Answer};
 use crate::request::{self, ChatRequest};
@@ -36,54 +41,79 @@ pub(crate) async fn completions(
     request: Request,
 ) -> Response {
     let mut record = Record::new(&app, request_id.as_str(), "/v1/chat/completions");
-    let opened = tokio::select! {
-        opened = open(&app, request, &mut record) => opened,
+    let entered = tokio::select! {
+        entered = enter(&app, request, &mut record) => entered,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
     };
-    let Opened { caller, request, upstream, clock } = match opened {
+    let (asked, entered) = match entered {
+        Ok(entered) => entered,
+        Err(error) => return record.refuse(&error),
+    };
+    let extras = relay::Extras { usage: asked.request.include_usage, progress: asked.queue_events };
+    if let (Entered::Waiting(waiting), true) = (&entered, asked.queue_events) {
+        let (watch, keep_alive) = (waiting.watch(), app.config.keep_alive);
+        let caller = Arc::clone(&asked.caller);
+        record.answered(StatusCode::OK);
+        let opening = async move {
+            let opened = connect_until_closing(&app, &asked, entered, &mut record).await;
+            match opened {
+                Ok(opened) => Ok(relay::events(answer(&app, opened, record), extras).boxed()),
+                Err(error) => {
+                    let last = error.event();
+                    record.broke(&error);
+                    record.sent(last.len());
+                    Err(last)
+                }
+            }
+        };
+        return event_stream(&caller, queue_events::stream(watch, keep_alive, opening));
+    }
+    let opened = match connect_until_closing(&app, &asked, entered, &mut record).await {
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
     let timing = format!("queue;dur={}", milliseconds(record.queue()));
-    let mut answer = Answer::new(
-        upstream,
-        Arc::clone(&app.fleet),
-        clock,
-        app.config.keep_alive,
-        app.shutdown.clone(),
-        record,
-    );
-    let mut response = if request.stream {
+    let mut answer = answer(&app, opened, record);
+    let mut response = if asked.request.stream {
         answer.record.answered(StatusCode::OK);
-        let mut response = Response::new(relay::stream(answer, request.include_usage));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        response
+        event_stream(&asked.caller, relay::events(answer, extras))
     } else {
         match whole(&mut answer).await {
-            Ok(whole) => answer.record.answer(Json(whole).into_response()),
+            Ok(whole) => answered(&asked.caller, answer.record.answer(Json(whole).into_response())),
             Err(error) => return answer.record.refuse(&error),
         }
     };
-    let headers = response.headers_mut();
-    caller.write_limits(headers);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     if let Ok(timing) = HeaderValue::from_str(&timing) {
-        headers.insert("server-timing", timing);
+        response.headers_mut().insert("server-timing", timing);
     }
     response
 }
 
-/// A request whose answer has begun.
-struct Opened {
-    caller: Arc<Caller>,
-    request: ChatRequest,
-    upstream: (Incoming, Permit),
-    clock: Clock,
+fn event_stream(caller: &Caller, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let mut response = Response::new(Body::from_stream(events.map(Ok::<_, Infallible>)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answered(caller, response)
 }
 
-/// Cancel-safe in that dropping it leaves nothing behind: no place in the queue, no slot, no connection.
-async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened, Error> {
+fn answered(caller: &Caller, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    caller.write_limits(headers);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A request that was checked, and who sent it.
+struct Asked {
+    caller: Arc<Caller>,
+    request: ChatRequest,
+    headers: HeaderMap,
+    prefix: Prefix,
+    queue_events: bool,
+}
+
+/// Checks a request and puts it in line. Cancel-safe in that dropping it leaves nothing behind.
+async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Asked, Entered), Error> {
     let caller = app.keys.caller(request.headers())?;
     record.called_by(&caller);
     caller.allow(Scope::Chat)?;
@@ -106,54 +136,68 @@ async fn open(app: &App, request: Request, record: &mut Record) -> Result<Opened
     }
     let n_prompt_tokens = u64::from(request.n_prompt_tokens());
     record.reserved(caller.reserve(n_prompt_tokens + request.max_tokens)?, n_prompt_tokens);
-    connect(app, &caller, request, &parts.headers, record).await
-}
-
-/// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent.
-async fn connect(
-    app: &App,
-    caller: &Arc<Caller>,
-    request: ChatRequest,
-    headers: &HeaderMap,
-    record: &mut Record,
-) -> Result<Opened, Error> {
     record.enter(Phase::Queued);
     let prefix = if app.fleet.is_several() { Prefix::of(&request.body) } else { Prefix::default() };
+    let entered = app.admission.enter(&asking(&caller, &request), prefix.clone());
+    let entered = entered.map_err(|refused| refusal(app, refused))?;
+    let queue_events = request.stream && queue_events::wanted(&parts.headers);
+    Ok((Asked { caller, request, headers: parts.headers, prefix, queue_events }, entered))
+}
+
+/// An answer that has begun.
+struct Opened {
+    upstream: (Incoming, Permit),
+    clock: Clock,
+}
+
+fn answer(app: &App, opened: Opened, record: Record) -> Answer {
+    let fleet = Arc::clone(&app.fleet);
+    Answer::new(opened.upstream, fleet, opened.clock, app.config.keep_alive, app.shutdown.clone(), record)
+}
+
+async fn connect_until_closing(
+    app: &App,
+    asked: &Asked,
+    entered: Entered,
+    record: &mut Record,
+) -> Result<Opened, Error> {
+    tokio::select! {
+        opened = connect(app, asked, entered, record) => opened,
+        () = app.shutdown.closing() => Err(Error::ShuttingDown),
+    }
+}
+
+/// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent. Cancel-safe in
+/// that dropping it leaves nothing behind: no place in the queue, no slot, no connection.
+async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record) -> Result<Opened, Error> {
     let began = Instant::now();
     let give_up_at = began + app.config.deadlines.queue;
-    let (mut first_clock, mut failed) = (None, Error::UpstreamUnavailable);
-    for n_tries in 1..=MAX_TRIES {
-        let patience = give_up_at.saturating_duration_since(Instant::now());
-        let admitted = app.admission.admit(&asking(caller, &request), prefix.clone(), patience).await;
-        let permit = match admitted {
-            Ok(permit) => permit,
-            // What was tried says more than that there is nothing else to try.
-            Err(_) if n_tries > 1 => return Err(failed),
-            Err(refused) => return Err(refusal(app, refused)),
-        };
-        if first_clock.is_none() {
-            record.admitted(began.elapsed());
-        }
-        let clock = first_clock
-            .take()
-            .unwrap_or_else(|| Clock::start(&app.config.deadlines, request.n_prompt_tokens()));
-        let asked = tokio::time::timeout_at(clock.at(), ask(app, &request, headers, &permit, record));
-        match asked.await.unwrap_or_else(|_| Err(clock.error())) {
+    let permit = entered.permit(app.config.deadlines.queue).await;
+    let mut permit = permit.map_err(|refused| refusal(app, refused))?;
+    record.admitted(began.elapsed());
+    let clock = Clock::start(&app.config.deadlines, asked.request.n_prompt_tokens());
+    let mut n_tries = 1;
+    loop {
+        let body = tokio::time::timeout_at(clock.at(), ask(app, asked, &permit, record));
+        let error = match body.await.unwrap_or_else(|_| Err(clock.error())) {
             Ok(body) => {
                 record.enter(Phase::Prefilling);
-                return Ok(Opened { caller: Arc::clone(caller), request, upstream: (body, permit), clock });
+                return Ok(Opened { upstream: (body, permit), clock });
             }
-            Err(error) => {
-                app.fleet.failed(permit.upstream(), &error);
-                if !error.is_unsent() {
-                    return Err(error);
-                }
-                failed = error;
-            }
+            Err(error) => error,
+        };
+        app.fleet.failed(permit.upstream(), &error);
+        drop(permit);
+        if !error.is_unsent() || n_tries == MAX_TRIES {
+            return Err(error);
         }
-        first_clock = Some(clock);
+        n_tries += 1;
+        let patience = give_up_at.saturating_duration_since(Instant::now());
+        let asking = asking(&asked.caller, &asked.request);
+        // What was tried says more than that there is nothing else to try.
+        let again = app.admission.admit(&asking, asked.prefix.clone(), patience).await;
+        permit = again.map_err(|_| error)?;
     }
-    Err(failed)
 }
 
 fn refusal(app: &App, refused: Refused) -> Error {
@@ -175,15 +219,9 @@ fn asking<'a>(caller: &'a Caller, request: &ChatRequest) -> Asking<'a> {
     }
 }
 
-async fn ask(
-    app: &App,
-    request: &ChatRequest,
-    headers: &HeaderMap,
-    permit: &Permit,
-    record: &mut Record,
-) -> Result<Incoming, Error> {
+async fn ask(app: &App, asked: &Asked, permit: &Permit, record: &mut Record) -> Result<Incoming, Error> {
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
-    let who = Identity { request_id: record.request_id(), traceparent: traceparent(headers) };
-    app.client.open(&upstream, request.body.clone(), who).await
+    let who = Identity { request_id: record.request_id(), traceparent: traceparent(&asked.headers) };
+    app.client.open(&upstream, asked.request.body.clone(), who).await
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::env::Environment;
 use llm_proxy::{Config, Listeners, ServeError, VARIABLES, serve};
 use serde_json::{Value, json};
-use testkit::fake_llama::FakeLlama;
+use testkit::fake_llama::{FakeLlama, Script};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ mod failing;
 mod fleet;
 mod hostile;
 mod metrics;
+mod queue_events;
 mod queueing;
 mod requests;
 mod shutdown;
@@ -88,6 +89,12 @@ impl Proxy {
 
     async fn ask(&self, body: &Value) -> reqwest::Response {
         self.chat(body).send().await.unwrap()
+    }
+
+    /// Asks for a stream that holds its slot until the fake is released.
+    async fn ask_stalled(&self, llama: &FakeLlama) -> reqwest::Response {
+        llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+        self.ask(&question(true)).await
     }
 
     /// The error that a request ends with, as status and envelope.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use testkit::fake_llama::{FakeLlama, Script};
+use testkit::fake_llama::{FakeLlama, Received, Script};
 
 use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
 
@@ -49,6 +49,73 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
     );
     assert_eq!(queued.json::<serde_json::Value>().await.unwrap()["error"]["code"], "queue_timeout");
     assert_eq!(llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_of_bytes_refuses_what_is_larger_than_its_rest() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::with(&llama, |config| config.queue_bytes = 4000).await;
+    let _running = proxy.ask_stalled(&llama).await;
+    let mut large = question(true);
+    large["messages"][0]["content"] = "word ".repeat(600).into();
+    let small = question(true);
+    let waiting = async { proxy.ask(&large).await.status() };
+    let refused = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        assert_eq!(proxy.error(&large).await.0, 429);
+        let fits = async { proxy.ask(&small).await.status() };
+        let release = async {
+            proxy.until_metric("llm_proxy_queue_depth 2").await;
+            llama.release();
+        };
+        tokio::join!(fits, release).0
+    };
+    let (waited, fitted) = tokio::join!(waiting, refused);
+    assert_eq!((waited.as_u16(), fitted.as_u16()), (200, 200));
+    proxy.until_metric("llm_proxy_queue_bytes 0").await;
+}
+
+#[tokio::test]
+async fn requests_of_a_key_reach_the_upstream_in_the_order_they_came() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    let _running = proxy.ask_stalled(&llama).await;
+    let ask = |n: usize| {
+        let (proxy, mut body) = (&proxy, question(n.is_multiple_of(2)));
+        body["messages"][0]["content"] = n.to_string().into();
+        async move {
+            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            proxy.ask(&body).await.text().await.unwrap()
+        }
+    };
+    let release = async {
+        proxy.until_metric("llm_proxy_queue_depth 6").await;
+        llama.release();
+    };
+    tokio::join!(join_all((0..6).map(ask)), release);
+    let words = |request: &Received| request.body["messages"][0]["content"].as_str().unwrap().to_owned();
+    let order: Vec<String> = llama.requests().iter().skip(1).map(words).collect();
+    assert_eq!(order, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[tokio::test]
+async fn a_retry_after_is_measured_once_answers_have_come() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::with(&llama, |config| config.queue_requests = 0).await;
+    // Nothing is measured: 5 s.
+    let running = proxy.ask_stalled(&llama).await;
+    assert_eq!(proxy.ask(&question(true)).await.headers()["retry-after"], "5");
+    llama.release();
+    drop(running.text().await.unwrap());
+    for _ in 0..30 {
+        assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+        proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    }
+    let _running = proxy.ask_stalled(&llama).await;
+    assert_eq!(proxy.ask(&question(true)).await.headers()["retry-after"], "1");
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! What a waiting caller sees that asked for it: its place, its wait, its prefill, and then the answer or one error.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::fake_llama::{FakeLlama, Script};
+
+use crate::{PATIENCE, Proxy, envelope, last_error, question};
+
+/// A proxy with one slot, which the returned answer holds until the fake is released.
+async fn busy(llama: &FakeLlama, change: impl FnOnce(&mut llm_proxy::Config)) -> (Proxy, reqwest::Response) {
+    llama.set_slots(1);
+    let proxy = Proxy::with(llama, |config| {
+        // Looked at as often as this, so that the tests need not wait a second.
+        config.keep_alive = Duration::from_millis(20);
+        change(config);
+    })
+    .await;
+    let running = proxy.ask_stalled(llama).await;
+    (proxy, running)
+}
+
+/// Asks with queue events; the answer's header is there while the request waits.
+async fn ask(proxy: &Proxy) -> reqwest::Response {
+    let response = proxy.chat(&question(true)).header("x-queue-events", "1").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response
+}
+
+/// Reads on until `text` has come.
+async fn until(response: &mut reqwest::Response, text: &str) -> String {
+    let mut seen = String::new();
+    let reading = async {
+        while !seen.contains(text) {
+            let bytes = response.chunk().await.unwrap().unwrap_or_else(|| panic!("no {text:?} in {seen:?}"));
+            seen.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    seen
+}
+
+/// What is no comment.
+fn answer(text: &str) -> String {
+    text.split_inclusive("\n\n").filter(|event| !event.starts_with(':')).collect()
+}
+
+#[tokio::test]
+async fn a_waiting_caller_sees_its_place_its_prefill_and_then_the_same_answer() {
+    let llama = FakeLlama::start().await;
+    let (proxy, running) = busy(&llama, |_| {}).await;
+    let mut first = ask(&proxy).await;
+    let headers = ["content-type", "cache-control", "x-accel-buffering"]
+        .map(|name| first.headers()[name].to_str().unwrap().to_owned());
+    assert_eq!(headers, ["text/event-stream", "no-store", "no"]);
+    // Nothing was measured yet: an answer is taken to last 5 s for 256 tokens.
+    assert_eq!(until(&mut first, "\n\n").await, ": queue position=1 wait=5\n\n");
+    let mut second = ask(&proxy).await;
+    assert_eq!(until(&mut second, "\n\n").await, ": queue position=2 wait=12\n\n");
+    // It says no word twice, but that it is alive.
+    assert!(until(&mut second, "keep-alive").await.lines().all(|line| ["", ": keep-alive"].contains(&line)));
+
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    llama.release();
+    drop(running.text().await.unwrap());
+    until(&mut second, ": queue position=1 wait=").await;
+    until(&mut first, "\"a\"").await;
+    llama.release();
+    assert!(first.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+    let second = second.text().await.unwrap();
+    let prefill: Vec<&str> = second.lines().filter(|line| line.starts_with(": prefill")).collect();
+    assert_eq!(prefill, [": prefill 0/7", ": prefill 7/7"]);
+    assert_eq!(answer(&second), proxy.ask(&question(true)).await.text().await.unwrap());
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn a_caller_that_is_admitted_at_once_sees_its_prefill_only() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let plain = proxy.ask(&question(true)).await.text().await.unwrap();
+    let response = ask(&proxy).await;
+    assert!(response.headers()["server-timing"].to_str().unwrap().starts_with("queue;dur="));
+    let text = response.text().await.unwrap();
+    assert_eq!(text, format!(": prefill 0/7\n\n: prefill 7/7\n\n{plain}"));
+    // An answer that is no stream has no place for comments.
+    let whole = proxy.chat(&question(false)).header("x-queue-events", "1").send().await.unwrap();
+    assert_eq!(whole.json::<Value>().await.unwrap()["choices"][0]["message"]["content"], "Hello");
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_badly_is_one_error_event_with_the_time_to_come_back() {
+    let llama = FakeLlama::start().await;
+    let (proxy, _running) = busy(&llama, |config| {
+        config.queue_requests = 1;
+        config.deadlines.queue = Duration::from_millis(500);
+    })
+    .await;
+    let waiting = ask(&proxy).await;
+    // What is refused at once has not begun to answer yet.
+    let refused = proxy.chat(&question(true)).header("x-queue-events", "1").send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "12"));
+    let text = waiting.text().await.unwrap();
+    let message = "no slot became free in time: try again after the time in Retry-After";
+    assert_eq!(last_error(&text), envelope("llm-proxy", "server_error", "queue_timeout", message));
+    assert!(text.contains("\n\nretry: 5000\ndata: {"), "{text}");
+    let outcome = r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="fake-model",outcome="queue_timeout",status="2xx"} 1"#;
+    proxy.until_metric(outcome).await;
+    assert_eq!(llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_it_is_told_its_place_is_out_of_the_queue() {
+    let llama = FakeLlama::start().await;
+    let (proxy, running) = busy(&llama, |_| {}).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(ask(&proxy).await);
+    }
+    proxy.until_metric("llm_proxy_queue_depth 20").await;
+    drop(waiting);
+    proxy.until_metric("llm_proxy_queue_depth 0").await;
+    proxy.until_metric("llm_proxy_cancellations_total{phase=\"queued\"} 20").await;
+    llama.release();
+    drop(running.text().await.unwrap());
+    assert_eq!(llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_after_the_wait_is_one_error_event() {
+    let llama = FakeLlama::start().await;
+    let (proxy, running) = busy(&llama, |_| {}).await;
+    let mut waiting = ask(&proxy).await;
+    until(&mut waiting, "position=1").await;
+    llama.script_once(Script::refusal(400, "invalid_request_error", "no such thing"));
+    llama.release();
+    drop(running.text().await.unwrap());
+    let error = last_error(&waiting.text().await.unwrap());
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["message"]),
+        (&"upstream_refused".into(), &"no such thing".into())
+    );
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_wait_with_an_error_event() {
+    let llama = FakeLlama::start().await;
+    let (mut proxy, _running) = busy(&llama, |config| config.drain = Duration::from_millis(100)).await;
+    let waiting = ask(&proxy).await;
+    proxy.begin_shutdown();
+    assert_eq!(last_error(&waiting.text().await.unwrap())["error"]["code"], "shutting_down");
+    proxy.ended().await;
+}
