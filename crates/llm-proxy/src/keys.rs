@@ -125,3 +125,5 @@ fn bearer(credential: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

@@ -58,7 +58,7 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
 /// The SHA-256 of a key. Equality takes the same time whatever is compared.
 #[derive(Clone, Copy, Eq, Hash)]
 #[expect(clippy::derived_hash_with_manual_eq, reason = "equal digests have equal bytes, and so equal hashes")]
-pub(super) struct Digest([u8; 32]);
+pub(super) struct Digest(pub(super) [u8; 32]);
 
 impl Digest {
     pub(super) fn of(key: &[u8]) -> Self {

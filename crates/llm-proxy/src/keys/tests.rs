@@ -1,7 +1,7 @@
 //! Who is let in, judged without a server.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use common::secret::Secret;
@@ -11,13 +11,13 @@ use super::{Denied, Digest, Keys};
 use crate::error::Error;
 
 /// A file's lines for the key `key`, named `name`.
-fn lines(name: &str, key: &str, more: &str) -> String {
+pub(super) fn lines(name: &str, key: &str, more: &str) -> String {
     let digest = Digest::of(key.as_bytes()).to_hex();
     format!("[[key]]\nname = \"{name}\"\nsha256 = \"{digest}\"\n{more}\n")
 }
 
 /// Keys of `text`, beside `LLM_API_KEY` when there is one.
-fn keys(fixed: Option<&str>, text: &str) -> Keys {
+pub(super) fn keys(fixed: Option<&str>, text: &str) -> Keys {
     let keys = Keys::new(fixed.map(Secret::new).as_ref(), None).unwrap();
     keys.swap(keys.build(text.as_bytes()).unwrap());
     keys
@@ -110,6 +110,23 @@ fn the_file_may_not_name_the_key_of_the_environment_again() {
         );
     }
     assert!(super::Keys::new(None, None).unwrap().build(lines("default", "b", "").as_bytes()).is_ok());
+}
+
+#[test]
+#[ignore = "a measurement, for a quiet machine: cargo test -p llm-proxy --release --lib -- --ignored --nocapture"]
+fn a_look_up_among_ten_thousand_keys_takes_less_than_two_microseconds() {
+    let key = |n: u32| format!("llmk_{n:027}012345");
+    let text: String = (0..10_000).map(|n| lines(&n.to_string(), &key(n), "")).collect();
+    let keys = keys(Some("the-environments"), &text);
+    for (what, first) in [("known", 0), ("unknown", 10_000)] {
+        let presented: Vec<String> = (first..first + 10_000).map(key).collect();
+        let (began, now) = (Instant::now(), SystemTime::now());
+        let found = presented.iter().filter(|key| keys.find(key.as_bytes(), now).is_ok()).count();
+        let each = began.elapsed() / 10_000;
+        println!("{what}: {each:?}");
+        assert_eq!(found, if first == 0 { 10_000 } else { 0 });
+        assert!(each < Duration::from_micros(2));
+    }
 }
 
 proptest! {

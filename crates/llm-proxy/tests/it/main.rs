@@ -16,13 +16,16 @@ use tokio::task::JoinSet;
 
 mod audit;
 mod cancelling;
+mod commands;
 mod deadlines;
 mod failing;
 mod fleet;
 mod hostile;
+mod keys;
 mod metrics;
 mod queue_events;
 mod queueing;
+mod reload;
 mod requests;
 mod shutdown;
 mod streaming;

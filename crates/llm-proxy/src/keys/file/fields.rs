@@ -7,6 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
+use crate::keys::key;
+
 /// Where lines begin.
 pub(super) struct Lines(Vec<usize>);
 
@@ -68,8 +70,9 @@ impl<'a, 'i> Fields<'a, 'i> {
             let line = self.lines.at(field.span().start);
             // A name that does not look like one may be a key in the wrong place.
             let name = field.get_ref();
-            let plain =
-                name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let plain = name.len() <= 24
+                && !key::has_prefix(name.as_bytes())
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             let name = if plain { format!("`{name}`") } else { "one".to_owned() };
             self.note(line, &format!("{name} is not a field of a key; the fields are {}", known.join(", ")));
         }

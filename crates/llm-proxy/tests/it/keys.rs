@@ -1,0 +1,307 @@
+//! Named keys at the wire: who is let in, what a key opens, and how much of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use testkit::fake_llama::{FakeLlama, Script};
+
+use crate::{KEY, MODEL, Proxy, envelope, question};
+
+/// A keys file in a folder of its own.
+pub(crate) struct KeysFile(TempDir);
+
+impl KeysFile {
+    pub(crate) fn of(text: &str) -> Self {
+        let file = Self(tempfile::tempdir().unwrap());
+        file.write(text);
+        file
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("keys.toml")
+    }
+
+    /// Puts a new file in place of the old one, as editors do.
+    pub(crate) fn write(&self, text: &str) {
+        let new = self.0.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
+    }
+}
+
+/// The lines of the key `key`, named `name`.
+pub(crate) fn lines(name: &str, key: &str, more: &str) -> String {
+    format!("[[key]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}\n", hex(key))
+}
+
+pub(crate) fn hex(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Proxy {
+    /// As [`Proxy::with`], with a keys file that is looked at often.
+    pub(crate) async fn keyed(llama: &FakeLlama, file: &KeysFile) -> Self {
+        Self::with(llama, |config| {
+            config.keys_file = Some(file.path());
+            config.keys_poll = Duration::from_millis(5);
+        })
+        .await
+    }
+
+    pub(crate) async fn ask_as(&self, key: &str, body: &Value) -> reqwest::Response {
+        let url = format!("http://{}/v1/chat/completions", self.address);
+        self.http.post(url).bearer_auth(key).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn models_as(&self, key: &str) -> (u16, Value) {
+        let request = self.http.get(format!("http://{}/v1/models", self.address)).bearer_auth(key);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+}
+
+/// The values of `names` in an answer's header.
+fn headers<const N: usize>(response: &reqwest::Response, names: [&str; N]) -> [String; N] {
+    let text = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+    names.map(|name| text(name).to_owned())
+}
+
+#[tokio::test]
+async fn every_credential_that_is_not_good_gets_the_same_bytes() {
+    let file = KeysFile::of(
+        &(lines("old", "expired", "expires = 2020-01-01")
+            + &lines("new", "early", "not_before = 2999-01-01")),
+    );
+    let (llama, long) = (FakeLlama::start().await, "x".repeat(12 * 1024));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let mut answers = Vec::new();
+    for credential in [
+        "",
+        "Authorization: Bearer unknown\r\n",
+        "Authorization: Bearer expired\r\n",
+        "Authorization: Bearer early\r\n",
+        "Authorization: Bearer llmk_malformed\r\n",
+        "Authorization: Bearer llmk_0123456789ABCDEFGHIJKLMNOPQabcdef\r\n",
+        "Authorization: Bearer\r\n",
+        "Authorization: Bearer ' OR 1=1 --\"\\\r\n",
+        "Authorization: Bearer \u{e9}\u{202e}\r\n",
+        "Authorization: Basic ZXhwaXJlZDo=\r\n",
+        "X-Api-Key: unknown\r\n",
+        &format!("X-Api-Key: {KEY}\r\n"),
+        &format!("Authorization: Bearer {KEY}x\r\n"),
+        &format!("Authorization: Bearer {}\r\n", &KEY[..KEY.len() - 1]),
+        &format!("Authorization: Bearer {}\r\n", hex(KEY)),
+        &format!("Authorization: Bearer {long}\r\n"),
+    ] {
+        let head = "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        let answer = proxy.raw(&format!("{head}{credential}\r\n")).await;
+        // What is the request's own, and not the credential's.
+        let own = |line: &&str| !line.starts_with("x-request-id: ") && !line.starts_with("date: ");
+        answers.push(answer.split("\r\n").filter(own).collect::<Vec<_>>().join("\n"));
+    }
+    assert!(answers[0].starts_with("HTTP/1.1 401 Unauthorized\n"), "{}", answers[0]);
+    let message = "the API key is missing or wrong: send `Authorization: Bearer KEY`";
+    let body = envelope("llm-proxy", "authentication_error", "invalid_api_key", message).to_string();
+    assert_eq!(
+        serde_json::from_str::<Value>(answers[0].lines().last().unwrap()).unwrap(),
+        serde_json::from_str::<Value>(&body).unwrap()
+    );
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:#?}");
+}
+
+#[tokio::test]
+async fn no_route_but_the_health_check_answers_without_a_key() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    // The code itself is asked, so that a route added later cannot be forgotten here.
+    let router = include_str!("../../src/router.rs");
+    let routes: Vec<&str> =
+        router.split(".route(\"").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
+    assert!(routes.contains(&"/v1/chat/completions"), "{routes:?}");
+    for route in routes {
+        let mut answers = Vec::new();
+        for method in ["GET", "POST"] {
+            let request = format!(
+                "{method} {route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            );
+            answers.push(proxy.raw(&request).await[9..12].to_owned());
+        }
+        let public = route == "/health";
+        assert!(
+            answers.iter().any(|status| status == if public { "200" } else { "401" }),
+            "{route}: {answers:?}"
+        );
+        assert_eq!(answers.iter().any(|status| status == "200"), public, "{route}: {answers:?}");
+    }
+    assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
+    let file = KeysFile::of(
+        &(lines("counter", "counting", "scopes = [\"tokens\"]")
+            + &lines("elsewhere", "another-model", "models = [\"another\"]")
+            + &lines("here", "this-model", &format!("models = [\"another\", \"{MODEL}\"]"))),
+    );
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let refusal = async |key: &str| {
+        let response = proxy.ask_as(key, &question(true)).await;
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let message = "this API key does not open this route: its scopes lack `chat`";
+    let expected = envelope("llm-proxy", "permission_error", "scope_missing", message);
+    assert_eq!(refusal("counting").await, (403, expected));
+    let (status, error) = refusal("another-model").await;
+    let mut unknown = question(true);
+    unknown["model"] = json!("never-heard-of");
+    assert_eq!(proxy.error(&unknown).await, (status, error.clone()));
+    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (404, "model_not_found"));
+    assert_eq!(llama.requests().len(), 0);
+
+    assert_eq!(proxy.models_as("another-model").await, (200, json!({"object": "list", "data": []})));
+    for key in ["this-model", "counting", KEY] {
+        assert_eq!(proxy.models_as(key).await.1["data"][0]["id"], MODEL);
+    }
+    assert_eq!(proxy.ask_as("this-model", &question(true)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn requests_above_the_minutes_limit_are_429_with_the_limit_the_time_and_the_standing() {
+    let file = KeysFile::of(
+        &(lines("app", "a", "requests_per_minute = 2") + &lines("other", "b", "requests_per_minute = 2")),
+    );
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"];
+    for remaining in ["1", "0"] {
+        let response = proxy.ask_as("a", &question(true)).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(headers(&response, names), ["2", remaining]);
+        // A minute's worth of 2 fills one in 30 s, or a little less by now.
+        let [reset] = headers(&response, ["x-ratelimit-reset-requests"]);
+        let full = if remaining == "1" { "30s" } else { "1m0s" };
+        assert!(reset == full || reset.starts_with("29.") || reset.starts_with("59."), "{reset}");
+        response.text().await.unwrap();
+    }
+    let refused = proxy.ask_as("a", &question(true)).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(headers(&refused, names), ["2", "0"]);
+    assert_eq!(headers(&refused, ["retry-after"]), ["30"]);
+    let message =
+        "this API key's limit of 2 requests per minute is reached: try again after the time in Retry-After";
+    assert_eq!(
+        refused.json::<Value>().await.unwrap(),
+        envelope("llm-proxy", "rate_limit_error", "rate_limit_exceeded", message)
+    );
+    // Nobody else notices, and a request without limits has no standing.
+    assert_eq!(proxy.ask_as("b", &question(true)).await.status(), 200);
+    let unlimited = proxy.ask(&question(true)).await;
+    assert!(!unlimited.headers().keys().any(|name| name.as_str().starts_with("x-ratelimit")));
+    assert_eq!(llama.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn a_request_above_its_limit_is_refused_before_its_body_is_read() {
+    let file = KeysFile::of(&lines("app", "a", "requests_per_minute = 1"));
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    proxy.ask_as("a", &json!({})).await;
+    // The body never comes: an answer shows that nobody waited for it.
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nContent-Length: 9\r\n";
+    let answer =
+        proxy.raw(&format!("{head}Content-Type: application/json\r\nConnection: close\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+}
+
+#[tokio::test]
+async fn tokens_are_charged_by_estimate_and_corrected_by_what_the_answer_used() {
+    let file = KeysFile::of(&lines("app", "a", "tokens_per_minute = 100000\ntokens_per_day = 50000"));
+    let llama = FakeLlama::start().await;
+    llama.script(Script::tokens(["a", "b", "c"]));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let mut body = question(true);
+    body["max_tokens"] = json!(1000);
+    let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens"];
+    let response = proxy.ask_as("a", &body).await;
+    let [limit, remaining] = headers(&response, names);
+    let reserved = 50_000 - remaining.parse::<u64>().unwrap();
+    assert_eq!(limit, "50000", "of two limits, the one with fewer left is told");
+    assert!((1001..1200).contains(&reserved), "{reserved}");
+    response.text().await.unwrap();
+
+    // 7 tokens of prompt and 3 of completion, as the upstream counted them.
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    let response = proxy.ask_as("a", &body).await;
+    let [_, remaining] = headers(&response, names);
+    assert_eq!(50_000 - remaining.parse::<u64>().unwrap(), reserved + 10);
+}
+
+#[tokio::test]
+async fn a_request_that_never_reached_the_model_costs_no_tokens_and_one_that_broke_off_costs_what_it_got() {
+    let file = KeysFile::of(&lines("app", "a", "tokens_per_day = 50000"));
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let remaining = async || {
+        // Refused after its key was checked and before anything was reserved.
+        let response = proxy.ask_as("a", &json!({})).await;
+        headers(&response, ["x-ratelimit-remaining-tokens"])[0].parse::<u64>().unwrap()
+    };
+    llama.script(Script::refusal(400, "invalid_request_error", "no"));
+    assert_eq!(proxy.ask_as("a", &question(true)).await.status(), 400);
+    assert_eq!(remaining().await, 50_000);
+
+    llama.script(Script::tokens(["a", "b", "c"]).reset_after(2));
+    let text = proxy.ask_as("a", &question(true)).await.text().await.unwrap();
+    assert!(text.contains("upstream_disconnected"), "{text}");
+    let used = 50_000 - remaining().await;
+    assert!(
+        (3..200).contains(&used),
+        "the estimate of the prompt and two tokens, not the longest completion: {used}"
+    );
+}
+
+#[tokio::test]
+async fn a_days_tokens_that_are_used_up_are_429_until_midnight_utc() {
+    let file = KeysFile::of(&lines("app", "a", "tokens_per_day = 10"));
+    let llama = FakeLlama::start().await;
+    llama.script(Script::tokens(["a", "b", "c"]));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    // A request whose estimate is above the whole limit passes once.
+    assert_eq!(proxy.ask_as("a", &question(false)).await.status(), 200);
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    let refused = proxy.ask_as("a", &question(false)).await;
+    assert_eq!(refused.status(), 429);
+    let [retry_after] = headers(&refused, ["retry-after"]);
+    assert!((1..=86_400).contains(&retry_after.parse::<u64>().unwrap()), "{retry_after}");
+    let message =
+        "this API key's limit of 10 tokens per day (UTC) is reached: try again after the time in Retry-After";
+    assert_eq!(
+        refused.json::<Value>().await.unwrap(),
+        envelope("llm-proxy", "rate_limit_error", "rate_limit_exceeded", message)
+    );
+}
+
+#[tokio::test]
+async fn a_key_has_no_more_requests_at_once_than_it_may_and_another_passes_by() {
+    let file = KeysFile::of(&(lines("app", "a", "requests_at_once = 1") + &lines("other", "b", "")));
+    let llama = FakeLlama::start().await;
+    llama.script(Script::tokens(["a"]).stall_after(1));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let first = proxy.ask_as("a", &question(true)).await;
+    let second = async { proxy.ask_as("a", &question(true)).await.status() };
+    let other = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        let status = proxy.ask_as("b", &question(true)).await.status();
+        drop(first);
+        status
+    };
+    let (second, other) = tokio::join!(second, other);
+    assert_eq!((second.as_u16(), other.as_u16()), (200, 200));
+    assert_eq!(llama.requests().len(), 3);
+}
