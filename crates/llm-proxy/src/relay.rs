@@ -7,13 +7,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use common::shutdown::Shutdown;
 use futures_util::stream::Stream;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::admission::Permit;
@@ -22,6 +21,7 @@ use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::record::Record;
 use crate::sse::{Kind, Scanner, Usage, read};
+use crate::upstream;
 
 /// Written after a silence; also how a caller that went without a word is noticed.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -30,7 +30,7 @@ const END_GRACE: Duration = Duration::from_millis(200);
 
 /// An answer under way. Fields drop in order: the connection closes before the slot is free for another.
 pub(crate) struct Answer {
-    body: Incoming,
+    body: upstream::Body,
     permit: Permit,
     /// Hears how the answer went.
     fleet: Arc<Fleet>,
@@ -40,6 +40,8 @@ pub(crate) struct Answer {
     alarm: Pin<Box<Sleep>>,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     keep_alive: Duration,
+    /// When something was last read; all events of one read came then.
+    now: Instant,
     /// When the caller last had something to read.
     last_passed: Instant,
     usage: Usage,
@@ -50,14 +52,21 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// A whole event, as it came.
-    Event(Kind, Bytes),
+    Event(Kind, BytesMut),
     /// Nothing, for a while.
     Silence,
 }
 
+/// What ended a wait.
+enum Woken {
+    Read(Result<bool, Error>),
+    Alarm,
+    Closing,
+}
+
 impl Answer {
     pub(crate) fn new(
-        (body, mut permit): (Incoming, Permit),
+        (body, mut permit): (upstream::Body, Permit),
         fleet: Arc<Fleet>,
         clock: Clock,
         keep_alive: Duration,
@@ -75,6 +84,7 @@ impl Answer {
             clock,
             closing: Box::pin(async move { shutdown.closing().await }),
             keep_alive,
+            now,
             last_passed: now,
             usage: Usage::default(),
             record,
@@ -90,41 +100,67 @@ impl Answer {
         next
     }
 
+    /// The next event that has already come, if there is one.
+    fn at_hand(&mut self) -> Option<Result<Step, Error>> {
+        let next = self.scanner.next().map(|event| self.classify(event));
+        if let Some(Err(error)) = &next {
+            self.fleet.failed(self.permit.upstream(), error);
+        }
+        next
+    }
+
     async fn read(&mut self) -> Result<Step, Error> {
         loop {
             if let Some(event) = self.scanner.next() {
                 return self.classify(event);
             }
-            tokio::select! {
-                frame = self.body.frame() => match frame {
-                    None => return self.ended(),
-                    Some(Err(_)) => return Err(Error::UpstreamDisconnected),
-                    Some(Ok(frame)) => {
-                        let bytes = frame.into_data().unwrap_or_default();
-                        self.scanner.push(&bytes).map_err(|_| Error::UpstreamInvalid)?;
-                    }
-                },
-                () = &mut self.alarm => {
-                    let now = Instant::now();
-                    if self.clock.at() <= now {
+            match self.wake().await {
+                Woken::Closing => return Err(Error::ShuttingDown),
+                Woken::Read(Err(error)) => return Err(error),
+                Woken::Read(Ok(false)) => return self.ended(),
+                Woken::Read(Ok(true)) => {
+                    self.now = Instant::now();
+                    // The alarm is not looked at as long as bytes come, and they need not be tokens.
+                    if self.clock.at() <= self.now {
                         return Err(self.clock.error());
                     }
-                    let silent = self.last_passed + self.keep_alive <= now;
+                }
+                Woken::Alarm => {
+                    self.now = Instant::now();
+                    if self.clock.at() <= self.now {
+                        return Err(self.clock.error());
+                    }
+                    let silent = self.last_passed + self.keep_alive <= self.now;
                     if silent {
-                        self.last_passed = now;
+                        self.last_passed = self.now;
                     }
                     self.alarm.as_mut().reset(self.clock.at().min(self.last_passed + self.keep_alive));
                     if silent {
                         return Ok(Step::Silence);
                     }
                 }
-                () = &mut self.closing => return Err(Error::ShuttingDown),
             }
         }
     }
 
-    fn classify(&mut self, event: Bytes) -> Result<Step, Error> {
-        let ((kind, usage), now) = (read(&event), Instant::now());
+    /// Waits for bytes, which are then in the scanner, for the alarm, or for the end of the drain. Cancel-safe.
+    async fn wake(&mut self) -> Woken {
+        std::future::poll_fn(|context| {
+            if self.closing.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Closing);
+            }
+            let (body, scanner) = (&mut self.body, &mut self.scanner);
+            let take = |bytes: &[u8]| scanner.push(bytes).map_err(|_| Error::UpstreamInvalid);
+            if let Poll::Ready(read) = body.poll_read(context, take) {
+                return Poll::Ready(Woken::Read(read));
+            }
+            self.alarm.as_mut().poll(context).map(|()| Woken::Alarm)
+        })
+        .await
+    }
+
+    fn classify(&mut self, event: BytesMut) -> Result<Step, Error> {
+        let ((kind, usage), now) = (read(&event), self.now);
         if let Some(usage) = usage {
             self.usage = self.usage.and(usage);
             self.record.usage(self.usage);
@@ -162,7 +198,10 @@ impl Answer {
 
     /// After `[DONE]`: reads the end of the body, so that the connection can be used again.
     pub(crate) async fn finish(&mut self) {
-        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let body = &mut self.body;
+        let rest = async {
+            while let Ok(true) = std::future::poll_fn(|context| body.poll_read(context, |_| Ok(()))).await {}
+        };
         let _not_reused = tokio::time::timeout(END_GRACE, rest).await;
     }
 }
@@ -199,29 +238,41 @@ pub(crate) fn events(answer: Answer, extras: Extras) -> impl Stream<Item = Bytes
             }
             State::Over => return None,
         };
-        loop {
-            let (bytes, state): (Bytes, fn(Box<Answer>) -> State) = match answer.next().await {
-                Ok(Step::Event(Kind::Progress(progress), _)) if extras.progress => {
-                    answer.last_passed = Instant::now();
-                    (progress.comment(), State::Running)
-                }
-                Ok(Step::Event(Kind::Progress(_), _)) => continue,
-                Ok(Step::Event(Kind::Usage, _)) if !extras.usage => continue,
-                Ok(Step::Event(Kind::Done, bytes)) => {
-                    // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
-                    answer.record.complete();
-                    (bytes, State::Finishing)
-                }
-                Ok(Step::Event(_, bytes)) => (bytes, State::Running),
-                Ok(Step::Silence) => (Bytes::from_static(KEEP_ALIVE), State::Running),
-                Err(error) => {
-                    answer.record.broke(&error);
-                    (error.event(), |_| State::Over)
+        let mut batch = BytesMut::new();
+        let state: fn(Box<Answer>) -> State = loop {
+            // All that one read brought goes on in one write.
+            let step = if batch.is_empty() {
+                answer.next().await
+            } else {
+                match answer.at_hand() {
+                    Some(step) => step,
+                    None => break State::Running,
                 }
             };
-            answer.record.sent(bytes.len());
-            return Some((bytes, state(answer)));
-        }
+            match step {
+                Ok(Step::Event(Kind::Progress(progress), _)) if extras.progress => {
+                    answer.last_passed = answer.now;
+                    batch.extend_from_slice(&progress.comment());
+                }
+                Ok(Step::Event(Kind::Progress(_), _)) => {}
+                Ok(Step::Event(Kind::Usage, _)) if !extras.usage => {}
+                Ok(Step::Event(Kind::Done, bytes)) => {
+                    batch.unsplit(bytes);
+                    // Many callers close as soon as they have read `[DONE]`: the answer is whole all the same.
+                    answer.record.complete();
+                    break State::Finishing;
+                }
+                Ok(Step::Event(_, bytes)) => batch.unsplit(bytes),
+                Ok(Step::Silence) => batch.extend_from_slice(KEEP_ALIVE),
+                Err(error) => {
+                    batch.extend_from_slice(&error.event());
+                    answer.record.broke(&error);
+                    break |_| State::Over;
+                }
+            }
+        };
+        answer.record.sent(batch.len());
+        Some((batch.freeze(), state(answer)))
     };
     futures_util::stream::unfold(State::Running(Box::new(answer)), pass)
 }

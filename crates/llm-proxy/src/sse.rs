@@ -40,7 +40,7 @@ impl Scanner {
     }
 
     /// The next whole event, with the blank line that ends it.
-    pub(crate) fn next(&mut self) -> Option<Bytes> {
+    pub(crate) fn next(&mut self) -> Option<BytesMut> {
         if !self.begun {
             let n = self.buffer.len().min(BYTE_ORDER_MARK.len());
             let marked = self.buffer[..n] == BYTE_ORDER_MARK[..n];
@@ -64,7 +64,7 @@ impl Scanner {
             let blank = line_end == self.line_start;
             (self.scanned, self.line_start) = (next_line, next_line);
             if blank {
-                let event = self.buffer.split_to(next_line).freeze();
+                let event = self.buffer.split_to(next_line);
                 (self.scanned, self.line_start) = (0, 0);
                 return Some(event);
             }
@@ -74,9 +74,9 @@ impl Scanner {
     }
 
     /// What is left when the stream has ended: an event without its blank line, or a part of one.
-    pub(crate) fn rest(&mut self) -> Option<Bytes> {
+    pub(crate) fn rest(&mut self) -> Option<BytesMut> {
         (self.scanned, self.line_start) = (0, 0);
-        Some(std::mem::take(&mut self.buffer).freeze()).filter(|rest| !rest.is_empty())
+        Some(std::mem::take(&mut self.buffer)).filter(|rest| !rest.is_empty())
     }
 }
 

@@ -3,27 +3,30 @@
 //! No header of a caller passes but `traceparent`. A request that may have been sent is never sent again. Dropping
 //! what [`Client::open`] returned closes the connection.
 
-use std::error::Error as _;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use bytes::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::{Bytes, BytesMut};
 use common::secret::Secret;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Frame;
 use serde::Deserialize;
 
 use crate::config::{Config, Upstream};
 use crate::error::{Error, Refusal};
 
-/// llama-server closes an idle connection after 5 s; a connection that old is not used for a POST.
-const POOL_IDLE: Duration = Duration::from_secs(3);
-/// What is kept of the bytes of one answer while its caller does not read.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+mod connection;
+mod framing;
+mod pool;
+
+use connection::{Connection, Head};
+use pool::Pool;
+
 /// The largest body that is read where no stream is expected.
 const MAX_PLAIN_BODY_BYTES: usize = 1024 * 1024;
 /// How long such a body may take.
@@ -34,8 +37,10 @@ const MAX_REFUSAL_CHARS: usize = 500;
 /// The connections to all upstreams.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
-    authorization: HeaderValue,
+    pool: Pool,
+    connect_deadline: Duration,
+    /// `authorization: Bearer KEY`.
+    authorization: Arc<Secret>,
 }
 
 /// What is asked, apart from the body.
@@ -46,58 +51,45 @@ pub(crate) struct Identity<'a> {
     pub(crate) traceparent: Option<HeaderValue>,
 }
 
+/// An answer's body. Dropping it before its end closes the connection; after its end the connection is kept.
+#[derive(Debug)]
+pub(crate) struct Body {
+    connection: Option<Connection>,
+    pool: Pool,
+    authority: Arc<str>,
+}
+
 impl Client {
     /// # Errors
     ///
     /// When the upstream's key cannot stand in a header.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(config.deadlines.connect));
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .http1_max_buf_size(MAX_BUFFER_BYTES)
-            .build(connector);
-        Ok(Self { pool, authorization: authorization(&config.upstream_api_key)? })
+        let authorization = Arc::new(authorization(&config.upstream_api_key)?);
+        Ok(Self { pool: Pool::default(), connect_deadline: config.deadlines.connect, authorization })
     }
 
     /// Asks for a stream and waits for its header. Cancel-safe in that a dropped call closes the connection.
-    pub(crate) async fn open(
-        &self,
-        to: &Upstream,
-        body: Bytes,
-        who: Identity<'_>,
-    ) -> Result<Incoming, Error> {
-        let mut request = self.request(Method::POST, to, "/v1/chat/completions", Full::new(body));
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Ok(id) = HeaderValue::from_str(who.request_id) {
-            headers.insert("x-request-id", id);
-        }
+    pub(crate) async fn open(&self, to: &Upstream, body: Bytes, who: Identity<'_>) -> Result<Body, Error> {
+        let mut request = self.head("POST", to, "/v1/chat/completions", body.len());
+        let mut field = |name: &[u8], value: &[u8]| {
+            [name, b": ", value, b"\r\n"].iter().for_each(|part| request.extend_from_slice(part));
+        };
+        field(b"content-type", b"application/json");
+        field(b"accept", b"text/event-stream");
+        field(b"x-request-id", who.request_id.as_bytes());
         if let Some(traceparent) = who.traceparent {
-            headers.insert("traceparent", traceparent);
+            field(b"traceparent", traceparent.as_bytes());
         }
-        let response = self.pool.request(request).await.map_err(|error| {
-            let failure = failure(&error);
-            tracing::warn!(
-                request_id = who.request_id,
-                upstream = to.authority(),
-                error = chain(&error),
-                "no answer"
-            );
-            failure
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(&body);
+        let (head, body) = self.ask(to, request).await.inspect_err(|error| {
+            tracing::warn!(request_id = who.request_id, upstream = to.authority(), %error, "no answer");
         })?;
-        if response.status() != StatusCode::OK {
-            return Err(refusal(response).await);
+        if head.status != StatusCode::OK {
+            return Err(refusal(head.status, body).await);
         }
-        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if kind.starts_with(b"text/event-stream") {
-            Ok(response.into_body())
-        } else {
-            Err(Error::UpstreamInvalid)
-        }
+        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if kind.starts_with(b"text/event-stream") { Ok(body) } else { Err(Error::UpstreamInvalid) }
     }
 
     /// Reads a small document.
@@ -106,26 +98,81 @@ impl Client {
         from: &Upstream,
         path: &'static str,
     ) -> Result<(StatusCode, Bytes), String> {
-        let request = self.request(Method::GET, from, path, Full::default());
-        let response = self.pool.request(request).await.map_err(|error| chain(&error))?;
-        let status = response.status();
-        let body = plain_body(response).await.ok_or("the body is too large or broke off")?;
-        Ok((status, body))
+        self.pool.sweep();
+        let mut request = self.head("GET", from, path, 0);
+        request.extend_from_slice(b"\r\n");
+        let (head, body) = self.ask(from, request).await.map_err(|error| error.to_string())?;
+        let body = plain_body(body).await.ok_or("the body is too large or broke off")?;
+        Ok((head.status, body))
     }
 
-    fn request(
-        &self,
-        method: Method,
-        to: &Upstream,
-        path: &'static str,
-        body: Full<Bytes>,
-    ) -> Request<Full<Bytes>> {
-        let uri = Uri::builder().scheme("http").authority(to.authority()).path_and_query(path);
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri.build().expect("a parsed authority and a static path make a URI");
-        request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
-        request
+    /// The header of a request but for its last line.
+    fn head(&self, method: &str, to: &Upstream, path: &str, n_bytes: usize) -> Vec<u8> {
+        let mut head = Vec::with_capacity(512 + n_bytes);
+        let authority = to.authority();
+        let _infallible = write!(
+            head,
+            "{method} {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-length: {n_bytes}\r\n{}\r\n",
+            self.authorization.expose()
+        );
+        head
+    }
+
+    async fn ask(&self, to: &Upstream, request: Vec<u8>) -> Result<(Head, Body), Error> {
+        let authority = to.authority();
+        let mut connection = match self.pool.take(authority) {
+            Some(connection) => connection,
+            None => Connection::open(authority, self.connect_deadline).await?,
+        };
+        let head = connection.ask(&request).await?;
+        let (pool, authority) = (self.pool.clone(), authority.into());
+        Ok((head, Body { connection: Some(connection), pool, authority }))
+    }
+}
+
+impl Body {
+    /// Hands what has come to `take`; `false` when the body has ended. Nothing is lost between two calls.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Poll<Result<bool, Error>> {
+        match &mut self.connection {
+            Some(connection) => connection.poll_read(context, &mut take),
+            None => Poll::Ready(Ok(false)),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take().filter(Connection::is_reusable) {
+            self.pool.give(&self.authority, connection);
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut bytes = BytesMut::new();
+        while bytes.is_empty() {
+            let take = |part: &[u8]| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            };
+            match ready!(self.poll_read(cx, take)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes.freeze()))))
     }
 }
 
@@ -138,30 +185,11 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     (lengths == [2, 32, 16, 2] && parts.concat().iter().all(hex)).then(|| value.clone())
 }
 
-fn authorization(key: &Secret) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+fn authorization(key: &Secret) -> Result<Secret, String> {
+    let value = format!("authorization: Bearer {}", key.expose());
+    HeaderValue::from_str(&value)
         .map_err(|_| "PROXY_UPSTREAM_API_KEY holds characters that cannot stand in a header".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// What it means that no answer's header came.
-fn failure(error: &PoolError) -> Error {
-    let sources = || std::iter::successors(error.source(), |error| (*error).source());
-    let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
-    if error.is_connect() {
-        let slow = sources().any(|source| source.downcast_ref().is_some_and(timed_out));
-        return if slow { Error::ConnectTimeout } else { Error::UpstreamUnavailable };
-    }
-    let unreadable = |error: &hyper::Error| error.is_parse();
-    let invalid = sources().any(|source| source.downcast_ref().is_some_and(unreadable));
-    if invalid { Error::UpstreamInvalid } else { Error::UpstreamDisconnected }
-}
-
-/// The error and all its sources, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| (*error).source())
-        .fold(error.to_string(), |text, source| format!("{text}: {source}"))
+    Ok(Secret::new(value))
 }
 
 /// llama-server's error envelope; its `code` is a number.
@@ -177,9 +205,8 @@ struct Inner {
     n_ctx: Option<u64>,
 }
 
-async fn refusal(response: Response<Incoming>) -> Error {
-    let status = response.status();
-    let body = plain_body(response).await.unwrap_or_default();
+async fn refusal(status: StatusCode, body: Body) -> Error {
+    let body = plain_body(body).await.unwrap_or_default();
     let inner = serde_json::from_slice(&body).ok().map(|envelope: Envelope| envelope.error);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => return Error::ModelLoading,
@@ -197,8 +224,8 @@ async fn refusal(response: Response<Incoming>) -> Error {
     Error::UpstreamRefused(Refusal { status, message, does_not_fit })
 }
 
-async fn plain_body(response: Response<Incoming>) -> Option<Bytes> {
-    let body = Limited::new(response.into_body(), MAX_PLAIN_BODY_BYTES).collect();
+async fn plain_body(body: Body) -> Option<Bytes> {
+    let body = Limited::new(body, MAX_PLAIN_BODY_BYTES).collect();
     Some(tokio::time::timeout(PLAIN_BODY_DEADLINE, body).await.ok()?.ok()?.to_bytes())
 }
 

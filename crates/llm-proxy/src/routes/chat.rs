@@ -15,7 +15,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::admission::{Asking, Entered, Permit, Refused};
@@ -29,7 +28,7 @@ use crate::relay::{self, Answer};
 use crate::request::{self, ChatRequest};
 use crate::router::RequestId;
 use crate::state::App;
-use crate::upstream::{Identity, traceparent};
+use crate::upstream::{self, Identity, traceparent};
 use crate::whole::whole;
 
 /// Upstreams that one request is offered to, when they do not take the connection.
@@ -146,7 +145,7 @@ async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Aske
 
 /// An answer that has begun.
 struct Opened {
-    upstream: (Incoming, Permit),
+    upstream: (upstream::Body, Permit),
     clock: Clock,
 }
 
@@ -219,7 +218,12 @@ fn asking<'a>(caller: &'a Caller, request: &ChatRequest) -> Asking<'a> {
     }
 }
 
-async fn ask(app: &App, asked: &Asked, permit: &Permit, record: &mut Record) -> Result<Incoming, Error> {
+async fn ask(
+    app: &App,
+    asked: &Asked,
+    permit: &Permit,
+    record: &mut Record,
+) -> Result<upstream::Body, Error> {
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
     let who = Identity { request_id: record.request_id(), traceparent: traceparent(&asked.headers) };

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use futures_util::future::join_all;
 use llm_proxy::Destination;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
@@ -192,7 +193,8 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     let http = reqwest::Client::new();
     let stuck = async {
         while process.counter("llm_proxy_log_lines_lost_total").await == 0 {
-            assert_eq!(process.chat(&http).await, 200);
+            let many = (0..32).map(|_| process.chat(&http));
+            assert_eq!(join_all(many).await, [200; 32]);
         }
         for _ in 0..100 {
             assert_eq!(process.chat(&http).await, 200);
