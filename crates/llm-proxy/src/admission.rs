@@ -294,7 +294,12 @@ impl Permit {
         self.spent.n_prompt_tokens = usage.n_prompt_tokens.saturating_sub(n_cached);
         self.spent.n_completion_tokens = usage.n_completion_tokens;
         if usage.n_cached_tokens.is_some() {
-            let counted = Counted { n_cached, n_prompt: usage.n_prompt_tokens };
+            let counted = Counted {
+                n_cached,
+                n_prompt: usage.n_prompt_tokens,
+                prefill: usage.prefill,
+                decode: usage.decode,
+            };
             self.shared.lock().slots.counted(&self.placed, counted);
         }
     }

@@ -1,10 +1,18 @@
 //! Which upstream a request goes to: a pure decision, without clock, lock or I/O.
 //!
-//! `admission` asks when a slot is free and says when it is free again; nothing here knows of HTTP. The simulation of
-//! `cargo xtask bench route` runs this very code.
+//! The one that has most of the prompt, unless it is busier than the least busy by more than one request, or by one and
+//! the prompt is not worth it; otherwise the least busy. `admission` asks when a slot is free and says when it is free
+//! again; nothing here knows of HTTP. The simulation of `cargo xtask bench route` runs this very code.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+mod mirror;
+mod pace;
 mod prefix;
 
+use mirror::{Mirror, Outlook};
+use pace::Pace;
 pub use prefix::Prefix;
 
 /// An upstream for as long as it is a member; no other one ever has the same.
@@ -26,6 +34,8 @@ pub struct Seat {
 #[derive(Debug)]
 pub struct Placed {
     upstream: UpstreamId,
+    prompt: Prefix,
+    outlook: Option<Outlook>,
 }
 
 /// What llama-server counted of one prompt, in tokens.
@@ -35,38 +45,81 @@ pub struct Counted {
     pub n_cached: u64,
     /// All tokens of the prompt, the cached ones included.
     pub n_prompt: u64,
+    /// How long the others took.
+    pub prefill: Duration,
+    /// How long the answer took after its first token.
+    pub decode: Duration,
 }
 
 /// What is known of all upstreams.
 #[derive(Debug, Default)]
-pub struct Placement {}
+pub struct Placement {
+    mirrors: HashMap<UpstreamId, Mirror>,
+    pace: Pace,
+    /// Placements and releases so far.
+    now: u64,
+}
 
 impl Placement {
     /// Chooses among upstreams with a free slot, of which each upstream has at most one entry in `free`.
-    pub fn place(&mut self, prefix: &Prefix, free: &[Seat]) -> Option<Placed> {
-        let _ = prefix;
-        let seat = free.iter().min_by_key(|seat| (seat.in_flight, seat.upstream))?;
-        Some(Placed { upstream: seat.upstream })
+    pub fn place(&mut self, prompt: &Prefix, free: &[Seat]) -> Option<Placed> {
+        let least = free.iter().map(|seat| seat.in_flight).min()?;
+        let near = free.iter().filter(|seat| seat.in_flight <= least + 1);
+        let candidates = near.map(|seat| {
+            let mirror = self.mirrors.entry(seat.upstream).or_insert_with(Mirror::new);
+            mirror.resize(seat.slots);
+            (seat, mirror.outlook(prompt))
+        });
+        let cost = |(seat, outlook): &(&Seat, Option<Outlook>)| {
+            let n_cached = outlook.map_or(0, |outlook| outlook.n_cached_bytes);
+            self.pace.cost(prompt.n_bytes() - n_cached, seat.in_flight)
+        };
+        // Of equals the idlest; of those the one whose slot nobody has used for longest.
+        let order = |(seat, outlook): &(&Seat, Option<Outlook>)| {
+            (seat.in_flight, outlook.map_or(u64::MAX, |outlook| outlook.used_at), seat.upstream)
+        };
+        let (seat, outlook) =
+            candidates.min_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| order(a).cmp(&order(b))))?;
+        let upstream = seat.upstream;
+        self.now += 1;
+        if let (Some(outlook), Some(mirror)) = (&outlook, self.mirrors.get_mut(&upstream)) {
+            mirror.take(outlook, prompt, self.now);
+        }
+        Some(Placed { upstream, prompt: prompt.clone(), outlook })
     }
 
     /// The upstream has computed the whole prompt: its slot holds it now.
     pub fn prefilled(&mut self, placed: &Placed) {
-        let _ = placed;
+        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+            mirror.prefilled(outlook);
+        }
     }
 
     /// The upstream said how much of the prompt it still had.
     pub fn counted(&mut self, placed: &Placed, counted: Counted) {
-        let _ = (placed, counted);
+        let share = counted.n_cached as f64 / counted.n_prompt.max(1) as f64;
+        let n_cached_bytes = (share * placed.prompt.n_bytes() as f64) as usize;
+        self.pace.learn(
+            placed.prompt.n_bytes() - n_cached_bytes.min(placed.prompt.n_bytes()),
+            counted.prefill,
+            counted.decode,
+        );
+        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+            mirror.counted(outlook, &placed.prompt, n_cached_bytes);
+        }
     }
 
     /// The slot is free again.
     pub fn release(&mut self, placed: &Placed) {
-        let _ = placed;
+        self.now += 1;
+        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+            mirror.release(outlook, self.now);
+        }
     }
 
     /// The upstream is a member no longer.
     pub fn forget(&mut self, upstream: UpstreamId) {
-        let _ = upstream;
+        self.mirrors.remove(&upstream);
     }
 }
 

@@ -4,6 +4,7 @@
 //! LF, CRLF or CR; llama-server writes LF. It reads the three dialects that llama-server streams in.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
@@ -124,6 +125,9 @@ pub(crate) struct Usage {
     /// How many of those the upstream still had from an earlier prompt, when it says so.
     pub(crate) n_cached_tokens: Option<u64>,
     pub(crate) n_completion_tokens: u64,
+    /// How long the prompt and the answer took; zero when it does not say so.
+    pub(crate) prefill: Duration,
+    pub(crate) decode: Duration,
 }
 
 impl Usage {
@@ -133,6 +137,8 @@ impl Usage {
             n_prompt_tokens: self.n_prompt_tokens.max(more.n_prompt_tokens),
             n_cached_tokens: more.n_cached_tokens.or(self.n_cached_tokens),
             n_completion_tokens: self.n_completion_tokens.max(more.n_completion_tokens),
+            prefill: self.prefill.max(more.prefill),
+            decode: self.decode.max(more.decode),
         }
     }
 }
@@ -208,6 +214,17 @@ struct Counts {
 #[derive(Deserialize)]
 struct Timings {
     cache_n: Option<u64>,
+    #[serde(default)]
+    prompt_ms: f64,
+    #[serde(default)]
+    predicted_ms: f64,
+}
+
+impl Timings {
+    /// What no clock shows is no time.
+    fn duration(milliseconds: f64) -> Duration {
+        Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default()
+    }
 }
 
 /// What `event` is, and what it says was counted.
@@ -221,10 +238,13 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
     };
     let choices = chunk.choices.unwrap_or_default();
     let inner = chunk.response.or(chunk.message).and_then(|inner| inner.usage);
+    let timings = chunk.timings.as_ref();
     let usage = chunk.usage.or(inner).map(|counts| Usage {
         n_prompt_tokens: counts.prompt_tokens + counts.cache_read_input_tokens.unwrap_or_default(),
-        n_cached_tokens: chunk.timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
+        n_cached_tokens: timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
         n_completion_tokens: counts.completion_tokens,
+        prefill: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.prompt_ms)),
+        decode: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.predicted_ms)),
     });
     let kind = match chunk.name.as_deref() {
         _ if chunk.error.is_some() => Kind::Error,
@@ -357,7 +377,7 @@ mod tests {
     fn counts_are_found_wherever_they_stand() {
         let of = |text: &str| read(format!("data: {text}").as_bytes());
         let usage = |n_prompt_tokens, n_cached_tokens, n_completion_tokens| {
-            Some(Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens })
+            Some(Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens, ..Usage::default() })
         };
         let counts = r#""usage":{"completion_tokens":6,"prompt_tokens":37}"#;
         assert_eq!(of(&format!(r#"{{"choices":[],{counts}}}"#)), (Kind::Usage, usage(37, None, 6)));

@@ -27,6 +27,7 @@ mod queue_events;
 mod queueing;
 mod reload;
 mod requests;
+mod routing;
 mod shutdown;
 mod streaming;
 mod surface;

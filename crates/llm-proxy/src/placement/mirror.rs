@@ -1,0 +1,139 @@
+//! What one upstream's slots are taken to hold: llama-server's own choice of a slot, followed from outside.
+//!
+//! llama-server gives a prompt to the idle slot that shares the longest beginning with it, if that is more than a tenth
+//! of the prompt, otherwise to the one idle for longest; what it takes from a slot it may park in memory. A busy slot's
+//! content is of no use to others. What is wrong here shows in the answer's own count of cached tokens, and is forgotten.
+
+use std::collections::VecDeque;
+
+use super::prefix::Prefix;
+
+/// llama-server's `--slot-prompt-similarity`: a slot that shares less of the prompt is not preferred.
+const MIN_SIMILARITY: f64 = 0.1;
+/// A prompt that keeps less of its slot's content than this has that content parked.
+const MIN_KEPT: f64 = 0.5;
+/// Parked prompts that an upstream is believed to have before it has shown any.
+const FIRST_PARKED: usize = 4;
+/// The most that it is ever believed to have.
+const MAX_PARKED: usize = 64;
+
+/// The mirror of one upstream.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    slots: Vec<Slot>,
+    /// The newest first.
+    parked: VecDeque<Prefix>,
+    max_parked: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    holds: Prefix,
+    /// The prompt that is computed there now.
+    takes: Option<Prefix>,
+    used_at: u64,
+}
+
+/// What a prompt would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outlook {
+    /// The slot it would get.
+    slot: usize,
+    /// How much of it would be there.
+    pub(super) n_cached_bytes: usize,
+    /// Where in the parked ones that is; `None` when it is in the slot.
+    parked_at: Option<usize>,
+    /// When that slot was last used, in placements; 0 is never.
+    pub(super) used_at: u64,
+}
+
+impl Mirror {
+    pub(super) fn new() -> Self {
+        Self { slots: Vec::new(), parked: VecDeque::new(), max_parked: FIRST_PARKED }
+    }
+
+    /// How many slots there are now. One that holds something is only given up when it is idle.
+    pub(super) fn resize(&mut self, n: usize) {
+        while self.slots.len() > n && self.slots.last().is_some_and(|slot| slot.takes.is_none()) {
+            self.slots.pop();
+        }
+        if self.slots.len() < n {
+            self.slots.resize_with(n, Slot::default);
+        }
+    }
+
+    /// What `prompt` would find now. `None` when every slot is busy.
+    pub(super) fn outlook(&self, prompt: &Prefix) -> Option<Outlook> {
+        let idle = || self.slots.iter().enumerate().filter(|(_, slot)| slot.takes.is_none());
+        let (mut slot, mut n_cached_bytes) = (None, 0);
+        for (at, candidate) in idle() {
+            let n = candidate.holds.n_common_bytes(prompt);
+            if n > n_cached_bytes && n as f64 > MIN_SIMILARITY * prompt.n_bytes() as f64 {
+                (slot, n_cached_bytes) = (Some(at), n);
+            }
+        }
+        let oldest = || idle().min_by_key(|(_, slot)| slot.used_at).map(|(at, _)| at);
+        let slot = slot.or_else(oldest)?;
+        let mut outlook =
+            Outlook { slot, n_cached_bytes, parked_at: None, used_at: self.slots[slot].used_at };
+        let holds = &self.slots[slot].holds;
+        if (n_cached_bytes as f64) < MIN_KEPT * holds.n_bytes() as f64 || n_cached_bytes == 0 {
+            for (at, parked) in self.parked.iter().enumerate().take(self.max_parked) {
+                let n = parked.n_common_bytes(prompt);
+                if n > outlook.n_cached_bytes {
+                    (outlook.n_cached_bytes, outlook.parked_at) = (n, Some(at));
+                }
+            }
+        }
+        Some(outlook)
+    }
+
+    /// `prompt` goes there.
+    pub(super) fn take(&mut self, outlook: &Outlook, prompt: &Prefix, now: u64) {
+        let slot = &mut self.slots[outlook.slot];
+        (slot.takes, slot.used_at) = (Some(prompt.clone()), now);
+    }
+
+    /// The prompt was computed: the slot holds it, and no longer what was there before.
+    pub(super) fn prefilled(&mut self, outlook: &Outlook) {
+        let Some(slot) = self.slots.get_mut(outlook.slot) else { return };
+        let Some(prompt) = &slot.takes else { return };
+        let before = std::mem::replace(&mut slot.holds, prompt.clone());
+        let n_kept = before.n_common_bytes(prompt);
+        let is_parked = (n_kept as f64) < MIN_KEPT * before.n_bytes() as f64;
+        if is_parked && self.max_parked > 0 {
+            self.parked.push_front(before);
+            self.parked.truncate(MAX_PARKED);
+        }
+    }
+
+    /// What was expected of `outlook`, and what was really there.
+    pub(super) fn counted(&mut self, outlook: &Outlook, prompt: &Prefix, n_cached_bytes: usize) {
+        let expected = outlook.n_cached_bytes;
+        if n_cached_bytes < expected / 2 {
+            match outlook.parked_at {
+                Some(at) => self.max_parked = self.max_parked.min(at),
+                None => {
+                    let gone =
+                        |slot: &Slot| slot.takes.is_none() && slot.holds.n_common_bytes(prompt) >= expected;
+                    self.slots
+                        .iter_mut()
+                        .filter(|slot| gone(slot))
+                        .for_each(|slot| slot.holds = Prefix::default());
+                }
+            }
+            self.parked.truncate(self.max_parked);
+        } else if outlook.parked_at.is_some() || n_cached_bytes > expected + prompt.n_bytes() / 4 {
+            // It keeps more than was believed.
+            let at_least = outlook.parked_at.map_or(FIRST_PARKED, |at| 2 * at + 2);
+            self.max_parked = self.max_parked.max(at_least).min(MAX_PARKED);
+        }
+    }
+
+    /// The slot is idle again.
+    pub(super) fn release(&mut self, outlook: &Outlook, now: u64) {
+        if let Some(slot) = self.slots.get_mut(outlook.slot) {
+            (slot.takes, slot.used_at) = (None, now);
+        }
+    }
+}
