@@ -23,6 +23,8 @@ pub(crate) enum Subject {
     Fetch(fetch::Options),
     /// What llm-proxy adds to answers and tokens, beside nginx and other gateways, before one mock of llama-server.
     Proxy(proxy::Options),
+    /// Which upstream a request should go to: llm-proxy's choice beside others, on simulated llama-servers.
+    Route,
 }
 
 /// Builds with optimisation and measures.
@@ -53,6 +55,11 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
                 "cargo build --release --package testkit --example bench_llama --example bench_load"
             ))?;
             crate::block_on(proxy::run(&settings, options))
+        }
+        Subject::Route => {
+            say::run(cmd!(sh, "cargo build --release --package llm-proxy --example bench_route"))?;
+            let bench = settings.target("release/examples/bench_route");
+            say::run(cmd!(sh, "{bench}"))
         }
     }
 }

@@ -77,7 +77,7 @@ impl World {
         let service = Duration::from_millis(n_prompt_tokens + 20 * n_completion_tokens);
         tokio::time::sleep(service).await;
         self.longest_service.set(self.longest_service.get().max(service));
-        permit.counted(Usage { n_prompt_tokens, n_cached_tokens: None, n_completion_tokens });
+        permit.counted(Usage { n_prompt_tokens, n_completion_tokens, ..Usage::default() });
         self.running.set(self.running.get() - 1);
         drop(permit);
         (waited, n_prompt_tokens + n_completion_tokens)
