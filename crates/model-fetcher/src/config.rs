@@ -162,7 +162,9 @@ pub struct Tuning {
     pub streams: usize,
     /// Below this size one stream does.
     pub parallel_from_bytes: u64,
-    /// The most that one request asks for.
+    /// The least that one request asks for, where as much is missing.
+    pub least_segment_bytes: u64,
+    /// The most that one request asks for, where its answer is long in coming.
     pub segment_bytes: u64,
     /// The most that a killed process loses per stream.
     pub checkpoint_bytes: u64,
@@ -189,6 +191,7 @@ impl Default for Tuning {
         Self {
             streams: 8,
             parallel_from_bytes: 64 << 20,
+            least_segment_bytes: 8 << 20,
             segment_bytes: 64 << 20,
             checkpoint_bytes: 8 << 20,
             stall: Duration::from_secs(30),

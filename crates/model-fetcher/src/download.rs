@@ -19,14 +19,17 @@ use url::Url;
 use crate::config::Tuning;
 use crate::error::Error;
 use crate::hub::Remote;
+use crate::inlet::Inlet;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::retry::{Budget, Trouble};
 use crate::source::Sources;
 use crate::transport::{describe, name_of, passing};
 
-/// Bytes that are collected before they are written, per stream. Never more are held, so that memory stays small.
-const BUFFER_BYTES: usize = 512 << 10;
+/// A request asks for more next time when more than this share of it went by before its answer began, ...
+const LONG_WAIT: u32 = 16;
+/// ... and for less when less than this share did.
+const SHORT_WAIT: u32 = 64;
 
 /// One file on its way.
 #[derive(Debug)]
@@ -79,28 +82,36 @@ impl Download<'_> {
     async fn fetch_from(&self, source: usize, wanted: Range<u64>) -> Result<(), Error> {
         loop {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
-            let queue = Mutex::new(self.segments(wanted.clone(), whole));
+            let queue = Mutex::new(VecDeque::from(self.part.missing(wanted.clone())));
             let parallel = !whole && wanted.end - wanted.start >= self.tuning.parallel_from_bytes;
             let streams = if parallel { self.tuning.streams } else { 1 };
-            try_join_all((0..streams).map(|_| self.work_off(source, &queue))).await?;
+            let ended = tokio::select! {
+                ended = try_join_all((0..streams).map(|_| self.work_off(source, &queue))) => ended,
+                failed = self.part.keep_safe() => match failed? {},
+            };
+            // Whatever ended it: what came is kept.
+            self.part.checkpoint().await?;
+            ended?;
             if self.part.missing(wanted.clone()).is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// What is missing of `wanted`, in pieces of one request each.
-    fn segments(&self, wanted: Range<u64>, whole: bool) -> VecDeque<Range<u64>> {
-        let step = if whole { u64::MAX } else { self.tuning.segment_bytes };
-        let mut segments = VecDeque::new();
-        for mut gap in self.part.missing(wanted) {
-            while !gap.is_empty() {
-                let end = gap.start.saturating_add(step).min(gap.end);
-                segments.push_back(gap.start..end);
-                gap.start = end;
-            }
+    /// The next piece of what is in `queue` for one of the streams: at most `stride` bytes, or a whole gap.
+    fn next(&self, queue: &Mutex<VecDeque<Range<u64>>>, stride: Option<u64>) -> Option<Range<u64>> {
+        let mut queue = locked(queue);
+        let left: u64 = queue.iter().map(|gap| gap.end - gap.start).sum();
+        // Towards the end in small pieces, so that all streams end at about the same time.
+        let share = left / (2 * self.tuning.streams as u64);
+        let most = stride.map_or(u64::MAX, |stride| stride.min(share.max(self.tuning.least_segment_bytes)));
+        let gap = queue.front_mut()?;
+        let segment = gap.start..gap.start.saturating_add(most).min(gap.end);
+        gap.start = segment.end;
+        if gap.is_empty() {
+            queue.pop_front();
         }
-        segments
+        Some(segment)
     }
 
     /// One stream: takes segments until there are none, or until the source turns out to send whole files only.
@@ -109,16 +120,23 @@ impl Download<'_> {
             true => Budget::with_alternatives(self.tuning),
             false => Budget::new(self.tuning),
         };
+        let mut inlet = Inlet::new(self.part, self.tuning.checkpoint_bytes);
+        let mut stride = self.tuning.least_segment_bytes;
         loop {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
-            let next = locked(queue).pop_front();
-            let Some(mut segment) = next else { return Ok(()) };
+            let Some(mut segment) = self.next(queue, (!whole).then_some(stride)) else {
+                return Ok(());
+            };
             while !segment.is_empty() {
-                let start = segment.start;
-                let ended = self.attempt(source, &mut segment, whole).await;
+                let (start, began) = (segment.start, Instant::now());
+                inlet.begin_at(start);
+                let mut waited = Duration::ZERO;
+                let ended = self.attempt(source, &segment, whole, &mut inlet, &mut waited).await;
+                inlet.write().await?;
+                segment.start = inlet.position();
                 budget.progressed(segment.start - start);
                 match ended {
-                    Ok(()) => {}
+                    Ok(()) => stride = self.next_stride(stride, waited, began.elapsed()),
                     Err(Trouble::RangeIgnored) => {
                         self.whole_files_only.store(true, Ordering::Relaxed);
                         locked(queue).clear();
@@ -137,33 +155,41 @@ impl Download<'_> {
         }
     }
 
-    /// Fetches as much of `segment` as it can and moves its start to what is still missing.
-    async fn attempt(&self, source: usize, segment: &mut Range<u64>, whole: bool) -> Result<(), Trouble> {
-        let mut answer = self.or_stopped(self.ask(source, segment, whole)).await??;
-        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-        let mut written = segment.start;
-        let ended = self.receive(&mut answer, segment, &mut written, &mut buffer).await;
-        // Whatever ended it: what came is kept.
-        let length = buffer.len() as u64;
-        self.part.write(written, buffer).await?;
-        self.part.checkpoint(segment.start..written + length).await?;
-        segment.start = written + length;
-        ended
+    /// How much to ask for after a request of `stride` bytes that took `whole`, of which `waited` until its answer began:
+    /// little on a short way, so that the streams stay together and the digest can follow them; more on a long one.
+    fn next_stride(&self, stride: u64, waited: Duration, whole: Duration) -> u64 {
+        let Tuning { least_segment_bytes, segment_bytes, .. } = self.tuning;
+        let next = if waited * LONG_WAIT > whole {
+            stride.saturating_mul(2)
+        } else if waited * SHORT_WAIT < whole {
+            stride / 2
+        } else {
+            stride
+        };
+        next.clamp(least_segment_bytes, segment_bytes)
     }
 
-    /// Receives until the segment is complete or something ends it. `written` is where the next write goes; what is in
-    /// `buffer` belongs there.
-    async fn receive(
+    /// Fetches as much of `segment` as it can into `inlet`, and tells how long its answer was waited for.
+    async fn attempt(
         &self,
-        answer: &mut Answer,
-        segment: &mut Range<u64>,
-        written: &mut u64,
-        buffer: &mut Vec<u8>,
+        source: usize,
+        segment: &Range<u64>,
+        whole: bool,
+        inlet: &mut Inlet<'_>,
+        waited: &mut Duration,
     ) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let mut answer = self.or_stopped(self.ask(source, segment, whole)).await??;
+        *waited = began.elapsed();
+        self.receive(&mut answer, segment.end, inlet).await
+    }
+
+    /// Receives up to `end` or until something ends it.
+    async fn receive(&self, answer: &mut Answer, end: u64, inlet: &mut Inlet<'_>) -> Result<(), Trouble> {
         let stall = self.tuning.stall;
         let mut pace = Pace::new(self.tuning);
         loop {
-            let left = segment.end - *written - buffer.len() as u64;
+            let left = end - inlet.position();
             if left == 0 {
                 return Ok(());
             }
@@ -182,19 +208,8 @@ impl Download<'_> {
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             self.progress.add(chunk.len() as u64);
             let slow = pace.is_too_slow(chunk.len() as u64);
-            while !chunk.is_empty() {
-                let room = BUFFER_BYTES - buffer.len();
-                buffer.extend_from_slice(&chunk.split_to(room.min(chunk.len())));
-                if buffer.len() == BUFFER_BYTES {
-                    *buffer = self.part.write(*written, std::mem::take(buffer)).await?;
-                    *written += BUFFER_BYTES as u64;
-                }
-            }
-            if *written - segment.start >= self.tuning.checkpoint_bytes {
-                self.part.checkpoint(segment.start..*written).await?;
-                segment.start = *written;
-            }
-            if slow && *written + (buffer.len() as u64) < segment.end {
+            inlet.take(chunk).await?;
+            if slow && inlet.position() < end {
                 let (rate, seconds) = (self.tuning.slow_bytes_per_second, self.tuning.slow_for.as_secs_f32());
                 return Err(Trouble::again(format!("less than {rate} bytes/s came for {seconds} s")));
             }

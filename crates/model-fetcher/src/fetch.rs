@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +42,9 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     }
     make(folder)?;
     choice.known().iter().try_for_each(|file| prepare(folder, file))?;
-    let _lock = tokio::select! {
+    let folder_lock = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
-        lock = FolderLock::acquire(folder, settings.tuning.lock_wait) => lock?,
+        lock = FolderLock::acquire(folder, settings.tuning.lock_wait) => Arc::new(lock?),
     };
     let mut lock = ModelsLock::load(folder)?;
     if let Some(entries) = in_place(settings, &lock) {
@@ -77,7 +78,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     if !missing.is_empty() {
         let sources = Sources::new(settings, &hub, &transport, &away, commit.as_deref(), first);
         let weights = files.iter().map(|remote| remote.size).sum();
-        Transfer { settings, sources: &sources, weights, stop }.run(&missing).await?;
+        Transfer { settings, sources: &sources, weights, lock: &folder_lock, stop }.run(&missing).await?;
     }
     let mut manifest = Manifest::load(folder);
     let mut entries = Vec::new();

@@ -49,6 +49,11 @@ impl Ranges {
         gaps
     }
 
+    /// Where the first byte is that is not in the set.
+    pub(crate) fn first_gap(&self) -> u64 {
+        self.0.first().filter(|first| first.start == 0).map_or(0, |first| first.end)
+    }
+
     /// How many bytes the set has.
     pub(crate) fn n_bytes(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
@@ -60,12 +65,13 @@ impl Ranges {
 pub(crate) struct Journal {
     file: File,
     path: PathBuf,
-    ranges: Ranges,
+    failed: Option<io::ErrorKind>,
 }
 
 impl Journal {
-    /// Reads the journal of a part of `size` bytes, or begins one when there is none for just that file.
-    pub(crate) fn open(path: &Path, sha256: Digest, size: u64) -> io::Result<Self> {
+    /// Reads the journal of a part of `size` bytes, or begins one when there is none for just that file; and what it says
+    /// is on the disk.
+    pub(crate) fn open(path: &Path, sha256: Digest, size: u64) -> io::Result<(Self, Ranges)> {
         let head = format!("corral-part 1 {sha256} {size}\n");
         let mut text = String::new();
         let read = File::open(path).and_then(|file| file.take(MAX_JOURNAL_BYTES).read_to_string(&mut text));
@@ -74,29 +80,37 @@ impl Journal {
             let mut file = File::create(path)?;
             file.write_all(head.as_bytes())?;
             file.sync_data()?;
-            return Ok(Self { file, path: path.to_owned(), ranges: Ranges::default() });
+            return Ok((Self { file, path: path.to_owned(), failed: None }, Ranges::default()));
         };
         let mut file = OpenOptions::new().write(true).open(path)?;
         let length = (head.len() + used) as u64;
         file.set_len(length)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(length))?;
-        Ok(Self { file, path: path.to_owned(), ranges })
+        Ok((Self { file, path: path.to_owned(), failed: None }, ranges))
     }
 
-    /// What is on the disk.
-    pub(crate) fn ranges(&self) -> &Ranges {
-        &self.ranges
-    }
-
-    /// Notes that `range` is on the disk, and flushes the note.
-    pub(crate) fn note(&mut self, range: Range<u64>) -> io::Result<()> {
-        if range.is_empty() {
+    /// Notes that `ranges` are on the disk once `flush` has put them there, and flushes the note.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not take it, then and ever after: a kernel tells of bytes that it lost only once.
+    pub(crate) fn note(
+        &mut self,
+        ranges: &[Range<u64>],
+        flush: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Some(kind) = self.failed {
+            return Err(kind.into());
+        }
+        if ranges.is_empty() {
             return Ok(());
         }
-        self.file.write_all(format!("{} {}\n", range.start, range.end).as_bytes())?;
-        self.file.sync_data()?;
-        self.ranges.insert(range);
-        Ok(())
+        let mut joined = Ranges::default();
+        ranges.iter().for_each(|range| joined.insert(range.clone()));
+        let lines: String = joined.0.iter().map(|range| format!("{} {}\n", range.start, range.end)).collect();
+        let noted =
+            flush().and_then(|()| self.file.write_all(lines.as_bytes())).and_then(|()| self.file.sync_data());
+        noted.inspect_err(|error| self.failed = Some(error.kind()))
     }
 
     /// Where it is.
@@ -157,16 +171,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let digest = "ab".repeat(32).parse().unwrap();
-        let mut journal = Journal::open(&path, digest, 100).unwrap();
-        journal.note(0..10).unwrap();
-        journal.note(50..60).unwrap();
+        let (mut journal, _) = Journal::open(&path, digest, 100).unwrap();
+        journal.note(&[0..6, 50..60, 6..10], || Ok(())).unwrap();
         let mut text = std::fs::read(&path).unwrap();
         text.extend_from_slice(b"60 70");
         std::fs::write(&path, &text).unwrap();
-        let mut journal = Journal::open(&path, digest, 100).unwrap();
-        assert_eq!(journal.ranges().missing(0..100), [10..50, 60..100]);
-        journal.note(10..50).unwrap();
-        assert_eq!(Journal::open(&path, digest, 100).unwrap().ranges().n_bytes(), 60);
-        assert_eq!(Journal::open(&path, digest, 101).unwrap().ranges().n_bytes(), 0);
+        let (mut journal, ranges) = Journal::open(&path, digest, 100).unwrap();
+        assert_eq!((ranges.missing(0..100), ranges.first_gap()), (vec![10..50, 60..100], 10));
+        journal.note(&[10..20, 20..50], || Ok(())).unwrap();
+        let ranges = |size| Journal::open(&path, digest, size).unwrap().1;
+        assert_eq!((ranges(100).n_bytes(), ranges(100).first_gap()), (60, 60));
+        assert_eq!((ranges(101).n_bytes(), ranges(101).first_gap()), (0, 0));
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_nothing_is_noted_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let digest = "ab".repeat(32).parse().unwrap();
+        let (mut journal, _) = Journal::open(&path, digest, 100).unwrap();
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(journal.note(&[0..5, 5..10], || Err(full())).unwrap_err().kind(), full().kind());
+        assert_eq!(journal.note(&[10..20, 20..25], || Ok(())).unwrap_err().kind(), full().kind());
+        assert_eq!(Journal::open(&path, digest, 100).unwrap().1.n_bytes(), 0);
     }
 }

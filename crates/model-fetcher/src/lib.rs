@@ -14,6 +14,7 @@ mod fetch;
 pub mod gguf;
 mod hub;
 mod import;
+mod inlet;
 mod journal;
 mod list;
 mod lock;

@@ -1,18 +1,23 @@
 //! The unfinished file: `.<sha256>.part` beside its goal, with a journal of what is in it.
 //!
 //! It is keyed by content, so that a killed run, another revision or another source goes on where the last one stopped.
-//! Bytes are flushed before the journal speaks of them.
+//! A byte is written once and never again, so that its digest can be taken while the rest is on its way. Bytes are
+//! flushed before the journal speaks of them.
 
+use std::convert::Infallible;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
 
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Journal, Ranges};
+use crate::lock::FolderLock;
 use crate::verify::Digest;
 
 /// An unfinished file. Clones share it.
@@ -24,7 +29,30 @@ struct Inner {
     file: File,
     path: PathBuf,
     size: u64,
+    /// Held by the one write that is going on, also when nobody waits for it any more. The file system would let no two
+    /// go on at once either, and would have them spin.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    bytes: Mutex<Bytes>,
+    /// Up to where every byte is written.
+    frontier: watch::Sender<u64>,
+    /// Held while the disk flushes.
     journal: Mutex<Journal>,
+    /// Somebody wants a checkpoint.
+    wanted: Notify,
+    /// The number of the last checkpoint that is complete.
+    safe: watch::Sender<u64>,
+    /// Nobody else may open the part while a write that was left behind goes on.
+    _lock: Arc<FolderLock>,
+}
+
+#[derive(Debug)]
+struct Bytes {
+    /// What is in the file, and stays as it is.
+    written: Ranges,
+    /// What of it the journal does not speak of yet.
+    unnoted: Vec<Range<u64>>,
+    /// The number of the last checkpoint that was begun.
+    checkpoint: u64,
 }
 
 impl Part {
@@ -44,7 +72,12 @@ impl Part {
     /// # Errors
     ///
     /// When the disk does not take it.
-    pub(crate) fn open(folder: &Path, sha256: Digest, size: u64) -> Result<Self, Error> {
+    pub(crate) fn open(
+        folder: &Path,
+        sha256: Digest,
+        size: u64,
+        lock: &Arc<FolderLock>,
+    ) -> Result<Self, Error> {
         let path = Self::path_in(folder, sha256);
         let journal_path = path.with_extension("journal");
         let wrong = |error| Error::io("write", &path, error);
@@ -62,9 +95,21 @@ impl Part {
             file.set_len(0).map_err(wrong)?;
             reserve(&file, size).map_err(wrong)?;
         }
-        let journal = Journal::open(&journal_path, sha256, size)
+        let (journal, written) = Journal::open(&journal_path, sha256, size)
             .map_err(|error| Error::io("write", &journal_path, error))?;
-        Ok(Self(Arc::new(Inner { file, path, size, journal: Mutex::new(journal) })))
+        let frontier = watch::Sender::new(written.first_gap());
+        Ok(Self(Arc::new(Inner {
+            file,
+            path,
+            size,
+            turn: Arc::default(),
+            bytes: Mutex::new(Bytes { written, unnoted: Vec::new(), checkpoint: 0 }),
+            frontier,
+            journal: Mutex::new(journal),
+            wanted: Notify::new(),
+            safe: watch::Sender::new(0),
+            _lock: Arc::clone(lock),
+        })))
     }
 
     /// Removes what a run left in `folder` that was killed while it published the file with that digest.
@@ -78,14 +123,19 @@ impl Part {
         remove(&path.with_extension("journal"))
     }
 
-    /// What of `wanted` is not on the disk yet.
+    /// What of `wanted` is not written yet.
     pub(crate) fn missing(&self, wanted: Range<u64>) -> Vec<Range<u64>> {
-        self.journal().ranges().missing(wanted)
+        self.bytes().written.missing(wanted)
     }
 
-    /// How many bytes are on the disk.
+    /// How many bytes are written.
     pub(crate) fn n_bytes(&self) -> u64 {
-        self.journal().ranges().n_bytes()
+        self.bytes().written.n_bytes()
+    }
+
+    /// Up to where every byte is written, as it moves on.
+    pub(crate) fn frontier(&self) -> watch::Receiver<u64> {
+        self.0.frontier.subscribe()
     }
 
     /// The size of the finished file.
@@ -103,29 +153,77 @@ impl Part {
         &self.0.file
     }
 
-    /// Writes `bytes` at `offset`, and gives the emptied buffer back. When dropped, the write may still happen.
-    pub(crate) async fn write(&self, offset: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    /// Writes what is not written yet of `bytes` at `offset`, and gives them back. When dropped, the write may still
+    /// happen.
+    pub(crate) async fn write<B>(&self, offset: u64, bytes: B) -> Result<B, Error>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.0.turn).lock_owned().await;
         let part = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            part.0
-                .file
-                .write_all_at(&bytes, offset)
-                .map_err(|error| Error::io("write", &part.0.path, error))?;
-            bytes.clear();
+        let task = spawn_blocking(move || {
+            let _turn = turn;
+            let all = bytes.as_ref();
+            for gap in part.missing(offset..offset + all.len() as u64) {
+                let place = |at: u64| usize::try_from(at - offset).expect("a gap lies within the buffer");
+                part.0
+                    .file
+                    .write_all_at(&all[place(gap.start)..place(gap.end)], gap.start)
+                    .map_err(|error| Error::io("write", &part.0.path, error))?;
+                part.note_written(gap);
+            }
             Ok(bytes)
         });
         task.await.expect("writing does not panic and is not aborted")
     }
 
-    /// Flushes the file and notes `range` in the journal. When dropped, it may still happen.
-    pub(crate) async fn checkpoint(&self, range: Range<u64>) -> Result<(), Error> {
+    fn note_written(&self, range: Range<u64>) {
+        let mut bytes = self.bytes();
+        bytes.unnoted.push(range.clone());
+        bytes.written.insert(range);
+        let end = bytes.written.first_gap();
+        drop(bytes);
+        self.0.frontier.send_if_modified(|frontier| std::mem::replace(frontier, end) != end);
+    }
+
+    /// Flushes the file and notes in the journal what has been written until now. Once it has failed, so does every later
+    /// one. When dropped, it may still happen.
+    pub(crate) async fn checkpoint(&self) -> Result<(), Error> {
         let part = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            part.0.file.sync_data().map_err(|error| Error::io("write", &part.0.path, error))?;
+        let task = spawn_blocking(move || {
             let mut journal = part.journal();
-            journal.note(range).map_err(|error| Error::io("write", journal.path(), error))
+            let (ranges, number) = {
+                let mut bytes = part.bytes();
+                bytes.checkpoint += 1;
+                (std::mem::take(&mut bytes.unnoted), bytes.checkpoint)
+            };
+            let noted = journal.note(&ranges, || part.0.file.sync_data());
+            noted.map_err(|error| Error::io("write", &part.0.path, error))?;
+            part.0.safe.send_replace(number);
+            Ok(())
         });
         task.await.expect("flushing does not panic and is not aborted")
+    }
+
+    /// Makes checkpoints whenever somebody wants one, one for all who want it at the same time. It ends when one fails.
+    pub(crate) async fn keep_safe(&self) -> Result<Infallible, Error> {
+        loop {
+            self.0.wanted.notified().await;
+            self.checkpoint().await?;
+        }
+    }
+
+    /// Asks for a checkpoint of what has been written until now; its number is for [`Part::until_safe`].
+    pub(crate) fn want_checkpoint(&self) -> u64 {
+        let next = self.bytes().checkpoint + 1;
+        self.0.wanted.notify_one();
+        next
+    }
+
+    /// Waits for that checkpoint, which somebody has to keep. Cancel-safe.
+    pub(crate) async fn until_safe(&self, checkpoint: u64) {
+        let there = self.0.safe.subscribe().wait_for(|safe| *safe >= checkpoint).await.is_ok();
+        debug_assert!(there, "the part is borrowed, and sends");
     }
 
     /// Removes the part and its journal.
@@ -139,8 +237,12 @@ impl Part {
         remove(self.journal().path())
     }
 
-    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
         self.0.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Bytes> {
+        self.0.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,5 +262,58 @@ fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::Part;
+    use crate::lock::FolderLock;
+    use crate::verify::sha256_behind;
+
+    async fn part(folder: &Path, size: u64) -> Part {
+        let lock = FolderLock::acquire(folder, Duration::ZERO).await.unwrap();
+        let sha256 = "ab".repeat(32).parse().unwrap();
+        Part::open(folder, sha256, size, &Arc::new(lock)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_byte_that_was_written_is_never_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = part(folder.path(), 12).await;
+        part.write(2, b"aaaa").await.unwrap();
+        assert_eq!((part.missing(0..12), *part.frontier().borrow()), (vec![0..2, 6..12], 0));
+        part.write(0, b"bbbbbbbb").await.unwrap();
+        assert_eq!((part.missing(0..12), *part.frontier().borrow()), (part.missing(8..12), 8));
+        assert_eq!(part.n_bytes(), 8);
+        assert_eq!(std::fs::read(part.path()).unwrap(), b"bbaaaabb\0\0\0\0");
+    }
+
+    #[tokio::test]
+    async fn the_digest_is_that_of_the_file_in_whatever_order_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let size = bytes.len() as u64;
+        let part = part(folder.path(), size).await;
+        let write = async {
+            for number in [3_u64, 0, 1, 4, 2] {
+                let (start, end) = (number * size / 5, (number + 1) * size / 5);
+                let piece = bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()].to_vec();
+                part.write(start, piece).await?;
+            }
+            Ok(())
+        };
+        let stop = CancellationToken::new();
+        let (digest, ()) = tokio::try_join!(sha256_behind(&part, &stop), write).unwrap();
+        let (whole, ()) =
+            (crate::verify::sha256(part.path(), &stop).await.unwrap(), part.checkpoint().await.unwrap());
+        assert_eq!(digest, whole);
+        assert_eq!(part.n_bytes(), size);
     }
 }

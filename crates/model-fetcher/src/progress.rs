@@ -66,7 +66,9 @@ impl Drop for Progress {
 
 /// What is said when `recent` of the `done` bytes came in the last `period`.
 fn line(done: u64, total: u64, recent: u64, period: Duration) -> String {
-    let done = done.min(total);
+    if done >= total {
+        return format!("all {} are here, checking the rest of the SHA-256", megabytes(total));
+    }
     let percent = u128::from(done) * 100 / u128::from(total.max(1));
     let milliseconds = period.as_millis().max(1);
     let rate = u64::try_from(u128::from(recent) * 1000 / milliseconds).unwrap_or(u64::MAX);
@@ -92,7 +94,11 @@ mod tests {
             line(1_000_000_000, 3_160_000_000, 210_000_000, five),
             "1000.0 MB of 3160.0 MB (31 %), 42.0 MB/s, 51 s left"
         );
-        assert_eq!(line(0, 0, 0, five), "0.0 MB of 0.0 MB (0 %), 0.0 MB/s, no end in sight");
+        assert_eq!(line(0, 5_000_000, 0, five), "0.0 MB of 5.0 MB (0 %), 0.0 MB/s, no end in sight");
+        assert_eq!(
+            line(5_000_001, 5_000_000, 0, five),
+            "all 5.0 MB are here, checking the rest of the SHA-256"
+        );
         assert_eq!(
             line(1, 1_000_000_000, 5_000_000, five),
             "0.0 MB of 1000.0 MB (0 %), 1.0 MB/s, 16 min left"

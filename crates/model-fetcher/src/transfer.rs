@@ -6,8 +6,8 @@
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,13 +17,14 @@ use crate::download::Download;
 use crate::error::{Error, megabytes};
 use crate::gguf::{self, Problem};
 use crate::hub::Remote;
+use crate::lock::FolderLock;
 use crate::memory;
 use crate::part::Part;
 use crate::progress::Progress;
 use crate::publish::publish;
 use crate::select::FileName;
 use crate::source::{HUB, Sources};
-use crate::verify::sha256;
+use crate::verify::{Digest, sha256_behind};
 
 /// How much is fetched before the header is looked at, in bytes.
 const FIRST_LOOK_BYTES: u64 = 1 << 20;
@@ -39,6 +40,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) sources: &'a Sources<'a>,
     /// The size of all files of the model, also of those that are here, in bytes.
     pub(crate) weights: u64,
+    /// The right to change the folder.
+    pub(crate) lock: &'a Arc<FolderLock>,
     /// When to stop.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -71,7 +74,7 @@ impl Transfer<'_> {
         let missing =
             |remote: &&Remote| remote.size.saturating_sub(Part::allocated(&beside(remote), remote.sha256));
         disk::check(folder, files.iter().map(missing).sum(), disk::free(folder)?)?;
-        let open = |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size);
+        let open = |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size, self.lock);
         let parts = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (size, here) = (parts.iter().map(Part::size).sum(), parts.iter().map(Part::n_bytes).sum());
         if here > 0 {
@@ -105,7 +108,10 @@ impl Transfer<'_> {
                 }
             }
             for download in &downloads {
-                download.fetch(0..download.part.size()).await?;
+                let Download { remote, part, .. } = download;
+                let fetched = download.fetch(0..part.size());
+                let (digest, ()) = tokio::try_join!(sha256_behind(part, self.stop), fetched)?;
+                self.judge(remote, part, digest)?;
             }
             Ok(())
         };
@@ -115,9 +121,6 @@ impl Transfer<'_> {
         }
         drop(downloads);
         drop(progress);
-        for (remote, part) in files.iter().zip(&parts) {
-            self.verify(remote, part).await?;
-        }
         for (remote, part) in files.iter().zip(&parts).rev() {
             publish(part.file(), part.path(), &remote.file.below(folder))?;
             part.forget_journal()?;
@@ -125,9 +128,9 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// The whole part against its digest; a part that fails is discarded.
-    async fn verify(&self, remote: &Remote, part: &Part) -> Result<(), Error> {
-        let (actual, expected) = (sha256(part.path(), self.stop).await?, remote.sha256);
+    /// The `actual` digest of the whole part against the wanted one; a part that fails is discarded.
+    fn judge(&self, remote: &Remote, part: &Part, actual: Digest) -> Result<(), Error> {
+        let expected = remote.sha256;
         if actual == expected {
             return Ok(());
         }

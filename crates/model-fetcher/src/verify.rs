@@ -1,22 +1,27 @@
-//! SHA-256 of files: the digest as a value, and reading a file once to get it.
+//! SHA-256 of files: the digest as a value, and reading a file once to get it, whole or while it is still being written.
 //!
-//! The whole file is read again after the download rather than hashed on the way: what is judged is then what lies on
-//! the disk, whatever order it came in and however many runs it took.
+//! What is judged is always read back from the file, whatever order its bytes came in and however many runs it took;
+//! nothing that an earlier run knew of it is believed.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::part::Part;
 
-/// Bytes that are read and hashed at a time.
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// Bytes that are read and hashed at a time: few enough to stay in a core's own cache between the two.
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are waited for before a part is read on.
+const STEP_BYTES: u64 = 4 << 20;
 
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +92,60 @@ pub(crate) async fn sha256(path: &Path, stop: &CancellationToken) -> Result<Dige
         }
     });
     task.await.expect("hashing does not panic and is not aborted")
+}
+
+/// The digest of a part, read behind the writing and complete soon after it. Cancel-safe: when dropped, reading ends.
+///
+/// # Errors
+///
+/// When the part cannot be read, or [`Error::Stopped`].
+pub(crate) async fn sha256_behind(part: &Part, stop: &CancellationToken) -> Result<Digest, Error> {
+    let (size, mut frontier) = (part.size(), part.frontier());
+    let stop = stop.child_token();
+    let _no_longer_wanted = stop.clone().drop_guard();
+    let mut behind = Behind { hash: Sha256::new(), n_bytes: 0, piece: vec![0; PIECE_BYTES] };
+    while behind.n_bytes < size {
+        let enough = size.min(behind.n_bytes + STEP_BYTES);
+        tokio::select! {
+            () = stop.cancelled() => return Err(Error::Stopped),
+            there = frontier.wait_for(|end| *end >= enough) => drop(there.expect("the part is borrowed, and sends")),
+        }
+        let (part, frontier, stop) = (part.clone(), frontier.clone(), stop.clone());
+        let task = tokio::task::spawn_blocking(move || behind.catch_up(&part, &frontier, &stop));
+        behind = task.await.expect("hashing does not panic and is not aborted")?;
+    }
+    Ok(Digest::of(behind.hash))
+}
+
+/// A part as far as it was read.
+struct Behind {
+    hash: Sha256,
+    n_bytes: u64,
+    piece: Vec<u8>,
+}
+
+impl Behind {
+    /// Reads on up to the first byte that is not written yet.
+    fn catch_up(
+        mut self,
+        part: &Part,
+        frontier: &watch::Receiver<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        loop {
+            let end = *frontier.borrow();
+            if end == self.n_bytes {
+                return Ok(self);
+            }
+            if stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            let length = usize::try_from(end - self.n_bytes).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let piece = &mut self.piece[..length];
+            let read = part.file().read_exact_at(piece, self.n_bytes);
+            read.map_err(|error| Error::io("read", part.path(), error))?;
+            self.hash.update(&*piece);
+            self.n_bytes += length as u64;
+        }
+    }
 }

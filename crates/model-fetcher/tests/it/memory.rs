@@ -88,5 +88,7 @@ async fn a_model_of_any_size_is_fetched_with_at_most_32_mib() {
         peak = peak_kib(id).map_or(peak, |now| now.max(peak));
     };
     assert_eq!(status.code(), Some(0));
-    assert!((1..=32 << 10).contains(&peak), "{peak} KiB");
+    // The pages of a debug build itself are so many more than those of a release build.
+    let debug = if cfg!(debug_assertions) { 5 << 10 } else { 0 };
+    assert!((1..=(32 << 10) + debug).contains(&peak), "{peak} KiB");
 }

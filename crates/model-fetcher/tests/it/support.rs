@@ -52,6 +52,7 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         context: None,
         tuning: Tuning {
             parallel_from_bytes: 2 << 20,
+            least_segment_bytes: 512 << 10,
             segment_bytes: 512 << 10,
             checkpoint_bytes: 64 << 10,
             stall: Duration::from_millis(400),

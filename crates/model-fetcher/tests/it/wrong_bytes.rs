@@ -213,3 +213,23 @@ proptest! {
         let _no_panic = model_fetcher::gguf::check(&bytes[..], 4_096);
     }
 }
+
+#[tokio::test]
+async fn a_byte_that_changed_on_the_disk_between_two_runs_is_found_out() {
+    let bytes = gguf::tiny(3 << 20);
+    let (hub, folder) = hub_with(&bytes).await;
+    hub.next(On::Bytes, std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 4));
+    hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 20));
+    let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 69, "{error}");
+    hub.behave();
+    let part = folder.path().join(format!(".{}.part", hub.repository().files[0].sha256));
+    let mut left = std::fs::read(&part).unwrap();
+    assert_eq!((left[1 << 20..][..100_000] == bytes[1 << 20..][..100_000], left.len()), (true, 3 << 20));
+    left[(1 << 20) + 5] ^= 1;
+    std::fs::write(&part, left).unwrap();
+    let served = hub.bytes_served();
+    fetch(&settings(&hub, &folder)).await.unwrap();
+    assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+    assert!(hub.bytes_served() - served > bytes.len() as u64, "it was not fetched once more");
+}
