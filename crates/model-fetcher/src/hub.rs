@@ -1,33 +1,24 @@
 //! What the Hub says of the wanted files: the commit, sizes, SHA-256s, and where their bytes are right now.
 //!
-//! The revision becomes a commit once, through hf-hub; from then on only the commit is asked for. hf-hub moves no model
-//! bytes: its 1.0.0 stores error pages under a model's digest.
+//! The revision becomes a commit once; from then on only the commit is asked for. hf-hub moves no model bytes: its 1.0.0
+//! stores error pages under a model's digest.
 
-use std::pin::pin;
-
-use futures_util::StreamExt as _;
-use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFError};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
 use crate::advice::{Refusal, missed, refused};
+use crate::api::{model_info, tree};
 use crate::config::{Fetch, Place, Tuning};
 use crate::error::Error;
 use crate::retry::{Budget, Trouble};
 use crate::select::{FileName, RepositoryId};
-use crate::transport::{MAX_HOPS, Transport, api_client, name_of, next_hop, passing, too_many_hops};
+use crate::transport::{MAX_HOPS, Transport, name_of, next_hop, passing, too_many_hops};
 use crate::verify::Digest;
 
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
 const ATTEMPTS: u32 = 4;
-/// The most files of a repository that are listed.
-const MAX_FILES: usize = 100_000;
-/// What hf-hub is given in place of a token: it cannot be sent in a header, so none is. Without it, hf-hub would look
-/// for one in the environment and in the user's home.
-const NO_TOKEN: &str = "\n";
 
 /// What was asked for, as the Hub knows it.
 #[derive(Clone, Debug)]
@@ -144,42 +135,14 @@ impl<'a> Hub<'a> {
     /// When the Hub does not show them.
     pub(crate) async fn list(&self) -> Result<(Revision, Vec<(String, u64)>), Error> {
         let revision = self.insist(|| self.revision()).await?;
-        let files = self.insist(|| self.tree(&revision.commit)).await?;
+        let files = self.insist(|| tree(self.transport, self.place, &revision.commit)).await?;
         Ok((revision, files))
-    }
-
-    async fn tree(&self, commit: &str) -> Result<Vec<(String, u64)>, Trouble> {
-        let client = self.client()?;
-        let repository = client.model(self.place.repository.owner(), self.place.repository.name());
-        let tree = repository.list_tree().revision(commit).recursive(true).send();
-        let mut tree = pin!(tree.map_err(|error| self.trouble(error))?.take(MAX_FILES));
-        let mut files = Vec::new();
-        while let Some(entry) = tree.next().await {
-            if let RepoTreeEntry::File { path, size, .. } = entry.map_err(|error| self.trouble(error))? {
-                files.push((path, size));
-            }
-        }
-        Ok(files)
-    }
-
-    /// The client for the API: hf-hub's, which moves no bytes here.
-    fn client(&self) -> Result<HFClient, Error> {
-        HFClient::builder()
-            .endpoint(self.place.endpoint.as_str())
-            .token(self.place.token.map_or(NO_TOKEN, |token| token.expose()))
-            .client(api_client(self.transport.stall())?)
-            .retry_max_attempts(0)
-            .cache_enabled(false)
-            .build()
-            .map_err(|error| Error::Settings(format!("HF_ENDPOINT is not usable: {error}")))
     }
 
     /// The commit of the revision, and the names of its files.
     async fn revision(&self) -> Result<Revision, Trouble> {
-        let Place { repository, revision, .. } = self.place;
-        let client = self.client()?;
-        let repository = client.model(repository.owner(), repository.name());
-        let info = repository.info().revision(revision).send().await.map_err(|error| self.trouble(error))?;
+        let revision = self.place.revision;
+        let info = model_info(self.transport, self.place).await?;
         let gated = info.gated.as_ref().is_some_and(|gated| gated.is_string() || *gated == true);
         let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
         if !is_commit(&commit) {
@@ -268,33 +231,6 @@ impl<'a> Hub<'a> {
 
     fn refuse(&self, reason: String) -> Error {
         Error::Refused { source_name: self.name(), reason }
-    }
-
-    fn trouble(&self, error: HFError) -> Trouble {
-        let context = match error {
-            HFError::RateLimited { retry_after, .. } => {
-                return Trouble::Again {
-                    reason: "it answered 429 Too Many Requests".to_owned(),
-                    after: retry_after,
-                };
-            }
-            HFError::Request { source, .. } => return Trouble::again(crate::transport::describe(source)),
-            HFError::AuthRequired { context }
-            | HFError::Forbidden { context }
-            | HFError::Http { context } => context,
-            HFError::RepoNotFound { context: Some(context), .. }
-            | HFError::RevisionNotFound { context: Some(context), .. } => context,
-            other => return self.refuse(format!("what hf-hub does not understand: {other}")).into(),
-        };
-        if let Some(trouble) = passing(context.status, &HeaderMap::new()) {
-            return trouble;
-        }
-        let refusal = Refusal {
-            status: context.status.as_u16(),
-            code: context.error_code.as_deref().unwrap_or_default(),
-            message: context.server_message.as_deref().unwrap_or_default(),
-        };
-        refused(self.place, refusal, "", &[]).into()
     }
 }
 

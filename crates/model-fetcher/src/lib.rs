@@ -5,6 +5,7 @@
 //! [`status`] and [`verify()`].
 
 mod advice;
+mod api;
 mod choice;
 pub mod config;
 pub mod disk;

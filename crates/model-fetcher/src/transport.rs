@@ -11,7 +11,7 @@ use common::secret::Secret;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, redirect};
+use reqwest::{Client, Method, Response, StatusCode, redirect};
 use url::{Origin, Url};
 
 use crate::error::Error;
@@ -19,8 +19,6 @@ use crate::retry::Trouble;
 
 /// Redirects in a row that are followed.
 pub(crate) const MAX_HOPS: usize = 5;
-/// How long a whole answer of the Hub's API may take, in stalls: it is small, and one that drips has no end.
-const API_STALLS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSION"));
 
@@ -46,7 +44,7 @@ impl Transport {
             value.set_sensitive(true);
             Ok(value)
         });
-        let client = build(builder(), redirect::Policy::none())?;
+        let client = client()?;
         Ok(Self { client, home: endpoint.origin(), authorization: authorization.transpose()?, stall })
     }
 
@@ -100,26 +98,10 @@ impl Transport {
     }
 }
 
-/// The client that hf-hub makes its API calls with: it stays on the Hub's origin, and nothing waits for ever.
-///
-/// # Errors
-///
-/// When the system's certificates cannot be used.
-pub(crate) fn api_client(stall: Duration) -> Result<Client, Error> {
-    let policy = redirect::Policy::custom(|attempt| {
-        let leaves = attempt.previous().last().is_none_or(|from| from.origin() != attempt.url().origin());
-        if leaves || attempt.previous().len() > MAX_HOPS { attempt.stop() } else { attempt.follow() }
-    });
-    build(builder().read_timeout(stall).timeout(stall * API_STALLS), policy)
-}
-
 /// HTTP/1.1 only: over HTTP/2 all ranges would share one connection and its window.
-fn builder() -> ClientBuilder {
-    Client::builder().http1_only().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT)
-}
-
-fn build(builder: ClientBuilder, policy: redirect::Policy) -> Result<Client, Error> {
-    builder.redirect(policy).build().map_err(|error| {
+fn client() -> Result<Client, Error> {
+    let client = Client::builder().http1_only().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+    client.redirect(redirect::Policy::none()).build().map_err(|error| {
         let reason = describe(error);
         Error::Settings(format!(
             "cannot make an HTTPS client: {reason}; install ca-certificates or set SSL_CERT_FILE"

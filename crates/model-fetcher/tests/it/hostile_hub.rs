@@ -156,3 +156,22 @@ async fn an_api_that_answers_nonsense_is_refused() {
         assert!(said.len() < 1_000, "{said}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_of_the_api_is_read_up_to_ten_megabytes_and_no_deeper_than_it_makes_sense() {
+    let of = |n_files: usize, rest: &str| {
+        let sibling = "{\"rfilename\":\"x.gguf\"},";
+        let (commit, siblings) = ("a".repeat(40), sibling.repeat(n_files));
+        let body =
+            format!("{{\"id\":\"a/b\",\"sha\":\"{commit}\",\"siblings\":[{siblings}{sibling:.22}]{rest}}}");
+        Fault::Status { code: 200, headers: Vec::new(), body: body.leak() }
+    };
+    let (code, said) = refused_by(On::Api, of(1_000_000, "")).await;
+    assert_eq!((code, said.ends_with("more than 10 MB from its API")), (69, true), "{said}");
+    let deep = format!(",\"config\":{}{}", "[".repeat(1_000), "]".repeat(1_000));
+    let (code, said) = refused_by(On::Api, of(1, &deep)).await;
+    assert_eq!((code, said.contains("recursion limit exceeded")), (69, true), "{said}");
+    // Many files are no reason to refuse; the one that is wanted is not among them.
+    let (code, said) = refused_by(On::Api, of(400_000, "")).await;
+    assert_eq!((code, said.contains("has no file tiny.Q4_0.gguf")), (64, true), "{said}");
+}

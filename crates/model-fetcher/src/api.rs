@@ -1,0 +1,155 @@
+//! Questions to the Hub's API, and its answers as hf-hub's types: whole, in bounded time and memory, from the Hub itself.
+//!
+//! hf-hub's own client reads an answer without a bound, so the asking is done here.
+
+use hf_hub::repository::{ModelInfo, RepoTreeEntry};
+use reqwest::header::{HeaderMap, LINK};
+use reqwest::{Method, Response};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::advice::{Refusal, refused};
+use crate::config::Place;
+use crate::error::Error;
+use crate::retry::Trouble;
+use crate::transport::{MAX_HOPS, Transport, describe, name_of, next_hop, passing, too_many_hops};
+
+/// The most that an answer may have, in bytes: a hundred thousand names of files.
+const MAX_ANSWER_BYTES: usize = 10_000_000;
+/// How long a whole answer may take, in stalls: it is small, and one that drips has no end.
+const MAX_STALLS: u32 = 4;
+/// The most files of a repository that are listed.
+const MAX_FILES: usize = 100_000;
+/// The most pages that they are listed on; the Hub puts a thousand on one.
+const MAX_PAGES: usize = 1000;
+
+/// What the Hub says of a revision. Cancel-safe.
+///
+/// # Errors
+///
+/// When it does not show the repository, or its answer is none.
+pub(crate) async fn model_info(transport: &Transport, place: Place<'_>) -> Result<ModelInfo, Trouble> {
+    Ok(answer(transport, place, question(place, "revision", place.revision)).await?.0)
+}
+
+/// The names and sizes of all files of `commit`. Cancel-safe.
+///
+/// # Errors
+///
+/// As [`model_info`].
+pub(crate) async fn tree(
+    transport: &Transport,
+    place: Place<'_>,
+    commit: &str,
+) -> Result<Vec<(String, u64)>, Trouble> {
+    let mut files = Vec::new();
+    let mut page = Some(question(place, "tree", commit));
+    if let Some(first) = &mut page {
+        first.set_query(Some("recursive=true"));
+    }
+    for _ in 0..MAX_PAGES {
+        let Some(url) = page else { break };
+        let (entries, headers): (Vec<RepoTreeEntry>, _) = answer(transport, place, url.clone()).await?;
+        files.extend(entries.into_iter().filter_map(|entry| match entry {
+            RepoTreeEntry::File { path, size, .. } => Some((path, size)),
+            RepoTreeEntry::Directory { .. } => None,
+        }));
+        if files.len() >= MAX_FILES {
+            break;
+        }
+        page = next_page(&url, &headers);
+    }
+    files.truncate(MAX_FILES);
+    Ok(files)
+}
+
+/// The address of what the API knows of `revision`.
+fn question(place: Place<'_>, what: &str, revision: &str) -> Url {
+    let mut url = place.endpoint.clone();
+    url.path_segments_mut().expect("the endpoint was checked to have a host").pop_if_empty().extend([
+        "api",
+        "models",
+        place.repository.owner(),
+        place.repository.name(),
+        what,
+        revision,
+    ]);
+    url
+}
+
+/// The answer to the question at `url`, and its headers.
+async fn answer<T: DeserializeOwned>(
+    transport: &Transport,
+    place: Place<'_>,
+    url: Url,
+) -> Result<(T, HeaderMap), Trouble> {
+    let limit = transport.stall() * MAX_STALLS;
+    let whole = async {
+        let mut response = get(transport, url).await?;
+        if let Some(trouble) = passing(response.status(), response.headers()) {
+            return Err(trouble);
+        }
+        let body = body(&mut response, transport).await?;
+        Ok((response, body))
+    };
+    let (response, body) = tokio::time::timeout(limit, whole)
+        .await
+        .unwrap_or_else(|_| Err(Trouble::again(format!("no whole answer for {} s", limit.as_secs_f32()))))?;
+    let (status, headers) = (response.status(), response.headers());
+    if !status.is_success() {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let refusal =
+            Refusal { status: status.as_u16(), code: text("x-error-code"), message: text("x-error-message") };
+        return Err(refused(place, refusal, "", &[]).into());
+    }
+    let parsed = serde_json::from_slice(&body).map_err(|error| {
+        let reason = format!("what is no answer of a Hub's API: {error}");
+        Error::Refused { source_name: name_of(place.endpoint), reason }
+    })?;
+    Ok((parsed, headers.clone()))
+}
+
+/// The answer at `url`, following redirects on the Hub's own origin.
+async fn get(transport: &Transport, mut url: Url) -> Result<Response, Trouble> {
+    for _ in 0..=MAX_HOPS {
+        let response = transport.send(Method::GET, &url, None).await?;
+        match next_hop(&url, &response)? {
+            Some(next) if transport.is_home(&next) => url = next,
+            Some(next) => {
+                let reason = format!("a redirect of its API to {}", name_of(&next));
+                return Err(Error::Refused { source_name: name_of(&url), reason }.into());
+            }
+            None => return Ok(response),
+        }
+    }
+    Err(too_many_hops(&url).into())
+}
+
+async fn body(response: &mut Response, transport: &Transport) -> Result<Vec<u8>, Trouble> {
+    let mut body = Vec::new();
+    loop {
+        match tokio::time::timeout(transport.stall(), response.chunk()).await {
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Ok(Some(_))) => {
+                let reason = format!("more than {} MB from its API", MAX_ANSWER_BYTES / 1_000_000);
+                return Err(Error::Refused { source_name: name_of(response.url()), reason }.into());
+            }
+            Ok(Ok(None)) => return Ok(body),
+            Ok(Err(error)) => return Err(Trouble::again(describe(error))),
+            Err(_) => {
+                let stall = transport.stall().as_secs_f32();
+                return Err(Trouble::again(format!("nothing came for {stall} s")));
+            }
+        }
+    }
+}
+
+/// The page after the one at `url`: `Link: <address>; rel="next"`.
+fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
+    let links = headers.get(LINK)?.to_str().ok()?;
+    let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
+    let (_, address) = next.split_once('<')?;
+    url.join(address.split_once('>')?.0).ok().filter(|next| next.origin() == url.origin())
+}
