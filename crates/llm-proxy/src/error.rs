@@ -14,6 +14,10 @@ use crate::keys::{Denied, Limit};
 pub(crate) enum Error {
     #[error("the request target or its Host header is not acceptable: send a path and exactly one Host")]
     BadTarget,
+    #[error("the Connection header names fields of the message: name only close, keep-alive, te or upgrade")]
+    ConnectionOption,
+    #[error("the only expectation that can be met is 100-continue")]
+    Expectation,
     #[error("there is no such route; POST /v1/chat/completions, GET /v1/models and GET /health exist")]
     NotFound,
     #[error("this route does not take this method")]
@@ -96,10 +100,12 @@ impl Error {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::BadTarget
+            | Self::ConnectionOption
             | Self::AmbiguousCredentials
             | Self::BodyUnreadable
             | Self::InvalidJson { .. }
             | Self::InvalidField { .. } => StatusCode::BAD_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::ScopeMissing { .. } => StatusCode::FORBIDDEN,
             Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
@@ -130,6 +136,8 @@ impl Error {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::BadTarget => "bad_target",
+            Self::ConnectionOption => "bad_connection_option",
+            Self::Expectation => "expectation_failed",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Unauthorized(_) => "invalid_api_key",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::HttpBody as _;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::audit::{Line, SCHEMA};
 use crate::error::Error;
 use crate::keys::{Caller, Denied, Reservation};
 use crate::metrics::{KeyName, Left, NONE, OTHER};
+use crate::router::RequestId;
 use crate::sse::Usage;
 use crate::state::App;
 
@@ -51,7 +52,7 @@ impl Phase {
 /// The record of one request.
 pub(crate) struct Record {
     app: App,
-    request_id: String,
+    request_id: RequestId,
     route: &'static str,
     /// The name of the caller's key.
     key: Arc<str>,
@@ -87,10 +88,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(app: &App, request_id: &str, route: &'static str) -> Self {
+    pub(crate) fn new(app: &App, request_id: &RequestId, route: &'static str) -> Self {
         Self {
             app: app.clone(),
-            request_id: request_id.to_owned(),
+            request_id: request_id.clone(),
             route,
             key: NONE.into(),
             caller: None,
@@ -118,7 +119,12 @@ impl Record {
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.as_str()
+    }
+
+    /// The caller is known, and may have named the request.
+    pub(crate) fn adopt_id(&self, headers: &HeaderMap) {
+        self.request_id.adopt(headers);
     }
 
     pub(crate) fn enter(&mut self, phase: Phase) {
@@ -248,7 +254,7 @@ impl Record {
         Line {
             schema: SCHEMA,
             time: common::telemetry::timestamp(),
-            request_id: &self.request_id,
+            request_id: self.request_id.as_str(),
             key: Some(&*self.key).filter(|name| *name != NONE),
             model: Some(&*self.model).filter(|name| *name != NONE),
             upstream: self.upstream.as_deref(),
@@ -298,7 +304,7 @@ impl Drop for Record {
         self.app.audit.tell(|| self.line(outcome, duration));
         let (_, _, n_completion_tokens) = self.counts();
         tracing::info!(
-            request_id = self.request_id,
+            request_id = self.request_id.as_str(),
             route = self.route,
             caller = &*self.key,
             denied = self.denied.as_ref().map(|denied| denied.reason),

@@ -1,9 +1,12 @@
 //! The public surface: three routes, and the layers around them in their order. Nothing else is ever forwarded.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::HOST;
-use axum::http::{HeaderValue, Method};
+use axum::http::header::{CONNECTION, EXPECT, HOST};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -17,13 +20,26 @@ use crate::record::Record;
 use crate::routes::{chat, health, models};
 use crate::state::App;
 
-/// The request's id: in the answer's header, in the log and upstream. A caller's own is not taken over.
+/// The request's id: in the answer's header, in the log, in the audit and upstream.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(String);
+pub(crate) struct RequestId(Arc<(String, OnceLock<String>)>);
 
 impl RequestId {
+    fn new() -> Self {
+        Self(Arc::new((Uuid::now_v7().to_string(), OnceLock::new())))
+    }
+
+    /// Takes over the id that a caller gave, so that its log and ours speak of the same request. Only for a caller whose
+    /// key was good, and only a UUID: a log must not hold what strangers write.
+    pub(crate) fn adopt(&self, headers: &HeaderMap) {
+        let given = headers.get("x-request-id").and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
+        if let Some(given) = given {
+            self.0.1.get_or_init(|| given.to_string());
+        }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.0.1.get().unwrap_or(&self.0.0)
     }
 }
 
@@ -37,8 +53,8 @@ pub(crate) fn router(app: &App) -> Router {
         .with_state(app.clone())
         // The layers, innermost first. A body is read no further than its cap.
         .layer(from_fn_with_state(app.clone(), cap_body))
-        // A target that names another host, or no host, is a request meant for someone else.
-        .layer(from_fn(check_target))
+        // A head that is meant for someone else, or that asks for what is not done here.
+        .layer(from_fn_with_state(app.clone(), check_head))
         // A panic ends its own request only, in the envelope.
         .layer(CatchPanicLayer::custom(|_| Error::Internal.envelope().into_response()))
         // Outermost: every answer carries an id, also the one to a panic.
@@ -46,7 +62,7 @@ pub(crate) fn router(app: &App) -> Router {
 }
 
 async fn request_id(mut request: Request, next: Next) -> Response {
-    let id = RequestId(Uuid::now_v7().to_string());
+    let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -55,12 +71,40 @@ async fn request_id(mut request: Request, next: Next) -> Response {
     response
 }
 
-async fn check_target(request: Request, next: Next) -> Response {
-    let one_host = request.headers().get_all(HOST).iter().count() == 1;
-    if !one_host || request.uri().authority().is_some() || request.method() == Method::CONNECT {
-        return Error::BadTarget.envelope().into_response();
-    }
-    next.run(request).await
+async fn check_head(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (headers, wishes) = (request.headers(), request.headers().get_all(EXPECT));
+    let for_us = is_one_host(headers) && request.uri().authority().is_none();
+    let error = if !for_us || request.method() == Method::CONNECT {
+        Error::BadTarget
+    } else if headers.get_all(CONNECTION).iter().any(|options| !are_harmless(options)) {
+        Error::ConnectionOption
+    } else if wishes.iter().any(|wish| !wish.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Error::Expectation
+    } else {
+        return next.run(request).await;
+    };
+    Record::new(&app, &id, "other").refuse(&error)
+}
+
+/// Any one host and port will do: whoever reaches this listener shows a key, which no web page of another site has.
+fn is_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let one = hosts.next().filter(|_| hosts.next().is_none());
+    let host = one.and_then(|host| host.as_bytes().try_into().ok());
+    host.is_some_and(|host: Authority| !host.as_str().contains('@'))
+}
+
+/// Whether `Connection` names only what concerns the connection. An intermediary drops the fields it names, and so
+/// could be made to drop a key.
+fn are_harmless(options: &HeaderValue) -> bool {
+    const OPTIONS: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+    let known = |option: &str| OPTIONS.iter().any(|known| option.trim().eq_ignore_ascii_case(known));
+    options.to_str().is_ok_and(|options| options.split(',').all(known))
 }
 
 async fn cap_body(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -68,9 +112,9 @@ async fn cap_body(State(app): State<App>, request: Request, next: Next) -> Respo
 }
 
 async fn no_such_route(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app, id.as_str(), "other").refuse(&Error::NotFound)
+    Record::new(&app, &id, "other").refuse(&Error::NotFound)
 }
 
 async fn wrong_method(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app, id.as_str(), "other").refuse(&Error::MethodNotAllowed)
+    Record::new(&app, &id, "other").refuse(&Error::MethodNotAllowed)
 }

@@ -39,7 +39,7 @@ pub(crate) async fn completions(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::new(&app, request_id.as_str(), "/v1/chat/completions");
+    let mut record = Record::new(&app, &request_id, "/v1/chat/completions");
     let entered = tokio::select! {
         entered = enter(&app, request, &mut record) => entered,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
@@ -115,6 +115,7 @@ struct Asked {
 async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Asked, Entered), Error> {
     let caller = app.keys.caller(request.headers())?;
     record.called_by(&caller);
+    record.adopt_id(request.headers());
     caller.allow(Scope::Chat)?;
     caller.count_request()?;
     request::check_headers(request.headers(), app.config.max_body_bytes)?;

@@ -15,12 +15,13 @@ pub(crate) async fn models(
     Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Response {
-    let mut record = Record::new(&app, request_id.as_str(), "/v1/models");
+    let mut record = Record::new(&app, &request_id, "/v1/models");
     let caller = match app.keys.caller(&headers) {
         Ok(caller) => caller,
         Err(error) => return record.refuse(&error),
     };
     record.called_by(&caller);
+    record.adopt_id(&headers);
     // The context of one slot: what a prompt and its answer must fit into together.
     let Some(n_ctx) = app.fleet.n_ctx() else { return record.refuse(&app.fleet.error()) };
     let models = [&*app.config.model].into_iter().filter(|model| caller.may_use(model));

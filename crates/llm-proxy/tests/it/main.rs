@@ -20,6 +20,7 @@ mod commands;
 mod deadlines;
 mod failing;
 mod fleet;
+mod framing;
 mod hostile;
 mod keys;
 mod metrics;

@@ -157,13 +157,30 @@ async fn health_is_public_and_says_what_a_request_would_meet() {
 }
 
 #[tokio::test]
-async fn a_callers_request_id_is_not_taken_over() {
+async fn the_request_id_of_a_known_caller_is_taken_over_when_it_is_a_uuid_and_no_other() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
-    let response = proxy.chat(&question(true)).header("x-request-id", "forged").send().await.unwrap();
-    let id = response.headers()["x-request-id"].clone();
-    assert_ne!(id, "forged");
-    assert_eq!(llama.request_started(0).await.headers["x-request-id"], id);
+    let given = "0197a3c2-4b7e-7d21-9c55-1f2e3d4c5b6a";
+    for (n, (offered, taken)) in [
+        (given, true),
+        (&*given.to_uppercase(), true),
+        ("forged", false),
+        ("0197a3c2-4b7e-7d21-9c55-1f2e3d4c5b6a extra", false),
+        (&*"a".repeat(10_000), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let response = proxy.chat(&question(true)).header("x-request-id", offered).send().await.unwrap();
+        let id = response.headers()["x-request-id"].clone();
+        assert_eq!(id == given, taken, "{offered}");
+        assert_eq!(llama.request_started(n).await.headers["x-request-id"], id);
+    }
+    let url = format!("http://{}/v1/chat/completions", proxy.address);
+    let stranger = proxy.http.post(url).bearer_auth("wrong").header("x-request-id", given);
+    let response = stranger.json(&question(true)).send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_ne!(response.headers()["x-request-id"], given);
 }
 
 #[tokio::test]
