@@ -54,9 +54,19 @@ impl Clock {
         self.has_token = true;
     }
 
+    /// For this long nothing was read, because the caller did not ask for it.
+    pub(crate) fn was_not_asked(&mut self, pause: Duration) {
+        self.token_at += pause;
+    }
+
     /// Whether a token came yet.
     pub(crate) fn has_token(&self) -> bool {
         self.has_token
+    }
+
+    /// When the last deadline passes, whatever comes until then.
+    pub(crate) fn total_at(&self) -> Instant {
+        self.total_at
     }
 
     /// When the next deadline passes.

@@ -114,6 +114,8 @@ impl Answer {
             if let Some(event) = self.scanner.next() {
                 return self.classify(event);
             }
+            // Since the last read the caller took what it brought. A pause of its own is not the upstream's silence.
+            self.clock.was_not_asked(self.now.elapsed());
             match self.wake().await {
                 Woken::Closing => return Err(Error::ShuttingDown),
                 Woken::Read(Err(error)) => return Err(error),

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use common::server::Connection;
 use futures_util::stream::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
@@ -109,6 +110,7 @@ struct Asked {
     headers: HeaderMap,
     prefix: Prefix,
     queue_events: bool,
+    connection: Option<Connection>,
 }
 
 /// Checks a request and puts it in line. Cancel-safe in that dropping it leaves nothing behind.
@@ -141,7 +143,8 @@ async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Aske
     let entered = app.admission.enter(&asking(&caller, &request), prefix.clone());
     let entered = entered.map_err(|refused| refusal(app, refused))?;
     let queue_events = request.stream && queue_events::wanted(&parts.headers);
-    Ok((Asked { caller, request, headers: parts.headers, prefix, queue_events }, entered))
+    let connection = parts.extensions.get().cloned();
+    Ok((Asked { caller, request, headers: parts.headers, prefix, queue_events, connection }, entered))
 }
 
 /// An answer that has begun.
@@ -182,6 +185,10 @@ async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record
         let error = match body.await.unwrap_or_else(|_| Err(clock.error())) {
             Ok(body) => {
                 record.enter(Phase::Prefilling);
+                if let Some(connection) = &asked.connection {
+                    // While the caller takes nothing nobody asks the answer for more, and its own clock stands still.
+                    connection.cut_at(clock.total_at());
+                }
                 return Ok(Opened { upstream: (body, permit), clock });
             }
             Err(error) => error,
