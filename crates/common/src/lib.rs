@@ -1,6 +1,6 @@
 //! What two or more of Corral's services need, and nothing that knows of chat, models or GGUF.
 //!
-//! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`], [`lines`]), the accept loop ([`server`]), the admin listener
+//! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`], [`lines`]), traces ([`traces`]), the accept loop ([`server`]), the admin listener
 //! ([`admin`]), shutdown ([`shutdown`]) and the error envelope of the OpenAI API ([`openai_error`]).
 
 pub mod admin;
@@ -11,3 +11,4 @@ pub mod secret;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;

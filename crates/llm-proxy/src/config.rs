@@ -14,6 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Uri};
 use common::env::{Environment, Variable};
 use common::secret::Secret;
+use common::traces::Endpoint;
 
 use crate::audit::Destination;
 use crate::deadlines::Deadlines;
@@ -159,6 +160,8 @@ pub struct Config {
     pub drain: Duration,
     /// Where the audit goes.
     pub audit: Destination,
+    /// Where spans go.
+    pub traces: Option<Endpoint>,
     /// Upstream silence after which a streamed answer gets a comment.
     pub keep_alive: Duration,
     /// How long a caller may take nothing of what is sent to it.
@@ -229,6 +232,7 @@ impl Config {
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             drain: Duration::from_secs(env.read(&DRAIN)),
             audit: env.read(&AUDIT),
+            traces: Endpoint::read(env),
             keep_alive: Duration::from_secs(10),
             write_stall: Duration::from_secs(30),
             probe_up: Duration::from_secs(5),

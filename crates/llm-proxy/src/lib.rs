@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use common::server::Limits;
 use common::shutdown::Shutdown;
+use common::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,7 +82,10 @@ pub async fn serve(
     // Dropped last, when the last request has told its story.
     let (audit, _flush) =
         Audit::start(&config.audit, metrics.audit_lines_lost.clone()).map_err(ServeError::Setting)?;
-    let app = state::App::new(config, metrics, audit, shutdown.clone()).map_err(ServeError::Setting)?;
+    let traces = Traces::start("llm-proxy", env!("CARGO_PKG_VERSION"), config.traces.as_ref())
+        .map_err(ServeError::Setting)?;
+    let app = state::App::new(config, metrics, audit, traces.clone(), shutdown.clone())
+        .map_err(ServeError::Setting)?;
     announce("admin", listeners.admin.local_addr()?);
     announce("public", listeners.public.local_addr()?);
 
@@ -108,6 +112,7 @@ pub async fn serve(
     if abandoned > 0 {
         tracing::warn!(abandoned, "connections were closed before their answer ended");
     }
+    traces.finish().await;
     admin_shutdown.finish(std::time::Duration::ZERO).await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, markdown};
 use common::telemetry::{self, Telemetry};
+use common::traces;
 use llm_proxy::{Config, KeysCommand, Listeners, VARIABLES};
 
 /// What stands below the list of commands.
@@ -45,7 +46,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let tables: &[&[_]] = &[VARIABLES, telemetry::VARIABLES];
+    let tables: &[&[_]] = &[VARIABLES, telemetry::VARIABLES, traces::VARIABLES];
     let serving = match Arguments::parse().verb.unwrap_or(Verb::Serve) {
         Verb::Serve => true,
         Verb::Healthcheck => false,

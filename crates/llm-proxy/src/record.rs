@@ -1,14 +1,15 @@
 //! One request's story: where it is, when it got there, how it ended.
 //!
-//! It is told once, to the log, the metrics and the audit, when the record is dropped; a record dropped before its end was named
+//! It is told once, to the log, the metrics, the audit and the trace, when the record is dropped; a record dropped before its end was named
 //! is a caller that left. It holds counts, times and ids, never words.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::HttpBody as _;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use common::traces::Span;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::sse::Usage;
 use crate::state::App;
 
 mod count;
+mod span;
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ pub(crate) struct Record {
     left: Option<Instant>,
     bytes_in: u64,
     bytes_out: u64,
+    span: Span,
 }
 
 impl Record {
@@ -115,7 +118,19 @@ impl Record {
             left: None,
             bytes_in: 0,
             bytes_out: 0,
+            span: Span::default(),
         }
+    }
+
+    /// Begins the request's span, below the caller's when it named one.
+    pub(crate) fn trace(&mut self, traceparent: Option<&HeaderValue>) {
+        let parent = traceparent.and_then(|value| value.to_str().ok());
+        self.span = self.app.traces.server(count::operation(self.route), parent);
+    }
+
+    /// The `traceparent` that the upstream is told: this request's span, when it has one.
+    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.span.traceparent()?).ok()
     }
 
     pub(crate) fn request_id(&self) -> &str {
@@ -158,6 +173,7 @@ impl Record {
     pub(crate) fn admitted(&mut self, waited: Duration) {
         self.queue = Some(waited);
         self.phase = Phase::Connecting;
+        self.span.event("admitted");
         let label = KeyName { key: Arc::clone(&self.key) };
         self.app.metrics.queue_wait.get_or_create(&label).observe(waited.as_secs_f64());
         self.between_tokens = Some(self.app.metrics.between_tokens.get_or_create_owned(&self.gen_ai()));
@@ -181,6 +197,7 @@ impl Record {
         }
         self.first_token = Some(now);
         self.phase = Phase::Streaming;
+        self.span.event("first token");
         let after = now - self.started;
         self.app.metrics.first_token.get_or_create(&self.gen_ai()).observe(after.as_secs_f64());
     }
@@ -302,6 +319,7 @@ impl Drop for Record {
         let duration = self.started.elapsed();
         self.count(outcome, duration);
         self.app.audit.tell(|| self.line(outcome, duration));
+        self.end_span(outcome);
         let (_, _, n_completion_tokens) = self.counts();
         tracing::info!(
             request_id = self.request_id.as_str(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::shutdown::Shutdown;
+use common::traces::Traces;
 
 use crate::admission::Admission;
 use crate::audit::Audit;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
+    pub(crate) traces: Traces,
     pub(crate) shutdown: Shutdown,
     /// When this process began, in seconds since 1970; `created` of the model.
     pub(crate) since: u64,
@@ -40,6 +42,7 @@ impl App {
         config: Config,
         metrics: Metrics,
         audit: Audit,
+        traces: Traces,
         shutdown: Shutdown,
     ) -> Result<Self, String> {
         let metrics = Arc::new(metrics);
@@ -59,6 +62,7 @@ impl App {
             client,
             metrics,
             audit,
+            traces,
             shutdown,
             since,
         })))

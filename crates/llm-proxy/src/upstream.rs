@@ -47,7 +47,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Identity<'a> {
     pub(crate) request_id: &'a str,
-    /// The caller's trace, when it sent a well-formed one.
+    /// The span that the upstream's belong to.
     pub(crate) traceparent: Option<HeaderValue>,
 }
 

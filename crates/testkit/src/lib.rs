@@ -1,6 +1,7 @@
-//! Scripted peers for tests: llama-server, the Hub, a browser's socket, GGUF files of any size, and Corral's own built
+//! Scripted peers for tests: llama-server, the Hub, an OTLP collector, a browser's socket, GGUF files of any size, and Corral's own built
 //! binaries as child processes. Waiting in here is for events, never for time.
 
+pub mod fake_collector;
 pub mod fake_hub;
 pub mod fake_llama;
 pub mod gguf;

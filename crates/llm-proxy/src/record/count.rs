@@ -79,7 +79,7 @@ impl Record {
 }
 
 /// `gen_ai.operation.name` of a route.
-fn operation(route: &str) -> &'static str {
+pub(super) fn operation(route: &str) -> &'static str {
     match route {
         "/v1/completions" => "text_completion",
         "/v1/embeddings" => "embeddings",

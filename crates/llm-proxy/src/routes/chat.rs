@@ -41,6 +41,7 @@ pub(crate) async fn completions(
     request: Request,
 ) -> Response {
     let mut record = Record::new(&app, &request_id, "/v1/chat/completions");
+    record.trace(traceparent(request.headers()).as_ref());
     let entered = tokio::select! {
         entered = enter(&app, request, &mut record) => entered,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
@@ -234,6 +235,7 @@ async fn ask(
 ) -> Result<upstream::Body, Error> {
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
-    let who = Identity { request_id: record.request_id(), traceparent: traceparent(&asked.headers) };
+    let traceparent = record.traceparent().or_else(|| traceparent(&asked.headers));
+    let who = Identity { request_id: record.request_id(), traceparent };
     app.client.open(&upstream, asked.request.body.clone(), who).await
 }

@@ -34,6 +34,7 @@ mod shutdown;
 mod slow;
 mod streaming;
 mod surface;
+mod tracing;
 mod whole;
 
 const KEY: &str = "the-callers-key";
