@@ -20,7 +20,7 @@ use crate::deadlines::Clock;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::record::Record;
-use crate::sse::{Kind, Scanner, Usage, read};
+use crate::sse::{Alike, Kind, Scanner, Text, Usage, read};
 use crate::upstream;
 
 /// Written after a silence; also how a caller that went without a word is noticed.
@@ -35,6 +35,9 @@ pub(crate) struct Answer {
     /// Hears how the answer went.
     fleet: Arc<Fleet>,
     scanner: Scanner,
+    alike: Alike,
+    /// Where the text of the last event is, if it holds nothing else.
+    text: Option<Text>,
     clock: Clock,
     /// Wakes [`Answer::next`] at the next deadline or silence; late resets are cheap, timers per event are not.
     alarm: Pin<Box<Sleep>>,
@@ -80,6 +83,8 @@ impl Answer {
             permit,
             fleet,
             scanner: Scanner::default(),
+            alike: Alike::default(),
+            text: None,
             alarm: Box::pin(tokio::time::sleep_until(clock.at().min(now + keep_alive))),
             clock,
             closing: Box::pin(async move { shutdown.closing().await }),
@@ -98,6 +103,11 @@ impl Answer {
             self.fleet.failed(self.permit.upstream(), error);
         }
         next
+    }
+
+    /// Where the text of the event that came last is, if it holds nothing else.
+    pub(crate) fn text(&self) -> Option<&Text> {
+        self.text.as_ref()
     }
 
     /// The next event that has already come, if there is one.
@@ -162,7 +172,9 @@ impl Answer {
     }
 
     fn classify(&mut self, event: BytesMut) -> Result<Step, Error> {
-        let ((kind, usage), now) = (read(&event), self.now);
+        let now = self.now;
+        self.text = self.alike.token(&event);
+        let (kind, usage) = if self.text.is_some() { (Kind::Token, None) } else { read(&event) };
         if let Some(usage) = usage {
             self.usage = self.usage.and(usage);
             self.record.usage(self.usage);
@@ -170,6 +182,9 @@ impl Answer {
         }
         match kind {
             Kind::Token => {
+                if self.text.is_none() {
+                    self.alike.learn(&event);
+                }
                 if !self.clock.has_token() {
                     self.fleet.served(self.permit.upstream());
                 }

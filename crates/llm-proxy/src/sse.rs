@@ -10,6 +10,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+mod alike;
+
+pub(crate) use alike::{Alike, Text};
+
 /// The largest single event. llama-server's largest, a token with 20 alternatives, has about 4 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
@@ -51,7 +55,7 @@ impl Scanner {
             self.buffer.advance(if marked { n } else { 0 });
             self.begun = true;
         }
-        while let Some(found) = self.buffer[self.scanned..].iter().position(ends_line) {
+        while let Some(found) = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]) {
             let line_end = self.scanned + found;
             let next_line = match (self.buffer[line_end], self.buffer.get(line_end + 1)) {
                 (b'\r', Some(b'\n')) => line_end + 2,

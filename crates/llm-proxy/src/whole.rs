@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::relay::{Answer, Step};
-use crate::sse::{Kind, data};
+use crate::sse::{Kind, Text, data};
 
 /// The most bytes of events that are put together: 8,192 tokens with 20 alternatives each.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
@@ -23,6 +23,10 @@ pub(crate) async fn whole(answer: &mut Answer) -> Result<Value, Error> {
                 n_bytes += event.len();
                 if n_bytes > MAX_ANSWER_BYTES {
                     return Err(Error::UpstreamInvalid);
+                }
+                if let Some(text) = answer.text() {
+                    completion.text(&event, text)?;
+                    continue;
                 }
                 let data = data(&event);
                 if !data.is_empty() {
@@ -57,6 +61,19 @@ struct ToolCall {
 }
 
 impl Completion {
+    /// Adds an event that holds nothing but `text`.
+    fn text(&mut self, event: &[u8], text: &Text) -> Result<(), Error> {
+        let to =
+            if text.is_reasoning { &mut self.reasoning } else { &mut self.content }.get_or_insert_default();
+        if text.is_escaped {
+            let quoted = &event[text.at.start - 1..=text.at.end];
+            to.push_str(&serde_json::from_slice::<String>(quoted).map_err(|_| Error::UpstreamInvalid)?);
+        } else {
+            to.push_str(std::str::from_utf8(&event[text.at.clone()]).map_err(|_| Error::UpstreamInvalid)?);
+        }
+        Ok(())
+    }
+
     fn add(&mut self, mut chunk: Map<String, Value>) {
         for name in ["id", "created", "model", "system_fingerprint", "usage", "timings"] {
             if let Some(value) = chunk.remove(name).filter(|value| !value.is_null()) {
