@@ -26,7 +26,8 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
     "GATEWAY_ALLOWED_ORIGINS",
     "",
     "Origins whose pages may open the WebSocket, as in `https://chat.example.com`, separated by commas. Empty: only \
-     the page that came from the same host and port. A list replaces that rule.",
+     the page that came from the same host and port, and that under an address or a private name (`localhost`, `box`, \
+     `box.local`). A list replaces that rule; a page under a public name needs it.",
 );
 const WEB_DIR: Variable =
     Variable::new("GATEWAY_WEB_DIR", "/web", "The folder of the built page, served at `/`.");

@@ -1,6 +1,6 @@
 //! What every handler and socket of one running gateway shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use common::shutdown::Shutdown;
 use prometheus_client::registry::Registry;
@@ -21,6 +21,8 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Metrics,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
+    /// The operator is told once.
+    pub(crate) public_name_refused: Once,
 }
 
 impl Gateway {
@@ -35,6 +37,7 @@ impl Gateway {
             completions: Completions::new(http, &config),
             metrics: Metrics::new(registry),
             seats: Arc::new(Semaphore::new(config.max_connections)),
+            public_name_refused: Once::new(),
             config,
         })
     }

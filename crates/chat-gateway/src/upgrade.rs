@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use common::openai_error::OpenAiError;
 
 use crate::SERVICE;
+use crate::identity::Stranger;
 use crate::socket;
 use crate::state::Gateway;
 use crate::wire;
@@ -29,6 +30,7 @@ enum Refusal {
     Version,
     Handshake,
     Origin,
+    PublicName,
     Draining,
     Full,
 }
@@ -41,6 +43,7 @@ impl Refusal {
             Self::Version => "version",
             Self::Handshake => "handshake",
             Self::Origin => "origin",
+            Self::PublicName => "public_name",
             Self::Draining => "draining",
             Self::Full => "full",
         }
@@ -60,6 +63,11 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not open the chat; see GATEWAY_ALLOWED_ORIGINS",
             ),
+            Self::PublicName => (
+                StatusCode::FORBIDDEN,
+                "a page under a public name must be named first, as in \
+                 GATEWAY_ALLOWED_ORIGINS=https://chat.example.com",
+            ),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the server is restarting; connect again in a moment")
             }
@@ -76,7 +84,7 @@ impl IntoResponse for Refusal {
             Self::Method => (header::ALLOW, "GET"),
             Self::NotWebSocket => (header::UPGRADE, "websocket"),
             Self::Version => (header::SEC_WEBSOCKET_VERSION, "13"),
-            Self::Handshake | Self::Origin => return error.into_response(),
+            Self::Handshake | Self::Origin | Self::PublicName => return error.into_response(),
             Self::Draining | Self::Full => {
                 return error.with_retry_after(RETRY_AFTER_SECONDS).into_response();
             }
@@ -94,6 +102,16 @@ pub(crate) async fn chat(
 ) -> Response {
     open(&gateway, &method, &headers, upgrade).unwrap_or_else(|refusal| {
         gateway.metrics.upgrade_refused(refusal.label());
+        if matches!(refusal, Refusal::PublicName) {
+            // Very likely the operator's own page, which cannot show why it is kept out.
+            let origin = headers.get(header::ORIGIN);
+            gateway.public_name_refused.call_once(|| {
+                tracing::warn!(
+                    ?origin,
+                    "socket refused: if this page is yours, set GATEWAY_ALLOWED_ORIGINS to its origin"
+                );
+            });
+        }
         tracing::debug!(reason = refusal.label(), "socket refused");
         refusal.into_response()
     })
@@ -116,17 +134,20 @@ fn open(
     if !is_well_formed(headers) {
         return Err(Refusal::Handshake);
     }
-    if !gateway.config.allowed_origins.allow(headers) {
-        return Err(Refusal::Origin);
-    }
+    gateway.config.allowed_origins.admit(headers).map_err(|stranger| match stranger {
+        Stranger::OtherOrigin => Refusal::Origin,
+        Stranger::PublicName => Refusal::PublicName,
+    })?;
     if gateway.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
     let seat = Arc::clone(&gateway.seats).try_acquire_owned().map_err(|_| Refusal::Full)?;
     let gateway = Arc::clone(gateway);
+    // From here on, not from when the socket's task first runs: a shutdown between the two would forget it.
+    let held = gateway.shutdown.hold();
     Ok(wire::bounded(upgrade).on_upgrade(async move |socket| {
-        let shutdown = gateway.shutdown.clone();
-        shutdown.track(socket::run(socket, gateway, seat)).await;
+        socket::run(socket, gateway, seat).await;
+        drop(held);
     }))
 }
 

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TrackedFuture;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long tasks may take to close their sockets once the drain has ended.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -58,10 +58,10 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// Makes [`Shutdown::finish`] wait for a future that something else drives (an upgraded socket's). As cancel-safe as
-    /// `future`.
-    pub fn track<F: Future>(&self, future: F) -> TrackedFuture<F> {
-        self.tasks.track_future(future)
+    /// Makes [`Shutdown::finish`] wait until the hold is dropped: for what something else spawns later (an upgraded
+    /// socket).
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tasks.token()
     }
 
     /// Whether the drain has begun: the service is no longer ready.
@@ -126,6 +126,19 @@ mod tests {
         let task = shutdown.clone();
         shutdown.spawn(async move { task.draining().await });
         assert_eq!(shutdown.finish(Duration::from_secs(10)).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finish_waits_for_what_is_held_for_another_task() {
+        let shutdown = Shutdown::new();
+        let held = shutdown.hold();
+        let began = tokio::time::Instant::now();
+        let late = async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            drop(held);
+        };
+        assert_eq!(tokio::join!(shutdown.finish(Duration::from_secs(10)), late).0, 0);
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
     }
 
     #[tokio::test(start_paused = true)]

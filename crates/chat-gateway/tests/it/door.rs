@@ -22,13 +22,7 @@ async fn by_default_only_pages_of_the_same_origin_may_open_a_socket() {
         (vec![], 101),
         (vec![("origin", page("http"))], 101),
         (vec![("origin", page("https"))], 101),
-        (
-            vec![
-                ("origin", "https://Chat.example:8443".to_owned()),
-                ("host", "chat.example:8443".to_owned()),
-            ],
-            101,
-        ),
+        (vec![("origin", "https://Chat.local:8443".to_owned()), ("host", "chat.local:8443".to_owned())], 101),
         (vec![("origin", "null".to_owned())], 403),
         (vec![("origin", String::new())], 403),
         (vec![("origin", host.clone())], 403),
@@ -51,6 +45,46 @@ async fn by_default_only_pages_of_the_same_origin_may_open_a_socket() {
         assert_eq!(knock(&gateway, &headers).await, status, "{headers:?}");
     }
     gateway.metric("chat_gateway_upgrades_refused_total{reason=\"origin\"} 11").await;
+}
+
+#[tokio::test]
+async fn a_page_under_a_public_name_needs_the_list_and_one_under_a_private_name_or_an_address_does_not() {
+    let gateway = Gateway::start().await;
+    let from = async |gateway: &Gateway, host: &str| {
+        knock(gateway, &[("origin", &format!("http://{host}")), ("host", host)]).await
+    };
+    for host in [
+        "localhost:8000",
+        "127.0.0.1:8000",
+        "192.168.1.5",
+        "[::1]:8000",
+        "[fd00::5]",
+        "box",
+        "box:8000",
+        "chat_gateway:8000",
+        "chat.localhost",
+        "box.local:8000",
+        "chat.corp.internal",
+        "box.home.arpa",
+        "router.lan",
+    ] {
+        assert_eq!(from(&gateway, host).await, 101, "{host}");
+    }
+    let public = [
+        "evil.example",
+        "evil.com:8000",
+        "127.0.0.1.evil.com",
+        "localhost.evil.com",
+        "evil.com.",
+        "local.evil",
+    ];
+    for host in public {
+        assert_eq!(from(&gateway, host).await, 403, "{host}");
+    }
+    gateway.metric("chat_gateway_upgrades_refused_total{reason=\"public_name\"} 6").await;
+    let gateway = Gateway::start_with(&[("GATEWAY_ALLOWED_ORIGINS", "http://evil.example")]).await;
+    assert_eq!(from(&gateway, "evil.example").await, 101);
+    assert_eq!(from(&gateway, "localhost:8000").await, 403);
 }
 
 #[tokio::test]
