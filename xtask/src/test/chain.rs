@@ -42,7 +42,7 @@ impl TestChain {
             .with(hub.variables())
             .with([("MODELS_DIR", models.path().display().to_string())])
             .with([("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS)]);
-        let file = model::fetch_from_hub(&settings).await?;
+        let file = model::fetch_from_hub(&settings).await?.path;
         let addresses = Addresses::free()?;
         let mut chain = Chain::start(&Parts {
             settings: &settings,
