@@ -143,12 +143,15 @@ impl Download<'_> {
                         return Ok(());
                     }
                     Err(trouble) => {
+                        let is_refused = matches!(trouble, Trouble::Expired);
                         let name = locked(&self.location).as_ref().map(|(_, url)| name_of(url));
-                        if matches!(trouble, Trouble::Expired) {
+                        if is_refused {
                             locked(&self.location).take();
                         }
                         let name = name.unwrap_or_else(|| self.sources.name(source, self.remote));
-                        self.or_stopped(budget.spend(&name, trouble)).await??;
+                        let spent = self.or_stopped(budget.spend(&name, trouble)).await?;
+                        spent
+                            .map_err(|error| self.sources.explain(source, self.remote, is_refused, error))?;
                     }
                 }
             }

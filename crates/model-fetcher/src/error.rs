@@ -99,6 +99,20 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// The Hub has the file, but not for clients that speak only HTTPS.
+    #[error(
+        "{source_name} does not give out {file} over plain HTTPS, only through its Xet storage, which model-fetcher does \
+         not speak: fetch it elsewhere with `hf download {repository} {file}` and bring it here with model-fetcher import \
+         FILE; or name another source of it in MODEL_MIRRORS; or choose another file: model-fetcher list {repository}"
+    )]
+    OnlyXet {
+        /// The Hub's address.
+        source_name: String,
+        /// `owner/name`.
+        repository: String,
+        /// The file asked for.
+        file: String,
+    },
     /// The source must not be trusted with this answer.
     #[error("refused what {source_name} answered: {reason}")]
     Refused {
@@ -173,6 +187,7 @@ impl Error {
             | Self::FileNotFound { .. }
             | Self::NoDigest { .. }
             | Self::Unreachable { .. }
+            | Self::OnlyXet { .. }
             | Self::Refused { .. }
             | Self::NotAllowed(_) => true,
             Self::NoSuchChoice { .. }
@@ -199,7 +214,7 @@ impl Error {
             | Self::Settings(_)
             | Self::NoDigest { .. } => common::env::EXIT_CONFIGURATION,
             Self::WrongDigest { .. } | Self::NotGguf { .. } | Self::Damaged(_) => 65,
-            Self::Unreachable { .. } | Self::Refused { .. } => 69,
+            Self::Unreachable { .. } | Self::OnlyXet { .. } | Self::Refused { .. } => 69,
             Self::Io { source, .. } if is_disk_full(source) => 74,
             Self::Io { .. } | Self::InTheWay { .. } => 73,
             Self::DiskFull { .. } => 74,

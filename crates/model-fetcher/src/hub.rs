@@ -3,7 +3,7 @@
 //! The revision becomes a commit once; from then on only the commit is asked for. hf-hub moves no model bytes: its 1.0.0
 //! stores error pages under a model's digest.
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -19,6 +19,9 @@ use crate::verify::Digest;
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
 const ATTEMPTS: u32 = 4;
+
+/// With it the Hub says that it keeps a file in its Xet storage.
+const XET_HASH: &str = "x-xet-hash";
 
 /// What was asked for, as the Hub knows it.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Remote {
     pub(crate) sha256: Digest,
     /// Where the Hub said its bytes are, for about an hour.
     pub(crate) location: Option<Url>,
+    /// Whether the Hub keeps it in its Xet storage, of which plain HTTPS is a courtesy.
+    pub(crate) is_xet: bool,
 }
 
 /// The Hub, as one fetch needs it.
@@ -64,7 +69,8 @@ pub(crate) struct Revision {
 struct Located {
     headers: HeaderMap,
     status: StatusCode,
-    location: Url,
+    /// Nowhere, when the Hub names only a place in its Xet storage.
+    location: Option<Url>,
 }
 
 impl<'a> Hub<'a> {
@@ -110,8 +116,14 @@ impl<'a> Hub<'a> {
             Some(other) if other != remote.sha256 => Err(self
                 .refuse(format!("{} with SHA-256 {other}, not {}", remote.file, remote.sha256))
                 .into()),
-            _ => Ok(found.location),
+            _ => found.location.ok_or_else(|| self.only_xet(&remote.file).into()),
         }
+    }
+
+    /// The error of a file that the Hub does not give out over plain HTTPS.
+    pub(crate) fn only_xet(&self, file: &FileName) -> Error {
+        let (repository, file) = (self.place.repository.to_string(), file.to_string());
+        Error::OnlyXet { source_name: self.name(), repository, file }
     }
 
     /// Asks until there is an answer or the budget is spent.
@@ -185,9 +197,12 @@ impl<'a> Hub<'a> {
         let own = if status.is_success() { text(CONTENT_LENGTH.as_str()) } else { None };
         let size = match text("x-linked-size").or(own).and_then(|size| size.parse().ok()) {
             Some(size) => size,
-            None => size_at(self.transport, &location).await?,
+            None => {
+                let Some(location) = &location else { return Err(self.only_xet(file).into()) };
+                size_at(self.transport, location).await?
+            }
         };
-        Ok(Remote { file: file.clone(), size, sha256, location: Some(location) })
+        Ok(Remote { file: file.clone(), size, sha256, location, is_xet: headers.contains_key(XET_HASH) })
     }
 
     /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
@@ -217,13 +232,16 @@ impl<'a> Hub<'a> {
                 };
                 return Err(refused(self.place, refusal, file.as_str(), names).into());
             }
-            let next = next_hop(&url, &response)?;
-            match next {
+            let headers = response.headers().clone();
+            if status.is_redirection()
+                && headers.contains_key(XET_HASH)
+                && headers.get(LOCATION).is_none_or(HeaderValue::is_empty)
+            {
+                return Ok(Located { headers, status, location: None });
+            }
+            match next_hop(&url, &response)? {
                 Some(next) if self.transport.is_home(&next) => url = next,
-                next => {
-                    let location = next.unwrap_or(url);
-                    return Ok(Located { headers: response.headers().clone(), status, location });
-                }
+                next => return Ok(Located { headers, status, location: Some(next.unwrap_or(url)) }),
             }
         }
         Err(too_many_hops(&url).into())

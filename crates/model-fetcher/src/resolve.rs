@@ -29,7 +29,9 @@ pub(crate) async fn resolve(
         return Ok((from_lock(settings, model)?, HUB));
     }
     let unreachable = match hub.resolve(settings).await {
-        Err(error @ (Error::Unreachable { .. } | Error::Refused { .. })) if !settings.mirrors.is_empty() => {
+        Err(error @ (Error::Unreachable { .. } | Error::Refused { .. } | Error::OnlyXet { .. }))
+            if !settings.mirrors.is_empty() =>
+        {
             error
         }
         resolved => return Ok((resolved?, 0)),
@@ -50,7 +52,7 @@ pub(crate) async fn resolve(
     }
     tracing::warn!(error = %unreachable, "asking the mirrors for the file of MODEL_SHA256");
     let size = size_at_mirrors(settings, away, file, unreachable).await?;
-    let remote = Remote { file: file.clone(), size, sha256, location: None };
+    let remote = Remote { file: file.clone(), size, sha256, location: None, is_xet: false };
     Ok((Resolved { commit: None, files: vec![remote] }, FIRST_MIRROR))
 }
 
@@ -79,6 +81,7 @@ fn from_lock(settings: &Fetch, model: &LockedModel) -> Result<Resolved, Error> {
         size: known.size,
         sha256: known.sha256,
         location: None,
+        is_xet: false,
     });
     Ok(Resolved { commit: model.commit.clone(), files: files.collect() })
 }

@@ -147,6 +147,17 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// What it means that `source` is given up with `error`: a store of bytes that refuses every address which the Hub has
+    /// signed for a file of its Xet storage has it only there.
+    pub(crate) fn explain(&self, source: usize, remote: &Remote, is_refused: bool, error: Error) -> Error {
+        match error {
+            Error::Unreachable { .. } if is_refused && remote.is_xet && source == HUB => {
+                self.hub.only_xet(&remote.file)
+            }
+            error => error,
+        }
+    }
+
     fn mirror(&self, source: usize, file: &FileName) -> Option<Url> {
         let mirror = self.settings.mirrors.get(source.checked_sub(1)?)?;
         Some(mirror.address(&self.settings.repository, self.revision, file))

@@ -22,3 +22,4 @@ mod refusals;
 mod rough_network;
 mod support;
 mod wrong_bytes;
+mod xet;
