@@ -11,6 +11,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// (its wait restarts with every result).
 const SLOTS_INTERVAL: Duration = Duration::from_millis(1_100);
 
+/// Often enough to measure a tenth of a second.
+const SHORT_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The addresses of the running chain.
 pub(crate) struct Stack {
     pub(crate) gateway: String,
@@ -86,6 +89,23 @@ impl Stack {
         }
     }
 
+    /// Waits until a slot computes, looking often: only where tokens or progress come anyway.
+    pub(crate) async fn until_busy(&self) {
+        while self.busy_slots().await == 0 {
+            tokio::time::sleep(SHORT_INTERVAL).await;
+        }
+    }
+
+    /// How long it takes from now until no slot computes, looking often.
+    pub(crate) async fn time_until_idle(&self) -> Duration {
+        let start = Instant::now();
+        while self.busy_slots().await > 0 {
+            assert!(start.elapsed() < PATIENCE, "a slot is busy after {PATIENCE:?}");
+            tokio::time::sleep(SHORT_INTERVAL).await;
+        }
+        start.elapsed()
+    }
+
     /// A counter of the engine's own metrics: it shows how far a request ran that its caller had left.
     pub(crate) async fn engine_counter(&self, name: &str) -> u64 {
         let request = self.http.get(format!("{}/metrics", self.engine)).bearer_auth(&self.key);
@@ -100,17 +120,32 @@ impl Stack {
         usize::try_from(props["total_slots"].as_u64().expect("total_slots is a number")).expect("it is small")
     }
 
+    /// The proxy's metrics.
+    async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.proxy_admin);
+        self.http.get(url).send().await.expect("metrics").text().await.expect("metrics")
+    }
+
+    /// The sample `name` (with its labels) of the proxy's metrics.
+    pub(crate) async fn metric(&self, name: &str) -> String {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
+    }
+
+    /// How many chat requests have ended, in whatever way.
+    pub(crate) async fn ended(&self) -> u64 {
+        let text = self.metrics().await;
+        let chat = r#"llm_proxy_requests_total{route="/v1/chat/completions","#;
+        let value = |line: &str| line.strip_prefix(chat)?.rsplit_once(' ')?.1.parse::<u64>().ok();
+        text.lines().filter_map(value).sum()
+    }
+
     /// Waits until the sample `name` (with its labels) of the proxy's metrics is `value`.
     pub(crate) async fn wait_for_metric(&self, name: &str, value: &str) {
         let start = Instant::now();
-        let wanted = format!("{name} {value}");
-        loop {
-            let url = format!("{}/metrics", self.proxy_admin);
-            let text = self.http.get(url).send().await.expect("metrics").text().await.expect("metrics");
-            if text.lines().any(|line| line == wanted) {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "{wanted} was not seen in\n{text}");
+        while self.metric(name).await != value {
+            assert!(start.elapsed() < PATIENCE, "{name} {value} was not seen");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
