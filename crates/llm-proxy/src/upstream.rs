@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
 use common::secret::Secret;
@@ -89,7 +89,12 @@ impl Client {
             return Err(refusal(head.status, body).await);
         }
         let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if kind.starts_with(b"text/event-stream") { Ok(body) } else { Err(Error::UpstreamInvalid) }
+        let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
+        if is_plain && kind.starts_with(b"text/event-stream") {
+            Ok(body)
+        } else {
+            Err(Error::UpstreamInvalid)
+        }
     }
 
     /// Reads a small document.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 mod audit;
+mod broken;
 mod cancelling;
 mod commands;
 mod deadlines;
@@ -24,6 +25,7 @@ mod framing;
 mod gone;
 mod hostile;
 mod keys;
+mod leaving;
 mod metrics;
 mod queue_events;
 mod queueing;

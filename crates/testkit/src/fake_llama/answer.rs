@@ -48,6 +48,10 @@ impl<'a, 'b> Wire<'a, 'b> {
 
     /// Passes `pause`, or the time until a release, with pings when the script has some.
     async fn wait(&mut self, script: &Script, pause: Option<Duration>, pings: bool) -> std::io::Result<()> {
+        if pause == Some(Duration::ZERO) {
+            // A timer would take a millisecond for it.
+            return Ok(());
+        }
         let end = pause.map(|pause| Instant::now() + pause);
         let every = script.pings.filter(|_| pings);
         loop {
@@ -83,6 +87,13 @@ pub(super) async fn play(
     wire.wait(script, Some(script.before_headers), false).await?;
     if script.reset_before_headers {
         return Ok(Connection::Reset);
+    }
+    if let Some((head, block, times)) = &script.raw {
+        wire.out.write_all(head).await?;
+        for _ in 0..*times {
+            wire.out.write_all(block).await?;
+        }
+        return Ok(Connection::Close);
     }
     if let Some((status, body)) = &script.refusal {
         wire.out.write_all(&json_close(*status, body)).await?;

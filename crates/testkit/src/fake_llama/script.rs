@@ -21,6 +21,8 @@ pub(super) enum Fault {
 #[derive(Clone, Debug)]
 pub struct Script {
     pub(super) refusal: Option<(u16, String)>,
+    /// Bytes that stand for the whole answer: what comes once, what comes again and again, and how often.
+    pub(super) raw: Option<(Vec<u8>, Vec<u8>, usize)>,
     /// The `delta` objects, one event each.
     pub(super) deltas: Vec<Value>,
     pub(super) finish_reason: &'static str,
@@ -47,6 +49,7 @@ impl Script {
     pub fn deltas(deltas: impl IntoIterator<Item = Value>) -> Self {
         Self {
             refusal: None,
+            raw: None,
             deltas: deltas.into_iter().collect(),
             finish_reason: "stop",
             before_headers: Duration::ZERO,
@@ -71,6 +74,18 @@ impl Script {
     #[must_use]
     pub fn refusal(status: u16, kind: &str, message: &str) -> Self {
         Self::status(status, json!({"error": {"code": status, "message": message, "type": kind}}).to_string())
+    }
+
+    /// Any bytes at all instead of an answer, head included, and then the connection's end.
+    #[must_use]
+    pub fn raw(head: impl Into<Vec<u8>>) -> Self {
+        Self::raw_repeated(head, "", 0)
+    }
+
+    /// As [`Script::raw`], with `block` written `times` after it.
+    #[must_use]
+    pub fn raw_repeated(head: impl Into<Vec<u8>>, block: impl Into<Vec<u8>>, times: usize) -> Self {
+        Self { raw: Some((head.into(), block.into(), times)), ..Self::tokens([""; 0]) }
     }
 
     /// The finish reason; `stop` unless told.
