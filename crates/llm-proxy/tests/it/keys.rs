@@ -1,8 +1,10 @@
 //! Named keys at the wire: who is let in, what a key opens, and how much of it.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -304,4 +306,28 @@ async fn a_key_has_no_more_requests_at_once_than_it_may_and_another_passes_by() 
     let (second, other) = tokio::join!(second, other);
     assert_eq!((second.as_u16(), other.as_u16()), (200, 200));
     assert_eq!(llama.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_keys_takes_no_slot_and_no_place_in_the_queue() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| config.queue_requests = 1).await;
+    let (over, n_refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let flood = join_all((0..32).map(async |_| {
+        while !over.load(Ordering::Relaxed) {
+            assert_eq!(proxy.ask_as("llmk_wrong", &question(true)).await.status(), 401);
+            n_refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    let good = async {
+        for _ in 0..20 {
+            let answer = proxy.ask(&question(true)).await;
+            assert_eq!(answer.status(), 200);
+            assert!(answer.text().await.unwrap().ends_with("[DONE]\n\n"));
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(flood, good);
+    assert_eq!(llama.requests().len(), 20);
+    assert!(n_refused.into_inner() > 20);
 }
