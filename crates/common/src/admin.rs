@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http_body_util::{BodyExt as _, Limited};
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 
 /// How long a health check waits for its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest document that is asked for.
+const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The routes. `ready` says why a request sent now would not be served, in words for an operator.
 pub fn router<R>(registry: Arc<Registry>, ready: R) -> Router
@@ -54,12 +57,21 @@ fn metrics(registry: &Registry) -> Response {
 ///
 /// A sentence for the container's health log.
 pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
-    let address = reachable(admin);
-    tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(address))
+    let address = reachable(admin).to_string();
+    let (status, _) = document(&address, "/readyz").await?;
+    if status.is_success() { Ok(()) } else { Err(format!("{address} is not ready")) }
+}
+
+/// Asks the admin listener at `address`, `HOST:PORT`, for a document.
+///
+/// # Errors
+///
+/// In a sentence, when it does not answer in time.
+pub async fn document(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), String> {
+    tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(address, path))
         .await
         .map_err(|_| format!("{address} did not answer within {} s", HEALTHCHECK_TIMEOUT.as_secs()))?
         .map_err(|error| format!("{address} cannot be asked: {error}"))
-        .and_then(|status| if status.is_success() { Ok(()) } else { Err(format!("{address} is not ready")) })
 }
 
 /// An unspecified listen address (`0.0.0.0`, `[::]`) is reached over loopback.
@@ -72,12 +84,24 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(address: SocketAddr) -> Result<StatusCode, Box<dyn std::error::Error>> {
+async fn ask(
+    address: &str,
+    path: &'static str,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/readyz").header(header::HOST, "localhost").body(Body::empty())?;
+    let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await?;
+        Ok((status, body.to_bytes()))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        response = sender.send_request(request) => Ok(response?.status()),
-        ended = connection => Err(ended.err().map_or_else(|| "closed".into(), Into::into)),
+        answer = exchange.as_mut() => answer,
+        // The last of the answer may have come with the connection's end.
+        _ended = connection.as_mut() => exchange.await,
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::placement::{Counted, Placed, Prefix, UpstreamId};
 use crate::sse::Usage;
+use crate::status::Key;
 
 mod queue;
 mod slots;
@@ -89,6 +90,18 @@ impl Admission {
     pub(crate) fn set_slots(&self, upstream: UpstreamId, slots: usize) {
         self.shared.lock().slots.set(upstream, slots);
         self.shared.dispatch();
+    }
+
+    /// How many requests hold a slot of an upstream.
+    pub(crate) fn in_flight_at(&self, upstream: UpstreamId) -> usize {
+        self.shared.lock().slots.in_flight_at(upstream)
+    }
+
+    /// Each key that has something waiting or running.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let inner = self.shared.lock();
+        let any_free = inner.slots.any_free();
+        inner.queue.keys(inner.slots.total(), any_free)
     }
 
     /// The upstream is a member no longer. What is in flight there goes on.

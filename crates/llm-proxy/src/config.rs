@@ -24,7 +24,7 @@ const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where ca
 const ADMIN_LISTEN: Variable = Variable::new(
     "PROXY_ADMIN_LISTEN",
     "0.0.0.0:9081",
-    "Where `/livez`, `/readyz` and `/metrics` are; never publish it.",
+    "Where `/livez`, `/readyz`, `/metrics` and `/status` are; never publish it.",
 );
 const UPSTREAMS: Variable = Variable::new(
     "PROXY_UPSTREAMS",

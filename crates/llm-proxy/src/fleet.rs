@@ -18,6 +18,7 @@ use crate::config::{Config, Upstream};
 use crate::error::Error;
 use crate::metrics::{Member as MemberLabel, Metrics};
 use crate::placement::UpstreamId;
+use crate::status::Upstream as UpstreamStatus;
 use crate::upstream::Client;
 
 mod breaker;
@@ -275,6 +276,25 @@ impl Fleet {
         let mut up =
             roll.members.values().map(|member| member.status()).filter(|status| status.is_up()).peekable();
         up.peek().is_some() && up.all(|status| matches!(status, Status::Up { sees_images: false, .. }))
+    }
+
+    /// Every member, for an operator.
+    pub(crate) fn status(&self) -> Vec<UpstreamStatus> {
+        let members: Vec<_> = self.roll().members.values().cloned().collect();
+        let status = |member: Arc<Member>| {
+            let status = member.status();
+            let n_ctx = if let Status::Up { n_ctx, .. } = status { Some(n_ctx) } else { None };
+            UpstreamStatus {
+                upstream: member.upstream.authority().to_owned(),
+                up: status.is_up(),
+                state: status.sentence().to_owned(),
+                slots: status.slots(),
+                busy: self.admission.in_flight_at(member.id),
+                n_ctx,
+                ejected_seconds: member.rest().as_secs_f64().ceil() as u64,
+            }
+        };
+        members.into_iter().map(status).collect()
     }
 
     /// Why a request sent now would not be served, for an operator.

@@ -24,6 +24,7 @@ mod keys;
 mod metrics;
 pub mod placement;
 mod queue_events;
+mod recent;
 mod record;
 mod relay;
 mod request;
@@ -31,6 +32,8 @@ mod router;
 mod routes;
 mod sse;
 mod state;
+mod status;
+mod top;
 mod upstream;
 mod whole;
 
@@ -40,6 +43,8 @@ pub use audit::Destination;
 pub use config::{Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;
 pub use keys::command::Command as KeysCommand;
+pub use status::Status;
+pub use top::top;
 
 /// This service's name in errors.
 const SERVICE: &str = "llm-proxy";
@@ -91,10 +96,12 @@ pub async fn serve(
 
     let ready = app.clone();
     let admin = common::admin::router(Arc::new(registry), move || ready.ready());
+    let admin = admin.merge(routes::status::router(&app));
     let (own, watched) = (admin_shutdown.clone(), listeners.admin);
     admin_shutdown.spawn(common::server::serve(SERVICE, watched, admin, Limits::default(), own));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone()));
+    shutdown.spawn(count_seconds(app.clone()));
     app.keys
         .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
@@ -125,6 +132,13 @@ async fn reopen_on_hangup(app: state::App) {
             () = app.shutdown.draining() => return,
             _ = hangups.recv() => app.audit.reopen(),
         }
+    }
+}
+
+async fn count_seconds(app: state::App) {
+    tokio::select! {
+        () = app.shutdown.draining() => {}
+        () = app.recent.watch() => {}
     }
 }
 

@@ -20,8 +20,8 @@ Give each caller a key of its own, with limits:
   llm-proxy keys new app --requests-per-minute 60 --expires 90d >> keys.toml
   PROXY_KEYS_FILE=keys.toml ... llm-proxy
 
-Callers connect to PROXY_LISTEN (port 8081) and speak OpenAI's API. Operators find /readyz and /metrics on
-PROXY_ADMIN_LISTEN (port 9081). SIGTERM lets running answers end; SIGHUP reads the keys file at once.
+Callers connect to PROXY_LISTEN (port 8081) and speak OpenAI's API. Operators find /readyz, /metrics
+and /status on PROXY_ADMIN_LISTEN (port 9081); `llm-proxy top` shows the last. SIGTERM lets running answers end; SIGHUP reads the keys file at once.
 Every setting is an environment variable: `llm-proxy settings` lists them with their defaults.";
 
 /// The only door to llama-server: keys with limits, a bounded queue as wide as the slots, deadlines, cancelling.
@@ -41,6 +41,15 @@ enum Verb {
     Keys(KeysCommand),
     /// Ask the llm-proxy on this machine whether it is ready; exit code 0 or 1.
     Healthcheck,
+    /// Show how a running llm-proxy is doing, anew each second: slots, queue, rates.
+    Top {
+        /// Its admin listener.
+        #[arg(long, default_value = "http://127.0.0.1:9081", value_name = "URL")]
+        admin: String,
+        /// Print it once.
+        #[arg(long)]
+        once: bool,
+    },
     /// Print every setting with its default and meaning, as a Markdown table.
     Settings,
 }
@@ -51,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Serve => true,
         Verb::Healthcheck => false,
         Verb::Keys(command) => return command.run(),
+        Verb::Top { admin, once } => return run(llm_proxy::top(&admin, once)),
         Verb::Settings => {
             print!("{}", markdown(tables));
             return ExitCode::SUCCESS;
@@ -65,7 +75,7 @@ fn main() -> ExitCode {
         eprintln!("llm-proxy: {invalid}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    let run = async {
+    run(async {
         if serving {
             let flush =
                 telemetry.install_for_service().map_err(|error| format!("cannot write the log: {error}"))?;
@@ -75,10 +85,14 @@ fn main() -> ExitCode {
         } else {
             common::admin::healthcheck(config.admin_listen).await
         }
-    };
+    })
+}
+
+/// Runs `verb` and says how it ended.
+fn run(verb: impl Future<Output = Result<(), String>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended =
-        runtime.map_err(|error| format!("cannot start: {error}")).and_then(|runtime| runtime.block_on(run));
+        runtime.map_err(|error| format!("cannot start: {error}")).and_then(|runtime| runtime.block_on(verb));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

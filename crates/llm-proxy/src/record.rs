@@ -191,6 +191,7 @@ impl Record {
     /// A token came.
     pub(crate) fn token(&mut self, now: Instant) {
         self.n_tokens_seen += 1;
+        self.app.recent.token();
         if let (Some(last), Some(between)) = (self.last_token.replace(now), &self.between_tokens) {
             between.observe((now - last).as_secs_f64());
             return;
@@ -199,6 +200,7 @@ impl Record {
         self.phase = Phase::Streaming;
         self.span.event("first token");
         let after = now - self.started;
+        self.app.recent.first_token(now, after);
         self.app.metrics.first_token.get_or_create(&self.gen_ai()).observe(after.as_secs_f64());
     }
 
@@ -318,6 +320,7 @@ impl Drop for Record {
         self.settle();
         let duration = self.started.elapsed();
         self.count(outcome, duration);
+        self.app.recent.request(self.status.is_some_and(|status| !status.is_success()));
         self.app.audit.tell(|| self.line(outcome, duration));
         self.end_span(outcome);
         let (_, _, n_completion_tokens) = self.counts();

@@ -3,3 +3,4 @@
 pub(crate) mod chat;
 pub(crate) mod health;
 pub(crate) mod models;
+pub(crate) mod status;

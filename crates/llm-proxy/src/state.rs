@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use common::shutdown::Shutdown;
 use common::traces::Traces;
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::audit::Audit;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use crate::request::Bodies;
 use crate::upstream::Client;
 
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
     pub(crate) traces: Traces,
+    pub(crate) recent: Recent,
+    pub(crate) started: Instant,
     pub(crate) shutdown: Shutdown,
     /// When this process began, in seconds since 1970; `created` of the model.
     pub(crate) since: u64,
@@ -63,6 +67,8 @@ impl App {
             metrics,
             audit,
             traces,
+            recent: Recent::new(),
+            started: Instant::now(),
             shutdown,
             since,
         })))

@@ -32,6 +32,11 @@ impl Slots {
         self.upstreams.values().map(|load| load.slots).sum()
     }
 
+    /// How many requests hold a slot there.
+    pub(super) fn in_flight_at(&self, upstream: UpstreamId) -> usize {
+        self.upstreams.get(&upstream).map_or(0, |load| load.in_flight)
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.upstreams.values().map(|load| load.in_flight).sum()
     }

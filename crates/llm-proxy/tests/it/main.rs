@@ -34,6 +34,7 @@ mod requests;
 mod routing;
 mod shutdown;
 mod slow;
+mod status;
 mod streaming;
 mod surface;
 mod tracing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::lane::{Lane, SCALE};
 use super::mean::Mean;
 use super::{Place, Queue};
+use crate::status::{Key, thousandths};
 
 /// How long an answer is taken to last before one has been measured.
 const FIRST_ANSWER_SECONDS: f64 = 5.0;
@@ -55,6 +56,23 @@ impl<W> Queue<W> {
     pub(in crate::admission) fn wait_of_another(&self, place: Place, n_slots: usize) -> Duration {
         let lane = &self.lanes[place.lane];
         self.expect(place.lane, (lane.n_requests(), lane.n_tokens), n_slots).wait
+    }
+
+    /// Each key that has something waiting or running, by name.
+    pub(in crate::admission) fn keys(&self, n_slots: usize, any_free: bool) -> Vec<Key> {
+        let busy = self.names.iter().filter_map(|(name, id)| {
+            let lane = &self.lanes[*id];
+            let (waiting, running) = (lane.n_requests(), lane.in_flight);
+            // Whoever waits beside a free slot is at its key's own limit.
+            let at_once = any_free && waiting == 0 && running < lane.max_in_flight;
+            let wait = || self.expect(*id, (waiting, lane.n_tokens), n_slots).wait;
+            let wait = if at_once { Duration::ZERO } else { wait() };
+            let wait_seconds = thousandths(wait.as_secs_f64());
+            (waiting + running > 0).then(|| Key { key: name.to_string(), waiting, running, wait_seconds })
+        });
+        let mut keys: Vec<Key> = busy.collect();
+        keys.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        keys
     }
 
     /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by

@@ -1,0 +1,123 @@
+//! `/status` for programs and for people, and `llm-proxy top`.
+
+use std::process::Output;
+
+use llm_proxy::Status;
+use serde_json::{Value, json};
+use testkit::fake_llama::{FakeLlama, Script};
+use tokio::process::Command;
+
+use crate::{MODEL, Proxy, question, until};
+
+impl Proxy {
+    async fn status(&self) -> Value {
+        let answer = self.http.get(format!("http://{}/status", self.admin)).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        answer.json().await.unwrap()
+    }
+
+    async fn top(&self) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let binary = env!("CARGO_BIN_EXE_llm-proxy");
+        Command::new(binary).args(["top", "--once", "--admin", &admin]).output().await.unwrap()
+    }
+}
+
+/// One answer that stalls in its slot, and one that waits behind it.
+async fn one_runs_and_one_waits(
+    llama: &FakeLlama,
+    proxy: &Proxy,
+) -> (reqwest::Response, tokio::task::JoinHandle<()>) {
+    llama.script(Script::tokens(["canary-a", "canary-b"]).stall_after(1));
+    let mut running = proxy.ask(&question(true)).await;
+    while !String::from_utf8_lossy(&running.chunk().await.unwrap().unwrap()).contains("canary-a") {}
+    let waiting = proxy.chat(&question(true));
+    #[expect(clippy::disallowed_methods, reason = "the test ends with it")]
+    let waiting = tokio::spawn(async move { drop(waiting.send().await) });
+    proxy.until_metric("llm_proxy_queue_depth 1").await;
+    (running, waiting)
+}
+
+#[tokio::test]
+async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    let _held = one_runs_and_one_waits(&llama, &proxy).await;
+    let mut status = proxy.status().await;
+    assert!(status["uptime_seconds"].take().is_u64());
+    let wait = status["keys"][0]["wait_seconds"].take().as_f64();
+    assert!(wait > Some(0.0), "{wait:?}");
+    let first = status["first_token"]["p50_seconds"].take();
+    assert!(first.as_f64() >= Some(0.0) && first == status["first_token"]["p95_seconds"].take(), "{first}");
+    assert!(status["last_minute"]["tokens_per_second"].take().as_f64() > Some(0.0));
+    let n_ctx = status["upstreams"][0]["n_ctx"].take();
+    assert!(n_ctx.is_u64(), "{n_ctx}");
+    let upstream = llama.url().replace("http://", "");
+    assert_eq!(
+        status,
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null, "not_ready": null, "model": MODEL,
+            "slots": 1, "busy": 1,
+            "upstreams": [{"upstream": upstream, "up": true, "state": "it answers", "slots": 1, "busy": 1,
+                "n_ctx": null, "ejected_seconds": 0}],
+            "keys": [{"key": "default", "waiting": 1, "running": 1, "wait_seconds": null}],
+            "last_minute": {"requests_per_second": 0.0, "refused_per_second": 0.0, "tokens_per_second": null},
+            "first_token": {"count": 1, "p50_seconds": null, "p95_seconds": null},
+        })
+    );
+}
+
+#[tokio::test]
+async fn top_and_the_text_for_people_are_the_same_page() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    let _held = one_runs_and_one_waits(&llama, &proxy).await;
+    let text = async |request: reqwest::RequestBuilder| request.send().await.unwrap().text().await.unwrap();
+    // Rates and the uptime go on, so the page must be had between two of the same text.
+    let (asked, url) = (&proxy.http, format!("http://{}/status", proxy.admin));
+    until("the same page", async || {
+        let before = text(asked.get(format!("{url}?format=text"))).await;
+        let top = proxy.top().await;
+        let after = text(asked.get(&url).header("accept", "text/plain")).await;
+        let same = before == after;
+        if same {
+            assert!(top.status.success(), "{top:?}");
+            assert_eq!(String::from_utf8(top.stdout).unwrap(), after);
+            assert!(after.contains("1 of 1 slots busy   1 waiting") && after.contains("default"), "{after}");
+            assert!(!after.contains('\u{1b}') && !after.contains("canary"), "{after}");
+        }
+        same
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody_answers() {
+    let llama = FakeLlama::start().await;
+    let mut proxy = Proxy::before(&llama).await;
+    drop(llama);
+    until("the loss", async || {
+        proxy.ask(&question(false)).await;
+        proxy.status().await["not_ready"].is_string()
+    })
+    .await;
+    let status: Status = serde_json::from_value(proxy.status().await).unwrap();
+    let upstream = &status.upstreams[0];
+    assert_eq!((upstream.up, upstream.slots, upstream.n_ctx), (false, 0, None));
+    assert_eq!(upstream.state, "it cannot be reached or does not answer");
+    assert!(status.last_minute.refused_per_second > 0.0, "{status:?}");
+
+    let admin = proxy.admin;
+    proxy.begin_shutdown();
+    proxy.ended().await;
+    let output = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+        .args(["top", "--once", "--admin", &admin.to_string()])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.starts_with(&format!("llm-proxy: {admin} cannot be asked: ")), "{said}");
+}
