@@ -111,25 +111,43 @@ impl Admission {
         self.shared.measure(&inner);
     }
 
-    /// Waits for a slot, at most until `deadline` from now. Cancel-safe: a dropped wait leaves the queue.
-    pub(crate) async fn admit(
+    /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
+    pub(crate) async fn admit_again(
         &self,
+        permit: Permit,
         asking: &Asking<'_>,
         prefix: Prefix,
         deadline: Duration,
     ) -> Result<Permit, Refused> {
-        self.enter(asking, prefix)?.permit(deadline).await
+        let place = permit.grant.place;
+        drop(permit);
+        self.enter_at(Some(place), asking, prefix)?.permit(deadline).await
     }
 
     /// Takes a slot or a place in the queue.
     pub(crate) fn enter(&self, asking: &Asking<'_>, prefix: Prefix) -> Result<Entered, Refused> {
+        self.enter_at(None, asking, prefix)
+    }
+
+    fn enter_at(
+        &self,
+        place: Option<Place>,
+        asking: &Asking<'_>,
+        prefix: Prefix,
+    ) -> Result<Entered, Refused> {
         let (answer, mut answered) = oneshot::channel();
         let mut inner = self.shared.lock();
         if inner.slots.total() == 0 {
             return Err(Refused::NoUpstream);
         }
         let waiter = Waiter { answer, prefix, n_prompt_tokens: asking.n_prompt_tokens };
-        let place = inner.queue.enter(asking, waiter);
+        let place = match place {
+            Some(place) => {
+                inner.queue.enter_at(place, asking, waiter);
+                place
+            }
+            None => inner.queue.enter(asking, waiter),
+        };
         // Whoever was waiting waits on, for no slot was free for them: only the newcomer can be granted.
         let granted = inner.next();
         let dropped = inner.queue.trim(place);
@@ -183,6 +201,7 @@ impl Shared {
             since: Instant::now(),
             spent: Spent { n_prompt_tokens: waiter.n_prompt_tokens, ..Spent::default() },
             has_begun: false,
+            has_token: false,
         };
         // A waiter that has just left drops the permit, and that frees the slot for the next one.
         let _left = waiter.answer.send(Ok(permit));
@@ -280,6 +299,7 @@ pub(crate) struct Permit {
     since: Instant,
     spent: Spent,
     has_begun: bool,
+    has_token: bool,
 }
 
 impl Permit {
@@ -295,7 +315,7 @@ impl Permit {
 
     /// A token came. With the first one the slot holds the whole prompt.
     pub(crate) fn token(&mut self) {
-        if self.spent.n_completion_tokens == 0 {
+        if !std::mem::replace(&mut self.has_token, true) {
             self.shared.lock().slots.prefilled(&self.placed);
         }
         self.spent.n_completion_tokens += 1;
@@ -305,7 +325,7 @@ impl Permit {
     pub(crate) fn counted(&mut self, usage: Usage) {
         let n_cached = usage.n_cached_tokens.unwrap_or(0);
         self.spent.n_prompt_tokens = usage.n_prompt_tokens.saturating_sub(n_cached);
-        self.spent.n_completion_tokens = usage.n_completion_tokens;
+        self.spent.n_completion_tokens = self.spent.n_completion_tokens.max(usage.n_completion_tokens);
         if usage.n_cached_tokens.is_some() {
             let counted = Counted {
                 n_cached,

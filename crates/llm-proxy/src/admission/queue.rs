@@ -34,7 +34,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) n_bytes: usize,
 }
 
-/// Where a request waits.
+/// Where a request waits, or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     lane: usize,
@@ -44,7 +44,7 @@ pub(super) struct Place {
 /// A request that may start; it must be given back to [`Queue::finish`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
-    lane: usize,
+    pub(super) place: Place,
     n_tokens: u64,
     under_way: u64,
 }
@@ -67,7 +67,9 @@ pub(super) struct Queue<W> {
     lanes: Vec<Lane<W>>,
     /// The lane of each key. Keys come from the operator's file, so lanes are as many as it ever named.
     names: HashMap<Box<str>, usize>,
-    /// The lanes whose first request may start, lowest first.
+    /// The lanes in which someone waits.
+    filled: BTreeSet<usize>,
+    /// Those whose first request may start, lowest first.
     ready: BTreeSet<(lane::Turn, usize)>,
     /// The most that any lane has had.
     highest: u64,
@@ -86,6 +88,7 @@ impl<W> Queue<W> {
             n_bytes: 0,
             lanes: Vec::new(),
             names: HashMap::new(),
+            filled: BTreeSet::new(),
             ready: BTreeSet::new(),
             highest: 0,
             n_entered: 0,
@@ -105,16 +108,20 @@ impl<W> Queue<W> {
     /// Puts a request at the end of its key's lane. Follow with [`Queue::grant`] while slots are free, then with
     /// [`Queue::trim`].
     pub(super) fn enter(&mut self, asking: &Asking<'_>, waiter: W) -> Place {
-        let lane = self.lane(asking.caller);
         self.n_entered += 1;
-        let place = Place { lane, number: self.n_entered };
-        self.change(lane, |lane| {
+        let place = Place { lane: self.lane(asking.caller), number: self.n_entered };
+        self.enter_at(place, asking, waiter);
+        place
+    }
+
+    /// The same for a request that was granted and came to nothing: it is in its old place again.
+    pub(super) fn enter_at(&mut self, place: Place, asking: &Asking<'_>, waiter: W) {
+        self.change(place.lane, |lane| {
             lane.weight = u64::from(asking.weight.get());
             lane.max_in_flight = asking.max_in_flight;
             let n_tokens = asking.n_prompt_tokens + lane.n_completion_tokens(asking.max_completion_tokens);
             lane.insert(place.number, Waiter { n_tokens, n_bytes: asking.n_bytes, waiter });
         });
-        place
     }
 
     /// Takes a request out, unless it is no longer there.
@@ -128,9 +135,10 @@ impl<W> Queue<W> {
         self.n_granted += 1;
         let turn = self.n_granted;
         self.change(lane, |known| {
-            let waiter = known.take_first()?;
+            let (number, waiter) = known.take_first()?;
             let under_way = known.start(waiter.n_tokens, turn);
-            Some((Grant { lane, n_tokens: waiter.n_tokens, under_way }, waiter.waiter))
+            let place = Place { lane, number };
+            Some((Grant { place, n_tokens: waiter.n_tokens, under_way }, waiter.waiter))
         })
     }
 
@@ -139,7 +147,7 @@ impl<W> Queue<W> {
         if let Some(spent) = spent {
             self.pace.learn(grant.n_tokens, spent.time);
         }
-        self.change(grant.lane, |lane| lane.end(grant.under_way, spent));
+        self.change(grant.place.lane, |lane| lane.end(grant.under_way, spent));
     }
 
     /// Makes room when more wait than may, and returns whom it cost their place.
@@ -151,7 +159,7 @@ impl<W> Queue<W> {
         let mut dropped = Vec::new();
         while self.n_requests > self.max_requests || self.n_bytes > self.max_bytes {
             let own = self.part(newcomer.lane);
-            let largest = (0..self.lanes.len()).max_by_key(|lane| self.part(*lane));
+            let largest = self.filled.iter().copied().max_by_key(|lane| self.part(*lane));
             let lane = largest.filter(|lane| self.part(*lane) > own).unwrap_or(newcomer.lane);
             let Some((number, waiter)) = self.change(lane, Lane::take_last) else { break };
             let place = Place { lane, number };
@@ -199,6 +207,11 @@ impl<W> Queue<W> {
         let result = change(lane);
         self.n_requests += lane.n_requests();
         self.n_bytes += lane.n_bytes;
+        if lane.n_requests() > 0 {
+            self.filled.insert(id);
+        } else {
+            self.filled.remove(&id);
+        }
         if lane.is_ready() {
             if !was_ready {
                 lane.had = lane.had.max(floor);

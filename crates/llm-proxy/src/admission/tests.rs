@@ -32,7 +32,7 @@ fn asking(caller: &str) -> Asking<'_> {
 
 impl Admission {
     async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
-        self.admit(&asking(caller), Prefix::default(), SHORT).await
+        self.enter(&asking(caller), Prefix::default())?.permit(SHORT).await
     }
 }
 
@@ -120,4 +120,22 @@ async fn slots_that_come_back_serve_those_who_waited() {
     };
     let (permit, ()) = tokio::join!(waiting, restart);
     assert_eq!(permit.unwrap().upstream(), UpstreamId(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    admission.set_slots(UpstreamId(1), 1);
+    let held = admission.ask("a").await.unwrap();
+    let _busy = admission.ask("a").await.unwrap();
+    let later = admission.ask("a");
+    let again = async {
+        admission.set_slots(UpstreamId(0), 0);
+        admission.admit_again(held, &asking("a"), Prefix::default(), SHORT).await
+    };
+    let back = async { admission.set_slots(UpstreamId(2), 1) };
+    let (later, again, ()) = tokio::join!(later, again, back);
+    assert_eq!(again.unwrap().upstream(), UpstreamId(2));
+    assert!(matches!(later, Err(Refused::Timeout { .. })));
 }

@@ -195,15 +195,14 @@ async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record
             Err(error) => error,
         };
         app.fleet.failed(permit.upstream(), &error);
-        drop(permit);
         if !error.is_unsent() || n_tries == MAX_TRIES {
             return Err(error);
         }
         n_tries += 1;
         let patience = give_up_at.saturating_duration_since(Instant::now());
         let asking = asking(&asked.caller, &asked.request);
+        let again = app.admission.admit_again(permit, &asking, asked.prefix.clone(), patience).await;
         // What was tried says more than that there is nothing else to try.
-        let again = app.admission.admit(&asking, asked.prefix.clone(), patience).await;
         permit = again.map_err(|_| error)?;
     }
 }

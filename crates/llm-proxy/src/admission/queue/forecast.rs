@@ -76,13 +76,13 @@ impl<W> Queue<W> {
     }
 
     /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by
-    /// the number of keys, not of requests.
+    /// the number of keys that wait, not of requests.
     fn expect(&self, id: usize, (own_requests, own_tokens): (usize, u64), n_slots: usize) -> Forecast {
         let own = &self.lanes[id];
         let level = if own.is_ready() { own.level() } else { own.level().max(self.floor()) };
         let turn = level + own.rise(own_tokens);
-        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != id);
-        let (requests, tokens) = others.map(|(_, lane)| lane.before_turn(turn)).fold(
+        let others = self.filled.iter().filter(|other| **other != id).map(|other| &self.lanes[*other]);
+        let (requests, tokens) = others.map(|lane| lane.before_turn(turn)).fold(
             (own_requests as f64, own_tokens as f64),
             |(requests, tokens), (more_requests, more_tokens)| {
                 (requests + more_requests, tokens + more_tokens)
@@ -104,7 +104,7 @@ impl<W> Lane<W> {
     /// How many of the waiting start before the level is `turn`, and their tokens.
     fn before_turn(&self, turn: u64) -> (f64, f64) {
         let budget = turn.saturating_sub(self.level()) as f64 * self.weight as f64 / SCALE as f64;
-        if self.n_requests() == 0 || budget <= 0.0 {
+        if budget <= 0.0 {
             return (0.0, 0.0);
         }
         let requests = self.n_requests() as f64;

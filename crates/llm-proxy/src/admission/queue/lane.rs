@@ -107,9 +107,9 @@ impl<W> Lane<W> {
         Some(waiter)
     }
 
-    pub(super) fn take_first(&mut self) -> Option<Waiter<W>> {
+    pub(super) fn take_first(&mut self) -> Option<(u64, Waiter<W>)> {
         let number = *self.waiting.first_key_value()?.0;
-        self.remove(number)
+        Some((number, self.remove(number)?))
     }
 
     pub(super) fn take_last(&mut self) -> Option<(u64, Waiter<W>)> {

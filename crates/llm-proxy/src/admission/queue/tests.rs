@@ -235,6 +235,17 @@ fn a_key_that_was_away_is_next_but_has_saved_nothing_up() {
     assert_eq!(one_slot(&mut queue, 10), "babababaaa");
 }
 
+#[test]
+fn free_slots_are_shared_by_weight_before_any_answer_has_ended() {
+    let mut queue = Queue::new(100, 1 << 20);
+    for _ in 0..8 {
+        queue.enter(&asking(0), 0);
+        queue.enter(&Asking { weight: weight(3), ..asking(1) }, 1);
+    }
+    let mut of_the_heavy_key = |n: usize| (0..n).map(|_| queue.grant().unwrap().1).sum::<usize>();
+    assert_eq!((of_the_heavy_key(4), of_the_heavy_key(4)), (3, 3));
+}
+
 /// A simulation of `slots` slots without a clock: time is a number of seconds.
 struct Slots {
     queue: Queue<usize>,

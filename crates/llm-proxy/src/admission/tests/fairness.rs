@@ -25,9 +25,12 @@ struct Key {
     most: (u64, u64),
     /// Says that prompt and completion are this much shorter than they are.
     lies: u64,
+    /// How many percent of a prompt the upstream still has, which nobody knows before.
+    cached: u64,
 }
 
-const KEY: Key = Key { name: "a", weight: 1, max_in_flight: usize::MAX, most: (600, 400), lies: 1 };
+const KEY: Key =
+    Key { name: "a", weight: 1, max_in_flight: usize::MAX, most: (600, 400), lies: 1, cached: 0 };
 
 /// Slots, and those who ask for them until the end of time.
 struct World {
@@ -69,18 +72,25 @@ impl World {
             n_bytes: 100,
         };
         let began = Instant::now();
-        let mut permit = self.admission.admit(&asking, Prefix::default(), PATIENT).await.unwrap();
+        let mut permit =
+            self.admission.enter(&asking, Prefix::default()).unwrap().permit(PATIENT).await.unwrap();
         let waited = began.elapsed();
         self.running.set(self.running.get() + 1);
         assert!(self.running.get() <= self.slots);
         permit.begin();
-        let service = Duration::from_millis(n_prompt_tokens + 20 * n_completion_tokens);
+        let n_cached = n_prompt_tokens * key.cached / 100;
+        let service = Duration::from_millis(n_prompt_tokens - n_cached + 20 * n_completion_tokens);
         tokio::time::sleep(service).await;
         self.longest_service.set(self.longest_service.get().max(service));
-        permit.counted(Usage { n_prompt_tokens, n_completion_tokens, ..Usage::default() });
+        permit.counted(Usage {
+            n_prompt_tokens,
+            n_cached_tokens: Some(n_cached),
+            n_completion_tokens,
+            ..Usage::default()
+        });
         self.running.set(self.running.get() - 1);
         drop(permit);
-        (waited, n_prompt_tokens + n_completion_tokens)
+        (waited, n_prompt_tokens - n_cached + n_completion_tokens)
     }
 
     /// `callers` of each key ask again and again until the end; returns the tokens of each key until then.
@@ -115,7 +125,9 @@ async fn beside_fifty_waiting_requests_of_one_key_a_light_key_waits_for_at_most_
             }
             waits
         };
-        let heavy = [KEY];
+        // Long chats, whose prompts cost much less than they look, or none of that.
+        let chats = Key { most: (20_000, 200), cached: 97, ..KEY };
+        let heavy = [if number % 2 == 0 { KEY } else { chats }];
         let (waits, _) = tokio::join!(sometimes, world.crowd(&heavy, 50 + world.slots));
         let most = world.longest_service.get() * 2;
         assert!(waits.iter().all(|wait| *wait <= most), "seed {number}: {waits:?}, most {most:?}");
@@ -159,7 +171,7 @@ async fn saying_less_than_is_taken_buys_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_key_at_its_limit_holds_up_nobody_and_no_key_starves() {
     let keys = [
-        Key { name: "one at once", max_in_flight: 1, weight: 9, ..KEY },
+        Key { name: "one at once", max_in_flight: 1, weight: 90, ..KEY },
         Key { name: "light", weight: 1, ..KEY },
         Key { name: "heavy", weight: 20, ..KEY },
     ];
