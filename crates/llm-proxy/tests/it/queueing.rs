@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use testkit::fake_llama::{FakeLlama, Received, Script};
 
+use crate::keys::{KeysFile, lines};
 use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
 
 #[tokio::test]
@@ -44,10 +46,10 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
     assert_eq!(queued.headers()["retry-after"], "5");
     let message = "too many requests are waiting: try again after the time in Retry-After";
     assert_eq!(
-        refused.json::<serde_json::Value>().await.unwrap(),
+        refused.json::<Value>().await.unwrap(),
         envelope("llm-proxy", "rate_limit_error", "queue_full", message)
     );
-    assert_eq!(queued.json::<serde_json::Value>().await.unwrap()["error"]["code"], "queue_timeout");
+    assert_eq!(queued.json::<Value>().await.unwrap()["error"]["code"], "queue_timeout");
     assert_eq!(llama.requests().len(), 1);
 }
 
@@ -116,6 +118,108 @@ async fn a_retry_after_is_measured_once_answers_have_come() {
     }
     let _running = proxy.ask_stalled(&llama).await;
     assert_eq!(proxy.ask(&question(true)).await.headers()["retry-after"], "1");
+}
+
+/// One slot, a queue of four, and two keys; an answer to the key `busy` holds the slot until the fake is released.
+async fn two_keys(llama: &FakeLlama) -> (KeysFile, Proxy, reqwest::Response) {
+    llama.set_slots(1);
+    let file = KeysFile::of(&(lines("busy", "busy-key", "") + &lines("other", "other-key", "")));
+    let proxy = Proxy::with(llama, |config| {
+        config.keys_file = Some(file.path());
+        config.queue_requests = 4;
+    })
+    .await;
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let running = proxy.ask_as("busy-key", &question(true)).await;
+    (file, proxy, running)
+}
+
+#[tokio::test]
+async fn a_key_that_fills_the_queue_gives_way_to_another_which_is_then_served_first() {
+    let llama = FakeLlama::start().await;
+    let (_file, proxy, _running) = two_keys(&llama).await;
+    let numbered = |n: usize| {
+        let mut body = question(false);
+        body["messages"][0]["content"] = n.to_string().into();
+        body
+    };
+    let of_the_busy_key = |n: usize| {
+        let (proxy, body) = (&proxy, numbered(n));
+        async move {
+            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            let answer = proxy.ask_as("busy-key", &body).await;
+            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+        }
+    };
+    let of_the_other = async {
+        proxy.until_metric("llm_proxy_queue_depth 4").await;
+        let refused = proxy.ask_as("busy-key", &numbered(4)).await;
+        assert_eq!(refused.json::<Value>().await.unwrap()["error"]["code"], "queue_full");
+        let body = numbered(5);
+        let answer = proxy.ask_as("other-key", &body);
+        let release = async {
+            proxy.until_metric(&outcome("busy", "queue_full", "4xx", 2)).await;
+            llama.release();
+        };
+        tokio::join!(answer, release).0.status().as_u16()
+    };
+    let (busy, other) = tokio::join!(join_all((0..4).map(of_the_busy_key)), of_the_other);
+    assert_eq!((busy, other), (vec![(200, false), (200, false), (200, false), (429, true)], 200));
+    let words = |request: &Received| request.body["messages"][0]["content"].as_str().unwrap().to_owned();
+    let order: Vec<String> = llama.requests().iter().skip(1).map(words).collect();
+    assert_eq!(order, ["5", "0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn a_key_at_its_limit_of_requests_at_once_leaves_the_other_slots_to_others() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(3);
+    let limited = lines("limited", "limited-key", "requests_at_once = 1");
+    let file = KeysFile::of(&(limited + &lines("other", "other-key", "")));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let _first = proxy.ask_as("limited-key", &question(true)).await;
+    let body = question(true);
+    let second = proxy.ask_as("limited-key", &body);
+    let others = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        let others = [proxy.ask_as("other-key", &body).await, proxy.ask_as("other-key", &body).await];
+        assert_eq!((llama.running(), others.map(|answer| answer.status().as_u16())), (3, [200, 200]));
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        llama.release();
+    };
+    assert_eq!(tokio::join!(second, others).0.status(), 200);
+    assert_eq!(llama.most_running(), 3);
+}
+
+#[tokio::test]
+async fn of_a_burst_of_ten_times_what_fits_exactly_what_fits_is_served() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(4);
+    let proxy = Proxy::with(&llama, |config| config.queue_requests = 16).await;
+    llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let body = question(true);
+    let burst = join_all((0..200).map(|_| async { proxy.ask(&body).await.status().as_u16() }));
+    let release = async {
+        proxy.until_metric(&outcome("default", "queue_full", "4xx", 180)).await;
+        for n in [4, 8, 12, 16, 20] {
+            llama.request_started(n - 1).await;
+            llama.release();
+        }
+    };
+    let (answers, ()) = tokio::join!(burst, release);
+    let n_of = |status| answers.iter().filter(|answer| **answer == status).count();
+    assert_eq!((n_of(200), n_of(429)), (20, 180));
+    assert_eq!((llama.requests().len(), llama.most_running()), (20, 4));
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+}
+
+/// The line of the metrics that says how often requests of `key` ended so.
+fn outcome(key: &str, outcome: &str, status: &str, n: usize) -> String {
+    format!(
+        "llm_proxy_requests_total{{route=\"/v1/chat/completions\",key=\"{key}\",model=\"fake-model\",\
+         outcome=\"{outcome}\",status=\"{status}\"}} {n}"
+    )
 }
 
 #[tokio::test]
