@@ -104,6 +104,12 @@ impl Admission {
         inner.queue.keys(inner.slots.total(), any_free)
     }
 
+    /// How many slots of an upstream others have taken, who ask it directly.
+    pub(crate) fn set_others(&self, upstream: UpstreamId, n_others: usize) {
+        self.shared.lock().slots.set_others(upstream, n_others);
+        self.shared.dispatch();
+    }
+
     /// The upstream is a member no longer. What is in flight there goes on.
     pub(crate) fn forget(&self, upstream: UpstreamId) {
         let mut inner = self.shared.lock();

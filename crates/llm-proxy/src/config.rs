@@ -170,6 +170,8 @@ pub struct Config {
     pub probe_up: Duration,
     /// Between two looks at an upstream that does not.
     pub probe_down: Duration,
+    /// How long an upstream's engine may take to answer, once it is doubted.
+    pub probe_engine: Duration,
 }
 
 impl Config {
@@ -237,6 +239,8 @@ impl Config {
             write_stall: Duration::from_secs(30),
             probe_up: Duration::from_secs(5),
             probe_down: Duration::from_secs(1),
+            // Between two batches of tokens; a large batch on a slow machine takes seconds.
+            probe_engine: Duration::from_secs(10),
         }
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Fleet {
     model: Arc<str>,
     probe_up: Duration,
     probe_down: Duration,
+    probe_engine: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +74,7 @@ impl Fleet {
             model: Arc::clone(&config.model),
             probe_up: config.probe_up,
             probe_down: config.probe_down,
+            probe_engine: config.probe_engine,
         })
     }
 
@@ -119,14 +121,16 @@ impl Fleet {
         while self.member(member.id).is_some() {
             let began = Instant::now();
             let doubt = member.state().doubt;
-            match probe::look(&self.client, &member.upstream, &self.model, doubt).await {
+            let ours_before = self.admission.in_flight_at(member.id);
+            match probe::look(self, &member.upstream, doubt).await {
                 Look::Slow if n_slow + 1 < MAX_SLOW_LOOKS && member.is_up() => n_slow += 1,
                 Look::Slow => self.saw(member, Status::Unreachable),
                 // A doubt that arose meanwhile was not looked into.
-                Look::Seen(status) if status.is_up() && member.state().doubt != doubt => {}
-                Look::Seen(status) => {
+                Look::Seen { status, .. } if status.is_up() && member.state().doubt != doubt => {}
+                Look::Seen { status, n_busy } => {
                     n_slow = 0;
                     self.saw(member, status);
+                    self.count_others(member, ours_before, n_busy);
                 }
             }
             let soon = began + self.probe_down.mul_f64(0.8 + chance() / 5.0);
@@ -144,6 +148,15 @@ impl Fleet {
     /// When a member that failed may be asked again: not while it is left alone, unless there is no other.
     fn due(&self, member: &Member, soon: Instant) -> Instant {
         if self.others_are_up(member) { soon.max(Instant::now() + member.rest()) } else { soon }
+    }
+
+    /// Somebody else may ask the upstream too. Ours come and go while it is looked at, so only what was there in two
+    /// looks is believed.
+    fn count_others(&self, member: &Member, ours_before: usize, n_busy: Option<usize>) {
+        let ours = ours_before.max(self.admission.in_flight_at(member.id));
+        let others = n_busy.map_or(0, |n_busy| n_busy.saturating_sub(ours));
+        let before = std::mem::replace(&mut member.state().n_others, others);
+        self.admission.set_others(member.id, others.min(before));
     }
 
     /// What a look showed.

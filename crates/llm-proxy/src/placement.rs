@@ -74,9 +74,9 @@ impl Placement {
             let n_cached = outlook.map_or(0, |outlook| outlook.n_cached_bytes);
             self.pace.cost(prompt.n_bytes() - n_cached, seat.in_flight)
         };
-        // Of equals the idlest; of those the one whose slot nobody has used for longest.
+        // Of equals the idlest; of those the one whose slot, and then itself, nobody has used for longest.
         let order = |(seat, outlook): &(&Seat, Option<Outlook>)| {
-            (seat.in_flight, outlook.map_or(u64::MAX, |outlook| outlook.used_at), seat.upstream)
+            (seat.in_flight, outlook.map_or((u64::MAX, u64::MAX), |outlook| outlook.used_at), seat.upstream)
         };
         let (seat, outlook) =
             candidates.min_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| order(a).cmp(&order(b))))?;
@@ -130,3 +130,6 @@ impl Placed {
         self.upstream
     }
 }
+
+#[cfg(test)]
+mod tests;

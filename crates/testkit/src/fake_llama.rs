@@ -65,6 +65,10 @@ struct State {
     alias: String,
     key: Option<String>,
     loading: bool,
+    stuck: bool,
+    sees_images: bool,
+    /// Connections that wait for a request close when it grows.
+    idle_closed: usize,
     script: Script,
     once: VecDeque<Script>,
     received: Vec<Received>,
@@ -110,6 +114,9 @@ impl FakeLlama {
             alias: "fake-model".to_owned(),
             key: None,
             loading: false,
+            stuck: false,
+            sees_images: true,
+            idle_closed: 0,
             script: Script::tokens(["Hello"]),
             once: VecDeque::new(),
             received: Vec::new(),
@@ -172,6 +179,27 @@ impl FakeLlama {
     /// While loading, every route answers `503 Loading model`.
     pub fn set_loading(&self, loading: bool) {
         self.state.send_modify(|state| state.loading = loading);
+    }
+
+    /// While stuck, its engine computes nothing: `/slots` and answers do not come, `/props` does.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.state.send_modify(|state| state.stuck = stuck);
+    }
+
+    /// Whether `/props` names vision among the model's modalities.
+    pub fn set_sees_images(&self, sees_images: bool) {
+        self.state.send_modify(|state| state.sees_images = sees_images);
+    }
+
+    /// Closes every connection on which no request is under way, as llama-server does after 5 s.
+    pub fn close_idle(&self) {
+        self.state.send_modify(|state| state.idle_closed += 1);
+    }
+
+    /// How often `/props` was read.
+    #[must_use]
+    pub fn probes(&self) -> usize {
+        self.state.borrow().probes
     }
 
     /// Lets every request received so far go on where its script stalled.

@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::placement::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
 
-/// One upstream's slots: how many there are, 0 while it does not answer, and how many are ours.
+/// One upstream's slots: how many there are, 0 while it does not answer, how many are ours, and how many others took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     slots: usize,
     in_flight: usize,
+    others: usize,
+}
+
+impl Load {
+    fn is_free(self) -> bool {
+        self.in_flight + self.others < self.slots
+    }
 }
 
 /// See the file's head.
@@ -21,6 +28,13 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn set(&mut self, upstream: UpstreamId, slots: usize) {
         self.upstreams.entry(upstream).or_default().slots = slots;
+    }
+
+    /// Nothing, for an upstream that has left.
+    pub(super) fn set_others(&mut self, upstream: UpstreamId, others: usize) {
+        if let Some(load) = self.upstreams.get_mut(&upstream) {
+            load.others = others;
+        }
     }
 
     pub(super) fn forget(&mut self, upstream: UpstreamId) {
@@ -42,16 +56,16 @@ impl Slots {
     }
 
     pub(super) fn any_free(&self) -> bool {
-        self.upstreams.values().any(|load| load.in_flight < load.slots)
+        self.upstreams.values().any(|load| load.is_free())
     }
 
     /// Takes a free slot, if there is one, of the upstream that suits best.
     pub(super) fn take(&mut self, prefix: &Prefix) -> Option<Placed> {
-        let free = self.upstreams.iter().filter(|(_, load)| load.in_flight < load.slots);
+        let free = self.upstreams.iter().filter(|(_, load)| load.is_free());
         let seat = |(upstream, load): (&UpstreamId, &Load)| Seat {
             upstream: *upstream,
             slots: load.slots,
-            in_flight: load.in_flight,
+            in_flight: load.in_flight + load.others,
         };
         let seats: Vec<Seat> = free.map(seat).collect();
         let placed = self.placement.place(prefix, &seats)?;

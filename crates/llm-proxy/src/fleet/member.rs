@@ -62,13 +62,21 @@ pub(super) struct State {
     pub(super) status: Status,
     pub(super) doubt: Option<Doubt>,
     pub(super) breaker: Breaker,
+    /// Slots that somebody else took, when it was last looked.
+    pub(super) n_others: usize,
     /// Answers in a row that failed.
     pub(super) n_failed: u32,
 }
 
 impl Member {
     pub(super) fn new(id: UpstreamId, upstream: Upstream) -> Self {
-        let state = State { status: Status::Unknown, doubt: None, breaker: Breaker::default(), n_failed: 0 };
+        let state = State {
+            status: Status::Unknown,
+            doubt: None,
+            breaker: Breaker::default(),
+            n_others: 0,
+            n_failed: 0,
+        };
         Self { id, upstream, look_again: Notify::new(), state: Mutex::new(state) }
     }
 

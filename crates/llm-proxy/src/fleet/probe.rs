@@ -10,16 +10,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 
-use super::{Doubt, Status};
+use super::{Doubt, Fleet, Status};
 use crate::config::Upstream;
 use crate::error::Error;
 use crate::upstream::{Client, Identity};
 
 /// How long `/props` may take; a busy machine is slow, not down.
 const PROPS_DEADLINE: Duration = Duration::from_secs(3);
-/// How long the engine may take: it answers between two batches of tokens.
-const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
-
 /// The smallest question.
 const ONE_TOKEN: &[u8] = br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
 /// The largest answer to it that is read.
@@ -30,20 +27,37 @@ const DONE: &[u8] = b"data: [DONE]";
 /// What a look showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// It is like this.
-    Seen(Status),
+    /// It is like this. Busy slots are only counted when nothing is doubted, and where `/slots` is switched on.
+    Seen { status: Status, n_busy: Option<usize> },
     /// `/props` took too long, which says little on a busy machine.
     Slow,
 }
 
 /// Looks at `upstream`; when there is a doubt, at its engine too. Cancel-safe.
-pub(super) async fn look(client: &Client, upstream: &Upstream, model: &str, doubt: Option<Doubt>) -> Look {
-    let Ok(seen) = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, model)).await else {
+pub(super) async fn look(fleet: &Fleet, upstream: &Upstream, doubt: Option<Doubt>) -> Look {
+    let client = &fleet.client;
+    let Ok(status) = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model)).await else {
         return Look::Slow;
     };
-    let (Status::Up { .. }, Some(doubt)) = (seen, doubt) else { return Look::Seen(seen) };
-    let works = tokio::time::timeout(ENGINE_DEADLINE, engine(client, upstream, doubt)).await;
-    Look::Seen(if works.unwrap_or(false) { seen } else { Status::Stuck })
+    match doubt {
+        _ if !status.is_up() => Look::Seen { status, n_busy: None },
+        None => {
+            let n_busy = tokio::time::timeout(PROPS_DEADLINE, n_busy(client, upstream)).await;
+            Look::Seen { status, n_busy: n_busy.ok().flatten() }
+        }
+        Some(doubt) => {
+            let works = tokio::time::timeout(fleet.probe_engine, engine(client, upstream, doubt)).await;
+            let status = if works.unwrap_or(false) { status } else { Status::Stuck };
+            Look::Seen { status, n_busy: None }
+        }
+    }
+}
+
+/// How many slots compute, for whomever.
+async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
+    let (status, body) = client.get(upstream, "/slots").await.ok()?;
+    let slots: Vec<Slot> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)?;
+    Some(slots.iter().filter(|slot| slot.is_processing).count())
 }
 
 async fn props(client: &Client, upstream: &Upstream, model: &str) -> Status {
@@ -83,6 +97,12 @@ async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
         Err(Error::UpstreamRefused(_)) => true,
         Err(_) => false,
     }
+}
+
+/// What is read of one slot in `/slots`.
+#[derive(Debug, Deserialize)]
+struct Slot {
+    is_processing: bool,
 }
 
 /// What is read of llama-server's `/props`.

@@ -43,8 +43,8 @@ pub(super) struct Outlook {
     pub(super) n_cached_bytes: usize,
     /// Where in the parked ones that is; `None` when it is in the slot.
     parked_at: Option<usize>,
-    /// When that slot was last used, in placements; 0 is never.
-    pub(super) used_at: u64,
+    /// When that slot was last used, and when any of the upstream's was; 0 is never.
+    pub(super) used_at: (u64, u64),
 }
 
 impl Mirror {
@@ -74,8 +74,15 @@ impl Mirror {
         }
         let oldest = || idle().min_by_key(|(_, slot)| slot.used_at).map(|(at, _)| at);
         let slot = slot.or_else(oldest)?;
-        let mut outlook =
-            Outlook { slot, n_cached_bytes, parked_at: None, used_at: self.slots[slot].used_at };
+        let mut outlook = Outlook {
+            slot,
+            n_cached_bytes,
+            parked_at: None,
+            used_at: (
+                self.slots[slot].used_at,
+                self.slots.iter().map(|slot| slot.used_at).max().unwrap_or(0),
+            ),
+        };
         let holds = &self.slots[slot].holds;
         if (n_cached_bytes as f64) < MIN_KEPT * holds.n_bytes() as f64 || n_cached_bytes == 0 {
             for (at, parked) in self.parked.iter().enumerate().take(self.max_parked) {

@@ -19,8 +19,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// An answer was counted.
+    /// An answer was counted. One without times teaches nothing.
     pub(super) fn learn(&mut self, n_prefilled_bytes: usize, prefill: Duration, decode: Duration) {
+        if prefill.is_zero() {
+            return;
+        }
         self.prefilled_bytes = self.prefilled_bytes * MEMORY + n_prefilled_bytes as f64;
         self.prefill_seconds = self.prefill_seconds * MEMORY + prefill.as_secs_f64();
         self.n_answers = self.n_answers * MEMORY + 1.0;

@@ -1,37 +1,370 @@
 //! Several upstreams: which one is asked, what happens when one fails, and how it comes back.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use testkit::fake_llama::FakeLlama;
+use futures_util::future::join_all;
+use llm_proxy::Config;
+use serde_json::{Value, json};
+use testkit::fake_llama::{FakeLlama, Script};
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::{Proxy, UPSTREAM_KEY, question};
+use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
 
-/// Upstreams with one address list, all ready.
-async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut llm_proxy::Config)) -> Proxy {
+/// So long that the proxy does not look again by itself.
+const NEVER: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_millis(5);
+
+/// A proxy before all of them, each of which was looked at.
+async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> Proxy {
     let urls: Vec<String> = llamas.iter().map(|llama| llama.url()).collect();
     llamas.iter().for_each(|llama| llama.require_key(UPSTREAM_KEY));
     let proxy = Proxy::start(&urls.join(","), change).await;
     for llama in llamas {
-        proxy.until_metric(&is_up(llama, true)).await;
+        proxy.until_metric(&is_up(&llama.url(), true)).await;
     }
     proxy
 }
 
-fn is_up(llama: &FakeLlama, up: bool) -> String {
-    let address = llama.url().replace("http://", "");
+/// The sample that says so.
+fn is_up(url: &str, up: bool) -> String {
+    let address = url.replace("http://", "");
     format!(r#"llm_proxy_upstream_up{{upstream="{address}"}} {}"#, i32::from(up))
 }
 
+/// Waits for `more` answers than `n` counts now.
+async fn until_more(n: &AtomicUsize, more: usize) {
+    let enough = n.load(Ordering::Relaxed) + more;
+    until("more answers", async || {
+        tokio::task::yield_now().await;
+        n.load(Ordering::Relaxed) >= enough
+    })
+    .await;
+}
+
+/// A conversation whose turns so far have been `turns`, each long enough to be worth a cache.
+fn conversation(topic: &str, turns: usize) -> Value {
+    let message = |turn: usize| {
+        let role = if turn.is_multiple_of(2) { "user" } else { "assistant" };
+        json!({"role": role, "content": format!("{topic} {turn} ").repeat(200)})
+    };
+    json!({"model": "fake-model", "stream": true, "messages": (0..turns).map(message).collect::<Vec<_>>()})
+}
+
 #[tokio::test]
-async fn a_request_that_no_upstream_took_is_tried_on_another_one() {
+async fn a_request_that_an_upstream_did_not_take_is_tried_on_another_one() {
     let (gone, there) = (FakeLlama::start().await, FakeLlama::start().await);
-    // The proxy does not look again by itself: the request is what finds out.
-    let proxy = before_all(&[&gone, &there], |config| config.probe_up = Duration::from_secs(3600)).await;
+    let proxy = before_all(&[&gone, &there], |config| config.probe_up = NEVER).await;
     gone.stop().await;
     let began = Instant::now();
-    let response = proxy.ask(&question(true)).await;
-    assert_eq!(response.status(), 200);
-    assert!(response.text().await.unwrap().contains("[DONE]"));
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    assert_eq!(there.requests().len(), 1);
+    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
+    assert!(answers.await.iter().all(|answer| answer.contains("[DONE]")));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(there.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_accept_is_passed_over_when_its_connect_deadline_ends() {
+    let (silent, there) = (FakeLlama::start().await, FakeLlama::start().await);
+    let proxy = before_all(&[&silent, &there], |config| {
+        config.probe_up = NEVER;
+        config.deadlines.connect = Duration::from_millis(200);
+    })
+    .await;
+    let address = silent.stop().await;
+    // A full backlog: the kernel leaves further connections without an answer.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    let _never_accepts = socket.listen(0).unwrap();
+    let _fills = TcpStream::connect(address).await.unwrap();
+    let began = Instant::now();
+    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
+    assert!(answers.await.iter().all(|answer| answer.contains("[DONE]")));
+    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
+    assert_eq!(there.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_back_serves_within_a_second() {
+    let llamas = [FakeLlama::start().await, FakeLlama::start().await];
+    // As long as in production.
+    let proxy = before_all(&llamas.each_ref(), |config| config.probe_down = Duration::from_secs(1)).await;
+    let [first, second] = llamas;
+    let address = first.stop().await;
+    second.stop().await;
+    let message = "the model server cannot be reached: try again after the time in Retry-After";
+    let expected = envelope("llm-proxy", "server_error", "upstream_unavailable", message);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let response = proxy.ask(&question(true)).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (503, &"2".parse().unwrap())
+        );
+        assert_eq!(response.json::<Value>().await.unwrap(), expected);
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+    assert_eq!(proxy.ready().await.0, 503);
+    let back = FakeLlama::start_at(address).await;
+    back.require_key(UPSTREAM_KEY);
+    let began = Instant::now();
+    proxy.until_ready().await;
+    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn when_one_of_two_dies_only_what_ran_there_fails_and_it_comes_back() {
+    let (dies, stays) = (FakeLlama::start().await, FakeLlama::start().await);
+    for llama in [&dies, &stays] {
+        llama.set_slots(8);
+        llama.script(Script::tokens(["a", "b"]).every(Duration::from_millis(10)));
+    }
+    let proxy = before_all(&[&dies, &stays], |_| {}).await;
+    let (over, n_failed, n_ok) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let asking = join_all((0..8).map(|_| async {
+        while !over.load(Ordering::Relaxed) {
+            let text = proxy.ask(&question(true)).await.text().await.unwrap();
+            let count = if text.contains("[DONE]") { &n_ok } else { &n_failed };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    let dying = async {
+        until_more(&n_ok, 50).await;
+        let (most, url) = (dies.most_running(), dies.url());
+        let address = dies.stop().await;
+        proxy.until_metric(&is_up(&url, false)).await;
+        let failed = n_failed.load(Ordering::Relaxed);
+        assert!(failed <= most, "{failed} failed, at most {most} ran there");
+        until_more(&n_ok, 100).await;
+        // What ran there may have been told after the metric; nothing else fails.
+        assert!(n_failed.load(Ordering::Relaxed) <= most);
+        let back = FakeLlama::start_at(address).await;
+        back.require_key(UPSTREAM_KEY);
+        proxy.until_metric(&is_up(&url, true)).await;
+        back.request_started(0).await;
+        over.store(true, Ordering::Relaxed);
+        assert!(n_failed.load(Ordering::Relaxed) <= most);
+        back
+    };
+    let (_, _back) = tokio::join!(asking, dying);
+}
+
+#[tokio::test]
+async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
+    const CYCLES: usize = 8;
+    let (flaps, stays) = (FakeLlama::start().await, FakeLlama::start().await);
+    stays.set_slots(8);
+    let proxy = before_all(&[&flaps, &stays], |config| config.probe_down = Duration::from_millis(50)).await;
+    let (over, n_failed, n_all) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let asking = join_all((0..4).map(|_| async {
+        while !over.load(Ordering::Relaxed) {
+            let text = proxy.ask(&question(true)).await.text().await.unwrap();
+            n_failed.fetch_add(usize::from(!text.contains("[DONE]")), Ordering::Relaxed);
+            n_all.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    let flapping = async {
+        let mut n_probes = 0;
+        let mut flaps = flaps;
+        let began = Instant::now();
+        for _ in 0..CYCLES {
+            until_more(&n_all, 40).await;
+            n_probes += flaps.probes();
+            let address = flaps.stop().await;
+            until_more(&n_all, 40).await;
+            flaps = FakeLlama::start_at(address).await;
+            flaps.require_key(UPSTREAM_KEY);
+        }
+        over.store(true, Ordering::Relaxed);
+        (n_probes, began.elapsed())
+    };
+    let (_, (n_probes, took)) = tokio::join!(asking, flapping);
+    let (failed, all) = (n_failed.load(Ordering::Relaxed), n_all.load(Ordering::Relaxed));
+    assert!(failed * 20 <= all, "{failed} of {all} failed");
+    // Pauses of 0.5 s at least, and one look at the begin.
+    assert!(n_probes as f64 <= 2.0 + took.as_secs_f64() / 0.5, "{n_probes} looks in {took:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_whose_engine_is_stuck_is_left_alone_though_it_answers_props() {
+    let (stuck, works) = (FakeLlama::start().await, FakeLlama::start().await);
+    let proxy = before_all(&[&stuck, &works], |config| {
+        config.deadlines.first_token = Duration::from_millis(300);
+        config.deadlines.first_token_per_prompt_token = Duration::ZERO;
+        config.probe_engine = Duration::from_millis(200);
+    })
+    .await;
+    stuck.set_stuck(true);
+    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(false)).await.status().as_u16() }));
+    let mut answers = answers.await;
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 504]);
+    proxy.until_metric(&is_up(&stuck.url(), false)).await;
+    for _ in 0..4 {
+        assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    }
+    // Looked at and still stuck: `/props` alone does not bring it back.
+    stuck.probed(2).await;
+    assert!(proxy.metrics().await.contains(&is_up(&stuck.url(), false)));
+    stuck.set_stuck(false);
+    proxy.until_metric(&is_up(&stuck.url(), true)).await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_one_answer_after_another_is_asked_again_once_it_computes() {
+    let (fails, works) = (FakeLlama::start().await, FakeLlama::start().await);
+    let proxy = before_all(&[&fails, &works], |config| config.probe_up = NEVER).await;
+    fails.script(Script::refusal(500, "server_error", "Compute error."));
+    let mut n_failed = 0;
+    for _ in 0..40 {
+        n_failed += usize::from(proxy.ask(&question(true)).await.status() == 502);
+    }
+    assert_eq!(n_failed, 3, "the third failure in a row makes its engine doubted");
+    fails.script(Script::tokens(["a"]));
+    proxy.until_metric(&is_up(&fails.url(), true)).await;
+}
+
+#[tokio::test]
+async fn a_callers_own_mistakes_and_a_model_that_loads_do_not_make_an_upstream_fail() {
+    let llama = FakeLlama::start().await;
+    let other = FakeLlama::start().await;
+    let proxy = before_all(&[&llama, &other], |config| config.probe_up = NEVER).await;
+    for llama in [&llama, &other] {
+        llama.script(Script::refusal(400, "invalid_request_error", "Field 'stop': bad"));
+    }
+    for _ in 0..20 {
+        assert_eq!(proxy.ask(&question(true)).await.status(), 400);
+    }
+    assert!(proxy.metrics().await.contains(&is_up(&llama.url(), true)));
+    // Loading is over when it is over: no pause of half a second.
+    llama.set_loading(true);
+    other.set_loading(true);
+    while proxy.ready().await.0 == 200 {
+        proxy.ask(&question(true)).await;
+    }
+    llama.set_loading(false);
+    let began = Instant::now();
+    proxy.until_metric(&is_up(&llama.url(), true)).await;
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_waited_fails_no_request() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    for n in 0..200 {
+        let text = proxy.ask(&question(n % 2 == 0)).await.text().await.unwrap();
+        assert!(text.contains("Hello"), "{text}");
+        llama.close_idle();
+    }
+    assert_eq!(llama.requests().len(), 200);
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_where_its_prompt_is_and_a_new_one_where_it_is_quiet() {
+    let llamas = [FakeLlama::start().await, FakeLlama::start().await, FakeLlama::start().await];
+    let proxy = before_all(&llamas.each_ref(), |_| {}).await;
+    let asked = |topic: &'static str| {
+        let holds = move |llama: &&FakeLlama| {
+            let requests = llama.requests();
+            requests.iter().filter(|request| request.body["messages"].to_string().contains(topic)).count()
+        };
+        llamas.iter().map(|llama| holds(&llama)).collect::<Vec<_>>()
+    };
+    for turns in [1, 3, 5] {
+        for topic in ["horses", "trains", "clouds"] {
+            let text = proxy.ask(&conversation(topic, turns)).await.text().await.unwrap();
+            assert!(text.contains("[DONE]"), "{text}");
+        }
+    }
+    let mut all: Vec<Vec<usize>> = ["horses", "trains", "clouds"].map(asked).to_vec();
+    all.sort();
+    assert_eq!(all, [[0, 0, 3], [0, 3, 0], [3, 0, 0]]);
+}
+
+#[tokio::test]
+async fn slots_that_somebody_else_took_are_not_given_out() {
+    let (taken, free) = (FakeLlama::start().await, FakeLlama::start().await);
+    taken.set_slots(1);
+    taken.script_once(Script::tokens(["a"]).stall_after(0));
+    let body = json!({"messages": [], "stream": true});
+    let direct = reqwest::Client::new().post(taken.url() + "/v1/chat/completions").json(&body).send();
+    let _stranger = direct.await.unwrap();
+    let proxy = before_all(&[&taken, &free], |config| config.probe_up = SOON).await;
+    // What two looks in a row have shown is believed.
+    taken.probed(3).await;
+    for _ in 0..6 {
+        assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    }
+    assert_eq!((taken.requests().len(), free.requests().len()), (1, 6));
+    taken.release();
+    taken.ended(0).await;
+    until("its slot to be given out again", async || {
+        proxy.ask(&question(true)).await;
+        taken.requests().len() > 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
+    let llama = FakeLlama::start().await;
+    llama.set_sees_images(false);
+    let proxy = Proxy::before(&llama).await;
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let mut body = question(true);
+    body["messages"][0]["content"] = json!([image]);
+    let (status, error) = proxy.error(&body).await;
+    assert_eq!((status, &error["error"]["param"]), (400, &json!("messages")));
+    let message = "`messages` hold an image, but the model reads text only: leave the image_url parts out";
+    assert_eq!(error["error"]["message"], message);
+    assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn every_address_behind_a_name_is_an_upstream_and_the_name_itself_is_none() {
+    let llama = FakeLlama::start().await;
+    llama.require_key(UPSTREAM_KEY);
+    let url = llama.url();
+    let port = url.rsplit_once(':').unwrap().1;
+    let proxy = Proxy::start(&format!("dns+http://localhost:{port}"), |_| {}).await;
+    proxy.until_ready().await;
+    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    let metrics = proxy.metrics().await;
+    assert!(metrics.contains(&is_up(&url, true)) && !metrics.contains("localhost"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_starved_machine_takes_no_upstream_for_dead() {
+    let llamas = [FakeLlama::start().await, FakeLlama::start().await];
+    let proxy = before_all(&llamas.each_ref(), |config| config.probe_up = SOON).await;
+    let over = AtomicBool::new(false);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|threads| {
+        for _ in 0..cores * 2 {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for llama in &llamas {
+                    llama.probed(100).await;
+                }
+                for _ in 0..50 {
+                    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+                    let metrics = proxy.metrics().await;
+                    assert!(
+                        llamas.iter().all(|llama| metrics.contains(&is_up(&llama.url(), true))),
+                        "{metrics}"
+                    );
+                }
+            });
+        });
+        over.store(true, Ordering::Relaxed);
+    });
 }

@@ -41,10 +41,21 @@ pub(super) async fn accept(
 async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+    let mut changes = state.subscribe();
+    loop {
+        let closed_before = changes.borrow().idle_closed;
+        let request = tokio::select! {
+            biased;
+            request = read_request(&mut stream, &mut buffer) => request?,
+            _idle = changes.wait_for(|state| state.idle_closed > closed_before) => None,
+        };
+        let Some(request) = request else { return Ok(()) };
         if let Some(refusal) = refused(&request, state) {
             stream.write_all(&refusal).await?;
             return Ok(());
+        }
+        if ["GET /slots", "POST /v1/chat/completions"].contains(&request.line.as_str()) {
+            let _works = changes.wait_for(|state| !state.stuck).await;
         }
         if request.line == "POST /v1/chat/completions" {
             if !chat(&mut stream, request, state).await? {
@@ -55,7 +66,6 @@ async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::
             stream.write_all(&answer::json(status, &body.to_string())).await?;
         }
     }
-    Ok(())
 }
 
 /// Runs the script; `false` when the connection is no longer usable.
@@ -169,6 +179,7 @@ fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
                 "total_slots": state.slots,
                 "model_alias": state.alias,
                 "model_path": "/models/fake.gguf",
+                "modalities": {"vision": state.sees_images, "audio": false},
                 "is_sleeping": false,
             }),
         ),
