@@ -16,13 +16,14 @@ use toml::de::{DeTable, DeValue};
 use crate::keys::caller::{Caller, Scope};
 use crate::keys::key::{self, Digest};
 use crate::keys::limits::Limits;
+use crate::metrics::NONE;
 
 mod fields;
 
 use fields::{Fields, Lines};
 
 /// Room for some 20,000 keys.
-const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Problems that are told; the rest is counted.
 const MAX_PROBLEMS: usize = 20;
 /// A name is a label of metrics and a field of logs.
@@ -56,20 +57,39 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// What is wrong with a file: one sentence or more.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
-pub(super) struct Problems(Vec<String>);
+/// What is wrong with a file: one sentence or more, in the order of its lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentences().join("; "))]
+pub(super) struct Problems {
+    told: Vec<(usize, String)>,
+    n_more: usize,
+}
 
 impl Problems {
-    pub(super) fn one(problem: impl Into<String>) -> Self {
-        Self(vec![problem.into()])
+    /// One, on `line`.
+    pub(super) fn one(line: usize, problem: impl Into<String>) -> Self {
+        Self { told: vec![(line, problem.into())], n_more: 0 }
     }
 
     /// For people: a line for each.
     pub(super) fn listed(&self, path: &Path) -> String {
-        let lines = self.0.iter().map(|problem| format!("\n  {problem}"));
+        let lines = self.sentences().into_iter().map(|problem| format!("\n  {problem}"));
         format!("{}:{}", path.display(), lines.collect::<String>())
+    }
+
+    fn note(&mut self, line: usize, problem: String) {
+        if self.told.len() < MAX_PROBLEMS {
+            self.told.push((line, problem));
+        } else {
+            self.n_more += 1;
+        }
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let mut told: Vec<_> = self.told.iter().collect();
+        told.sort_by_key(|(line, _)| *line);
+        let more = (self.n_more > 0).then(|| format!("and {} more", self.n_more));
+        told.into_iter().map(|(line, problem)| format!("line {line}{problem}")).chain(more).collect()
     }
 }
 
@@ -94,51 +114,41 @@ pub(super) fn read(path: &Path) -> Result<Arc<[u8]>, String> {
 /// The keys in `bytes`, at least one.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Problems> {
     let lines = Lines::of(bytes);
-    let text = str::from_utf8(bytes).map_err(|error| {
-        Problems::one(format!("line {}: the file is not UTF-8 text", lines.at(error.valid_up_to())))
-    })?;
+    let text = str::from_utf8(bytes)
+        .map_err(|error| Problems::one(lines.at(error.valid_up_to()), ": the file is not UTF-8 text"))?;
     let mut document = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        Problems::one(format!("line {}: not TOML: {}", lines.at(at), error.message()))
+        Problems::one(lines.at(at), format!(": not TOML: {}", error.message()))
     })?;
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let tables = document.get_mut().remove("key");
     for field in document.get_ref().keys() {
-        problems.push(format!(
-            "line {}: only tables with the heading [[key]] stand here, each with its fields below it",
-            lines.at(field.span().start)
-        ));
+        let problem = ": only tables with the heading [[key]] stand here, each with its fields below it";
+        problems.note(lines.at(field.span().start), problem.to_owned());
     }
+    let line = tables.as_ref().map_or(1, |tables| lines.at(tables.span().start));
     let tables: Vec<_> = match tables.map(Spanned::into_inner) {
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         Some(_) => {
-            problems.push("the heading of a key is [[key]], with two brackets".to_owned());
+            problems.note(line, ": the heading of a key is [[key]], with two brackets".to_owned());
             Vec::new()
         }
         None => Vec::new(),
     };
-    if tables.is_empty() && problems.is_empty() {
-        problems.push("there is no key in the file: `llm-proxy keys new NAME` makes one".to_owned());
+    if tables.is_empty() && problems == Problems::default() {
+        problems.note(line, ": there is no key in the file; `llm-proxy keys new NAME` makes one".to_owned());
     }
     let entries: Vec<Entry> =
         tables.into_iter().filter_map(|table| entry(table, &lines, &mut problems)).collect();
     find_twins(&entries, &mut problems);
-    if problems.is_empty() {
-        return Ok(entries);
-    }
-    let more = problems.len().saturating_sub(MAX_PROBLEMS);
-    problems.truncate(MAX_PROBLEMS);
-    if more > 0 {
-        problems.push(format!("and {more} more"));
-    }
-    Err(Problems(problems))
+    if problems == Problems::default() { Ok(entries) } else { Err(problems) }
 }
 
 /// One key; `None` when so much is wrong that there is none.
-fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Vec<String>) -> Option<Entry> {
+fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) -> Option<Entry> {
     let line = lines.at(table.span().start);
     let DeValue::Table(table) = table.into_inner() else {
-        problems.push(format!("line {line}: a key is a table with the heading [[key]]"));
+        problems.note(line, ": a key is a table with the heading [[key]]".to_owned());
         return None;
     };
     let mut fields = Fields::new(table, lines, line, problems);
@@ -199,6 +209,9 @@ pub(super) fn is_name(name: &str) -> Result<(), &'static str> {
     if key::has_prefix(name.as_bytes()) {
         return Err("holds a key: take that key out of use, and write a name");
     }
+    if name == NONE {
+        return Err("stands for requests without a key in logs and metrics: choose another");
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
         return Err("must be 1 to 32 letters, digits, `.`, `_` and `-`");
@@ -234,25 +247,22 @@ pub(super) fn moment(text: &str) -> Option<SystemTime> {
 }
 
 /// Two keys must share neither a name nor a digest.
-fn find_twins(entries: &[Entry], problems: &mut Vec<String>) {
+fn find_twins(entries: &[Entry], problems: &mut Problems) {
     let (mut names, mut digests) = (std::collections::HashMap::new(), std::collections::HashMap::new());
     for entry in entries {
         let (line, name) = (entry.line, &*entry.caller.name);
         if is_name(name).is_err() {
             continue;
         }
+        let mut note = |problem: &str| problems.note(line, format!(", key \"{name}\": {problem}"));
         if let Some(first) = names.insert(name, line) {
-            problems
-                .push(format!("line {line}, key \"{name}\": `name` is also that of the key on line {first}"));
+            note(&format!("`name` is also that of the key on line {first}"));
         }
         for digest in &entry.digests {
-            if let Some(first) = digests.insert(*digest, line) {
-                let of = if first == line {
-                    "twice the same".to_owned()
-                } else {
-                    format!("also that of the key on line {first}")
-                };
-                problems.push(format!("line {line}, key \"{name}\": `sha256` is {of}"));
+            match digests.insert(*digest, line) {
+                Some(first) if first == line => note("`sha256` is twice the same"),
+                Some(first) => note(&format!("`sha256` is also that of the key on line {first}")),
+                None => {}
             }
         }
     }

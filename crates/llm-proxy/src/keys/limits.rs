@@ -157,6 +157,9 @@ impl Usage {
 
     /// Where the tokens stand: the minute's or the day's, whichever has fewer left.
     pub(crate) fn tokens(&self, limits: &Limits, now: Now) -> Option<Standing> {
+        if limits.tokens_per_minute.is_none() && limits.tokens_per_day.is_none() {
+            return None;
+        }
         let mut used = self.lock();
         used.turn_to(now.day());
         let minute = limits.tokens_per_minute.map(|rate| used.tokens.standing(rate, now.monotonic));

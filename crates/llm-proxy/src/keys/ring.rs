@@ -37,10 +37,13 @@ impl Ring {
                 && (fixed.name == caller.name || digests.contains(digest))
             {
                 let what = if fixed.name == caller.name { "name" } else { "sha256" };
-                return Err(Problems::one(format!(
-                    "line {line}, key \"{}\": `{what}` is that of LLM_API_KEY; keep the key in one of the two places",
-                    caller.name
-                )));
+                let name = &caller.name;
+                return Err(Problems::one(
+                    line,
+                    format!(
+                        ", key \"{name}\": `{what}` is that of LLM_API_KEY; keep the key in one of the two places"
+                    ),
+                ));
             }
             if let Some(before) = used.get(&*caller.name) {
                 caller.usage = Arc::clone(&before.usage);

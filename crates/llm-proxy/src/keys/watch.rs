@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
 use crate::keys::{Keys, file};
@@ -36,14 +37,20 @@ impl Keys {
         let (keys, stop) = (Arc::clone(self), shutdown.clone());
         shutdown.spawn(async move {
             tokio::select! {
-                () = keys.follow(path.into(), every, hangup, &metrics) => {}
+                () = keys.follow(path.into(), every, hangup, metrics) => {}
                 () = stop.draining() => {}
             }
         });
         Ok(())
     }
 
-    async fn follow(&self, path: Arc<Path>, every: Duration, mut hangup: Signal, metrics: &Metrics) {
+    async fn follow(
+        self: &Arc<Self>,
+        path: Arc<Path>,
+        every: Duration,
+        mut hangup: Signal,
+        metrics: Arc<Metrics>,
+    ) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut history = History { done: Ok(Arc::clone(&self.at_start)), pending: None };
@@ -53,10 +60,11 @@ impl Keys {
                 Some(()) = hangup.recv() => true,
             };
             let asked = Arc::clone(&path);
-            let Ok(seen) = tokio::task::spawn_blocking(move || file::read(&asked)).await else { continue };
-            if let Some(new) = history.see(seen, at_once) {
-                self.reload(new, &path, metrics);
-            }
+            let Ok(seen) = spawn_blocking(move || file::read(&asked)).await else { continue };
+            let Some(new) = history.see(seen, at_once).cloned() else { continue };
+            // Thousands of keys take their time, which is not to be the requests' time.
+            let (keys, path, metrics) = (Arc::clone(self), Arc::clone(&path), Arc::clone(&metrics));
+            let _joined = spawn_blocking(move || keys.reload(&new, &path, &metrics)).await;
         }
     }
 

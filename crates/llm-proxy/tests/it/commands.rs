@@ -139,12 +139,12 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
     let fifo = at("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
     std::fs::write(at("empty"), "").unwrap();
-    std::fs::write(at("large"), "#".repeat(9 * 1024 * 1024)).unwrap();
+    std::fs::write(at("large"), "#".repeat(5 * 1024 * 1024)).unwrap();
     std::fs::write(at("plain"), lines("app", "a", "").replace(&hex("a"), "llmk_canary")).unwrap();
     std::fs::write(at("twice"), lines("app", "a", "") + &lines("app", "b", "")).unwrap();
     for (name, said) in [
-        ("empty", "there is no key in the file: `llm-proxy keys new NAME` makes one"),
-        ("large", "is larger than 8 MiB"),
+        ("empty", "line 1: there is no key in the file; `llm-proxy keys new NAME` makes one"),
+        ("large", "is larger than 4 MiB"),
         ("plain", "line 3, key \"app\": `sha256` holds a key instead of its digest"),
         ("twice", "line 5, key \"app\": `name` is also that of the key on line 1"),
         ("fifo", "is not a file"),

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
+use crate::keys::file::Problems;
 use crate::keys::key;
 
 /// Where lines begin.
@@ -33,16 +34,11 @@ pub(super) struct Fields<'a, 'i> {
     name: Option<String>,
     /// Where each field taken so far stands.
     places: Vec<(&'static str, usize)>,
-    problems: &'a mut Vec<String>,
+    problems: &'a mut Problems,
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
-    pub(super) fn new(
-        table: DeTable<'i>,
-        lines: &'a Lines,
-        line: usize,
-        problems: &'a mut Vec<String>,
-    ) -> Self {
+    pub(super) fn new(table: DeTable<'i>, lines: &'a Lines, line: usize, problems: &'a mut Problems) -> Self {
         Self { table, lines, line, name: None, places: Vec::new(), problems }
     }
 
@@ -140,7 +136,7 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     fn note(&mut self, line: usize, problem: &str) {
         let name = self.name.as_ref().map(|name| format!(", key \"{name}\"")).unwrap_or_default();
-        self.problems.push(format!("line {line}{name}: {problem}"));
+        self.problems.note(line, format!("{name}: {problem}"));
     }
 }
 

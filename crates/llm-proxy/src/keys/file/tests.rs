@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::{Entry, Problems, moment, parse};
+use super::{Entry, moment, parse};
 use crate::keys::caller::Scope;
 use crate::keys::key::{self, Digest};
 use crate::keys::limits::Limits;
@@ -24,8 +24,7 @@ fn read(text: &str) -> Entry {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    let Problems(problems) = parse(text.as_bytes()).unwrap_err();
-    problems
+    parse(text.as_bytes()).unwrap_err().sentences()
 }
 
 #[test]
@@ -93,34 +92,37 @@ fn every_problem_is_told_with_its_line_the_keys_name_and_the_field() {
     assert_eq!(
         problems(&text),
         [
-            "line 17: only tables with the heading [[key]] stand here, each with its fields below it",
             "line 4, key \"app\": `weight` must be a whole number from 1 to 1000",
             "line 5, key \"app\": `expires` must be a date as 2027-01-31, or a moment as 2027-01-31T12:00:00Z",
             &format!("line 6, key \"app\": `wieght` is not a field of a key; the fields are {fields}"),
             "line 7: `name` is missing: choose one, of letters, digits, `.`, `_` and `-`",
             "line 8: `sha256` must be text in quotes, or a list of such texts",
-            "line 10: `models` names no model; leave it out for all models",
             "line 9: `scopes` may hold `chat`, `embeddings` and `tokens`",
+            "line 10: `models` names no model; leave it out for all models",
             "line 11: `requests_per_minute` must be a whole number from 1 to 4294967295",
             "line 13: `name` must be 1 to 32 letters, digits, `.`, `_` and `-`",
             "line 14: `sha256` must be the 64 hexadecimal digits of the key's SHA-256, \
              as `llm-proxy keys new NAME` prints them",
             "line 16: `expires` must be later than `not_before`",
+            "line 17: only tables with the heading [[key]] stand here, each with its fields below it",
         ]
     );
 }
 
 #[test]
 fn what_is_no_file_of_keys_is_refused() {
-    let nothing = "there is no key in the file: `llm-proxy keys new NAME` makes one";
+    let nothing = "line 1: there is no key in the file; `llm-proxy keys new NAME` makes one";
     assert_eq!(problems(""), [nothing]);
     assert_eq!(problems("# only words\n"), [nothing]);
     assert_eq!(problems("key = []"), [nothing]);
-    assert_eq!(problems("[key]\nname = \"app\""), ["the heading of a key is [[key]], with two brackets"]);
+    assert_eq!(
+        problems("[key]\nname = \"app\""),
+        ["line 1: the heading of a key is [[key]], with two brackets"]
+    );
     assert_eq!(problems("key = [1]"), ["line 1: a key is a table with the heading [[key]]"]);
     assert_eq!(problems("[[key]]\nname\n"), ["line 2: not TOML: key with no value, expected `=`"]);
     assert_eq!(problems("[[key]]\nname = \"a\"\nname = \"b\"\n"), ["line 3: not TOML: duplicate key"]);
-    let Problems(not_text) = parse(b"[[key]]\n\xff").unwrap_err();
+    let not_text = parse(b"[[key]]\n\xff").unwrap_err().sentences();
     assert_eq!(not_text, ["line 2: the file is not UTF-8 text"]);
 }
 
@@ -152,6 +154,10 @@ fn a_key_in_place_of_its_digest_and_the_digest_of_nothing_are_refused() {
     assert_eq!(
         problems(&one("").replace("app", key.expose())),
         ["line 2: `name` holds a key: take that key out of use, and write a name"]
+    );
+    assert_eq!(
+        problems(&one("").replace("app", "none")),
+        ["line 2: `name` stands for requests without a key in logs and metrics: choose another"]
     );
     // It would open the door for everyone who sends no key.
     assert_eq!(
