@@ -29,6 +29,7 @@ mod python;
 mod say;
 mod settings;
 mod signals;
+mod soak;
 mod stack;
 mod steps;
 mod test;
@@ -72,6 +73,8 @@ enum Verb {
         #[command(subcommand)]
         subject: bench::Subject,
     },
+    /// Puts mixed load and a fault a minute on llm-proxy, and fails when anything is lost or left behind.
+    Soak(soak::Options),
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.
@@ -107,6 +110,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Ci => return ci::run(),
         Verb::Tidy => tidy::run()?,
         Verb::Bench { subject } => bench::run(&subject)?,
+        Verb::Soak(options) => soak::run(&options)?,
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

@@ -20,6 +20,10 @@ pub(crate) struct Order {
     pub(crate) pace: u64,
     /// Milliseconds before the header.
     pub(crate) first: u64,
+    /// Tokens of a paced stream after which the connection is reset; 0 for never.
+    pub(crate) cut: usize,
+    /// Tokens of a paced stream after which nothing more comes; 0 for never.
+    pub(crate) stall: usize,
 }
 
 impl Order {
@@ -44,6 +48,8 @@ impl Order {
                 "tokens" => order.tokens = number,
                 "pace" => order.pace = value,
                 "first" => order.first = value,
+                "cut" => order.cut = number,
+                "stall" => order.stall = number,
                 "id" => id = Some(value),
                 _ => {}
             }

@@ -135,6 +135,9 @@ async fn chat(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::R
     } else {
         play(&mut writer, order, &rendered).await
     };
+    if order.cut > 0 && played.is_err() {
+        stream.set_zero_linger()?;
+    }
     let mut state = state.borrow_mut();
     state.running -= 1;
     if let (Err(_), Some(id)) = (&played, id) {
@@ -160,7 +163,13 @@ async fn play(out: &mut WriteHalf<'_>, order: Order, rendered: &Rendered) -> std
     for event in &rendered.events {
         out.write_all(event).await?;
     }
-    for _ in 0..if order.pace > 0 { order.tokens } else { 0 } {
+    for sent in 0..if order.pace > 0 { order.tokens } else { 0 } {
+        if order.cut > 0 && sent == order.cut {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        if order.stall > 0 && sent == order.stall {
+            std::future::pending::<()>().await;
+        }
         sleep_until(at).await;
         at += pace;
         out.write_all(&answer::token(&now().to_string())).await?;
