@@ -1,16 +1,14 @@
 //! The line of each request, and that no request waits for it.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use futures_util::future::join_all;
 use llm_proxy::Destination;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
 
-use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, question, until};
+use crate::process::Process;
+use crate::{MODEL, PATIENCE, Proxy, question, until};
 
 /// The lines of the file, once there are `n`.
 async fn lines(file: &Path, n: usize) -> Vec<Value> {
@@ -113,75 +111,6 @@ async fn a_file_that_cannot_be_opened_is_refused_before_anything_is_served() {
     let mut proxy = proxy;
     let ended = proxy.task.join_next().await.unwrap().unwrap().unwrap_err();
     assert!(ended.to_string().starts_with("PROXY_AUDIT: cannot be opened to append to: "), "{ended}");
-}
-
-/// The built binary, with the line in which it named its public and its admin listener read.
-struct Process {
-    child: Child,
-    log: BufReader<ChildStdout>,
-    public: String,
-    admin: String,
-}
-
-impl Process {
-    async fn start(llama: &FakeLlama, settings: &[(&str, &str)]) -> Self {
-        llama.require_key(UPSTREAM_KEY);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
-            .env_clear()
-            .envs([
-                ("PROXY_LISTEN", "127.0.0.1:0"),
-                ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
-                ("PROXY_UPSTREAMS", &llama.url()),
-                ("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY),
-                ("LLM_API_KEY", KEY),
-                ("LLM_MODEL", MODEL),
-                ("LOG_FORMAT", "json"),
-            ])
-            .envs(settings.iter().copied())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let (mut public, mut admin) = (String::new(), String::new());
-        while public.is_empty() || admin.is_empty() {
-            let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).await.unwrap(), 0, "it ended");
-            let event: Value = serde_json::from_str(&line).unwrap();
-            let address = || event["address"].as_str().unwrap().to_owned();
-            match event["listener"].as_str() {
-                Some("public") => public = address(),
-                Some(_) => admin = address(),
-                None => {}
-            }
-        }
-        let this = Self { child, log, public, admin };
-        until("readiness", async || {
-            reqwest::get(format!("http://{}/readyz", this.admin)).await.unwrap().status() == 200
-        })
-        .await;
-        this
-    }
-
-    async fn chat(&self, http: &reqwest::Client) -> u16 {
-        let url = format!("http://{}/v1/chat/completions", self.public);
-        let answer = http.post(url).bearer_auth(KEY).json(&question(true)).send().await.unwrap();
-        let status = answer.status().as_u16();
-        assert!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"));
-        status
-    }
-
-    async fn counter(&self, name: &str) -> u64 {
-        let metrics = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
-        let metrics = metrics.text().await.unwrap();
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap().parse().unwrap()
-    }
-
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
-    }
 }
 
 #[tokio::test]
