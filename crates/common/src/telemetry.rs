@@ -51,6 +51,18 @@ impl Telemetry {
         Self { filter, json }
     }
 
+    /// As told, but in any case as JSON.
+    #[must_use]
+    pub fn as_json(self) -> Self {
+        Self { json: true, ..self }
+    }
+
+    /// Whether lines are for machines.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Installs the subscriber for the whole process; a second call does nothing. A line is written before the program
     /// goes on, which suits one that ends by itself.
     pub fn install(self) {

@@ -104,6 +104,8 @@ pub struct Fetch {
     pub mirrors: Vec<Mirror>,
     /// Whether only what models.lock says is fetched.
     pub locked: bool,
+    /// Whether progress is told in numbers, for machines.
+    pub json: bool,
     /// Tokens of context that llama-server will be given; `None` for as many as the model was made for.
     pub context: Option<NonZeroU64>,
     /// The bounds of the download.
@@ -236,6 +238,7 @@ impl Fetch {
             token,
             mirrors,
             locked: false,
+            json: false,
             context: env.read_with(&LLAMA_CTX_SIZE, |text| match text {
                 "" => Ok(None),
                 text => {

@@ -35,6 +35,9 @@ struct Options {
     /// Fetches exactly the files that MODELS_DIR/models.lock has for this request, from any source, or nothing.
     #[arg(long)]
     locked: bool,
+    /// Every line on standard output is one JSON object, progress in numbers, as with LOG_FORMAT=json.
+    #[arg(long)]
+    json: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -122,16 +125,18 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(Options { locked, command }: Options) -> anyhow::Result<u8> {
+async fn run(Options { locked, json, command }: Options) -> anyhow::Result<u8> {
     let mut env = Environment::from_process(PREFIX, TABLES);
     let telemetry = Telemetry::read(&mut env);
+    let telemetry = if json { telemetry.as_json() } else { telemetry };
     let stop = CancellationToken::new();
     match command {
         None => {
             let settings = Fetch::read(&mut env);
             env.finish()?;
+            let json = telemetry.is_json();
             telemetry.install();
-            let settings = Fetch { locked, ..settings.context("the settings are incomplete")? };
+            let settings = Fetch { locked, json, ..settings.context("the settings are incomplete")? };
             until_signalled(model_fetcher::fetch(&settings, &stop), &stop).await
         }
         Some(Command::Import { file, sha256 }) => {

@@ -1,4 +1,4 @@
-//! How far the download is: a bar on a terminal, otherwise a line in the log every few seconds.
+//! How far the download is: a bar on a terminal, otherwise a line in the log every few seconds, in words or in numbers.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,18 +18,19 @@ pub(crate) struct Progress {
     done: AtomicU64,
     bar: Option<ProgressBar>,
     report_every: Duration,
+    json: bool,
 }
 
 impl Progress {
-    /// A download of `total` bytes of which `done` are here.
-    pub(crate) fn new(total: u64, done: u64, report_every: Duration) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    /// A download of `total` bytes of which `done` are here; told to machines if `json`.
+    pub(crate) fn new(total: u64, done: u64, report_every: Duration, json: bool) -> Self {
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template(BAR).expect("the template is valid");
             let bar = ProgressBar::new(total).with_style(style).with_position(done);
             bar.reset_eta();
             bar
         });
-        Self { total, done: AtomicU64::new(done), bar, report_every }
+        Self { total, done: AtomicU64::new(done), bar, report_every, json }
     }
 
     /// Notes `n_bytes` more.
@@ -48,8 +49,12 @@ impl Progress {
         loop {
             tick.tick().await;
             let done = self.done.load(Ordering::Relaxed);
-            if self.bar.is_none() {
-                tracing::info!("{}", line(done, self.total, done.saturating_sub(before), at.elapsed()));
+            let (recent, period) = (done.saturating_sub(before), at.elapsed());
+            if self.json {
+                let (done_bytes, total_bytes) = (done.min(self.total), self.total);
+                tracing::info!(done_bytes, total_bytes, bytes_per_second = rate(recent, period), "fetching");
+            } else if self.bar.is_none() {
+                tracing::info!("{}", line(done, self.total, recent, period));
             }
             (before, at) = (done, Instant::now());
         }
@@ -70,8 +75,7 @@ fn line(done: u64, total: u64, recent: u64, period: Duration) -> String {
         return format!("all {} are here, checking the rest of the SHA-256", megabytes(total));
     }
     let percent = u128::from(done) * 100 / u128::from(total.max(1));
-    let milliseconds = period.as_millis().max(1);
-    let rate = u64::try_from(u128::from(recent) * 1000 / milliseconds).unwrap_or(u64::MAX);
+    let rate = rate(recent, period);
     let left = (total - done).checked_div(rate).map_or_else(
         || "no end in sight".to_owned(),
         |seconds| {
@@ -79,6 +83,11 @@ fn line(done: u64, total: u64, recent: u64, period: Duration) -> String {
         },
     );
     format!("{} of {} ({percent} %), {}/s, {left}", megabytes(done), megabytes(total), megabytes(rate))
+}
+
+/// Bytes a second.
+fn rate(n_bytes: u64, period: Duration) -> u64 {
+    u64::try_from(u128::from(n_bytes) * 1000 / period.as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Transfer<'_> {
         if here > 0 {
             tracing::info!("going on after {} of {}", megabytes(here), megabytes(size));
         }
-        let progress = Progress::new(size, here, self.settings.tuning.report_every);
+        let progress = Progress::new(size, here, self.settings.tuning.report_every, self.settings.json);
         let downloads: Vec<_> = files
             .iter()
             .zip(&parts)

@@ -99,3 +99,21 @@ async fn bad_settings_are_refused_all_at_once_before_anything_is_asked() {
          HF_ENDPOINT is not usable: it must be a URL without user, query or fragment, as in https://huggingface.co\n"
     );
 }
+
+#[tokio::test]
+async fn with_json_every_line_is_an_object_and_progress_is_told_in_numbers() {
+    let (hub, folder) = hub_with(&gguf::tiny(3_000_000)).await;
+    hub.always(On::Bytes, Fault::BytesPerSecond(450_000));
+    let output = command(&hub, folder.path()).arg("--json").output().await.unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut said: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    said.dedup();
+    assert_eq!(said, ["resolved", "fetching", "fetched and verified"]);
+    let number = |name: &str| lines[1][name].as_u64().unwrap();
+    assert_eq!(number("total_bytes"), 3_000_000);
+    assert!((1..3_000_000).contains(&number("done_bytes")), "{:?}", lines[1]);
+    assert!((1..600_000).contains(&number("bytes_per_second")), "{:?}", lines[1]);
+    assert_eq!(lines[lines.len() - 1]["path"], folder.path().join(FILE).display().to_string());
+}

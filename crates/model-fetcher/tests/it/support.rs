@@ -49,6 +49,7 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         token: None,
         mirrors: Vec::new(),
         locked: false,
+        json: false,
         context: None,
         tuning: Tuning {
             parallel_from_bytes: 2 << 20,
