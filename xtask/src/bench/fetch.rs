@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
     scenarios: Vec<Scenario>,
+    /// Only tools whose row holds this word, as in curl or model-fetcher; may be repeated.
+    #[arg(long = "tool", value_name = "WORD")]
+    tools: Vec<String>,
     /// Runs of each tool, of which the middle one is shown.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -59,7 +62,10 @@ enum Scenario {
 /// When the Hub does not run or the disk does not take the files; a tool that fails is a row that says so.
 pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     let folder = settings.target("bench");
-    let tools = all(settings).await?;
+    let mut tools = all(settings).await?;
+    tools
+        .retain(|tool| options.tools.is_empty() || options.tools.iter().any(|word| tool.name.contains(word)));
+    ensure!(!tools.is_empty(), "--tool {}: there is no such tool", options.tools.join(" --tool "));
     let every = [Scenario::Unthrottled, Scenario::Again, Scenario::Slow, Scenario::Cut, Scenario::Killed];
     let scenarios = if options.scenarios.is_empty() { every.as_slice() } else { &options.scenarios };
     println!("{}, the Hub on the same machine over loopback", machine());

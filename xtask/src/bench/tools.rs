@@ -126,8 +126,8 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
     let program = settings.target("release/model-fetcher");
     let example = settings.target("release/examples/bench_fetch");
     let streams = |n: &str| vec![example.clone(), PathBuf::from(n)];
-    let unsynced = match settings.which("eatmydata") {
-        Some(eatmydata) => Way::Ours([vec![eatmydata], streams("8")].concat()),
+    let unsynced = |n: &str| match settings.which("eatmydata") {
+        Some(eatmydata) => Way::Ours([vec![eatmydata], streams(n)].concat()),
         None => Way::Missing("needs eatmydata (Debian: apt-get install eatmydata)".to_owned()),
     };
     let aria2c = match settings.which("aria2c") {
@@ -146,7 +146,8 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
         Tool::new("model-fetcher as shipped", true, true, Way::Ours(vec![program])),
         Tool::new("model-fetcher, 1 stream", true, false, Way::Ours(streams("1"))),
         Tool::new("model-fetcher, 8 streams", true, false, Way::Ours(streams("8"))),
-        Tool::new("model-fetcher, 8 streams, fsync does nothing", true, false, unsynced),
+        Tool::new("model-fetcher, 1 stream, fsync does nothing", true, false, unsynced("1")),
+        Tool::new("model-fetcher, 8 streams, fsync does nothing", true, false, unsynced("8")),
         Tool::new("curl", false, false, curl(false)),
         Tool::new("curl, then sha256sum", true, false, curl(true)),
         Tool::new("aria2c -x8 -s8 --checksum", true, true, aria2c),
