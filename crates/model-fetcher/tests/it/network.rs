@@ -6,6 +6,7 @@ use std::time::Duration;
 use testkit::fake_hub::{Authority, FakeHub, Fault, File, ForwardProxy, Listening, On, Token};
 use testkit::gguf;
 use tokio::process::Command;
+use tokio_util::task::TaskTracker;
 
 use crate::support::{FILE, TOKEN, can_run, command, hub_with, repository, run_by, text};
 
@@ -130,4 +131,57 @@ async fn a_name_that_does_not_resolve_is_named_within_a_minute() {
         assert_eq!(code, Some(69), "{said}");
         assert!(said.contains("cannot fetch from http://no-such-hub.invalid: "), "{said}");
     }
+}
+
+/// Where the name server of the test listens; a name server has no other port.
+const NAME_SERVER: &str = "127.9.8.7:53";
+
+/// Answers each question for an address with 127.0.0.1, after `pause`.
+async fn answer_names(socket: tokio::net::UdpSocket, pause: Duration) {
+    let (socket, answers) = (std::sync::Arc::new(socket), TaskTracker::new());
+    let mut question = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question).await {
+        let (mut answer, socket) = (question[..length].to_vec(), socket.clone());
+        // The question without what may follow it: labels up to the empty one, the type and the class.
+        let name = answer[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
+        let is_for_v4 = answer[name..name + 2] == [0, 1];
+        answer.truncate(name + 4);
+        answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_for_v4), 0, 0, 0, 0]);
+        if is_for_v4 {
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+        }
+        answers.spawn(async move {
+            tokio::time::sleep(pause).await;
+            socket.send_to(&answer, from).await
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_slow_name_server_is_waited_for_and_a_silent_one_is_given_up_within_a_minute() {
+    if !can_run("unshare", &["-rm", "true"]).await {
+        return;
+    }
+    let Ok(socket) = tokio::net::UdpSocket::bind(NAME_SERVER).await else {
+        eprintln!("skipped: nobody may listen on {NAME_SERVER} here");
+        return;
+    };
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    let list = folder.path().join("resolv.conf");
+    std::fs::write(&list, "nameserver 127.9.8.7\n").unwrap();
+    let models = folder.path().join("models");
+    let mut fetcher = command(&hub, &models);
+    fetcher.env("HF_ENDPOINT", format!("http://slow.test:{}", hub.hub_address().port()));
+    let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+    let list = list.display().to_string();
+    let run = || run_by("unshare", &["-rm", "sh", "-c", script, "sh", &list], &fetcher);
+    let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run())).await.unwrap();
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("cannot fetch from http://slow.test:"), "{said}");
+    assert_eq!(hub.requests(), []);
+    tokio::select! {
+        (code, said) = async { ended(&mut run()).await } => assert_eq!(code, Some(0), "{said}"),
+        () = answer_names(socket, Duration::from_secs(2)) => panic!("the name server ended"),
+    }
+    assert!(is_there(folder.path()));
 }
