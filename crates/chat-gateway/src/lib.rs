@@ -23,7 +23,7 @@ mod wire;
 use std::sync::Arc;
 
 use common::admin;
-use common::server::{self, Limits};
+use common::server::{self, Inherited, Limits};
 use common::shutdown::Shutdown;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -45,15 +45,16 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what `config` says.
+    /// Takes over the sockets that were handed to the process, or binds what `config` says.
     ///
     /// # Errors
     ///
     /// With a sentence that says which address cannot be had, and what to do.
     pub async fn bind(config: &Config) -> Result<Self, String> {
+        let mut inherited = Inherited::take();
         Ok(Self {
-            public: server::bind("GATEWAY_LISTEN", config.listen).await?,
-            admin: server::bind("GATEWAY_ADMIN_LISTEN", config.admin_listen).await?,
+            public: inherited.listener("GATEWAY_LISTEN", config.listen).await?,
+            admin: inherited.listener("GATEWAY_ADMIN_LISTEN", config.admin_listen).await?,
         })
     }
 }

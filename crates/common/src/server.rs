@@ -10,6 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use listenfd::ListenFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -26,8 +28,13 @@ use refusal::Refusal;
 
 /// How long the accept loop rests after `accept` failed (out of descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel keeps for us while we accept others; it takes its own bound where that is smaller. A burst
+/// beyond it waits a second or more, for its second try.
+const BACKLOG: i32 = 4096;
 /// Connections beyond the cap that are told so at once; further ones are closed without a word.
 const MAX_REFUSALS: usize = 64;
+/// Descriptors for everything but connections: listeners, logs, the runtime, probes, refusals.
+const SPARE_DESCRIPTORS: usize = 128;
 /// Silence after which the kernel asks a peer whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 /// Between two such questions.
@@ -42,7 +49,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From the end of an answer to the first byte of the next request.
     pub idle_timeout: Duration,
-    /// Connections open at once; further ones are answered 503 and closed.
+    /// Connections open at once, fewer where descriptors are scarce; further ones are answered 503 and closed.
     pub max_connections: usize,
     /// How long a peer may take nothing of what is written to it, in its program or in its kernel.
     pub write_stall: Duration,
@@ -78,6 +85,43 @@ pub async fn bind(variable: &str, address: SocketAddr) -> Result<TcpListener, St
     })
 }
 
+/// Listening sockets that the starter of this process handed over, as systemd's socket units do (`LISTEN_FDS`): they
+/// outlive the process, so that one that is started anew keeps no caller out.
+pub struct Inherited {
+    sockets: ListenFd,
+    n_taken: usize,
+}
+
+impl Inherited {
+    /// What there is; nothing, as a rule.
+    #[must_use]
+    pub fn take() -> Self {
+        Self { sockets: ListenFd::from_env(), n_taken: 0 }
+    }
+
+    /// The next socket that was handed over, or a new one bound to `address`.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`], or when what was handed over is no listening TCP socket.
+    pub async fn listener(&mut self, variable: &str, address: SocketAddr) -> Result<TcpListener, String> {
+        let place = self.n_taken;
+        self.n_taken += 1;
+        let inherited = self.sockets.take_tcp_listener(place).and_then(|socket| {
+            let listener = socket.map(|socket| {
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket)
+            });
+            listener.transpose()
+        });
+        match inherited {
+            Ok(Some(listener)) => Ok(listener),
+            Ok(None) => bind(variable, address).await,
+            Err(error) => Err(format!("{variable}: socket {place} of LISTEN_FDS cannot be used: {error}")),
+        }
+    }
+}
+
 /// Serves `router` on `listener` until the drain begins; connections then finish their current answer.
 /// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`Connection`]. `service` is the `src` of refusals.
 pub async fn serve(
@@ -90,8 +134,8 @@ pub async fn serve(
     if let Err(error) = prepare(&listener, &limits) {
         tracing::warn!(%error, "peers that vanish will be noticed late: the socket's options cannot be set");
     }
-    let (room, refusals) =
-        (Arc::new(Semaphore::new(limits.max_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
+    let n_connections = limits.max_connections.min(affordable(descriptors()));
+    let (room, refusals) = (Arc::new(Semaphore::new(n_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
     let admit = |stream: TcpStream, peer: SocketAddr| {
         if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
             let connection =
@@ -128,9 +172,25 @@ pub async fn serve(
     }
 }
 
-/// Sets what every accepted socket inherits: no waiting for full packets, and questions to peers that fall silent.
+/// How many descriptors this process may have, after asking for as many as it may ask for.
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let _what_there_is_must_do =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let current = getrlimit(Resource::Nofile).current;
+    current.and_then(|current| current.try_into().ok()).unwrap_or(usize::MAX)
+}
+
+/// How many connections may be open with so many descriptors: each may need a second one to answer, towards the next
+/// service, and running out of them must not look like that one's failure.
+fn affordable(n_descriptors: usize) -> usize {
+    (n_descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2).max(1)
+}
+
+/// Sets the backlog, and what every accepted socket inherits: no waiting for full packets, and questions to peers that fall silent.
 fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<()> {
     let socket = SockRef::from(listener);
+    socket.listen(BACKLOG)?;
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))?;
@@ -147,7 +207,12 @@ mod tests {
     use socket2::SockRef;
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{Limits, prepare};
+    use super::{Limits, affordable, prepare};
+
+    #[test]
+    fn a_process_with_few_descriptors_takes_few_connections() {
+        assert_eq!([0, 128, 256, 1024, 20_128].map(affordable), [1, 1, 64, 448, 10_000]);
+    }
 
     #[tokio::test]
     async fn an_accepted_socket_asks_a_silent_peer_and_gives_it_up_after_thirty_seconds() {

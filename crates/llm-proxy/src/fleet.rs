@@ -310,6 +310,14 @@ impl Fleet {
         members.into_iter().map(status).collect()
     }
 
+    /// Whether it is known of the upstreams what they are, good or bad.
+    pub(crate) fn has_looked(&self) -> bool {
+        let roll = self.roll();
+        let known = |member: &Arc<Member>| member.status() != Status::Unknown;
+        roll.members.values().any(|member| member.is_up())
+            || (!roll.members.is_empty() && roll.members.values().all(known))
+    }
+
     /// Why a request sent now would not be served, for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
         let roll = self.roll();

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::server::Limits;
 use common::shutdown::Shutdown;
@@ -48,6 +49,11 @@ pub use top::top;
 
 /// This service's name in errors.
 const SERVICE: &str = "llm-proxy";
+
+/// How long a start waits for the first look at the upstreams before it takes callers all the same.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// Between two questions whether it is done.
+const FIRST_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The two bound listeners.
 #[derive(Debug)]
@@ -105,13 +111,11 @@ pub async fn serve(
     app.keys
         .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
-    shutdown.spawn(common::server::serve(
-        SERVICE,
-        listeners.public,
-        router::router(&app),
-        limits,
-        shutdown.clone(),
-    ));
+    let accepting = shutdown.clone();
+    shutdown.spawn(async move {
+        first_look(&app, &accepting).await;
+        common::server::serve(SERVICE, listeners.public, router::router(&app), limits, accepting).await;
+    });
 
     stop.await;
     tracing::info!(seconds = drain.as_secs(), "shutting down: running answers may end");
@@ -120,8 +124,22 @@ pub async fn serve(
         tracing::warn!(abandoned, "connections were closed before their answer ended");
     }
     traces.finish().await;
-    admin_shutdown.finish(std::time::Duration::ZERO).await;
+    admin_shutdown.finish(Duration::ZERO).await;
     Ok(())
+}
+
+/// Waits until the upstreams have been looked at. Callers that come earlier wait in the kernel's backlog instead of being
+/// told that nobody answers, which matters when this process takes over from another. Cancel-safe.
+async fn first_look(app: &state::App, shutdown: &Shutdown) {
+    let looking = async {
+        while !app.fleet.has_looked() {
+            tokio::time::sleep(FIRST_LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.draining() => {}
+        _given_up = tokio::time::timeout(FIRST_LOOK, looking) => {}
+    }
 }
 
 /// SIGHUP: whoever rotates files has moved the audit away.

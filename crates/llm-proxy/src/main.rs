@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, markdown};
+use common::server::Inherited;
 use common::telemetry::{self, Telemetry};
 use common::traces;
 use llm_proxy::{Config, KeysCommand, Listeners, VARIABLES};
@@ -103,9 +104,10 @@ fn run(verb: impl Future<Output = Result<(), String>>) -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
+    let mut inherited = Inherited::take();
     let listeners = Listeners {
-        public: common::server::bind("PROXY_LISTEN", config.listen).await?,
-        admin: common::server::bind("PROXY_ADMIN_LISTEN", config.admin_listen).await?,
+        public: inherited.listener("PROXY_LISTEN", config.listen).await?,
+        admin: inherited.listener("PROXY_ADMIN_LISTEN", config.admin_listen).await?,
     };
     let stop = async {
         if let Err(error) = common::shutdown::signalled().await {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -27,11 +28,33 @@ impl Service {
     ///
     /// When the binary is not built, or ends before it listens.
     pub async fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let mut child = Command::new(binary(name)?)
+        let mut command = Command::new(binary(name)?);
+        command.stdin(Stdio::null());
+        Self::launch(name, command, settings).await
+    }
+
+    /// As [`Service::start`], on a socket that outlives it: handed over as systemd hands one over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`], or when the socket cannot be handed over.
+    pub async fn start_on(
+        name: &str,
+        public: &std::net::TcpListener,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let mut shell = Command::new("/bin/sh");
+        let hand_over = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" 3<&0 0</dev/null";
+        shell.args(["-c", hand_over]).arg(binary(name)?);
+        shell.stdin(OwnedFd::from(public.try_clone()?));
+        Self::launch(name, shell, settings).await
+    }
+
+    async fn launch(name: &str, mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut child = command
             .env_clear()
             .env("LOG_FORMAT", "json")
             .envs(settings.iter().copied())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -37,7 +37,7 @@ const MAX_BUFFER_BYTES: usize = 32 * 1024;
 const MAX_FIELDS: usize = 64;
 /// How often a peer is looked at that has sent more than its request.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long an idle connection is kept in a drain, for a request that is on its way.
+/// How long an idle connection is kept in a drain, for a request that is on its way. Its answer says that it is the last.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// How long answers may take to leave once the drain is over.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -136,8 +136,7 @@ async fn drive(
         handle.0.begin_request();
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(handle.clone());
-        let last = stop.is_draining();
-        answer(router.clone(), Arc::clone(&handle.0), request, last)
+        answer(router.clone(), Arc::clone(&handle.0), request, stop.clone())
     });
     let socket = Socket::new(Arc::clone(&shared), limits.write_stall);
     let connection = http1::Builder::new()
@@ -148,7 +147,7 @@ async fn drive(
         .with_upgrades();
     let (mut connection, mut clocks) = (pin!(connection), Clocks::new(limits));
     let (mut draining, mut closing) = (pin!(shutdown.draining()), pin!(shutdown.closing()));
-    let (mut listens, mut told) = (false, false);
+    let mut listens = false;
     poll_fn(move |cx| {
         if !listens {
             // Polled once: both wake this task, whose waker stays the same.
@@ -158,34 +157,30 @@ async fn drive(
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(End::Done(ended));
         }
-        let phase = shared.phase();
-        if phase == Phase::Waiting
+        if shared.phase() == Phase::Waiting
             && let Some(refusal) = shared.refusal()
         {
             return Poll::Ready(End::Refused(refusal));
-        }
-        if shutdown.is_draining() && !told && matches!(phase, Phase::Busy | Phase::Flushing) {
-            told = true;
-            connection.as_mut().graceful_shutdown();
         }
         clocks.poll(cx, &shared, shutdown)
     })
     .await
 }
 
-/// One request through the router; `last` when the connection takes no other.
+/// One request through the router.
 async fn answer(
     router: Router,
     shared: Arc<Shared>,
     request: Request<Incoming>,
-    mut last: bool,
+    shutdown: Shutdown,
 ) -> Result<Response<Answer>, Infallible> {
     // Where such a request ends is not known to `Framing`, so that none may follow it.
-    last |= request.headers().contains_key(TRANSFER_ENCODING) || request.headers().contains_key(UPGRADE);
+    let last = request.headers().contains_key(TRANSFER_ENCODING) || request.headers().contains_key(UPGRADE);
     let mut response = router.oneshot(request.map(Body::new)).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         shared.enter(Phase::Upgraded);
-    } else if last {
+    } else if last || shutdown.is_draining() {
+        // Said, not only done: a peer that does not know it would send its next request into the closing.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, shared }))
@@ -319,6 +314,6 @@ impl Clocks {
             Wait::Next => self.since + self.limits.idle_timeout,
             Wait::Answer => return self.since + LOOK_EVERY,
         };
-        self.drain_began.map_or(due, |began| due.min(began + DRAIN_IDLE))
+        self.drain_began.map_or(due, |began| due.min(began.max(self.since) + DRAIN_IDLE))
     }
 }

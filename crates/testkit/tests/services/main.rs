@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod process;
+mod restart;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::{Chain, ask, delta};
 
-async fn terminate(pid: Option<u32>) {
+pub(super) async fn terminate(pid: Option<u32>) {
     let pid = pid.unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
 }
