@@ -16,6 +16,7 @@ use common::env::{Environment, Variable};
 use common::secret::Secret;
 use common::traces::Endpoint;
 
+use crate::api::Api;
 use crate::audit::Destination;
 use crate::deadlines::Deadlines;
 use crate::keys::Keys;
@@ -87,6 +88,11 @@ const MAX_TOKENS: Variable = Variable::new(
     "2048",
     "The longest completion, in tokens; also the limit of a request that names none.",
 );
+const ROUTES: Variable = Variable::new(
+    "PROXY_ROUTES",
+    "chat",
+    "The routes that are there: `chat`, `completions`, `embeddings`, `rerank`, divided by commas. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
+);
 const DRAIN: Variable = Variable::new(
     "PROXY_DRAIN_SECONDS",
     "25",
@@ -119,6 +125,7 @@ pub const VARIABLES: &[Variable] = &[
     TOTAL_DEADLINE,
     MAX_BODY_BYTES,
     MAX_TOKENS,
+    ROUTES,
     DRAIN,
     AUDIT,
 ];
@@ -156,6 +163,10 @@ pub struct Config {
     pub body_deadline: Duration,
     /// The longest completion, in tokens.
     pub max_tokens: u64,
+    /// The routes that take a slot.
+    pub routes: Vec<Api>,
+    /// How long counting tokens may take.
+    pub counting_deadline: Duration,
     /// How long answers may take to end after the signal.
     pub drain: Duration,
     /// Where the audit goes.
@@ -232,6 +243,8 @@ impl Config {
             max_bodies_bytes: 64 * 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
+            routes: env.read_with(&ROUTES, routes),
+            counting_deadline: Duration::from_secs(10),
             drain: Duration::from_secs(env.read(&DRAIN)),
             audit: env.read(&AUDIT),
             traces: Endpoint::read(env),
@@ -258,6 +271,18 @@ impl Config {
 fn whole(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+fn routes(list: &str) -> Result<Vec<Api>, String> {
+    let mut routes = Vec::new();
+    for name in list.split(',') {
+        let api = name.parse()?;
+        if routes.contains(&api) {
+            return Err(format!("names {name} twice"));
+        }
+        routes.push(api);
+    }
+    Ok(routes)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

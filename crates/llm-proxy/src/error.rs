@@ -18,7 +18,7 @@ pub(crate) enum Error {
     ConnectionOption,
     #[error("the only expectation that can be met is 100-continue")]
     Expectation,
-    #[error("there is no such route; POST /v1/chat/completions, GET /v1/models and GET /health exist")]
+    #[error("there is no such route, or it is not switched on (PROXY_ROUTES)")]
     NotFound,
     #[error("this route does not take this method")]
     MethodNotAllowed,
@@ -48,7 +48,7 @@ pub(crate) enum Error {
     ModelNotFound,
     #[error("too many requests are waiting: try again after the time in Retry-After")]
     QueueFull { retry_after_seconds: u64 },
-    #[error("too many request bodies arrive at once: try again after the time in Retry-After")]
+    #[error("too much is asked at once: try again after the time in Retry-After")]
     Overloaded,
     #[error("no slot became free in time: try again after the time in Retry-After")]
     QueueTimeout { retry_after_seconds: u64 },

@@ -269,6 +269,12 @@ impl Fleet {
         Some(self.member(id)?.upstream.clone())
     }
 
+    /// One that answers, for what takes no slot.
+    pub(crate) fn any(&self) -> Option<Upstream> {
+        let up = |member: &&Arc<Member>| matches!(member.status(), Status::Up { .. });
+        self.roll().members.values().find(up).map(|member| member.upstream.clone())
+    }
+
     /// Whether there is a choice.
     pub(crate) fn is_several(&self) -> bool {
         self.roll().members.len() > 1

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 mod admission;
+mod api;
 mod audit;
 mod config;
 mod deadlines;
@@ -40,6 +41,7 @@ mod whole;
 
 use audit::Audit;
 
+pub use api::Api;
 pub use audit::Destination;
 pub use config::{Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;

@@ -7,12 +7,14 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::api::Api;
 use crate::error::Error;
 
 mod body;
 mod fields;
 mod json;
 mod messages;
+mod others;
 mod schema;
 
 pub(crate) use body::Bodies;
@@ -61,10 +63,7 @@ const NUMBERS: [(&str, f64, f64); 5] = [
     ("frequency_penalty", -2.0, 2.0),
 ];
 
-/// Whole numbers that pass, with their range. A `top_k` of 0 or -1 switches it off.
-const INTEGERS: [(&str, i64, i64); 2] = [("top_k", -1, 1_000), ("top_logprobs", 0, 20)];
-
-/// Switches that pass.
+/// Switches that pass in a chat.
 const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
 
 /// A request that was checked.
@@ -91,18 +90,21 @@ impl ChatRequest {
     }
 
     /// Checks `bytes`, for the one `model` there is and at most `max_tokens` of completion.
-    pub(crate) fn parse(bytes: &[u8], model: &str, max_tokens: u64) -> Result<Self, Error> {
-        let mut fields = Fields::new(json::object(bytes)?);
-        for name in DANGEROUS {
-            if fields.take(name).is_some() {
-                return Err(Error::field(name, "is not accepted here"));
-            }
+    pub(crate) fn parse(api: Api, bytes: &[u8], model: &str, max_tokens: u64) -> Result<Self, Error> {
+        let fields = Fields::new(json::object(bytes)?);
+        match api {
+            Api::Chat | Api::CountTokens => Self::chat(fields, model, max_tokens),
+            Api::Completions => Self::completion(fields, model, max_tokens),
+            Api::Embeddings => Self::embeddings(fields, model),
+            Api::Rerank => Self::rerank(fields, model),
+            Api::Tokenize => Self::tokenize(fields),
         }
-        if fields.text("model")?.ok_or_else(|| Error::field("model", "is missing"))? != model {
-            return Err(Error::ModelNotFound);
-        }
+    }
+
+    fn chat(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
+        refuse_dangerous(&mut fields)?;
         let mut out = Map::new();
-        out.insert("model".to_owned(), model.into());
+        take_model(&mut fields, &mut out, model)?;
         let messages = fields.take("messages").ok_or_else(|| Error::field("messages", "is missing"))?;
         let messages = messages::check(messages, &mut fields.n_dropped)?;
         let has_images = messages::have_images(&messages);
@@ -110,7 +112,23 @@ impl ChatRequest {
         insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
         insert(&mut out, "tools", fields.tools()?);
         out.insert("messages".to_owned(), messages);
+        for name in SWITCHES {
+            insert(&mut out, name, fields.switch(name)?);
+        }
+        insert(&mut out, "top_logprobs", fields.integer("top_logprobs", 0, 20)?);
+        insert(&mut out, "reasoning_effort", fields.reasoning_effort()?);
+        insert(&mut out, "tool_choice", fields.tool_choice()?);
+        insert(&mut out, "response_format", fields.response_format()?);
+        Self::generation(fields, out, max_tokens, has_images)
+    }
 
+    /// What chats and completions have in common: how long, how random, and how it is sent.
+    fn generation(
+        mut fields: Fields,
+        mut out: Map<String, Value>,
+        max_tokens: u64,
+        has_images: bool,
+    ) -> Result<Self, Error> {
         let stream = fields.switch("stream")?.unwrap_or(false);
         let include_usage = match fields.object("stream_options")? {
             Some(mut options) => {
@@ -132,21 +150,30 @@ impl ChatRequest {
         for (name, min, max) in NUMBERS {
             insert(&mut out, name, fields.number(name, min, max)?);
         }
-        for (name, min, max) in INTEGERS {
-            insert(&mut out, name, fields.integer(name, min, max)?);
-        }
+        // 0 and -1 switch it off.
+        insert(&mut out, "top_k", fields.integer("top_k", -1, 1_000)?);
         insert(&mut out, "seed", fields.seed()?);
-        for name in SWITCHES {
-            insert(&mut out, name, fields.switch(name)?);
-        }
         insert(&mut out, "stop", fields.stop()?);
-        insert(&mut out, "reasoning_effort", fields.reasoning_effort()?);
-        insert(&mut out, "tool_choice", fields.tool_choice()?);
-        insert(&mut out, "response_format", fields.response_format()?);
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
         Ok(Self { body, max_tokens: limit, stream, include_usage, has_images, n_dropped })
     }
+}
+
+fn refuse_dangerous(fields: &mut Fields) -> Result<(), Error> {
+    match DANGEROUS.into_iter().find(|name| fields.take(name).is_some()) {
+        Some(name) => Err(Error::field(name, "is not accepted here")),
+        None => Ok(()),
+    }
+}
+
+/// The model comes first in every body.
+fn take_model(fields: &mut Fields, out: &mut Map<String, Value>, model: &str) -> Result<(), Error> {
+    if fields.required_text("model")? != model {
+        return Err(Error::ModelNotFound);
+    }
+    out.insert("model".to_owned(), model.into());
+    Ok(())
 }
 
 fn insert(out: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {

@@ -15,9 +15,10 @@ use http_body_util::Limited;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
+use crate::api::Api;
 use crate::error::Error;
 use crate::record::Record;
-use crate::routes::{chat, health, models};
+use crate::routes::{chat, health, models, tokens};
 use crate::state::App;
 
 /// The request's id: in the answer's header, in the log, in the audit and upstream.
@@ -44,8 +45,15 @@ impl RequestId {
 }
 
 pub(crate) fn router(app: &App) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::completions))
+    let mut router = Router::new();
+    for api in app.config.routes.iter().copied() {
+        router =
+            router.route(api.path(), post(move |app, id, request| chat::completions(api, app, id, request)));
+    }
+    for api in [Api::CountTokens, Api::Tokenize] {
+        router = router.route(api.path(), post(move |app, id, request| tokens::count(api, app, id, request)));
+    }
+    router
         .route("/v1/models", get(models::models))
         .route("/health", get(health::health))
         .method_not_allowed_fallback(wrong_method)

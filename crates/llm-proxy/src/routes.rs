@@ -1,6 +1,42 @@
-//! One file per noun of the public surface.
+//! One file per noun of the public surface, and what all that take a body begin with.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use tokio::time::Instant;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::keys::Caller;
+use crate::record::Record;
+use crate::request::{self, ChatRequest};
+use crate::state::App;
 
 pub(crate) mod chat;
 pub(crate) mod health;
 pub(crate) mod models;
 pub(crate) mod status;
+pub(crate) mod tokens;
+
+/// Whose request this is, and what is asked, both checked. Not cancel-safe: a part of the body is lost.
+async fn check(
+    api: Api,
+    app: &App,
+    request: Request,
+    record: &mut Record,
+) -> Result<(Arc<Caller>, ChatRequest, Parts), Error> {
+    let caller = app.keys.caller(request.headers())?;
+    record.called_by(&caller);
+    record.adopt_id(request.headers());
+    caller.allow(api.scope())?;
+    caller.count_request()?;
+    request::check_headers(request.headers(), app.config.max_body_bytes)?;
+    let (parts, body) = request.into_parts();
+    let began = Instant::now();
+    let body = app.bodies.read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
+    record.body_read(began.elapsed(), body.bytes.len());
+    let request = ChatRequest::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
+    app.metrics.dropped_fields.inc_by(request.n_dropped);
+    Ok((caller, request, parts))
+}

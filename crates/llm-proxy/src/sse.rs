@@ -231,6 +231,25 @@ impl Timings {
     }
 }
 
+impl Chunk<'_> {
+    fn usage(&self) -> Option<Usage> {
+        let inner = self.response.as_ref().or(self.message.as_ref()).and_then(|inner| inner.usage.as_ref());
+        let timings = self.timings.as_ref();
+        self.usage.as_ref().or(inner).map(|counts| Usage {
+            n_prompt_tokens: counts.prompt_tokens + counts.cache_read_input_tokens.unwrap_or_default(),
+            n_cached_tokens: timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
+            n_completion_tokens: counts.completion_tokens,
+            prefill: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.prompt_ms)),
+            decode: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.predicted_ms)),
+        })
+    }
+}
+
+/// What an answer that is no stream says was counted.
+pub(crate) fn counted(document: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<Chunk<'_>>(document).ok()?.usage()
+}
+
 /// What `event` is, and what it says was counted.
 pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
     let data = data(event);
@@ -240,16 +259,8 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
         return (if event.starts_with(b"error:") { Kind::Error } else { Kind::Other }, None);
     };
+    let usage = chunk.usage();
     let choices = chunk.choices.unwrap_or_default();
-    let inner = chunk.response.or(chunk.message).and_then(|inner| inner.usage);
-    let timings = chunk.timings.as_ref();
-    let usage = chunk.usage.or(inner).map(|counts| Usage {
-        n_prompt_tokens: counts.prompt_tokens + counts.cache_read_input_tokens.unwrap_or_default(),
-        n_cached_tokens: timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
-        n_completion_tokens: counts.completion_tokens,
-        prefill: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.prompt_ms)),
-        decode: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.predicted_ms)),
-    });
     let kind = match chunk.name.as_deref() {
         _ if chunk.error.is_some() => Kind::Error,
         Some("error" | "response.failed") => Kind::Error,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use common::shutdown::Shutdown;
 use common::traces::Traces;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::admission::Admission;
@@ -16,6 +17,9 @@ use crate::recent::Recent;
 use crate::request::Bodies;
 use crate::upstream::Client;
 
+/// Requests that count tokens at once: llama-server does it on the threads that its other answers need.
+const MAX_COUNTING: usize = 4;
+
 /// One running llm-proxy. Clones share it.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Shared>);
@@ -25,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) keys: Arc<Keys>,
     pub(crate) bodies: Bodies,
+    /// Requests that count tokens at once.
+    pub(crate) counting: Semaphore,
     pub(crate) admission: Admission,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) client: Client,
@@ -57,10 +63,12 @@ impl App {
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
         let keys = Arc::new(Keys::new(config.api_key.as_ref(), config.keys_file.clone())?);
         let bodies = Bodies::new(config.max_bodies_bytes);
+        let counting = Semaphore::new(MAX_COUNTING);
         Ok(Self(Arc::new(Shared {
             config,
             keys,
             bodies,
+            counting,
             admission,
             fleet,
             client,

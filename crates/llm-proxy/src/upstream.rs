@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Frame;
 use serde::Deserialize;
 
+use crate::api::Api;
 use crate::config::{Config, Upstream};
 use crate::error::{Error, Refusal};
 
@@ -68,14 +69,20 @@ impl Client {
         Ok(Self { pool: Pool::default(), connect_deadline: config.deadlines.connect, authorization })
     }
 
-    /// Asks for a stream and waits for its header. Cancel-safe in that a dropped call closes the connection.
-    pub(crate) async fn open(&self, to: &Upstream, body: Bytes, who: Identity<'_>) -> Result<Body, Error> {
-        let mut request = self.head("POST", to, "/v1/chat/completions", body.len());
+    /// Asks for an answer and waits for its header. Cancel-safe in that a dropped call closes the connection.
+    pub(crate) async fn open(
+        &self,
+        to: &Upstream,
+        api: Api,
+        body: Bytes,
+        who: Identity<'_>,
+    ) -> Result<Body, Error> {
+        let mut request = self.head("POST", to, api.path(), body.len());
         let mut field = |name: &[u8], value: &[u8]| {
             [name, b": ", value, b"\r\n"].iter().for_each(|part| request.extend_from_slice(part));
         };
         field(b"content-type", b"application/json");
-        field(b"accept", b"text/event-stream");
+        field(b"accept", api.answers().as_bytes());
         field(b"x-request-id", who.request_id.as_bytes());
         if let Some(traceparent) = who.traceparent {
             field(b"traceparent", traceparent.as_bytes());
@@ -90,7 +97,7 @@ impl Client {
         }
         let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
-        if is_plain && kind.starts_with(b"text/event-stream") {
+        if is_plain && kind.starts_with(api.answers().as_bytes()) {
             Ok(body)
         } else {
             Err(Error::UpstreamInvalid)
@@ -136,6 +143,15 @@ impl Client {
 }
 
 impl Body {
+    /// All of it, when it is no longer than `max_bytes`. Dropping the call closes the connection.
+    pub(crate) async fn whole(self, max_bytes: usize) -> Result<Bytes, Error> {
+        let whole = Limited::new(self, max_bytes).collect().await;
+        whole.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(_too_long) => Error::UpstreamInvalid,
+        })
+    }
+
     /// Hands what has come to `take`; `false` when the body has ended. Nothing is lost between two calls.
     pub(crate) fn poll_read(
         &mut self,

@@ -1,7 +1,7 @@
 //! Puts a streamed answer together again for a caller that did not ask for a stream.
 //!
 //! The upstream is always asked for a stream, because llama-server notices only there that its client has gone. What
-//! comes out is one `chat.completion` object; without `[DONE]` and a finish reason there is none.
+//! comes out is one `chat.completion` object, or one `text_completion`; without `[DONE]` and a finish reason there is none.
 
 use serde_json::{Map, Value, json};
 
@@ -46,6 +46,8 @@ struct Completion {
     head: Map<String, Value>,
     message: Map<String, Value>,
     content: Option<String>,
+    /// The words of `/v1/completions`, which knows no messages.
+    text: Option<String>,
     reasoning: Option<String>,
     tool_calls: Vec<ToolCall>,
     logprobs: Map<String, Value>,
@@ -83,6 +85,9 @@ impl Completion {
         // The proxy asks for one choice.
         let Some(Value::Array(choices)) = chunk.remove("choices") else { return };
         let Some(Value::Object(mut choice)) = choices.into_iter().next() else { return };
+        if let Some(Value::String(text)) = choice.remove("text") {
+            self.text.get_or_insert_default().push_str(&text);
+        }
         if let Some(Value::Object(delta)) = choice.remove("delta") {
             self.delta(delta);
         }
@@ -138,6 +143,16 @@ impl Completion {
 
     fn end(self) -> Result<Value, Error> {
         let finish_reason = self.finish_reason.ok_or(Error::UpstreamTruncated)?;
+        let logprobs = if self.logprobs.is_empty() { Value::Null } else { self.logprobs.into() };
+        if let Some(text) = self.text {
+            let choice =
+                json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason});
+            let mut whole = json!({"object": "text_completion", "choices": [choice]});
+            if let Value::Object(whole) = &mut whole {
+                whole.extend(self.head);
+            }
+            return Ok(whole);
+        }
         let mut message = self.message;
         message.entry("role").or_insert_with(|| json!("assistant"));
         let no_words = self.content.is_none() && self.tool_calls.is_empty();
@@ -154,7 +169,7 @@ impl Completion {
             message.insert("tool_calls".to_owned(), calls.collect());
         }
         let mut choice = json!({"index": 0, "message": message, "finish_reason": finish_reason});
-        choice["logprobs"] = if self.logprobs.is_empty() { Value::Null } else { self.logprobs.into() };
+        choice["logprobs"] = logprobs;
         let mut whole = json!({"object": "chat.completion", "choices": [choice]});
         if let Value::Object(whole) = &mut whole {
             whole.extend(self.head);

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 
 use super::{Doubt, Fleet, Status};
+use crate::api::Api;
 use crate::config::Upstream;
 use crate::error::Error;
 use crate::upstream::{Client, Identity};
@@ -88,7 +89,7 @@ async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
         }
     }
     let who = Identity { request_id: "probe", traceparent: None };
-    match client.open(upstream, Bytes::from_static(ONE_TOKEN), who).await {
+    match client.open(upstream, Api::Chat, Bytes::from_static(ONE_TOKEN), who).await {
         // Its header comes before it has computed anything.
         Ok(body) => Limited::new(body, MAX_ANSWER_BYTES).collect().await.is_ok_and(|answer| {
             let answer = answer.to_bytes();

@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: key, body, slot, upstream, answer, in that order.
+//! `POST /v1/chat/completions`, and the other routes that take a slot: key, body, slot, upstream, answer, in that order.
 //!
 //! The caller's going drops the future at whatever step it is, and with it the place in the queue, the connection and
 //! the permit.
@@ -19,31 +19,40 @@ use futures_util::stream::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::admission::{Asking, Entered, Permit, Refused};
+use crate::api::Api;
 use crate::deadlines::Clock;
 use crate::error::Error;
-use crate::keys::{Caller, Scope};
+use crate::keys::Caller;
 use crate::placement::Prefix;
 use crate::queue_events;
 use crate::record::{Phase, Record, milliseconds};
 use crate::relay::{self, Answer};
-use crate::request::{self, ChatRequest};
+use crate::request::ChatRequest;
 use crate::router::RequestId;
+use crate::routes::{check, tokens};
+use crate::sse::counted;
 use crate::state::App;
 use crate::upstream::{self, Identity, traceparent};
 use crate::whole::whole;
+
+/// What an answer is that is neither streamed nor written token by token.
+const PLAIN: &str = "application/json";
+/// The largest of them: a few thousand numbers for each of the texts that a request may have.
+const MAX_PLAIN_BYTES: usize = 32 * 1024 * 1024;
 
 /// Upstreams that one request is offered to, when they do not take the connection.
 const MAX_TRIES: u32 = 3;
 
 pub(crate) async fn completions(
+    api: Api,
     State(app): State<App>,
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::new(&app, &request_id, "/v1/chat/completions");
+    let mut record = Record::new(&app, &request_id, api.path());
     record.trace(traceparent(request.headers()).as_ref());
     let entered = tokio::select! {
-        entered = enter(&app, request, &mut record) => entered,
+        entered = enter(api, &app, request, &mut record) => entered,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
     };
     let (asked, entered) = match entered {
@@ -73,6 +82,9 @@ pub(crate) async fn completions(
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
+    if api.answers() == PLAIN {
+        return plain(&app, &asked.caller, opened, record).await;
+    }
     let timing = format!("queue;dur={}", milliseconds(record.queue()));
     let mut answer = answer(&app, opened, record);
     let mut response = if asked.request.stream {
@@ -88,6 +100,30 @@ pub(crate) async fn completions(
         response.headers_mut().insert("server-timing", timing);
     }
     response
+}
+
+/// Passes on an answer that comes as a whole. Dropping it closes the upstream's connection, and frees the slot.
+async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -> Response {
+    let ((body, permit), total_at) = (opened.upstream, opened.clock.total_at());
+    let whole = tokio::select! {
+        whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)) => {
+            whole.unwrap_or(Err(Error::TotalTimeout))
+        }
+        () = app.shutdown.closing() => Err(Error::ShuttingDown),
+    };
+    match whole {
+        Ok(bytes) => {
+            app.fleet.served(permit.upstream());
+            if let Some(usage) = counted(&bytes) {
+                record.usage(usage);
+            }
+            answered(caller, record.answer(tokens::json(bytes)))
+        }
+        Err(error) => {
+            app.fleet.failed(permit.upstream(), &error);
+            record.refuse(&error)
+        }
+    }
 }
 
 fn event_stream(caller: &Caller, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
@@ -106,6 +142,7 @@ fn answered(caller: &Caller, mut response: Response) -> Response {
 
 /// A request that was checked, and who sent it.
 struct Asked {
+    api: Api,
     caller: Arc<Caller>,
     request: ChatRequest,
     headers: HeaderMap,
@@ -115,24 +152,17 @@ struct Asked {
 }
 
 /// Checks a request and puts it in line. Cancel-safe in that dropping it leaves nothing behind.
-async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Asked, Entered), Error> {
-    let caller = app.keys.caller(request.headers())?;
-    record.called_by(&caller);
-    record.adopt_id(request.headers());
-    caller.allow(Scope::Chat)?;
-    caller.count_request()?;
-    request::check_headers(request.headers(), app.config.max_body_bytes)?;
-    let (parts, body) = request.into_parts();
-    let began = Instant::now();
-    let body = app.bodies.read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
-    record.body_read(began.elapsed(), body.bytes.len());
-    let request = ChatRequest::parse(&body.bytes, &app.config.model, app.config.max_tokens)?;
-    drop(body);
+async fn enter(
+    api: Api,
+    app: &App,
+    request: Request,
+    record: &mut Record,
+) -> Result<(Asked, Entered), Error> {
+    let (caller, request, parts) = check(api, app, request, record).await?;
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);
     }
     record.asks_for(&app.config.model, request.stream);
-    app.metrics.dropped_fields.inc_by(request.n_dropped);
     if request.has_images && app.fleet.is_blind() {
         let problem = "hold an image, but the model reads text only: leave the image_url parts out";
         return Err(Error::field("messages", problem));
@@ -145,7 +175,7 @@ async fn enter(app: &App, request: Request, record: &mut Record) -> Result<(Aske
     let entered = entered.map_err(|refused| refusal(app, refused))?;
     let queue_events = request.stream && queue_events::wanted(&parts.headers);
     let connection = parts.extensions.get().cloned();
-    Ok((Asked { caller, request, headers: parts.headers, prefix, queue_events, connection }, entered))
+    Ok((Asked { api, caller, request, headers: parts.headers, prefix, queue_events, connection }, entered))
 }
 
 /// An answer that has begun.
@@ -236,5 +266,5 @@ async fn ask(
     record.ask(upstream.authority());
     let traceparent = record.traceparent().or_else(|| traceparent(&asked.headers));
     let who = Identity { request_id: record.request_id(), traceparent };
-    app.client.open(&upstream, asked.request.body.clone(), who).await
+    app.client.open(&upstream, asked.api, asked.request.body.clone(), who).await
 }

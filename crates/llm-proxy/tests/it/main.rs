@@ -33,6 +33,7 @@ mod queue_events;
 mod queueing;
 mod reload;
 mod requests;
+mod routes;
 mod routing;
 mod secrets;
 mod shutdown;

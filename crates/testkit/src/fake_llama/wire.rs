@@ -16,6 +16,16 @@ use super::{Ended, Received, State};
 /// The largest request that is read; a test that sends more is wrong.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
+/// What the script is played to.
+const PLAYED: [&str; 6] = [
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
+    "POST /v1/rerank",
+    "POST /v1/chat/completions/input_tokens",
+    "POST /tokenize",
+];
+
 pub(super) async fn accept(
     listener: TcpListener,
     state: watch::Sender<State>,
@@ -57,7 +67,7 @@ async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::
         if ["GET /slots", "POST /v1/chat/completions"].contains(&request.line.as_str()) {
             let _works = changes.wait_for(|state| !state.stuck).await;
         }
-        if request.line == "POST /v1/chat/completions" {
+        if PLAYED.contains(&request.line.as_str()) {
             if !chat(&mut stream, request, state).await? {
                 return Ok(());
             }

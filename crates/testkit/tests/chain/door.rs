@@ -50,9 +50,16 @@ async fn without_the_key_every_route_of_the_api_is_401_with_one_body() {
 #[ignore = "needs the running chain: cargo xtask test"]
 async fn the_engines_own_routes_cannot_be_reached() {
     let stack = Stack::running();
-    for path in
-        ["/slots", "/props", "/metrics", "/lora-adapters", "/completion", "/v1/completions", "/tokenize", "/"]
-    {
+    for path in [
+        "/slots",
+        "/props",
+        "/metrics",
+        "/lora-adapters",
+        "/completion",
+        "/v1/embeddings",
+        "/detokenize",
+        "/",
+    ] {
         let url = format!("{}{path}", stack.proxy);
         for request in [stack.http.get(&url), stack.http.post(&url).json(&json!({"prompt": "Hello"}))] {
             let response = request.bearer_auth(&stack.key).send().await.unwrap();

@@ -1,0 +1,64 @@
+//! `POST /v1/chat/completions/input_tokens` and `POST /tokenize`: counting, for callers whose key opens it.
+//!
+//! llama-server counts beside its slots, so neither waits for one; how many count at once is bounded here.
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::Response;
+use bytes::Bytes;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::record::Record;
+use crate::router::RequestId;
+use crate::routes::check;
+use crate::state::App;
+use crate::upstream::{Identity, traceparent};
+
+/// The largest answer: a token and its piece take about fifty bytes.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+pub(crate) async fn count(
+    api: Api,
+    State(app): State<App>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request,
+) -> Response {
+    let mut record = Record::new(&app, &request_id, api.path());
+    record.trace(traceparent(request.headers()).as_ref());
+    let counted = tokio::select! {
+        counted = ask(api, &app, request, &mut record) => counted,
+        () = app.shutdown.closing() => Err(Error::ShuttingDown),
+    };
+    match counted {
+        Ok(bytes) => record.answer(json(bytes)),
+        Err(error) => record.refuse(&error),
+    }
+}
+
+/// Cancel-safe in that dropping it closes the upstream's connection.
+async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Result<Bytes, Error> {
+    let (caller, request, _) = check(api, app, request, record).await?;
+    if !caller.may_use(&app.config.model) {
+        return Err(Error::ModelNotFound);
+    }
+    let _one_of_few = app.counting.try_acquire().map_err(|_| Error::Overloaded)?;
+    let upstream = app.fleet.any().ok_or_else(|| app.fleet.error())?;
+    record.ask(upstream.authority());
+    let who = Identity { request_id: record.request_id(), traceparent: record.traceparent() };
+    let answered = async {
+        let body = app.client.open(&upstream, api, request.body, who).await?;
+        body.whole(MAX_ANSWER_BYTES).await
+    };
+    tokio::time::timeout(app.config.counting_deadline, answered).await.map_err(|_| Error::TotalTimeout)?
+}
+
+/// The upstream's bytes as they are.
+pub(crate) fn json(bytes: Bytes) -> Response {
+    let mut response = Response::new(bytes.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
