@@ -226,11 +226,8 @@ type Granted = (Waiter, Grant, Placed);
 impl Inner {
     /// The next in line, and the slot it gets.
     fn next(&mut self) -> Option<Granted> {
-        if !self.slots.any_free() {
-            return None;
-        }
+        let placed = self.slots.take(&self.queue.first()?.prefix)?;
         let (grant, waiter) = self.queue.grant()?;
-        let placed = self.slots.take(&waiter.prefix)?;
         Some((waiter, grant, placed))
     }
 

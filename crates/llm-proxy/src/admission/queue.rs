@@ -129,6 +129,12 @@ impl<W> Queue<W> {
         self.change(place.lane, |lane| lane.remove(place.number)).map(|waiter| waiter.waiter)
     }
 
+    /// The request that [`Queue::grant`] gives out next.
+    pub(super) fn first(&self) -> Option<&W> {
+        let (_, lane) = self.ready.first()?;
+        self.lanes[*lane].first()
+    }
+
     /// The next request, for a slot that is free.
     pub(super) fn grant(&mut self) -> Option<(Grant, W)> {
         let (_, lane) = *self.ready.first()?;

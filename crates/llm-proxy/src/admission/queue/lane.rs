@@ -7,6 +7,8 @@ use super::mean::Mean;
 
 /// Levels are in thousandths of a token, so that weights divide them well.
 pub(super) const SCALE: u64 = 1000;
+/// More tokens than any context has: an upstream that counts wrongly moves its caller no further than this.
+const MAX_TOKENS: u64 = 1 << 32;
 /// The tokens of a completion before one has been seen.
 const FIRST_COMPLETION_TOKENS: f64 = 256.0;
 
@@ -75,7 +77,7 @@ impl<W> Lane<W> {
 
     /// How far `n_tokens` raise the level.
     pub(super) fn rise(&self, n_tokens: u64) -> u64 {
-        n_tokens.saturating_mul(SCALE) / self.weight
+        n_tokens.min(MAX_TOKENS) * SCALE / self.weight
     }
 
     /// What a completion of at most `limit` tokens is expected to have: as many as this key's had. The limit itself
@@ -107,6 +109,10 @@ impl<W> Lane<W> {
         Some(waiter)
     }
 
+    pub(super) fn first(&self) -> Option<&W> {
+        self.waiting.first_key_value().map(|(_, waiter)| &waiter.waiter)
+    }
+
     pub(super) fn take_first(&mut self) -> Option<(u64, Waiter<W>)> {
         let number = *self.waiting.first_key_value()?.0;
         Some((number, self.remove(number)?))
@@ -131,7 +137,7 @@ impl<W> Lane<W> {
         self.under_way -= under_way;
         self.in_flight -= 1;
         let Some(spent) = spent else { return };
-        self.had += self.rise(spent.n_prompt_tokens + spent.n_completion_tokens);
+        self.had += self.rise(spent.n_prompt_tokens.saturating_add(spent.n_completion_tokens));
         self.completion_tokens.add(spent.n_completion_tokens as f64);
     }
 }
