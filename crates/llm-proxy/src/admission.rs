@@ -19,7 +19,7 @@ mod queue;
 mod slots;
 
 pub(crate) use queue::{Asking, Forecast};
-use queue::{Grant, Place, Queue, Spent};
+use queue::{Grant, Now, Place, Queue, Spent};
 use slots::Slots;
 
 /// The longest `Retry-After`, in seconds.
@@ -39,6 +39,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Inner {
+    /// Where the queue's clock begins.
+    epoch: Instant,
     slots: Slots,
     queue: Queue<Waiter>,
 }
@@ -82,7 +84,11 @@ impl Entered {
 impl Admission {
     /// A queue of at most `max_requests` requests and `max_bytes` of them, before upstreams that are yet to come.
     pub(crate) fn new(max_requests: usize, max_bytes: usize, metrics: Arc<Metrics>) -> Self {
-        let inner = Inner { slots: Slots::default(), queue: Queue::new(max_requests, max_bytes) };
+        let inner = Inner {
+            epoch: Instant::now(),
+            slots: Slots::default(),
+            queue: Queue::new(max_requests, max_bytes),
+        };
         Self { shared: Arc::new(Shared { inner: Mutex::new(inner), metrics }) }
     }
 
@@ -101,7 +107,7 @@ impl Admission {
     pub(crate) fn keys(&self) -> Vec<Key> {
         let inner = self.shared.lock();
         let any_free = inner.slots.any_free();
-        inner.queue.keys(inner.slots.total(), any_free)
+        inner.queue.keys(inner.now(), any_free)
     }
 
     /// How many slots of an upstream others have taken, who ask it directly.
@@ -227,13 +233,17 @@ impl Inner {
     /// The next in line, and the slot it gets.
     fn next(&mut self) -> Option<Granted> {
         let placed = self.slots.take(&self.queue.first()?.prefix)?;
-        let (grant, waiter) = self.queue.grant()?;
+        let (grant, waiter) = self.queue.grant(self.epoch.elapsed())?;
         Some((waiter, grant, placed))
+    }
+
+    fn now(&self) -> Now {
+        Now { time: self.epoch.elapsed(), n_slots: self.slots.total() }
     }
 
     /// When a further request of the same key would have its slot.
     fn retry_after_seconds(&self, place: Place) -> u64 {
-        let wait = self.queue.wait_of_another(place, self.slots.total());
+        let wait = self.queue.wait_of_another(place, self.now());
         (wait.as_secs_f64().ceil() as u64).clamp(1, MAX_RETRY_AFTER_SECONDS)
     }
 }
@@ -274,7 +284,7 @@ impl Watch {
     /// What the caller may expect; `None` once it waits no longer.
     pub(crate) fn forecast(&self) -> Option<Forecast> {
         let inner = self.shared.lock();
-        inner.queue.forecast(self.place, inner.slots.total())
+        inner.queue.forecast(self.place, inner.now())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is next: the fair order of those who wait, without a clock, a lock or a task.
+//! Who is next: the fair order of those who wait, without a clock, a lock or a task; times are told to it.
 //!
 //! Each key has a lane. A lane's level is the tokens it has had and those its running requests are expected to take,
 //! over its weight; the lowest lane is next, and within a lane the longest wait. That is deficit round robin with the
@@ -14,7 +14,8 @@ mod lane;
 mod mean;
 
 pub(crate) use forecast::Forecast;
-use forecast::Pace;
+pub(super) use forecast::Now;
+use forecast::{Pace, Running};
 use lane::{Lane, Waiter};
 
 /// What is asked for, by whom.
@@ -47,6 +48,8 @@ pub(super) struct Grant {
     pub(super) place: Place,
     n_tokens: u64,
     under_way: u64,
+    /// When it started, on the owner's clock.
+    started: Duration,
 }
 
 /// What an answer took.
@@ -76,6 +79,7 @@ pub(super) struct Queue<W> {
     n_entered: u64,
     n_granted: u64,
     pace: Pace,
+    running: Running,
 }
 
 impl<W> Queue<W> {
@@ -94,6 +98,7 @@ impl<W> Queue<W> {
             n_entered: 0,
             n_granted: 0,
             pace: Pace::default(),
+            running: Running::default(),
         }
     }
 
@@ -136,16 +141,18 @@ impl<W> Queue<W> {
     }
 
     /// The next request, for a slot that is free.
-    pub(super) fn grant(&mut self) -> Option<(Grant, W)> {
+    pub(super) fn grant(&mut self, now: Duration) -> Option<(Grant, W)> {
         let (_, lane) = *self.ready.first()?;
         self.n_granted += 1;
         let turn = self.n_granted;
-        self.change(lane, |known| {
+        let (grant, waiter) = self.change(lane, |known| {
             let (number, waiter) = known.take_first()?;
             let under_way = known.start(waiter.n_tokens, turn);
             let place = Place { lane, number };
-            Some((Grant { place, n_tokens: waiter.n_tokens, under_way }, waiter.waiter))
-        })
+            Some((Grant { place, n_tokens: waiter.n_tokens, under_way, started: now }, waiter.waiter))
+        })?;
+        self.running.add(grant.n_tokens, now);
+        Some((grant, waiter))
     }
 
     /// A granted request is over. `spent` is `None` when nothing was computed for it.
@@ -153,6 +160,7 @@ impl<W> Queue<W> {
         if let Some(spent) = spent {
             self.pace.learn(grant.n_tokens, spent.time);
         }
+        self.running.remove(grant.n_tokens, grant.started);
         self.change(grant.place.lane, |lane| lane.end(grant.under_way, spent));
     }
 

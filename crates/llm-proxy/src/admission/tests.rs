@@ -62,9 +62,9 @@ async fn a_full_queue_refuses_at_once_and_a_long_wait_at_its_deadline() {
     let _held = admission.ask("a").await.unwrap();
     let began = Instant::now();
     let (waited, refused) = tokio::join!(admission.ask("a"), admission.ask("a"));
-    // Nothing has been measured yet: an answer is taken to last 5 s for 256 tokens, and 100 wait before the second.
-    assert_eq!(refused.unwrap_err(), Refused::Full { retry_after_seconds: 7 });
-    assert_eq!(waited.unwrap_err(), Refused::Timeout { retry_after_seconds: 5 });
+    // Nothing has been measured yet: 256 tokens are taken to last 5 s, and 100 run while 100 wait before the second.
+    assert_eq!(refused.unwrap_err(), Refused::Full { retry_after_seconds: 4 });
+    assert_eq!(waited.unwrap_err(), Refused::Timeout { retry_after_seconds: 1 });
     assert_eq!(began.elapsed(), SHORT);
 }
 

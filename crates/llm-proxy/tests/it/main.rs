@@ -174,6 +174,11 @@ fn question(stream: bool) -> Value {
     json!({"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
 }
 
+/// The seconds after which an answer says to come back.
+fn retry_after(response: &reqwest::Response) -> u64 {
+    response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
 /// The envelope of an error of the proxy's own.
 fn envelope(src: &str, kind: &str, code: &str, message: &str) -> Value {
     json!({"error": {"message": message, "type": kind, "code": code, "param": null}, "src": src})

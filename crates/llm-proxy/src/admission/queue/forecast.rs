@@ -11,6 +11,8 @@ use crate::status::{Key, thousandths};
 const FIRST_ANSWER_SECONDS: f64 = 5.0;
 /// How many tokens it is taken to have.
 const FIRST_ANSWER_TOKENS: f64 = 256.0;
+/// What an answer that is overdue has still to go, as a share of what it was expected to take.
+const OVERDUE_SHARE: f64 = 0.25;
 
 /// What a waiting caller may expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +47,68 @@ impl Pace {
     }
 }
 
+/// What runs, in sums.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    n: usize,
+    n_tokens: u64,
+    started: Duration,
+}
+
+impl Running {
+    pub(super) fn add(&mut self, n_tokens: u64, started: Duration) {
+        self.n += 1;
+        self.n_tokens += n_tokens;
+        self.started += started;
+    }
+
+    pub(super) fn remove(&mut self, n_tokens: u64, started: Duration) {
+        self.n -= 1;
+        self.n_tokens -= n_tokens;
+        self.started -= started;
+    }
+
+    /// How long an answer under way has still to go, in the mean. One that takes longer than expected is taken to have
+    /// a quarter of that before it.
+    fn rest_seconds(&self, pace: &Pace, now: Duration) -> f64 {
+        if self.n == 0 {
+            return pace.seconds.get();
+        }
+        let n = self.n as f64;
+        let whole = pace.seconds(self.n_tokens as f64 / n);
+        let so_far = now.as_secs_f64() - self.started.as_secs_f64() / n;
+        (whole - so_far).max(whole * OVERDUE_SHARE)
+    }
+}
+
+/// When a forecast is made, on the owner's clock, and for how many slots.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct Now {
+    pub(in crate::admission) time: Duration,
+    pub(in crate::admission) n_slots: usize,
+}
+
 impl<W> Queue<W> {
     /// What the request at `place` may expect, while it waits.
-    pub(in crate::admission) fn forecast(&self, place: Place, n_slots: usize) -> Option<Forecast> {
+    pub(in crate::admission) fn forecast(&self, place: Place, now: Now) -> Option<Forecast> {
         let lane = &self.lanes[place.lane];
-        lane.holds(place.number).then(|| self.expect(place.lane, lane.before(place.number), n_slots))
+        lane.holds(place.number).then(|| self.expect(place.lane, lane.before(place.number), now))
     }
 
     /// How long a further request of the same key would wait.
-    pub(in crate::admission) fn wait_of_another(&self, place: Place, n_slots: usize) -> Duration {
+    pub(in crate::admission) fn wait_of_another(&self, place: Place, now: Now) -> Duration {
         let lane = &self.lanes[place.lane];
-        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), n_slots).wait
+        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), now).wait
     }
 
     /// Each key that has something waiting or running, by name.
-    pub(in crate::admission) fn keys(&self, n_slots: usize, any_free: bool) -> Vec<Key> {
+    pub(in crate::admission) fn keys(&self, now: Now, any_free: bool) -> Vec<Key> {
         let busy = self.names.iter().filter_map(|(name, id)| {
             let lane = &self.lanes[*id];
             let (waiting, running) = (lane.n_requests(), lane.in_flight);
             // Whoever waits beside a free slot is at its key's own limit.
             let at_once = any_free && waiting == 0 && running < lane.max_in_flight;
-            let wait = || self.expect(*id, (waiting, lane.n_tokens), n_slots).wait;
+            let wait = || self.expect(*id, (waiting, lane.n_tokens), now).wait;
             let wait = if at_once { Duration::ZERO } else { wait() };
             let wait_seconds = thousandths(wait.as_secs_f64());
             (waiting + running > 0).then(|| Key { key: name.to_string(), waiting, running, wait_seconds })
@@ -77,7 +120,9 @@ impl<W> Queue<W> {
 
     /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by
     /// the number of keys that wait, not of requests.
-    fn expect(&self, id: usize, (own_requests, own_tokens): (usize, u64), n_slots: usize) -> Forecast {
+    fn expect(&self, id: usize, (own_requests, own_tokens): (usize, u64), now: Now) -> Forecast {
+        let n_slots = now.n_slots.max(1) as f64;
+        let rest = self.running.rest_seconds(&self.pace, now.time);
         let own = &self.lanes[id];
         let level = if own.is_ready() { own.level() } else { own.level().max(self.floor()) };
         let turn = level + own.rise(own_tokens);
@@ -88,11 +133,11 @@ impl<W> Queue<W> {
                 (requests + more_requests, tokens + more_tokens)
             },
         );
-        let fair = (self.pace.seconds(tokens) + self.pace.seconds.get()) / n_slots.max(1) as f64;
+        let fair = (self.pace.seconds(tokens) + rest) / n_slots;
         // A key at its limit waits for its own requests to end, however many slots are free.
         let limited = if own.in_flight + own_requests >= own.max_in_flight {
-            let at_once = own.max_in_flight.min(n_slots.max(1)) as f64;
-            (self.pace.seconds(own_tokens as f64) + self.pace.seconds.get()) / at_once.max(1.0)
+            let at_once = (own.max_in_flight.max(1) as f64).min(n_slots);
+            (self.pace.seconds(own_tokens as f64) + rest) / at_once
         } else {
             0.0
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use proptest::{collection, prop_assert, prop_assert_eq};
 
-use super::{Asking, Forecast, Grant, Place, Queue, Spent};
+use super::{Asking, Forecast, Grant, Now, Place, Queue, Spent};
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -86,7 +86,7 @@ impl Model {
         while self.running.len() < self.slots {
             let eligible = |key: &usize| !self.waiting[*key].is_empty() && self.in_flight(*key) <= *key;
             let eligible: Vec<usize> = (0..KEYS.len()).filter(eligible).collect();
-            let Some((grant, key)) = queue.grant() else {
+            let Some((grant, key)) = queue.grant(Duration::ZERO) else {
                 assert_eq!(eligible, [0; 0], "a slot is idle while a key may use it");
                 return;
             };
@@ -219,7 +219,7 @@ fn a_key_that_was_away_is_next_but_has_saved_nothing_up() {
     let spent = Spent { n_prompt_tokens: 50, n_completion_tokens: 50, time: Duration::from_secs(1) };
     let one_slot = |queue: &mut Queue<usize>, n: usize| -> String {
         let turn = |_| {
-            let (grant, key) = queue.grant().unwrap();
+            let (grant, key) = queue.grant(Duration::ZERO).unwrap();
             queue.finish(grant, Some(spent));
             KEYS[key]
         };
@@ -242,7 +242,8 @@ fn free_slots_are_shared_by_weight_before_any_answer_has_ended() {
         queue.enter(&asking(0), 0);
         queue.enter(&Asking { weight: weight(3), ..asking(1) }, 1);
     }
-    let mut of_the_heavy_key = |n: usize| (0..n).map(|_| queue.grant().unwrap().1).sum::<usize>();
+    let mut of_the_heavy_key =
+        |n: usize| (0..n).map(|_| queue.grant(Duration::ZERO).unwrap().1).sum::<usize>();
     assert_eq!((of_the_heavy_key(4), of_the_heavy_key(4)), (3, 3));
 }
 
@@ -280,9 +281,13 @@ impl Slots {
         place
     }
 
+    fn now(&self) -> Now {
+        Now { time: Duration::from_secs_f64(self.now), n_slots: self.slots }
+    }
+
     fn dispatch(&mut self) {
         while self.running.len() < self.slots {
-            let Some((grant, request)) = self.queue.grant() else { return };
+            let Some((grant, request)) = self.queue.grant(self.now().time) else { return };
             let spent = self.script[request];
             self.started[request] = Some(self.now);
             self.running.push((self.now + spent.time.as_secs_f64(), grant, spent));
@@ -330,11 +335,11 @@ fn a_forecast_is_what_then_happens() {
         for asking in &keys {
             let request = slots.script.len();
             let place = slots.enter(&mut seed, asking);
-            if let Some(forecast) = slots.queue.forecast(place, slots.slots) {
+            if let Some(forecast) = slots.queue.forecast(place, slots.now()) {
                 expected.push((request, forecast));
                 // One that was refused in its place would have been told the same.
                 let waiter = slots.queue.leave(place).unwrap();
-                assert_eq!(slots.queue.wait_of_another(place, slots.slots), forecast.wait);
+                assert_eq!(slots.queue.wait_of_another(place, slots.now()), forecast.wait);
                 let again = Asking { n_prompt_tokens: slots.script[request].n_prompt_tokens, ..*asking };
                 slots.queue.enter(&again, waiter);
             }
