@@ -1,4 +1,4 @@
-//! Builds the chat page when `web/dist` is missing or older than what it is made of.
+//! What npm is for: builds the chat page when `web/dist` is missing or older than what it is made of.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::call::Call;
 use crate::settings::Settings;
 
+/// The client that callers in JavaScript use.
+const CLIENT: &str = "openai@7.57.0";
 /// What the page is made of, below `web/`.
 const SOURCES: &[&str] =
     &["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src"];
@@ -47,6 +49,25 @@ pub(crate) async fn install(settings: &Settings) -> Result<()> {
     }
     let call = npm(settings)?.args(["ci", "--no-audit", "--no-fund"]).folder(&web);
     call.run_quietly(&log).await.context("npm could not install the page's packages")
+}
+
+/// Installs the client that callers in JavaScript use, for its test. Returns the folder that it is in.
+///
+/// # Errors
+///
+/// Without npm, or when npm fails.
+pub(crate) async fn install_client(settings: &Settings) -> Result<PathBuf> {
+    let folder = settings.target("npm").join(CLIENT);
+    if folder.join("node_modules/openai/package.json").is_file() {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let call = npm(settings)?.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    let call = call.args([&folder]).args([CLIENT]);
+    call.run_quietly(&settings.target("logs/npm-client.log"))
+        .await
+        .with_context(|| format!("npm could not install {CLIENT}: is there a network?"))?;
+    Ok(folder)
 }
 
 fn npm(settings: &Settings) -> Result<Call> {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the one test command. Sets up what the tests need (npm packages, engine, model) and runs all that
-//! this machine can: units and wire, the page, the native chain on the real engine and model, Python's client, the page
-//! in a browser, `up` itself and, when asked, both Compose stacks.
+//! this machine can: units and wire, the page, the native chain on the real engine and model, clients in Python,
+//! JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
 
 use std::process::ExitCode;
 
@@ -56,6 +56,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
         steps.run("python client", || python_client(&sh, &settings, &chain));
+        steps.run("javascript client", || javascript_client(&sh, &settings, &chain));
+        steps.run("curl", || curl(&sh, &settings, &chain));
         steps.run("page in chromium", || browser(&sh, &settings, &chain));
         steps.run("chain stops", || runtime.block_on(chain.stop()));
     }
@@ -131,7 +133,28 @@ fn python_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<O
     }
     block_on(python.install(python::CLIENT))?;
     let interpreter = python.interpreter();
-    say::run(cmd!(sh, "{interpreter} crates/testkit/python/openai_client.py").envs(chain.variables()))?;
+    say::run(cmd!(sh, "{interpreter} crates/testkit/clients/openai_client.py").envs(chain.variables()))?;
+    Ok(Outcome::Passed)
+}
+
+fn javascript_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+    let missing: Vec<_> = ["node", "npm"].into_iter().filter(|tool| settings.which(tool).is_none()).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(" or ");
+        return Ok(Outcome::Skipped(format!(
+            "no {missing}: install Node 20 (Debian: apt-get install nodejs npm)"
+        )));
+    }
+    let folder = block_on(page::install_client(settings))?;
+    say::run(cmd!(sh, "node crates/testkit/clients/openai_client.mjs {folder}").envs(chain.variables()))?;
+    Ok(Outcome::Passed)
+}
+
+fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+    if settings.which("curl").is_none() {
+        return Ok(Outcome::Skipped("no curl (Debian: apt-get install curl)".to_owned()));
+    }
+    say::run(cmd!(sh, "sh crates/testkit/clients/curl.sh").envs(chain.variables()))?;
     Ok(Outcome::Passed)
 }
 

@@ -1,0 +1,216 @@
+"""Python's `openai` package against a running llm-proxy, and straight to llama-server for comparison.
+
+`cargo xtask test` runs it with CORRAL_PROXY_URL, CORRAL_ENGINE_URL, CORRAL_API_KEY and CORRAL_MODEL. It prints a line for
+each case and exits with 1 when one does not hold through the proxy; what llama-server alone does is only shown.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+import openai
+
+KEY, MODEL = os.environ["CORRAL_API_KEY"], os.environ["CORRAL_MODEL"]
+QUESTION = [{"role": "user", "content": "Name one colour."}]
+OPTIONS = {"messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 7}
+WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": WEATHER}}
+
+
+def client(base: str, **more) -> openai.OpenAI:
+    return openai.OpenAI(**{"base_url": base + "/v1", "api_key": KEY, "max_retries": 0, "timeout": 120, **more})
+
+
+def fails(kind, call):
+    """The error that `call` ends with, which must be of this class and carry a code that is text."""
+    try:
+        call()
+    except kind as error:
+        assert type(error) is kind, type(error).__name__
+        if isinstance(error, openai.APIStatusError):
+            assert isinstance(error.code, str), f"code {error.code!r} is no text"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def the_served_model_is_listed(base):
+    assert [model.id for model in client(base).models.list()] == [MODEL]
+
+
+def a_whole_answer_has_text_a_reason_to_end_and_usage(base):
+    answer = client(base).chat.completions.create(model=MODEL, **OPTIONS)
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert 0 < answer.usage.completion_tokens <= 24 and answer.usage.prompt_tokens > 0
+
+
+def a_streamed_answer_is_the_whole_one_in_pieces(base):
+    create = client(base).chat.completions.create
+    chunks = list(create(model=MODEL, stream=True, stream_options={"include_usage": True}, **OPTIONS))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
+    assert len(chunks) > 3 and len(reasons) == 1 and reasons[0] in ("stop", "length")
+    assert chunks[-1].usage.completion_tokens > 0
+    assert text == create(model=MODEL, **OPTIONS).choices[0].message.content
+
+
+def a_stream_without_usage_has_none(base):
+    for chunk in client(base).chat.completions.create(model=MODEL, stream=True, **OPTIONS):
+        assert chunk.usage is None and chunk.choices
+
+
+def the_streaming_helper_puts_an_answer_together(base):
+    with client(base).chat.completions.stream(model=MODEL, **OPTIONS) as stream:
+        answer = stream.get_final_completion()
+    assert answer.choices[0].message.content
+
+
+def a_stream_can_be_left(base):
+    with client(base).chat.completions.create(model=MODEL, stream=True, messages=QUESTION, max_tokens=300) as stream:
+        next(iter(stream))
+
+
+def log_probabilities_come_when_asked_for(base):
+    answer = client(base).chat.completions.create(model=MODEL, logprobs=True, top_logprobs=2, **OPTIONS)
+    tokens = answer.choices[0].logprobs.content
+    # A stream, which every answer is put together from, does not show the token that ends it.
+    assert answer.usage.completion_tokens - len(tokens) in (0, 1) and len(tokens[0].top_logprobs) == 2
+
+
+def a_schema_is_kept_to(base):
+    schema = {"type": "object", "properties": {"colour": {"type": "string", "maxLength": 12}}, "required": ["colour"]}
+    answer = client(base).chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=64, temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "s", "strict": True, "schema": schema}})
+    assert list(json.loads(answer.choices[0].message.content)) == ["colour"]
+
+
+def tools_are_taken_and_their_results_are_read(base):
+    create = client(base).chat.completions.create
+    assert create(model=MODEL, tools=[TOOL], tool_choice="auto", **OPTIONS).choices[0].message
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    turns = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]},
+             {"role": "tool", "tool_call_id": "c1", "content": "sunny"}]
+    assert create(model=MODEL, messages=turns, tools=[TOOL], max_tokens=8).choices[0].message.content is not None
+
+
+def numbers_that_only_other_servers_know_are_taken(base):
+    create = client(base).chat.completions.create
+    more = {"extra_body": {"top_k": -1, "min_p": 0.05}, "seed": 2**62, "max_completion_tokens": 4}
+    answer = create(model=MODEL, messages=QUESTION, user="u", metadata={"a": "b"}, store=False, **more)
+    assert answer.usage.completion_tokens <= 4
+
+
+def a_raw_response_has_the_requests_id(base):
+    raw = client(base).chat.completions.with_raw_response.create(model=MODEL, **OPTIONS)
+    assert raw.headers["x-request-id"] and raw.parse().choices
+
+
+def a_wrong_key_is_an_authentication_error(base):
+    api = client(base, api_key="not-the-key")
+    error = fails(openai.AuthenticationError, lambda: api.chat.completions.create(model=MODEL, **OPTIONS))
+    assert error.status_code == 401
+
+
+def an_unknown_model_is_a_not_found_error(base):
+    api = client(base)
+    fails(openai.NotFoundError, lambda: api.chat.completions.create(model="no-such-model", **OPTIONS))
+
+
+def an_unknown_route_is_a_not_found_error(base):
+    fails(openai.NotFoundError, lambda: client(base).files.list())
+
+
+def a_field_out_of_range_is_a_bad_request_that_names_it(base):
+    api = client(base)
+    error = fails(openai.BadRequestError, lambda: api.chat.completions.create(model=MODEL, messages=QUESTION, temperature=9))
+    assert error.param == "temperature"
+
+
+def a_prompt_that_does_not_fit_is_a_bad_request(base):
+    api, long = client(base), [{"role": "user", "content": "word " * 6000}]
+    error = fails(openai.BadRequestError, lambda: api.chat.completions.create(model=MODEL, messages=long))
+    assert error.code == "context_length_exceeded"
+
+
+def a_full_queue_is_a_rate_limit_error(base):
+    async def fill():
+        api = openai.AsyncOpenAI(base_url=base + "/v1", api_key=KEY, max_retries=0, timeout=60)
+        story = [{"role": "user", "content": "Write a very long story about a horse."}]
+
+        async def one():
+            return await api.chat.completions.create(model=MODEL, messages=story, max_tokens=300, stream=True)
+
+        waiting = [asyncio.ensure_future(one()) for _ in range(80)]
+        done, _ = await asyncio.wait(waiting, timeout=20, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [task.exception() for task in done if task.exception()]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await api.close()
+        return errors
+
+    errors = asyncio.run(fill())
+    assert errors, "eighty at once were all taken"
+    assert all(type(error) is openai.RateLimitError for error in errors), errors
+    assert int(errors[0].response.headers["retry-after"]) > 0
+
+
+def nobody_there_is_a_connection_error(_):
+    api = client("http://127.0.0.1:9")
+    fails(openai.APIConnectionError, lambda: api.chat.completions.create(model=MODEL, **OPTIONS))
+
+
+def a_callers_own_deadline_is_a_timeout_error(base):
+    api = client(base, timeout=0.001)
+    fails(openai.APITimeoutError, lambda: api.chat.completions.create(model=MODEL, **OPTIONS))
+
+
+CASES = [
+    the_served_model_is_listed,
+    a_whole_answer_has_text_a_reason_to_end_and_usage,
+    a_streamed_answer_is_the_whole_one_in_pieces,
+    a_stream_without_usage_has_none,
+    the_streaming_helper_puts_an_answer_together,
+    a_stream_can_be_left,
+    log_probabilities_come_when_asked_for,
+    a_schema_is_kept_to,
+    tools_are_taken_and_their_results_are_read,
+    numbers_that_only_other_servers_know_are_taken,
+    a_raw_response_has_the_requests_id,
+    a_wrong_key_is_an_authentication_error,
+    an_unknown_model_is_a_not_found_error,
+    an_unknown_route_is_a_not_found_error,
+    a_field_out_of_range_is_a_bad_request_that_names_it,
+    a_prompt_that_does_not_fit_is_a_bad_request,
+    a_full_queue_is_a_rate_limit_error,
+    nobody_there_is_a_connection_error,
+    a_callers_own_deadline_is_a_timeout_error,
+]
+# Eighty stories would all be told.
+NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
+
+
+def outcome(case, base) -> str:
+    try:
+        case(base)
+    except Exception as error:  # whatever it is, it is what the caller would have met
+        return f"{type(error).__name__}: {error}".replace("\n", " ")[:110]
+    return "ok"
+
+
+def main() -> int:
+    proxy, engine = os.environ["CORRAL_PROXY_URL"], os.environ["CORRAL_ENGINE_URL"]
+    failed = 0
+    for case in CASES:
+        through = outcome(case, proxy)
+        straight = "not asked" if case in NOT_STRAIGHT else outcome(case, engine)
+        failed += through != "ok"
+        print(f"{case.__name__:56} proxy: {through:8} llama-server: {straight}", flush=True)
+    print(f"openai (Python) {openai.__version__}: {len(CASES) - failed} of {len(CASES)} hold through the proxy")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
