@@ -2,6 +2,7 @@
 //! fetched by the real model-fetcher into an empty folder.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +23,7 @@ const MAX_ANSWER_TOKENS: &str = "384";
 /// A running chain and the Hub it came from.
 pub(super) struct TestChain {
     chain: Chain,
+    second: (Running, SocketAddr),
     hub: Hub,
     addresses: Addresses,
     key: String,
@@ -53,8 +55,14 @@ impl TestChain {
             logs: &settings.target("logs/test"),
         })?;
         chain.ready().await?;
+        // A second one for the tests that want several; nobody asks it otherwise.
+        let second_llama = Addresses::free()?.llama;
+        let second = engine
+            .call(&settings, &file, model::DEV_FILE, second_llama)?
+            .start(Output::Log(&settings.target("logs/test/llama-server-2.log")))?;
         let key = settings.secret("LLM_API_KEY")?;
-        Ok(Self { chain, hub, addresses, key, model: model::DEV_FILE.to_owned(), _models: models })
+        let second = (second, second_llama);
+        Ok(Self { chain, second, hub, addresses, key, model: model::DEV_FILE.to_owned(), _models: models })
     }
 
     /// Where it is, for the tests.
@@ -67,6 +75,7 @@ impl TestChain {
             ("CORRAL_PROXY_ADMIN_URL", format!("http://{proxy_admin}")),
             ("CORRAL_ENGINE_URL", format!("http://{llama}")),
             ("CORRAL_ENGINE_PID", self.chain.engine_pid().unwrap_or_default()),
+            ("CORRAL_SECOND_ENGINE_URL", format!("http://{}", self.second.1)),
             ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
             ("CORRAL_API_KEY", self.key.clone()),
             ("CORRAL_MODEL", self.model.clone()),
@@ -76,6 +85,7 @@ impl TestChain {
     /// Stops it, and says whether it still ran.
     pub(super) async fn stop(mut self) -> Result<Outcome> {
         let broken = tokio::time::timeout(std::time::Duration::ZERO, self.chain.broken()).await;
+        self.second.0.signal(Signal::TERM);
         self.chain.stop().await;
         self.hub.stop();
         match broken {

@@ -7,9 +7,11 @@ use futures_util::future::join_all;
 use llm_proxy::Config;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::Command;
 
-use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
+use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, envelope, question, until};
 
 /// So long that the proxy does not look again by itself.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -367,4 +369,66 @@ async fn a_starved_machine_takes_no_upstream_for_dead() {
         });
         over.store(true, Ordering::Relaxed);
     });
+}
+
+/// The binary in a mount namespace where `hosts` is `/etc/hosts`. `None` where the kernel does not allow that.
+async fn binary_with_hosts(hosts: &std::path::Path, upstreams: &str) -> Option<tokio::process::Child> {
+    let allowed =
+        Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status().await;
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: `unshare -rm mount` does not work here");
+        return None;
+    }
+    let script = "mount --bind \"$1\" /etc/hosts && exec \"$2\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["-rm", "sh", "-c", script, "sh"])
+        .arg(hosts)
+        .arg(env!("CARGO_BIN_EXE_llm-proxy"))
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs([("PROXY_LISTEN", "127.0.0.1:0"), ("PROXY_ADMIN_LISTEN", "127.0.0.1:0")])
+        .envs([
+            ("PROXY_UPSTREAMS", upstreams),
+            ("LLM_API_KEY", KEY),
+            ("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY),
+        ])
+        .envs([("LLM_MODEL", MODEL), ("LOG_FORMAT", "json")])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    Some(command.spawn().unwrap())
+}
+
+#[tokio::test]
+async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
+    let first = FakeLlama::start().await;
+    let port = first.url().rsplit_once(':').unwrap().1.parse().unwrap();
+    let second = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 2), port).into()).await;
+    let third = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 3), port).into()).await;
+    [&first, &second, &third].iter().for_each(|llama| llama.require_key(UPSTREAM_KEY));
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let names = |text: &str| std::fs::write(hosts.path(), text).unwrap();
+    names("127.0.0.1 llamas\n");
+    let upstreams = format!("dns+http://llamas:{port}");
+    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else { return };
+    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
+    let mut says = async |what: &str| {
+        let said = async { while !lines.next_line().await.unwrap().unwrap().contains(what) {} };
+        tokio::time::timeout(PATIENCE, said).await.unwrap();
+    };
+    let ready = |number: u32| format!("127.0.0.{number}:{port}");
+    says(&format!("\"upstream\":\"{}\"", ready(1))).await;
+    // It goes away and the name is another's: that is noticed when it is missed, not only when it is time to look.
+    names("127.0.0.2 llamas\n");
+    let began = Instant::now();
+    drop(first);
+    says(&format!("\"upstream\":\"{}\"", ready(2))).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    names("127.0.0.2 llamas\n127.0.0.3 llamas\n");
+    says(&format!("\"upstream\":\"{}\"", ready(3))).await;
+    // A lookup that fails changes nothing; what is missing in one that does not fail leaves.
+    names("");
+    says("the name was not resolved").await;
+    names("127.0.0.3 llamas\n");
+    says("the upstream left").await;
 }

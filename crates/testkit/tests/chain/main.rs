@@ -6,5 +6,6 @@
 mod cancelling;
 mod chat;
 mod door;
+mod fleet;
 mod shield;
 mod stack;

@@ -20,6 +20,8 @@ pub(crate) struct Stack {
     pub(crate) proxy: String,
     pub(crate) proxy_admin: String,
     pub(crate) engine: String,
+    /// One more with the same model, behind no proxy.
+    pub(crate) second_engine: String,
     /// The engine's process, to see that it is still the same one.
     pub(crate) engine_pid: Option<String>,
     pub(crate) key: String,
@@ -35,6 +37,7 @@ impl Stack {
             proxy: setting("CORRAL_PROXY_URL"),
             proxy_admin: setting("CORRAL_PROXY_ADMIN_URL"),
             engine: setting("CORRAL_ENGINE_URL"),
+            second_engine: setting("CORRAL_SECOND_ENGINE_URL"),
             engine_pid: Some(setting("CORRAL_ENGINE_PID")).filter(|_| cfg!(target_os = "linux")),
             key: setting("CORRAL_API_KEY"),
             model: setting("CORRAL_MODEL"),
