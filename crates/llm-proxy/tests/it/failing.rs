@@ -42,7 +42,7 @@ async fn a_request_that_may_have_been_sent_is_not_sent_again() {
     let proxy = Proxy::before(&llama).await;
     llama.script(Script::tokens(["a"]).reset_before_headers());
     let message = "the model server broke the connection before the answer was complete";
-    for n in 1..=20 {
+    for n in 1..=200 {
         let expected = (502, envelope("llm-proxy", "server_error", "upstream_disconnected", message));
         assert_eq!(proxy.error(&question(n % 2 == 0)).await, expected);
         assert_eq!(llama.requests().len(), n);

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::env::Environment;
 use futures_util::future::join_all;
-use llm_proxy::Config;
+use llm_proxy::{Config, VARIABLES};
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -431,4 +432,42 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
     says("the name was not resolved").await;
     names("127.0.0.3 llamas\n");
     says("the upstream left").await;
+}
+
+#[test]
+fn upstreams_that_cannot_be_are_refused() {
+    let refused = |upstreams: &str| {
+        let settings = [("PROXY_UPSTREAMS", upstreams), ("LLM_API_KEY", KEY), ("LLM_MODEL", MODEL)];
+        let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
+        Config::read(&mut env);
+        env.finish().map_err(|invalid| invalid.to_string()).err()
+    };
+    for fine in [
+        "http://a:1",
+        "http://a:1, http://b:1",
+        "dns+http://a:8080",
+        "http://[::1]:8080",
+        "http://10.0.0.1:8081",
+    ] {
+        assert_eq!(refused(fine), None, "{fine}");
+    }
+    for (wrong, why) in [
+        ("", "must look like http://HOST:PORT"),
+        ("a:1", "must look like"),
+        ("https://a:1", "must look like"),
+        ("file:///etc/passwd", "must look like"),
+        ("http://a:1/v1", "must look like"),
+        ("http://user:word@a:1", "must look like"),
+        ("http://a:1,", "must look like"),
+        ("dns+http://a", "must look like"),
+        ("dns+http://a:0", "must look like"),
+        ("http://a:1,http://A:1", "A:1 stands there twice"),
+        ("http://a:1,dns+http://a:1", "a:1 stands there twice"),
+        ("http://127.0.0.1:8081", "127.0.0.1:8081 is llm-proxy's own address"),
+        ("http://localhost:9081", "localhost:9081 is llm-proxy's own address"),
+        ("http://[::1]:8081", "[::1]:8081 is llm-proxy's own address"),
+    ] {
+        let refusal = refused(wrong).unwrap_or_else(|| panic!("{wrong} was taken"));
+        assert!(refusal.contains("PROXY_UPSTREAMS") && refusal.contains(why), "{wrong}: {refusal}");
+    }
 }
