@@ -21,6 +21,8 @@ use crate::record::Record;
 use crate::routes::{chat, health, models, tokens};
 use crate::state::App;
 
+mod unread;
+
 /// The request's id: in the answer's header, in the log, in the audit and upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(Arc<(String, OnceLock<String>)>);
@@ -65,6 +67,8 @@ pub(crate) fn router(app: &App) -> Router {
         .layer(from_fn_with_state(app.clone(), check_head))
         // A panic ends its own request only, in the envelope.
         .layer(CatchPanicLayer::custom(|_| Error::Internal.envelope().into_response()))
+        // An answer that leaves the body unread says that it ends the connection.
+        .layer(from_fn(unread::say_so))
         // Outermost: every answer carries an id, also the one to a panic.
         .layer(from_fn(request_id))
 }

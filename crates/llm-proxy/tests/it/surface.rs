@@ -192,3 +192,16 @@ async fn metrics_and_liveness_are_on_the_admin_listener() {
         assert_eq!(answer.status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_before_the_body_was_read_says_that_it_ends_the_connection() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let http = reqwest::Client::new();
+    for (key, status, connection) in [(KEY, 200, None), ("wrong", 401, Some("close"))] {
+        let url = format!("http://{}/v1/chat/completions", proxy.address);
+        let answer = http.post(url).bearer_auth(key).json(&question(true)).send().await.unwrap();
+        let said = answer.headers().get("connection").map(|value| value.to_str().unwrap());
+        assert_eq!((answer.status().as_u16(), said), (status, connection));
+    }
+}

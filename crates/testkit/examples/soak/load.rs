@@ -124,7 +124,7 @@ impl Callers {
         let response = match timeout(PATIENCE, asked).await {
             Err(_) => return Class::Unexplained,
             Ok(Err(error)) if error.is_connect() => return Class::NotConnected,
-            Ok(Err(_)) => return Class::NotAnswered,
+            Ok(Err(error)) => return not_answered(order, &error),
             Ok(Ok(response)) => response,
         };
         if response.status() != 200 {
@@ -193,7 +193,7 @@ impl Callers {
             Ok(Err(error)) if error.is_connect() => Class::NotConnected,
             // A body that is too large is refused while it is still being written, and this client then looks no more.
             Ok(Err(_)) if status == 413 => Class::Refused,
-            Ok(Err(_)) => Class::NotAnswered,
+            Ok(Err(error)) => not_answered(status, &error),
             Err(_) => Class::Unexplained,
         }
     }
@@ -237,6 +237,14 @@ impl Callers {
             None => Class::NotAnswered,
         }
     }
+}
+
+/// Says what the client says, because nothing else will.
+fn not_answered(asked: impl std::fmt::Display, error: &reqwest::Error) -> Class {
+    let sources = std::iter::successors(std::error::Error::source(error), |error| (*error).source());
+    let why: Vec<String> = sources.map(ToString::to_string).collect();
+    println!("not answered: {asked}: {error}: {}", why.join(": "));
+    Class::NotAnswered
 }
 
 /// What a status means. One that asks to come back has to say when.
