@@ -223,6 +223,24 @@ async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the
     }
 }
 
+#[tokio::test]
+async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_overtakes_the_answer() {
+    let handler = async || (StatusCode::UNAUTHORIZED, "no");
+    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    for head in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n", "GET / HTTP/1.1\nHost: x"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let answer = exchange(&mut stream, head).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let answered = Instant::now();
+        let mut every = tokio::time::interval(Duration::from_millis(10));
+        while stream.write_all(b"x").await.is_ok() {
+            every.tick().await;
+        }
+        // A second, less what a busy machine takes to get here.
+        assert!(answered.elapsed() > Duration::from_millis(500), "{:?}", answered.elapsed());
+    }
+}
+
 /// A client that takes as little as its kernel can arrange.
 async fn reluctant(address: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -293,6 +311,8 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
     let silent = TcpStream::connect(address).await.unwrap();
     let late = async {
         shutdown.draining().await;
+        // Well within the second for which they are kept.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         for stream in [&mut used, &mut unused] {
             let answer = exchange(stream, GET).await;
             assert!(answer.contains("connection: close\r\n") && answer.ends_with("hello"), "{answer}");
