@@ -12,7 +12,7 @@ use simulation::Outcome;
 use traces::Size;
 
 /// Machines of 4 slots, conversations, and seeds that a row is the mean of.
-const SIZE: [u64; 3] = [64, 3_000, 3];
+const SIZE: [u64; 3] = [64, 1_000, 1];
 
 fn main() {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
