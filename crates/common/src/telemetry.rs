@@ -1,7 +1,7 @@
 //! Logs: one subscriber, text for people or JSON lines for machines, on standard output.
 //!
-//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, tungstenite whole frames, and
-//! hf-hub reports what is tried again as errors; their targets are switched off whatever the level.
+//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies and tungstenite whole
+//! frames; their targets are switched off whatever the level.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use crate::env::{Environment, Variable};
 use crate::lines::{Flush, Lines};
 
 /// The targets that are switched off.
-const QUIET: &str = "async_openai=off,hf_hub=off,tungstenite=off";
+const QUIET: &str = "async_openai=off,tungstenite=off";
 
 const LOG_LEVEL: Variable = Variable::new(
     "LOG_LEVEL",

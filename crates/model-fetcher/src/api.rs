@@ -1,10 +1,10 @@
-//! Questions to the Hub's API, and its answers as hf-hub's types: whole, in bounded time and memory, from the Hub itself.
+//! Questions to the Hub's API, and what is read of its answers: whole, in bounded time and memory, from the Hub itself.
 //!
-//! hf-hub's own client reads an answer without a bound, so the asking is done here.
+//! The fields are those of the Hub's OpenAPI description; what is not used is passed over.
 
-use hf_hub::repository::{ModelInfo, RepoTreeEntry};
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, Response};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -22,6 +22,39 @@ const MAX_STALLS: u32 = 4;
 const MAX_FILES: usize = 100_000;
 /// The most pages that they are listed on; the Hub puts a thousand on one.
 const MAX_PAGES: usize = 1000;
+
+/// What the Hub says of a revision.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ModelInfo {
+    /// The commit.
+    pub(crate) sha: Option<String>,
+    /// `false`, or how one gets in: `"auto"` or `"manual"`.
+    #[serde(default)]
+    pub(crate) gated: serde_json::Value,
+    /// The files.
+    #[serde(default)]
+    pub(crate) siblings: Vec<Sibling>,
+}
+
+/// One of the files of a [`ModelInfo`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sibling {
+    /// Its name, with its folders.
+    pub(crate) rfilename: String,
+}
+
+/// One entry of a listing.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Entry {
+    File {
+        path: String,
+        size: u64,
+    },
+    /// Folders, and whatever else there may be one day.
+    #[serde(other)]
+    Other,
+}
 
 /// What the Hub says of a revision. Cancel-safe.
 ///
@@ -49,10 +82,10 @@ pub(crate) async fn tree(
     }
     for _ in 0..MAX_PAGES {
         let Some(url) = page else { break };
-        let (entries, headers): (Vec<RepoTreeEntry>, _) = answer(transport, place, url.clone()).await?;
+        let (entries, headers): (Vec<Entry>, _) = answer(transport, place, url.clone()).await?;
         files.extend(entries.into_iter().filter_map(|entry| match entry {
-            RepoTreeEntry::File { path, size, .. } => Some((path, size)),
-            RepoTreeEntry::Directory { .. } => None,
+            Entry::File { path, size } => Some((path, size)),
+            Entry::Other => None,
         }));
         if files.len() >= MAX_FILES {
             break;

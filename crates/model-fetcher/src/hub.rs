@@ -1,7 +1,6 @@
 //! What the Hub says of the wanted files: the commit, sizes, SHA-256s, and where their bytes are right now.
 //!
-//! The revision becomes a commit once; from then on only the commit is asked for. hf-hub moves no model bytes: its 1.0.0
-//! stores error pages under a model's digest.
+//! The revision becomes a commit once; from then on only the commit is asked for.
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode};
@@ -155,7 +154,7 @@ impl<'a> Hub<'a> {
     async fn revision(&self) -> Result<Revision, Trouble> {
         let revision = self.place.revision;
         let info = model_info(self.transport, self.place).await?;
-        let gated = info.gated.as_ref().is_some_and(|gated| gated.is_string() || *gated == true);
+        let gated = info.gated.is_string() || info.gated == true;
         let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
         if !is_commit(&commit) {
             return Err(self.refuse(format!("no commit for revision {revision}")).into());
@@ -163,7 +162,7 @@ impl<'a> Hub<'a> {
         if is_commit(revision) && !revision.eq_ignore_ascii_case(&commit) {
             return Err(self.refuse(format!("commit {commit} for commit {revision}")).into());
         }
-        let names = info.siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
+        let names = info.siblings.into_iter().map(|file| file.rfilename).collect();
         Ok(Revision { commit, names, gated })
     }
 

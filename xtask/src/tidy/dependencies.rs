@@ -19,8 +19,6 @@ const DIRECTION: &[(&str, &[&str])] = &[
 ];
 /// Only for tests.
 const FOR_TESTS: &str = "testkit";
-/// Crates so large that one crate of ours alone may have them.
-const RESERVED: &[(&str, &str)] = &[("hf-hub", "model-fetcher")];
 
 /// The part of `cargo metadata` that matters here.
 #[derive(Debug, Deserialize)]
@@ -62,9 +60,6 @@ pub(super) fn check(metadata: &Metadata) -> Vec<String> {
 
 fn refusal(package: &str, allowed: &[&str], dependency: &Dependency) -> Option<String> {
     let wanted = dependency.name.as_str();
-    if let Some((_, owner)) = RESERVED.iter().find(|(name, owner)| *name == wanted && *owner != package) {
-        return Some(format!("only {owner} may depend on it"));
-    }
     let is_ours = DIRECTION.iter().any(|(ours, _)| *ours == wanted);
     if !is_ours || allowed.contains(&wanted) {
         return None;
@@ -104,15 +99,6 @@ mod tests {
         assert_eq!(problems("llm-proxy", "testkit", Some("dev")), Vec::<String>::new());
         assert_eq!(problems("llm-proxy", "testkit", None).len(), 1);
         assert_eq!(problems("xtask", "testkit", Some("dev")).len(), 1);
-    }
-
-    #[test]
-    fn hf_hub_is_in_model_fetcher_alone() {
-        assert_eq!(problems("model-fetcher", "hf-hub", None), Vec::<String>::new());
-        assert_eq!(
-            problems("common", "hf-hub", None),
-            ["common -> hf-hub: only model-fetcher may depend on it"]
-        );
     }
 
     #[test]

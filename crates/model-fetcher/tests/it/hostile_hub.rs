@@ -168,7 +168,7 @@ async fn an_answer_of_the_api_is_read_up_to_ten_megabytes_and_no_deeper_than_it_
     };
     let (code, said) = refused_by(On::Api, of(1_000_000, "")).await;
     assert_eq!((code, said.ends_with("more than 10 MB from its API")), (69, true), "{said}");
-    let deep = format!(",\"config\":{}{}", "[".repeat(1_000), "]".repeat(1_000));
+    let deep = format!(",\"gated\":{}{}", "[".repeat(1_000), "]".repeat(1_000));
     let (code, said) = refused_by(On::Api, of(1, &deep)).await;
     assert_eq!((code, said.contains("recursion limit exceeded")), (69, true), "{said}");
     // Many files are no reason to refuse; the one that is wanted is not among them.
