@@ -47,6 +47,8 @@ impl Metrics {
         registry.register("deltas", "Pieces of answers sent to browsers", metrics.deltas.clone());
         registry.register("answers", "Answers by how they ended", metrics.answers.clone());
         registry.register("upgrades_refused", "WebSockets not opened, by reason", metrics.refused.clone());
+        let lost = "Lines of the log that nobody will read: its reader was stuck";
+        registry.register("log_lines_lost", lost, common::telemetry::lost_lines());
         metrics
     }
 

@@ -1,6 +1,7 @@
 //! The line of each request, and that no request waits for it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use llm_proxy::Destination;
@@ -148,11 +149,14 @@ async fn a_file_that_is_rotated_away_is_opened_anew_on_sighup() {
     std::fs::rename(&file, &old).unwrap();
     process.signal("-HUP").await;
     // The signal comes when it comes: until then lines go to the old file, and none is lost.
-    let mut asked = 1;
-    while !file.exists() {
+    let asked = AtomicUsize::new(1);
+    until("the new file", async || {
         process.chat(&http).await;
-        asked += 1;
-    }
+        asked.fetch_add(1, Ordering::Relaxed);
+        file.exists()
+    })
+    .await;
+    let asked = asked.into_inner();
     process.signal("-TERM").await;
     assert!(process.child.wait().await.unwrap().success());
     let n_new = lines(&file, 1).await.len();
