@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
 
 use super::answers;
 use crate::call::{Call, Output, Running, tail};
@@ -167,19 +168,29 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
     Ok(Way { name: "nginx", version, call, address })
 }
 
+/// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
 fn ours(place: &Place<'_>) -> Result<Way> {
     let (address, admin) = (free()?, free()?);
+    let key = |number: u32| if number == 0 { KEY.to_owned() } else { format!("another-key-{number}") };
+    let entry = |number: u32| {
+        let digest: String = Sha256::digest(key(number)).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
+    };
+    let keys = file(place, "keys.toml", &(0..100).map(entry).collect::<String>())?;
     let call = Call::new(place.settings.target("release/llm-proxy")).variables([
         ("PROXY_LISTEN", address.to_string().as_str()),
         ("PROXY_ADMIN_LISTEN", &admin.to_string()),
         ("PROXY_UPSTREAMS", &format!("http://{}", place.upstream)),
         ("PROXY_QUEUE_REQUESTS", ROOM),
-        ("LLM_API_KEY", KEY),
+        ("PROXY_KEYS_FILE", &keys),
+        ("PROXY_AUDIT", &file(place, "audit.jsonl", "")?),
+        ("PROXY_UPSTREAM_API_KEY", "bench"),
         ("LLM_MODEL", "bench"),
         ("PROXY_MAX_TOKENS", "100000"),
     ]);
-    let version = "this workspace's release build; keys, queue, deadlines, log and metrics on".to_owned();
-    Ok(Way { name: "llm-proxy", version: Ok(version), call, address })
+    let version =
+        "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
+    Ok(Way { name: "llm-proxy", version: Ok(version.to_owned()), call, address })
 }
 
 fn onwards(place: &Place<'_>) -> Result<Way> {
