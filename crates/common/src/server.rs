@@ -61,7 +61,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             max_connections: 10_000,
-            write_stall: Duration::from_secs(30),
+            write_stall: Duration::from_secs(60),
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_accepted_socket_asks_a_silent_peer_and_gives_it_up_after_thirty_seconds() {
+    async fn an_accepted_socket_asks_a_silent_peer_and_gives_it_up_after_a_minute() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         prepare(&listener, &Limits::default()).unwrap();
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -225,6 +225,6 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
     }
 }

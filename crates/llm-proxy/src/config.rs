@@ -249,7 +249,7 @@ impl Config {
             audit: env.read(&AUDIT),
             traces: Endpoint::read(env),
             keep_alive: Duration::from_secs(10),
-            write_stall: Duration::from_secs(30),
+            write_stall: Duration::from_secs(60),
             probe_up: Duration::from_secs(5),
             probe_down: Duration::from_secs(1),
             // Between two batches of tokens; a large batch on a slow machine takes seconds.
