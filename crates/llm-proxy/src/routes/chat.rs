@@ -104,7 +104,8 @@ pub(crate) async fn completions(
 
 /// Passes on an answer that comes as a whole. Dropping it closes the upstream's connection, and frees the slot.
 async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -> Response {
-    let ((body, permit), total_at) = (opened.upstream, opened.clock.total_at());
+    let ((body, mut permit), total_at) = (opened.upstream, opened.clock.total_at());
+    permit.begin();
     let whole = tokio::select! {
         whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)) => {
             whole.unwrap_or(Err(Error::TotalTimeout))
@@ -116,6 +117,7 @@ async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -
             app.fleet.served(permit.upstream());
             if let Some(usage) = counted(&bytes) {
                 record.usage(usage);
+                permit.counted(usage);
             }
             answered(caller, record.answer(tokens::json(bytes)))
         }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use llm_proxy::Api;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 
+use crate::keys::{KeysFile, lines};
 use crate::{KEY, MODEL, Proxy, envelope, question};
 
 const ALL: [Api; 4] = [Api::Chat, Api::Completions, Api::Embeddings, Api::Rerank];
@@ -181,6 +183,48 @@ async fn leaving_an_embedding_closes_the_upstreams_connection_and_frees_its_slot
     llama.script(Script::status(200, "{}"));
     assert_eq!(asked(&proxy, "/v1/embeddings", &embedding()).await, (200, json!({})));
     assert_eq!((llama.requests().len(), llama.most_running()), (2, 1));
+}
+
+#[tokio::test]
+async fn what_an_embedding_took_counts_for_its_keys_place_in_the_queue() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let scopes = "scopes = [\"chat\", \"embeddings\"]";
+    let file = KeysFile::of(&(lines("much", "much-key", scopes) + &lines("little", "little-key", scopes)));
+    let proxy = Proxy::with(&llama, |config| {
+        config.routes = ALL.to_vec();
+        config.keys_file = Some(file.path());
+    })
+    .await;
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let _holds_the_slot = post(&proxy, "/v1/chat/completions", &question(true)).send().await.unwrap();
+    let took =
+        |n: u64| Script::status(200, json!({"usage": {"prompt_tokens": n, "total_tokens": n}}).to_string());
+    llama.script_once(took(5_000));
+    llama.script(took(5));
+    let waiting = [
+        ("much-key", "much 1"),
+        ("little-key", "little 1"),
+        ("much-key", "much 2"),
+        ("little-key", "little 2"),
+    ];
+    let asks = waiting.iter().enumerate().map(|(n, (key, input))| {
+        let (proxy, url) = (&proxy, format!("http://{}/v1/embeddings", proxy.address));
+        let request = proxy.http.post(url).bearer_auth(key).json(&json!({"model": MODEL, "input": input}));
+        async move {
+            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            request.send().await.unwrap().status().as_u16()
+        }
+    });
+    let release = async {
+        proxy.until_metric("llm_proxy_queue_depth 4").await;
+        llama.release();
+    };
+    let (answers, ()) = tokio::join!(join_all(asks), release);
+    assert_eq!(answers, [200; 4]);
+    let order: Vec<_> =
+        llama.requests().iter().skip(1).map(|request| request.body["input"].clone()).collect();
+    assert_eq!(order, ["much 1", "little 1", "little 2", "much 2"]);
 }
 
 #[tokio::test]
