@@ -138,9 +138,9 @@ impl Bench<'_> {
 
     fn leave(&self, rounds: usize) -> Result<()> {
         let mut table = Table::leave();
-        let upstream = self.servers.first().context("the mock is the first")?.address;
         for server in self.servers {
-            let load = ["leave".to_owned(), format!("--upstream={upstream}"), format!("--rounds={rounds}")];
+            let load =
+                ["leave".to_owned(), format!("--upstream={}", server.upstream), format!("--rounds={rounds}")];
             table.leave_row(server.name, self.ask(server, self.seconds, &load));
         }
         self.print("From a client's going to the upstream's seeing it", &table)

@@ -30,10 +30,13 @@ pub(super) struct Server {
     pub(super) name: &'static str,
     /// Where it is asked.
     pub(super) address: SocketAddr,
+    /// The mock behind it.
+    pub(super) upstream: SocketAddr,
     /// Why it is not measured.
     pub(super) why_not: Option<String>,
     version: String,
     process: Option<Running>,
+    mock: Running,
 }
 
 impl Server {
@@ -42,9 +45,9 @@ impl Server {
         self.why_not.as_deref().unwrap_or(&self.version)
     }
 
-    /// Its process.
+    /// Its process; for the mock asked directly, the mock's.
     pub(super) fn pid(&self) -> Option<i32> {
-        self.process.as_ref()?.pid().map(|pid| pid.as_raw_nonzero().get())
+        self.process.as_ref().unwrap_or(&self.mock).pid().map(|pid| pid.as_raw_nonzero().get())
     }
 }
 
@@ -56,40 +59,55 @@ struct Place<'a> {
     upstream: SocketAddr,
 }
 
-/// How a server is called: its name, its version, the call, or what to do to get it.
+/// How a server is called: its version, or what to do to get it, and the call.
 struct Way {
-    name: &'static str,
     version: Result<String>,
     call: Call,
     address: SocketAddr,
 }
 
-/// Starts the mock, llm-proxy, and those of the others that are installed.
+/// Starts llm-proxy and those of the others that are installed, each before a mock of its own: a mock that still works for
+/// another server would be busy for llm-proxy, which sends nothing there then.
 pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Server>> {
     let folder = settings.target("bench/proxy");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mock = mock(settings)?;
-    let place = Place { settings, folder, upstream: mock.address };
-    let ways = [nginx(&place)?, ours(&place)?, onwards(&place)?, smg(&place)?, litellm(&place)?];
-    let wanted = |way: &Way| only.is_empty() || only.iter().any(|name| way.name.contains(name.as_str()));
-    let mut servers = vec![mock];
-    for way in ways.into_iter().filter(wanted) {
-        let log = place.folder.join(format!("{}.log", way.name));
+    let (upstream, mock) = start_mock(settings)?;
+    let mut servers = vec![Server {
+        name: "direct",
+        address: upstream,
+        upstream,
+        why_not: None,
+        version: "the mock of llama-server, asked without anything between".to_owned(),
+        process: None,
+        mock,
+    }];
+    type Find = fn(&Place<'_>) -> Result<Way>;
+    let ways: [(&str, Find); 5] =
+        [("nginx", nginx), ("llm-proxy", ours), ("onwards", onwards), ("smg", smg), ("litellm", litellm)];
+    for (name, way) in ways {
+        if !only.is_empty() && !only.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let (upstream, mock) = start_mock(settings)?;
+        let place = Place { settings, folder: folder.clone(), upstream };
+        let way = way(&place)?;
+        let log = place.folder.join(format!("{name}.log"));
         let mut server = Server {
-            name: way.name,
+            name,
             address: way.address,
+            upstream,
             why_not: None,
             version: String::new(),
             process: None,
+            mock,
         };
         match way.version {
             Ok(version) => {
                 server.version = version;
                 server.process = Some(way.call.start(Output::Log(&log))?);
                 if !begins(&mut server).await? {
-                    let problem =
-                        format!("{} does not answer; the end of its log:\n{}", way.name, tail(&log));
-                    if way.name == "llm-proxy" {
+                    let problem = format!("{name} does not answer; the end of its log:\n{}", tail(&log));
+                    if name == "llm-proxy" {
                         bail!(problem);
                     }
                     say::line(problem);
@@ -118,16 +136,14 @@ async fn begins(server: &mut Server) -> Result<bool> {
     Ok(false)
 }
 
-fn mock(settings: &Settings) -> Result<Server> {
+fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
     let (reader, writer) = std::io::pipe()?;
     let call = Call::new(settings.target("release/examples/bench_llama")).args(["--slots", ROOM]);
     let process = call.start(Output::Pipe(writer))?;
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
     let address = line.trim().strip_prefix("listening ").and_then(|address| address.parse().ok());
-    let address = address.with_context(|| format!("the mock did not begin: {line}"))?;
-    let version = "the mock of llama-server, asked without anything between".to_owned();
-    Ok(Server { name: "direct", address, why_not: None, version, process: Some(process) })
+    Ok((address.with_context(|| format!("the mock did not begin: {line}"))?, process))
 }
 
 /// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
@@ -165,7 +181,7 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
         "-c",
         &file(place, "nginx.conf", &text)?,
     ]);
-    Ok(Way { name: "nginx", version, call, address })
+    Ok(Way { version, call, address })
 }
 
 /// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
@@ -190,7 +206,7 @@ fn ours(place: &Place<'_>) -> Result<Way> {
     ]);
     let version =
         "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
-    Ok(Way { name: "llm-proxy", version: Ok(version.to_owned()), call, address })
+    Ok(Way { version: Ok(version.to_owned()), call, address })
 }
 
 fn onwards(place: &Place<'_>) -> Result<Way> {
@@ -210,7 +226,7 @@ fn onwards(place: &Place<'_>) -> Result<Way> {
         "--metrics-port",
         &metrics.port().to_string(),
     ]);
-    Ok(Way { name: "onwards", version, call, address })
+    Ok(Way { version, call, address })
 }
 
 fn smg(place: &Place<'_>) -> Result<Way> {
@@ -222,7 +238,7 @@ fn smg(place: &Place<'_>) -> Result<Way> {
     let upstream = format!("http://{}", place.upstream);
     let call = call.args(["--worker-urls", &upstream, "--backend", "openai", "--disable-tokenizer-autoload"]);
     let call = call.args(["--prometheus-port", &metrics.port().to_string(), "--log-level", "warn"]);
-    Ok(Way { name: "smg", version, call, address })
+    Ok(Way { version, call, address })
 }
 
 fn litellm(place: &Place<'_>) -> Result<Way> {
@@ -239,7 +255,7 @@ fn litellm(place: &Place<'_>) -> Result<Way> {
     let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
     // Without it, LiteLLM fetches a list of prices from the network as it begins.
     let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
-    Ok(Way { name: "litellm", version, call, address })
+    Ok(Way { version, call, address })
 }
 
 /// Installs those that are missing, each into a folder of its own.
