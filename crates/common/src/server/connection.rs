@@ -112,7 +112,8 @@ pub(super) async fn refuse(
 async fn linger(tcp: &TcpStream) {
     let _already_closed = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
     let drain = async {
-        let (mut n, mut scratch) = (0, [0; 4096]);
+        // On the heap: an array would be part of every connection's task from its first byte on.
+        let (mut n, mut scratch) = (0, vec![0; 4096]);
         while n < MAX_LINGER_BYTES && tcp.ready(Interest::READABLE).await.is_ok() {
             match tcp.try_read(&mut scratch) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
