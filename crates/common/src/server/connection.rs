@@ -35,8 +35,8 @@ use crate::shutdown::Shutdown;
 const MAX_BUFFER_BYTES: usize = 32 * 1024;
 /// Header fields in one request.
 const MAX_FIELDS: usize = 64;
-/// How often a peer is looked at that has sent more than its request.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a peer is looked at that has sent more than its request; twice within what callers are promised.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long an idle connection is kept in a drain, for a request that is on its way. Its answer says that it is the last.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// How long answers may take to leave once the drain is over.
