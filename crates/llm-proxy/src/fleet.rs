@@ -27,7 +27,6 @@ mod names;
 mod probe;
 
 use member::{Doubt, Member, Status};
-use probe::Look;
 
 /// Looks in a row that must time out before an upstream that answered counts as gone.
 const MAX_SLOW_LOOKS: u32 = 3;
@@ -112,25 +111,31 @@ impl Fleet {
         let Some(member) = self.roll().members.remove(&id) else { return };
         tracing::info!(upstream = member.upstream.authority(), "the upstream left");
         self.metrics.upstream_up.remove(&label(&member));
+        self.metrics.upstream_ejected.remove(&label(&member));
         self.admission.forget(id);
         member.look_again.notify_one();
     }
 
     async fn watch_one(&self, member: &Member) {
-        let mut n_slow = 0;
+        let (mut n_slow, mut counted_at) = (0, None::<Instant>);
         while self.member(member.id).is_some() {
             let began = Instant::now();
             let doubt = member.state().doubt;
-            let ours_before = self.admission.in_flight_at(member.id);
             match probe::look(self, &member.upstream, doubt).await {
-                Look::Slow if n_slow + 1 < MAX_SLOW_LOOKS && member.is_up() => n_slow += 1,
-                Look::Slow => self.saw(member, Status::Unreachable),
+                None if n_slow + 1 < MAX_SLOW_LOOKS && member.is_up() => n_slow += 1,
+                None => self.saw(member, Status::Unreachable),
                 // A doubt that arose meanwhile was not looked into.
-                Look::Seen { status, .. } if status.is_up() && member.state().doubt != doubt => {}
-                Look::Seen { status, n_busy } => {
+                Some(status) if status.is_up() && member.state().doubt != doubt => {}
+                Some(status) => {
                     n_slow = 0;
                     self.saw(member, status);
-                    self.count_others(member, ours_before, n_busy);
+                    // However often a failure makes us look again: `/slots` goes through the engine's queue, and asked
+                    // every second it keeps llama-server from seeing clients that leave.
+                    let is_due = counted_at.is_none_or(|at| at + self.probe_up <= began);
+                    if status.is_up() && doubt.is_none() && is_due {
+                        counted_at = Some(began);
+                        self.count_others(member).await;
+                    }
                 }
             }
             let soon = began + self.probe_down.mul_f64(0.8 + chance() / 5.0);
@@ -152,7 +157,9 @@ impl Fleet {
 
     /// Somebody else may ask the upstream too. Ours come and go while it is looked at, so only what was there in two
     /// looks is believed.
-    fn count_others(&self, member: &Member, ours_before: usize, n_busy: Option<usize>) {
+    async fn count_others(&self, member: &Member) {
+        let ours_before = self.admission.in_flight_at(member.id);
+        let n_busy = probe::n_busy(&self.client, &member.upstream).await;
         let ours = ours_before.max(self.admission.in_flight_at(member.id));
         let others = n_busy.map_or(0, |n_busy| n_busy.saturating_sub(ours));
         let before = std::mem::replace(&mut member.state().n_others, others);
@@ -182,6 +189,8 @@ impl Fleet {
             return;
         }
         self.metrics.upstream_up.get_or_create(&label(member)).set(i64::from(status.is_up()));
+        let is_ejected = member.state().breaker.is_open();
+        self.metrics.upstream_ejected.get_or_create(&label(member)).set(is_ejected.into());
         // Not `status`: another one may have been seen since.
         self.admission.set_slots(member.id, member.status().slots());
         if before.is_up() && !roll.members.values().any(|other| other.is_up()) {

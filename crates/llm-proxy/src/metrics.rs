@@ -108,6 +108,7 @@ pub(crate) struct Metrics {
     pub(crate) queue_bytes: Gauge,
     pub(crate) slots: Gauge,
     pub(crate) upstream_up: Family<Member, Gauge>,
+    pub(crate) upstream_ejected: Family<Member, Gauge>,
     pub(crate) queue_wait: Histograms<KeyName>,
     pub(crate) overhead: Histogram,
     pub(crate) between_tokens: Histograms<GenAi>,
@@ -134,6 +135,7 @@ impl Metrics {
             queue_bytes: Gauge::default(),
             slots: Gauge::default(),
             upstream_up: Family::default(),
+            upstream_ejected: Family::default(),
             queue_wait: Histograms::new_with_constructor(waits),
             overhead: microseconds(),
             between_tokens: Histograms::new_with_constructor(token_times),
@@ -178,6 +180,8 @@ impl Metrics {
         );
         to.register("slots", "Slots of all upstreams that answer", self.slots.clone());
         to.register("upstream_up", "Whether an upstream answers", self.upstream_up.clone());
+        let ejected = "Whether an upstream failed and has not answered a look since";
+        to.register("upstream_ejected", ejected, self.upstream_ejected.clone());
         let mut seconds = |name: &str, help: &str, histogram: Histogram| {
             to.register_with_unit(name, help, Unit::Seconds, histogram);
         };

@@ -78,6 +78,7 @@ struct State {
     /// Requests with a smaller number no longer stall.
     released: usize,
     probes: usize,
+    slot_looks: usize,
 }
 
 /// A running fake. Dropping it closes the port and every connection.
@@ -125,6 +126,7 @@ impl FakeLlama {
             most_running: 0,
             released: 0,
             probes: 0,
+            slot_looks: 0,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(wire::accept(listener, state.clone(), tasks.clone(), stop.clone()));
@@ -200,6 +202,12 @@ impl FakeLlama {
     #[must_use]
     pub fn probes(&self) -> usize {
         self.state.borrow().probes
+    }
+
+    /// How often `/slots` was read.
+    #[must_use]
+    pub fn slot_looks(&self) -> usize {
+        self.state.borrow().slot_looks
     }
 
     /// Lets every request received so far go on where its script stalled.

@@ -43,6 +43,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it failed and has not answered since.
+    pub(super) fn is_open(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// How long it is still left alone.
     pub(super) fn rest(&self, now: Instant) -> Duration {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))

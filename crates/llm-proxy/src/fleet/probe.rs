@@ -25,38 +25,20 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What ends a whole answer.
 const DONE: &[u8] = b"data: [DONE]";
 
-/// What a look showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    /// It is like this. Busy slots are only counted when nothing is doubted, and where `/slots` is switched on.
-    Seen { status: Status, n_busy: Option<usize> },
-    /// `/props` took too long, which says little on a busy machine.
-    Slow,
-}
-
-/// Looks at `upstream`; when there is a doubt, at its engine too. Cancel-safe.
-pub(super) async fn look(fleet: &Fleet, upstream: &Upstream, doubt: Option<Doubt>) -> Look {
+/// Looks at `upstream`; when there is a doubt, at its engine too. `None` when `/props` took too long, which says little
+/// on a busy machine. Cancel-safe.
+pub(super) async fn look(fleet: &Fleet, upstream: &Upstream, doubt: Option<Doubt>) -> Option<Status> {
     let client = &fleet.client;
-    let Ok(status) = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model)).await else {
-        return Look::Slow;
-    };
-    match doubt {
-        _ if !status.is_up() => Look::Seen { status, n_busy: None },
-        None => {
-            let n_busy = tokio::time::timeout(PROPS_DEADLINE, n_busy(client, upstream)).await;
-            Look::Seen { status, n_busy: n_busy.ok().flatten() }
-        }
-        Some(doubt) => {
-            let works = tokio::time::timeout(fleet.probe_engine, engine(client, upstream, doubt)).await;
-            let status = if works.unwrap_or(false) { status } else { Status::Stuck };
-            Look::Seen { status, n_busy: None }
-        }
-    }
+    let status = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model)).await.ok()?;
+    let Some(doubt) = doubt.filter(|_| status.is_up()) else { return Some(status) };
+    let works = tokio::time::timeout(fleet.probe_engine, engine(client, upstream, doubt)).await;
+    Some(if works.unwrap_or(false) { status } else { Status::Stuck })
 }
 
-/// How many slots compute, for whomever.
-async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
-    let (status, body) = client.get(upstream, "/slots").await.ok()?;
+/// How many slots compute, for whomever; `None` where `/slots` is switched off. Cancel-safe.
+pub(super) async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
+    let (status, body) =
+        tokio::time::timeout(PROPS_DEADLINE, client.get(upstream, "/slots")).await.ok()?.ok()?;
     let slots: Vec<Slot> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)?;
     Some(slots.iter().filter(|slot| slot.is_processing).count())
 }

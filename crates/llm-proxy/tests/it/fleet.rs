@@ -35,6 +35,17 @@ fn is_up(url: &str, up: bool) -> String {
     format!(r#"llm_proxy_upstream_up{{upstream="{address}"}} {}"#, i32::from(up))
 }
 
+/// The sample of its breaker.
+fn is_ejected(url: &str, ejected: bool) -> String {
+    is_up(url, ejected).replace("_up{", "_ejected{")
+}
+
+/// How many requests of callers came to all of them; what only makes sure that an engine computes is none.
+fn n_asked(llamas: &[FakeLlama]) -> usize {
+    let requests = llamas.iter().flat_map(FakeLlama::requests);
+    requests.filter(|request| request.headers["x-request-id"] != "probe").count()
+}
+
 /// Waits for `more` answers than `n` counts now.
 async fn until_more(n: &AtomicUsize, more: usize) {
     let enough = n.load(Ordering::Relaxed) + more;
@@ -138,6 +149,7 @@ async fn when_one_of_two_dies_only_what_ran_there_fails_and_it_comes_back() {
         let (most, url) = (dies.most_running(), dies.url());
         let address = dies.stop().await;
         proxy.until_metric(&is_up(&url, false)).await;
+        proxy.until_metric(&is_ejected(&url, true)).await;
         let failed = n_failed.load(Ordering::Relaxed);
         assert!(failed <= most, "{failed} failed, at most {most} ran there");
         until_more(&n_ok, 100).await;
@@ -146,6 +158,7 @@ async fn when_one_of_two_dies_only_what_ran_there_fails_and_it_comes_back() {
         let back = FakeLlama::start_at(address).await;
         back.require_key(UPSTREAM_KEY);
         proxy.until_metric(&is_up(&url, true)).await;
+        proxy.until_metric(&is_ejected(&url, false)).await;
         back.request_started(0).await;
         over.store(true, Ordering::Relaxed);
         assert!(n_failed.load(Ordering::Relaxed) <= most);
@@ -234,23 +247,66 @@ async fn a_callers_own_mistakes_and_a_model_that_loads_do_not_make_an_upstream_f
     let llama = FakeLlama::start().await;
     let other = FakeLlama::start().await;
     let proxy = before_all(&[&llama, &other], |config| config.probe_up = NEVER).await;
-    for llama in [&llama, &other] {
-        llama.script(Script::refusal(400, "invalid_request_error", "Field 'stop': bad"));
+    let ejected = |llama: &FakeLlama, metrics: &str| metrics.contains(&is_ejected(&llama.url(), true));
+    for status in [400, 404, 408, 413, 415, 422, 429] {
+        for llama in [&llama, &other] {
+            llama.script(Script::refusal(status, "invalid_request_error", "Field 'stop': bad"));
+        }
+        for _ in 0..8 {
+            assert_eq!(proxy.ask(&question(true)).await.status(), status);
+        }
     }
-    for _ in 0..20 {
-        assert_eq!(proxy.ask(&question(true)).await.status(), 400);
-    }
-    assert!(proxy.metrics().await.contains(&is_up(&llama.url(), true)));
+    let metrics = proxy.metrics().await;
+    assert!([&llama, &other].iter().all(|llama| metrics.contains(&is_up(&llama.url(), true))), "{metrics}");
+    assert!(!ejected(&llama, &metrics) && !ejected(&other, &metrics), "{metrics}");
     // Loading is over when it is over: no pause of half a second.
     llama.set_loading(true);
     other.set_loading(true);
     while proxy.ready().await.0 == 200 {
         proxy.ask(&question(true)).await;
     }
+    let metrics = proxy.metrics().await;
+    assert!(!ejected(&llama, &metrics) && !ejected(&other, &metrics), "{metrics}");
     llama.set_loading(false);
     let began = Instant::now();
     proxy.until_metric(&is_up(&llama.url(), true)).await;
     assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn slots_are_looked_at_no_more_often_than_every_five_seconds_however_often_it_fails() {
+    let (llama, began) = (FakeLlama::start().await, Instant::now());
+    let proxy = Proxy::before(&llama).await;
+    llama.script(Script::tokens(["a"]).reset_before_headers());
+    // Each failure makes the proxy look again.
+    let enough = llama.probes() + 20;
+    while llama.probes() < enough {
+        assert_eq!(proxy.ask(&question(false)).await.status(), 502);
+    }
+    let (looks, most) = (llama.slot_looks(), 1 + began.elapsed().as_secs() / 5);
+    assert!((1..=most).contains(&(looks as u64)), "{looks} looks in {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn after_the_first_byte_of_an_answer_nothing_is_tried_again_on_another_upstream() {
+    const ASKED: usize = 20;
+    let llamas = [FakeLlama::start().await, FakeLlama::start().await];
+    let proxy = before_all(&llamas.each_ref(), |config| config.probe_up = NEVER).await;
+    for script in [
+        Script::tokens(["a"]).reset_before_headers(),
+        Script::tokens(["a", "b"]).reset_after(1),
+        Script::tokens(["a", "b"]).end_after(0),
+        Script::tokens(["a", "b"]).error_after(1, "Compute error."),
+        Script::refusal(500, "server_error", "Compute error."),
+    ] {
+        let before = n_asked(&llamas);
+        llamas.iter().for_each(|llama| llama.script(script.clone()));
+        for n in 0..ASKED {
+            let text = proxy.ask(&question(n % 2 == 0)).await.text().await.unwrap();
+            assert!(text.contains("error") && !text.contains("[DONE]"), "{text}");
+        }
+        assert_eq!(n_asked(&llamas) - before, ASKED, "{script:?}");
+    }
 }
 
 #[tokio::test]

@@ -176,9 +176,10 @@ fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> 
 }
 
 fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
-    if line == "GET /props" {
-        state.send_modify(|state| state.probes += 1);
-    }
+    state.send_modify(|state| {
+        state.probes += usize::from(line == "GET /props");
+        state.slot_looks += usize::from(line == "GET /slots");
+    });
     let state = state.borrow();
     match line {
         "GET /health" => (200, json!({"status": "ok"})),
