@@ -209,14 +209,25 @@ impl Record {
         self.usage = Some(usage);
     }
 
-    /// The wait for a slot, once it is over.
-    pub(crate) fn queue(&self) -> Duration {
-        self.queue.unwrap_or_default()
+    /// The answer's header goes out, before its body is there.
+    pub(crate) fn begin(&mut self, status: StatusCode) -> HeaderMap {
+        self.status = Some(status);
+        let mut head = HeaderMap::new();
+        self.write(&mut head);
+        head
     }
 
-    /// The answer's header goes out.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.status = Some(status);
+    /// What every answer to a known caller says: where its limits stand, and how long it took so far.
+    fn write(&self, head: &mut HeaderMap) {
+        if let Some(caller) = &self.caller {
+            caller.write_limits(head);
+        }
+        let Some(queue) = self.queue else { return };
+        let ttft = self.first_token.map(|at| format!(", ttft;dur={}", milliseconds(at - self.started)));
+        let timing = format!("queue;dur={}{}", milliseconds(queue), ttft.unwrap_or_default());
+        if let Ok(timing) = HeaderValue::try_from(timing) {
+            head.insert("server-timing", timing);
+        }
     }
 
     /// So much of the answer's body was handed over.
@@ -248,24 +259,20 @@ impl Record {
             self.denied = Some(denied.clone());
         }
         self.outcome = Some(error.code());
-        let mut response = error.envelope().into_response();
-        if let Some(caller) = &self.caller {
-            caller.write_limits(response.headers_mut());
-        }
-        self.whole(&response);
-        response
+        self.whole(error.envelope().into_response())
     }
 
     /// Ends a request that was answered at once.
     pub(crate) fn answer(&mut self, response: Response) -> Response {
-        self.whole(&response);
         self.complete();
-        response
+        self.whole(response)
     }
 
-    fn whole(&mut self, response: &Response) {
+    fn whole(&mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
         self.bytes_out = response.body().size_hint().exact().unwrap_or_default();
+        self.write(response.headers_mut());
+        response
     }
 
     fn line(&self, outcome: &'static str, duration: Duration) -> Line<'_> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, EXPECT, HOST};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, EXPECT, HOST};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -69,16 +69,20 @@ pub(crate) fn router(app: &App) -> Router {
         .layer(CatchPanicLayer::custom(|_| Error::Internal.envelope().into_response()))
         // An answer that leaves the body unread says that it ends the connection.
         .layer(from_fn(unread::say_so))
-        // Outermost: every answer carries an id, also the one to a panic.
-        .layer(from_fn(request_id))
+        // Outermost: what every answer carries, also the one to a panic.
+        .layer(from_fn(every_answer))
 }
 
-async fn request_id(mut request: Request, next: Next) -> Response {
+/// Names the request, and tells whoever stands between to hold nothing of the answer back or for another.
+async fn every_answer(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert("x-request-id", id);
+        headers.insert("x-request-id", id);
     }
     response
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::keys::Caller;
 use crate::placement::Prefix;
 use crate::queue_events;
-use crate::record::{Phase, Record, milliseconds};
+use crate::record::{Phase, Record};
 use crate::relay::{self, Answer};
 use crate::request::ChatRequest;
 use crate::router::RequestId;
@@ -62,8 +62,7 @@ pub(crate) async fn completions(
     let extras = relay::Extras { usage: asked.request.include_usage, progress: asked.queue_events };
     if let (Entered::Waiting(waiting), true) = (&entered, asked.queue_events) {
         let (watch, keep_alive) = (waiting.watch(), app.config.keep_alive);
-        let caller = Arc::clone(&asked.caller);
-        record.answered(StatusCode::OK);
+        let head = record.begin(StatusCode::OK);
         let opening = async move {
             let opened = connect_until_closing(&app, &asked, entered, &mut record).await;
             match opened {
@@ -76,34 +75,28 @@ pub(crate) async fn completions(
                 }
             }
         };
-        return event_stream(&caller, queue_events::stream(watch, keep_alive, opening));
+        return event_stream(head, queue_events::stream(watch, keep_alive, opening));
     }
     let opened = match connect_until_closing(&app, &asked, entered, &mut record).await {
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
     if api.answers() == PLAIN {
-        return plain(&app, &asked.caller, opened, record).await;
+        return plain(&app, opened, record).await;
     }
-    let timing = format!("queue;dur={}", milliseconds(record.queue()));
     let mut answer = answer(&app, opened, record);
-    let mut response = if asked.request.stream {
-        answer.record.answered(StatusCode::OK);
-        event_stream(&asked.caller, relay::events(answer, extras))
-    } else {
-        match whole(&mut answer).await {
-            Ok(whole) => answered(&asked.caller, answer.record.answer(Json(whole).into_response())),
-            Err(error) => return answer.record.refuse(&error),
-        }
-    };
-    if let Ok(timing) = HeaderValue::from_str(&timing) {
-        response.headers_mut().insert("server-timing", timing);
+    if asked.request.stream {
+        let head = answer.record.begin(StatusCode::OK);
+        return event_stream(head, relay::events(answer, extras));
     }
-    response
+    match whole(&mut answer).await {
+        Ok(whole) => answer.record.answer(Json(whole).into_response()),
+        Err(error) => answer.record.refuse(&error),
+    }
 }
 
 /// Passes on an answer that comes as a whole. Dropping it closes the upstream's connection, and frees the slot.
-async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -> Response {
+async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
     let ((body, mut permit), total_at) = (opened.upstream, opened.clock.total_at());
     permit.begin();
     let whole = tokio::select! {
@@ -119,7 +112,7 @@ async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -
                 record.usage(usage);
                 permit.counted(usage);
             }
-            answered(caller, record.answer(tokens::json(bytes)))
+            record.answer(tokens::json(bytes))
         }
         Err(error) => {
             app.fleet.failed(permit.upstream(), &error);
@@ -128,18 +121,9 @@ async fn plain(app: &App, caller: &Caller, opened: Opened, mut record: Record) -
     }
 }
 
-fn event_stream(caller: &Caller, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let mut response = Response::new(Body::from_stream(events.map(Ok::<_, Infallible>)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answered(caller, response)
-}
-
-fn answered(caller: &Caller, mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    caller.write_limits(headers);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+fn event_stream(mut head: HeaderMap, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    (head, Body::from_stream(events.map(Ok::<_, Infallible>))).into_response()
 }
 
 /// A request that was checked, and who sent it.

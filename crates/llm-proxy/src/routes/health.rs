@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
@@ -9,11 +10,15 @@ use crate::error::Error;
 use crate::state::App;
 
 pub(crate) async fn health(State(app): State<App>) -> Response {
-    if app.shutdown.is_draining() {
-        Error::ShuttingDown.envelope().into_response()
+    let error = if app.shutdown.is_draining() {
+        Error::ShuttingDown
     } else if app.fleet.ready().is_err() {
-        app.fleet.error().envelope().into_response()
+        app.fleet.error()
     } else {
-        Json(json!({"status": "ok"})).into_response()
-    }
+        return Json(json!({"status": "ok"})).into_response();
+    };
+    let mut envelope = error.envelope();
+    // Whatever a request would be told, to a look at the health there are two answers.
+    envelope.status = StatusCode::SERVICE_UNAVAILABLE;
+    envelope.into_response()
 }

@@ -5,7 +5,7 @@
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use bytes::Bytes;
 
@@ -59,6 +59,5 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
 pub(crate) fn json(bytes: Bytes) -> Response {
     let mut response = Response::new(bytes.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

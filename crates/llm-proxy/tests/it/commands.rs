@@ -276,7 +276,7 @@ async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
 }
 
 #[tokio::test]
-async fn keys_follow_a_wall_clock_that_jumps_an_hour_and_limits_and_deadlines_do_not_notice() {
+async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_deadlines_do_not_notice() {
     let preload = Command::new("faketime").args(["-f", "+0s", "env"]).output().await.ok();
     let preload = preload.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
     let Some(preload) = preload.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")) else {
@@ -290,8 +290,9 @@ async fn keys_follow_a_wall_clock_that_jumps_an_hour_and_limits_and_deadlines_do
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let valid = format!("not_before = {}\nexpires = {}", moment("-30 min").await, moment("+30 min").await);
+    let daily = lines("daily", "d", "tokens_per_day = 10");
     let (file, llama) = (
-        KeysFile::of(&lines("app", "a", &(valid + "\nrequests_per_minute = 1000"))),
+        KeysFile::of(&(lines("app", "a", &(valid + "\nrequests_per_minute = 1000")) + &daily)),
         FakeLlama::start().await,
     );
     llama.require_key(UPSTREAM_KEY);
@@ -310,6 +311,13 @@ async fn keys_follow_a_wall_clock_that_jumps_an_hour_and_limits_and_deadlines_do
         }
         // A look at the file is a tick of the monotonic clock.
         tokio::time::timeout(Duration::from_secs(5), async { server.models("b").await }).await.unwrap();
+    }
+    // A day's tokens are there again on the next day, and not before.
+    until("the day's tokens to be used up", async || server.chat("d").await == 429).await;
+    for offset in ["+24h", "+48h"] {
+        assert_eq!(server.chat("d").await, 429);
+        std::fs::write(&clock, offset).unwrap();
+        assert_eq!(server.chat("d").await, 200, "{offset}");
     }
     server.stop().await;
 }

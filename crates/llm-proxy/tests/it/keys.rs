@@ -72,7 +72,7 @@ fn headers<const N: usize>(response: &reqwest::Response, names: [&str; N]) -> [S
 }
 
 #[tokio::test]
-async fn every_credential_that_is_not_good_gets_the_same_bytes() {
+async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_is_read() {
     let file = KeysFile::of(
         &(lines("old", "expired", "expires = 2020-01-01")
             + &lines("new", "early", "not_before = 2999-01-01")),
@@ -88,6 +88,9 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes() {
         "Authorization: Bearer llmk_malformed\r\n",
         "Authorization: Bearer llmk_0123456789ABCDEFGHIJKLMNOPQabcdef\r\n",
         "Authorization: Bearer\r\n",
+        &format!("Authorization: Bearer  {KEY}\r\n"),
+        &format!("Authorization: Basic {KEY}\r\n"),
+        &format!("Authorization: {KEY}\r\n"),
         "Authorization: Bearer ' OR 1=1 --\"\\\r\n",
         "Authorization: Bearer \u{e9}\u{202e}\r\n",
         "Authorization: Basic ZXhwaXJlZDo=\r\n",
@@ -98,12 +101,17 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes() {
         &format!("Authorization: Bearer {}\r\n", hex(KEY)),
         &format!("Authorization: Bearer {long}\r\n"),
     ] {
-        let head = "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
-        let answer = proxy.raw(&format!("{head}{credential}\r\n")).await;
-        // What is the request's own, and not the credential's.
-        let own = |line: &&str| !line.starts_with("x-request-id: ") && !line.starts_with("date: ");
-        answers.push(answer.split("\r\n").filter(own).collect::<Vec<_>>().join("\n"));
+        // The body never comes: an answer shows that nobody waited for it.
+        for line in ["GET /v1/models HTTP/1.1", "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 9"] {
+            let head = format!("{line}\r\nHost: x\r\nConnection: close\r\n");
+            let answer = proxy.raw(&format!("{head}{credential}\r\n")).await;
+            // What is the request's own, and not the credential's.
+            let own = ["x-request-id: ", "date: ", "connection: "];
+            let own = |line: &&str| !own.iter().any(|name| line.starts_with(name));
+            answers.push(answer.split("\r\n").filter(own).collect::<Vec<_>>().join("\n"));
+        }
     }
+    assert_eq!(llama.requests().len(), 0);
     assert!(answers[0].starts_with("HTTP/1.1 401 Unauthorized\n"), "{}", answers[0]);
     let message = "the API key is missing or wrong: send `Authorization: Bearer KEY`";
     let body = envelope("llm-proxy", "authentication_error", "invalid_api_key", message).to_string();
@@ -181,6 +189,83 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn each_scope_opens_its_routes_and_no_others() {
+    const SCOPES: [&str; 3] = ["chat", "embeddings", "tokens"];
+    let one = |scope: &&str| lines(scope, &format!("{scope}-key"), &format!("scopes = [\"{scope}\"]"));
+    let file = KeysFile::of(&SCOPES.iter().map(one).collect::<String>());
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.keys_file = Some(file.path());
+        config.routes =
+            ["chat", "completions", "embeddings", "rerank"].map(|name| name.parse().unwrap()).into();
+    })
+    .await;
+    for (route, opened_by) in [
+        ("/v1/chat/completions", "chat"),
+        ("/v1/completions", "chat"),
+        ("/v1/embeddings", "embeddings"),
+        ("/v1/rerank", "embeddings"),
+        ("/v1/chat/completions/input_tokens", "tokens"),
+        ("/tokenize", "tokens"),
+    ] {
+        for scope in SCOPES {
+            let url = format!("http://{}{route}", proxy.address);
+            let request = proxy.http.post(url).bearer_auth(format!("{scope}-key")).json(&json!({}));
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let error: Value = response.json().await.unwrap();
+            if scope == opened_by {
+                assert_eq!(
+                    (status, &error["error"]["code"]),
+                    (400, &json!("invalid_field")),
+                    "{scope} {route}"
+                );
+                continue;
+            }
+            let message = format!("this API key does not open this route: its scopes lack `{opened_by}`");
+            let expected = envelope("llm-proxy", "permission_error", "scope_missing", &message);
+            assert_eq!((status, error), (403, expected), "{scope} {route}");
+        }
+    }
+    assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_of_weight_three_has_three_tokens_for_one_of_a_key_of_weight_one() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let file = KeysFile::of(&(lines("one", "one-key", "") + &lines("three", "three-key", "weight = 3")));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let _holds_the_slot = proxy.ask_stalled(&llama).await;
+    // Each answer has 8 tokens: 7 of the prompt and one of the completion.
+    let waiting = ["one", "one", "one", "one", "three", "three", "three", "three", "three", "three"];
+    let asks = waiting.iter().enumerate().map(|(n, key)| {
+        let (proxy, mut body) = (&proxy, question(false));
+        body["messages"][0]["content"] = json!(key);
+        async move {
+            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            proxy.ask_as(&format!("{key}-key"), &body).await.status().as_u16()
+        }
+    });
+    let release = async {
+        proxy.until_metric(&format!("llm_proxy_queue_depth {}", waiting.len())).await;
+        llama.release();
+    };
+    assert_eq!(tokio::join!(join_all(asks), release).0, [200; 10]);
+    let order: Vec<_> = llama
+        .requests()
+        .iter()
+        .skip(1)
+        .map(|request| request.body["messages"][0]["content"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        order,
+        ["one", "three", "three", "three", "three", "one", "three", "three", "one", "one"],
+        "24 tokens of the one are as many as 8 of the other"
+    );
+}
+
+#[tokio::test]
 async fn requests_above_the_minutes_limit_are_429_with_the_limit_the_time_and_the_standing() {
     let file = KeysFile::of(
         &(lines("app", "a", "requests_per_minute = 2") + &lines("other", "b", "requests_per_minute = 2")),
@@ -253,6 +338,31 @@ async fn tokens_are_charged_by_estimate_and_corrected_by_what_the_answer_used() 
 }
 
 #[tokio::test]
+async fn tokens_above_the_minutes_limit_are_429_with_the_time_until_they_would_pass() {
+    let file = KeysFile::of(&lines("app", "a", "tokens_per_minute = 1000"));
+    let llama = FakeLlama::start().await;
+    llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    let proxy = Proxy::keyed(&llama, &file).await;
+    let mut body = question(true);
+    body["max_tokens"] = json!(700);
+    let running = proxy.ask_as("a", &body).await;
+    let [remaining] = headers(&running, ["x-ratelimit-remaining-tokens"]);
+    let reserved = 1000 - remaining.parse::<u64>().unwrap();
+    assert!((701..800).contains(&reserved), "{reserved}");
+    let refused = proxy.ask_as("a", &body).await;
+    let [retry_after] = headers(&refused, ["retry-after"]);
+    // As long as what is missing takes to flow in; a little of it has.
+    let seconds = (2 * reserved - 1000) * 60 / 1000;
+    assert!((seconds - 3..=seconds + 1).contains(&retry_after.parse().unwrap()), "{retry_after} {seconds}");
+    let message =
+        "this API key's limit of 1000 tokens per minute is reached: try again after the time in Retry-After";
+    let expected = envelope("llm-proxy", "rate_limit_error", "rate_limit_exceeded", message);
+    assert_eq!((refused.status().as_u16(), refused.json::<Value>().await.unwrap()), (429, expected));
+    assert_eq!(llama.requests().len(), 1);
+    drop(running);
+}
+
+#[tokio::test]
 async fn a_request_that_never_reached_the_model_costs_no_tokens_and_one_that_broke_off_costs_what_it_got() {
     let file = KeysFile::of(&lines("app", "a", "tokens_per_day = 50000"));
     let llama = FakeLlama::start().await;
@@ -288,7 +398,12 @@ async fn a_days_tokens_that_are_used_up_are_429_until_midnight_utc() {
     let refused = proxy.ask_as("a", &question(false)).await;
     assert_eq!(refused.status(), 429);
     let [retry_after] = headers(&refused, ["retry-after"]);
-    assert!((1..=86_400).contains(&retry_after.parse::<u64>().unwrap()), "{retry_after}");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let until_midnight = 86_400 - now % 86_400;
+    assert!(
+        retry_after.parse::<u64>().unwrap().abs_diff(until_midnight) <= 5,
+        "{retry_after}, not {until_midnight}"
+    );
     let message =
         "this API key's limit of 10 tokens per day (UTC) is reached: try again after the time in Retry-After";
     assert_eq!(

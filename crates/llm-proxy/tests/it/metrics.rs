@@ -1,5 +1,7 @@
 //! What Prometheus reads after requests of each kind.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use testkit::fake_llama::{FakeLlama, Script};
 
@@ -64,6 +66,46 @@ async fn every_time_of_an_answer_is_in_its_histogram_and_a_token_after_the_first
 }
 
 #[tokio::test]
+async fn what_a_histogram_holds_is_the_time_that_passed() {
+    const PAUSE: Duration = Duration::from_millis(300);
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let began = Instant::now();
+    let mut running = proxy.ask(&question(true)).await;
+    while !String::from_utf8_lossy(&running.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
+    let body = question(false);
+    let waiting = async { proxy.ask(&body).await.status() };
+    let release = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        // It is what is measured: for the one between its tokens, for the other before its slot.
+        tokio::time::sleep(PAUSE).await;
+        llama.release();
+        running.text().await.unwrap()
+    };
+    assert_eq!(tokio::join!(waiting, release).0, 200);
+    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    let (metrics, most) = (proxy.metrics().await, began.elapsed().as_secs_f64());
+    let sum = |name: &str| -> f64 {
+        let samples = metrics.lines().filter(|line| line.starts_with(&format!("{name}_seconds_sum")));
+        samples.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    };
+    let pause = PAUSE.as_secs_f64();
+    for (name, n_pauses) in [
+        ("llm_proxy_queue_wait", 1.0),
+        ("llm_proxy_time_between_tokens", 1.0),
+        ("gen_ai_server_time_per_output_token", 1.0),
+        ("gen_ai_server_time_to_first_token", 1.0),
+        ("gen_ai_server_request_duration", 2.0),
+    ] {
+        assert!((n_pauses * pause..2.0 * most).contains(&sum(name)), "{name}: {} of {most}", sum(name));
+    }
+    // What llm-proxy adds of its own is no wait.
+    assert!(sum("llm_proxy_overhead") < pause, "{}", sum("llm_proxy_overhead"));
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_is_counted_by_phase_and_how_soon_its_slot_was_free_is_measured() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
@@ -85,14 +127,16 @@ async fn a_caller_that_leaves_is_counted_by_phase_and_how_soon_its_slot_was_free
 }
 
 #[tokio::test]
-async fn what_a_request_says_is_never_a_label() {
+async fn what_a_request_says_is_never_a_label_and_a_models_name_never_comes_back() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let models = ["canary", "\u{1b}[2J\n", "../canary", &"x".repeat(10_000)];
     for model in models {
         let mut body = question(true);
         body["model"] = json!(model);
-        assert_eq!(proxy.error(&body).await.0, 404, "{model:?}");
+        let (status, error) = proxy.error(&body).await;
+        assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")), "{model:?}");
+        assert!(!error.to_string().contains(model), "{error}");
     }
     for key in ["canary", "canary-2"] {
         let url = format!("http://{}/v1/models", proxy.address);

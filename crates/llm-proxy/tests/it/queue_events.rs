@@ -100,6 +100,39 @@ async fn a_caller_that_is_admitted_at_once_sees_its_prefill_only() {
 }
 
 #[tokio::test]
+async fn a_waiting_caller_that_did_not_ask_for_it_sees_nothing_but_the_answer() {
+    let llama = FakeLlama::start().await;
+    let (proxy, running) = busy(&llama, |_| {}).await;
+    let ask = async |header: Option<&str>, stream: bool| {
+        let mut request = proxy.chat(&question(stream));
+        if let Some(value) = header {
+            request = request.header("x-queue-events", value);
+        }
+        // What bridges a silence of the upstream is no word about the wait.
+        request.send().await.unwrap().text().await.unwrap().replace(": keep-alive\n\n", "")
+    };
+    let waiting = async {
+        tokio::join!(
+            ask(None, true),
+            ask(Some("0"), true),
+            ask(Some("true"), true),
+            // There is no place for a comment in it.
+            ask(Some("1"), false),
+        )
+    };
+    let release = async {
+        proxy.until_metric("llm_proxy_queue_depth 4").await;
+        llama.release();
+        drop(running.text().await.unwrap());
+    };
+    let ((one, two, three, whole), ()) = tokio::join!(waiting, release);
+    let plain = ask(None, true).await;
+    assert_eq!([one, two, three], [&plain; 3].map(Clone::clone));
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["content"], "Hello");
+}
+
+#[tokio::test]
 async fn a_wait_that_ends_badly_is_one_error_event_with_the_time_to_come_back() {
     let llama = FakeLlama::start().await;
     let (proxy, _running) = busy(&llama, |config| {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
+use crate::broken::memory;
 use crate::{KEY, PATIENCE, Proxy, question};
 
 const TOKEN_BYTES: usize = 64 * 1024;
@@ -56,16 +57,22 @@ async fn the_total_deadline_ends_an_answer_whose_caller_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit() {
+async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit_and_until_then_the_upstream_waits_too() {
     let llama = FakeLlama::start().await;
-    let write_stall = Duration::from_millis(300);
+    let write_stall = Duration::from_secs(1);
     let proxy = Proxy::with(&llama, |config| config.write_stall = write_stall).await;
-    llama.script(long(1_000));
-    let began = Instant::now();
+    // A hundred megabytes of tokens, of which the fake holds one.
+    let text = "x".repeat(TOKEN_BYTES);
+    let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    llama.script_once(Script::raw_repeated(head, event, 1_600));
+    let (began, before) = (Instant::now(), memory());
     let stream = ask(&proxy).await;
     llama.client_left(0).await;
     assert!((write_stall..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+    // All of it that was taken from the upstream is in this process, which is also the upstream's and the caller's.
+    assert!(memory() - before < 16 * 1024, "{} KiB more", memory() - before);
     drop(stream);
 }
 

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
-use crate::{KEY, Proxy, UPSTREAM_KEY, events, question};
+use crate::{Proxy, UPSTREAM_KEY, events, question};
 
 /// What llama-server itself answers to a question with usage.
 async fn direct(llama: &FakeLlama, body: &Value) -> String {
@@ -21,8 +19,10 @@ async fn bytes_pass_untouched_however_they_are_cut() {
     let proxy = Proxy::before(&llama).await;
     let mut body = question(true);
     body["stream_options"] = json!({"include_usage": true});
-    for slice in [1, 2, 7, 64, 100_000] {
-        llama.script(Script::tokens(["Ä", "\n\n", "data: x", "\"芝士\""]).sliced(slice));
+    let words =
+        ["Grüße", " 🧀", "\n\n", "\u{2028}", "data: x", "\r\n\r\n", "[DONE]", "\u{feff}", "\"芝士\"", "\\n"];
+    for slice in (1..=100).chain([100_000]) {
+        llama.script(Script::tokens(words).sliced(slice));
         let answer = proxy.ask(&body).await.text().await.unwrap();
         assert_eq!(answer, direct(&llama, &body).await, "in slices of {slice}");
         assert!(answer.ends_with("data: [DONE]\n\n"), "{answer}");
@@ -43,20 +43,12 @@ async fn only_the_usage_event_is_missing_for_a_caller_that_did_not_ask_for_it() 
 }
 
 #[tokio::test]
-async fn the_header_comes_before_the_first_token_and_is_the_proxys_own() {
+async fn the_header_comes_before_the_first_token() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     llama.script(Script::tokens(["a"]).stall_after(0));
     let response = proxy.ask(&question(true)).await;
-    let headers = response.headers().clone();
-    let of = |name: &str| headers[name].to_str().unwrap().to_owned();
-    assert_eq!(of("content-type"), "text/event-stream");
-    assert_eq!(of("cache-control"), "no-store");
-    assert_eq!(of("x-accel-buffering"), "no");
-    assert!(of("server-timing").starts_with("queue;dur="));
-    for dropped in ["server", "access-control-allow-origin", "keep-alive"] {
-        assert!(!headers.contains_key(dropped), "{dropped}");
-    }
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
     llama.release();
     assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"));
 }
@@ -102,23 +94,4 @@ async fn connections_upstream_are_used_again() {
     let ports: std::collections::BTreeSet<_> =
         llama.requests().iter().map(|request| request.peer.port()).collect();
     assert_eq!(ports.len(), 1, "{ports:?}");
-}
-
-#[tokio::test]
-async fn a_reader_that_takes_nothing_is_dropped_and_one_that_is_slow_bounds_what_is_held() {
-    let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| config.write_stall = Duration::from_millis(100)).await;
-    llama.script(Script::tokens(vec!["x".repeat(10_000); 5_000]));
-    let body = question(true).to_string();
-    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // Fifty megabytes would follow; that the upstream is left shows that they were neither sent nor held.
-    llama.client_left(0).await;
-    proxy.until_metric("llm_proxy_requests_in_flight 0").await;
-    drop(stream);
 }

@@ -1,45 +1,91 @@
 //! What can be reached, by whom, and that nothing else goes upstream.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testkit::fake_llama::FakeLlama;
 
-use crate::{KEY, MODEL, Proxy, UPSTREAM_KEY, question};
+use crate::{KEY, MODEL, Proxy, UPSTREAM_KEY, envelope, question};
+
+/// Everything else that llama-server, its router, its tools or our own admin listener answer to.
+const NOT_HERE: [&str; 40] = [
+    "/",
+    "*",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/status",
+    "/slots",
+    "/slots/0",
+    "/slots/0?action=erase",
+    "/props",
+    "/lora-adapters",
+    "/v1/stream",
+    "/v1/stream?conv_id=x",
+    "/v1/streams/lookup",
+    "/v1/chat/completions/control",
+    "/infill",
+    "/completion",
+    "/completions",
+    "/v1/completions",
+    "/chat/completions",
+    "/api/chat",
+    "/v1/audio/transcriptions",
+    "/apply-template",
+    "/detokenize",
+    "/models",
+    "/models/load",
+    "/models/unload",
+    "/v1/models/fake-model",
+    "/mcp",
+    "/sse",
+    "/tools",
+    "/cors-proxy",
+    "/v1/health",
+    "/health/",
+    "/index.html",
+    "/v1/../slots",
+    "/v1/%2e%2e/props",
+    "/v1/models/../../slots",
+    "/v1/models%2f..%2f..%2fslots",
+    "/\\slots",
+];
+/// Other ways to write what is there.
+const MISSPELT: [&str; 12] = [
+    "//v1/chat/completions",
+    "/v1//chat/completions",
+    "/v1/chat//completions",
+    "/v1/chat/completions/",
+    "/v1/chat/completions/.",
+    "/V1/chat/completions",
+    "/v1/Chat/Completions",
+    "/v1/chat/completions;x",
+    "/v1/chat/completions%00",
+    "/v1/chat/completions%20",
+    "/v1/%63hat/completions",
+    "/v1%2fchat%2fcompletions",
+];
 
 #[tokio::test]
 async fn no_other_path_or_spelling_reaches_llama_server() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
-    for (method, path) in [
-        ("GET", "/"),
-        ("GET", "/slots"),
-        ("GET", "/props"),
-        ("POST", "/props"),
-        ("GET", "/metrics"),
-        ("GET", "/livez"),
-        ("POST", "/completion"),
-        ("POST", "/v1/completions"),
-        ("POST", "/chat/completions"),
-        ("POST", "//v1/chat/completions"),
-        ("POST", "/v1//chat/completions"),
-        ("POST", "/v1/chat/completions/"),
-        ("POST", "/V1/chat/completions"),
-        ("POST", "/v1/chat/completions;x"),
-        ("POST", "/v1/chat/completions%00"),
-        ("POST", "/v1/%63hat/completions"),
-        ("GET", "/v1/../slots"),
-        ("GET", "/v1/%2e%2e/props"),
-        ("GET", "/v1/models/../../slots"),
-    ] {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        );
-        let answer = proxy.raw(&request).await;
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{method} {path}: {answer}");
-        assert!(
-            answer.contains(r#""type":"not_found_error","code":"not_found""#),
-            "{method} {path}: {answer}"
-        );
-        assert!(answer.contains("x-request-id: "), "{method} {path}: {answer}");
+    let body = question(false).to_string();
+    let message = "there is no such route, or it is not switched on (PROXY_ROUTES)";
+    let expected = envelope("llm-proxy", "not_found_error", "not_found", message);
+    for path in NOT_HERE.into_iter().chain(MISSPELT) {
+        for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS"] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = proxy.raw(&request).await;
+            let (head, error) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 404 "), "{method} {path}: {answer}");
+            assert!(head.contains("x-request-id: "), "{method} {path}: {answer}");
+            assert_eq!(serde_json::from_str::<Value>(error).unwrap(), expected, "{method} {path}");
+        }
     }
     assert_eq!(llama.requests().len(), 0);
 }
@@ -62,35 +108,6 @@ async fn a_wrong_method_is_405_and_a_target_for_someone_else_400() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
         assert!(answer.contains("application/json"), "{line}: {answer}");
     }
-}
-
-#[tokio::test]
-async fn missing_malformed_and_wrong_keys_are_one_401_before_the_body_is_read() {
-    let llama = FakeLlama::start().await;
-    let proxy = Proxy::before(&llama).await;
-    let mut bodies = Vec::new();
-    for header in [
-        String::new(),
-        "Authorization: Bearer\r\n".to_owned(),
-        "Authorization: Bearer wrong\r\n".to_owned(),
-        format!("Authorization: Bearer  {KEY}\r\n"),
-        format!("Authorization: Basic {KEY}\r\n"),
-        format!("Authorization: {KEY}\r\n"),
-        format!("X-Api-Key: {KEY}\r\n"),
-    ] {
-        // The body never comes: an answer shows that nobody waited for it.
-        let head =
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n";
-        let answer = proxy.raw(&format!("{head}{header}\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 401 "), "{header}: {answer}");
-        bodies.push(answer.split_once("\r\n\r\n").unwrap().1.to_owned());
-    }
-    let models = proxy.http.get(format!("http://{}/v1/models", proxy.address)).send().await.unwrap();
-    assert_eq!(models.status(), 401);
-    bodies.push(models.text().await.unwrap());
-    bodies.dedup();
-    assert_eq!(bodies.len(), 1, "{bodies:?}");
-    assert_eq!(llama.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -140,20 +157,48 @@ async fn the_model_list_names_nothing_that_would_not_be_served() {
     assert_eq!(list().await, (200, Value::Null));
 }
 
+/// What `/health`, `/readyz` and a request say: the status of the first two, and the code of the first and the last.
+async fn told(proxy: &Proxy) -> ([u16; 2], [Value; 2]) {
+    let health = proxy.http.get(format!("http://{}/health", proxy.address)).send().await.unwrap();
+    let (status, mut health) = (health.status().as_u16(), health.json::<Value>().await.unwrap());
+    let mut asked: Value = proxy.ask(&question(false)).await.json().await.unwrap();
+    let codes = [health["error"]["code"].take(), asked["error"]["code"].take()];
+    ([status, proxy.ready().await.0], codes)
+}
+
 #[tokio::test]
-async fn health_is_public_and_says_what_a_request_would_meet() {
+async fn health_and_readiness_say_what_a_request_sent_now_would_meet() {
     let llama = FakeLlama::start().await;
+    llama.require_key(UPSTREAM_KEY);
+    let proxy = Proxy::start(&llama.url(), |config| {
+        config.deadlines.first_token = Duration::from_millis(200);
+        config.deadlines.first_token_per_prompt_token = Duration::ZERO;
+        config.probe_engine = Duration::from_millis(100);
+    })
+    .await;
+    let good = ([200, 200], [Value::Null, Value::Null]);
+    let bad = |code: &str| ([503, 503], [json!(code), json!(code)]);
+    let until_told = async |expected| crate::until("it", async || told(&proxy).await == expected).await;
+    until_told(good.clone()).await;
     llama.set_loading(true);
-    let proxy = Proxy::start(&llama.url(), |_| {}).await;
-    let health = async || {
-        let response = proxy.http.get(format!("http://{}/health", proxy.address)).send().await.unwrap();
-        (response.status().as_u16(), response.json::<Value>().await.unwrap())
-    };
-    crate::until("loading to be seen", async || health().await.1["error"]["code"] == "model_loading").await;
-    assert_eq!(health().await.0, 503);
+    until_told(bad("model_loading")).await;
     llama.set_loading(false);
-    proxy.until_ready().await;
-    assert_eq!(health().await, (200, json!({"status": "ok"})));
+    until_told(good.clone()).await;
+    llama.require_key("another-key");
+    until_told(bad("upstream_key")).await;
+    llama.require_key(UPSTREAM_KEY);
+    until_told(good.clone()).await;
+    // Its engine computes nothing any more, though it still answers `/props`.
+    llama.set_stuck(true);
+    assert_eq!(proxy.error(&question(false)).await.0, 504);
+    until_told(bad("upstream_unavailable")).await;
+    llama.set_stuck(false);
+    until_told(good.clone()).await;
+    let address = llama.stop().await;
+    until_told(bad("upstream_unavailable")).await;
+    let llama = FakeLlama::start_at(address).await;
+    llama.require_key(UPSTREAM_KEY);
+    until_told(good).await;
 }
 
 #[tokio::test]
@@ -184,10 +229,10 @@ async fn the_request_id_of_a_known_caller_is_taken_over_when_it_is_a_uuid_and_no
 }
 
 #[tokio::test]
-async fn metrics_and_liveness_are_on_the_admin_listener() {
+async fn what_is_for_operators_is_on_the_admin_listener() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
-    for path in ["metrics", "livez"] {
+    for path in ["metrics", "livez", "readyz", "status"] {
         let answer = proxy.http.get(format!("http://{}/{path}", proxy.admin)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
     }
