@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the house rules that no compiler checks, each a small function in `rules` or `dependencies`.
+//! `cargo xtask tidy`: the house rules that no compiler checks, each a small function in `rules`, `named` or `dependencies`.
 //!
 //! It looks at the files that git knows or would add, so what is built or ignored does not count.
 
@@ -12,6 +12,7 @@ use crate::say;
 use crate::settings::{Profile, workspace};
 
 mod dependencies;
+mod named;
 mod rules;
 
 /// Checks everything.
@@ -31,6 +32,10 @@ pub(crate) fn run() -> Result<()> {
         if let Ok(text) = std::fs::read_to_string(root.join(path)) {
             problems.extend(rules::file(path, &text));
         }
+    }
+    let functions = named::Functions::of(files.lines().map(|path| (path, read(&root.join(path)))));
+    for path in files.lines().filter(|path| path.ends_with(".md")) {
+        problems.extend(named::missing(path, &read(&root.join(path)), &functions));
     }
     let metadata = say::read(cmd!(sh, "cargo metadata --no-deps --format-version 1"))?;
     problems.extend(dependencies::check(&serde_json::from_str(&metadata)?));
