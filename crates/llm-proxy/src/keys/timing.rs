@@ -33,7 +33,8 @@ fn compare(n_shared: usize) {
 }
 
 fn find(key: &str) {
-    let (keys, now) = (keys(None, &lines("app", "the-right-key-1", "")), SystemTime::now());
+    let text = lines("app", "the-right-key-1", "") + &lines("old", "the-expired-key", "expires = 2020-01-01");
+    let (keys, now) = (keys(None, &text), SystemTime::now());
     counted(|| keys.find(black_box(key.as_bytes()), now)).unwrap_err();
 }
 
@@ -68,6 +69,24 @@ fn a_key_is_nearly_right() {
 }
 
 #[test]
+#[ignore = "counted"]
+fn a_key_is_missing() {
+    find("");
+}
+
+#[test]
+#[ignore = "counted"]
+fn a_key_is_malformed() {
+    find("llmk_0123456789");
+}
+
+#[test]
+#[ignore = "counted"]
+fn a_key_is_expired() {
+    find("the-expired-key");
+}
+
+#[test]
 fn a_wrong_key_takes_the_same_instructions_however_much_of_it_is_right() {
     let Some(nothing) = instructions("nothing_is_right") else {
         eprintln!("skipped: valgrind does not work here");
@@ -81,4 +100,17 @@ fn a_wrong_key_takes_the_same_instructions_however_much_of_it_is_right() {
     let [unknown, nearly] =
         ["a_key_is_unknown", "a_key_is_nearly_right"].map(|test| instructions(test).unwrap());
     assert!(unknown.abs_diff(nearly) * 50 < unknown, "{unknown} {nearly}");
+}
+
+#[test]
+fn a_missing_a_malformed_and_an_unknown_key_take_the_same_time_and_an_expired_one_a_comparison_more() {
+    let tests = ["a_key_is_missing", "a_key_is_malformed", "a_key_is_unknown", "a_key_is_expired"];
+    let Some(counts) = tests.iter().map(|test| instructions(test)).collect::<Option<Vec<_>>>() else {
+        eprintln!("skipped: valgrind does not work here");
+        return;
+    };
+    let unknown = counts[2];
+    assert!(counts[..2].iter().all(|count| count.abs_diff(unknown) * 20 < unknown), "{counts:?}");
+    // Only who holds it can see that, and it opens nothing: 50 ns in a release build.
+    assert!(counts[3].abs_diff(unknown) * 2 < unknown, "{counts:?}");
 }

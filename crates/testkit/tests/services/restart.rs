@@ -166,6 +166,51 @@ async fn a_proxy_is_replaced_again_and_again_under_load_and_no_request_fails() {
 }
 
 #[tokio::test]
+async fn an_upgrade_loses_neither_a_running_nor_a_waiting_answer() {
+    const UPGRADES: usize = 3;
+    const SLOTS: usize = 2;
+    const CALLERS: usize = 24;
+    let llama = llama(SLOTS).await;
+    // A port of its own, which each process binds anew.
+    let public = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let upstream = llama.url();
+    let settings = [
+        ("PROXY_LISTEN", &*public),
+        ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("PROXY_UPSTREAMS", &*upstream),
+        ("LLM_API_KEY", KEY),
+        ("LLM_MODEL", "fake-model"),
+    ];
+    for upgrade in 1..=UPGRADES {
+        let mut proxy = Service::start("llm-proxy", &settings).await.unwrap();
+        proxy.ready().await.unwrap();
+        // Those that run when the signal comes go on when all others wait and it has come.
+        (0..SLOTS).for_each(|_| llama.script_once(Script::tokens(["Hel", "lo"]).stall_after(1)));
+        llama.script(Script::tokens(["Hel", "lo"]).every(Duration::from_millis(5)));
+        let (http, url) = (reqwest::Client::new(), proxy.url());
+        let caller = async |n: usize| {
+            let stream = n.is_multiple_of(2);
+            let text = ask(&http, &url, stream).await.unwrap().text().await.unwrap();
+            let whole = if stream { text.ends_with("data: [DONE]\n\n") } else { text.contains(r#""Hello""#) };
+            assert!(whole, "{text}");
+        };
+        let operator = async {
+            let waiting = format!("llm_proxy_queue_depth {}", CALLERS - SLOTS);
+            let admin = proxy.admin_url();
+            let read = async |path: &str| reqwest::get(format!("{admin}/{path}")).await.unwrap();
+            while !read("metrics").await.text().await.unwrap().contains(&waiting) {}
+            terminate(proxy.pid()).await;
+            while read("readyz").await.status() != 503 {}
+            llama.release();
+        };
+        tokio::join!(join_all((0..CALLERS).map(caller)), operator);
+        assert_eq!(proxy.exit_code().await.unwrap(), Some(0));
+        // Each was asked once, and never more at a time than there are slots.
+        assert_eq!((llama.requests().len(), llama.most_running()), (upgrade * CALLERS, SLOTS));
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_without_descriptors_neither_spins_nor_dies_and_recovers() {
     let llama = llama(2).await;
     let mut proxy = start_proxy(&llama.url()).await;
