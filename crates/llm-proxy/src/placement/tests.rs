@@ -68,17 +68,27 @@ fn what_a_busy_slot_holds_helps_nobody_else() {
 }
 
 #[test]
-fn a_belief_that_an_answer_contradicts_is_given_up() {
-    let mut placement = Placement::default();
-    for topic in [1, 2] {
-        assert_eq!(ask(&mut placement, &prompt(topic, 4_000), &[0], 0), 0);
+fn a_belief_that_an_answer_contradicts_is_given_up_and_one_that_it_confirms_is_not() {
+    let seat = |number| Seat { upstream: UpstreamId(number), slots: 1, in_flight: 0 };
+    for (n_cached, expected) in [(8, 0), (0, 1)] {
+        let mut placement = Placement::default();
+        // One slot, three topics: the first two are believed to be parked.
+        for topic in [1, 2, 3] {
+            let placed = placement.place(&prompt(topic, 4_000), &[seat(0)]).unwrap();
+            answer(&mut placement, &placed, 0);
+        }
+        let parked = placement.place(&prompt(1, 4_200), &[seat(0), seat(1)]).unwrap();
+        assert_eq!(parked.upstream(), UpstreamId(0));
+        answer(&mut placement, &parked, n_cached);
+        let other = placement.place(&prompt(2, 4_200), &[seat(0), seat(1)]).unwrap();
+        assert_eq!(other.upstream(), UpstreamId(expected), "{n_cached}");
     }
-    // The upstream began anew: two slots were believed to hold the prompts of two topics.
-    let lost = placement.place(&prompt(1, 4_200), &seats(&[0])).unwrap();
-    answer(&mut placement, &lost, 0);
-    let first = placement.place(&prompt(2, 4_200), &seats(&[0, 0])).unwrap();
-    assert_eq!(first.upstream(), UpstreamId(0), "one answer says nothing of another topic");
-    answer(&mut placement, &first, 0);
+}
+
+#[test]
+fn of_an_upstream_that_left_nothing_is_believed() {
+    let mut placement = Placement::default();
+    assert_eq!(ask(&mut placement, &prompt(1, 4_000), &[0, 0], 0), 0);
     placement.forget(UpstreamId(0));
     assert_eq!(ask(&mut placement, &prompt(1, 4_400), &[1, 0], 0), 1);
 }

@@ -8,6 +8,7 @@ use llm_proxy::Destination;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 
+use crate::keys::{self, KeysFile};
 use crate::process::Process;
 use crate::{MODEL, PATIENCE, Proxy, question, until};
 
@@ -26,7 +27,6 @@ async fn lines(file: &Path, n: usize) -> Vec<Value> {
 fn settle(line: &mut Value) {
     let time = line["time"].take();
     assert!(time.as_str().is_some_and(|time| time.len() == 27 && time.ends_with('Z')), "{time}");
-    assert!(line["request_id"].take().as_str().is_some_and(|id| id.len() == 36));
     for name in ["queue_ms", "first_token_ms", "total_ms"] {
         if line[name].take().as_f64().is_some_and(|value| value >= 0.0) {
             line[name] = json!("a time");
@@ -38,22 +38,34 @@ fn settle(line: &mut Value) {
 async fn each_request_is_one_line_of_counts_times_and_names() {
     let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
     let file = folder.path().join("audit.jsonl");
-    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File(file.clone())).await;
+    let keys = KeysFile::of(&keys::lines("app", "the-apps-key", ""));
+    let proxy = Proxy::with(&llama, |config| {
+        config.audit = Destination::File(file.clone());
+        config.keys_file = Some(keys.path());
+    })
+    .await;
     llama.script(Script::tokens(["canary-a", "canary-b", "canary-c"]).cached(5));
     let upstream = llama.url().replace("http://", "");
 
-    let text = proxy.ask(&question(true)).await.text().await.unwrap();
-    let whole = proxy.ask(&question(false)).await.text().await.unwrap();
-    let refused = proxy.ask(&json!({"model": "canary-model", "messages": []})).await.text().await.unwrap();
+    let mut ids = Vec::new();
+    let mut read = async |response: reqwest::Response| {
+        ids.push(json!(response.headers()["x-request-id"].to_str().unwrap()));
+        response.text().await.unwrap()
+    };
+    let text = read(proxy.ask(&question(true)).await).await;
+    let whole = read(proxy.ask_as("the-apps-key", &question(false)).await).await;
+    let refused = read(proxy.ask(&json!({"model": "canary-model", "messages": []})).await).await;
     let stranger = proxy.http.get(format!("http://{}/canary-path", proxy.address)).send().await.unwrap();
-    let n_stranger = stranger.text().await.unwrap().len();
+    let n_stranger = read(stranger).await.len();
 
     let mut lines = lines(&file, 4).await;
     lines.iter_mut().for_each(settle);
-    let line = |stream: bool, n_bytes: usize| {
+    let told: Vec<Value> = lines.iter_mut().map(|line| line["request_id"].take()).collect();
+    assert_eq!(told, ids);
+    let line = |key: &str, stream: bool, n_bytes: usize| {
         let n_body = question(stream).to_string().len();
         json!({
-            "schema": "audit.v1", "time": null, "request_id": null, "key": "default", "model": MODEL,
+            "schema": "audit.v1", "time": null, "request_id": null, "key": key, "model": MODEL,
             "upstream": upstream, "route": "/v1/chat/completions", "stream": stream, "queue_ms": "a time",
             "first_token_ms": "a time", "total_ms": "a time", "tokens_in": 7, "tokens_cached": 5, "tokens_out": 3,
             "outcome": "ok", "status": 200, "bytes_in": n_body, "bytes_out": n_bytes,
@@ -72,7 +84,7 @@ async fn each_request_is_one_line_of_counts_times_and_names() {
         early(json!("default"), "/v1/chat/completions", "model_not_found", 404, (n_body, refused.len()));
     unknown["model"] = json!("other");
     let lost = early(Value::Null, "other", "not_found", 404, (0, n_stranger));
-    assert_eq!(lines, [line(true, text.len()), line(false, whole.len()), unknown, lost]);
+    assert_eq!(lines, [line("default", true, text.len()), line("app", false, whole.len()), unknown, lost]);
     assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"));
 }
 

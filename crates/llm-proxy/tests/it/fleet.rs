@@ -344,6 +344,30 @@ async fn a_conversation_goes_on_where_its_prompt_is_and_a_new_one_where_it_is_qu
 }
 
 #[tokio::test]
+async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
+    for (cached, last) in [(6, 0), (0, 1)] {
+        let llamas = [FakeLlama::start().await, FakeLlama::start().await];
+        llamas.iter().for_each(|llama| llama.set_slots(1));
+        let proxy = before_all(&llamas.each_ref(), |_| {}).await;
+        let ask = async |topic: &str, turns: usize| {
+            let before = llamas.each_ref().map(|llama| llama.requests().len());
+            let text = proxy.ask(&conversation(topic, turns)).await.text().await.unwrap();
+            assert!(text.contains("[DONE]"), "{text}");
+            proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+            llamas.iter().zip(before).position(|(llama, before)| llama.requests().len() > before).unwrap()
+        };
+        // Two slots, four conversations: the first ones are believed to be parked behind the last.
+        for (topic, upstream) in [("horses", 0), ("trains", 1), ("clouds", 0), ("bridges", 1)] {
+            assert_eq!(ask(topic, 1).await, upstream, "{topic}");
+        }
+        llamas[0].script(Script::tokens(["a"]).cached(cached));
+        assert_eq!(ask("horses", 3).await, 0);
+        // Whoever had parked the one has parked the other.
+        assert_eq!(ask("clouds", 3).await, last, "{cached} of 7 tokens were there");
+    }
+}
+
+#[tokio::test]
 async fn slots_that_somebody_else_took_are_not_given_out() {
     let (taken, free) = (FakeLlama::start().await, FakeLlama::start().await);
     taken.set_slots(1);

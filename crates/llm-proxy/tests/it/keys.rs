@@ -162,7 +162,11 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
 async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     let file = KeysFile::of(
         &(lines("counter", "counting", "scopes = [\"tokens\"]")
-            + &lines("elsewhere", "another-model", "models = [\"another\"]")
+            + &lines(
+                "elsewhere",
+                "another-model",
+                "models = [\"another\"]\nscopes = [\"chat\", \"tokens\"]",
+            )
             + &lines("here", "this-model", &format!("models = [\"another\", \"{MODEL}\"]"))),
     );
     let llama = FakeLlama::start().await;
@@ -179,6 +183,10 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     unknown["model"] = json!("never-heard-of");
     assert_eq!(proxy.error(&unknown).await, (status, error.clone()));
     assert_eq!((status, error["error"]["code"].as_str().unwrap()), (404, "model_not_found"));
+    let url = format!("http://{}/tokenize", proxy.address);
+    let count = proxy.http.post(url).bearer_auth("another-model").json(&json!({"content": "hi"}));
+    let count = count.send().await.unwrap();
+    assert_eq!((count.status().as_u16(), count.json::<Value>().await.unwrap()), (404, error));
     assert_eq!(llama.requests().len(), 0);
 
     assert_eq!(proxy.models_as("another-model").await, (200, json!({"object": "list", "data": []})));

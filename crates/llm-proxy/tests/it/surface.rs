@@ -137,6 +137,13 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
     assert!(list["data"][0]["created"].take().is_u64());
     let model = json!({"id": MODEL, "object": "model", "created": null, "owned_by": "llm-proxy", "meta": {"n_ctx": 1536}});
     assert_eq!(list, json!({"object": "list", "data": [model]}));
+    // Of several, the smallest: what fits into that one fits everywhere.
+    let smaller = FakeLlama::start().await;
+    smaller.require_key(UPSTREAM_KEY);
+    smaller.set_n_ctx(1024);
+    let proxy = Proxy::start(&format!("{},{}", llama.url(), smaller.url()), |_| {}).await;
+    proxy.until_metric("llm_proxy_slots 4").await;
+    assert_eq!(proxy.models_as(KEY).await.1["data"][0]["meta"], json!({"n_ctx": 1024}));
 }
 
 #[tokio::test]
