@@ -301,6 +301,10 @@ async fn requests_above_the_minutes_limit_are_429_with_the_limit_the_time_and_th
         refused.json::<Value>().await.unwrap(),
         envelope("llm-proxy", "rate_limit_error", "rate_limit_exceeded", message)
     );
+    // Every answer to the key says where it stands.
+    let url = format!("http://{}/v1/models", proxy.address);
+    let models = proxy.http.get(url).bearer_auth("a").send().await.unwrap();
+    assert_eq!((models.status().as_u16(), headers(&models, names)), (200, ["2", "0"].map(str::to_owned)));
     // Nobody else notices, and a request without limits has no standing.
     assert_eq!(proxy.ask_as("b", &question(true)).await.status(), 200);
     let unlimited = proxy.ask(&question(true)).await;
