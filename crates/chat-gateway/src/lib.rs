@@ -23,7 +23,7 @@ mod wire;
 use std::sync::Arc;
 
 use common::admin;
-use common::server::{self, Inherited, Limits};
+use common::server::{self, Inherited, Limits, Refusals};
 use common::shutdown::Shutdown;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -75,16 +75,12 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: Shutdown) -> 
     }
     let asked = Arc::clone(&gateway);
     let operators = admin::router(Arc::new(registry), move || asked.ready());
+    let (refusals, uncounted) = (gateway.metrics.connections_refused.clone(), Refusals::of(SERVICE));
+    let browsers = router::router(Arc::clone(&gateway));
     tokio::join!(
         gateway.upstream.watch(&shutdown),
-        server::serve(
-            SERVICE,
-            public,
-            router::router(Arc::clone(&gateway)),
-            Limits::default(),
-            shutdown.clone()
-        ),
-        server::serve(SERVICE, admin, operators, Limits::default(), shutdown.clone()),
+        server::serve(public, browsers, Limits::default(), refusals, shutdown.clone()),
+        server::serve(admin, operators, Limits::default(), uncounted, shutdown.clone()),
     );
     Ok(())
 }

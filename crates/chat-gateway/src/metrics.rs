@@ -1,5 +1,6 @@
 //! What the gateway counts, as typed fields of one struct; several servers in one process share nothing.
 
+use common::server::Refusals;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) deltas: Counter,
     answers: Family<OutcomeLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
+    pub(crate) connections_refused: Refusals,
 }
 
 impl Metrics {
@@ -40,6 +42,7 @@ impl Metrics {
             deltas: Counter::default(),
             answers: Family::default(),
             refused: Family::default(),
+            connections_refused: Refusals::of(crate::SERVICE),
         };
         registry.register("sockets_open", "WebSockets open now", metrics.sockets.clone());
         let help = "Seconds from a message to the first piece of its answer";
@@ -47,6 +50,7 @@ impl Metrics {
         registry.register("deltas", "Pieces of answers sent to browsers", metrics.deltas.clone());
         registry.register("answers", "Answers by how they ended", metrics.answers.clone());
         registry.register("upgrades_refused", "WebSockets not opened, by reason", metrics.refused.clone());
+        metrics.connections_refused.register(registry);
         let lost = "Lines of the log that nobody will read: its reader was stuck";
         registry.register("log_lines_lost", lost, common::telemetry::lost_lines());
         metrics

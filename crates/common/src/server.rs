@@ -22,6 +22,7 @@ mod refusal;
 mod socket;
 
 pub use connection::Connection;
+pub use refusal::Refusals;
 
 use crate::shutdown::Shutdown;
 use refusal::Refusal;
@@ -123,30 +124,34 @@ impl Inherited {
 }
 
 /// Serves `router` on `listener` until the drain begins; connections then finish their current answer.
-/// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`Connection`]. `service` is the `src` of refusals.
+/// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`Connection`].
 pub async fn serve(
-    service: &'static str,
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    refusals: Refusals,
     shutdown: Shutdown,
 ) {
     if let Err(error) = prepare(&listener, &limits) {
         tracing::warn!(%error, "peers that vanish will be noticed late: the socket's options cannot be set");
     }
     let n_connections = limits.max_connections.min(affordable(descriptors()));
-    let (room, refusals) = (Arc::new(Semaphore::new(n_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
+    let (room, told) = (Arc::new(Semaphore::new(n_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
     let admit = |stream: TcpStream, peer: SocketAddr| {
         if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
-            let connection =
-                connection::serve(service, stream, peer, router.clone(), limits, shutdown.clone());
+            let (router, refusals) = (router.clone(), refusals.clone());
+            let connection = connection::serve(stream, peer, router, limits, refusals, shutdown.clone());
             shutdown.spawn(async move {
                 connection.await;
                 drop(permit);
             });
-        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            return;
+        }
+        refusals.count(Refusal::NO_ROOM);
+        if let Ok(permit) = Arc::clone(&told).try_acquire_owned() {
+            let answer = refusals.answer(Refusal::NO_ROOM, peer);
             shutdown.spawn(async move {
-                connection::refuse(service, &stream, peer, Some(Refusal::NO_ROOM)).await;
+                connection::tell(&stream, &answer).await;
                 drop(permit);
             });
         }

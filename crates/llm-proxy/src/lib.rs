@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::server::Limits;
+use common::server::{Limits, Refusals};
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use tokio::net::TcpListener;
@@ -106,7 +106,8 @@ pub async fn serve(
     let admin = common::admin::router(Arc::new(registry), move || ready.ready());
     let admin = admin.merge(routes::status::router(&app));
     let (own, watched) = (admin_shutdown.clone(), listeners.admin);
-    admin_shutdown.spawn(common::server::serve(SERVICE, watched, admin, Limits::default(), own));
+    let uncounted = Refusals::of(SERVICE);
+    admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), uncounted, own));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone()));
     shutdown.spawn(count_seconds(app.clone()));
@@ -116,7 +117,8 @@ pub async fn serve(
     let accepting = shutdown.clone();
     shutdown.spawn(async move {
         first_look(&app, &accepting).await;
-        common::server::serve(SERVICE, listeners.public, router::router(&app), limits, accepting).await;
+        let refusals = app.metrics.connections_refused.clone();
+        common::server::serve(listeners.public, router::router(&app), limits, refusals, accepting).await;
     });
 
     stop.await;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use common::server::Refusals;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -97,6 +98,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) requests: Family<Ending, Counter>,
+    pub(crate) connections_refused: Refusals,
     pub(crate) cancellations: Family<Left, Counter>,
     pub(crate) tokens: Family<Tokens, Counter>,
     pub(crate) dropped_fields: Counter,
@@ -124,6 +126,7 @@ impl Metrics {
     pub(crate) fn new() -> (Self, Registry) {
         let new = Self {
             requests: Family::default(),
+            connections_refused: Refusals::of(crate::SERVICE),
             cancellations: Family::default(),
             tokens: Family::default(),
             dropped_fields: Counter::default(),
@@ -154,6 +157,7 @@ impl Metrics {
     fn register_own(&self, to: &mut Registry) {
         let requests = "Requests by route, key, model, outcome and class of status";
         to.register("requests", requests, self.requests.clone());
+        self.connections_refused.register(to);
         to.register("cancellations", "Requests whose caller left, by phase", self.cancellations.clone());
         let tokens = "Tokens by key, model and kind: prompt, cached (a part of it), completion";
         to.register("tokens", tokens, self.tokens.clone());

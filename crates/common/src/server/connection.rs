@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::ServiceExt as _;
 
 use super::Limits;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Refusals};
 use super::socket::{Phase, Shared, Socket};
 use crate::shutdown::Shutdown;
 
@@ -70,11 +70,11 @@ enum End {
 
 /// Serves `tcp` until either side ends it. Dropping it closes the connection at once.
 pub(super) async fn serve(
-    service: &'static str,
     tcp: TcpStream,
     peer: SocketAddr,
     router: Router,
     limits: Limits,
+    refusals: Refusals,
     shutdown: Shutdown,
 ) {
     let shared = Arc::new(Shared::new(tcp));
@@ -82,28 +82,34 @@ pub(super) async fn serve(
     // An upgraded socket belongs to its protocol.
     let Some(shared) = Arc::into_inner(shared) else { return };
     let unread = shared.has_unread_input();
-    match end {
-        End::Done(Ok(())) if unread => linger(&shared.tcp).await,
-        End::Done(Ok(())) => {}
-        End::Done(Err(error)) if shared.refusal().is_none() => {
-            tracing::debug!(%error, %peer, "a connection broke");
+    let refusal = match end {
+        End::Done(Ok(())) => {
+            if unread {
+                linger(&shared.tcp).await;
+            }
+            return;
         }
-        End::Done(Err(_)) => refuse(service, &shared.tcp, peer, shared.refusal()).await,
-        End::Refused(refusal) => refuse(service, &shared.tcp, peer, Some(refusal)).await,
-        End::Close(reason) => tracing::debug!(reason, %peer, "a connection was closed"),
+        End::Done(Err(error)) => {
+            if shared.refusal().is_none() {
+                tracing::debug!(%error, %peer, "a connection broke");
+            }
+            shared.refusal()
+        }
+        End::Refused(refusal) => Some(refusal),
+        End::Close(reason) => {
+            tracing::debug!(reason, %peer, "a connection was closed");
+            None
+        }
+    };
+    if let Some(refusal) = refusal {
+        refusals.count(refusal);
+        tell(&shared.tcp, &refusals.answer(refusal, peer)).await;
     }
 }
 
-/// Answers `refusal` and closes. The answer is small and the socket's buffer empty, so that one write takes it.
-pub(super) async fn refuse(
-    service: &'static str,
-    tcp: &TcpStream,
-    peer: SocketAddr,
-    refusal: Option<Refusal>,
-) {
-    let Some(refusal) = refusal else { return };
-    tracing::debug!(code = refusal.code(), %peer, "a connection was refused");
-    if tcp.writable().await.is_ok() && tcp.try_write(&refusal.to_bytes(service)).is_ok() {
+/// Writes a last answer and closes. It is small and the socket's buffer empty, so that one write takes it.
+pub(super) async fn tell(tcp: &TcpStream, answer: &[u8]) {
+    if tcp.writable().await.is_ok() && tcp.try_write(answer).is_ok() {
         linger(tcp).await;
     }
 }

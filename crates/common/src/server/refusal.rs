@@ -1,11 +1,71 @@
 //! What a caller is told where no handler is reached: the head was not acceptable, or there is no room.
 //!
-//! hyper answers such requests without a body; here they get the envelope that every other error has.
+//! hyper answers such requests without a body; here they get the envelope and the id that every other error has, and
+//! are counted, because no handler does.
+
+use std::net::SocketAddr;
 
 use axum::http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use uuid::Uuid;
 
 use super::framing::Fault;
 use crate::openai_error::OpenAiError;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Says no in a service's name, and counts how often. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Refusals {
+    service: &'static str,
+    counts: Family<Reason, Counter>,
+}
+
+impl Refusals {
+    /// None so far. `service` is the `src` of the answers.
+    #[must_use]
+    pub fn of(service: &'static str) -> Self {
+        let counts = Family::<Reason, Counter>::default();
+        // Each is there from the start: Prometheus does not see a series begin at 1.
+        for Refusal { code: reason, .. } in Refusal::ALL {
+            drop(counts.get_or_create(&Reason { reason }));
+        }
+        Self { service, counts }
+    }
+
+    /// Shows the counter in `to`, which has the service's prefix.
+    pub fn register(&self, to: &mut Registry) {
+        let help = "Connections that were closed before a request was read, by reason";
+        to.register("connections_refused", help, self.counts.clone());
+    }
+
+    pub(super) fn count(&self, refusal: Refusal) {
+        self.counts.get_or_create(&Reason { reason: refusal.code }).inc();
+    }
+
+    /// The whole answer as it goes over the wire; the log has it under the same id.
+    pub(super) fn answer(&self, refusal: Refusal, peer: SocketAddr) -> Vec<u8> {
+        let request_id = Uuid::now_v7();
+        tracing::info!(%request_id, code = refusal.code, %peer, "a connection was refused");
+        let Refusal { status, code, message } = refusal;
+        let envelope = OpenAiError::new(self.service, status, code, message);
+        let body = serde_json::to_string(&envelope).expect("the envelope holds strings only");
+        let retry = if refusal == Refusal::NO_ROOM { "retry-after: 1\r\n" } else { "" };
+        let n = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
+             x-accel-buffering: no\r\nx-request-id: {request_id}\r\n{retry}connection: close\r\n\
+             content-length: {n}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
 
 /// An answer that ends its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +112,16 @@ impl Refusal {
         message: "the request line is longer than 8 KiB",
     };
 
+    const ALL: [Self; 7] = [
+        Self::HEADER_TIMEOUT,
+        Self::NO_ROOM,
+        Self::MALFORMED,
+        Self::TWO_LENGTHS,
+        Self::BARE_LINE_FEED,
+        Self::HEADER_TOO_LARGE,
+        Self::TARGET_TOO_LONG,
+    ];
+
     /// For the head of an answer that hyper wrote on its own.
     pub(super) fn instead_of(head: &[u8]) -> Self {
         match head.get(b"HTTP/1.1 ".len()..b"HTTP/1.1 400".len()) {
@@ -59,23 +129,6 @@ impl Refusal {
             Some(b"431") => Self::HEADER_TOO_LARGE,
             _ => Self::MALFORMED,
         }
-    }
-
-    pub(super) fn code(&self) -> &'static str {
-        self.code
-    }
-
-    /// The whole answer as it goes over the wire.
-    pub(super) fn to_bytes(self, service: &'static str) -> Vec<u8> {
-        let envelope = OpenAiError::new(service, self.status, self.code, self.message);
-        let body = serde_json::to_string(&envelope).expect("the envelope holds strings only");
-        let retry = if self == Self::NO_ROOM { "retry-after: 1\r\n" } else { "" };
-        let (status, n) = (self.status, body.len());
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n{retry}\
-             connection: close\r\ncontent-length: {n}\r\n\r\n{body}"
-        )
-        .into_bytes()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections that wait, crowd, leave or take nothing.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router};
-use common::server::{Connection, Limits};
+use common::server::{Connection, Limits, Refusals};
 use common::shutdown::Shutdown;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::{exchange, start};
+use crate::{exchange, start, start_counted, take_id};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const TIMED_OUT: &str = r#"{"error":{"message":"the request's header did not arrive in time","type":"invalid_request_error","code":"header_timeout","param":null},"src":"test"}"#;
@@ -151,6 +153,63 @@ async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_o
         }
     };
     tokio::time::timeout(PATIENCE, served).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else_is() {
+    let refusals = Refusals::of("test");
+    let mut registry = Registry::default();
+    refusals.register(&mut registry);
+    let count = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let sample = |line: &str| line.strip_prefix("connections_refused_total").map(str::to_owned);
+        text.lines().filter_map(sample).collect::<BTreeSet<_>>()
+    };
+    let expected = |counts: [(&str, u64); 5]| {
+        counts.map(|(reason, n)| format!(r#"{{reason="{reason}"}} {n}"#)).into_iter().collect()
+    };
+    let reasons = [
+        "malformed_request",
+        "header_too_large",
+        "target_too_long",
+        "header_timeout",
+        "too_many_connections",
+    ];
+    assert_eq!(count(), expected(reasons.map(|reason| (reason, 0))));
+
+    let limits =
+        Limits { header_timeout: Duration::from_millis(100), max_connections: 1, ..Limits::default() };
+    let router = Router::new().route("/", get(async || "hello"));
+    let (address, _shutdown) = start_counted(router, limits, refusals).await;
+    let long = "x".repeat(20_000);
+    let mut ids = BTreeSet::new();
+    for request in [
+        "GET / HTTP/1.1\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        &format!("GET / HTTP/1.1\r\nX: {long}"),
+        &format!("GET /{long}"),
+        "GET / HTTP/1.1\r\n",
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ids.insert(take_id(&exchange(&mut stream, request).await).0);
+    }
+    // Neither an answer nor a silence is a refusal.
+    let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for request in [close, "", "GET /404 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(!exchange(&mut stream, request).await.contains("x-request-id"));
+    }
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(GET.as_bytes()).await.unwrap();
+    read_answer(&mut open, "hello").await;
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ids.insert(take_id(&exchange(&mut stream, "").await).0);
+    }
+    assert_eq!(ids.len(), 8);
+    let counts = [2, 1, 1, 1, 3];
+    assert_eq!(count(), expected(std::array::from_fn(|i| (reasons[i], counts[i]))));
 }
 
 #[tokio::test]
@@ -333,7 +392,8 @@ async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
         waiting.push(stream);
     }
     let (router, shutdown) = (Router::new().route("/", get(async || "hello")), Shutdown::new());
-    let serving = common::server::serve("test", listener, router, Limits::default(), shutdown.clone());
+    let serving =
+        common::server::serve(listener, router, Limits::default(), Refusals::of("test"), shutdown.clone());
     shutdown.spawn(serving);
     assert_eq!(shutdown.finish(PATIENCE).await, 0);
     for stream in &mut waiting {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use common::server::{self, Limits};
+use common::server::{self, Limits, Refusals};
 use common::shutdown::Shutdown;
 use common::{admin, env};
 use prometheus_client::metrics::counter::Counter;
@@ -21,10 +21,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
+    start_counted(router, limits, Refusals::of("test")).await
+}
+
+async fn start_counted(router: Router, limits: Limits, refusals: Refusals) -> (SocketAddr, Shutdown) {
     let listener = server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    shutdown.spawn(server::serve("test", listener, router, limits, shutdown.clone()));
+    shutdown.spawn(server::serve(listener, router, limits, refusals, shutdown.clone()));
     (address, shutdown)
 }
 
@@ -34,6 +38,14 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8(answer).unwrap()
+}
+
+/// Takes the id out of a refusal, which must have one that no other has.
+fn take_id(answer: &str) -> (String, String) {
+    let (before, rest) = answer.split_once("x-request-id: ").unwrap_or_else(|| panic!("no id: {answer:?}"));
+    let (id, after) = rest.split_once("\r\n").unwrap();
+    assert_eq!(uuid::Uuid::try_parse(id).unwrap().get_version_num(), 7, "{id}");
+    (id.to_owned(), format!("{before}{after}"))
 }
 
 #[tokio::test]

@@ -90,6 +90,33 @@ async fn a_hostile_head_is_refused_in_the_error_shape_and_the_connection_closed_
     }
     assert_eq!(llama.requests().len(), 0);
     proxy.until_metric(r#"llm_proxy_requests_total{route="other",key="none",model="none",outcome="expectation_failed",status="4xx"} 2"#).await;
+    // What no route saw is counted all the same.
+    for (reason, n) in [("malformed_request", 4), ("header_too_large", 2), ("target_too_long", 1)] {
+        proxy.until_metric(&format!(r#"llm_proxy_connections_refused_total{{reason="{reason}"}} {n}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_has_an_id_also_one_that_no_route_saw() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| config.body_deadline = Duration::from_millis(50)).await;
+    let unread = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+    );
+    for (request, code) in [
+        ("GET /health HTTP/1.1\n\n".to_owned(), "malformed_request"),
+        (post("Host: x\r\nTransfer-Encoding: chunked\r\n"), "malformed_request"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(8 * 1024)), "target_too_long"),
+        (post("Host: x\r\nConnection: close, authorization\r\n"), "bad_connection_option"),
+        (unread, "body_timeout"),
+    ] {
+        let answer = proxy.raw(&request).await;
+        let id = answer.split_once("x-request-id: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+        let id = id.unwrap_or_else(|| panic!("{code} has no id: {answer}")).0;
+        assert_eq!(uuid::Uuid::try_parse(id).unwrap().get_version_num(), 7, "{code}");
+        assert!(answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
+    }
 }
 
 #[tokio::test]
