@@ -1,4 +1,4 @@
-//! Plays a script onto a socket in llama-server's own shapes: its events, its integer error codes, its headers.
+//! Plays a script onto a socket in llama-server's own shapes: its integer error codes, its headers, its events.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::State;
+use super::events::{Events, usage};
 use super::script::{Fault, Script};
 
 /// What is left of the connection after an answer.
@@ -42,8 +43,8 @@ impl<'a, 'b> Wire<'a, 'b> {
         Ok(())
     }
 
-    async fn event(&mut self, script: &Script, data: &Value) -> std::io::Result<()> {
-        self.chunks(format!("data: {data}\n\n").as_bytes(), script.slice_bytes).await
+    async fn event(&mut self, script: &Script, event: &str) -> std::io::Result<()> {
+        self.chunks(event.as_bytes(), script.slice_bytes).await
     }
 
     /// Passes `pause`, or the time until a release, with pings when the script has some.
@@ -78,7 +79,7 @@ async fn at(instant: Option<Instant>) {
 pub(super) async fn play(
     mut wire: Wire<'_, '_>,
     script: &Script,
-    request: &Value,
+    (line, request): (&str, &Value),
     alias: &str,
 ) -> std::io::Result<Connection> {
     if script.stall_before_headers {
@@ -99,21 +100,20 @@ pub(super) async fn play(
         wire.out.write_all(&json_close(*status, body)).await?;
         return Ok(Connection::Close);
     }
+    let events = Events::new(line, alias, script);
     if request["stream"] != true {
-        return whole(wire, script, alias).await;
+        return whole(wire, script, &events, alias).await;
     }
     wire.out.write_all(STREAM_HEAD.as_bytes()).await?;
-    let role = chunk(alias, &json!({"role": "assistant", "content": null}), &Value::Null);
-    let mut progress = role.clone();
     for (processed, pause) in [(0, script.prefill), (7, Duration::ZERO)] {
         if request["return_progress"] == true {
-            progress["prompt_progress"] =
-                json!({"total": 7, "cache": 0, "processed": processed, "time_ms": 1});
-            wire.event(script, &progress).await?;
+            wire.event(script, &events.progress(processed)).await?;
         }
         wire.wait(script, Some(pause), true).await?;
     }
-    wire.event(script, &role).await?;
+    for event in events.opening() {
+        wire.event(script, &event).await?;
+    }
     for sent in 0..=script.deltas.len() {
         match script.fault.as_ref().filter(|(at, _)| *at == sent).map(|(_, fault)| fault) {
             None => {}
@@ -121,31 +121,31 @@ pub(super) async fn play(
             Some(Fault::Reset) => return Ok(Connection::Reset),
             Some(Fault::CleanEnd) => return end(wire).await,
             Some(Fault::ErrorEvent(message)) => {
-                let error = json!({"error": {"code": 500, "message": message, "type": "server_error"}});
-                wire.event(script, &error).await?;
+                wire.event(script, &events.error(message)).await?;
                 return end(wire).await;
             }
         }
-        let Some(delta) = script.deltas.get(sent) else { break };
+        if sent == script.deltas.len() {
+            break;
+        }
         if sent > 0 {
             wire.wait(script, Some(script.every), true).await?;
         }
-        wire.event(script, &chunk(alias, delta, &Value::Null)).await?;
+        wire.event(script, &events.delta(sent)).await?;
     }
-    wire.event(script, &chunk(alias, &json!({}), &json!(script.finish_reason))).await?;
-    if request["stream_options"]["include_usage"] == true {
-        let mut last = chunk(alias, &json!({}), &Value::Null);
-        last["choices"] = json!([]);
-        last["usage"] = usage(script);
-        last["timings"] = json!({"cache_n": script.cached, "prompt_n": 7 - script.cached, "predicted_n": script.deltas.len()});
-        wire.event(script, &last).await?;
+    for event in events.ending(request["stream_options"]["include_usage"] == true) {
+        wire.event(script, &event).await?;
     }
-    wire.chunks(b"data: [DONE]\n\n", script.slice_bytes).await?;
     end(wire).await
 }
 
-async fn whole(wire: Wire<'_, '_>, script: &Script, alias: &str) -> std::io::Result<Connection> {
-    let content: String = script.deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
+async fn whole(
+    wire: Wire<'_, '_>,
+    script: &Script,
+    events: &Events<'_>,
+    alias: &str,
+) -> std::io::Result<Connection> {
+    let content = events.text("content");
     let body = json!({
         "id": "chatcmpl-fake", "object": "chat.completion", "created": 1_795_359_974_u64, "model": alias,
         "choices": [{"index": 0, "finish_reason": script.finish_reason,
@@ -164,20 +164,6 @@ async fn end(wire: Wire<'_, '_>) -> std::io::Result<Connection> {
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n\
     X-Accel-Buffering: no\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
     Keep-Alive: timeout=5, max=100\r\n\r\n";
-
-fn chunk(alias: &str, delta: &Value, finish_reason: &Value) -> Value {
-    json!({
-        "choices": [{"finish_reason": finish_reason, "index": 0, "delta": delta}],
-        "created": 1_795_359_974_u64, "id": "chatcmpl-fake", "model": alias,
-        "system_fingerprint": "b0-unknown", "object": "chat.completion.chunk",
-    })
-}
-
-fn usage(script: &Script) -> Value {
-    let tokens = script.deltas.len();
-    json!({"completion_tokens": tokens, "prompt_tokens": 7, "total_tokens": tokens + 7,
-        "prompt_tokens_details": {"cached_tokens": script.cached}})
-}
 
 /// An error in llama-server's words; it closes the connection after one.
 pub(super) fn error(status: u16, kind: &str, message: &str) -> Vec<u8> {

@@ -17,11 +17,14 @@ use super::{Ended, Received, State};
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the script is played to.
-const PLAYED: [&str; 6] = [
+const PLAYED: [&str; 9] = [
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/embeddings",
     "POST /v1/rerank",
+    "POST /v1/responses",
+    "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
     "POST /v1/chat/completions/input_tokens",
     "POST /tokenize",
 ];
@@ -84,7 +87,7 @@ async fn chat(
     request: Received,
     state: &watch::Sender<State>,
 ) -> std::io::Result<bool> {
-    let body = request.body.clone();
+    let (line, body) = (request.line.clone(), request.body.clone());
     let (mut number, mut script) = (0, None);
     state.send_modify(|state| {
         number = state.received.len();
@@ -100,7 +103,7 @@ async fn chat(
     let (mut reader, mut writer) = stream.split();
     let wire = answer::Wire::new(&mut writer, state.subscribe(), number);
     let kept = tokio::select! {
-        kept = answer::play(wire, &script, &body, &alias) => kept?,
+        kept = answer::play(wire, &script, (&line, &body), &alias) => kept?,
         () = gone(&mut reader) => return Ok(false),
     };
     running.ended = Ended::Answered;
