@@ -256,13 +256,14 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
     if data.as_ref() == b"[DONE]" {
         return (Kind::Done, None);
     }
+    let failed = is_named_error(event);
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
-        return (if event.starts_with(b"error:") { Kind::Error } else { Kind::Other }, None);
+        return (if failed { Kind::Error } else { Kind::Other }, None);
     };
     let usage = chunk.usage();
     let choices = chunk.choices.unwrap_or_default();
     let kind = match chunk.name.as_deref() {
-        _ if chunk.error.is_some() => Kind::Error,
+        _ if failed || chunk.error.is_some() => Kind::Error,
         Some("error" | "response.failed") => Kind::Error,
         Some("response.completed" | "response.incomplete" | "message_stop") => Kind::Done,
         Some(name) if name.ends_with("delta") && name != "message_delta" => Kind::Token,
@@ -275,6 +276,13 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
         },
     };
     (kind, usage)
+}
+
+/// Whether the event is called an error: in `/v1/messages` what it holds does not say so.
+fn is_named_error(event: &[u8]) -> bool {
+    let is_name =
+        |line: &[u8]| line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error");
+    event.split(ends_line).any(is_name)
 }
 
 /// The payload: the text of the `data` lines, joined by LF.
@@ -384,6 +392,8 @@ mod tests {
         ] {
             names.iter().for_each(|name| assert_eq!(of(name), kind, "{name}"));
         }
+        let failed = b"event: error\ndata: {\"code\":500,\"message\":\"x\",\"type\":\"server_error\"}\n\n";
+        assert_eq!(read(failed).0, Kind::Error);
         let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
         assert_eq!(read(progress).0, Kind::Progress(Progress { processed: 0, total: 31 }));
     }
