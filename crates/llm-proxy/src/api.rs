@@ -16,19 +16,39 @@ pub enum Api {
     Embeddings,
     /// `/v1/rerank`; the upstream must run with `--reranking`.
     Rerank,
+    /// `/v1/responses`: OpenAI's later API, without what it keeps between two requests.
+    Responses,
+    /// `/v1/messages`: Anthropic's API.
+    Messages,
+    /// `/v1/messages/count_tokens`: how many tokens a request for messages has; there when messages are.
+    CountMessages,
     /// `/v1/chat/completions/input_tokens`: how many tokens a chat request's prompt has.
     CountTokens,
     /// `/tokenize`: the tokens of a text.
     Tokenize,
 }
 
+/// Whose words the callers of a route understand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// OpenAI's, as in chats.
+    #[default]
+    Chat,
+    /// OpenAI's, with the events of its later API.
+    Responses,
+    /// Anthropic's.
+    Messages,
+}
+
 impl Api {
     /// Those that `PROXY_ROUTES` may name, by name.
-    const OPTIONAL: [(&str, Self); 4] = [
+    const OPTIONAL: [(&str, Self); 6] = [
         ("chat", Self::Chat),
         ("completions", Self::Completions),
         ("embeddings", Self::Embeddings),
         ("rerank", Self::Rerank),
+        ("responses", Self::Responses),
+        ("messages", Self::Messages),
     ];
 
     /// Its path, here and upstream.
@@ -38,6 +58,9 @@ impl Api {
             Self::Completions => "/v1/completions",
             Self::Embeddings => "/v1/embeddings",
             Self::Rerank => "/v1/rerank",
+            Self::Responses => "/v1/responses",
+            Self::Messages => "/v1/messages",
+            Self::CountMessages => "/v1/messages/count_tokens",
             Self::CountTokens => "/v1/chat/completions/input_tokens",
             Self::Tokenize => "/tokenize",
         }
@@ -46,17 +69,33 @@ impl Api {
     /// What a key must open for it.
     pub(crate) fn scope(self) -> Scope {
         match self {
-            Self::Chat | Self::Completions => Scope::Chat,
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => Scope::Chat,
             Self::Embeddings | Self::Rerank => Scope::Embeddings,
-            Self::CountTokens | Self::Tokenize => Scope::Tokens,
+            Self::CountTokens | Self::CountMessages | Self::Tokenize => Scope::Tokens,
         }
     }
 
     /// What llama-server answers with.
     pub(crate) fn answers(self) -> &'static str {
         match self {
-            Self::Chat | Self::Completions => "text/event-stream",
-            Self::Embeddings | Self::Rerank | Self::CountTokens | Self::Tokenize => "application/json",
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => "text/event-stream",
+            Self::Embeddings | Self::Rerank | Self::CountTokens | Self::CountMessages | Self::Tokenize => {
+                "application/json"
+            }
+        }
+    }
+
+    /// What its callers understand.
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Self::Responses => Dialect::Responses,
+            Self::Messages | Self::CountMessages => Dialect::Messages,
+            Self::Chat
+            | Self::Completions
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::CountTokens
+            | Self::Tokenize => Dialect::Chat,
         }
     }
 }

@@ -91,7 +91,7 @@ const MAX_TOKENS: Variable = Variable::new(
 const ROUTES: Variable = Variable::new(
     "PROXY_ROUTES",
     "chat",
-    "The routes that are there: `chat`, `completions`, `embeddings`, `rerank`, divided by commas. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
+    "The routes that are there: `chat`, `completions`, `responses`, `messages`, `embeddings`, `rerank`, divided by commas. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
 );
 const DRAIN: Variable = Variable::new(
     "PROXY_DRAIN_SECONDS",

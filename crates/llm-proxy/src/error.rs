@@ -4,10 +4,11 @@
 //! log. A new variant does not compile until it has a status and a code.
 
 use axum::http::StatusCode;
-use bytes::Bytes;
 use common::openai_error::OpenAiError;
 
 use crate::keys::{Denied, Limit};
+
+mod told;
 
 /// Why a request was refused or an answer ended early. `Display` is the public message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -212,13 +213,5 @@ impl Error {
             _ => {}
         }
         envelope
-    }
-
-    /// The last event of a streamed answer that ends badly. The place of `Retry-After` takes `retry`, in milliseconds.
-    pub(crate) fn event(&self) -> Bytes {
-        let envelope =
-            serde_json::to_string(&self.envelope()).expect("the envelope holds strings and numbers only");
-        let retry = self.retry_after_seconds().map(|seconds| format!("retry: {}\n", seconds * 1000));
-        Bytes::from(format!("{}data: {envelope}\n\n", retry.unwrap_or_default()))
     }
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use axum::http::{HeaderMap, header};
 use common::secret::Secret;
 
+use crate::api::Dialect;
 use crate::error::Error;
 
 mod caller;
@@ -73,14 +74,20 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Who sends a request with these `headers`.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Error> {
-        let mut credentials = headers.get_all(header::AUTHORIZATION).iter();
-        let first = credentials.next();
-        if credentials.next().is_some() || (first.is_some() && headers.contains_key("x-api-key")) {
+    /// Who sends a request with these `headers`. Callers of Anthropic's API may show their key as it has it, in `x-api-key`.
+    pub(crate) fn caller(&self, headers: &HeaderMap, dialect: Dialect) -> Result<Arc<Caller>, Error> {
+        let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
+        let mut bare = headers.get_all("x-api-key").iter();
+        let presented = match (bearers.next(), bare.next()) {
+            (Some(_), Some(_)) => return Err(Error::AmbiguousCredentials),
+            (Some(credential), None) => bearer(credential.as_bytes()),
+            (None, Some(key)) if dialect == Dialect::Messages => Some(key.as_bytes()).filter(is_short),
+            (None, _) => None,
+        };
+        if bearers.next().is_some() || (dialect == Dialect::Messages && bare.next().is_some()) {
             return Err(Error::AmbiguousCredentials);
         }
-        let presented = first.and_then(|value| bearer(value.as_bytes())).unwrap_or_default();
+        let presented = presented.unwrap_or_default();
         self.find(presented, SystemTime::now()).map_err(Error::Unauthorized)
     }
 
@@ -120,7 +127,11 @@ impl Keys {
 /// The token after `Bearer `, whose case does not count (RFC 9110, 11.1).
 fn bearer(credential: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = credential.split_at_checked("Bearer ".len())?;
-    (scheme.eq_ignore_ascii_case(b"Bearer ") && token.len() <= MAX_CREDENTIAL_BYTES).then_some(token)
+    Some(token).filter(|token| scheme.eq_ignore_ascii_case(b"Bearer ") && is_short(token))
+}
+
+fn is_short(credential: &&[u8]) -> bool {
+    credential.len() <= MAX_CREDENTIAL_BYTES
 }
 
 #[cfg(test)]

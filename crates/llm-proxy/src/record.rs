@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use axum::body::HttpBody as _;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use bytes::Bytes;
 use common::traces::Span;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
+use crate::api::{Api, Dialect};
 use crate::audit::{Line, SCHEMA};
 use crate::error::Error;
 use crate::keys::{Caller, Denied, Reservation};
@@ -56,6 +58,8 @@ pub(crate) struct Record {
     app: App,
     request_id: RequestId,
     route: &'static str,
+    /// How its caller is told of an error.
+    dialect: Dialect,
     /// The name of the caller's key.
     key: Arc<str>,
     caller: Option<Arc<Caller>>,
@@ -96,6 +100,7 @@ impl Record {
             app: app.clone(),
             request_id: request_id.clone(),
             route,
+            dialect: Dialect::default(),
             key: NONE.into(),
             caller: None,
             denied: None,
@@ -120,6 +125,13 @@ impl Record {
             bytes_out: 0,
             span: Span::default(),
         }
+    }
+
+    /// The record of a request for `api`.
+    pub(crate) fn of(app: &App, request_id: &RequestId, api: Api) -> Self {
+        let mut record = Self::new(app, request_id, api.path());
+        record.dialect = api.dialect();
+        record
     }
 
     /// Begins the request's span, below the caller's when it named one.
@@ -240,9 +252,10 @@ impl Record {
         self.outcome = Some("ok");
     }
 
-    /// The answer ended badly after its header was sent.
-    pub(crate) fn broke(&mut self, error: &Error) {
+    /// The answer ended badly after its header was sent. Returns its last event.
+    pub(crate) fn broke(&mut self, error: &Error) -> Bytes {
         self.outcome = Some(error.code());
+        error.event(self.dialect)
     }
 
     /// The answer is let go of, now; when nothing has ended it, its caller left.
@@ -259,7 +272,7 @@ impl Record {
             self.denied = Some(denied.clone());
         }
         self.outcome = Some(error.code());
-        self.whole(error.envelope().into_response())
+        self.whole(error.response(self.dialect))
     }
 
     /// Ends a request that was answered at once.

@@ -282,8 +282,7 @@ pub(crate) fn events(answer: Answer, extras: Extras) -> impl Stream<Item = Bytes
                 Ok(Step::Event(_, bytes)) => batch.unsplit(bytes),
                 Ok(Step::Silence) => batch.extend_from_slice(KEEP_ALIVE),
                 Err(error) => {
-                    batch.extend_from_slice(&error.event());
-                    answer.record.broke(&error);
+                    batch.extend_from_slice(&answer.record.broke(&error));
                     break |_| State::Over;
                 }
             }

@@ -1,4 +1,4 @@
-//! Reads a chat request once and builds what goes upstream anew, from an allow-list of fields with a range each.
+//! Reads a request once and builds what goes upstream anew, from an allow-list of fields with a range each.
 //!
 //! What leaves was checked; what is unknown is dropped and counted; what llama-server understands but no caller may
 //! use is refused by name. The order of fields in schemas is kept, because it is the order of the answer's.
@@ -7,15 +7,18 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, Dialect};
 use crate::error::Error;
 
+mod anthropic;
 mod body;
 mod fields;
 mod json;
 mod messages;
 mod others;
+mod responses;
 mod schema;
+mod tools;
 
 pub(crate) use body::Bodies;
 use fields::Fields;
@@ -63,6 +66,9 @@ const NUMBERS: [(&str, f64, f64); 5] = [
     ("frequency_penalty", -2.0, 2.0),
 ];
 
+/// What the APIs call the limit of tokens. What leaves is the last.
+const TOKEN_LIMITS: [&str; 3] = ["max_completion_tokens", "max_output_tokens", "max_tokens"];
+
 /// Switches that pass in a chat.
 const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
 
@@ -97,6 +103,8 @@ impl ChatRequest {
             Api::Completions => Self::completion(fields, model, max_tokens),
             Api::Embeddings => Self::embeddings(fields, model),
             Api::Rerank => Self::rerank(fields, model),
+            Api::Responses => Self::responses(fields, model, max_tokens),
+            Api::Messages | Api::CountMessages => Self::messages(fields, model, max_tokens),
             Api::Tokenize => Self::tokenize(fields),
         }
     }
@@ -105,20 +113,20 @@ impl ChatRequest {
         refuse_dangerous(&mut fields)?;
         let mut out = Map::new();
         take_model(&mut fields, &mut out, model)?;
-        let messages = fields.take("messages").ok_or_else(|| Error::field("messages", "is missing"))?;
-        let messages = messages::check(messages, &mut fields.n_dropped)?;
-        let has_images = messages::have_images(&messages);
+        let messages = messages::check(&mut fields)?;
+        let has_images = messages::n_images(&messages) > 0;
         // What the prompt is made of comes first: two bodies begin alike as far as their prompts do.
         insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
-        insert(&mut out, "tools", fields.tools()?);
+        let (tools, choice) = fields.tools(Dialect::Chat)?;
+        insert(&mut out, "tools", tools);
         out.insert("messages".to_owned(), messages);
         for name in SWITCHES {
             insert(&mut out, name, fields.switch(name)?);
         }
         insert(&mut out, "top_logprobs", fields.integer("top_logprobs", 0, 20)?);
-        insert(&mut out, "reasoning_effort", fields.reasoning_effort()?);
-        insert(&mut out, "tool_choice", fields.tool_choice()?);
-        insert(&mut out, "response_format", fields.response_format()?);
+        insert(&mut out, "reasoning_effort", fields.effort("reasoning_effort")?);
+        insert(&mut out, "tool_choice", choice);
+        insert(&mut out, "response_format", fields.format("response_format", Dialect::Chat)?);
         Self::generation(fields, out, max_tokens, has_images)
     }
 
@@ -143,8 +151,10 @@ impl ChatRequest {
         // Between two progress events llama-server sees that its client has gone; without them a prefill runs on.
         out.insert("return_progress".to_owned(), true.into());
 
-        let limits = [fields.token_limit("max_completion_tokens")?, fields.token_limit("max_tokens")?];
-        let limit = limits.into_iter().flatten().fold(max_tokens, u64::min);
+        let mut limit = max_tokens;
+        for name in TOKEN_LIMITS {
+            limit = limit.min(fields.token_limit(name)?.unwrap_or(limit));
+        }
         out.insert("max_tokens".to_owned(), limit.into());
         fields.integer("n", 1, 1)?;
         for (name, min, max) in NUMBERS {
@@ -153,7 +163,7 @@ impl ChatRequest {
         // 0 and -1 switch it off.
         insert(&mut out, "top_k", fields.integer("top_k", -1, 1_000)?);
         insert(&mut out, "seed", fields.seed()?);
-        insert(&mut out, "stop", fields.stop()?);
+        insert(&mut out, "stop", fields.stops("stop")?);
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
         Ok(Self { body, max_tokens: limit, stream, include_usage, has_images, n_dropped })
@@ -161,8 +171,12 @@ impl ChatRequest {
 }
 
 fn refuse_dangerous(fields: &mut Fields) -> Result<(), Error> {
-    match DANGEROUS.into_iter().find(|name| fields.take(name).is_some()) {
-        Some(name) => Err(Error::field(name, "is not accepted here")),
+    refuse(fields, &DANGEROUS, "is not accepted here")
+}
+
+fn refuse(fields: &mut Fields, names: &[&str], problem: &str) -> Result<(), Error> {
+    match names.iter().find(|name| fields.take(name).is_some()) {
+        Some(name) => Err(Error::field(*name, problem)),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The public surface: three routes, and the layers around them in their order. Nothing else is ever forwarded.
+//! The public surface: the routes that are switched on, and the layers around them in their order. Nothing else is ever forwarded.
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +52,8 @@ pub(crate) fn router(app: &App) -> Router {
         router =
             router.route(api.path(), post(move |app, id, request| chat::completions(api, app, id, request)));
     }
-    for api in [Api::CountTokens, Api::Tokenize] {
+    let messages = app.config.routes.contains(&Api::Messages);
+    for api in [Api::CountTokens, Api::Tokenize].into_iter().chain(messages.then_some(Api::CountMessages)) {
         router = router.route(api.path(), post(move |app, id, request| tokens::count(api, app, id, request)));
     }
     router
@@ -77,11 +78,16 @@ pub(crate) fn router(app: &App) -> Router {
 async fn every_answer(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
+    let anthropics = request.uri().path().starts_with(Api::Messages.path());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        if anthropics {
+            // Where its packages look for it.
+            headers.insert("request-id", id.clone());
+        }
         headers.insert("x-request-id", id);
     }
     response

@@ -26,7 +26,7 @@ async fn check(
     request: Request,
     record: &mut Record,
 ) -> Result<(Arc<Caller>, ChatRequest, Parts), Error> {
-    let caller = app.keys.caller(request.headers())?;
+    let caller = app.keys.caller(request.headers(), api.dialect())?;
     record.called_by(&caller);
     record.adopt_id(request.headers());
     caller.allow(api.scope())?;

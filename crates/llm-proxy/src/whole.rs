@@ -1,42 +1,85 @@
 //! Puts a streamed answer together again for a caller that did not ask for a stream.
 //!
 //! The upstream is always asked for a stream, because llama-server notices only there that its client has gone. What
-//! comes out is one `chat.completion` object, or one `text_completion`; without `[DONE]` and a finish reason there is none.
+//! comes out is one object in the words of the API that was asked; without the event that ends an answer and a reason for
+//! its end there is none.
 
 use serde_json::{Map, Value, json};
 
+use crate::api::Dialect;
 use crate::error::Error;
 use crate::relay::{Answer, Step};
 use crate::sse::{Kind, Text, data};
+
+mod message;
+
+use message::Message;
 
 /// The most bytes of events that are put together: 8,192 tokens with 20 alternatives each.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// Reads the answer to its end. Cancel-safe in that a dropped call drops nothing but what it read.
-pub(crate) async fn whole(answer: &mut Answer) -> Result<Value, Error> {
-    let (mut completion, mut n_bytes) = (Completion::default(), 0);
-    loop {
-        match answer.next().await? {
-            Step::Silence => {}
-            Step::Event(Kind::Done, _) => break,
-            Step::Event(_, event) => {
-                n_bytes += event.len();
-                if n_bytes > MAX_ANSWER_BYTES {
-                    return Err(Error::UpstreamInvalid);
+pub(crate) async fn whole(dialect: Dialect, answer: &mut Answer) -> Result<Value, Error> {
+    match dialect {
+        Dialect::Chat => {
+            let mut completion = Completion::default();
+            read(answer, |_, event, text| match text {
+                Some(text) => completion.text(event, text),
+                None => object(event).map(|chunk| chunk.into_iter().for_each(|chunk| completion.add(chunk))),
+            })
+            .await?;
+            completion.end()
+        }
+        Dialect::Responses => {
+            // The last event holds all of it.
+            let mut response = None;
+            read(answer, |kind, event, _| {
+                if kind == Kind::Done {
+                    response = object(event)?.and_then(|mut event| event.remove("response"));
                 }
-                if let Some(text) = answer.text() {
-                    completion.text(&event, text)?;
-                    continue;
-                }
-                let data = data(&event);
-                if !data.is_empty() {
-                    completion.add(serde_json::from_slice(&data).map_err(|_| Error::UpstreamInvalid)?);
-                }
-            }
+                Ok(())
+            })
+            .await?;
+            response.ok_or(Error::UpstreamTruncated)
+        }
+        Dialect::Messages => {
+            let mut message = Message::default();
+            read(answer, |_, event, _| {
+                object(event)?.into_iter().for_each(|event| message.add(event));
+                Ok(())
+            })
+            .await?;
+            message.end()
         }
     }
-    answer.finish().await;
-    completion.end()
+}
+
+/// Hands every event to `take`, up to the one that ends the answer.
+async fn read(
+    answer: &mut Answer,
+    mut take: impl FnMut(Kind, &[u8], Option<&Text>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut n_bytes = 0;
+    loop {
+        let Step::Event(kind, event) = answer.next().await? else { continue };
+        n_bytes += event.len();
+        if n_bytes > MAX_ANSWER_BYTES {
+            return Err(Error::UpstreamInvalid);
+        }
+        take(kind, &event, answer.text())?;
+        if kind == Kind::Done {
+            answer.finish().await;
+            return Ok(());
+        }
+    }
+}
+
+/// What an event holds, if it holds anything but comments and `[DONE]`.
+fn object(event: &[u8]) -> Result<Option<Map<String, Value>>, Error> {
+    match data(event).as_ref() {
+        b"" | b"[DONE]" => Ok(None),
+        data => serde_json::from_slice(data).map(Some).map_err(|_| Error::UpstreamInvalid),
+    }
 }
 
 /// What has come so far.

@@ -8,6 +8,7 @@ use common::secret::Secret;
 use proptest::prelude::*;
 
 use super::{Denied, Digest, Keys};
+use crate::api::Dialect;
 use crate::error::Error;
 
 /// A file's lines for the key `key`, named `name`.
@@ -142,6 +143,6 @@ proptest! {
             headers.insert(header::AUTHORIZATION, value);
         }
         let good = scheme.eq_ignore_ascii_case("bearer") && (value == b"the-key" || value == b"llmk_");
-        prop_assert_eq!(keys.caller(&headers).is_ok(), good);
+        prop_assert_eq!(keys.caller(&headers, Dialect::Chat).is_ok(), good);
     }
 }

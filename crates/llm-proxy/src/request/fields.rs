@@ -5,14 +5,13 @@
 use serde_json::{Map, Value, json};
 
 use super::schema;
+use crate::api::Dialect;
 use crate::error::Error;
 
 /// Stop sequences in a request.
 const MAX_STOPS: usize = 8;
 /// Bytes of a stop sequence.
 const MAX_STOP_BYTES: usize = 256;
-/// Tools in a request.
-const MAX_TOOLS: usize = 128;
 /// Bytes of a function's name.
 pub(super) const MAX_NAME_BYTES: usize = 64;
 /// The largest whole number that every smaller one of can be written as a float (2^53).
@@ -111,33 +110,39 @@ impl Fields {
         self.take(name).map(|value| Self::of(path, value)).transpose()
     }
 
+    pub(super) fn required_object(&mut self, name: &str) -> Result<Self, Error> {
+        self.object(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+    }
+
     /// Drops what nobody took, and says how much that was.
     pub(super) fn drop_rest(self) -> u64 {
         self.n_dropped + self.rest.values().filter(|value| !value.is_null()).count() as u64
     }
 
-    pub(super) fn stop(&mut self) -> Result<Option<Vec<String>>, Error> {
+    /// Sequences that end the answer.
+    pub(super) fn stops(&mut self, name: &str) -> Result<Option<Vec<String>>, Error> {
         let fits =
             |stop: &Value| stop.as_str().is_some_and(|stop| (1..=MAX_STOP_BYTES).contains(&stop.len()));
-        let stops = match self.take("stop") {
+        let stops = match self.take(name) {
             None => return Ok(None),
             Some(Value::Array(stops)) => stops,
             Some(stop) => vec![stop],
         };
         if stops.len() > MAX_STOPS || !stops.iter().all(fits) {
             let problem = format!("must be at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
-            return Err(self.wrong("stop", problem));
+            return Err(self.wrong(name, problem));
         }
         let text = |stop| if let Value::String(stop) = stop { Some(stop) } else { None };
         Ok(Some(stops.into_iter().filter_map(text).collect()))
     }
 
-    pub(super) fn reasoning_effort(&mut self) -> Result<Option<String>, Error> {
+    /// How much the model may think.
+    pub(super) fn effort(&mut self, name: &str) -> Result<Option<String>, Error> {
         const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
-        let effort = self.text("reasoning_effort")?;
+        let effort = self.text(name)?;
         match &effort {
             Some(effort) if !EFFORTS.contains(&effort.as_str()) => {
-                Err(self.wrong("reasoning_effort", format!("must be one of {}", EFFORTS.join(", "))))
+                Err(self.wrong(name, format!("must be one of {}", EFFORTS.join(", "))))
             }
             _ => Ok(effort),
         }
@@ -151,91 +156,41 @@ impl Fields {
         Ok(thinking.map(|on| json!({"enable_thinking": on})))
     }
 
-    pub(super) fn tools(&mut self) -> Result<Option<Vec<Value>>, Error> {
-        let tools = match self.take("tools") {
-            None => return Ok(None),
-            Some(Value::Array(tools)) if (1..=MAX_TOOLS).contains(&tools.len()) => tools,
-            Some(_) => return Err(self.wrong("tools", format!("must be an array of 1 to {MAX_TOOLS} tools"))),
-        };
-        let mut out = Vec::with_capacity(tools.len());
-        for (at, tool) in tools.into_iter().enumerate() {
-            out.push(self.tool(&format!("tools[{at}]"), tool)?);
-        }
-        let parameters = out.iter().filter_map(|tool| tool.pointer("/function/parameters"));
-        if let Some(problem) = schema::problem_together(parameters) {
-            return Err(self.wrong("tools", problem));
-        }
-        Ok(Some(out))
-    }
-
-    fn tool(&mut self, path: &str, tool: Value) -> Result<Value, Error> {
-        let mut tool = Self::of(path, tool)?;
-        tool.must_be("type", "function")?;
-        let mut function = tool.object("function")?.ok_or_else(|| tool.wrong("function", "is missing"))?;
-        let mut out = Map::new();
-        out.insert("name".to_owned(), function.name()?.into());
-        if let Some(description) = function.text("description")? {
-            out.insert("description".to_owned(), description.into());
-        }
-        if let Some(parameters) = function.schema("parameters")? {
-            out.insert("parameters".to_owned(), parameters);
-        }
-        if let Some(strict) = function.switch("strict")? {
-            out.insert("strict".to_owned(), strict.into());
-        }
-        self.n_dropped += function.drop_rest() + tool.drop_rest();
-        Ok(json!({"type": "function", "function": out}))
-    }
-
-    pub(super) fn tool_choice(&mut self) -> Result<Option<Value>, Error> {
-        match self.take("tool_choice") {
-            None => Ok(None),
-            Some(Value::String(choice)) if ["none", "auto", "required"].contains(&choice.as_str()) => {
-                Ok(Some(choice.into()))
-            }
-            Some(choice @ Value::Object(_)) => {
-                let mut choice = Self::of("tool_choice", choice)?;
-                choice.must_be("type", "function")?;
-                let mut function =
-                    choice.object("function")?.ok_or_else(|| choice.wrong("function", "is missing"))?;
-                let name = function.name()?;
-                self.n_dropped += function.drop_rest() + choice.drop_rest();
-                Ok(Some(json!({"type": "function", "function": {"name": name}})))
-            }
-            Some(_) => Err(self.wrong("tool_choice", "must be none, auto, required, or name one function")),
-        }
-    }
-
-    pub(super) fn response_format(&mut self) -> Result<Option<Value>, Error> {
-        let Some(mut format) = self.object("response_format")? else { return Ok(None) };
+    /// The form of the answer. What leaves is worded as for a chat, which llama-server understands on every route.
+    pub(super) fn format(&mut self, name: &str, dialect: Dialect) -> Result<Option<Value>, Error> {
+        let Some(mut format) = self.object(name)? else { return Ok(None) };
         let kind = format.required_text("type")?;
-        let mut out = json!({"type": kind});
-        match kind.as_str() {
-            "text" | "json_object" => {}
-            "json_schema" => {
-                let mut wrapper =
-                    format.object("json_schema")?.ok_or_else(|| format.wrong("json_schema", "is missing"))?;
-                let schema =
-                    wrapper.schema("schema")?.ok_or_else(|| wrapper.wrong("schema", "is missing"))?;
-                out["json_schema"] = json!({"schema": schema});
-                for name in ["name", "description"] {
-                    if let Some(text) = wrapper.text(name)? {
-                        out["json_schema"][name] = text.into();
-                    }
-                }
-                if let Some(strict) = wrapper.switch("strict")? {
-                    out["json_schema"]["strict"] = strict.into();
-                }
+        let out = match (kind.as_str(), dialect) {
+            ("text" | "json_object", _) => json!({"type": kind}),
+            ("json_schema", Dialect::Responses) => format.named_schema()?,
+            ("json_schema", _) => {
+                let mut wrapper = format.required_object("json_schema")?;
+                let out = wrapper.named_schema()?;
                 self.n_dropped += wrapper.drop_rest();
+                out
             }
             _ => return Err(format.wrong("type", "must be text, json_object or json_schema")),
-        }
+        };
         self.n_dropped += format.drop_rest();
         Ok(Some(out))
     }
 
+    fn named_schema(&mut self) -> Result<Value, Error> {
+        let schema = self.schema("schema")?.ok_or_else(|| self.wrong("schema", "is missing"))?;
+        let mut out = json!({"schema": schema});
+        for name in ["name", "description"] {
+            if let Some(text) = self.text(name)? {
+                out[name] = text.into();
+            }
+        }
+        if let Some(strict) = self.switch("strict")? {
+            out["strict"] = strict.into();
+        }
+        Ok(json!({"type": "json_schema", "json_schema": out}))
+    }
+
     /// A JSON schema, which passes as it is when the grammar that llama-server makes of it is bounded.
-    fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+    pub(super) fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
         match self.take(name) {
             None => Ok(None),
             Some(value @ Value::Object(_)) => match schema::problem(&value) {

@@ -17,39 +17,49 @@ const MAX_TOOL_CALLS: usize = 128;
 /// Images of one message.
 const MAX_IMAGES: usize = 16;
 /// The pictures that llama-server reads. (A scalable one would be a document that names others.)
-const IMAGES: [&str; 5] = [
-    "data:image/png;base64,",
-    "data:image/jpeg;base64,",
-    "data:image/gif;base64,",
-    "data:image/bmp;base64,",
-    "data:image/webp;base64,",
-];
+const IMAGES: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp"];
+/// What a part with an image is called, in each API.
+const IMAGE_PARTS: [&str; 3] = ["image_url", "input_image", "image"];
 
-/// The messages, built anew; unknown fields are counted in `n_dropped`.
-pub(super) fn check(messages: Value, n_dropped: &mut u64) -> Result<Value, Error> {
-    let messages = match messages {
-        Value::Array(messages) if (1..=MAX_MESSAGES).contains(&messages.len()) => messages,
-        _ => {
-            return Err(Error::field(
-                "messages",
-                format!("must be an array of 1 to {MAX_MESSAGES} messages"),
-            ));
+/// The messages, built anew.
+pub(super) fn check(fields: &mut Fields) -> Result<Value, Error> {
+    let messages = fields.take("messages");
+    list(fields, "messages", messages, one)
+}
+
+/// The conversation that was taken from the field `name`, each of its items built anew by `one`.
+pub(super) fn list(
+    fields: &mut Fields,
+    name: &str,
+    items: Option<Value>,
+    one: impl Fn(&mut Fields) -> Result<Value, Error>,
+) -> Result<Value, Error> {
+    let items = match items {
+        Some(Value::Array(items)) if (1..=MAX_MESSAGES).contains(&items.len()) => items,
+        None => return Err(fields.wrong(name, "is missing")),
+        Some(_) => {
+            return Err(fields.wrong(name, format!("must be an array of 1 to {MAX_MESSAGES} messages")));
         }
     };
-    let checked = messages.into_iter().enumerate().map(|(at, message)| {
-        let mut fields = Fields::of(format!("messages[{at}]"), message)?;
-        let message = one(&mut fields)?;
-        *n_dropped += fields.drop_rest();
-        Ok(message)
+    let checked = items.into_iter().enumerate().map(|(at, item)| {
+        let mut item = Fields::of(format!("{name}[{at}]"), item)?;
+        let checked = one(&mut item)?;
+        fields.n_dropped += item.drop_rest();
+        Ok(checked)
     });
     checked.collect()
 }
 
-/// Whether one of the checked messages holds an image.
-pub(super) fn have_images(messages: &Value) -> bool {
-    let messages = messages.as_array().into_iter().flatten();
-    let mut parts = messages.filter_map(|message| message["content"].as_array()).flatten();
-    parts.any(|part| part["type"] == "image_url")
+/// The images in a checked conversation, in whatever API's words.
+pub(super) fn n_images(conversation: &Value) -> usize {
+    match conversation {
+        Value::Array(items) => items.iter().map(n_images).sum(),
+        Value::Object(item) => {
+            let is_image = |kind: &Value| IMAGE_PARTS.iter().any(|image| kind == image);
+            usize::from(item.get("type").is_some_and(is_image)) + item.get("content").map_or(0, n_images)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 fn one(message: &mut Fields) -> Result<Value, Error> {
@@ -64,7 +74,7 @@ fn one(message: &mut Fields) -> Result<Value, Error> {
         _ => return Err(message.wrong("role", "must be system, developer, user, assistant or tool")),
     };
     out.insert("role".to_owned(), role.into());
-    let content = content(message)?;
+    let content = parts(message, "content", part)?;
     let may_be_silent = role == "assistant";
     match content {
         Some(content) => drop(out.insert("content".to_owned(), content)),
@@ -95,43 +105,42 @@ fn one(message: &mut Fields) -> Result<Value, Error> {
     Ok(out.into())
 }
 
-fn content(message: &mut Fields) -> Result<Option<Value>, Error> {
-    let parts = match message.take("content") {
+/// The text `name`, or its parts, each built anew by `one`.
+pub(super) fn parts(
+    fields: &mut Fields,
+    name: &str,
+    one: impl Fn(&mut Fields) -> Result<Value, Error>,
+) -> Result<Option<Value>, Error> {
+    let parts = match fields.take(name) {
         None => return Ok(None),
         Some(text @ Value::String(_)) => return Ok(Some(text)),
         Some(Value::Array(parts)) if (1..=MAX_PARTS).contains(&parts.len()) => parts,
         Some(_) => {
-            return Err(
-                message.wrong("content", format!("must be a string or an array of 1 to {MAX_PARTS} parts"))
-            );
+            return Err(fields.wrong(name, format!("must be a string or an array of 1 to {MAX_PARTS} parts")));
         }
     };
-    let (mut out, mut n_images) = (Vec::with_capacity(parts.len()), 0);
+    let (mut out, mut images) = (Vec::with_capacity(parts.len()), 0);
     for (at, part) in parts.into_iter().enumerate() {
-        let path = message.path(&format!("content[{at}]"));
-        let mut part = Fields::of(path, part)?;
-        let checked = content_part(&mut part)?;
-        n_images += usize::from(checked.get("image_url").is_some());
-        if n_images > MAX_IMAGES {
+        let mut part = Fields::of(fields.path(&format!("{name}[{at}]")), part)?;
+        let checked = one(&mut part)?;
+        images += n_images(&checked);
+        if images > MAX_IMAGES {
             return Err(
-                part.wrong("type", format!("must be image_url at most {MAX_IMAGES} times in a message"))
+                part.wrong("type", format!("must be an image at most {MAX_IMAGES} times in a message"))
             );
         }
         out.push(checked);
-        message.n_dropped += part.drop_rest();
+        fields.n_dropped += part.drop_rest();
     }
     Ok(Some(out.into()))
 }
 
-fn content_part(part: &mut Fields) -> Result<Value, Error> {
+fn part(part: &mut Fields) -> Result<Value, Error> {
     match part.required_text("type")?.as_str() {
         "text" => Ok(json!({"type": "text", "text": part.required_text("text")?})),
         "image_url" => {
-            let mut image = part.object("image_url")?.ok_or_else(|| part.wrong("image_url", "is missing"))?;
-            let url = image.required_text("url")?;
-            if !is_inline_image(&url) {
-                return Err(image.wrong("url", "must be a data:image/...;base64 URL; nothing is fetched"));
-            }
+            let mut image = part.required_object("image_url")?;
+            let url = image_url(&mut image, "url")?;
             part.n_dropped += image.drop_rest();
             Ok(json!({"type": "image_url", "image_url": {"url": url}}))
         }
@@ -139,11 +148,26 @@ fn content_part(part: &mut Fields) -> Result<Value, Error> {
     }
 }
 
-/// An image that is here as a whole: of a kind that is known, in base64 and nothing else.
-fn is_inline_image(url: &str) -> bool {
-    let data = IMAGES.iter().find_map(|image| url.strip_prefix(image)).map(|data| data.trim_end_matches('='));
+/// The address of an image that is here as a whole.
+pub(super) fn image_url(fields: &mut Fields, name: &str) -> Result<String, Error> {
+    let url = fields.required_text(name)?;
+    let image = url.strip_prefix("data:").and_then(|image| image.split_once(";base64,"));
+    if image.is_some_and(|(kind, data)| is_image_kind(kind) && is_base64(data)) {
+        Ok(url)
+    } else {
+        Err(fields.wrong(name, "must be a data:image/...;base64 URL; nothing is fetched"))
+    }
+}
+
+pub(super) fn is_image_kind(kind: &str) -> bool {
+    IMAGES.contains(&kind)
+}
+
+/// Whether it is base64 and nothing else.
+pub(super) fn is_base64(data: &str) -> bool {
+    let data = data.trim_end_matches('=');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
-    data.is_some_and(|data| !data.is_empty() && data.bytes().all(plain))
+    !data.is_empty() && data.bytes().all(plain)
 }
 
 fn tool_calls(message: &mut Fields) -> Result<Option<Value>, Error> {
@@ -162,7 +186,7 @@ fn tool_calls(message: &mut Fields) -> Result<Option<Value>, Error> {
         let mut call = Fields::of(path, call)?;
         call.must_be("type", "function")?;
         let id = call.required_text("id")?;
-        let mut function = call.object("function")?.ok_or_else(|| call.wrong("function", "is missing"))?;
+        let mut function = call.required_object("function")?;
         let (name, arguments) = (function.name()?, function.required_text("arguments")?);
         out.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
         message.n_dropped += function.drop_rest() + call.drop_rest();

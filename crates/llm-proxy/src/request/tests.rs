@@ -111,6 +111,19 @@ fn whole_numbers_pass_however_they_are_written_and_a_seed_has_64_bits() {
 }
 
 #[test]
+fn a_tool_that_is_chosen_by_name_is_the_only_one_left_and_must_be_called() {
+    // llama-server takes no other choice than a word, and anything else for `auto`.
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let choice = json!({"type": "function", "function": {"name": "b"}});
+    let tools = json!([tool("a"), tool("b")]);
+    let leaves = parse(&with(&json!({"tools": tools, "tool_choice": choice}))).unwrap();
+    assert_eq!((&leaves["tools"], &leaves["tool_choice"]), (&json!([tool("b")]), &json!("required")));
+    let param = "tool_choice.function.name";
+    assert_eq!(refused(&json!({"tools": [tool("a")], "tool_choice": choice})), param);
+    assert_eq!(refused(&json!({"tool_choice": choice})), param);
+}
+
+#[test]
 fn every_dangerous_field_is_refused_by_name_and_null_is_absent() {
     for name in super::DANGEROUS {
         assert_eq!(refused(&json!({name: 1})), name);

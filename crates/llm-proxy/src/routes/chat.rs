@@ -49,7 +49,7 @@ pub(crate) async fn completions(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::new(&app, &request_id, api.path());
+    let mut record = Record::of(&app, &request_id, api);
     record.trace(traceparent(request.headers()).as_ref());
     let entered = tokio::select! {
         entered = enter(api, &app, request, &mut record) => entered,
@@ -68,8 +68,7 @@ pub(crate) async fn completions(
             match opened {
                 Ok(opened) => Ok(relay::events(answer(&app, opened, record), extras).boxed()),
                 Err(error) => {
-                    let last = error.event();
-                    record.broke(&error);
+                    let last = record.broke(&error);
                     record.sent(last.len());
                     Err(last)
                 }
@@ -89,7 +88,7 @@ pub(crate) async fn completions(
         let head = answer.record.begin(StatusCode::OK);
         return event_stream(head, relay::events(answer, extras));
     }
-    match whole(&mut answer).await {
+    match whole(api.dialect(), &mut answer).await {
         Ok(whole) => answer.record.answer(Json(whole).into_response()),
         Err(error) => answer.record.refuse(&error),
     }
@@ -150,8 +149,11 @@ async fn enter(
     }
     record.asks_for(&app.config.model, request.stream);
     if request.has_images && app.fleet.is_blind() {
-        let problem = "hold an image, but the model reads text only: leave the image_url parts out";
-        return Err(Error::field("messages", problem));
+        let field = if api == Api::Responses { "input" } else { "messages" };
+        return Err(Error::field(
+            field,
+            "hold an image, but the model reads text only: leave the images out",
+        ));
     }
     let n_prompt_tokens = u64::from(request.n_prompt_tokens());
     record.reserved(caller.reserve(n_prompt_tokens + request.max_tokens)?, n_prompt_tokens);

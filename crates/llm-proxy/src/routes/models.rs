@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde_json::json;
 
+use crate::api::Dialect;
 use crate::record::Record;
 use crate::router::RequestId;
 use crate::state::App;
@@ -16,7 +17,7 @@ pub(crate) async fn models(
     headers: HeaderMap,
 ) -> Response {
     let mut record = Record::new(&app, &request_id, "/v1/models");
-    let caller = match app.keys.caller(&headers) {
+    let caller = match app.keys.caller(&headers, Dialect::Chat) {
         Ok(caller) => caller,
         Err(error) => return record.refuse(&error),
     };

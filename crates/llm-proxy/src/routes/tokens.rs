@@ -26,7 +26,7 @@ pub(crate) async fn count(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::new(&app, &request_id, api.path());
+    let mut record = Record::of(&app, &request_id, api);
     record.trace(traceparent(request.headers()).as_ref());
     let counted = tokio::select! {
         counted = ask(api, &app, request, &mut record) => counted,

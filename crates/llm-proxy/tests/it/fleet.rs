@@ -401,7 +401,7 @@ async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     body["messages"][0]["content"] = json!([image]);
     let (status, error) = proxy.error(&body).await;
     assert_eq!((status, &error["error"]["param"]), (400, &json!("messages")));
-    let message = "`messages` hold an image, but the model reads text only: leave the image_url parts out";
+    let message = "`messages` hold an image, but the model reads text only: leave the images out";
     assert_eq!(error["error"]["message"], message);
     assert_eq!(llama.requests().len(), 0);
 }

@@ -127,8 +127,9 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
 async fn no_route_but_the_health_check_answers_without_a_key() {
     let llama = FakeLlama::start().await;
     let every = |config: &mut llm_proxy::Config| {
-        config.routes =
-            ["chat", "completions", "embeddings", "rerank"].map(|name| name.parse().unwrap()).into();
+        config.routes = ["chat", "completions", "embeddings", "rerank", "responses", "messages"]
+            .map(|name| name.parse().unwrap())
+            .into();
     };
     let proxy = Proxy::with(&llama, every).await;
     // The code itself is asked, so that a route added later cannot be forgotten here.
@@ -138,7 +139,7 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
         let quoted = code.split(before).skip(1).map(|rest| rest.split_once('"').unwrap().0);
         routes.extend(quoted.filter(|path| path.starts_with('/')));
     }
-    assert_eq!(routes.len(), 8, "{routes:?}");
+    assert_eq!(routes.len(), 11, "{routes:?}");
     assert!(routes.contains(&"/v1/chat/completions"), "{routes:?}");
     for route in routes {
         let mut answers = Vec::new();

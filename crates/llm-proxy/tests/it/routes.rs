@@ -11,17 +11,18 @@ use testkit::fake_llama::{FakeLlama, Script};
 use crate::keys::{KeysFile, lines};
 use crate::{KEY, MODEL, Proxy, envelope, question};
 
-const ALL: [Api; 4] = [Api::Chat, Api::Completions, Api::Embeddings, Api::Rerank];
+pub(crate) const ALL: [Api; 6] =
+    [Api::Chat, Api::Completions, Api::Embeddings, Api::Rerank, Api::Responses, Api::Messages];
 
-async fn with_all_routes(llama: &FakeLlama) -> Proxy {
+pub(crate) async fn with_all_routes(llama: &FakeLlama) -> Proxy {
     Proxy::with(llama, |config| config.routes = ALL.to_vec()).await
 }
 
-fn post(proxy: &Proxy, path: &str, body: &Value) -> reqwest::RequestBuilder {
+pub(crate) fn post(proxy: &Proxy, path: &str, body: &Value) -> reqwest::RequestBuilder {
     proxy.http.post(format!("http://{}{path}", proxy.address)).bearer_auth(KEY).json(body)
 }
 
-async fn asked(proxy: &Proxy, path: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn asked(proxy: &Proxy, path: &str, body: &Value) -> (u16, Value) {
     let response = post(proxy, path, body).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
