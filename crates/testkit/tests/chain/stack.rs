@@ -67,7 +67,8 @@ impl Stack {
         })
     }
 
-    async fn engine_json(&self, path: &str) -> Value {
+    /// What the engine itself answers.
+    pub(crate) async fn engine_json(&self, path: &str) -> Value {
         let request = self.http.get(format!("{}{path}", self.engine)).bearer_auth(&self.key);
         request.send().await.expect("the engine answers").json().await.expect("the engine answers JSON")
     }
