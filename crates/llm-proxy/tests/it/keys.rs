@@ -205,16 +205,19 @@ async fn each_scope_opens_its_routes_and_no_others() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
         config.keys_file = Some(file.path());
-        config.routes =
-            ["chat", "completions", "embeddings", "rerank"].map(|name| name.parse().unwrap()).into();
+        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
+        config.routes = all.map(|name| name.parse().unwrap()).into();
     })
     .await;
     for (route, opened_by) in [
         ("/v1/chat/completions", "chat"),
         ("/v1/completions", "chat"),
+        ("/v1/responses", "chat"),
+        ("/v1/messages", "chat"),
         ("/v1/embeddings", "embeddings"),
         ("/v1/rerank", "embeddings"),
         ("/v1/chat/completions/input_tokens", "tokens"),
+        ("/v1/messages/count_tokens", "tokens"),
         ("/tokenize", "tokens"),
     ] {
         for scope in SCOPES {
@@ -222,18 +225,14 @@ async fn each_scope_opens_its_routes_and_no_others() {
             let request = proxy.http.post(url).bearer_auth(format!("{scope}-key")).json(&json!({}));
             let response = request.send().await.unwrap();
             let status = response.status().as_u16();
-            let error: Value = response.json().await.unwrap();
+            let error = response.json::<Value>().await.unwrap()["error"].take();
             if scope == opened_by {
-                assert_eq!(
-                    (status, &error["error"]["code"]),
-                    (400, &json!("invalid_field")),
-                    "{scope} {route}"
-                );
+                assert_eq!((status, &error["code"]), (400, &json!("invalid_field")), "{scope} {route}");
                 continue;
             }
             let message = format!("this API key does not open this route: its scopes lack `{opened_by}`");
-            let expected = envelope("llm-proxy", "permission_error", "scope_missing", &message);
-            assert_eq!((status, error), (403, expected), "{scope} {route}");
+            let mut expected = envelope("llm-proxy", "permission_error", "scope_missing", &message);
+            assert_eq!((status, error), (403, expected["error"].take()), "{scope} {route}");
         }
     }
     assert_eq!(llama.requests().len(), 0);
