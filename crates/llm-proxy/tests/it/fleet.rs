@@ -243,6 +243,25 @@ async fn an_upstream_that_fails_one_answer_after_another_is_asked_again_once_it_
 }
 
 #[tokio::test]
+async fn an_upstream_that_fails_now_and_then_is_not_doubted() {
+    let llamas = [FakeLlama::start().await, FakeLlama::start().await];
+    let proxy = before_all(&llamas.each_ref(), |config| config.probe_up = NEVER).await;
+    for _ in 0..10 {
+        // Each of them fails twice and then computes: never three times in a row.
+        for llama in &llamas {
+            (0..2).for_each(|_| llama.script_once(Script::refusal(500, "server_error", "Compute error.")));
+            llama.script_once(Script::tokens(["a"]));
+        }
+        for _ in 0..6 {
+            proxy.ask(&question(false)).await.text().await.unwrap();
+            proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+        }
+    }
+    let requests = llamas.each_ref().map(|llama| llama.requests().len());
+    assert_eq!(requests, [30, 30], "no engine was made to compute a token to show that it works");
+}
+
+#[tokio::test]
 async fn a_callers_own_mistakes_and_a_model_that_loads_do_not_make_an_upstream_fail() {
     let llama = FakeLlama::start().await;
     let other = FakeLlama::start().await;
@@ -319,6 +338,18 @@ async fn a_connection_that_was_closed_while_it_waited_fails_no_request() {
         llama.close_idle();
     }
     assert_eq!(llama.requests().len(), 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_waited_for_three_seconds_is_not_used_again() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| config.probe_up = NEVER).await;
+    proxy.ask(&question(false)).await.text().await.unwrap();
+    // llama-server closes it at five; the wait is the thing under test.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    proxy.ask(&question(false)).await.text().await.unwrap();
+    let ports: Vec<u16> = llama.requests().iter().map(|request| request.peer.port()).collect();
+    assert_ne!(ports[0], ports[1]);
 }
 
 #[tokio::test]
