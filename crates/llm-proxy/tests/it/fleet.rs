@@ -3,16 +3,13 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::env::Environment;
 use futures_util::future::join_all;
-use llm_proxy::{Config, VARIABLES};
+use llm_proxy::Config;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::process::Command;
 
-use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, envelope, question, until};
+use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
 
 /// So long that the proxy does not look again by itself.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -30,7 +27,7 @@ async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> 
 }
 
 /// The sample that says so.
-fn is_up(url: &str, up: bool) -> String {
+pub(crate) fn is_up(url: &str, up: bool) -> String {
     let address = url.replace("http://", "");
     format!(r#"llm_proxy_upstream_up{{upstream="{address}"}} {}"#, i32::from(up))
 }
@@ -437,19 +434,6 @@ async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     assert_eq!(llama.requests().len(), 0);
 }
 
-#[tokio::test]
-async fn every_address_behind_a_name_is_an_upstream_and_the_name_itself_is_none() {
-    let llama = FakeLlama::start().await;
-    llama.require_key(UPSTREAM_KEY);
-    let url = llama.url();
-    let port = url.rsplit_once(':').unwrap().1;
-    let proxy = Proxy::start(&format!("dns+http://localhost:{port}"), |_| {}).await;
-    proxy.until_ready().await;
-    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
-    let metrics = proxy.metrics().await;
-    assert!(metrics.contains(&is_up(&url, true)) && !metrics.contains("localhost"), "{metrics}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_starved_machine_takes_no_upstream_for_dead() {
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];
@@ -481,103 +465,4 @@ async fn a_starved_machine_takes_no_upstream_for_dead() {
         });
         over.store(true, Ordering::Relaxed);
     });
-}
-
-/// The binary in a mount namespace where `hosts` is `/etc/hosts`. `None` where the kernel does not allow that.
-async fn binary_with_hosts(hosts: &std::path::Path, upstreams: &str) -> Option<tokio::process::Child> {
-    let allowed =
-        Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status().await;
-    if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: `unshare -rm mount` does not work here");
-        return None;
-    }
-    let script = "mount --bind \"$1\" /etc/hosts && exec \"$2\"";
-    let mut command = Command::new("unshare");
-    command
-        .args(["-rm", "sh", "-c", script, "sh"])
-        .arg(hosts)
-        .arg(env!("CARGO_BIN_EXE_llm-proxy"))
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs([("PROXY_LISTEN", "127.0.0.1:0"), ("PROXY_ADMIN_LISTEN", "127.0.0.1:0")])
-        .envs([
-            ("PROXY_UPSTREAMS", upstreams),
-            ("LLM_API_KEY", KEY),
-            ("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY),
-        ])
-        .envs([("LLM_MODEL", MODEL), ("LOG_FORMAT", "json")])
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true);
-    Some(command.spawn().unwrap())
-}
-
-#[tokio::test]
-async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
-    let first = FakeLlama::start().await;
-    let port = first.url().rsplit_once(':').unwrap().1.parse().unwrap();
-    let second = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 2), port).into()).await;
-    let third = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 3), port).into()).await;
-    [&first, &second, &third].iter().for_each(|llama| llama.require_key(UPSTREAM_KEY));
-    let hosts = tempfile::NamedTempFile::new().unwrap();
-    let names = |text: &str| std::fs::write(hosts.path(), text).unwrap();
-    names("127.0.0.1 llamas\n");
-    let upstreams = format!("dns+http://llamas:{port}");
-    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else { return };
-    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
-    let mut says = async |what: &str| {
-        let said = async { while !lines.next_line().await.unwrap().unwrap().contains(what) {} };
-        tokio::time::timeout(PATIENCE, said).await.unwrap();
-    };
-    let ready = |number: u32| format!("127.0.0.{number}:{port}");
-    says(&format!("\"upstream\":\"{}\"", ready(1))).await;
-    // It goes away and the name is another's: that is noticed when it is missed, not only when it is time to look.
-    names("127.0.0.2 llamas\n");
-    let began = Instant::now();
-    drop(first);
-    says(&format!("\"upstream\":\"{}\"", ready(2))).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    names("127.0.0.2 llamas\n127.0.0.3 llamas\n");
-    says(&format!("\"upstream\":\"{}\"", ready(3))).await;
-    // A lookup that fails changes nothing; what is missing in one that does not fail leaves.
-    names("");
-    says("the name was not resolved").await;
-    names("127.0.0.3 llamas\n");
-    says("the upstream left").await;
-}
-
-#[test]
-fn upstreams_that_cannot_be_are_refused() {
-    let refused = |upstreams: &str| {
-        let settings = [("PROXY_UPSTREAMS", upstreams), ("LLM_API_KEY", KEY), ("LLM_MODEL", MODEL)];
-        let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
-        Config::read(&mut env);
-        env.finish().map_err(|invalid| invalid.to_string()).err()
-    };
-    for fine in [
-        "http://a:1",
-        "http://a:1, http://b:1",
-        "dns+http://a:8080",
-        "http://[::1]:8080",
-        "http://10.0.0.1:8081",
-    ] {
-        assert_eq!(refused(fine), None, "{fine}");
-    }
-    for (wrong, why) in [
-        ("a:1", "must look like"),
-        ("https://a:1", "must look like"),
-        ("file:///etc/passwd", "must look like"),
-        ("http://a:1/v1", "must look like"),
-        ("http://user:word@a:1", "must look like"),
-        ("http://a:1,", "must look like"),
-        ("dns+http://a", "must look like"),
-        ("dns+http://a:0", "must look like"),
-        ("http://a:1,http://A:1", "A:1 stands there twice"),
-        ("http://a:1,dns+http://a:1", "a:1 stands there twice"),
-        ("http://127.0.0.1:8081", "127.0.0.1:8081 is llm-proxy's own address"),
-        ("http://localhost:9081", "localhost:9081 is llm-proxy's own address"),
-        ("http://[::1]:8081", "[::1]:8081 is llm-proxy's own address"),
-    ] {
-        let refusal = refused(wrong).unwrap_or_else(|| panic!("{wrong} was taken"));
-        assert!(refusal.contains("PROXY_UPSTREAMS") && refusal.contains(why), "{wrong}: {refusal}");
-    }
 }

@@ -29,6 +29,7 @@ mod hostile;
 mod keys;
 mod messages;
 mod metrics;
+mod names;
 mod observability;
 mod process;
 mod queue_events;
