@@ -1,8 +1,9 @@
-//! One running answer: the completion behind it, its numbers, and its one line in the log.
+//! One running answer: the completion behind it, its numbers, its one line in the log, and its span.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::traces::Span;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,21 +23,25 @@ pub(crate) struct Answer {
     started: Instant,
     first_token: Option<Duration>,
     deltas: u64,
-    outcome: &'static str,
+    /// `None` until it was ended by something else than its socket's closing.
+    outcome: Option<Outcome>,
+    span: Span,
 }
 
 impl Answer {
     pub(crate) fn begin(gateway: Arc<Gateway>, prompt: &Prompt) -> Self {
         let request_id = Uuid::now_v7().to_string();
-        let completion = gateway.completions.ask(prompt, &request_id);
+        let span = gateway.traces.client("chat", None);
+        let completion = gateway.completions.ask(prompt, &request_id, span.traceparent());
         let started = Instant::now();
-        Self { gateway, completion, request_id, started, first_token: None, deltas: 0, outcome: CLOSED }
+        Self { gateway, completion, request_id, started, first_token: None, deltas: 0, outcome: None, span }
     }
 
     /// Asks again with another prompt, as part of the same answer.
     pub(crate) fn again(&mut self, prompt: &Prompt) {
         tracing::debug!(request_id = self.request_id, "the context was full; asking with a shorter history");
-        self.completion = self.gateway.completions.ask(prompt, &self.request_id);
+        self.span.event("asked again");
+        self.completion = self.gateway.completions.ask(prompt, &self.request_id, self.span.traceparent());
     }
 
     /// What comes next from upstream. Cancel-safe.
@@ -49,6 +54,7 @@ impl Answer {
                 let first_token = self.started.elapsed();
                 self.gateway.metrics.first_token.observe(first_token.as_secs_f64());
                 self.first_token = Some(first_token);
+                self.span.event("first token");
             }
         }
         event
@@ -56,17 +62,46 @@ impl Answer {
 
     /// Ends it.
     pub(crate) fn settle(mut self, outcome: Outcome) {
-        self.outcome = outcome.label();
+        self.outcome = Some(outcome);
+    }
+
+    /// Gives the span what was not known at its beginning; it ends with the answer. Names, counts and ids, never words.
+    fn end_span(&mut self, outcome: &'static str) {
+        let span = &mut self.span;
+        if !span.is_recording() {
+            return;
+        }
+        let model = &self.gateway.config.model;
+        span.rename(format!("chat {model}"));
+        span.set("gen_ai.operation.name", "chat");
+        span.set("gen_ai.request.model", model.clone());
+        span.set("chat_gateway.request_id", self.request_id.clone());
+        span.set("chat_gateway.outcome", outcome);
+        span.set("chat_gateway.deltas", i64::try_from(self.deltas).unwrap_or(i64::MAX));
+        let refusal = self.completion.refusal();
+        if let Some(status) = refusal.and_then(|refusal| refusal.status) {
+            span.set("http.response.status_code", i64::from(status));
+        }
+        if let Some(code) = refusal.and_then(Refusal::code) {
+            span.set("chat_gateway.upstream_code", code.to_owned());
+        }
+        // That somebody has read enough is no failure.
+        if let Some(Outcome::Failed(failure)) = self.outcome {
+            span.fail(failure.label());
+        }
+        span.event("end");
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.gateway.metrics.answered(self.outcome);
+        let outcome = self.outcome.map_or(CLOSED, Outcome::label);
+        self.gateway.metrics.answered(outcome);
+        self.end_span(outcome);
         let refusal = self.completion.refusal();
         tracing::info!(
             request_id = self.request_id,
-            outcome = self.outcome,
+            outcome,
             ttft_ms = self.first_token.map(millis),
             duration_ms = millis(self.started.elapsed()),
             deltas = self.deltas,

@@ -162,8 +162,9 @@ impl Completions {
         }
     }
 
-    /// Begins an answer. Nothing is sent before [`Completion::next`] is polled.
-    pub(crate) fn ask(&self, prompt: &Prompt, request_id: &str) -> Completion {
+    /// Begins an answer. Nothing is sent before [`Completion::next`] is polled. `traceparent` names the span that
+    /// upstream's is to be below.
+    pub(crate) fn ask(&self, prompt: &Prompt, request_id: &str, traceparent: Option<String>) -> Completion {
         let request = Request {
             model: &self.model,
             messages: prompt.iter().map(|(role, content)| Message { role: name(*role), content }).collect(),
@@ -174,7 +175,11 @@ impl Completions {
         let request = serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
         let (client, request_id) = (Arc::clone(&self.client), request_id.to_owned());
         let opening = Box::pin(async move {
-            client.chat().header("x-request-id", request_id)?.create_stream_byot::<_, Frame>(request?).await
+            let mut chat = client.chat().header("x-request-id", request_id)?;
+            if let Some(traceparent) = traceparent {
+                chat = chat.header("traceparent", traceparent)?;
+            }
+            chat.create_stream_byot::<_, Frame>(request?).await
         });
         Completion { stage: Stage::Opening(opening), finished: false, refusal: None }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::env::{Environment, Variable};
 use common::secret::Secret;
+use common::traces::Endpoint;
 use url::Url;
 
 use crate::identity::Origins;
@@ -101,6 +102,8 @@ pub struct Config {
     pub drain: Duration,
     /// WebSockets open at once.
     pub max_connections: usize,
+    /// The collector of traces.
+    pub traces: Option<Endpoint>,
 }
 
 impl Config {
@@ -119,6 +122,7 @@ impl Config {
             max_tokens: env.read_with(&MAX_TOKENS, within(1, 1_000_000)),
             drain: Duration::from_secs(env.read_with(&DRAIN_SECONDS, within(0, 3600))),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
+            traces: Endpoint::read(env),
         }
     }
 }

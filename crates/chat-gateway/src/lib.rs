@@ -25,6 +25,7 @@ use std::sync::Arc;
 use common::admin;
 use common::server::{self, Inherited, Limits, Refusals};
 use common::shutdown::Shutdown;
+use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
@@ -59,14 +60,21 @@ impl Listeners {
     }
 }
 
-/// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`].
+/// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
+/// spans with `traces`.
 ///
 /// # Errors
 ///
 /// When the HTTP client cannot be built.
-pub async fn serve(config: Config, listeners: Listeners, shutdown: Shutdown) -> reqwest::Result<()> {
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    traces: Traces,
+    shutdown: Shutdown,
+) -> reqwest::Result<()> {
+    let _accepting = shutdown.hold();
     let mut registry = Registry::default();
-    let gateway = Arc::new(Gateway::new(config, shutdown.clone(), &mut registry)?);
+    let gateway = Arc::new(Gateway::new(config, traces, shutdown.clone(), &mut registry)?);
     let Listeners { public, admin } = listeners;
     for (listener, socket) in [("public", &public), ("admin", &admin)] {
         if let Ok(address) = socket.local_addr() {

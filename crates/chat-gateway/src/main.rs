@@ -7,9 +7,10 @@ use chat_gateway::{Config, Listeners};
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, Variable};
 use common::shutdown::{self, Shutdown};
+use common::traces::{self, Traces};
 use common::{admin, telemetry};
 
-const TABLES: &[&[Variable]] = &[chat_gateway::VARIABLES, telemetry::VARIABLES];
+const TABLES: &[&[Variable]] = &[chat_gateway::VARIABLES, telemetry::VARIABLES, traces::VARIABLES];
 
 /// The browsers' door to the model. Settings come from the environment: see `settings`.
 #[derive(Parser)]
@@ -62,15 +63,21 @@ fn main() -> ExitCode {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config).await.map_err(|reason| anyhow!(reason))?;
+    let traces = Traces::start("chat-gateway", env!("CARGO_PKG_VERSION"), config.traces.as_ref());
+    let traces = traces.map_err(|reason| anyhow!(reason))?;
     let (shutdown, drain) = (Shutdown::new(), config.drain);
-    tokio::select! {
-        served = chat_gateway::serve(config, listeners, shutdown.clone()) => served?,
-        signalled = shutdown::signalled() => signalled.context("cannot wait for signals")?,
-    }
-    tracing::info!("shutting down");
-    let abandoned = shutdown.finish(drain).await;
-    if abandoned > 0 {
-        tracing::warn!(abandoned, "some connections did not end in time");
-    }
+    let serving = chat_gateway::serve(config, listeners, traces.clone(), shutdown.clone());
+    let ending = async {
+        shutdown::signalled().await.context("cannot wait for signals")?;
+        tracing::info!("shutting down");
+        let abandoned = shutdown.finish(drain).await;
+        if abandoned > 0 {
+            tracing::warn!(abandoned, "some connections did not end in time");
+        }
+        anyhow::Ok(())
+    };
+    // Side by side, so that whoever the kernel has let in when the signal comes is still taken.
+    tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
+    traces.finish().await;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Once};
 
 use common::shutdown::Shutdown;
+use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -19,6 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) upstream: Upstream,
     pub(crate) completions: Completions,
     pub(crate) metrics: Metrics,
+    pub(crate) traces: Traces,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
     /// The operator is told once.
@@ -29,13 +31,19 @@ impl Gateway {
     /// # Errors
     ///
     /// When the HTTP client cannot be built.
-    pub(crate) fn new(config: Config, shutdown: Shutdown, registry: &mut Registry) -> reqwest::Result<Self> {
+    pub(crate) fn new(
+        config: Config,
+        traces: Traces,
+        shutdown: Shutdown,
+        registry: &mut Registry,
+    ) -> reqwest::Result<Self> {
         let http = upstream::http()?;
         Ok(Self {
             shutdown,
             upstream: Upstream::new(http.clone(), &config),
             completions: Completions::new(http, &config),
             metrics: Metrics::new(registry),
+            traces,
             seats: Arc::new(Semaphore::new(config.max_connections)),
             public_name_refused: Once::new(),
             config,

@@ -84,14 +84,14 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
 
 #[tokio::test]
 async fn an_upstream_that_is_away_is_an_error_until_it_is_back() {
-    let Gateway { llama, shutdown, public, admin } = Gateway::start().await;
+    let Gateway { llama, shutdown, traces, public, admin } = Gateway::start().await;
     let url = format!("ws://{public}/api/v1/ws/chat");
     let mut socket = WsClient::connect(&url).await.unwrap();
     let address = llama.stop().await;
     say(&mut socket, "one").await;
     let away = error("the model service cannot be reached; try again in a moment");
     assert_eq!(socket.next_json().await.unwrap(), away);
-    let gateway = Gateway { llama: FakeLlama::start_at(address).await, shutdown, public, admin };
+    let gateway = Gateway { llama: FakeLlama::start_at(address).await, shutdown, traces, public, admin };
     goes_on(&gateway, &mut socket).await;
 }
 

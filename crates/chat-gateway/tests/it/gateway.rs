@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use chat_gateway::{Config, Listeners, VARIABLES};
 use common::env::Environment;
 use common::shutdown::Shutdown;
+use common::traces::{self, Traces};
 use serde_json::{Value, json};
 use testkit::fake_llama::FakeLlama;
 use testkit::ws_client::{PATIENCE, WsClient};
@@ -16,6 +17,7 @@ const ANY_PORT: &str = "127.0.0.1:0";
 pub(crate) struct Gateway {
     pub(crate) llama: FakeLlama,
     pub(crate) shutdown: Shutdown,
+    pub(crate) traces: Traces,
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -38,14 +40,15 @@ impl Gateway {
         let needed = [("LLM_BASE_URL", &*base_url), ("LLM_API_KEY", KEY), ("LLM_MODEL", "fake-model")];
         let listen = [("GATEWAY_LISTEN", ANY_PORT), ("GATEWAY_ADMIN_LISTEN", ANY_PORT)];
         let pairs = needed.into_iter().chain(listen).chain(settings.iter().copied());
-        let mut env = Environment::from_pairs("GATEWAY_", &[VARIABLES], pairs);
+        let mut env = Environment::from_pairs("GATEWAY_", &[VARIABLES, traces::VARIABLES], pairs);
         let config = Config::read(&mut env);
         env.finish().unwrap();
         let listeners = Listeners::bind(&config).await.unwrap();
         let (public, admin) = (listeners.public.local_addr().unwrap(), listeners.admin.local_addr().unwrap());
         let shutdown = Shutdown::new();
-        shutdown.spawn(chat_gateway::serve(config, listeners, shutdown.clone()));
-        Self { llama, shutdown, public, admin }
+        let traces = Traces::start("chat-gateway", "0", config.traces.as_ref()).unwrap();
+        shutdown.spawn(chat_gateway::serve(config, listeners, traces.clone(), shutdown.clone()));
+        Self { llama, shutdown, traces, public, admin }
     }
 
     pub(crate) fn chat_url(&self) -> String {

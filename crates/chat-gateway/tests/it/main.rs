@@ -14,4 +14,5 @@ mod many;
 mod operators;
 mod page;
 mod settings;
+mod tracing;
 mod v1;

@@ -5,6 +5,7 @@
 
 mod process;
 mod restart;
+mod tracing;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -23,13 +24,18 @@ struct Chain {
 
 impl Chain {
     async fn start(slots: usize) -> Self {
+        Self::start_with(slots, &[]).await
+    }
+
+    /// With settings of both services beside those that they need anyway.
+    async fn start_with(slots: usize, settings: &[(&str, &str)]) -> Self {
         let llama = FakeLlama::start().await;
         llama.set_slots(slots);
         llama.require_key(KEY);
-        let mut proxy = start_proxy(&llama.url()).await;
+        let mut proxy = start_proxy_with(&llama.url(), settings).await;
         proxy.ready().await.unwrap();
         let base = format!("{}/v1", proxy.url());
-        let mut gateway = start_gateway(&base).await;
+        let mut gateway = start_gateway_with(&base, settings).await;
         gateway.ready().await.unwrap();
         Self { llama, proxy, gateway }
     }
@@ -41,33 +47,33 @@ impl Chain {
 }
 
 async fn start_proxy(upstream: &str) -> Service {
-    Service::start(
-        "llm-proxy",
-        &[
-            ("PROXY_LISTEN", "127.0.0.1:0"),
-            ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
-            ("PROXY_UPSTREAMS", upstream),
-            ("LLM_API_KEY", KEY),
-            ("LLM_MODEL", "fake-model"),
-        ],
-    )
-    .await
-    .unwrap()
+    start_proxy_with(upstream, &[]).await
+}
+
+async fn start_proxy_with(upstream: &str, settings: &[(&str, &str)]) -> Service {
+    let needed = [
+        ("PROXY_LISTEN", "127.0.0.1:0"),
+        ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("PROXY_UPSTREAMS", upstream),
+        ("LLM_API_KEY", KEY),
+        ("LLM_MODEL", "fake-model"),
+    ];
+    Service::start("llm-proxy", &[&needed, settings].concat()).await.unwrap()
 }
 
 async fn start_gateway(base_url: &str) -> Service {
-    Service::start(
-        "chat-gateway",
-        &[
-            ("GATEWAY_LISTEN", "127.0.0.1:0"),
-            ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
-            ("LLM_BASE_URL", base_url),
-            ("LLM_API_KEY", KEY),
-            ("LLM_MODEL", "fake-model"),
-        ],
-    )
-    .await
-    .unwrap()
+    start_gateway_with(base_url, &[]).await
+}
+
+async fn start_gateway_with(base_url: &str, settings: &[(&str, &str)]) -> Service {
+    let needed = [
+        ("GATEWAY_LISTEN", "127.0.0.1:0"),
+        ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("LLM_BASE_URL", base_url),
+        ("LLM_API_KEY", KEY),
+        ("LLM_MODEL", "fake-model"),
+    ];
+    Service::start("chat-gateway", &[&needed, settings].concat()).await.unwrap()
 }
 
 fn delta(content: &str) -> Value {

@@ -1,0 +1,31 @@
+//! One trace for one message, through both services and on to llama-server.
+
+use serde_json::json;
+use testkit::fake_collector::FakeCollector;
+
+use super::process::terminate;
+use super::{Chain, ask};
+
+#[tokio::test]
+async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_server_is_told() {
+    let collector = FakeCollector::start().await;
+    let mut chain = Chain::start_with(1, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]).await;
+    let mut socket = chain.chat().await;
+    ask(&mut socket).await;
+    assert_eq!(socket.collect_answer().await.unwrap().1, json!({"type": "done"}));
+    socket.close().await.unwrap();
+    let told = chain.llama.request_started(0).await;
+    terminate(chain.gateway.pid()).await;
+    terminate(chain.proxy.pid()).await;
+    assert_eq!(chain.gateway.exit_code().await.unwrap(), Some(0));
+    assert_eq!(chain.proxy.exit_code().await.unwrap(), Some(0));
+
+    let spans = collector.spans();
+    let of = |service: &str| spans.iter().find(|span| span.service == service).unwrap();
+    let (gateway, proxy) = (of("chat-gateway"), of("llm-proxy"));
+    assert_eq!((spans.len(), gateway.parent.as_str()), (2, ""));
+    assert_eq!((&proxy.trace, &proxy.parent), (&gateway.trace, &gateway.id));
+    assert_eq!(told.headers["traceparent"], format!("00-{}-{}-01", proxy.trace, proxy.id));
+    // The same name for it in both logs.
+    assert_eq!(proxy.attributes["llm_proxy.request_id"], gateway.attributes["chat_gateway.request_id"]);
+}
