@@ -170,9 +170,10 @@ pub async fn serve(
         }
     }
     // Whoever the kernel has already let in is served; closing the listener would reset them.
-    while let Poll::Ready(Ok((stream, peer))) =
-        std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
-    {
+    for _ in 0..BACKLOG {
+        let next = std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
+        // A task that tokio holds to its share is told after 128 that there are no more.
+        let Poll::Ready(Ok((stream, peer))) = tokio::task::unconstrained(next).await else { break };
         admit(stream, peer);
     }
 }

@@ -386,7 +386,9 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
 async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
     let listener = common::server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..50 {
+    // As many as `serve` asks for; and then more of them than tokio lets a task accept in one go.
+    socket2::SockRef::from(&listener).listen(4096).unwrap();
+    for _ in 0..300 {
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         stream.write_all(GET.as_bytes()).await.unwrap();
         waiting.push(stream);
