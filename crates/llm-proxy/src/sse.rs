@@ -17,6 +17,9 @@ pub(crate) use alike::{Alike, Text};
 /// The largest single event. llama-server's largest, a token with 20 alternatives, has about 4 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
+/// More tokens than any context has: an upstream that counts wrongly costs nobody more than this.
+const MAX_TOKENS: u64 = 1 << 32;
+
 /// What a stream may begin with. Passed on, it could stand after a comment of ours, where it would hide the event.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -37,11 +40,14 @@ pub(crate) struct Scanner {
 pub(crate) struct TooLong;
 
 impl Scanner {
-    /// Takes in what arrived.
+    /// Takes in what arrived, once [`Scanner::next`] has nothing more.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        // What was looked through and is still here belongs to one event, however many lines that has.
+        if self.scanned > MAX_EVENT_BYTES {
+            return Err(TooLong);
+        }
         self.buffer.extend_from_slice(bytes);
-        let whole = self.buffer.len() <= MAX_EVENT_BYTES || self.buffer[self.scanned..].iter().any(ends_line);
-        if whole { Ok(()) } else { Err(TooLong) }
+        Ok(())
     }
 
     /// The next whole event, with the blank line that ends it.
@@ -235,10 +241,14 @@ impl Chunk<'_> {
     fn usage(&self) -> Option<Usage> {
         let inner = self.response.as_ref().or(self.message.as_ref()).and_then(|inner| inner.usage.as_ref());
         let timings = self.timings.as_ref();
+        let cached = |counts: &Counts| counts.cache_read_input_tokens.unwrap_or_default();
         self.usage.as_ref().or(inner).map(|counts| Usage {
-            n_prompt_tokens: counts.prompt_tokens + counts.cache_read_input_tokens.unwrap_or_default(),
-            n_cached_tokens: timings.and_then(|timings| timings.cache_n).or(counts.cache_read_input_tokens),
-            n_completion_tokens: counts.completion_tokens,
+            n_prompt_tokens: counts.prompt_tokens.saturating_add(cached(counts)).min(MAX_TOKENS),
+            n_cached_tokens: timings
+                .and_then(|timings| timings.cache_n)
+                .or(counts.cache_read_input_tokens)
+                .map(|n| n.min(MAX_TOKENS)),
+            n_completion_tokens: counts.completion_tokens.min(MAX_TOKENS),
             prefill: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.prompt_ms)),
             decode: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.predicted_ms)),
         })
@@ -306,7 +316,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop_oneof, proptest};
     use proptest::{collection, prop_assert_eq};
 
-    use super::{Kind, MAX_EVENT_BYTES, Progress, Scanner, TooLong, Usage, read};
+    use super::{Kind, MAX_EVENT_BYTES, MAX_TOKENS, Progress, Scanner, TooLong, Usage, read};
 
     fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         let (mut scanner, mut events) = (Scanner::default(), Vec::new());
@@ -443,10 +453,33 @@ mod tests {
     #[test]
     fn an_endless_event_is_refused_and_many_events_at_once_are_not() {
         let mut scanner = Scanner::default();
-        assert_eq!(scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]), Err(TooLong));
+        scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]).unwrap();
+        assert_eq!((scanner.next(), scanner.push(b"x")), (None, Err(TooLong)));
         let mut scanner = Scanner::default();
         assert_eq!(scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()), Ok(()));
         while scanner.next().is_some() {}
         assert_eq!(scanner.rest(), None);
+        // Lines that never end their event are one event too.
+        let endless = (0..MAX_EVENT_BYTES).find_map(|_| {
+            let pushed = scanner.push(b"data: x\n");
+            assert_eq!(scanner.next(), None);
+            pushed.err()
+        });
+        assert_eq!(endless, Some(TooLong));
+    }
+
+    #[test]
+    fn a_count_that_no_context_has_is_cut() {
+        let most = u64::MAX;
+        let counts = format!(
+            r#"data: {{"choices":[],"usage":{{"prompt_tokens":{most},"completion_tokens":{most},"cache_read_input_tokens":{most}}}}}"#
+        );
+        let (kind, usage) = read(counts.as_bytes());
+        let usage = usage.unwrap();
+        assert_eq!(kind, Kind::Usage);
+        assert_eq!(
+            (usage.n_prompt_tokens, usage.n_cached_tokens, usage.n_completion_tokens),
+            (MAX_TOKENS, Some(MAX_TOKENS), MAX_TOKENS)
+        );
     }
 }
