@@ -160,8 +160,9 @@ impl Admission {
             }
             None => inner.queue.enter(asking, waiter),
         };
-        // Whoever was waiting waits on, for no slot was free for them: only the newcomer can be granted.
-        let granted = inner.next();
+        // As a rule that is the newcomer or nobody; but it may have told of a higher limit of its key, for which others
+        // have waited.
+        let granted: Vec<_> = std::iter::from_fn(|| inner.next()).collect();
         let dropped = inner.queue.trim(place);
         let refusals: Vec<_> = dropped
             .into_iter()
@@ -172,9 +173,7 @@ impl Admission {
             .collect();
         self.shared.measure(&inner);
         drop(inner);
-        if let Some(granted) = granted {
-            self.shared.hand_over(granted);
-        }
+        granted.into_iter().for_each(|granted| self.shared.hand_over(granted));
         for (waiter, refused) in refusals {
             let _left = waiter.answer.send(Err(refused));
         }

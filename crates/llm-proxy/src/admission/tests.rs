@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Admission, Asking, Permit, Refused};
+use super::{Admission, Asking, Entered, Permit, Refused};
 use crate::metrics::Metrics;
 use crate::placement::{Prefix, UpstreamId};
 
@@ -138,4 +138,18 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     let (later, again, ()) = tokio::join!(later, again, back);
     assert_eq!(again.unwrap().upstream(), UpstreamId(2));
     assert!(matches!(later, Err(Refused::Timeout { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_limit_was_raised_gets_every_slot_that_is_free() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 3);
+    let limited = |max_in_flight| Asking { max_in_flight, ..asking("a") };
+    let enter = |max_in_flight| admission.enter(&limited(max_in_flight), Prefix::default()).unwrap();
+    let Entered::Admitted(_held) = enter(1) else { panic!("the first slot is free") };
+    let first = enter(1);
+    assert!(matches!(first, Entered::Waiting(_)));
+    let raised = enter(3);
+    assert!(matches!(raised, Entered::Admitted(_)), "a slot is free, and the key's limit is not reached");
+    first.permit(Duration::ZERO).await.unwrap();
 }
