@@ -22,6 +22,8 @@ const PROPS_DEADLINE: Duration = Duration::from_secs(3);
 const ONE_TOKEN: &[u8] = br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
 /// The largest answer to it that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The most slots that an upstream is believed to have.
+const MAX_SLOTS: usize = 4096;
 /// What ends a whole answer.
 const DONE: &[u8] = b"data: [DONE]";
 
@@ -112,6 +114,20 @@ struct Modalities {
 
 impl Props {
     fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().filter(|props: &Self| props.total_slots > 0)
+        serde_json::from_slice(body).ok().filter(|props: &Self| (1..=MAX_SLOTS).contains(&props.total_slots))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Props;
+
+    #[test]
+    fn what_has_no_slot_or_more_than_any_machine_is_no_llama_server() {
+        let slots = |n: u64| {
+            let body = format!(r#"{{"total_slots":{n},"default_generation_settings":{{"n_ctx":512}}}}"#);
+            Props::parse(body.as_bytes()).map(|props| props.total_slots)
+        };
+        assert_eq!([0, 1, 4096, 4097, u64::MAX].map(slots), [None, Some(1), Some(4096), None, None]);
     }
 }
