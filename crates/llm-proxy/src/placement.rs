@@ -61,11 +61,15 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Chooses among upstreams with a free slot, of which each upstream has at most one entry in `free`.
+    /// Chooses among upstreams with a free slot, of which each upstream has at most one entry in `free`. An empty prompt
+    /// stands for one that need not be looked for, because there is no choice.
     pub fn place(&mut self, prompt: &Prefix, free: &[Seat]) -> Option<Placed> {
         let least = free.iter().map(|seat| seat.in_flight).min()?;
         let near = free.iter().filter(|seat| seat.in_flight <= least + 1);
         let candidates = near.map(|seat| {
+            if prompt.n_bytes() == 0 {
+                return (seat, None);
+            }
             let mirror = self.mirrors.entry(seat.upstream).or_insert_with(Mirror::new);
             mirror.resize(seat.slots);
             (seat, mirror.outlook(prompt))

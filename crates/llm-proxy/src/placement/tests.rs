@@ -101,3 +101,12 @@ fn an_answer_that_never_began_leaves_the_slot_as_it_was() {
     placement.release(&refused);
     assert_eq!(ask(&mut placement, &prompt(1, 5_000), &[1, 0], 8), 0);
 }
+
+#[test]
+fn where_there_is_no_prompt_to_look_for_nobody_looks_through_the_slots() {
+    let (mut placement, only) = (Placement::default(), UpstreamId(0));
+    let seat = Seat { upstream: only, slots: usize::MAX, in_flight: 0 };
+    let placed = placement.place(&Prefix::default(), &[seat]).unwrap();
+    answer(&mut placement, &placed, 0);
+    assert_eq!(placed.upstream(), only);
+}
