@@ -279,9 +279,12 @@ impl Fleet {
     }
 
     /// One that answers, for what takes no slot.
-    pub(crate) fn any(&self) -> Option<Upstream> {
-        let up = |member: &&Arc<Member>| matches!(member.status(), Status::Up { .. });
-        self.roll().members.values().find(up).map(|member| member.upstream.clone())
+    pub(crate) fn any(&self) -> Option<(UpstreamId, Upstream)> {
+        self.roll()
+            .members
+            .values()
+            .find(|member| member.is_up())
+            .map(|member| (member.id, member.upstream.clone()))
     }
 
     /// Whether there is a choice.

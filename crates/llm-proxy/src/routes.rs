@@ -19,6 +19,9 @@ pub(crate) mod models;
 pub(crate) mod status;
 pub(crate) mod tokens;
 
+/// Upstreams that one request is offered to, when they do not take the connection.
+const MAX_TRIES: u32 = 3;
+
 /// Whose request this is, and what is asked, both checked. Not cancel-safe: a part of the body is lost.
 async fn check(
     api: Api,

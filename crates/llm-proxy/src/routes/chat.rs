@@ -29,7 +29,7 @@ use crate::record::{Phase, Record};
 use crate::relay::{self, Answer};
 use crate::request::ChatRequest;
 use crate::router::RequestId;
-use crate::routes::{check, tokens};
+use crate::routes::{MAX_TRIES, check, tokens};
 use crate::sse::counted;
 use crate::state::App;
 use crate::upstream::{self, Identity, traceparent};
@@ -39,9 +39,6 @@ use crate::whole::whole;
 const PLAIN: &str = "application/json";
 /// The largest of them: a few thousand numbers for each of the texts that a request may have.
 const MAX_PLAIN_BYTES: usize = 32 * 1024 * 1024;
-
-/// Upstreams that one request is offered to, when they do not take the connection.
-const MAX_TRIES: u32 = 3;
 
 pub(crate) async fn completions(
     api: Api,

@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::record::Record;
 use crate::router::RequestId;
-use crate::routes::check;
+use crate::routes::{MAX_TRIES, check};
 use crate::state::App;
 use crate::upstream::{Identity, traceparent};
 
@@ -45,12 +45,23 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
         return Err(Error::ModelNotFound);
     }
     let _one_of_few = app.counting.try_acquire().map_err(|_| Error::Overloaded)?;
-    let upstream = app.fleet.any().ok_or_else(|| app.fleet.error())?;
-    record.ask(upstream.authority());
-    let who = Identity { request_id: record.request_id(), traceparent: record.traceparent() };
     let answered = async {
-        let body = app.client.open(&upstream, api, request.body, who).await?;
-        body.whole(MAX_ANSWER_BYTES).await
+        let mut n_tries = 0;
+        loop {
+            n_tries += 1;
+            let (id, upstream) = app.fleet.any().ok_or_else(|| app.fleet.error())?;
+            record.ask(upstream.authority());
+            let who = Identity { request_id: record.request_id(), traceparent: record.traceparent() };
+            match app.client.open(&upstream, api, request.body.clone(), who).await {
+                Ok(body) => return body.whole(MAX_ANSWER_BYTES).await,
+                Err(error) => {
+                    app.fleet.failed(id, &error);
+                    if !error.is_unsent() || n_tries == MAX_TRIES {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     };
     tokio::time::timeout(app.config.counting_deadline, answered).await.map_err(|_| Error::TotalTimeout)?
 }

@@ -75,6 +75,21 @@ async fn a_request_that_an_upstream_did_not_take_is_tried_on_another_one() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_by_another_upstream_when_one_has_gone() {
+    let (gone, there) = (FakeLlama::start().await, FakeLlama::start().await);
+    let proxy = before_all(&[&gone, &there], |config| config.probe_up = NEVER).await;
+    gone.stop().await;
+    there.script(Script::status(200, r#"{"tokens":[1]}"#));
+    let url = format!("http://{}/tokenize", proxy.address);
+    let asking = proxy.http.post(url).bearer_auth(KEY).json(&json!({"content": "hi"}));
+    let answer = asking.send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.text().await.unwrap()),
+        (200, r#"{"tokens":[1]}"#.to_owned())
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_accept_is_passed_over_when_its_connect_deadline_ends() {
     let (silent, there) = (FakeLlama::start().await, FakeLlama::start().await);
     let proxy = before_all(&[&silent, &there], |config| {
