@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::{Proxy, UPSTREAM_KEY, envelope, question, until};
+use crate::{KEY, Proxy, UPSTREAM_KEY, envelope, question, until};
 
 /// So long that the proxy does not look again by itself.
 const NEVER: Duration = Duration::from_secs(3600);
