@@ -313,6 +313,39 @@ async fn requests_above_the_minutes_limit_are_429_with_the_limit_the_time_and_th
 }
 
 #[tokio::test]
+async fn every_route_that_asks_the_model_counts_towards_the_minutes_limit() {
+    const ROUTES: [&str; 9] = [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v1/chat/completions/input_tokens",
+        "/v1/messages/count_tokens",
+        "/tokenize",
+    ];
+    let all = "scopes = [\"chat\", \"embeddings\", \"tokens\"]\nrequests_per_minute = 1";
+    let keys = (0..ROUTES.len()).map(|n| lines(&format!("key-{n}"), &format!("k{n}"), all));
+    let file = KeysFile::of(&keys.collect::<String>());
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.keys_file = Some(file.path());
+        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
+        config.routes = all.map(|name| name.parse().unwrap()).into();
+    })
+    .await;
+    for (n, route) in ROUTES.into_iter().enumerate() {
+        let url = format!("http://{}{route}", proxy.address);
+        for status in [400, 429] {
+            let request = proxy.http.post(&url).bearer_auth(format!("k{n}")).json(&json!({}));
+            assert_eq!(request.send().await.unwrap().status(), status, "{route}");
+        }
+    }
+    assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
 async fn a_request_above_its_limit_is_refused_before_its_body_is_read() {
     let file = KeysFile::of(&lines("app", "a", "requests_per_minute = 1"));
     let llama = FakeLlama::start().await;
