@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use common::openai_error::OpenAiError;
+use common::openai_error::{Body as Inner, OpenAiError};
 use serde::Serialize;
 
 use super::Error;
@@ -18,8 +18,29 @@ use crate::api::Dialect;
 struct Anthropics<'a> {
     #[serde(rename = "type")]
     name: &'static str,
+    error: AnthropicsInner<'a>,
+    src: &'static str,
+}
+
+#[derive(Serialize)]
+struct AnthropicsInner<'a> {
     #[serde(flatten)]
-    envelope: &'a OpenAiError,
+    inner: &'a Inner,
+    details: Details<'a>,
+}
+
+/// Where Anthropic's packages look for an error's own name.
+#[derive(Serialize)]
+struct Details<'a> {
+    error_code: &'a str,
+}
+
+impl<'a> From<&'a OpenAiError> for Anthropics<'a> {
+    fn from(envelope: &'a OpenAiError) -> Self {
+        let inner = &envelope.error;
+        let details = Details { error_code: &inner.code };
+        Self { name: "error", error: AnthropicsInner { inner, details }, src: envelope.src }
+    }
 }
 
 /// An error event of `/v1/responses`: flat, as it is documented, and with the `error` that OpenAI's packages look for.
@@ -43,7 +64,7 @@ impl Error {
             Dialect::Chat | Dialect::Responses => self.envelope().into_response(),
             Dialect::Messages => {
                 let envelope = self.anthropics();
-                let body = json(&Anthropics { name: "error", envelope: &envelope });
+                let body = json(&Anthropics::from(&envelope));
                 envelope.into_response().map(|_| Body::from(body))
             }
         }
@@ -66,9 +87,7 @@ impl Error {
                 };
                 ("event: error\n", json(&event))
             }
-            Dialect::Messages => {
-                ("event: error\n", json(&Anthropics { name: "error", envelope: &self.anthropics() }))
-            }
+            Dialect::Messages => ("event: error\n", json(&Anthropics::from(&self.anthropics()))),
         };
         let retry = self.retry_after_seconds().map(|seconds| format!("retry: {}\n", seconds * 1000));
         Bytes::from(format!("{}{name}data: {data}\n\n", retry.unwrap_or_default()))

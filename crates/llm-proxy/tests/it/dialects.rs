@@ -53,6 +53,25 @@ async fn an_answer_that_breaks_after_any_token_never_looks_complete() {
 }
 
 #[tokio::test]
+async fn an_end_without_an_answer_or_a_reason_is_no_whole_answer() {
+    let llama = FakeLlama::start().await;
+    let proxy = with_all_routes(&llama).await;
+    let [responses, messages] = both(false);
+    let start = r#"data: {"type":"message_start","message":{"id":"m","stop_reason":null,"usage":{}}}"#;
+    for ((path, body), events) in [
+        (&responses, "data: {\"type\":\"response.completed\"}\n\n".to_owned()),
+        (&messages, "data: {\"type\":\"message_stop\"}\n\n".to_owned()),
+        (&messages, format!("{start}\n\ndata: {{\"type\":\"message_stop\"}}\n\n")),
+    ] {
+        llama.script(Script::raw(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{events}"
+        )));
+        let (status, error) = asked(&proxy, path, body).await;
+        assert_eq!((status, &error["error"]["code"]), (502, &json!("upstream_truncated")), "{events}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_keep_the_deadlines_and_neither_pings_nor_progress_do() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {

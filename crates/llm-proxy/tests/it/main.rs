@@ -27,7 +27,6 @@ mod framing;
 mod headers;
 mod hostile;
 mod keys;
-mod limits;
 mod messages;
 mod metrics;
 mod names;

@@ -266,14 +266,15 @@ async fn errors_are_those_that_anthropics_packages_read_and_hold_our_own_fields_
     };
     let message = "there is no such model; GET /v1/models names the one that is served";
     let expected = json!({"type": "error", "src": "llm-proxy", "error": {"type": "not_found_error", "message": message,
-        "code": "model_not_found", "param": "model"}});
+        "code": "model_not_found", "param": "model", "details": {"error_code": "model_not_found"}}});
     assert_eq!(error(&with(&json!({"model": "other"}))).await, (404, expected));
     llama.script(Script::status(
         400,
         r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_prompt_tokens":9,"n_ctx":4}}"#,
     ));
     let expected = json!({"type": "error", "src": "upstream", "error": {"type": "invalid_request_error",
-        "message": "too long", "code": "context_length_exceeded", "param": null, "n_prompt_tokens": 9, "n_ctx": 4}});
+        "message": "too long", "code": "context_length_exceeded", "param": null, "n_prompt_tokens": 9, "n_ctx": 4,
+        "details": {"error_code": "context_length_exceeded"}}});
     assert_eq!(error(&with(&json!({"stream": true}))).await, (400, expected));
     llama.script(Script::refusal(500, "server_error", "Compute error."));
     let (status, body) = error(&with(&json!({}))).await;
@@ -295,7 +296,8 @@ async fn a_failure_after_the_first_byte_is_an_event_by_the_name_of_error() {
     let (name, data) = last.split_once('\n').unwrap();
     let message = "the model server failed while answering";
     let expected = json!({"type": "error", "src": "upstream",
-        "error": {"type": "api_error", "message": message, "code": "upstream_failed", "param": null}});
+        "error": {"type": "api_error", "message": message, "code": "upstream_failed", "param": null,
+        "details": {"error_code": "upstream_failed"}}});
     assert_eq!(name, "event: error");
     assert_eq!(serde_json::from_str::<Value>(events(data)[0]).unwrap(), expected);
 }
