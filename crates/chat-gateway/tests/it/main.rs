@@ -11,7 +11,6 @@ mod leaving;
 mod logs;
 mod long;
 mod many;
-mod observability;
 mod operators;
 mod page;
 mod settings;

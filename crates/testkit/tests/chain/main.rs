@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod async_openai;
 mod cancelling;
 mod chat;
 mod dialects;
