@@ -45,7 +45,7 @@ impl Metrics {
             connections_refused: Refusals::of(crate::SERVICE),
         };
         registry.register("sockets_open", "WebSockets open now", metrics.sockets.clone());
-        let help = "Seconds from a message to the first piece of its answer";
+        let help = "From a message's turn to the first piece of its answer";
         registry.register("first_token_seconds", help, metrics.first_token.clone());
         registry.register("deltas", "Pieces of answers sent to browsers", metrics.deltas.clone());
         registry.register("answers", "Answers by how they ended", metrics.answers.clone());

@@ -5,5 +5,6 @@ pub mod fake_collector;
 pub mod fake_hub;
 pub mod fake_llama;
 pub mod gguf;
+pub mod observability;
 pub mod service;
 pub mod ws_client;

@@ -11,6 +11,7 @@ mod leaving;
 mod logs;
 mod long;
 mod many;
+mod observability;
 mod operators;
 mod page;
 mod settings;

@@ -71,6 +71,14 @@ async fn a_refusal_keeps_its_status_and_only_words_about_the_request_and_a_failu
     llama.script(Script::refusal(400, "invalid_request_error", "Field 'stop': bad"));
     let expected = envelope("upstream", "invalid_request_error", "upstream_refused", "Field 'stop': bad");
     assert_eq!(proxy.error(&question(true)).await, (400, expected));
+    for (status, kind) in
+        [(404, "not_found_error"), (413, "invalid_request_error"), (429, "rate_limit_error")]
+    {
+        llama.script(Script::refusal(status, kind, "/models/secret.gguf"));
+        let message = "the model server refused the request";
+        let expected = envelope("upstream", kind, "upstream_refused", message);
+        assert_eq!(proxy.error(&question(true)).await, (status, expected));
+    }
     for script in [
         Script::refusal(500, "server_error", "/models/secret.gguf broke"),
         Script::status(500, "<html>nginx at 10.0.0.7</html>"),

@@ -435,6 +435,28 @@ async fn slots_that_somebody_else_took_are_not_given_out() {
 }
 
 #[tokio::test]
+async fn behind_slots_that_somebody_else_took_requests_wait_here_and_not_there() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    llama.script_once(Script::tokens(["a"]).stall_after(0));
+    let body = json!({"messages": [], "stream": true});
+    let direct = reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send();
+    let _stranger = direct.await.unwrap();
+    let proxy = before_all(&[&llama], |config| config.probe_up = SOON).await;
+    llama.probed(3).await;
+    let question = question(false);
+    let waiting = async { proxy.ask(&question).await.status() };
+    let release = async {
+        proxy.until_metric("llm_proxy_queue_depth 1").await;
+        llama.probed(3).await;
+        assert_eq!(llama.requests().len(), 1);
+        llama.release();
+    };
+    assert_eq!(tokio::join!(waiting, release).0, 200);
+    assert_eq!(llama.most_running(), 1);
+}
+
+#[tokio::test]
 async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     let llama = FakeLlama::start().await;
     llama.set_sees_images(false);

@@ -27,6 +27,7 @@ mod framing;
 mod headers;
 mod hostile;
 mod keys;
+mod limits;
 mod messages;
 mod metrics;
 mod names;
