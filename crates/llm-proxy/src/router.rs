@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, EXPECT, HOST};
 use axum::http::uri::Authority;
@@ -11,7 +10,6 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use http_body_util::Limited;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
@@ -62,9 +60,7 @@ pub(crate) fn router(app: &App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_route)
         .with_state(app.clone())
-        // The layers, innermost first. A body is read no further than its cap.
-        .layer(from_fn_with_state(app.clone(), cap_body))
-        // A head that is meant for someone else, or that asks for what is not done here.
+        // The layers, innermost first. A head that is meant for someone else, or that asks for what is not done here.
         .layer(from_fn_with_state(app.clone(), check_head))
         // A panic ends its own request only, in the envelope.
         .layer(CatchPanicLayer::custom(|_| Error::Internal.envelope().into_response()))
@@ -127,10 +123,6 @@ fn are_harmless(options: &HeaderValue) -> bool {
     const OPTIONS: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
     let known = |option: &str| OPTIONS.iter().any(|known| option.trim().eq_ignore_ascii_case(known));
     options.to_str().is_ok_and(|options| options.split(',').all(known))
-}
-
-async fn cap_body(State(app): State<App>, request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(Limited::new(body, app.config.max_body_bytes)))).await
 }
 
 async fn no_such_route(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {

@@ -37,9 +37,12 @@ async fn check(
     request::check_headers(request.headers(), app.config.max_body_bytes)?;
     let (parts, body) = request.into_parts();
     let began = Instant::now();
-    let body = app.bodies.read(body, app.config.max_body_bytes, app.config.body_deadline).await?;
+    let body = app.bodies.read(body).await?;
     record.body_read(began.elapsed(), body.bytes.len());
     let request = ChatRequest::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
     app.metrics.dropped_fields.inc_by(request.n_dropped);
+    if !caller.may_use(&app.config.model) {
+        return Err(Error::ModelNotFound);
+    }
     Ok((caller, request, parts))
 }

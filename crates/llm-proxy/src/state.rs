@@ -62,7 +62,7 @@ impl App {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
         let keys = Arc::new(Keys::new(config.api_key.as_ref(), config.keys_file.clone())?);
-        let bodies = Bodies::new(config.max_bodies_bytes);
+        let bodies = Bodies::new(&config);
         let counting = Semaphore::new(MAX_COUNTING);
         Ok(Self(Arc::new(Shared {
             config,
