@@ -22,6 +22,7 @@ use crate::metrics::{KeyName, Left, NONE, OTHER};
 use crate::router::RequestId;
 use crate::sse::Usage;
 use crate::state::App;
+use crate::upstream::{Identity, traceparent};
 
 mod count;
 mod span;
@@ -92,6 +93,8 @@ pub(crate) struct Record {
     bytes_in: u64,
     bytes_out: u64,
     span: Span,
+    /// What the upstream is told: our own span, or the caller's where spans go nowhere.
+    traceparent: Option<HeaderValue>,
 }
 
 impl Record {
@@ -124,29 +127,25 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             span: Span::default(),
+            traceparent: None,
         }
     }
 
-    /// The record of a request for `api`.
-    pub(crate) fn of(app: &App, request_id: &RequestId, api: Api) -> Self {
+    /// The record of a request for `api`, with a span below its caller's when that named one.
+    pub(crate) fn of(app: &App, request_id: &RequestId, api: Api, headers: &HeaderMap) -> Self {
         let mut record = Self::new(app, request_id, api.path());
         record.dialect = api.dialect();
+        let parent = traceparent(headers);
+        let named = parent.as_ref().and_then(|parent| parent.to_str().ok());
+        record.span = app.traces.server(count::operation(record.route), named);
+        let own = record.span.traceparent().and_then(|own| HeaderValue::try_from(own).ok());
+        record.traceparent = own.or(parent);
         record
     }
 
-    /// Begins the request's span, below the caller's when it named one.
-    pub(crate) fn trace(&mut self, traceparent: Option<&HeaderValue>) {
-        let parent = traceparent.and_then(|value| value.to_str().ok());
-        self.span = self.app.traces.server(count::operation(self.route), parent);
-    }
-
-    /// The `traceparent` that the upstream is told: this request's span, when it has one.
-    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.span.traceparent()?).ok()
-    }
-
-    pub(crate) fn request_id(&self) -> &str {
-        self.request_id.as_str()
+    /// As whose request the upstream is asked.
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity { request_id: self.request_id.as_str(), traceparent: self.traceparent.as_ref() }
     }
 
     /// The caller is known, and may have named the request.

@@ -32,7 +32,7 @@ use crate::router::RequestId;
 use crate::routes::{MAX_TRIES, check, tokens};
 use crate::sse::counted;
 use crate::state::App;
-use crate::upstream::{self, Identity, traceparent};
+use crate::upstream;
 use crate::whole::whole;
 
 /// What an answer is that is neither streamed nor written token by token.
@@ -46,8 +46,7 @@ pub(crate) async fn completions(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::of(&app, &request_id, api);
-    record.trace(traceparent(request.headers()).as_ref());
+    let mut record = Record::of(&app, &request_id, api, request.headers());
     let entered = tokio::select! {
         entered = enter(api, &app, request, &mut record) => entered,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
@@ -127,7 +126,6 @@ struct Asked {
     api: Api,
     caller: Arc<Caller>,
     request: ChatRequest,
-    headers: HeaderMap,
     prefix: Prefix,
     queue_events: bool,
     connection: Option<Connection>,
@@ -141,9 +139,6 @@ async fn enter(
     record: &mut Record,
 ) -> Result<(Asked, Entered), Error> {
     let (caller, request, parts) = check(api, app, request, record).await?;
-    if !caller.may_use(&app.config.model) {
-        return Err(Error::ModelNotFound);
-    }
     record.asks_for(&app.config.model, request.stream);
     if request.has_images && app.fleet.is_blind() {
         let field = if api == Api::Responses { "input" } else { "messages" };
@@ -160,7 +155,7 @@ async fn enter(
     let entered = entered.map_err(|refused| refusal(app, refused))?;
     let queue_events = request.stream && queue_events::wanted(&parts.headers);
     let connection = parts.extensions.get().cloned();
-    Ok((Asked { api, caller, request, headers: parts.headers, prefix, queue_events, connection }, entered))
+    Ok((Asked { api, caller, request, prefix, queue_events, connection }, entered))
 }
 
 /// An answer that has begun.
@@ -249,7 +244,5 @@ async fn ask(
 ) -> Result<upstream::Body, Error> {
     let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
-    let traceparent = record.traceparent().or_else(|| traceparent(&asked.headers));
-    let who = Identity { request_id: record.request_id(), traceparent };
-    app.client.open(&upstream, asked.api, asked.request.body.clone(), who).await
+    app.client.open(&upstream, asked.api, asked.request.body.clone(), record.identity()).await
 }

@@ -15,7 +15,6 @@ use crate::record::Record;
 use crate::router::RequestId;
 use crate::routes::{MAX_TRIES, check};
 use crate::state::App;
-use crate::upstream::{Identity, traceparent};
 
 /// The largest answer: a token and its piece take about fifty bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -26,8 +25,7 @@ pub(crate) async fn count(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::of(&app, &request_id, api);
-    record.trace(traceparent(request.headers()).as_ref());
+    let mut record = Record::of(&app, &request_id, api, request.headers());
     let counted = tokio::select! {
         counted = ask(api, &app, request, &mut record) => counted,
         () = app.shutdown.closing() => Err(Error::ShuttingDown),
@@ -40,10 +38,7 @@ pub(crate) async fn count(
 
 /// Cancel-safe in that dropping it closes the upstream's connection.
 async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Result<Bytes, Error> {
-    let (caller, request, _) = check(api, app, request, record).await?;
-    if !caller.may_use(&app.config.model) {
-        return Err(Error::ModelNotFound);
-    }
+    let (_, request, _) = check(api, app, request, record).await?;
     let _one_of_few = app.counting.try_acquire().map_err(|_| Error::Overloaded)?;
     let answered = async {
         let mut n_tries = 0;
@@ -51,8 +46,7 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
             n_tries += 1;
             let (id, upstream) = app.fleet.any().ok_or_else(|| app.fleet.error())?;
             record.ask(upstream.authority());
-            let who = Identity { request_id: record.request_id(), traceparent: record.traceparent() };
-            match app.client.open(&upstream, api, request.body.clone(), who).await {
+            match app.client.open(&upstream, api, request.body.clone(), record.identity()).await {
                 Ok(body) => return body.whole(MAX_ANSWER_BYTES).await,
                 Err(error) => {
                     app.fleet.failed(id, &error);

@@ -121,3 +121,17 @@ async fn a_collector_that_is_stuck_or_gone_holds_up_neither_requests_nor_the_end
         tokio::time::timeout(PATIENCE, proxy.ended()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn without_a_collector_the_upstream_is_told_of_the_callers_span_whatever_it_is_asked() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let count = proxy.http.post(format!("http://{}/tokenize", proxy.address)).bearer_auth(KEY);
+    for (number, request) in
+        [proxy.chat(&question(true)), count.json(&json!({"content": "hi"}))].into_iter().enumerate()
+    {
+        request.header("traceparent", &traceparent).send().await.unwrap();
+        assert_eq!(llama.request_started(number).await.headers["traceparent"], traceparent);
+    }
+}
