@@ -10,13 +10,15 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, unfold};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::admission::{Forecast, Watch};
 use crate::relay::KEEP_ALIVE;
 
 /// A caller is told of its place at most this often.
 const PAUSE: Duration = Duration::from_secs(1);
+/// And as much less often as its place is a multiple of this: finding it takes time by those who stand before.
+const NEAR: usize = 128;
 
 /// Whether these headers ask for the comments.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
@@ -62,7 +64,7 @@ where
 /// The place of one caller, and what it was last told.
 struct Line {
     watch: Watch,
-    look: Interval,
+    look_at: Instant,
     keep_alive: Duration,
     said: String,
     said_at: Instant,
@@ -70,26 +72,27 @@ struct Line {
 
 impl Line {
     fn new(watch: Watch, keep_alive: Duration) -> Self {
-        let mut look = tokio::time::interval(PAUSE.min(keep_alive));
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { watch, look, keep_alive, said: String::new(), said_at: Instant::now() }
+        let now = Instant::now();
+        Self { watch, look_at: now, keep_alive, said: String::new(), said_at: now }
     }
 
     /// The next comment, as soon as there is something new to say, or nothing was said for long. Cancel-safe.
     async fn comment(&mut self) -> Bytes {
         loop {
-            let now = self.look.tick().await;
-            let new = self.watch.forecast().map(|forecast| place(&forecast)).filter(|new| *new != self.said);
-            let comment = match new {
-                Some(new) => {
-                    self.said.clone_from(&new);
-                    Bytes::from(new)
-                }
-                None if self.said_at + self.keep_alive <= now => Bytes::from_static(KEEP_ALIVE),
-                None => continue,
-            };
-            self.said_at = now;
-            return comment;
+            tokio::time::sleep_until(self.look_at).await;
+            let (now, forecast) = (Instant::now(), self.watch.forecast());
+            let n_pauses = forecast.map_or(1, |forecast| forecast.position.div_ceil(NEAR));
+            let pause = PAUSE * u32::try_from(n_pauses).unwrap_or(u32::MAX);
+            let new = forecast.map(|forecast| place(&forecast)).filter(|new| *new != self.said);
+            let silent_until = self.said_at + self.keep_alive;
+            if new.is_none() && now < silent_until {
+                self.look_at = (now + pause).min(silent_until);
+                continue;
+            }
+            (self.said_at, self.look_at) = (now, now + pause.min(self.keep_alive));
+            let Some(new) = new else { return Bytes::from_static(KEEP_ALIVE) };
+            self.said.clone_from(&new);
+            return new.into();
         }
     }
 }
