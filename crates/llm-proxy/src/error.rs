@@ -99,79 +99,54 @@ impl Error {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::BadTarget
-            | Self::ConnectionOption
-            | Self::AmbiguousCredentials
-            | Self::BodyUnreadable
-            | Self::InvalidJson { .. }
-            | Self::InvalidField { .. } => StatusCode::BAD_REQUEST,
-            Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::ScopeMissing { .. } => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::QueueFull { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::UpstreamDisconnected
-            | Self::UpstreamTruncated
-            | Self::UpstreamInvalid
-            | Self::UpstreamFailed
-            | Self::UpstreamKey => StatusCode::BAD_GATEWAY,
-            Self::QueueTimeout { .. }
-            | Self::Overloaded
-            | Self::ModelLoading
-            | Self::UpstreamUnavailable
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectTimeout | Self::FirstTokenTimeout | Self::TokenTimeout | Self::TotalTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            Self::UpstreamRefused(refusal) => refusal.status,
-        }
+        self.row().0
     }
 
     /// The error's stable name: `code` in the envelope, `outcome` in logs and metrics.
     pub(crate) fn code(&self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::BadTarget => "bad_target",
-            Self::ConnectionOption => "bad_connection_option",
-            Self::Expectation => "expectation_failed",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::Unauthorized(_) => "invalid_api_key",
-            Self::ScopeMissing { .. } => "scope_missing",
+            Self::BadTarget => (StatusCode::BAD_REQUEST, "bad_target"),
+            Self::ConnectionOption => (StatusCode::BAD_REQUEST, "bad_connection_option"),
+            Self::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scope_missing"),
             // OpenAI's own code, which its clients know.
-            Self::RateLimited { .. } => "rate_limit_exceeded",
-            Self::AmbiguousCredentials => "ambiguous_credentials",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::ContentEncoding => "unsupported_content_encoding",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyUnreadable => "body_unreadable",
-            Self::InvalidJson { .. } => "invalid_json",
-            Self::InvalidField { .. } => "invalid_field",
-            Self::ModelNotFound => "model_not_found",
-            Self::QueueFull { .. } => "queue_full",
-            Self::Overloaded => "overloaded",
-            Self::QueueTimeout { .. } => "queue_timeout",
-            Self::ModelLoading => "model_loading",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::UpstreamKey => "upstream_key",
-            Self::UpstreamDisconnected => "upstream_disconnected",
-            Self::UpstreamTruncated => "upstream_truncated",
-            Self::UpstreamInvalid => "upstream_invalid",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::UpstreamRefused(Refusal { does_not_fit: Some(_), .. }) => "context_length_exceeded",
-            Self::UpstreamRefused(_) => "upstream_refused",
-            Self::FirstTokenTimeout => "first_token_timeout",
-            Self::TokenTimeout => "token_timeout",
-            Self::TotalTimeout => "total_timeout",
-            Self::ShuttingDown => "shutting_down",
-            Self::Internal => "internal",
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+            Self::AmbiguousCredentials => (StatusCode::BAD_REQUEST, "ambiguous_credentials"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BodyUnreadable => (StatusCode::BAD_REQUEST, "body_unreadable"),
+            Self::InvalidJson { .. } => (StatusCode::BAD_REQUEST, "invalid_json"),
+            Self::InvalidField { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
+            Self::ModelNotFound => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::QueueTimeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout"),
+            Self::ModelLoading => (StatusCode::SERVICE_UNAVAILABLE, "model_loading"),
+            Self::UpstreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"),
+            Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
+            Self::UpstreamKey => (StatusCode::BAD_GATEWAY, "upstream_key"),
+            Self::UpstreamDisconnected => (StatusCode::BAD_GATEWAY, "upstream_disconnected"),
+            Self::UpstreamTruncated => (StatusCode::BAD_GATEWAY, "upstream_truncated"),
+            Self::UpstreamInvalid => (StatusCode::BAD_GATEWAY, "upstream_invalid"),
+            Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "upstream_failed"),
+            Self::UpstreamRefused(Refusal { status, does_not_fit: Some(_), .. }) => {
+                (*status, "context_length_exceeded")
+            }
+            Self::UpstreamRefused(Refusal { status, .. }) => (*status, "upstream_refused"),
+            Self::FirstTokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "first_token_timeout"),
+            Self::TokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "token_timeout"),
+            Self::TotalTimeout => (StatusCode::GATEWAY_TIMEOUT, "total_timeout"),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 

@@ -76,18 +76,16 @@ pub(crate) struct GenAi {
 /// The same, with how it ended: an error's code, or empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct GenAiEnding {
-    pub(crate) gen_ai_operation_name: &'static str,
-    pub(crate) gen_ai_provider_name: &'static str,
-    pub(crate) gen_ai_request_model: Arc<str>,
+    #[prometheus(flatten)]
+    pub(crate) gen_ai: GenAi,
     pub(crate) error_type: &'static str,
 }
 
 /// The same, with the direction: `input` or `output`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct GenAiTokens {
-    pub(crate) gen_ai_operation_name: &'static str,
-    pub(crate) gen_ai_provider_name: &'static str,
-    pub(crate) gen_ai_request_model: Arc<str>,
+    #[prometheus(flatten)]
+    pub(crate) gen_ai: GenAi,
     pub(crate) gen_ai_token_type: &'static str,
 }
 

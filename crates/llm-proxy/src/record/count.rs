@@ -42,13 +42,7 @@ impl Record {
             return;
         }
         for (gen_ai_token_type, n) in [("input", input), ("output", output)] {
-            let GenAi { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model } = self.gen_ai();
-            let label = GenAiTokens {
-                gen_ai_operation_name,
-                gen_ai_provider_name,
-                gen_ai_request_model,
-                gen_ai_token_type,
-            };
+            let label = GenAiTokens { gen_ai: self.gen_ai(), gen_ai_token_type };
             self.app.metrics.usage.get_or_create(&label).observe(n as f64);
         }
     }
@@ -70,10 +64,8 @@ impl Record {
             let mean = (last - first).as_secs_f64() / (self.n_tokens_seen - 1) as f64;
             self.app.metrics.per_token.get_or_create(&gen_ai).observe(mean);
         }
-        let GenAi { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model } = gen_ai;
         let error_type = if outcome == "ok" { "" } else { outcome };
-        let label =
-            GenAiEnding { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model, error_type };
+        let label = GenAiEnding { gen_ai, error_type };
         self.app.metrics.duration.get_or_create(&label).observe(duration.as_secs_f64());
     }
 }
