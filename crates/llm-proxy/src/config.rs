@@ -240,7 +240,7 @@ impl Config {
             queue_requests: env.read_with(&QUEUE_REQUESTS, |text| whole(text, 0, 100_000)),
             queue_bytes,
             max_body_bytes,
-            max_bodies_bytes: 64 * 1024 * 1024,
+            max_bodies_bytes: max_body_bytes.max(64 * 1024 * 1024),
             body_deadline: Duration::from_secs(30),
             max_tokens: env.read::<std::num::NonZeroU32>(&MAX_TOKENS).get().into(),
             routes: env.read_with(&ROUTES, routes),

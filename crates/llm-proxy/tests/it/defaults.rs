@@ -34,3 +34,13 @@ fn the_bounds_that_nobody_sets_are_the_promised_ones() {
     assert!(config.keys_poll * 3 < seconds(1), "{:?}", config.keys_poll);
     assert_eq!((config.audit, config.traces.is_none()), (Destination::Off, true));
 }
+
+#[test]
+fn the_largest_body_that_is_allowed_is_never_too_much_for_all_bodies_together() {
+    let (most, settings) = ("1000000000", [("LLM_API_KEY", KEY), ("LLM_MODEL", MODEL)]);
+    let large = [("PROXY_MAX_BODY_BYTES", most), ("PROXY_QUEUE_BYTES", most)];
+    let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings.into_iter().chain(large));
+    let config = Config::read(&mut env);
+    env.finish().unwrap();
+    assert!(config.max_bodies_bytes >= config.max_body_bytes);
+}
