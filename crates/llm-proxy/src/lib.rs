@@ -3,7 +3,17 @@
 //! It owns what llama-server lacks: a bounded queue as wide as the slots, deadlines that count tokens, cancelling in
 //! every phase, an allow-list of routes and fields, and errors a client can read. It never re-encodes an answer.
 //!
-//! main -> [`serve`] -> router -> routes -> {keys, request, admission} -> upstream -> relay.
+//! One request's way, by module:
+//!
+//! 1. `router`: the layers around every route; then `routes/chat.rs`, which orders all that follows.
+//! 2. `keys`: whose key this is, what it opens, and what is left of its limits.
+//! 3. `request`: the body, read once, checked field by field and built anew.
+//! 4. `admission`: waits its fair turn for a slot, chosen by [`placement`]; the permit lives until the last byte.
+//! 5. `fleet`: where that slot's upstream is, and whether it can be believed to answer.
+//! 6. `upstream`: sends what was built, and reads the answer's header.
+//! 7. `relay`: passes the answer on, cut into events by `sse` and bound by `deadlines`; `whole` puts it together for a
+//!    caller that wants no stream, `queue_events` tells one that waits.
+//! 8. `record`: dropped at the end, it tells the log, `metrics`, `audit`, `recent` and the trace; `error` has the words.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +23,7 @@ use common::server::{Limits, Refusals};
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admission;
 mod api;
@@ -99,6 +109,9 @@ pub async fn serve(
         .map_err(ServeError::Setting)?;
     let app = state::App::new(config, metrics, audit, traces.clone(), shutdown.clone())
         .map_err(ServeError::Setting)?;
+    // From here on, before anyone can know of this process, SIGHUP no longer ends it.
+    let hangups = signal(SignalKind::hangup())
+        .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
     announce("admin", listeners.admin.local_addr()?);
     announce("public", listeners.public.local_addr()?);
 
@@ -109,7 +122,7 @@ pub async fn serve(
     let uncounted = Refusals::of(SERVICE);
     admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), uncounted, own));
     app.fleet.watch(&shutdown);
-    shutdown.spawn(reopen_on_hangup(app.clone()));
+    shutdown.spawn(reopen_on_hangup(app.clone(), hangups));
     shutdown.spawn(count_seconds(app.clone()));
     app.keys
         .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
@@ -147,8 +160,7 @@ async fn first_look(app: &state::App, shutdown: &Shutdown) {
 }
 
 /// SIGHUP: whoever rotates files has moved the audit away.
-async fn reopen_on_hangup(app: state::App) {
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+async fn reopen_on_hangup(app: state::App, mut hangups: Signal) {
     loop {
         tokio::select! {
             () = app.shutdown.draining() => return,

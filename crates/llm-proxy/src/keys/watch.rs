@@ -32,7 +32,6 @@ impl Keys {
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
         let Some(path) = self.path.clone() else { return Ok(()) };
-        // From here on, before anyone can know of this process, SIGHUP no longer ends it.
         let hangup = signal(SignalKind::hangup())?;
         let (keys, stop) = (Arc::clone(self), shutdown.clone());
         shutdown.spawn(async move {
