@@ -65,13 +65,6 @@ impl OpenAiError {
         Self { error: body, src, status, retry_after_seconds: None }
     }
 
-    /// Names the field that is wrong.
-    #[must_use]
-    pub fn with_param(mut self, param: impl Into<String>) -> Self {
-        self.error.param = Some(param.into());
-        self
-    }
-
     /// Says when to try again.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {

@@ -1,9 +1,7 @@
-//! Keys and tokens that cannot be printed by accident: redacted `Debug`, no `Display`, no `Serialize`, one greppable
-//! way to the text, and a comparison whose time says nothing about the text.
+//! Keys and tokens that cannot be printed by accident: redacted `Debug`, no `Display`, no `Serialize`, and one
+//! greppable way to the text.
 
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 /// A key or token, wiped from memory when dropped.
 #[derive(Clone, Debug)]
@@ -21,12 +19,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
-
-    /// Whether `presented` is this secret. Both are hashed first, so that neither length nor content shows in the time.
-    #[must_use]
-    pub fn matches(&self, presented: &[u8]) -> bool {
-        Sha256::digest(self.expose().as_bytes()).as_slice().ct_eq(Sha256::digest(presented).as_slice()).into()
-    }
 }
 
 #[cfg(test)]
@@ -36,14 +28,5 @@ mod tests {
     #[test]
     fn a_secret_never_shows_in_debug_output() {
         assert!(!format!("{:?}", Secret::new("hunter2")).contains("hunter2"));
-    }
-
-    #[test]
-    fn only_the_whole_text_matches() {
-        let secret = Secret::new("a-long-key");
-        assert!(secret.matches(b"a-long-key"));
-        for other in ["", "a-long-ke", "a-long-key ", "A-long-key"] {
-            assert!(!secret.matches(other.as_bytes()), "{other:?}");
-        }
     }
 }
