@@ -77,7 +77,6 @@ pub(crate) struct Record {
     /// What of the time before the upstream was asked went into waiting for the body.
     body: Duration,
     queue: Option<Duration>,
-    asked: bool,
     stream: Option<bool>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
@@ -114,7 +113,6 @@ impl Record {
             phase: Phase::Reading,
             body: Duration::ZERO,
             queue: None,
-            asked: false,
             stream: None,
             first_token: None,
             last_token: None,
@@ -192,8 +190,7 @@ impl Record {
 
     /// The upstream is asked, now. Asking another one is no overhead of ours.
     pub(crate) fn ask(&mut self, upstream: &str) {
-        self.upstream = Some(upstream.into());
-        if !std::mem::replace(&mut self.asked, true) {
+        if self.upstream.replace(upstream.into()).is_none() {
             let waited = self.body + self.queue.unwrap_or_default();
             self.app.metrics.overhead.observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
         }

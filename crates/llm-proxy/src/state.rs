@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::config::Config;
+use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
@@ -80,6 +81,17 @@ impl App {
             shutdown,
             since,
         })))
+    }
+
+    /// What `work` comes to, unless the drain ends before. Cancel-safe as far as `work` is.
+    pub(crate) async fn until_closing<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done,
+            () = self.shutdown.closing() => Err(Error::ShuttingDown),
+        }
     }
 
     /// Why a request sent now would not be served, for an operator.

@@ -47,11 +47,7 @@ pub(crate) async fn completions(
     request: Request,
 ) -> Response {
     let mut record = Record::of(&app, &request_id, api, request.headers());
-    let entered = tokio::select! {
-        entered = enter(api, &app, request, &mut record) => entered,
-        () = app.shutdown.closing() => Err(Error::ShuttingDown),
-    };
-    let (asked, entered) = match entered {
+    let (asked, entered) = match app.until_closing(enter(api, &app, request, &mut record)).await {
         Ok(entered) => entered,
         Err(error) => return record.refuse(&error),
     };
@@ -60,8 +56,7 @@ pub(crate) async fn completions(
         let (watch, keep_alive) = (waiting.watch(), app.config.keep_alive);
         let head = record.begin(StatusCode::OK);
         let opening = async move {
-            let opened = connect_until_closing(&app, &asked, entered, &mut record).await;
-            match opened {
+            match app.until_closing(connect(&app, &asked, entered, &mut record)).await {
                 Ok(opened) => Ok(relay::events(answer(&app, opened, record), extras).boxed()),
                 Err(error) => {
                     let last = record.broke(&error);
@@ -72,7 +67,7 @@ pub(crate) async fn completions(
         };
         return event_stream(head, queue_events::stream(watch, keep_alive, opening));
     }
-    let opened = match connect_until_closing(&app, &asked, entered, &mut record).await {
+    let opened = match app.until_closing(connect(&app, &asked, entered, &mut record)).await {
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
@@ -94,13 +89,11 @@ pub(crate) async fn completions(
 async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
     let ((body, mut permit), total_at) = (opened.upstream, opened.clock.total_at());
     permit.begin();
-    let whole = tokio::select! {
-        whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)) => {
-            whole.unwrap_or(Err(Error::TotalTimeout))
-        }
-        () = app.shutdown.closing() => Err(Error::ShuttingDown),
+    let whole = async {
+        let whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)).await;
+        whole.unwrap_or(Err(Error::TotalTimeout))
     };
-    match whole {
+    match app.until_closing(whole).await {
         Ok(bytes) => {
             app.fleet.served(permit.upstream());
             if let Some(usage) = counted(&bytes) {
@@ -167,18 +160,6 @@ struct Opened {
 fn answer(app: &App, opened: Opened, record: Record) -> Answer {
     let fleet = Arc::clone(&app.fleet);
     Answer::new(opened.upstream, fleet, opened.clock, app.config.keep_alive, app.shutdown.clone(), record)
-}
-
-async fn connect_until_closing(
-    app: &App,
-    asked: &Asked,
-    entered: Entered,
-    record: &mut Record,
-) -> Result<Opened, Error> {
-    tokio::select! {
-        opened = connect(app, asked, entered, record) => opened,
-        () = app.shutdown.closing() => Err(Error::ShuttingDown),
-    }
 }
 
 /// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent. Cancel-safe in

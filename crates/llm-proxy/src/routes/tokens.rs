@@ -26,11 +26,7 @@ pub(crate) async fn count(
     request: Request,
 ) -> Response {
     let mut record = Record::of(&app, &request_id, api, request.headers());
-    let counted = tokio::select! {
-        counted = ask(api, &app, request, &mut record) => counted,
-        () = app.shutdown.closing() => Err(Error::ShuttingDown),
-    };
-    match counted {
+    match app.until_closing(ask(api, &app, request, &mut record)).await {
         Ok(bytes) => record.answer(json(bytes)),
         Err(error) => record.refuse(&error),
     }
