@@ -124,19 +124,17 @@ impl Answer {
             if let Some(event) = self.scanner.next() {
                 return self.classify(event);
             }
+            // All that came was looked at: what is no token moves no deadline, though the alarm was not looked at.
+            if self.clock.at() <= self.now {
+                return Err(self.clock.error());
+            }
             // Since the last read the caller took what it brought. A pause of its own is not the upstream's silence.
             self.clock.was_not_asked(self.now.elapsed());
             match self.wake().await {
                 Woken::Closing => return Err(Error::ShuttingDown),
                 Woken::Read(Err(error)) => return Err(error),
                 Woken::Read(Ok(false)) => return self.ended(),
-                Woken::Read(Ok(true)) => {
-                    self.now = Instant::now();
-                    // The alarm is not looked at as long as bytes come, and they need not be tokens.
-                    if self.clock.at() <= self.now {
-                        return Err(self.clock.error());
-                    }
-                }
+                Woken::Read(Ok(true)) => self.now = Instant::now(),
                 Woken::Alarm => {
                     self.now = Instant::now();
                     if self.clock.at() <= self.now {

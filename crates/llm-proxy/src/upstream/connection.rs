@@ -50,10 +50,20 @@ pub(super) struct Head {
 impl Connection {
     /// Connects to `HOST:PORT`.
     pub(super) async fn open(authority: &str, limit: Duration) -> Result<Self, Error> {
+        let connect = async || match authority.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(authority).await,
+            _ => TcpStream::connect((authority, 80)).await,
+        };
+        // A first packet that was lost, as when hundreds connect at once, is sent again by the kernel after a second,
+        // which may be all there is. Nothing was sent yet, so another attempt in the middle does no harm.
+        let again = async {
+            tokio::time::sleep(limit / 2).await;
+            connect().await
+        };
         let connecting = async {
-            match authority.rsplit_once(':') {
-                Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(authority).await,
-                _ => TcpStream::connect((authority, 80)).await,
+            tokio::select! {
+                connected = connect() => connected,
+                connected = again => connected,
             }
         };
         let connected = tokio::time::timeout(limit, connecting).await.map_err(|_| Error::ConnectTimeout)?;

@@ -1,14 +1,15 @@
 //! The five deadlines, each with its own code, from both sides: never before its time, and not a tenth after it; for
 //! streamed and whole answers; counting tokens, so that neither pings nor progress move one.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use llm_proxy::Deadlines;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::{Proxy, envelope, last_error, question};
+use crate::{Proxy, UPSTREAM_KEY, envelope, last_error, question};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_millis(1_100);
@@ -85,25 +86,47 @@ async fn a_wait_for_a_slot_ends_at_the_queue_deadline() {
     assert_eq!(llama.requests().len(), 1);
 }
 
+/// A listener at `address` whose backlog is full: the kernel leaves further connections without an answer.
+async fn silence(address: SocketAddr) -> (TcpListener, TcpStream) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    (socket.listen(0).unwrap(), TcpStream::connect(address).await.unwrap())
+}
+
 #[tokio::test]
 async fn a_connection_that_is_not_accepted_ends_at_the_connect_deadline() {
-    on_time(async || {
-        let llama = FakeLlama::start().await;
-        let proxy = proxy(&llama, |deadlines| deadlines.connect = DEADLINE).await;
-        let address = llama.stop().await;
-        // A full backlog: the kernel leaves further connections without an answer.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let _never_accepts = socket.listen(0).unwrap();
-        let _fills = TcpStream::connect(address).await.unwrap();
-        let began = Instant::now();
-        let message = "the model server did not accept a connection in time";
-        let expected = (504, envelope("llm-proxy", "server_error", "connect_timeout", message));
-        assert_eq!(proxy.error(&question(true)).await, expected);
-        began.elapsed()
-    })
-    .await;
+    for stream in [true, false] {
+        on_time(async || {
+            let llama = FakeLlama::start().await;
+            let proxy = proxy(&llama, |deadlines| deadlines.connect = DEADLINE).await;
+            let _silent = silence(llama.stop().await).await;
+            let message = "the model server did not accept a connection in time";
+            let (error, took) = timed(&proxy, stream).await;
+            assert_eq!(error, envelope("llm-proxy", "server_error", "connect_timeout", message));
+            took
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_first_packet_was_lost_stands_before_the_connect_deadline() {
+    let llama = FakeLlama::start().await;
+    let proxy = proxy(&llama, |deadlines| deadlines.connect = DEADLINE).await;
+    let address = llama.stop().await;
+    let silent = silence(address).await;
+    let asked = proxy.chat(&question(false)).send();
+    let back = async {
+        // It has its slot, so the first packet was sent, and nobody took it.
+        proxy.until_metric("llm_proxy_requests_in_flight 1").await;
+        drop(silent);
+        let llama = FakeLlama::start_at(address).await;
+        llama.require_key(UPSTREAM_KEY);
+        llama
+    };
+    let (response, _llama) = tokio::join!(asked, back);
+    assert_eq!(response.unwrap().status(), 200);
 }
 
 #[tokio::test]
