@@ -19,6 +19,8 @@ use crate::record::Record;
 use crate::routes::{chat, health, models, tokens};
 use crate::state::App;
 
+#[cfg(test)]
+mod tests;
 mod unread;
 
 /// The request's id: in the answer's header, in the log, in the audit and upstream.
@@ -45,6 +47,10 @@ impl RequestId {
 }
 
 pub(crate) fn router(app: &App) -> Router {
+    in_layers(routes(app), app)
+}
+
+fn routes(app: &App) -> Router<App> {
     let mut router = Router::new();
     for api in app.config.routes.iter().copied() {
         router =
@@ -59,6 +65,10 @@ pub(crate) fn router(app: &App) -> Router {
         .route("/health", get(health::health))
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_route)
+}
+
+fn in_layers(routes: Router<App>, app: &App) -> Router {
+    routes
         .with_state(app.clone())
         // The layers, innermost first. A head that is meant for someone else, or that asks for what is not done here.
         .layer(from_fn_with_state(app.clone(), check_head))

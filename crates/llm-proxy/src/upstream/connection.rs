@@ -175,6 +175,10 @@ fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> 
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Error::UpstreamInvalid),
     };
+    // httparse takes a line feed alone for the end of a line; whoever wrote one may mean something else by it.
+    if memchr::memchr_iter(b'\n', &buffer[..length]).any(|at| at == 0 || buffer[at - 1] != b'\r') {
+        return Err(Error::UpstreamInvalid);
+    }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status =
         status.filter(|status| *status != StatusCode::SWITCHING_PROTOCOLS).ok_or(Error::UpstreamInvalid)?;

@@ -1,12 +1,14 @@
 //! An upstream that breaks its answer anywhere, or speaks no HTTP at all: nothing ever looks complete that is not,
 //! and memory is bounded.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 
 use crate::{Proxy, last_error, question};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+
+const DONE: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 /// What the caller of a streamed request holds in the end.
 async fn text(proxy: &Proxy) -> String {
@@ -40,8 +42,7 @@ async fn an_answer_that_breaks_after_any_number_of_events_never_looks_complete()
             // Read as a whole.
             tokens().end_after(n),
         ];
-        // Every way after each of the first forty events, then one of them in turn.
-        for (at, script) in ways.into_iter().enumerate().filter(|(at, _)| n < 40 || n % 5 == *at) {
+        for (at, script) in ways.into_iter().enumerate() {
             llama.script(script);
             tried += 1;
             complete += usize::from(if at < 4 {
@@ -51,8 +52,35 @@ async fn an_answer_that_breaks_after_any_number_of_events_never_looks_complete()
             });
         }
     }
-    assert_eq!((complete, tried), (0, 361));
+    assert_eq!((complete, tried), (0, 1_005));
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn an_answer_cut_at_any_byte_never_looks_complete() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let delta = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let events = [&delta("Grüße"), &delta(" 🧀"), ": a comment\n\n", &delta("data: "), "data: [DONE]\n\n"];
+    let chunk = |text: &&str| format!("{:x}\r\n{text}\r\n", text.len());
+    let chunks: String = events.iter().map(chunk).collect();
+    let answer = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n").into_bytes();
+    // With all of this said, the answer is whole, whatever follows.
+    let said =
+        answer.windows(14).position(|bytes| bytes == b"data: [DONE]\n\n").unwrap() + "data: [DONE]".len();
+    let mut tried = 0;
+    for cut in 0..said {
+        for reset in [false, true] {
+            llama.script(Script::raw(&answer[..cut]).reset_at_the_end(reset));
+            assert!(!looks_complete(&text(&proxy).await), "cut after {cut} bytes");
+            let (status, error) = proxy.error(&question(false)).await;
+            assert_eq!((status, &error["src"]), (502, &json!("llm-proxy")), "cut after {cut} bytes: {error}");
+            tried += 2;
+        }
+    }
+    assert!(tried > 1_000, "{tried}");
+    llama.script(Script::raw(answer));
+    assert_eq!(text(&proxy).await, events.concat());
 }
 
 #[tokio::test]
@@ -74,7 +102,8 @@ async fn a_body_that_ends_without_its_last_chunk_or_with_its_connection_is_judge
         ("Connection: close\r\n\r\n", String::new()),
     ] {
         llama.script(Script::raw(format!("{HEAD}{head}{body}")));
-        for _ in 0..10 {
+        // A thousand in all, half of them read as a whole.
+        for _ in 0..56 {
             assert!(!looks_complete(&text(&proxy).await), "{head}{body}");
             let (status, error) = proxy.error(&question(false)).await;
             assert_eq!((status, error["src"].as_str().unwrap()), (502, "llm-proxy"), "{error}");
@@ -98,6 +127,8 @@ async fn an_upstream_that_speaks_no_http_is_a_502_and_costs_little_memory() {
         ("garbage", Script::raw("\u{1}\u{2}garbage\r\n\r\n")),
         ("another protocol", Script::raw("SSH-2.0-OpenSSH_9.6\r\n")),
         ("no answer", Script::raw("")),
+        ("lines that end with a bare line feed", Script::raw(format!("{HEAD}\r\n").replace('\r', "") + DONE)),
+        ("a head with one bare line feed", Script::raw(format!("{HEAD}X: y\n\r\n{DONE}"))),
         ("a status line without end", Script::raw_repeated("HTTP/1.1 200 ", filler.as_bytes(), 16)),
         ("a megabyte of headers", Script::raw_repeated(format!("{HEAD}X: "), filler.as_bytes(), 16)),
         ("ten thousand headers", Script::raw_repeated(HEAD, "X: y\r\n", 10_000)),

@@ -116,28 +116,34 @@ async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_b
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];
     // As long as in production.
     let proxy = before_all(&llamas.each_ref(), |config| config.probe_down = Duration::from_secs(1)).await;
-    let [first, second] = llamas;
-    let address = first.stop().await;
+    let [mut first, second] = llamas;
     second.stop().await;
     let message = "the model server cannot be reached: try again after the time in Retry-After";
     let expected = envelope("llm-proxy", "server_error", "upstream_unavailable", message);
-    for _ in 0..3 {
+    let (mut refused, mut served) = (Duration::MAX, Duration::MAX);
+    // Another process that takes the cores can only make a wait longer.
+    for _ in 0..6 {
+        let address = first.stop().await;
+        for _ in 0..3 {
+            let began = Instant::now();
+            let response = proxy.ask(&question(true)).await;
+            refused = refused.min(began.elapsed());
+            let status_and_wait = (response.status().as_u16(), &response.headers()["retry-after"]);
+            assert_eq!(status_and_wait, (503, &"2".parse().unwrap()));
+            assert_eq!(response.json::<Value>().await.unwrap(), expected);
+        }
+        assert_eq!(proxy.ready().await.0, 503);
+        first = FakeLlama::start_at(address).await;
+        first.require_key(UPSTREAM_KEY);
         let began = Instant::now();
-        let response = proxy.ask(&question(true)).await;
-        assert_eq!(
-            (response.status().as_u16(), &response.headers()["retry-after"]),
-            (503, &"2".parse().unwrap())
-        );
-        assert_eq!(response.json::<Value>().await.unwrap(), expected);
-        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        proxy.until_ready().await;
+        assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+        served = served.min(began.elapsed());
+        if refused <= Duration::from_millis(50) && served <= Duration::from_secs(1) {
+            return;
+        }
     }
-    assert_eq!(proxy.ready().await.0, 503);
-    let back = FakeLlama::start_at(address).await;
-    back.require_key(UPSTREAM_KEY);
-    let began = Instant::now();
-    proxy.until_ready().await;
-    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    panic!("refused after {refused:?}, served after {served:?} at best");
 }
 
 #[tokio::test]

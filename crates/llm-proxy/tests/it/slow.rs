@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::broken::memory;
 use crate::{KEY, PATIENCE, Proxy, question};
 
-const TOKEN_BYTES: usize = 64 * 1024;
+/// No larger than what is read at once: what has come is then a token, however late a starved machine looks at it.
+const TOKEN_BYTES: usize = 8 * 1024;
 
 /// A streamed question whose answer nobody has taken yet; the kernel holds little of it.
 async fn ask(proxy: &Proxy) -> TcpStream {
@@ -42,7 +43,7 @@ async fn the_total_deadline_ends_an_answer_whose_caller_takes_nothing() {
         config.write_stall = PATIENCE * 2;
     })
     .await;
-    llama.script_once(long(1_000));
+    llama.script_once(long(8_000));
     let began = Instant::now();
     let mut stream = ask(&proxy).await;
     llama.client_left(0).await;
@@ -81,7 +82,7 @@ async fn a_caller_that_pauses_longer_than_the_token_deadline_still_has_its_whole
     let llama = FakeLlama::start().await;
     let between_tokens = Duration::from_millis(500);
     let proxy = Proxy::with(&llama, |config| config.deadlines.between_tokens = between_tokens).await;
-    const TOKENS: usize = 250;
+    const TOKENS: usize = 2_000;
     llama.script(long(TOKENS));
     let mut stream = ask(&proxy).await;
     let mut scratch = vec![0; TOKEN_BYTES];

@@ -94,7 +94,7 @@ pub(super) async fn play(
         for _ in 0..*times {
             wire.out.write_all(block).await?;
         }
-        return Ok(Connection::Close);
+        return Ok(if script.raw_reset { Connection::Reset } else { Connection::Close });
     }
     if let Some((status, body)) = &script.refusal {
         wire.out.write_all(&json_close(*status, body)).await?;

@@ -23,6 +23,8 @@ pub struct Script {
     pub(super) refusal: Option<(u16, String)>,
     /// Bytes that stand for the whole answer: what comes once, what comes again and again, and how often.
     pub(super) raw: Option<(Vec<u8>, Vec<u8>, usize)>,
+    /// Whether those end with a reset.
+    pub(super) raw_reset: bool,
     /// The `delta` objects, one event each.
     pub(super) deltas: Vec<Value>,
     pub(super) finish_reason: &'static str,
@@ -50,6 +52,7 @@ impl Script {
         Self {
             refusal: None,
             raw: None,
+            raw_reset: false,
             deltas: deltas.into_iter().collect(),
             finish_reason: "stop",
             before_headers: Duration::ZERO,
@@ -86,6 +89,13 @@ impl Script {
     #[must_use]
     pub fn raw_repeated(head: impl Into<Vec<u8>>, block: impl Into<Vec<u8>>, times: usize) -> Self {
         Self { raw: Some((head.into(), block.into(), times)), ..Self::tokens([""; 0]) }
+    }
+
+    /// Whether the bytes of [`Script::raw`] end with a reset and not with a proper close.
+    #[must_use]
+    pub fn reset_at_the_end(mut self, reset: bool) -> Self {
+        self.raw_reset = reset;
+        self
     }
 
     /// The finish reason; `stop` unless told.

@@ -1,0 +1,70 @@
+//! What a panic costs: its own request.
+
+use axum::extract::State;
+use axum::routing::post;
+use common::env::Environment;
+use common::server::Limits;
+use common::shutdown::Shutdown;
+use common::traces::Traces;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{in_layers, routes};
+use crate::audit::Audit;
+use crate::metrics::Metrics;
+use crate::placement::{Prefix, UpstreamId};
+use crate::state::App;
+use crate::{Config, VARIABLES};
+
+fn app(shutdown: &Shutdown) -> App {
+    let settings =
+        [("PROXY_UPSTREAMS", "http://127.0.0.1:1"), ("LLM_API_KEY", "a-key"), ("LLM_MODEL", "model")];
+    let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
+    let config = Config::read(&mut env);
+    env.finish().unwrap();
+    let metrics = Metrics::new().0;
+    let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone()).unwrap();
+    let traces = Traces::start("llm-proxy", "0", None).unwrap();
+    App::new(config, metrics, audit, traces, shutdown.clone()).unwrap()
+}
+
+/// Takes a slot and fails, as only a mistake of ours could.
+async fn panics(State(app): State<App>) {
+    let asking = crate::admission::Asking {
+        caller: "default",
+        weight: std::num::NonZeroU32::MIN,
+        max_in_flight: usize::MAX,
+        n_prompt_tokens: 1,
+        max_completion_tokens: 1,
+        n_bytes: 1,
+    };
+    let entered = app.admission.enter(&asking, Prefix::default()).unwrap();
+    let _permit = entered.permit(app.config.deadlines.queue).await.unwrap();
+    panic!("a mistake");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
+    let shutdown = Shutdown::new();
+    let app = app(&shutdown);
+    app.admission.set_slots(UpstreamId(0), 1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = in_layers(routes(&app).route("/panics", post(panics)), &app);
+    let refusals = app.metrics.connections_refused.clone();
+    shutdown.spawn(common::server::serve(listener, router, Limits::default(), refusals, shutdown.clone()));
+
+    let http = reqwest::Client::new();
+    let running = http.get(format!("{url}/health"));
+    for _ in 0..20 {
+        // The one slot is free again for each.
+        let response = http.post(format!("{url}/panics")).send().await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key("x-request-id"));
+        let message = "llm-proxy failed; the log has the reason under this request's id";
+        let error = json!({"message": message, "type": "server_error", "code": "internal", "param": null});
+        assert_eq!(response.json::<Value>().await.unwrap(), json!({"error": error, "src": "llm-proxy"}));
+    }
+    assert_eq!(running.send().await.unwrap().status(), 503, "others are answered: nobody is up");
+    assert_eq!(app.admission.in_flight_at(UpstreamId(0)), 0);
+}
