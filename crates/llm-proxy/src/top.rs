@@ -1,22 +1,28 @@
 //! `llm-proxy top`: `/status` of a running llm-proxy, painted anew each second until `q` or Ctrl-C.
 //!
-//! It draws with a handful of escape sequences and turns the terminal back to what it was, however it ends. Without a
-//! terminal, or with `--once`, it prints the page once.
+//! It draws with a handful of escape sequences, never beyond the terminal's size, and turns the terminal back to what it
+//! was, whatever ends it. Without a terminal, or with `--once`, it prints the page once.
 
 use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::status::Status;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The other screen of the terminal, without a cursor; and back.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// The other screen of the terminal, without a cursor, and with long lines cut; and back.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// What a terminal control character is set to that does nothing.
+const DISABLED: u8 = 0;
 
 /// Shows how the llm-proxy is doing whose admin listener is at `admin`, as `HOST:PORT` or `http://HOST:PORT`.
 ///
@@ -29,24 +35,52 @@ pub async fn top(admin: &str, once: bool) -> Result<(), String> {
         let page = look(address).await?.text(stdout().is_terminal());
         return write(&page);
     }
+    // Before the first byte: from then on an end that nobody waits for would leave the terminal as it is.
+    let mut ends = Ends::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+    let mut resized = signal(SignalKind::window_change())
+        .map_err(|error| format!("the terminal's size cannot be followed: {error}"))?;
     let _screen = Screen::enter()?;
-    let mut quit = quits();
     let mut seconds = tokio::time::interval(PAUSE);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut page = String::new();
     loop {
         tokio::select! {
-            _ = quit.recv() => return Ok(()),
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-            _ = seconds.tick() => {
-                let page = match look(address).await {
-                    Ok(status) => status.text(true),
-                    Err(problem) => format!("{problem}\ntrying again\n"),
-                };
-                // Each line is painted over its old self, and what is below goes: nothing flickers.
-                let page = page.replace('\n', "\x1b[K\r\n");
-                write(&format!("\x1b[H{page}\x1b[K\r\nq quits\x1b[K\x1b[J"))?;
-            }
+            () = ends.next() => return Ok(()),
+            _ = resized.recv() => {}
+            new = next(&mut seconds, address) => page = new,
         }
+        paint(&page)?;
     }
+}
+
+/// The page of the next second. Dropping the call waits for the one after.
+async fn next(seconds: &mut Interval, address: &str) -> String {
+    seconds.tick().await;
+    match look(address).await {
+        Ok(status) => status.text(true),
+        Err(problem) => format!("{problem}\ntrying again\n"),
+    }
+}
+
+/// Each line takes the place of its old self, and what is below goes, all in one write: nothing flickers. What has no
+/// room is counted.
+fn paint(page: &str) -> Result<(), String> {
+    let n_rows = tcgetwinsize(stdout()).map_or(0, |size| usize::from(size.ws_row));
+    // Without a size there is room for all; the last row says how to leave.
+    let room = n_rows.checked_sub(1).unwrap_or(usize::MAX);
+    let mut lines: Vec<&str> = page.lines().collect();
+    let more = lines.len().saturating_sub(room);
+    let last = if more > 0 {
+        lines.truncate(room);
+        format!("q quits   {more} more lines have no room")
+    } else {
+        if lines.len() < room {
+            lines.push("");
+        }
+        "q quits".to_owned()
+    };
+    lines.push(&last);
+    write(&format!("\x1b[H\x1b[2K{}\x1b[J", lines.join("\r\n\x1b[2K")))
 }
 
 async fn look(address: &str) -> Result<Status, String> {
@@ -62,6 +96,35 @@ fn write(page: &str) -> Result<(), String> {
     out.write_all(page.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| format!("cannot print: {error}"))
+}
+
+/// All that ends it, gathered from the beginning on, so that nothing is missed that comes while llm-proxy is asked.
+struct Ends {
+    quit: mpsc::Receiver<()>,
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            quit: quits(),
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.quit.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 /// Says when `q` was pressed. The thread ends with the process: nothing else wakes a read of the terminal.
@@ -84,10 +147,13 @@ impl Screen {
         if let Some(before) = &before {
             let mut keys = before.clone();
             keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+            // Ctrl-Z would leave the shell on this screen.
+            keys.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
             let _lines_then = tcsetattr(stdin(), OptionalActions::Now, &keys);
         }
+        let screen = Self(before);
         write(ENTER)?;
-        Ok(Self(before))
+        Ok(screen)
     }
 }
 
