@@ -11,3 +11,4 @@ mod door;
 mod fleet;
 mod shield;
 mod stack;
+mod upgrade;
