@@ -30,6 +30,11 @@ fn with(more: &Value) -> Vec<u8> {
 
 /// Every one of `cases` is a 400 for its field, and llama-server hears of none.
 async fn all_refused(cases: impl IntoIterator<Item = (Value, &str)>) {
+    refused_but(cases, []).await;
+}
+
+/// As [`all_refused`]; and each of `fine` passes.
+async fn refused_but(cases: impl IntoIterator<Item = (Value, &str)>, fine: impl IntoIterator<Item = Value>) {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     for (more, param) in cases {
@@ -37,7 +42,11 @@ async fn all_refused(cases: impl IntoIterator<Item = (Value, &str)>) {
         assert_eq!(refusal(&proxy, with(&more)).await, expected, "{more:.200}");
     }
     assert_eq!(llama.requests().len(), 0);
-    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    for more in [json!({})].into_iter().chain(fine) {
+        let mut body = question(true);
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(proxy.ask(&body).await.status(), 200, "{more:.200}");
+    }
 }
 
 #[tokio::test]
@@ -100,7 +109,9 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
         (messages(json!([])), "messages"),
         (messages(json!({})), "messages"),
         (messages(json!("hi")), "messages"),
-        (messages(json!(vec![json!({}); 10_001])), "messages"),
+        (messages(json!(vec![json!({}); 2_049])), "messages"),
+        (messages(json!([{"role": "assistant"}])), "messages[0].content"),
+        (messages(json!([{"role": "tool", "content": ""}])), "messages[0].tool_call_id"),
         (messages(json!([1])), "messages[0]"),
         (messages(json!([{"role": "root", "content": ""}])), "messages[0].role"),
         (messages(json!([{"role": "function", "content": ""}])), "messages[0].role"),
@@ -123,14 +134,17 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
         (image("data:image/png,AA"), url),
         (image("data:image/png;base64,"), url),
         (image("data:image/png;base64,A A"), url),
+        (image("DATA:image/png;base64,AA=="), url),
+        (image("data:text/html,x"), url),
     ])
     .await;
 }
 
 #[tokio::test]
 async fn every_number_has_its_range_and_every_switch_is_one() {
-    all_refused([
+    let refused = [
         (json!({"n": 1_000_000}), "n"),
+        (json!({"n": 2}), "n"),
         (json!({"n": 0}), "n"),
         (json!({"max_tokens": -1}), "max_tokens"),
         (json!({"max_tokens": 0}), "max_tokens"),
@@ -139,26 +153,47 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         (json!({"max_completion_tokens": -1}), "max_completion_tokens"),
         (json!({"temperature": "hot"}), "temperature"),
         (json!({"temperature": 1e9}), "temperature"),
+        (json!({"temperature": 2.1}), "temperature"),
         (json!({"temperature": -0.1}), "temperature"),
         (json!({"top_p": 1.1}), "top_p"),
-        (json!({"min_p": -1}), "min_p"),
+        (json!({"top_p": -0.1}), "top_p"),
+        (json!({"min_p": 1.1}), "min_p"),
+        (json!({"min_p": -0.1}), "min_p"),
+        (json!({"top_k": -2}), "top_k"),
+        (json!({"top_k": 1_001}), "top_k"),
+        (json!({"top_k": 1.5}), "top_k"),
         (json!({"top_k": 2_147_483_648_u64}), "top_k"),
-        (json!({"presence_penalty": 3}), "presence_penalty"),
-        (json!({"frequency_penalty": -3}), "frequency_penalty"),
+        (json!({"presence_penalty": 2.1}), "presence_penalty"),
+        (json!({"presence_penalty": -2.1}), "presence_penalty"),
+        (json!({"frequency_penalty": 2.1}), "frequency_penalty"),
+        (json!({"frequency_penalty": -2.1}), "frequency_penalty"),
+        (json!({"top_logprobs": -1}), "top_logprobs"),
         (json!({"top_logprobs": 21}), "top_logprobs"),
         (json!({"seed": 1.5}), "seed"),
+        (json!({"seed": u64::MAX}), "seed"),
         (json!({"stream": "true"}), "stream"),
         (json!({"stream": 1}), "stream"),
         (json!({"logprobs": 1}), "logprobs"),
         (json!({"parallel_tool_calls": "no"}), "parallel_tool_calls"),
         (json!({"stream_options": []}), "stream_options"),
-        (json!({"stop": vec!["x"; 1_000]}), "stop"),
+        (json!({"stream_options": {"include_usage": 1}}), "stream_options.include_usage"),
+        (json!({"stop": vec!["x"; 9]}), "stop"),
+        (json!({"stop": [""]}), "stop"),
         (json!({"stop": "x".repeat(257)}), "stop"),
         (json!({"stop": 1}), "stop"),
         (json!({"reasoning_effort": "extreme"}), "reasoning_effort"),
         (json!({"chat_template_kwargs": {"enable_thinking": 1}}), "chat_template_kwargs.enable_thinking"),
-    ])
-    .await;
+        (json!({"model": null}), "model"),
+    ];
+    // The last value on either side that passes.
+    let fine = [
+        json!({"n": 1, "max_tokens": 1, "temperature": 0, "top_p": 0, "min_p": 0, "top_k": -1, "presence_penalty": -2,
+            "frequency_penalty": -2, "top_logprobs": 0, "logprobs": true, "seed": i64::MIN, "stop": "x"}),
+        json!({"max_completion_tokens": u64::MAX, "temperature": 2, "top_p": 1, "min_p": 1, "top_k": 1_000,
+            "presence_penalty": 2, "frequency_penalty": 2, "top_logprobs": 20, "logprobs": true, "seed": i64::MAX,
+            "stop": vec!["x".repeat(256); 8]}),
+    ];
+    refused_but(refused, fine).await;
 }
 
 #[tokio::test]
@@ -168,9 +203,18 @@ async fn every_schema_is_bounded_in_depth_size_and_growth() {
     let (deep, param) =
         ((0..40).fold(json!({}), |inner, _| json!({"items": inner})), "response_format.json_schema.schema");
     let pattern = json!({"type": "string", "pattern": "^((a+)+)+(b?){500}$"});
-    all_refused([
+    // About two hundred entries each.
+    let tools = |n: usize| {
+        let function = json!({"name": "f", "parameters": {"enum": vec!["x"; 200]}});
+        json!({"tools": vec![json!({"type": "function", "function": function}); n]})
+    };
+    let refused = [
         (format(deep.clone()), param),
-        (format(json!({"enum": vec!["x"; 600]})), param),
+        (format(json!({"enum": vec!["x"; 512]})), param),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema"),
+        (tools(20), "tools"),
+        (json!({"tools": []}), "tools"),
+        (json!({"tool_choice": "any"}), "tool_choice"),
         (format(pattern.clone()), param),
         (format(json!("x")), param),
         (tool(deep), "tools[0].function.parameters"),
@@ -180,8 +224,8 @@ async fn every_schema_is_bounded_in_depth_size_and_growth() {
         (json!({"tools": [{"type": "function", "function": {"name": "../x"}}]}), "tools[0].function.name"),
         (json!({"tool_choice": {"type": "function"}}), "tool_choice.function"),
         (json!({"response_format": {"type": "grammar"}}), "response_format.type"),
-    ])
-    .await;
+    ];
+    refused_but(refused, [format(json!({"enum": vec!["x"; 511]})), tools(10)]).await;
 }
 
 #[tokio::test]
