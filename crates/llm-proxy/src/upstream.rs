@@ -3,18 +3,16 @@
 //! No header of a caller passes but `traceparent`. A request that may have been sent is never sent again. Dropping
 //! what [`Client::open`] returned closes the connection.
 
+use std::future::poll_fn;
 use std::io::Write as _;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
 use common::secret::Secret;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Frame;
 use serde::Deserialize;
 
 use crate::api::Api;
@@ -144,12 +142,14 @@ impl Client {
 
 impl Body {
     /// All of it, when it is no longer than `max_bytes`. Dropping the call closes the connection.
-    pub(crate) async fn whole(self, max_bytes: usize) -> Result<Bytes, Error> {
-        let whole = Limited::new(self, max_bytes).collect().await;
-        whole.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(_too_long) => Error::UpstreamInvalid,
-        })
+    pub(crate) async fn whole(mut self, max_bytes: usize) -> Result<Bytes, Error> {
+        let mut whole = BytesMut::new();
+        let mut take = |part: &[u8]| {
+            let fits = part.len() <= max_bytes - whole.len();
+            fits.then(|| whole.extend_from_slice(part)).ok_or(Error::UpstreamInvalid)
+        };
+        while poll_fn(|context| self.poll_read(context, &mut take)).await? {}
+        Ok(whole.freeze())
     }
 
     /// Hands what has come to `take`; `false` when the body has ended. Nothing is lost between two calls.
@@ -170,30 +170,6 @@ impl Drop for Body {
         if let Some(connection) = self.connection.take().filter(Connection::is_reusable) {
             self.pool.give(&self.authority, connection);
         }
-    }
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut bytes = BytesMut::new();
-        while bytes.is_empty() {
-            let take = |part: &[u8]| {
-                bytes.extend_from_slice(part);
-                Ok(())
-            };
-            match ready!(self.poll_read(cx, take)) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Ready(None),
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            }
-        }
-        Poll::Ready(Some(Ok(Frame::data(bytes.freeze()))))
     }
 }
 
@@ -248,8 +224,7 @@ async fn refusal(status: StatusCode, body: Body) -> Error {
 }
 
 async fn plain_body(body: Body) -> Option<Bytes> {
-    let body = Limited::new(body, MAX_PLAIN_BODY_BYTES).collect();
-    Some(tokio::time::timeout(PLAIN_BODY_DEADLINE, body).await.ok()?.ok()?.to_bytes())
+    tokio::time::timeout(PLAIN_BODY_DEADLINE, body.whole(MAX_PLAIN_BODY_BYTES)).await.ok()?.ok()
 }
 
 #[cfg(test)]

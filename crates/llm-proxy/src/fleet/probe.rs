@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 
 use super::{Doubt, Fleet, Status};
@@ -75,10 +74,10 @@ async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
     let who = Identity { request_id: "probe", traceparent: None };
     match client.open(upstream, Api::Chat, Bytes::from_static(ONE_TOKEN), who).await {
         // Its header comes before it has computed anything.
-        Ok(body) => Limited::new(body, MAX_ANSWER_BYTES).collect().await.is_ok_and(|answer| {
-            let answer = answer.to_bytes();
-            answer.windows(DONE.len()).any(|bytes| bytes == DONE)
-        }),
+        Ok(body) => {
+            let answer = body.whole(MAX_ANSWER_BYTES).await;
+            answer.is_ok_and(|answer| answer.windows(DONE.len()).any(|bytes| bytes == DONE))
+        }
         Err(Error::UpstreamRefused(_)) => true,
         Err(_) => false,
     }
