@@ -21,6 +21,8 @@ const MAX_PARKED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Mirror {
     slots: Vec<Slot>,
+    /// When any of them was last taken or given back; 0 is never.
+    used_at: u64,
     /// The newest first.
     parked: VecDeque<Prefix>,
     max_parked: usize,
@@ -49,7 +51,7 @@ pub(super) struct Outlook {
 
 impl Mirror {
     pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), parked: VecDeque::new(), max_parked: FIRST_PARKED }
+        Self { slots: Vec::new(), used_at: 0, parked: VecDeque::new(), max_parked: FIRST_PARKED }
     }
 
     /// How many slots there are now. One that holds something is only given up when it is idle.
@@ -78,10 +80,7 @@ impl Mirror {
             slot,
             n_cached_bytes,
             parked_at: None,
-            used_at: (
-                self.slots[slot].used_at,
-                self.slots.iter().map(|slot| slot.used_at).max().unwrap_or(0),
-            ),
+            used_at: (self.slots[slot].used_at, self.used_at),
         };
         let holds = &self.slots[slot].holds;
         if (n_cached_bytes as f64) < MIN_KEPT * holds.n_bytes() as f64 || n_cached_bytes == 0 {
@@ -97,6 +96,7 @@ impl Mirror {
 
     /// `prompt` goes there.
     pub(super) fn take(&mut self, outlook: &Outlook, prompt: &Prefix, now: u64) {
+        self.used_at = now;
         let slot = &mut self.slots[outlook.slot];
         (slot.takes, slot.used_at) = (Some(prompt.clone()), now);
     }
@@ -139,6 +139,7 @@ impl Mirror {
 
     /// The slot is idle again.
     pub(super) fn release(&mut self, outlook: &Outlook, now: u64) {
+        self.used_at = now;
         if let Some(slot) = self.slots.get_mut(outlook.slot) {
             (slot.takes, slot.used_at) = (None, now);
         }
