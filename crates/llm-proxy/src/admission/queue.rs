@@ -16,7 +16,7 @@ mod mean;
 pub(crate) use forecast::Forecast;
 pub(super) use forecast::Now;
 use forecast::{Pace, Running};
-use lane::{Lane, Waiter};
+use lane::{Lane, Queued};
 
 /// What is asked for, by whom.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,7 @@ impl<W> Queue<W> {
             lane.weight = u64::from(asking.weight.get());
             lane.max_in_flight = asking.max_in_flight;
             let n_tokens = asking.n_prompt_tokens + lane.n_completion_tokens(asking.max_completion_tokens);
-            lane.insert(place.number, Waiter { n_tokens, n_bytes: asking.n_bytes, waiter });
+            lane.insert(place.number, Queued { n_tokens, n_bytes: asking.n_bytes, waiter });
         });
     }
 
@@ -179,7 +179,7 @@ impl<W> Queue<W> {
             let place = Place { lane, number };
             if place == newcomer {
                 for (place, waiter) in dropped.drain(..).rev() {
-                    let (place, waiter): (Place, Waiter<W>) = (place, waiter);
+                    let (place, waiter): (Place, Queued<W>) = (place, waiter);
                     self.change(place.lane, |lane| lane.insert(place.number, waiter));
                 }
             }

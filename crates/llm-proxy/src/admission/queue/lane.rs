@@ -7,8 +7,6 @@ use super::mean::Mean;
 
 /// Levels are in thousandths of a token, so that weights divide them well.
 pub(super) const SCALE: u64 = 1000;
-/// More tokens than any context has: an upstream that counts wrongly moves its caller no further than this.
-const MAX_TOKENS: u64 = 1 << 32;
 /// The tokens of a completion before one has been seen.
 const FIRST_COMPLETION_TOKENS: f64 = 256.0;
 
@@ -17,7 +15,7 @@ pub(super) type Turn = (u64, u64);
 
 /// A request that waits.
 #[derive(Debug)]
-pub(super) struct Waiter<W> {
+pub(super) struct Queued<W> {
     /// What it is expected to take, prompt and completion.
     pub(super) n_tokens: u64,
     pub(super) n_bytes: usize,
@@ -35,7 +33,7 @@ pub(super) struct Lane<W> {
     /// What its running requests are expected to take, over the weight.
     under_way: u64,
     last_turn: u64,
-    waiting: BTreeMap<u64, Waiter<W>>,
+    waiting: BTreeMap<u64, Queued<W>>,
     pub(super) n_tokens: u64,
     pub(super) n_bytes: usize,
     completion_tokens: Mean,
@@ -77,7 +75,7 @@ impl<W> Lane<W> {
 
     /// How far `n_tokens` raise the level.
     pub(super) fn rise(&self, n_tokens: u64) -> u64 {
-        n_tokens.min(MAX_TOKENS) * SCALE / self.weight
+        n_tokens * SCALE / self.weight
     }
 
     /// What a completion of at most `limit` tokens is expected to have: as many as this key's had. The limit itself
@@ -96,13 +94,13 @@ impl<W> Lane<W> {
         self.waiting.contains_key(&number)
     }
 
-    pub(super) fn insert(&mut self, number: u64, waiter: Waiter<W>) {
+    pub(super) fn insert(&mut self, number: u64, waiter: Queued<W>) {
         self.n_tokens += waiter.n_tokens;
         self.n_bytes += waiter.n_bytes;
         self.waiting.insert(number, waiter);
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Waiter<W>> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<Queued<W>> {
         let waiter = self.waiting.remove(&number)?;
         self.n_tokens -= waiter.n_tokens;
         self.n_bytes -= waiter.n_bytes;
@@ -113,12 +111,12 @@ impl<W> Lane<W> {
         self.waiting.first_key_value().map(|(_, waiter)| &waiter.waiter)
     }
 
-    pub(super) fn take_first(&mut self) -> Option<(u64, Waiter<W>)> {
+    pub(super) fn take_first(&mut self) -> Option<(u64, Queued<W>)> {
         let number = *self.waiting.first_key_value()?.0;
         Some((number, self.remove(number)?))
     }
 
-    pub(super) fn take_last(&mut self) -> Option<(u64, Waiter<W>)> {
+    pub(super) fn take_last(&mut self) -> Option<(u64, Queued<W>)> {
         let number = *self.waiting.last_key_value()?.0;
         Some((number, self.remove(number)?))
     }
