@@ -32,21 +32,6 @@ const MAX_NAME_BYTES: usize = 32;
 const MAX_DIGESTS: usize = 8;
 const MAX_WEIGHT: u64 = 1000;
 
-/// The fields of a key, for the message about one that is none of them.
-const FIELDS: [&str; 11] = [
-    "name",
-    "sha256",
-    "models",
-    "scopes",
-    "weight",
-    "requests_at_once",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "tokens_per_day",
-    "not_before",
-    "expires",
-];
-
 /// One key of the file.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -179,20 +164,20 @@ fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) ->
         Some(texts) => texts.iter().filter_map(|text| fields.keep("scopes", scope(text))).collect(),
         None => vec![Scope::Chat],
     };
+    let weight = fields.number("weight", MAX_WEIGHT).and_then(narrow).unwrap_or(NonZeroU32::MIN);
     let limits = Limits {
         requests_at_once: fields.number("requests_at_once", u32::MAX.into()).and_then(narrow),
         requests_per_minute: fields.number("requests_per_minute", u32::MAX.into()).and_then(narrow),
         tokens_per_minute: fields.number("tokens_per_minute", u32::MAX.into()).and_then(narrow),
         tokens_per_day: fields.number("tokens_per_day", i64::MAX as u64),
     };
-    let weight = fields.number("weight", MAX_WEIGHT).and_then(narrow).unwrap_or(NonZeroU32::MIN);
     let (not_before, expires) = (fields.moment("not_before"), fields.moment("expires"));
     if let (Some(not_before), Some(expires)) = (not_before, expires)
         && expires <= not_before
     {
         fields.refuse("expires", "must be later than `not_before`");
     }
-    fields.refuse_rest(&FIELDS);
+    fields.refuse_rest();
     let name = name?.into();
     let usage = Arc::default();
     let caller = Caller { name, weight, limits, models, scopes, not_before, expires, usage };

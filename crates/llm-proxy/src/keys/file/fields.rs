@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
@@ -32,8 +31,8 @@ pub(super) struct Fields<'a, 'i> {
     /// Where the table begins: the place of what is missing.
     line: usize,
     name: Option<String>,
-    /// Where each field taken so far stands.
-    places: Vec<(&'static str, usize)>,
+    /// Each field that was asked for so far, and where it stands.
+    places: Vec<(&'static str, Option<usize>)>,
     problems: &'a mut Problems,
 }
 
@@ -49,19 +48,19 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// Notes that a field, which was taken, is wrong. `problem` continues the sentence that begins with its name.
     pub(super) fn refuse(&mut self, field: &'static str, problem: &str) {
-        let place = self.places.iter().find(|(taken, _)| *taken == field).map(|(_, line)| *line);
-        self.note(place.unwrap_or(self.line), &format!("`{field}` {problem}"));
+        self.note(self.place(field).unwrap_or(self.line), &format!("`{field}` {problem}"));
     }
 
     /// Notes that a field is missing, unless it is there and wrong.
     pub(super) fn require(&mut self, field: &'static str, advice: &str) {
-        if !self.places.iter().any(|(taken, _)| *taken == field) {
+        if self.place(field).is_none() {
             self.note(self.line, &format!("`{field}` is missing: {advice}"));
         }
     }
 
-    /// Notes every field that was not taken.
-    pub(super) fn refuse_rest(&mut self, known: &[&str]) {
+    /// Notes every field that nobody asked for.
+    pub(super) fn refuse_rest(&mut self) {
+        let known: Vec<&str> = self.places.iter().map(|(field, _)| *field).collect();
         for (field, _) in std::mem::take(&mut self.table) {
             let line = self.lines.at(field.span().start);
             // A name that does not look like one may be a key in the wrong place.
@@ -124,9 +123,14 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     fn take(&mut self, field: &'static str) -> Option<DeValue<'i>> {
-        let (name, value) = self.table.remove_entry(field)?;
-        self.places.push((field, self.lines.at(name.span().start)));
-        Some(Spanned::into_inner(value))
+        let entry = self.table.remove_entry(field);
+        self.places.push((field, entry.as_ref().map(|(name, _)| self.lines.at(name.span().start))));
+        entry.map(|(_, value)| value.into_inner())
+    }
+
+    /// The line of a field that is there.
+    fn place(&self, field: &str) -> Option<usize> {
+        self.places.iter().find(|(asked, _)| *asked == field)?.1
     }
 
     fn not<T>(&mut self, wanted: &str, field: &'static str) -> Option<T> {
