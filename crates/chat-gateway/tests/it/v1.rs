@@ -1,6 +1,6 @@
 //! Version 1 of the protocol: what a frontend may rely on.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::fake_llama::Script;
 
 use crate::gateway::{Gateway, delta, done, error, reset, say};
@@ -140,4 +140,23 @@ async fn a_piece_larger_than_a_frame_arrives_whole_in_several() {
     let (deltas, end) = socket.collect_answer().await.unwrap();
     assert_eq!((deltas.concat() == piece, end), (true, done()));
     assert!(deltas.len() > 1);
+}
+
+#[tokio::test]
+async fn what_an_event_stream_says_beside_its_events_is_no_part_of_the_answer() {
+    let gateway = Gateway::start().await;
+    let event = |delta: Value, finish: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    let stream = [
+        ": queue position=2 wait=12\n\n".to_owned(),
+        ": keep-alive\n\n: queue position=1 wait=3\n\nretry: 3000\n".to_owned(),
+        format!("data: {}\n\n: prefill 0/7\n\n:\n\n", event(json!({"content": "a"}), Value::Null)),
+        format!(": in the middle\nid: 7\ndata: {}\n\n", event(json!({"content": "b"}), json!("stop"))),
+        "data: [DONE]\n\n: behind the end\n\n".to_owned(),
+    ];
+    let chunks: String = stream.iter().map(|part| format!("{:x}\r\n{part}\r\n", part.len())).collect();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    gateway.llama.script(Script::raw(format!("{head}{chunks}0\r\n\r\n")));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "one").await;
+    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["a".to_owned(), "b".to_owned()], done()));
 }
