@@ -26,6 +26,8 @@ mod pool;
 use connection::{Connection, Head};
 use pool::Pool;
 
+/// What a stream is called.
+const STREAM: &str = "text/event-stream";
 /// The largest body that is read where no stream is expected.
 const MAX_PLAIN_BODY_BYTES: usize = 1024 * 1024;
 /// How long such a body may take.
@@ -50,10 +52,12 @@ pub(crate) struct Identity<'a> {
     pub(crate) traceparent: Option<&'a HeaderValue>,
 }
 
-/// An answer's body. Dropping it before its end closes the connection; after its end the connection is kept.
+/// An answer's body. Dropping it before its end closes the connection; after the end of a stream the connection is kept.
+/// (What an upstream does with it after its other answers says nothing of what it does after a stream.)
 #[derive(Debug)]
 pub(crate) struct Body {
     connection: Option<Connection>,
+    is_stream: bool,
     pool: Pool,
     authority: Arc<str>,
 }
@@ -93,9 +97,8 @@ impl Client {
         if head.status != StatusCode::OK {
             return Err(refusal(head.status, body).await);
         }
-        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
-        if is_plain && kind.starts_with(api.answers().as_bytes()) {
+        if is_plain && content_type(&head).starts_with(api.answers().as_bytes()) {
             Ok(body)
         } else {
             Err(Error::UpstreamInvalid)
@@ -135,8 +138,9 @@ impl Client {
             None => Connection::open(authority, self.connect_deadline).await?,
         };
         let head = connection.ask(&request).await?;
+        let is_stream = content_type(&head).starts_with(STREAM.as_bytes());
         let (pool, authority) = (self.pool.clone(), authority.into());
-        Ok((head, Body { connection: Some(connection), pool, authority }))
+        Ok((head, Body { connection: Some(connection), is_stream, pool, authority }))
     }
 }
 
@@ -167,10 +171,16 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take().filter(Connection::is_reusable) {
+        if let Some(connection) = self.connection.take().filter(Connection::is_reusable)
+            && self.is_stream
+        {
             self.pool.give(&self.authority, connection);
         }
     }
+}
+
+fn content_type(head: &Head) -> &[u8] {
+    head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default()
 }
 
 /// A copy of the caller's `traceparent` in the form of W3C Trace Context, and no other. (The field itself is a part of

@@ -1,6 +1,6 @@
 //! A streamed answer: untouched, prompt, and kept alive.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
@@ -84,14 +84,45 @@ async fn a_silent_upstream_is_bridged_by_comments_between_events() {
     assert_eq!(text.replace(": keep-alive\n\n", ""), proxy.ask(&question(true)).await.text().await.unwrap());
 }
 
+/// The upstream's connections that the answers so far came on, in order.
+fn ports(llama: &FakeLlama) -> Vec<u16> {
+    llama.requests().iter().map(|request| request.peer.port()).collect()
+}
+
 #[tokio::test]
-async fn connections_upstream_are_used_again() {
+async fn connections_to_an_upstream_that_keeps_them_are_used_again() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
+    let ask = async || proxy.ask(&question(true)).await.text().await.unwrap();
+    // It shows with the first that has stayed open for half a second.
+    crate::until("a connection that is used again", async || {
+        ask().await;
+        let ports = ports(&llama);
+        ports.iter().rev().skip(1).any(|port| Some(port) == ports.last())
+    })
+    .await;
+    let before = llama.requests().len();
     for _ in 0..5 {
-        proxy.ask(&question(true)).await.text().await.unwrap();
+        ask().await;
     }
-    let ports: std::collections::BTreeSet<_> =
-        llama.requests().iter().map(|request| request.peer.port()).collect();
-    assert_eq!(ports.len(), 1, "{ports:?}");
+    let ports = ports(&llama);
+    assert!(ports[before..].iter().all(|port| *port == ports[before - 1]), "{ports:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_after_every_stream_without_a_word_fails_no_request() {
+    // As llama-server does. The close comes while the next request is on its way.
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    llama.script(Script::tokens(["Hello"]).closes_after(Duration::from_millis(5)));
+    // Longer than it takes to find out whether they are kept.
+    let (began, mut n) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(1) {
+        n += 1;
+        let text = proxy.ask(&question(n % 2 == 0)).await.text().await.unwrap();
+        assert!(text.contains("Hello"), "request {n}: {text}");
+    }
+    let all = ports(&llama);
+    let different: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!((different.len(), all.len()), (n, n));
 }

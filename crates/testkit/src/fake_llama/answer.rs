@@ -136,7 +136,10 @@ pub(super) async fn play(
     for event in events.ending(request["stream_options"]["include_usage"] == true) {
         wire.event(script, &event).await?;
     }
-    end(wire).await
+    let kept = end(wire).await?;
+    let Some(pause) = script.closes_after else { return Ok(kept) };
+    tokio::time::sleep(pause).await;
+    Ok(Connection::Close)
 }
 
 async fn whole(

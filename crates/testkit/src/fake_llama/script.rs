@@ -37,6 +37,7 @@ pub struct Script {
     pub(super) pings: Option<Duration>,
     pub(super) slice_bytes: usize,
     pub(super) cached: usize,
+    pub(super) closes_after: Option<Duration>,
 }
 
 impl Script {
@@ -64,6 +65,7 @@ impl Script {
             pings: None,
             slice_bytes: usize::MAX,
             cached: 0,
+            closes_after: None,
         }
     }
 
@@ -176,6 +178,13 @@ impl Script {
     #[must_use]
     pub fn cached(mut self, tokens: usize) -> Self {
         self.cached = tokens;
+        self
+    }
+
+    /// Closes the connection so long after a stream that ended well, without having said so, as llama-server does.
+    #[must_use]
+    pub fn closes_after(mut self, pause: Duration) -> Self {
+        self.closes_after = Some(pause);
         self
     }
 
