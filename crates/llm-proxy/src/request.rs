@@ -74,7 +74,7 @@ const SWITCHES: [&str; 2] = ["logprobs", "parallel_tool_calls"];
 
 /// A request that was checked.
 #[derive(Debug)]
-pub(crate) struct ChatRequest {
+pub(crate) struct Checked {
     /// What goes upstream.
     pub(crate) body: Bytes,
     /// The limit of the completion, in tokens.
@@ -89,7 +89,7 @@ pub(crate) struct ChatRequest {
     pub(crate) n_dropped: u64,
 }
 
-impl ChatRequest {
+impl Checked {
     /// An upper estimate of the prompt's length, in tokens.
     pub(crate) fn n_prompt_tokens(&self) -> u32 {
         u32::try_from(self.body.len() / MIN_BYTES_PER_TOKEN).unwrap_or(u32::MAX)

@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::keys::Caller;
 use crate::record::Record;
-use crate::request::{self, ChatRequest};
+use crate::request::{self, Checked};
 use crate::state::App;
 
 pub(crate) mod chat;
@@ -28,7 +28,7 @@ async fn check(
     app: &App,
     request: Request,
     record: &mut Record,
-) -> Result<(Arc<Caller>, ChatRequest, Parts), Error> {
+) -> Result<(Arc<Caller>, Checked, Parts), Error> {
     let caller = app.keys.caller(request.headers(), api.dialect())?;
     record.called_by(&caller);
     record.adopt_id(request.headers());
@@ -39,7 +39,7 @@ async fn check(
     let began = Instant::now();
     let body = app.bodies.read(body).await?;
     record.body_read(began.elapsed(), body.bytes.len());
-    let request = ChatRequest::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
+    let request = Checked::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
     app.metrics.dropped_fields.inc_by(request.n_dropped);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);

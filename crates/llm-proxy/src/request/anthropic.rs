@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::messages::{is_base64, is_image_kind, list, n_images, parts};
-use super::{ChatRequest, insert, refuse, refuse_dangerous, take_model};
+use super::{Checked, insert, refuse, refuse_dangerous, take_model};
 use crate::api::Dialect;
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
 /// The most tokens of thinking. The limit of the answer counts them too.
 const MAX_THINKING_TOKENS: i64 = 1_000_000;
 
-impl ChatRequest {
+impl Checked {
     pub(super) fn messages(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
         refuse_dangerous(&mut fields)?;
         refuse(&mut fields, &ELSEWHERE, "is not supported: tools run where they are asked for")?;

@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::{ChatRequest, insert, refuse_dangerous, take_model};
+use super::{Checked, insert, refuse_dangerous, take_model};
 use crate::error::Error;
 
 /// Texts in a request for embeddings, and documents to be ranked. Each is work for a slot of its own.
 const MAX_TEXTS: usize = 64;
 
-impl ChatRequest {
+impl Checked {
     /// A prompt as it stands.
     pub(super) fn completion(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
         let prompt = match fields.take("prompt") {

@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::messages::{image_url, list, n_images, parts};
-use super::{ChatRequest, insert, refuse, refuse_dangerous, take_model};
+use super::{Checked, insert, refuse, refuse_dangerous, take_model};
 use crate::api::Dialect;
 use crate::error::Error;
 
 /// What asks for an earlier answer, which nobody has kept.
 const KEPT: [&str; 2] = ["previous_response_id", "conversation"];
 
-impl ChatRequest {
+impl Checked {
     pub(super) fn responses(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
         refuse_dangerous(&mut fields)?;
         refuse(

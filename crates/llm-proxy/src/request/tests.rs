@@ -6,7 +6,7 @@ use proptest::prop_assert;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::ChatRequest;
+use super::Checked;
 use crate::api::Api;
 use crate::error::Error;
 
@@ -14,7 +14,7 @@ const MODEL: &str = "m";
 const MAX_TOKENS: u64 = 100;
 
 fn parse(request: &Value) -> Result<Value, Error> {
-    let parsed = ChatRequest::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS)?;
+    let parsed = Checked::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS)?;
     Ok(serde_json::from_slice(&parsed.body).unwrap())
 }
 
@@ -53,7 +53,7 @@ fn what_leaves_is_built_anew_from_known_fields() {
             {"role": "tool", "tool_call_id": "c", "content": "1"},
         ],
     });
-    let parsed = ChatRequest::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
+    let parsed = Checked::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
     assert_eq!((parsed.stream, parsed.include_usage, parsed.n_dropped), (false, false, 8));
     let leaves = json!({
         "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true, "max_tokens": MAX_TOKENS,

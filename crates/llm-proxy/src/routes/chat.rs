@@ -27,7 +27,7 @@ use crate::placement::Prefix;
 use crate::queue_events;
 use crate::record::{Phase, Record};
 use crate::relay::{self, Answer};
-use crate::request::ChatRequest;
+use crate::request::Checked;
 use crate::router::RequestId;
 use crate::routes::{MAX_TRIES, check, tokens};
 use crate::sse::counted;
@@ -118,7 +118,7 @@ fn event_stream(mut head: HeaderMap, events: impl Stream<Item = Bytes> + Send + 
 struct Asked {
     api: Api,
     caller: Arc<Caller>,
-    request: ChatRequest,
+    request: Checked,
     prefix: Prefix,
     queue_events: bool,
     connection: Option<Connection>,
@@ -206,7 +206,7 @@ fn refusal(app: &App, refused: Refused) -> Error {
     }
 }
 
-fn asking<'a>(caller: &'a Caller, request: &ChatRequest) -> Asking<'a> {
+fn asking<'a>(caller: &'a Caller, request: &Checked) -> Asking<'a> {
     Asking {
         caller: &caller.name,
         weight: caller.weight,
