@@ -3,13 +3,19 @@
 use serde_json::json;
 use testkit::fake_llama::Script;
 use testkit::service::binary;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::{Chain, ask, delta};
 
 pub(super) async fn terminate(pid: Option<u32>) {
+    signal("-TERM", pid).await;
+}
+
+async fn signal(name: &str, pid: Option<u32>) {
     let pid = pid.unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -47,4 +53,28 @@ async fn sigterm_lets_a_running_answer_end_and_both_services_exit_0() {
     assert_eq!(socket.wait_close().await.unwrap(), 1001);
     assert_eq!(chain.gateway.exit_code().await.unwrap(), Some(0));
     assert_eq!(chain.proxy.exit_code().await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn whoever_the_kernel_had_let_in_when_the_signal_came_is_answered_by_both_services() {
+    let mut chain = Chain::start(1).await;
+    for service in [&mut chain.gateway, &mut chain.proxy] {
+        let address = service.url().replace("http://", "");
+        // While it stands still, the kernel alone takes connections.
+        signal("-STOP", service.pid()).await;
+        let mut waiting = Vec::new();
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(b"GET /api HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            waiting.push(stream);
+        }
+        terminate(service.pid()).await;
+        signal("-CONT", service.pid()).await;
+        for stream in &mut waiting {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        }
+        assert_eq!(service.exit_code().await.unwrap(), Some(0));
+    }
 }
