@@ -113,7 +113,12 @@ async fn what_a_histogram_holds_is_the_time_that_passed() {
         ("gen_ai_server_time_to_first_token", 2.0),
         ("gen_ai_server_request_duration", 3.0),
     ] {
-        assert!((n_pauses * pause..3.0 * most).contains(&sum(name)), "{name}: {} of {most}", sum(name));
+        // Half a pause less: on a busy machine a head is read a little after it was sent.
+        assert!(
+            ((n_pauses - 0.5) * pause..3.0 * most).contains(&sum(name)),
+            "{name}: {} of {most}",
+            sum(name)
+        );
     }
     // What llm-proxy adds of its own is no wait.
     assert!(sum("llm_proxy_overhead") < pause, "{}", sum("llm_proxy_overhead"));
