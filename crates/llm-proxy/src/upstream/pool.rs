@@ -19,6 +19,9 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// How many may wait for one upstream.
 const MAX_WAITING: usize = 1024;
 
+/// How many upstreams are known; those behind a name come and go.
+const MAX_UPSTREAMS: usize = 1024;
+
 /// What waits, by `HOST:PORT`. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pool(Arc<Mutex<HashMap<String, Waiting>>>);
@@ -54,6 +57,9 @@ impl Pool {
         connection.idle_since = std::time::Instant::now();
         let mut all = self.lock();
         if !all.contains_key(authority) {
+            if all.len() == MAX_UPSTREAMS {
+                all.clear();
+            }
             all.insert(authority.to_owned(), Waiting::default());
         }
         let Some(waiting) = all.get_mut(authority) else { return };
@@ -67,7 +73,7 @@ impl Pool {
     pub(super) fn sweep(&self) {
         self.lock().retain(|_, waiting| {
             waiting.connections.retain(|connection| connection.idle_since.elapsed() <= MAX_IDLE);
-            !waiting.connections.is_empty()
+            waiting.keeps || !waiting.connections.is_empty()
         });
     }
 
