@@ -7,6 +7,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::http::uri::Authority;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
@@ -28,9 +29,14 @@ const DISABLED: u8 = 0;
 ///
 /// # Errors
 ///
-/// In a sentence: with `once` that it cannot be asked, otherwise that the terminal cannot be drawn on.
+/// In a sentence: that this is no address, with `once` that it cannot be asked, otherwise that the terminal cannot be
+/// drawn on.
 pub async fn top(admin: &str, once: bool) -> Result<(), String> {
     let address = admin.trim_start_matches("http://").trim_end_matches('/');
+    // Trying again would not help.
+    if address.parse().ok().and_then(|authority: Authority| authority.port_u16()).is_none() {
+        return Err(format!("--admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081"));
+    }
     if once || !stdout().is_terminal() {
         let page = look(address).await?.text(stdout().is_terminal());
         return write(&page);

@@ -161,6 +161,19 @@ async fn top_without_a_terminal_prints_its_page_once_without_colours_and_ends() 
 }
 
 #[tokio::test]
+async fn top_says_at_once_what_is_no_address() {
+    for admin in ["localhost", "http://localhost/", "https://localhost:9081", "localhost:", "localhost:x"] {
+        let mut top = Command::new(env!("CARGO_BIN_EXE_llm-proxy"));
+        let output =
+            top.args(["top", "--once", "--admin", admin]).stdin(Stdio::null()).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            format!("llm-proxy: --admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081\n");
+        assert_eq!((said, output.status.code()), (expected, Some(1)));
+    }
+}
+
+#[tokio::test]
 async fn top_goes_on_when_llm_proxy_goes() {
     let llama = FakeLlama::start().await;
     let mut proxy = Proxy::before(&llama).await;
