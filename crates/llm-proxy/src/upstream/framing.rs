@@ -187,6 +187,58 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_without_a_body_has_ended_with_its_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-length", HeaderValue::from_static("5"));
+        for status in [StatusCode::CONTINUE, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
+            assert_eq!(Framing::of(status, &headers), Ok(Framing::Ended), "{status}");
+        }
+        assert_eq!(of(&[("content-length", "0")]), Ok(Framing::Ended));
+        assert_eq!(of(&[("transfer-encoding", "Chunked")]), Ok(Framing::Size(0, 0)));
+    }
+
+    #[test]
+    fn only_a_body_that_has_no_other_end_may_end_with_its_connection() {
+        assert!(Framing::UntilClose.ends_with_the_connection() && Framing::Ended.ends_with_the_connection());
+        for mid in [
+            Framing::Length(1),
+            Framing::Size(0, 0),
+            Framing::Size(0, 1),
+            Framing::Extension(0, 0),
+            Framing::SizeEnd(0),
+            Framing::Chunk(1),
+            Framing::ChunkEnd,
+            Framing::ChunkFeed,
+            Framing::Trailers(0),
+            Framing::Trailer(1),
+            Framing::LastFeed,
+        ] {
+            assert!(!mid.ends_with_the_connection(), "{mid:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_chunk_may_have_is_read_up_to_its_bounds_and_no_further() {
+        let digits = |n: usize| format!("{}4\r\nwiki\r\n0\r\n\r\n", "0".repeat(n - 1));
+        let extension = |n: usize| format!("4;{}\r\nwiki\r\n0\r\n\r\n", "x".repeat(n));
+        // A line end counts for one.
+        let trailers = |n: usize| format!("4\r\nwiki\r\n0\r\n{}\r\n", "t: x\r\n".repeat(n / 5));
+        let whole = Some(("wiki".to_owned(), 0, true));
+        for fits in [
+            digits(15),
+            extension(4096),
+            trailers(4096),
+            "4 \r\nwiki\r\n0\r\n\r\n".to_owned(),
+            "4\t;x\r\nwiki\r\n0\r\n\r\n".to_owned(),
+        ] {
+            assert_eq!(decode(&fits, 1), whole, "{fits:?}");
+        }
+        for too_long in [digits(16), extension(4097), trailers(4101)] {
+            assert_eq!(decode(&too_long, 1), None, "{too_long:?}");
+        }
+    }
+
+    #[test]
     fn chunks_cut_anywhere_give_the_same_body() {
         let text =
             "4\r\nwiki\r\n1B;name=\"value\"\r\nabcdefghijklmnopqrstuvwxyz\n\r\n0\r\ntrailer: x\r\n\r\nmore";
@@ -208,6 +260,12 @@ mod tests {
             "0x4\r\n",
             "1234567890abcdef0\r\n",
             "0\r\n\n",
+            ";x\r\n",
+            " 4\r\n",
+            "4;x\nwiki",
+            "4\rXwiki",
+            "4\r\nwiki\rX",
+            "0\r\n\rX",
         ] {
             assert_eq!(decode(text, 1), None, "{text:?}");
         }
