@@ -46,6 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     steps.run("rust", || rust(&sh, &settings, &[]));
     steps.run("crash tools", || Ok(crash_tools(&settings)));
+    steps.run("packet filter", || packet_filter(&sh));
     steps.run("page", || page_units(&sh, &settings));
 
     let (runtime, mut started) = (runtime()?, None);
@@ -97,6 +98,20 @@ fn crash_tools(settings: &Settings) -> Outcome {
     let missing = missing.join(" ");
     Outcome::Skipped(format!(
         "model-fetcher's tests that need {missing} tested nothing (Debian: apt-get install {missing})"
+    ))
+}
+
+/// The test of an upstream whose packets are dropped needs a network of its own, and tests nothing without one.
+fn packet_filter(sh: &Shell) -> Result<Outcome> {
+    let rule = "ip link set lo up && iptables -A INPUT -p tcp --dport 9 -j DROP";
+    let works = cmd!(sh, "unshare -rn sh -c {rule}").quiet().ignore_status().output();
+    if works.is_ok_and(|output| output.status.success()) {
+        return Ok(Outcome::Passed);
+    }
+    Ok(Outcome::Skipped(
+        "no packets could be dropped: needs iptables, iproute2 and user namespaces \
+         (Debian: apt-get install iptables iproute2)"
+            .to_owned(),
     ))
 }
 

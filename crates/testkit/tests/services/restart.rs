@@ -27,7 +27,7 @@ async fn llama(slots: usize) -> FakeLlama {
     llama
 }
 
-fn question(stream: bool) -> Value {
+pub(crate) fn question(stream: bool) -> Value {
     json!({"model": "fake-model", "stream": stream, "messages": [{"role": "user", "content": "Hello"}]})
 }
 
