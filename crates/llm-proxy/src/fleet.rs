@@ -25,6 +25,8 @@ mod breaker;
 mod member;
 mod names;
 mod probe;
+#[cfg(fuzzing)]
+pub use probe::fuzz;
 
 use member::{Doubt, Member, Status};
 

@@ -16,6 +16,8 @@ use crate::error::Error;
 mod caller;
 pub(crate) mod command;
 mod file;
+#[cfg(fuzzing)]
+pub use file::fuzz;
 mod key;
 mod limits;
 mod ring;

@@ -32,6 +32,9 @@ mod config;
 mod deadlines;
 mod error;
 mod fleet;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod metrics;
 pub mod placement;

@@ -23,6 +23,8 @@ mod connection;
 mod framing;
 mod pool;
 
+#[cfg(fuzzing)]
+pub use connection::fuzz;
 use connection::{Connection, Head};
 use pool::Pool;
 

@@ -117,6 +117,15 @@ impl Props {
     }
 }
 
+/// Any bytes as `/props`, and as `/slots`.
+#[cfg(fuzzing)]
+pub fn fuzz(input: &[u8]) {
+    if let Some(props) = Props::parse(input) {
+        assert!(props.total_slots <= MAX_SLOTS);
+    }
+    let _judged = serde_json::from_slice::<Vec<Slot>>(input);
+}
+
 #[cfg(test)]
 mod tests {
     use super::Props;

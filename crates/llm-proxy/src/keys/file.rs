@@ -78,6 +78,14 @@ impl Problems {
     }
 }
 
+/// Any bytes as a keys file.
+#[cfg(fuzzing)]
+pub fn fuzz(input: &[u8]) {
+    if let Err(problems) = parse(input) {
+        assert!(!problems.listed(Path::new("keys.toml")).is_empty());
+    }
+}
+
 /// The file's bytes.
 pub(super) fn read(path: &Path) -> Result<Arc<[u8]>, String> {
     let shown = path.display();

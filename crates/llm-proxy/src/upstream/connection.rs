@@ -198,3 +198,23 @@ fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> 
     buffer.advance(length);
     Ok(Some((Head { status, headers }, keeps, framing)))
 }
+
+/// An upstream's answer, header and body: the same body however it is cut.
+#[cfg(fuzzing)]
+pub fn fuzz(input: &[u8]) {
+    let mut buffer = BytesMut::from(input);
+    let Ok(Some((_, _, framing))) = parse(&mut buffer) else { return };
+    let read = |n: usize| {
+        let (mut framing, mut body, mut used) = (framing, Vec::new(), 0);
+        for part in buffer.chunks(n.max(1)) {
+            let mut take = |bytes: &[u8]| {
+                body.extend_from_slice(bytes);
+                Ok(())
+            };
+            let Ok(n_bytes) = framing.decode(part, &mut take) else { return None };
+            used += n_bytes;
+        }
+        Some((body, used, framing))
+    };
+    assert_eq!(read(buffer.len()), read(1));
+}

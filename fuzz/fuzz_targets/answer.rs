@@ -1,0 +1,5 @@
+//! Any bytes as an upstream's answer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| llm_proxy::fuzzing::answer(input));

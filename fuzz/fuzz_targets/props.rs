@@ -1,0 +1,5 @@
+//! Any bytes as what llama-server says of itself.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| llm_proxy::fuzzing::props(input));
