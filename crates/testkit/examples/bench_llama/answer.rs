@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// One token's worth of text, of the length that a token has in English.
 const TEXT: &str = "tok ";
 
+/// The text of one event of an answer that is measured in megabytes.
+const PIECE_BYTES: usize = 62_500;
+
 /// What an answer is to be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Order {
@@ -22,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) first: u64,
     /// Tokens of a paced stream after which the connection is reset; 0 for never.
     pub(crate) cut: usize,
+    /// Megabytes of a stream that comes as fast as it is taken.
+    pub(crate) megabytes: usize,
     /// Tokens of a paced stream after which nothing more comes; 0 for never.
     pub(crate) stall: usize,
 }
@@ -50,6 +55,7 @@ impl Order {
                 "first" => order.first = value,
                 "cut" => order.cut = number,
                 "stall" => order.stall = number,
+                "megabytes" => order.megabytes = number,
                 "id" => id = Some(value),
                 _ => {}
             }
@@ -91,7 +97,9 @@ impl Rendered {
             Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nKeep-Alive: timeout=5, max=100\r\n\r\n";
         let mut rendered = Self { head: head.into(), ..Self::default() };
         rendered.head.extend(event(&chunk(r#"{"role":"assistant","content":null}"#, "null")));
-        if order.pace == 0 {
+        if order.megabytes > 0 {
+            rendered.events.push(token(&TEXT.repeat(PIECE_BYTES / TEXT.len())));
+        } else if order.pace == 0 {
             let n_events = if order.size > 0 { order.events.clamp(1, n_tokens) } else { n_tokens };
             for n in 0..n_events {
                 // The tokens, spread over the events as evenly as whole ones can be.

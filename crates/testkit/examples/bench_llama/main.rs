@@ -32,6 +32,9 @@ struct Arguments {
     /// Slots that `/props` names.
     #[arg(long, default_value_t = 1024)]
     slots: usize,
+    /// Milliseconds after which a connection that waits is closed; llama-server's are 5,000. 0 closes none.
+    #[arg(long, default_value_t = 0)]
+    idle: u64,
 }
 
 /// What it is and has seen.
@@ -59,9 +62,9 @@ async fn main() -> std::io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let state = Rc::clone(&state);
+            let (state, idle) = (Rc::clone(&state), arguments.idle);
             connections.spawn_local(async move {
-                let _client_gone = serve(stream, &state).await;
+                let _client_gone = serve(stream, &state, idle).await;
             });
         }
     };
@@ -74,9 +77,16 @@ struct Request {
     body: Vec<u8>,
 }
 
-async fn serve(mut stream: TcpStream, state: &Shared) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(4096);
-    while let Some(request) = read(&mut stream, &mut buffer).await? {
+    loop {
+        if idle > 0 {
+            let came = tokio::time::timeout(Duration::from_millis(idle), stream.readable());
+            if came.await.is_err() {
+                return Ok(());
+            }
+        }
+        let Some(request) = read(&mut stream, &mut buffer).await? else { return Ok(()) };
         if request.line.starts_with(b"POST /v1/chat/completions") {
             chat(&mut stream, &request.body, state).await?;
         } else {
@@ -84,7 +94,6 @@ async fn serve(mut stream: TcpStream, state: &Shared) -> std::io::Result<()> {
             stream.write_all(&answer::document(status, &body)).await?;
         }
     }
-    Ok(())
 }
 
 async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
@@ -160,8 +169,10 @@ async fn play(out: &mut WriteHalf<'_>, order: Order, rendered: &Rendered) -> std
         return out.write_all(&rendered.whole).await;
     }
     out.write_all(&rendered.head).await?;
-    for event in &rendered.events {
-        out.write_all(event).await?;
+    for _ in 0..(order.megabytes * 16).max(1) {
+        for event in &rendered.events {
+            out.write_all(event).await?;
+        }
     }
     for sent in 0..if order.pace > 0 { order.tokens } else { 0 } {
         if order.cut > 0 && sent == order.cut {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::large;
 use crate::load::{Callers, Class};
 use crate::stage::{KEYS, Stage};
 use crate::watch;
@@ -28,11 +29,15 @@ pub(crate) enum Fault {
     BigBodies,
     Starved,
     SlowReaders,
+    HugeAnswer,
+    StaleConnections,
+    DrippingHeads,
+    StuckLog,
 }
 
 impl Fault {
     /// All of them. A new process of llm-proxy comes first, so that its memory can be watched from then on.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Restart,
         Self::Killed,
         Self::Stopped,
@@ -44,6 +49,10 @@ impl Fault {
         Self::BigBodies,
         Self::Starved,
         Self::SlowReaders,
+        Self::HugeAnswer,
+        Self::StaleConnections,
+        Self::DrippingHeads,
+        Self::StuckLog,
     ];
     /// Those for a minute.
     pub(crate) const FEW: [Self; 5] = [Self::Restart, Self::Killed, Self::Resets, Self::Keys, Self::Burst];
@@ -61,6 +70,10 @@ impl Fault {
             Self::BigBodies => "1,000 bodies of 1 MiB at once",
             Self::Starved => "8 threads that spin for 10 s",
             Self::SlowReaders => "200 slow readers",
+            Self::HugeAnswer => "an answer of a gigabyte",
+            Self::StaleConnections => "10,000 requests 150 to 250 ms apart, connections closed after 200 ms",
+            Self::DrippingHeads => "5,000 heads that drip",
+            Self::StuckLog => "a log that nobody reads",
         }
     }
 
@@ -74,7 +87,12 @@ impl Fault {
             Self::Stopped | Self::Stalls => &[Class::Late, Class::ErrorEvent, Class::Unavailable],
             Self::Burst | Self::SlowReaders => &[Class::Full, Class::Unavailable],
             Self::BigBodies => &[Class::Unavailable],
-            Self::Keys | Self::Starved => &[],
+            Self::Keys
+            | Self::Starved
+            | Self::HugeAnswer
+            | Self::StaleConnections
+            | Self::DrippingHeads
+            | Self::StuckLog => &[],
         }
     }
 
@@ -109,6 +127,10 @@ impl Fault {
             Self::Burst => return burst(callers).await,
             Self::BigBodies => return big_bodies(stage, callers).await,
             Self::Starved => return starved(stage, callers).await,
+            Self::HugeAnswer => return large::answer(stage, callers).await,
+            Self::StaleConnections => return large::stale_connections(stage).await,
+            Self::DrippingHeads => return large::dripping_heads(stage, callers).await,
+            Self::StuckLog => return large::stuck_log(stage).await,
             Self::SlowReaders => {
                 let began = Instant::now();
                 let all = join_all((0..200).map(|_| callers.slow())).await;

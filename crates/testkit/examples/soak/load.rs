@@ -147,6 +147,11 @@ impl Callers {
         }
     }
 
+    /// A stream that has begun.
+    pub(crate) async fn ask(&self, order: &str, key: &str) -> reqwest::Result<reqwest::Response> {
+        self.http.post(self.url()).bearer_auth(key).json(&Self::body(order, true)).send().await
+    }
+
     /// Goes at a moment of its own, whatever the answer has come to.
     async fn leave(&self) -> Class {
         let order = format!("tokens=100,pace=10,first={}", self.below(3) * 100);

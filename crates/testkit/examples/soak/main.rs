@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 mod faults;
+mod large;
 mod load;
 mod stage;
 mod watch;

@@ -61,6 +61,36 @@ impl Stage {
         self.all_up().await
     }
 
+    /// Another llm-proxy, before a mock of its own that was given `arguments`.
+    pub(crate) async fn beside(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Beside> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        write_keys(&folder, KEYS.len())?;
+        let (upstream, public, admin) = (Upstream::start_with(free()?, arguments)?, free()?, free()?);
+        let mut proxy = start_proxy(std::slice::from_ref(&upstream), public, admin, &folder).await?;
+        proxy.ready().await?;
+        Ok(Beside { public, admin, _proxy: Process::Read(proxy), _upstream: upstream })
+    }
+
+    /// As [`Stage::beside`], but nobody reads what it logs.
+    pub(crate) async fn with_unread_log(&self) -> anyhow::Result<Beside> {
+        let folder = self.folder.join("unread");
+        std::fs::create_dir_all(&folder)?;
+        write_keys(&folder, KEYS.len())?;
+        let (upstream, public, admin) = (Upstream::start(free()?)?, free()?, free()?);
+        let proxy = Command::new(binary("llm-proxy")?)
+            .env_clear()
+            .env("LOG_FORMAT", "json")
+            .envs(settings(std::slice::from_ref(&upstream), public, admin, &folder))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let beside = Beside { public, admin, _proxy: Process::Unread(proxy), _upstream: upstream };
+        self.until("it to be ready", async || beside.gauge("llm_proxy_slots").await == Some(SLOTS as f64))
+            .await?;
+        Ok(beside)
+    }
+
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.proxy.pid().context("llm-proxy has ended")
     }
@@ -79,13 +109,7 @@ impl Stage {
 
     /// A value of `/metrics`, all its series added up.
     pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
-        let text = reqwest::get(format!("http://{}/metrics", self.admin)).await.ok()?.text().await.ok()?;
-        let values = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let rest = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
-            rest.trim().parse::<f64>().ok()
-        });
-        values.reduce(|sum, value| sum + value)
+        gauge(self.admin, name).await
     }
 
     /// Requests that the mocks still work on.
@@ -117,11 +141,45 @@ impl Drop for Stage {
     }
 }
 
+/// A second llm-proxy for a while.
+pub(crate) struct Beside {
+    pub(crate) public: SocketAddr,
+    admin: SocketAddr,
+    _proxy: Process,
+    _upstream: Upstream,
+}
+
+enum Process {
+    Read(#[expect(dead_code, reason = "dropping it ends it")] Service),
+    Unread(#[expect(dead_code, reason = "dropping it ends it")] Child),
+}
+
+impl Beside {
+    /// As [`Stage::gauge`].
+    pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
+        gauge(self.admin, name).await
+    }
+}
+
+async fn gauge(admin: SocketAddr, name: &str) -> Option<f64> {
+    let text = reqwest::get(format!("http://{admin}/metrics")).await.ok()?.text().await.ok()?;
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        rest.trim().parse::<f64>().ok()
+    });
+    values.reduce(|sum, value| sum + value)
+}
+
 impl Upstream {
     fn start(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_with(address, &[])
+    }
+
+    fn start_with(address: SocketAddr, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("bench_llama");
         let mut command = Command::new(program);
-        command.args(["--listen", &address.to_string(), "--slots", &SLOTS.to_string()]);
+        command.args(["--listen", &address.to_string(), "--slots", &SLOTS.to_string()]).args(arguments);
         let process =
             command.stdout(Stdio::null()).kill_on_drop(true).spawn().context("the mock does not start")?;
         Ok(Self { address, process })
@@ -149,10 +207,21 @@ async fn start_proxy(
     admin: SocketAddr,
     folder: &std::path::Path,
 ) -> anyhow::Result<Service> {
+    let settings = settings(upstreams, public, admin, folder);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Service::start("llm-proxy", &settings).await
+}
+
+fn settings(
+    upstreams: &[Upstream],
+    public: SocketAddr,
+    admin: SocketAddr,
+    folder: &std::path::Path,
+) -> [(&'static str, String); 11] {
     let upstreams: Vec<String> =
         upstreams.iter().map(|upstream| format!("http://{}", upstream.address)).collect();
     let path = |name: &str| folder.join(name).display().to_string();
-    let settings = [
+    [
         ("PROXY_LISTEN", public.to_string()),
         ("PROXY_ADMIN_LISTEN", admin.to_string()),
         ("PROXY_UPSTREAMS", upstreams.join(",")),
@@ -165,10 +234,7 @@ async fn start_proxy(
         ("PROXY_FIRST_TOKEN_DEADLINE_SECONDS", "4".to_owned()),
         ("PROXY_TOKEN_DEADLINE_SECONDS", "3".to_owned()),
         ("PROXY_QUEUE_DEADLINE_SECONDS", "5".to_owned()),
-    ];
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    binary("llm-proxy")?;
-    Service::start("llm-proxy", &settings).await
+    ]
 }
 
 fn write_keys(folder: &std::path::Path, n: usize) -> anyhow::Result<()> {
