@@ -3,6 +3,7 @@
 //! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies and tungstenite whole
 //! frames; their targets are switched off whatever the level.
 
+use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
 
 use prometheus_client::metrics::counter::Counter;
@@ -70,7 +71,8 @@ impl Telemetry {
     }
 
     /// As [`Telemetry::install`], for a service: a log that nobody reads holds nothing up, and costs lines instead.
-    /// What is dropped at the end writes the last of them.
+    /// What is dropped at the end writes the last of them. A panic is a line that says where, not what: its message may
+    /// quote what it stumbled over.
     ///
     /// # Errors
     ///
@@ -78,6 +80,7 @@ impl Telemetry {
     pub fn install_for_service(self) -> std::io::Result<Flush> {
         let (lines, flush) = Lines::start("log", std::io::stdout(), lost_lines())?;
         self.install_to(move || lines.clone());
+        std::panic::set_hook(Box::new(log_panic));
         Ok(flush)
     }
 
@@ -92,6 +95,11 @@ impl Telemetry {
     }
 }
 
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(at, "a panic: this is a mistake in the program");
+}
+
 /// The lines of the log that nobody will read; one counter for the process, as there is one log.
 pub fn lost_lines() -> Counter {
     static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
@@ -104,4 +112,46 @@ pub fn timestamp() -> String {
     let mut text = String::with_capacity(32);
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::log_panic;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_by_its_place_and_never_by_its_words() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        let line = line!() + 2;
+        let panicked = tracing::subscriber::with_default(subscriber.finish(), || {
+            std::panic::catch_unwind(|| panic!("byte index 1 is not a boundary of `what a user wrote`"))
+        });
+        std::panic::set_hook(before);
+        assert!(panicked.is_err());
+        let expected = format!(
+            "ERROR common::telemetry: a panic: this is a mistake in the program at=\"{}:{line}:41\"\n",
+            file!()
+        );
+        assert_eq!(String::from_utf8(log.0.lock().unwrap().clone()).unwrap(), expected);
+    }
 }

@@ -79,7 +79,7 @@ pub(crate) enum Error {
     TotalTimeout,
     #[error("llm-proxy is shutting down: try again")]
     ShuttingDown,
-    #[error("llm-proxy failed; the log has the reason under this request's id")]
+    #[error("llm-proxy failed; its log says where")]
     Internal,
 }
 

@@ -61,7 +61,7 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
         let response = http.post(format!("{url}/panics")).send().await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(response.headers().contains_key("x-request-id"));
-        let message = "llm-proxy failed; the log has the reason under this request's id";
+        let message = "llm-proxy failed; its log says where";
         let error = json!({"message": message, "type": "server_error", "code": "internal", "param": null});
         assert_eq!(response.json::<Value>().await.unwrap(), json!({"error": error, "src": "llm-proxy"}));
     }
