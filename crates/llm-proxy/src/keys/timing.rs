@@ -20,6 +20,12 @@ fn instructions(name: &str) -> Option<u64> {
     Some(count.trim().parse().unwrap())
 }
 
+/// The fewest of three runs. Each hashes with a seed of its own, and in one of a hundred a key meets another's place in the
+/// table and costs a comparison more.
+fn fewest(name: &str) -> Option<u64> {
+    (0..3).map(|_| instructions(name)).min().flatten()
+}
+
 #[inline(never)]
 fn counted<T>(what: impl FnOnce() -> T) -> T {
     what()
@@ -96,16 +102,14 @@ fn a_wrong_key_takes_the_same_instructions_however_much_of_it_is_right() {
     for near in ["eight_bytes_are_right", "all_but_one_byte_are_right"] {
         assert_eq!(instructions(near), Some(nothing), "{near}");
     }
-    // Each run hashes with a seed of its own, so a look-up may pass another place or two of the table.
-    let [unknown, nearly] =
-        ["a_key_is_unknown", "a_key_is_nearly_right"].map(|test| instructions(test).unwrap());
+    let [unknown, nearly] = ["a_key_is_unknown", "a_key_is_nearly_right"].map(|test| fewest(test).unwrap());
     assert!(unknown.abs_diff(nearly) * 50 < unknown, "{unknown} {nearly}");
 }
 
 #[test]
 fn a_missing_a_malformed_and_an_unknown_key_take_the_same_time_and_an_expired_one_a_comparison_more() {
     let tests = ["a_key_is_missing", "a_key_is_malformed", "a_key_is_unknown", "a_key_is_expired"];
-    let Some(counts) = tests.iter().map(|test| instructions(test)).collect::<Option<Vec<_>>>() else {
+    let Some(counts) = tests.iter().map(|test| fewest(test)).collect::<Option<Vec<_>>>() else {
         eprintln!("skipped: valgrind does not work here");
         return;
     };
