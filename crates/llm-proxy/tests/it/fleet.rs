@@ -470,6 +470,26 @@ async fn behind_slots_that_somebody_else_took_requests_wait_here_and_not_there()
 }
 
 #[tokio::test]
+async fn a_slot_that_was_taken_in_one_look_alone_is_given_out() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    llama.script_once(Script::tokens(["a"]).stall_after(0));
+    let body = json!({"messages": [], "stream": true});
+    let direct = reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send();
+    let _stranger = direct.await.unwrap();
+    let queue = Duration::from_millis(500);
+    let proxy = before_all(&[&llama], |config| {
+        config.probe_up = NEVER;
+        config.deadlines.queue = queue;
+    })
+    .await;
+    until("its slots to be looked at", async || llama.slot_looks() == 1).await;
+    proxy.until_metric("llm_proxy_slots 1").await;
+    // It may have been ours, and have ended since.
+    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+}
+
+#[tokio::test]
 async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     let llama = FakeLlama::start().await;
     llama.set_sees_images(false);
