@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::load::{Callers, Class};
 use crate::stage::{KEYS, Stage};
-use crate::watch;
+use crate::{MAX_DESCRIPTORS_LEFT, watch};
 
 const MEGABYTES: usize = 1_000;
 /// What an answer may hold of llm-proxy's memory beside what the other load moves it by.
@@ -71,10 +71,12 @@ pub(crate) async fn stale_connections(stage: &Stage) -> anyhow::Result<String> {
     Ok(format!("{all} requests, {} crossed a close", failed.len()))
 }
 
-/// Thousands of heads that drip a byte a second.
+/// Thousands of heads that drip a byte a second, to a proxy of their own: what its heap keeps of them afterwards, for the
+/// next thousands, would hide what another fault leaves behind.
 pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
-    let (pid, to) = (stage.pid()?, callers.to);
-    let before = watch::rss_kib(pid);
+    let beside = stage.beside("dripping", &[]).await?;
+    let (pid, to) = (beside.pid()?, beside.public);
+    let (before, descriptors) = (watch::rss_kib(pid), watch::descriptors(pid));
     let drip = |_| async move {
         let began = Instant::now();
         let mut stream = TcpStream::connect(to).await.context("no connection")?;
@@ -128,6 +130,8 @@ pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::
     ensure!(told == DRIPS, "{} were closed without a word", DRIPS - told);
     ensure!(peak <= before + MAX_DRIPS_KIB, "memory grew from {before} to {peak} KiB");
     ensure!(p99 <= HEALTH_WITHIN, "the 99th of 100 /health took {p99:?}");
+    let closed = async || watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT;
+    stage.until("its descriptors to be closed", closed).await?;
     let (last, more) = (last.as_secs_f64(), (peak - before) / 1024);
     Ok(format!("all told by {last:.1} s, /health p99 {:.1} ms, {more} MiB more", p99.as_secs_f64() * 1e3))
 }

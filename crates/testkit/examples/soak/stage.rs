@@ -69,7 +69,7 @@ impl Stage {
         let (upstream, public, admin) = (Upstream::start_with(free()?, arguments)?, free()?, free()?);
         let mut proxy = start_proxy(std::slice::from_ref(&upstream), public, admin, &folder).await?;
         proxy.ready().await?;
-        Ok(Beside { public, admin, _proxy: Process::Read(proxy), _upstream: upstream })
+        Ok(Beside { public, admin, proxy: Process::Read(proxy), _upstream: upstream })
     }
 
     /// As [`Stage::beside`], but nobody reads what it logs.
@@ -85,7 +85,7 @@ impl Stage {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let beside = Beside { public, admin, _proxy: Process::Unread(proxy), _upstream: upstream };
+        let beside = Beside { public, admin, proxy: Process::Unread(proxy), _upstream: upstream };
         self.until("it to be ready", async || beside.gauge("llm_proxy_slots").await == Some(SLOTS as f64))
             .await?;
         Ok(beside)
@@ -145,16 +145,26 @@ impl Drop for Stage {
 pub(crate) struct Beside {
     pub(crate) public: SocketAddr,
     admin: SocketAddr,
-    _proxy: Process,
+    proxy: Process,
     _upstream: Upstream,
 }
 
+/// Dropping it ends it.
 enum Process {
-    Read(#[expect(dead_code, reason = "dropping it ends it")] Service),
-    Unread(#[expect(dead_code, reason = "dropping it ends it")] Child),
+    Read(Service),
+    Unread(Child),
 }
 
 impl Beside {
+    /// As [`Stage::pid`].
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        let pid = match &self.proxy {
+            Process::Read(service) => service.pid(),
+            Process::Unread(child) => child.id(),
+        };
+        pid.context("it has ended")
+    }
+
     /// As [`Stage::gauge`].
     pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
         gauge(self.admin, name).await
