@@ -423,14 +423,18 @@ async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
     }
 }
 
+/// Somebody else's request, which holds a slot until the fake is released.
+async fn stranger(llama: &FakeLlama) -> reqwest::Response {
+    llama.script_once(Script::tokens(["a"]).stall_after(0));
+    let body = json!({"messages": [], "stream": true});
+    reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send().await.unwrap()
+}
+
 #[tokio::test]
 async fn slots_that_somebody_else_took_are_not_given_out() {
     let (taken, free) = (FakeLlama::start().await, FakeLlama::start().await);
     taken.set_slots(1);
-    taken.script_once(Script::tokens(["a"]).stall_after(0));
-    let body = json!({"messages": [], "stream": true});
-    let direct = reqwest::Client::new().post(taken.url() + "/v1/chat/completions").json(&body).send();
-    let _stranger = direct.await.unwrap();
+    let _stranger = stranger(&taken).await;
     let proxy = before_all(&[&taken, &free], |config| config.probe_up = SOON).await;
     // What two looks in a row have shown is believed.
     taken.probed(3).await;
@@ -451,10 +455,7 @@ async fn slots_that_somebody_else_took_are_not_given_out() {
 async fn behind_slots_that_somebody_else_took_requests_wait_here_and_not_there() {
     let llama = FakeLlama::start().await;
     llama.set_slots(1);
-    llama.script_once(Script::tokens(["a"]).stall_after(0));
-    let body = json!({"messages": [], "stream": true});
-    let direct = reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send();
-    let _stranger = direct.await.unwrap();
+    let _stranger = stranger(&llama).await;
     let proxy = before_all(&[&llama], |config| config.probe_up = SOON).await;
     llama.probed(3).await;
     let question = question(false);
@@ -473,14 +474,10 @@ async fn behind_slots_that_somebody_else_took_requests_wait_here_and_not_there()
 async fn a_slot_that_was_taken_in_one_look_alone_is_given_out() {
     let llama = FakeLlama::start().await;
     llama.set_slots(1);
-    llama.script_once(Script::tokens(["a"]).stall_after(0));
-    let body = json!({"messages": [], "stream": true});
-    let direct = reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send();
-    let _stranger = direct.await.unwrap();
-    let queue = Duration::from_millis(500);
+    let _stranger = stranger(&llama).await;
     let proxy = before_all(&[&llama], |config| {
         config.probe_up = NEVER;
-        config.deadlines.queue = queue;
+        config.deadlines.queue = Duration::from_millis(500);
     })
     .await;
     until("its slots to be looked at", async || llama.slot_looks() == 1).await;
