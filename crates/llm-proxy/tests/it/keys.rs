@@ -191,18 +191,23 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     assert_eq!(proxy.ask_as("this-model", &question(true)).await.status(), 200);
 }
 
+/// Before `llama`, with the keys of `file` and every route switched on.
+pub(crate) async fn with_every_route(llama: &FakeLlama, file: &KeysFile) -> Proxy {
+    Proxy::with(llama, |config| {
+        config.keys_file = Some(file.path());
+        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
+        config.routes = all.map(|name| name.parse().unwrap()).into();
+    })
+    .await
+}
+
 #[tokio::test]
 async fn each_scope_opens_its_routes_and_no_others() {
     const SCOPES: [&str; 3] = ["chat", "embeddings", "tokens"];
     let one = |scope: &&str| lines(scope, &format!("{scope}-key"), &format!("scopes = [\"{scope}\"]"));
     let file = KeysFile::of(&SCOPES.iter().map(one).collect::<String>());
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| {
-        config.keys_file = Some(file.path());
-        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
-        config.routes = all.map(|name| name.parse().unwrap()).into();
-    })
-    .await;
+    let proxy = with_every_route(&llama, &file).await;
     for (route, opened_by) in [
         ("/v1/chat/completions", "chat"),
         ("/v1/completions", "chat"),

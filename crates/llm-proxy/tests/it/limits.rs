@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 
-use crate::keys::{KeysFile, lines};
+use crate::keys::{KeysFile, lines, with_every_route};
 use crate::{Proxy, envelope, question};
 
 /// The values of `names` in an answer's header.
@@ -104,12 +104,7 @@ async fn every_route_that_asks_the_model_counts_towards_the_minutes_limit() {
     let keys = (0..ROUTES.len()).map(|n| lines(&format!("key-{n}"), &format!("k{n}"), all));
     let file = KeysFile::of(&keys.collect::<String>());
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| {
-        config.keys_file = Some(file.path());
-        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
-        config.routes = all.map(|name| name.parse().unwrap()).into();
-    })
-    .await;
+    let proxy = with_every_route(&llama, &file).await;
     for (n, route) in ROUTES.into_iter().enumerate() {
         let url = format!("http://{}{route}", proxy.address);
         for status in [400, 429] {
