@@ -29,9 +29,9 @@ impl Addresses {
     /// When a variable is not `ADDRESS:PORT`.
     pub(crate) fn of(settings: &Settings) -> Result<Self> {
         let read = |variable, port| match settings.get(variable) {
-            Some(text) => {
-                text.parse().with_context(|| format!("{variable} must be ADDRESS:PORT, as 127.0.0.1:{port}"))
-            }
+            Some(text) => text
+                .parse()
+                .with_context(|| format!("{variable} must be ADDRESS:PORT, as 127.0.0.1:{port}")),
             None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         };
         Ok(Self {
@@ -49,14 +49,24 @@ impl Addresses {
     ///
     /// When the kernel has none.
     pub(crate) fn free() -> Result<Self> {
-        let listeners: Vec<_> = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .take(5)
+        let listeners: Vec<_> =
+            std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+                .take(5)
+                .collect::<Result<_, _>>()?;
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()?;
-        let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let &[llama, proxy, proxy_admin, gateway, gateway_admin] = addresses.as_slice() else {
             bail!("five listeners have five addresses");
         };
-        Ok(Self { llama, proxy, proxy_admin, gateway, gateway_admin })
+        Ok(Self {
+            llama,
+            proxy,
+            proxy_admin,
+            gateway,
+            gateway_admin,
+        })
     }
 
     /// The variables that put every service where this says, and point each at the next.
@@ -79,7 +89,11 @@ impl Addresses {
             ("llm-proxy", "PROXY_LISTEN", self.proxy),
             ("llm-proxy (admin)", "PROXY_ADMIN_LISTEN", self.proxy_admin),
             ("chat-gateway", "GATEWAY_LISTEN", self.gateway),
-            ("chat-gateway (admin)", "GATEWAY_ADMIN_LISTEN", self.gateway_admin),
+            (
+                "chat-gateway (admin)",
+                "GATEWAY_ADMIN_LISTEN",
+                self.gateway_admin,
+            ),
         ]
     }
 
@@ -97,16 +111,22 @@ impl Addresses {
                 Some(problem(service, variable, address, &error))
             })
             .collect();
-        if problems.is_empty() { Ok(()) } else { bail!("nothing was started:\n  {}", problems.join("\n  ")) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            bail!("nothing was started:\n  {}", problems.join("\n  "))
+        }
     }
 }
 
 fn problem(service: &str, variable: &str, address: SocketAddr, error: &std::io::Error) -> String {
     if error.kind() != std::io::ErrorKind::AddrInUse {
-        return format!("{service} cannot listen on {address}: {error}; set {variable} to another address");
+        return format!(
+            "{service} cannot listen on {address}: {error}; set {variable} to another address"
+        );
     }
-    let holder =
-        holder(address.port()).map_or_else(|| "another process".to_owned(), |name| format!("`{name}`"));
+    let holder = holder(address.port())
+        .map_or_else(|| "another process".to_owned(), |name| format!("`{name}`"));
     let free = address.port().saturating_add(100);
     format!(
         "{service} needs {address}, which {holder} has: stop it, or set {variable}={}:{free}",
@@ -117,15 +137,21 @@ fn problem(service: &str, variable: &str, address: SocketAddr, error: &std::io::
 /// The process that listens on `port`, as `ss` names it; it does so only for this user's own.
 fn holder(port: u16) -> Option<String> {
     let filter = format!("sport = :{port}");
-    let output =
-        std::process::Command::new("ss").args(["-H", "-l", "-t", "-n", "-p", &filter]).output().ok()?;
+    let output = std::process::Command::new("ss")
+        .args(["-H", "-l", "-t", "-n", "-p", &filter])
+        .output()
+        .ok()?;
     holder_in(&String::from_utf8_lossy(&output.stdout))
 }
 
 fn holder_in(line: &str) -> Option<String> {
     let (_, users) = line.split_once("users:((\"")?;
     let (name, rest) = users.split_once('"')?;
-    let pid: String = rest.strip_prefix(",pid=")?.chars().take_while(char::is_ascii_digit).collect();
+    let pid: String = rest
+        .strip_prefix(",pid=")?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     Some(format!("{name}, process {pid}"))
 }
 
@@ -140,7 +166,10 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         addresses.proxy = taken.local_addr().unwrap();
         let message = addresses.check().unwrap_err().to_string();
-        assert!(message.contains(&format!("llm-proxy needs {}", addresses.proxy)), "{message}");
+        assert!(
+            message.contains(&format!("llm-proxy needs {}", addresses.proxy)),
+            "{message}"
+        );
         assert!(message.contains("set PROXY_LISTEN=127.0.0.1:"), "{message}");
     }
 

@@ -38,14 +38,27 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
     sh.change_dir(settings.root());
     match subject {
         Subject::Chain => {
-            let packages = ["--package", "llm-proxy", "--package", "chat-gateway", "--package", "testkit"];
-            say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_chain"))?;
+            let packages = [
+                "--package",
+                "llm-proxy",
+                "--package",
+                "chat-gateway",
+                "--package",
+                "testkit",
+            ];
+            say::run(cmd!(
+                sh,
+                "cargo build --release {packages...} --bins --example bench_chain"
+            ))?;
             let bench = settings.target("release/examples/bench_chain");
             say::run(cmd!(sh, "{bench}"))
         }
         Subject::Fetch(options) => {
             let packages = ["--package", "model-fetcher", "--package", "testkit"];
-            say::run(cmd!(sh, "cargo build --release {packages...} --bins --example bench_fetch"))?;
+            say::run(cmd!(
+                sh,
+                "cargo build --release {packages...} --bins --example bench_fetch"
+            ))?;
             crate::block_on(fetch::run(&settings, options))
         }
         Subject::Proxy(options) => {
@@ -57,7 +70,10 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             crate::block_on(proxy::run(&settings, options))
         }
         Subject::Route => {
-            say::run(cmd!(sh, "cargo build --release --package llm-proxy --example bench_route"))?;
+            say::run(cmd!(
+                sh,
+                "cargo build --release --package llm-proxy --example bench_route"
+            ))?;
             let bench = settings.target("release/examples/bench_route");
             say::run(cmd!(sh, "{bench}"))
         }

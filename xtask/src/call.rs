@@ -33,20 +33,33 @@ pub(crate) struct Call {
 impl Call {
     /// A call of `program`.
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
-        Self { program: program.as_ref().to_owned(), args: Vec::new(), variables: Vec::new(), folder: None }
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            variables: Vec::new(),
+            folder: None,
+        }
     }
 
     /// Adds arguments.
     #[must_use]
     pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Adds variables to the inherited environment. They are not printed.
     #[must_use]
-    pub(crate) fn variables<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        self.variables.extend(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    pub(crate) fn variables<'a>(
+        mut self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        self.variables.extend(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         self
     }
 
@@ -70,10 +83,17 @@ impl Call {
     /// When it cannot be started.
     pub(crate) fn start(&self, output: Output<'_>) -> Result<Running> {
         say::command(self);
-        let itself =
-            if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let itself = if cfg!(target_os = "linux") {
+            "/proc/self/exe".into()
+        } else {
+            std::env::current_exe()?
+        };
         let mut command = std::process::Command::new(itself);
-        command.arg("bound").arg(std::process::id().to_string()).arg(&self.program).args(&self.args);
+        command
+            .arg("bound")
+            .arg(std::process::id().to_string())
+            .arg(&self.program)
+            .args(&self.args);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
@@ -132,11 +152,20 @@ impl Call {
         if status.success() {
             return Ok(());
         }
-        bail!("{} failed ({status}). The end of {}:\n{}", self.name(), log.display(), tail(log))
+        bail!(
+            "{} failed ({status}). The end of {}:\n{}",
+            self.name(),
+            log.display(),
+            tail(log)
+        )
     }
 
     fn name(&self) -> String {
-        Path::new(&self.program).file_name().unwrap_or(&self.program).display().to_string()
+        Path::new(&self.program)
+            .file_name()
+            .unwrap_or(&self.program)
+            .display()
+            .to_string()
     }
 }
 
@@ -149,7 +178,9 @@ impl fmt::Display for Call {
                 .map_or_else(|_| text.clone(), |path| path.as_os_str().to_owned())
         };
         write!(f, "{}", short(&self.program).display())?;
-        self.args.iter().try_for_each(|arg| write!(f, " {}", short(arg).display()))
+        self.args
+            .iter()
+            .try_for_each(|arg| write!(f, " {}", short(arg).display()))
     }
 }
 
@@ -207,8 +238,11 @@ pub(crate) fn bound(parent: u32, command: &[OsString]) -> anyhow::Error {
     };
     #[cfg(target_os = "linux")]
     {
-        let _only_a_safety_net = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-        if rustix::process::getppid().is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent) {
+        let _only_a_safety_net =
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+        if rustix::process::getppid()
+            .is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent)
+        {
             return anyhow::anyhow!("the process that started {} has gone", program.display());
         }
     }
@@ -218,8 +252,9 @@ pub(crate) fn bound(parent: u32, command: &[OsString]) -> anyhow::Error {
 
 /// The last lines of a log.
 pub(crate) fn tail(log: &Path) -> String {
-    let text =
-        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = std::fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
     lines
         .iter()
@@ -232,7 +267,8 @@ pub(crate) fn tail(log: &Path) -> String {
 /// Creates a log file and the folders above it.
 pub(crate) fn create(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     File::create(path).with_context(|| format!("cannot create {}", path.display()))
 }

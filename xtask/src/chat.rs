@@ -53,7 +53,10 @@ enum End {
 pub(crate) async fn run(url: Option<String>) -> Result<()> {
     let url = match url {
         Some(url) => url,
-        None => format!("ws://{}/api/v1/ws/chat", Addresses::of(&Settings::load(Profile::Dev)?)?.gateway),
+        None => format!(
+            "ws://{}/api/v1/ws/chat",
+            Addresses::of(&Settings::load(Profile::Dev)?)?.gateway
+        ),
     };
     let interactive = std::io::stdin().is_terminal();
     let mut socket = connect(&url).await?;
@@ -72,16 +75,25 @@ pub(crate) async fn run(url: Option<String>) -> Result<()> {
             line = lines.recv() => line,
             () = stop.asked() => None,
         };
-        let Some(line) = line else { return leave(socket, interactive).await };
+        let Some(line) = line else {
+            return leave(socket, interactive).await;
+        };
         let message = match line.trim() {
             "" => continue,
             "/reset" => serde_json::json!({"type": "reset"}),
             text => serde_json::json!({"content": text}),
         };
         // A gateway that was restarted while nobody wrote is no reason to leave.
-        if socket.send(Message::text(message.to_string())).await.is_err() {
+        if socket
+            .send(Message::text(message.to_string()))
+            .await
+            .is_err()
+        {
             socket = connect(&url).await?;
-            socket.send(Message::text(message.to_string())).await.context("the gateway closed the socket")?;
+            socket
+                .send(Message::text(message.to_string()))
+                .await
+                .context("the gateway closed the socket")?;
         }
         match answer(&mut socket, &mut stop).await? {
             End::Whole => {}
@@ -100,7 +112,9 @@ pub(crate) async fn run(url: Option<String>) -> Result<()> {
 async fn connect(url: &str) -> Result<Socket> {
     match connect_async(url).await {
         Ok((socket, _)) => Ok(socket),
-        Err(error) => bail!("cannot reach the gateway at {url} ({error}): is `cargo xtask up` running?"),
+        Err(error) => {
+            bail!("cannot reach the gateway at {url} ({error}): is `cargo xtask up` running?")
+        }
     }
 }
 
@@ -127,7 +141,9 @@ async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<End> {
             }
             Some(Ok(_)) => continue,
             Some(Err(error)) => {
-                return Err(anyhow!(error).context("the connection broke in the middle of an answer"));
+                return Err(
+                    anyhow!(error).context("the connection broke in the middle of an answer")
+                );
             }
             None => bail!("the connection ended in the middle of an answer"),
         };
@@ -151,7 +167,9 @@ async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<End> {
 
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write the answer")
 }
 
 /// Standard input, line by line, from a thread of its own: a read of it cannot be cancelled.
@@ -196,8 +214,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_whole_only_when_the_gateway_says_done() {
-        let whole =
-            [r#"{"type":"delta","content":"Hi"}"#, r#"{"type":"stats","tps":7}"#, r#"{"type":"done"}"#];
+        let whole = [
+            r#"{"type":"delta","content":"Hi"}"#,
+            r#"{"type":"stats","tps":7}"#,
+            r#"{"type":"done"}"#,
+        ];
         assert_eq!(end_of(&whole).await.unwrap(), End::Whole);
         let cut = end_of(&whole[..2]).await.unwrap_err().to_string();
         assert!(cut.contains("in the middle of an answer"), "{cut}");
@@ -205,7 +226,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_of_the_gateway_is_shown_in_its_words() {
-        let failed = [r#"{"type":"delta","content":"Hi"}"#, r#"{"type":"error","message":"no model"}"#];
-        assert_eq!(end_of(&failed).await.unwrap(), End::Failed("no model".to_owned()));
+        let failed = [
+            r#"{"type":"delta","content":"Hi"}"#,
+            r#"{"type":"error","message":"no model"}"#,
+        ];
+        assert_eq!(
+            end_of(&failed).await.unwrap(),
+            End::Failed("no model".to_owned())
+        );
     }
 }

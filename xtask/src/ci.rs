@@ -21,18 +21,29 @@ pub(crate) fn run() -> Result<ExitCode> {
     let passed = |result: Result<()>| result.map(|()| Outcome::Passed);
     let mut steps = Steps::new(false);
 
-    steps.run("format", || passed(say::run(cmd!(sh, "cargo fmt --all -- --check"))));
+    steps.run("format", || {
+        passed(say::run(cmd!(sh, "cargo fmt --all -- --check")))
+    });
     steps.run("tidy", || passed(tidy::run()));
     steps.run("clippy", || {
         // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
         let rest = ["--all-targets", "--", "-D", "warnings"];
-        say::run(cmd!(sh, "cargo clippy --workspace --exclude xtask {rest...}"))?;
+        say::run(cmd!(
+            sh,
+            "cargo clippy --workspace --exclude xtask {rest...}"
+        ))?;
         passed(say::run(cmd!(sh, "cargo clippy --package xtask {rest...}")))
     });
     steps.run("docs", || {
         let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
-        say::run(cmd!(sh, "cargo doc --workspace --exclude xtask --no-deps --document-private-items"))?;
-        passed(say::run(cmd!(sh, "cargo doc --package xtask --no-deps --document-private-items")))
+        say::run(cmd!(
+            sh,
+            "cargo doc --workspace --exclude xtask --no-deps --document-private-items"
+        ))?;
+        passed(say::run(cmd!(
+            sh,
+            "cargo doc --package xtask --no-deps --document-private-items"
+        )))
     });
     steps.run("configuration.md", || passed(env::run(false)));
     steps.run("cargo-deny", || {

@@ -39,8 +39,10 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
         model::from_pypi(settings, &Python::new(settings)).await
     })?;
     let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
-    let gateway =
-        cmd!(sh, "docker network inspect bridge --format {gateway}").quiet().read().unwrap_or_default();
+    let gateway = cmd!(sh, "docker network inspect bridge --format {gateway}")
+        .quiet()
+        .read()
+        .unwrap_or_default();
     let place = Place::new(settings.target("debug/fake-hub"), model, &gateway)?;
     for profile in [Profile::Dev, Profile::Prod] {
         let mut stack = Stack::new(sh, settings, profile, &place)?;
@@ -54,7 +56,9 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
 /// What this machine lacks, and how to get it.
 fn missing(sh: &Shell) -> Option<String> {
     let Ok(output) = cmd!(sh, "docker version").quiet().ignore_status().output() else {
-        return Some("docker is not on PATH: install Docker with Compose v2 and start it".to_owned());
+        return Some(
+            "docker is not on PATH: install Docker with Compose v2 and start it".to_owned(),
+        );
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
@@ -63,8 +67,14 @@ fn missing(sh: &Shell) -> Option<String> {
             "Docker Engine is not running: {words} (start Docker, or see whether you may use it)"
         ));
     }
-    let compose = cmd!(sh, "docker compose version").quiet().ignore_stdout().ignore_stderr().run();
-    compose.is_err().then(|| "docker has no Compose v2: install its plugin docker-compose".to_owned())
+    let compose = cmd!(sh, "docker compose version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run();
+    compose
+        .is_err()
+        .then(|| "docker has no Compose v2: install its plugin docker-compose".to_owned())
 }
 
 fn keeps_its_promises(stack: &mut Stack<'_>, place: &Place) -> Result<()> {

@@ -36,7 +36,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let rows = rows(&settings);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for Row { name, found, needed } in &rows {
+    for Row {
+        name,
+        found,
+        needed,
+    } in &rows
+    {
         let (mark, text) = match (found, needed) {
             (Ok(text), _) => ("ok      ", text),
             (Err(text), true) => ("MISSING ", text),
@@ -53,8 +58,11 @@ pub(crate) fn run() -> Result<ExitCode> {
 }
 
 fn rows(settings: &Settings) -> Vec<Row> {
-    let row =
-        |name, needed, found: Result<String, &str>| Row { name, needed, found: found.map_err(str::to_owned) };
+    let row = |name, needed, found: Result<String, &str>| Row {
+        name,
+        needed,
+        found: found.map_err(str::to_owned),
+    };
     let tool = |name, needed, program: &str, args: &[&str], how: &'static str| {
         row(name, needed, version(settings, program, args).ok_or(how))
     };
@@ -115,19 +123,38 @@ fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> 
         .output()
         .ok()
         .filter(|output| output.status.success())?;
-    let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
+    let text = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()?
+        .trim()
+        .to_owned();
     Some(text).filter(|text| !text.is_empty())
 }
 
 fn node(settings: &Settings) -> Result<String, &'static str> {
     let how = "install Node 20 or newer. Debian: apt-get install nodejs npm";
     let version = version(settings, "node", &["--version"]).ok_or(how)?;
-    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_some_and(|major| major >= MIN_NODE) { Ok(version) } else { Err(how) }
+    let major = version
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= MIN_NODE) {
+        Ok(version)
+    } else {
+        Err(how)
+    }
 }
 
 fn python(settings: &Settings) -> Option<String> {
-    version(settings, "python3", &["-c", "import ensurepip, venv, sys; print(sys.version.split()[0])"])
+    version(
+        settings,
+        "python3",
+        &[
+            "-c",
+            "import ensurepip, venv, sys; print(sys.version.split()[0])",
+        ],
+    )
 }
 
 fn llama_server(settings: &Settings) -> Result<String, String> {
@@ -140,13 +167,21 @@ fn llama_server(settings: &Settings) -> Result<String, String> {
 
 /// Chromium's program, if there is one.
 pub(crate) fn chromium(settings: &Settings) -> Option<String> {
-    let named = settings.get("CHROMIUM_BIN").filter(|path| Path::new(path).is_file()).map(str::to_owned);
+    let named = settings
+        .get("CHROMIUM_BIN")
+        .filter(|path| Path::new(path).is_file())
+        .map(str::to_owned);
     let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-    named.or_else(|| names.into_iter().find_map(|name| Some(settings.which(name)?.display().to_string())))
+    named.or_else(|| {
+        names
+            .into_iter()
+            .find_map(|name| Some(settings.which(name)?.display().to_string()))
+    })
 }
 
 fn disk(root: &Path) -> Result<String, String> {
-    let stat = rustix::fs::statvfs(root).map_err(|error| format!("cannot ask the file system: {error}"))?;
+    let stat = rustix::fs::statvfs(root)
+        .map_err(|error| format!("cannot ask the file system: {error}"))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize) >> 30;
     if free >= MIN_FREE_GIB {
         Ok(format!("{free} GiB free"))
@@ -158,6 +193,10 @@ fn disk(root: &Path) -> Result<String, String> {
 fn ports(settings: &Settings) -> Result<String, String> {
     let addresses = Addresses::of(settings).map_err(|error| format!("{error:#}"))?;
     addresses.check().map_err(|error| error.to_string())?;
-    let ports: Vec<_> = addresses.named().iter().map(|(.., address)| address.port().to_string()).collect();
+    let ports: Vec<_> = addresses
+        .named()
+        .iter()
+        .map(|(.., address)| address.port().to_string())
+        .collect();
     Ok(format!("{} are free", ports.join(", ")))
 }

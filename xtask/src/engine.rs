@@ -45,7 +45,9 @@ pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
     match settings.get("LLAMA_SERVER_BIN") {
         Some(path) if Settings::may_execute(Path::new(path)) => Ok(Some(PathBuf::from(path))),
         Some(path) => {
-            bail!("LLAMA_SERVER_BIN: {path} is not a program; name llama-server's file, or unset it")
+            bail!(
+                "LLAMA_SERVER_BIN: {path} is not a program; name llama-server's file, or unset it"
+            )
         }
         None => Ok(settings.which("llama-server")),
     }
@@ -87,28 +89,50 @@ impl Engine {
     ) -> Result<Call> {
         let call = match self {
             Self::Program(program) => Call::new(program),
-            Self::Wheel { interpreter, starter } => Call::new(interpreter).args([starter]),
+            Self::Wheel {
+                interpreter,
+                starter,
+            } => Call::new(interpreter).args([starter]),
         };
         let or = |name, default: &str| settings.get(name).unwrap_or(default).to_owned();
         let batch = or("LLAMA_BATCH_SIZE", BATCH_SIZE);
-        let key =
-            settings.secret("PROXY_UPSTREAM_API_KEY").or_else(|_unset| settings.secret("LLM_API_KEY"))?;
+        let key = settings
+            .secret("PROXY_UPSTREAM_API_KEY")
+            .or_else(|_unset| settings.secret("LLM_API_KEY"))?;
         Ok(call
             .args(["--model".as_ref(), model.as_os_str()])
             .args(["--alias", alias])
-            .args(["--host", &listen.ip().to_string(), "--port", &listen.port().to_string()])
+            .args([
+                "--host",
+                &listen.ip().to_string(),
+                "--port",
+                &listen.port().to_string(),
+            ])
             .args([
                 "--ctx-size",
                 &or("LLAMA_CTX_SIZE", CTX_SIZE),
                 "--parallel",
                 &or("LLAMA_PARALLEL", PARALLEL),
             ])
-            .args(["--threads", &or("LLAMA_THREADS", &spare_threads().to_string())])
+            .args([
+                "--threads",
+                &or("LLAMA_THREADS", &spare_threads().to_string()),
+            ])
             .args(["--batch-size", &batch, "--ubatch-size", &batch])
-            .args(["--cache-ram", &or("LLAMA_CACHE_RAM_MIB", CACHE_RAM_MIB), "--no-cache-idle-slots"])
+            .args([
+                "--cache-ram",
+                &or("LLAMA_CACHE_RAM_MIB", CACHE_RAM_MIB),
+                "--no-cache-idle-slots",
+            ])
             .args(["--predict", &or("LLAMA_PREDICT", PREDICT)])
             .args(["--timeout", "600", "--sse-ping-interval", "5"])
-            .args(["--cors-origins", "localhost", "--metrics", "--no-ui", "--offline"])
+            .args([
+                "--cors-origins",
+                "localhost",
+                "--metrics",
+                "--no-ui",
+                "--offline",
+            ])
             .variables([("LLAMA_API_KEY", key.as_str())]))
     }
 }

@@ -26,9 +26,18 @@ This page is rendered from the code by `cargo xtask env --write`.
 
 /// Each binary with the sentence above its table.
 const SERVICES: &[(&str, &str)] = &[
-    ("model-fetcher", "Fills the model folder, then exits. In Compose it is the service `llm_init`."),
-    ("llm-proxy", "The only door to llama-server, for internal callers. In Compose: `llm_proxy`."),
-    ("chat-gateway", "The browsers' door: the chat's WebSocket and the page. In Compose: `chat_gateway`."),
+    (
+        "model-fetcher",
+        "Fills the model folder, then exits. In Compose it is the service `llm_init`.",
+    ),
+    (
+        "llm-proxy",
+        "The only door to llama-server, for internal callers. In Compose: `llm_proxy`.",
+    ),
+    (
+        "chat-gateway",
+        "The browsers' door: the chat's WebSocket and the page. In Compose: `chat_gateway`.",
+    ),
 ];
 
 /// llama-server's variables: name, default, meaning.
@@ -38,7 +47,11 @@ const ENGINE: &[(&str, &str, &str)] = &[
         "8192",
         "Tokens of context over all slots; each chat gets its slot's share, prompt and answer together.",
     ),
-    ("LLAMA_PARALLEL", "2", "Slots: how many answers run at once."),
+    (
+        "LLAMA_PARALLEL",
+        "2",
+        "Slots: how many answers run at once.",
+    ),
     (
         "LLAMA_THREADS",
         "cores - 1",
@@ -54,13 +67,25 @@ const ENGINE: &[(&str, &str, &str)] = &[
         "1024",
         "Memory for cached prompts beside the model, in MiB; 0 switches the cache off.",
     ),
-    ("LLAMA_PREDICT", "1024", "Tokens of an answer whose request names no limit."),
+    (
+        "LLAMA_PREDICT",
+        "1024",
+        "Tokens of an answer whose request names no limit.",
+    ),
 ];
 
 /// Variables that only the Compose files read.
 const COMPOSE: &[(&str, &str, &str)] = &[
-    ("GATEWAY_PORT", "8000", "Development: the port on loopback under which chat_gateway is published."),
-    ("HTTP_PORT", "80", "Production: the port under which nginx is published."),
+    (
+        "GATEWAY_PORT",
+        "8000",
+        "Development: the port on loopback under which chat_gateway is published.",
+    ),
+    (
+        "HTTP_PORT",
+        "80",
+        "Production: the port under which nginx is published.",
+    ),
     (
         "LLM_API_KEY_SECRET",
         "./secrets/llm_api_key",
@@ -85,7 +110,11 @@ const NATIVE: &[(&str, &str, &str)] = &[
         "127.0.0.1:8080",
         "Where `cargo xtask up` puts llama-server. It puts the services of ours on 127.0.0.1 too, unless their own variables say otherwise, and the model into `target/models`.",
     ),
-    ("CHROMIUM_BIN", "", "The Chromium for the page's tests; otherwise the one on `PATH`."),
+    (
+        "CHROMIUM_BIN",
+        "",
+        "The Chromium for the page's tests; otherwise the one on `PATH`.",
+    ),
     (
         "VITE_API_URL",
         "",
@@ -149,7 +178,11 @@ fn section(page: &mut String, title: &str, about: &str, table: &str) {
 fn table(rows: &[(&str, &str, &str)]) -> String {
     let mut text = String::from("| Variable | Default | Meaning |\n|---|---|---|");
     for (name, default, about) in rows {
-        let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
+        let default = if default.is_empty() {
+            "–".to_owned()
+        } else {
+            format!("`{default}`")
+        };
         let _infallible = write!(text, "\n| `{name}` | {default} | {about} |");
     }
     text
@@ -167,7 +200,11 @@ fn first_difference(present: &str, wanted: &str) -> Option<String> {
             (old, new) => {
                 let line = |sign, text: Option<&str>| text.map(|text| format!("  {sign} {text}"));
                 return Some(
-                    [line('-', old), line('+', new)].into_iter().flatten().collect::<Vec<_>>().join("\n"),
+                    [line('-', old), line('+', new)]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("\n"),
                 );
             }
         }
@@ -181,7 +218,10 @@ mod tests {
     #[test]
     fn a_stale_page_is_shown_by_its_first_differing_line() {
         assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
-        assert_eq!(first_difference("a\nb\n", "a\nc\n").as_deref(), Some("  - b\n  + c"));
+        assert_eq!(
+            first_difference("a\nb\n", "a\nc\n").as_deref(),
+            Some("  - b\n  + c")
+        );
         assert_eq!(first_difference("", "a\n").as_deref(), Some("  + a"));
     }
 }

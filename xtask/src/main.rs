@@ -38,7 +38,11 @@ mod up;
 
 /// Corral's developer commands.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -124,5 +128,8 @@ fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
 /// A runtime on this thread alone: children must be started from a thread that lives as long as xtask, because the
 /// kernel ends them with the thread that started them.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }

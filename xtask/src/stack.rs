@@ -77,26 +77,47 @@ impl Chain {
             .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())])
             // Which port Compose publishes; chat-gateway would refuse it as a misspelling.
             .without(&["GATEWAY_PORT"])
-            .with(DRAIN.into_iter().filter(|(name, _)| parts.settings.get(name).is_none()));
+            .with(
+                DRAIN
+                    .into_iter()
+                    .filter(|(name, _)| parts.settings.get(name).is_none()),
+            );
         let alias = match settings.get("LLM_MODEL") {
             Some(alias) => alias,
             None => settings.required("HF_FILENAME")?,
         };
-        let llama = parts.engine.call(&settings, parts.model, alias, addresses.llama)?;
+        let llama = parts
+            .engine
+            .call(&settings, parts.model, alias, addresses.llama)?;
         let ours = |name: &str| Call::new(settings.target("debug").join(name)).settings(&settings);
         let start = |name, call: Call, probe| Service::start(name, &call, parts.logs, probe);
         Ok(Self {
             services: vec![
                 start("llama-server", llama, (addresses.llama, "/health"))?,
-                start("llm-proxy", ours("llm-proxy"), (addresses.proxy_admin, "/readyz"))?,
-                start("chat-gateway", ours("chat-gateway"), (addresses.gateway_admin, "/readyz"))?,
+                start(
+                    "llm-proxy",
+                    ours("llm-proxy"),
+                    (addresses.proxy_admin, "/readyz"),
+                )?,
+                start(
+                    "chat-gateway",
+                    ours("chat-gateway"),
+                    (addresses.gateway_admin, "/readyz"),
+                )?,
             ],
         })
     }
 
     /// llama-server's process id.
     pub(crate) fn engine_pid(&self) -> Option<String> {
-        Some(self.services.first()?.running.pid()?.as_raw_nonzero().to_string())
+        Some(
+            self.services
+                .first()?
+                .running
+                .pid()?
+                .as_raw_nonzero()
+                .to_string(),
+        )
     }
 
     /// Waits until all are ready, with a line for each.
@@ -111,8 +132,12 @@ impl Chain {
 
     /// Waits until one ends, which none should, and says which, with the end of its log. Cancel-safe.
     pub(crate) async fn broken(&mut self) -> anyhow::Error {
-        let (error, _, _) =
-            select_all(self.services.iter_mut().map(|service| Box::pin(service.broken()))).await;
+        let (error, _, _) = select_all(
+            self.services
+                .iter_mut()
+                .map(|service| Box::pin(service.broken())),
+        )
+        .await;
         error
     }
 
@@ -120,7 +145,10 @@ impl Chain {
     pub(crate) async fn stop(mut self) {
         while let Some(mut service) = self.services.pop() {
             service.running.signal(Signal::TERM);
-            if tokio::time::timeout(GRACE, service.running.wait()).await.is_err() {
+            if tokio::time::timeout(GRACE, service.running.wait())
+                .await
+                .is_err()
+            {
                 say::line(format_args!(
                     "{} did not end within {}: killing it",
                     service.name,
@@ -147,7 +175,14 @@ impl Service {
         let is_ready = Arc::new(AtomicBool::new(false));
         let shown = Arc::clone(&is_ready);
         std::thread::spawn(move || keep_log(name, reader, file, &shown));
-        Ok(Self { name, running, log, probe, since: Instant::now(), is_ready })
+        Ok(Self {
+            name,
+            running,
+            log,
+            probe,
+            since: Instant::now(),
+            is_ready,
+        })
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -165,11 +200,18 @@ impl Service {
 
     async fn broken(&mut self) -> anyhow::Error {
         let status = self.running.wait().await;
-        let how = status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+        let how = status.map_or_else(
+            |error| error.to_string(),
+            |status: ExitStatus| status.to_string(),
+        );
         let (name, log) = (self.name, &self.log);
         // The log's thread may still be writing the last line.
         tokio::time::sleep(POLL).await;
-        anyhow!("{name} ended by itself ({how}). The end of {}:\n{}", log.display(), call::tail(log))
+        anyhow!(
+            "{name} ended by itself ({how}). The end of {}:\n{}",
+            log.display(),
+            call::tail(log)
+        )
     }
 }
 
@@ -182,7 +224,10 @@ fn until_ready(
     async move {
         while let Err(reason) = probe::ready(address, path).await {
             if since.elapsed() > next_word {
-                say::line(format_args!("  {name:12}  waiting {}: {reason}", say::seconds(since.elapsed())));
+                say::line(format_args!(
+                    "  {name:12}  waiting {}: {reason}",
+                    say::seconds(since.elapsed())
+                ));
                 next_word *= 2;
             }
             tokio::time::sleep(POLL).await;
@@ -196,7 +241,10 @@ fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File, sho
         let _disk_may_be_full = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         let line = String::from_utf8_lossy(&line);
         if is_important(&line) && shown.load(Ordering::Relaxed) {
-            say::line(format_args!("{} {line}", say::dim(format_args!("{name:12} |"))));
+            say::line(format_args!(
+                "{} {line}",
+                say::dim(format_args!("{name:12} |"))
+            ));
         }
     }
 }
@@ -213,9 +261,15 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_our_warnings_and_everyones_errors() {
-        assert!(is_important("2026-11-22T16:00:00Z  WARN the upstream is slow"));
-        assert!(is_important("0.00.031.571 E srv          init: exiting due to model loading error"));
-        assert!(!is_important("0.47.080.435 W srv          stop: cancel task, id_task = 1186"));
+        assert!(is_important(
+            "2026-11-22T16:00:00Z  WARN the upstream is slow"
+        ));
+        assert!(is_important(
+            "0.00.031.571 E srv          init: exiting due to model loading error"
+        ));
+        assert!(!is_important(
+            "0.47.080.435 W srv          stop: cancel task, id_task = 1186"
+        ));
         assert!(!is_important("2026-11-22T16:00:00Z  INFO listening"));
         assert!(!is_important(""));
     }

@@ -34,11 +34,18 @@ enum Verdict {
 impl Steps {
     /// No steps yet. Unless `may_skip`, a skipped step has failed.
     pub(crate) const fn new(may_skip: bool) -> Self {
-        Self { may_skip, rows: Vec::new() }
+        Self {
+            may_skip,
+            rows: Vec::new(),
+        }
     }
 
     /// Runs one step and notes how it ended. Returns whether it did not fail.
-    pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) -> bool {
+    pub(crate) fn run(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> Result<Outcome>,
+    ) -> bool {
         say::line(say::bold(format_args!("== {name}")));
         let begin = Instant::now();
         let verdict = match step() {
@@ -48,7 +55,9 @@ impl Steps {
                 Verdict::Skipped
             }
             Ok(Outcome::Skipped(reason)) => {
-                say::line(format_args!("{name}: failed, because --all forbids skipping: {reason}"));
+                say::line(format_args!(
+                    "{name}: failed, because --all forbids skipping: {reason}"
+                ));
                 Verdict::Failed
             }
             Err(error) => {
@@ -62,7 +71,12 @@ impl Steps {
 
     /// Prints a line per step and the count; 1 when any failed.
     pub(crate) fn finish(self) -> ExitCode {
-        let width = self.rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+        let width = self
+            .rows
+            .iter()
+            .map(|(name, ..)| name.len())
+            .max()
+            .unwrap_or(0);
         say::line("");
         for (name, verdict, time) in &self.rows {
             let verdict = match verdict {
@@ -70,10 +84,17 @@ impl Steps {
                 Verdict::Failed => "FAILED ",
                 Verdict::Skipped => "skipped",
             };
-            say::line(format_args!("{name:width$}  {verdict}  {:>7}", say::seconds(*time)));
+            say::line(format_args!(
+                "{name:width$}  {verdict}  {:>7}",
+                say::seconds(*time)
+            ));
         }
         println!("{}", self.count());
-        if self.number(Verdict::Failed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.number(Verdict::Failed) == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     fn count(&self) -> String {
@@ -86,7 +107,10 @@ impl Steps {
     }
 
     fn number(&self, verdict: Verdict) -> usize {
-        self.rows.iter().filter(|(_, row, _)| *row == verdict).count()
+        self.rows
+            .iter()
+            .filter(|(_, row, _)| *row == verdict)
+            .count()
     }
 }
 

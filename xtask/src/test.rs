@@ -57,7 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
         steps.run("python clients", || python_clients(&sh, &settings, &chain));
-        steps.run("javascript client", || javascript_client(&sh, &settings, &chain));
+        steps.run("javascript client", || {
+            javascript_client(&sh, &settings, &chain)
+        });
         steps.run("curl", || curl(&sh, &settings, &chain));
         steps.run("page in chromium", || browser(&sh, &settings, &chain));
         steps.run("chain stops", || runtime.block_on(chain.stop()));
@@ -79,10 +81,18 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
             sh,
             "cargo nextest run --workspace --exclude xtask --no-tests pass --no-fail-fast {filter...}"
         ))?;
-        say::run(cmd!(sh, "cargo nextest run --package xtask --no-tests pass --no-fail-fast {filter...}"))?;
+        say::run(cmd!(
+            sh,
+            "cargo nextest run --package xtask --no-tests pass --no-fail-fast {filter...}"
+        ))?;
     } else {
-        say::line("cargo-nextest is not here (`cargo install --locked cargo-nextest`): using cargo test");
-        say::run(cmd!(sh, "cargo test --workspace --exclude xtask --no-fail-fast {filter...}"))?;
+        say::line(
+            "cargo-nextest is not here (`cargo install --locked cargo-nextest`): using cargo test",
+        );
+        say::run(cmd!(
+            sh,
+            "cargo test --workspace --exclude xtask --no-fail-fast {filter...}"
+        ))?;
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
     Ok(Outcome::Passed)
@@ -90,8 +100,10 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
 
 /// Some tests of model-fetcher need these programs and test nothing without them, which no test runner can show.
 fn crash_tools(settings: &Settings) -> Outcome {
-    let missing: Vec<_> =
-        ["strace", "faketime"].into_iter().filter(|tool| settings.which(tool).is_none()).collect();
+    let missing: Vec<_> = ["strace", "faketime"]
+        .into_iter()
+        .filter(|tool| settings.which(tool).is_none())
+        .collect();
     if missing.is_empty() {
         return Outcome::Passed;
     }
@@ -104,7 +116,10 @@ fn crash_tools(settings: &Settings) -> Outcome {
 /// The test of an upstream whose packets are dropped needs a network of its own, and tests nothing without one.
 fn packet_filter(sh: &Shell) -> Result<Outcome> {
     let rule = "ip link set lo up && iptables -A INPUT -p tcp --dport 9 -j DROP";
-    let works = cmd!(sh, "unshare -rn sh -c {rule}").quiet().ignore_status().output();
+    let works = cmd!(sh, "unshare -rn sh -c {rule}")
+        .quiet()
+        .ignore_status()
+        .output();
     if works.is_ok_and(|output| output.status.success()) {
         return Ok(Outcome::Passed);
     }
@@ -132,10 +147,22 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
     if settings.which("cargo-nextest").is_some() {
         let selection = ["--workspace", "--exclude", "xtask", "--test", "chain"];
         say::run(
-            cmd!(sh, "cargo nextest run {selection...} --run-ignored only --no-fail-fast").envs(variables),
+            cmd!(
+                sh,
+                "cargo nextest run {selection...} --run-ignored only --no-fail-fast"
+            )
+            .envs(variables),
         )?;
     } else {
-        let selection = ["--workspace", "--exclude", "xtask", "--test", "chain", "--", "--ignored"];
+        let selection = [
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--test",
+            "chain",
+            "--",
+            "--ignored",
+        ];
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
     }
     Ok(Outcome::Passed)
@@ -144,7 +171,9 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
 fn python_clients(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
     let python = python::Python::new(settings);
     if settings.which("python3").is_none() {
-        return Ok(Outcome::Skipped("no python3 (Debian: apt-get install python3 python3-venv)".to_owned()));
+        return Ok(Outcome::Skipped(
+            "no python3 (Debian: apt-get install python3 python3-venv)".to_owned(),
+        ));
     }
     let interpreter = python.interpreter();
     for (package, cases) in python::CLIENTS {
@@ -156,7 +185,10 @@ fn python_clients(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<
 }
 
 fn javascript_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
-    let missing: Vec<_> = ["node", "npm"].into_iter().filter(|tool| settings.which(tool).is_none()).collect();
+    let missing: Vec<_> = ["node", "npm"]
+        .into_iter()
+        .filter(|tool| settings.which(tool).is_none())
+        .collect();
     if !missing.is_empty() {
         let missing = missing.join(" or ");
         return Ok(Outcome::Skipped(format!(
@@ -164,13 +196,17 @@ fn javascript_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Resu
         )));
     }
     let folder = block_on(page::install_client(settings))?;
-    say::run(cmd!(sh, "node crates/testkit/clients/openai_client.mjs {folder}").envs(chain.variables()))?;
+    say::run(
+        cmd!(sh, "node crates/testkit/clients/openai_client.mjs {folder}").envs(chain.variables()),
+    )?;
     Ok(Outcome::Passed)
 }
 
 fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
     if settings.which("curl").is_none() {
-        return Ok(Outcome::Skipped("no curl (Debian: apt-get install curl)".to_owned()));
+        return Ok(Outcome::Skipped(
+            "no curl (Debian: apt-get install curl)".to_owned(),
+        ));
     }
     say::run(cmd!(sh, "sh crates/testkit/clients/curl.sh").envs(chain.variables()))?;
     Ok(Outcome::Passed)
@@ -183,6 +219,10 @@ fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome
         ));
     };
     block_on(page::install(settings))?;
-    say::run(cmd!(sh, "npm --prefix web run e2e").envs(chain.variables()).env("CHROMIUM_BIN", chromium))?;
+    say::run(
+        cmd!(sh, "npm --prefix web run e2e")
+            .envs(chain.variables())
+            .env("CHROMIUM_BIN", chromium),
+    )?;
     Ok(Outcome::Passed)
 }

@@ -26,7 +26,10 @@ pub(crate) fn run() -> Result<()> {
     sh.change_dir(&root);
     let mut problems = Vec::new();
 
-    let files = say::read(cmd!(sh, "git ls-files --cached --others --exclude-standard"))?;
+    let files = say::read(cmd!(
+        sh,
+        "git ls-files --cached --others --exclude-standard"
+    ))?;
     for path in files.lines() {
         // A file that was just deleted, or one that is no text, has no rules.
         if let Ok(text) = std::fs::read_to_string(root.join(path)) {

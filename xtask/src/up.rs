@@ -61,10 +61,14 @@ pub(crate) async fn run() -> Result<()> {
 
 async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, Model)> {
     let python = Python::new(settings);
-    try_join!(engine::find(settings, &python), page::build(settings), async {
-        build(settings).await?;
-        model::fetch(settings, &python).await
-    })
+    try_join!(
+        engine::find(settings, &python),
+        page::build(settings),
+        async {
+            build(settings).await?;
+            model::fetch(settings, &python).await
+        }
+    )
 }
 
 /// Builds every binary of the services, as `test` does, so that neither compiles what the other has compiled.
@@ -90,7 +94,10 @@ async fn serve(
     if let Err(error) = chain.ready().await {
         return error;
     }
-    let key = match (settings.get("LLM_API_KEY_FILE"), settings.is_from_file("LLM_API_KEY")) {
+    let key = match (
+        settings.get("LLM_API_KEY_FILE"),
+        settings.is_from_file("LLM_API_KEY"),
+    ) {
         (Some(_), _) => "$(cat $LLM_API_KEY_FILE)",
         (None, true) => "$(sed -n s/^LLM_API_KEY=//p .env.dev)",
         (None, false) => "$LLM_API_KEY",
@@ -107,7 +114,10 @@ async fn serve(
         gateway = addresses.gateway,
         time = say::seconds(begin.elapsed()),
         proxy = addresses.proxy,
-        model = settings.get("LLM_MODEL").or(settings.get("HF_FILENAME")).unwrap_or_default(),
+        model = settings
+            .get("LLM_MODEL")
+            .or(settings.get("HF_FILENAME"))
+            .unwrap_or_default(),
         logs = settings.target("logs").display(),
     ));
     chain.broken().await

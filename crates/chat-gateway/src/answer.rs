@@ -32,16 +32,33 @@ impl Answer {
     pub(crate) fn begin(gateway: Arc<Gateway>, prompt: &Prompt) -> Self {
         let request_id = Uuid::now_v7().to_string();
         let span = gateway.traces.client("chat", None);
-        let completion = gateway.completions.ask(prompt, &request_id, span.traceparent());
+        let completion = gateway
+            .completions
+            .ask(prompt, &request_id, span.traceparent());
         let started = Instant::now();
-        Self { gateway, completion, request_id, started, first_token: None, deltas: 0, outcome: None, span }
+        Self {
+            gateway,
+            completion,
+            request_id,
+            started,
+            first_token: None,
+            deltas: 0,
+            outcome: None,
+            span,
+        }
     }
 
     /// Asks again with another prompt, as part of the same answer.
     pub(crate) fn again(&mut self, prompt: &Prompt) {
-        tracing::debug!(request_id = self.request_id, "the context was full; asking with a shorter history");
+        tracing::debug!(
+            request_id = self.request_id,
+            "the context was full; asking with a shorter history"
+        );
         self.span.event("asked again");
-        self.completion = self.gateway.completions.ask(prompt, &self.request_id, self.span.traceparent());
+        self.completion =
+            self.gateway
+                .completions
+                .ask(prompt, &self.request_id, self.span.traceparent());
     }
 
     /// What comes next from upstream. Cancel-safe.
@@ -52,7 +69,10 @@ impl Answer {
             self.gateway.metrics.deltas.inc();
             if self.first_token.is_none() {
                 let first_token = self.started.elapsed();
-                self.gateway.metrics.first_token.observe(first_token.as_secs_f64());
+                self.gateway
+                    .metrics
+                    .first_token
+                    .observe(first_token.as_secs_f64());
                 self.first_token = Some(first_token);
                 self.span.event("first token");
             }
@@ -77,7 +97,10 @@ impl Answer {
         span.set("gen_ai.request.model", model.clone());
         span.set("chat_gateway.request_id", self.request_id.clone());
         span.set("chat_gateway.outcome", outcome);
-        span.set("chat_gateway.deltas", i64::try_from(self.deltas).unwrap_or(i64::MAX));
+        span.set(
+            "chat_gateway.deltas",
+            i64::try_from(self.deltas).unwrap_or(i64::MAX),
+        );
         let refusal = self.completion.refusal();
         if let Some(status) = refusal.and_then(|refusal| refusal.status) {
             span.set("http.response.status_code", i64::from(status));

@@ -76,7 +76,11 @@ impl Refusal {
     }
 
     const fn plain(failure: Failure) -> Self {
-        Self { failure, status: None, code: None }
+        Self {
+            failure,
+            status: None,
+            code: None,
+        }
     }
 
     /// Reads the `error` of a body or of an event; `status` is `None` in the middle of an answer.
@@ -92,9 +96,10 @@ impl Refusal {
             _ if names("exceed_context_size") || names("context_length_exceeded") => {
                 let number = |field: &str| error[field].as_u64();
                 let numbers = number("n_prompt_tokens").zip(number("n_ctx"));
-                Failure::ContextFull(
-                    numbers.map(|(n_prompt_tokens, n_ctx)| Overflow { n_prompt_tokens, n_ctx }),
-                )
+                Failure::ContextFull(numbers.map(|(n_prompt_tokens, n_ctx)| Overflow {
+                    n_prompt_tokens,
+                    n_ctx,
+                }))
             }
             Some(413) => Failure::ContextFull(None),
             Some(401 | 403) => Failure::Key,
@@ -108,8 +113,16 @@ impl Refusal {
             Some(_) => Failure::Unavailable,
             None => Failure::Interrupted,
         };
-        let code = if code.is_empty() || code == "null" { kind } else { code };
-        Self { failure, status, code: Some(code).filter(|code| is_plain(code)) }
+        let code = if code.is_empty() || code == "null" {
+            kind
+        } else {
+            code
+        };
+        Self {
+            failure,
+            status,
+            code: Some(code).filter(|code| is_plain(code)),
+        }
     }
 }
 
@@ -164,15 +177,27 @@ impl Completions {
 
     /// Begins an answer. Nothing is sent before [`Completion::next`] is polled. `traceparent` names the span that
     /// upstream's is to be below.
-    pub(crate) fn ask(&self, prompt: &Prompt, request_id: &str, traceparent: Option<String>) -> Completion {
+    pub(crate) fn ask(
+        &self,
+        prompt: &Prompt,
+        request_id: &str,
+        traceparent: Option<String>,
+    ) -> Completion {
         let request = Request {
             model: &self.model,
-            messages: prompt.iter().map(|(role, content)| Message { role: name(*role), content }).collect(),
+            messages: prompt
+                .iter()
+                .map(|(role, content)| Message {
+                    role: name(*role),
+                    content,
+                })
+                .collect(),
             stream: true,
             temperature: self.temperature,
             max_tokens: self.max_tokens,
         };
-        let request = serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
+        let request =
+            serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
         let (client, request_id) = (Arc::clone(&self.client), request_id.to_owned());
         let opening = Box::pin(async move {
             let mut chat = client.chat().header("x-request-id", request_id)?;
@@ -181,7 +206,11 @@ impl Completions {
             }
             chat.create_stream_byot::<_, Frame>(request?).await
         });
-        Completion { stage: Stage::Opening(opening), finished: false, refusal: None }
+        Completion {
+            stage: Stage::Opening(opening),
+            finished: false,
+            refusal: None,
+        }
     }
 }
 
@@ -194,7 +223,10 @@ const fn name(role: Role) -> &'static str {
 }
 
 /// Sends a request once, and reads an error body before async-openai does.
-async fn send(http: reqwest::Client, factory: HttpRequestFactory) -> Result<reqwest::Response, OpenAIError> {
+async fn send(
+    http: reqwest::Client,
+    factory: HttpRequestFactory,
+) -> Result<reqwest::Response, OpenAIError> {
     let response = http.execute(factory.build().await?).await?;
     let status = response.status();
     if status.is_success() {
@@ -202,7 +234,10 @@ async fn send(http: reqwest::Client, factory: HttpRequestFactory) -> Result<reqw
     }
     let body = read_capped(response).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    Err(OpenAIError::Boxed(Box::new(Refusal::read(Some(status.as_u16()), &body["error"]))))
+    Err(OpenAIError::Boxed(Box::new(Refusal::read(
+        Some(status.as_u16()),
+        &body["error"],
+    ))))
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<StreamResponse<Frame>, OpenAIError>> + Send>>;
@@ -259,8 +294,13 @@ impl Completion {
             return Some(self.fail(Refusal::read(None, &error)));
         }
         let choice = frame.choices?.into_iter().next()?;
-        self.finished |= choice.finish_reason.is_some_and(|reason| !reason.is_empty());
-        let content = choice.delta?.content.filter(|content| !content.is_empty())?;
+        self.finished |= choice
+            .finish_reason
+            .is_some_and(|reason| !reason.is_empty());
+        let content = choice
+            .delta?
+            .content
+            .filter(|content| !content.is_empty())?;
         Some(Event::Delta(content))
     }
 
@@ -283,26 +323,57 @@ mod tests {
     #[test]
     fn an_error_in_the_middle_of_an_answer_says_what_failed() {
         for (error, failure) in [
-            (json!({"code": 500, "message": "Compute error.", "type": "server_error"}), Failure::Interrupted),
-            (json!({"code": "upstream_disconnected", "type": "server_error"}), Failure::Interrupted),
-            (json!({"code": "token_timeout", "type": "server_error"}), Failure::TimedOut),
-            (json!({"code": "queue_timeout", "type": "server_error"}), Failure::Busy),
+            (
+                json!({"code": 500, "message": "Compute error.", "type": "server_error"}),
+                Failure::Interrupted,
+            ),
+            (
+                json!({"code": "upstream_disconnected", "type": "server_error"}),
+                Failure::Interrupted,
+            ),
+            (
+                json!({"code": "token_timeout", "type": "server_error"}),
+                Failure::TimedOut,
+            ),
+            (
+                json!({"code": "queue_timeout", "type": "server_error"}),
+                Failure::Busy,
+            ),
             (json!("raw words"), Failure::Interrupted),
             (
                 json!({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 5000, "n_ctx": 4096}),
-                Failure::ContextFull(Some(Overflow { n_prompt_tokens: 5000, n_ctx: 4096 })),
+                Failure::ContextFull(Some(Overflow {
+                    n_prompt_tokens: 5000,
+                    n_ctx: 4096,
+                })),
             ),
         ] {
-            let mut completion = Completion { stage: Stage::Ended, finished: true, refusal: None };
+            let mut completion = Completion {
+                stage: Stage::Ended,
+                finished: true,
+                refusal: None,
+            };
             let frame = serde_json::from_value(json!({ "error": error })).unwrap();
-            assert_eq!(completion.read(frame), Some(Event::Failed(failure)), "{error}");
+            assert_eq!(
+                completion.read(frame),
+                Some(Event::Failed(failure)),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_code_is_kept_for_the_log_only_when_it_is_no_sentence() {
-        for (code, kept) in [("queue_full", Some("queue_full")), ("no slot: \"hello\"", None), ("", None)] {
-            let mut completion = Completion { stage: Stage::Ended, finished: false, refusal: None };
+        for (code, kept) in [
+            ("queue_full", Some("queue_full")),
+            ("no slot: \"hello\"", None),
+            ("", None),
+        ] {
+            let mut completion = Completion {
+                stage: Stage::Ended,
+                finished: false,
+                refusal: None,
+            };
             completion.read(serde_json::from_value(json!({"error": {"code": code}})).unwrap());
             assert_eq!(completion.refusal().and_then(super::Refusal::code), kept);
         }

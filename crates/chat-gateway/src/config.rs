@@ -11,18 +11,32 @@ use url::Url;
 
 use crate::identity::Origins;
 
-const LISTEN: Variable =
-    Variable::new("GATEWAY_LISTEN", "0.0.0.0:8000", "Where browsers connect: the page and the WebSocket.");
+const LISTEN: Variable = Variable::new(
+    "GATEWAY_LISTEN",
+    "0.0.0.0:8000",
+    "Where browsers connect: the page and the WebSocket.",
+);
 const ADMIN_LISTEN: Variable = Variable::new(
     "GATEWAY_ADMIN_LISTEN",
     "0.0.0.0:9000",
     "`/livez`, `/readyz` and `/metrics`; never publish it.",
 );
-const BASE_URL: Variable =
-    Variable::new("LLM_BASE_URL", "http://llm_proxy:8081/v1", "The OpenAI API that answers: llm-proxy.");
+const BASE_URL: Variable = Variable::new(
+    "LLM_BASE_URL",
+    "http://llm_proxy:8081/v1",
+    "The OpenAI API that answers: llm-proxy.",
+);
 const API_KEY: Variable = Variable::secret("LLM_API_KEY", "The key for `LLM_BASE_URL`.");
-const MODEL: Variable = Variable::new("LLM_MODEL", "", "The model to ask for; `HF_FILENAME` unless set.");
-const FILENAME: Variable = Variable::new("HF_FILENAME", "", "The model's file name in its repository.");
+const MODEL: Variable = Variable::new(
+    "LLM_MODEL",
+    "",
+    "The model to ask for; `HF_FILENAME` unless set.",
+);
+const FILENAME: Variable = Variable::new(
+    "HF_FILENAME",
+    "",
+    "The model's file name in its repository.",
+);
 const ALLOWED_ORIGINS: Variable = Variable::new(
     "GATEWAY_ALLOWED_ORIGINS",
     "",
@@ -30,8 +44,11 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
      the page that came from the same host and port, and that under an address or a private name (`localhost`, `box`, \
      `box.local`). A list replaces that rule; a page under a public name needs it.",
 );
-const WEB_DIR: Variable =
-    Variable::new("GATEWAY_WEB_DIR", "/web", "The folder of the built page, served at `/`.");
+const WEB_DIR: Variable = Variable::new(
+    "GATEWAY_WEB_DIR",
+    "/web",
+    "The folder of the built page, served at `/`.",
+);
 const SYSTEM_PROMPT: Variable = Variable::new(
     "GATEWAY_SYSTEM_PROMPT",
     "You are a helpful assistant.",

@@ -94,7 +94,12 @@ impl Connection {
     /// A socket that was just opened.
     #[must_use]
     pub fn new(conversation: Conversation) -> Self {
-        Self { conversation, running: None, waiting: VecDeque::new(), draining: false }
+        Self {
+            conversation,
+            running: None,
+            waiting: VecDeque::new(),
+            draining: false,
+        }
     }
 
     /// The client sent a text frame.
@@ -125,12 +130,18 @@ impl Connection {
         self.waiting.clear();
         let stopped = self.running.take().map(|_| Action::Settle(Outcome::Reset));
         let gone = self.draining.then_some(Action::Close(Close::GoingAway));
-        stopped.into_iter().chain([Action::Send(ServerMessage::ResetOk)]).chain(gone).collect()
+        stopped
+            .into_iter()
+            .chain([Action::Send(ServerMessage::ResetOk)])
+            .chain(gone)
+            .collect()
     }
 
     /// Upstream said something about the running answer.
     pub fn on_event(&mut self, event: Event, n_ctx: Option<u64>) -> Vec<Action> {
-        let Some(running) = &mut self.running else { return Vec::new() };
+        let Some(running) = &mut self.running else {
+            return Vec::new();
+        };
         match event {
             Event::Delta(content) if running.answer.len() + content.len() > MAX_ANSWER_BYTES => {
                 self.fail(Failure::Oversized, n_ctx)
@@ -153,7 +164,11 @@ impl Connection {
     /// The service is to stop: the running answer may end, nothing new begins.
     pub fn on_drain(&mut self) -> Vec<Action> {
         self.draining = true;
-        if self.running.is_none() { vec![Action::Close(Close::GoingAway)] } else { Vec::new() }
+        if self.running.is_none() {
+            vec![Action::Close(Close::GoingAway)]
+        } else {
+            Vec::new()
+        }
     }
 
     /// The time for running answers is over.
@@ -167,21 +182,38 @@ impl Connection {
 
     fn done(&mut self, n_ctx: Option<u64>) -> Vec<Action> {
         if let Some(running) = self.running.take() {
-            self.conversation.remember(running.question, &running.answer);
+            self.conversation
+                .remember(running.question, &running.answer);
         }
-        self.next([Action::Settle(Outcome::Done), Action::Send(ServerMessage::Done)], n_ctx)
+        self.next(
+            [
+                Action::Settle(Outcome::Done),
+                Action::Send(ServerMessage::Done),
+            ],
+            n_ctx,
+        )
     }
 
     fn fail(&mut self, failure: Failure, n_ctx: Option<u64>) -> Vec<Action> {
         self.running = None;
-        self.next([Action::Settle(Outcome::Failed(failure)), error(failure.message())], n_ctx)
+        self.next(
+            [
+                Action::Settle(Outcome::Failed(failure)),
+                error(failure.message()),
+            ],
+            n_ctx,
+        )
     }
 
     /// After an answer ended with these actions: the next, or the end.
     fn next(&mut self, ended: [Action; 2], n_ctx: Option<u64>) -> Vec<Action> {
         let mut actions = Vec::from(ended);
         if self.draining {
-            actions.extend(self.waiting.drain(..).map(|_| error(Failure::ShuttingDown.message())));
+            actions.extend(
+                self.waiting
+                    .drain(..)
+                    .map(|_| error(Failure::ShuttingDown.message())),
+            );
             actions.push(Action::Close(Close::GoingAway));
         } else if let Some(question) = self.waiting.pop_front() {
             actions.push(self.begin(question, n_ctx));
@@ -191,7 +223,10 @@ impl Connection {
 
     fn begin(&mut self, question: Arc<str>, n_ctx: Option<u64>) -> Action {
         let prompt = self.conversation.prompt(&question, n_ctx);
-        self.running = Some(Running { question, answer: String::new() });
+        self.running = Some(Running {
+            question,
+            answer: String::new(),
+        });
         Action::Ask(prompt)
     }
 }

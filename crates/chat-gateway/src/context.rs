@@ -57,7 +57,12 @@ impl Conversation {
     /// An empty one. Room for an answer of `max_tokens` is always kept.
     #[must_use]
     pub fn new(system_prompt: &str, max_tokens: u32) -> Self {
-        Self { system: system_prompt.into(), max_tokens: max_tokens.into(), turns: VecDeque::new(), cut: 0 }
+        Self {
+            system: system_prompt.into(),
+            max_tokens: max_tokens.into(),
+            turns: VecDeque::new(),
+            cut: 0,
+        }
     }
 
     /// The prompt that asks `question`, without as many of the oldest turns as `n_ctx` tokens of context (`None` when
@@ -76,10 +81,16 @@ impl Conversation {
     /// many as the upstream's own count suggests. `None` when only the question was left.
     pub fn shortened(&mut self, question: &Arc<str>, overflow: Option<Overflow>) -> Option<Prompt> {
         let sent = self.estimate(question);
-        let goal = overflow.map_or(sent / 2, |Overflow { n_prompt_tokens, n_ctx }| {
-            let fits = n_ctx.saturating_sub(self.reserve(n_ctx)) / 3 * 2;
-            sent.saturating_mul(fits) / n_prompt_tokens.max(1)
-        });
+        let goal = overflow.map_or(
+            sent / 2,
+            |Overflow {
+                 n_prompt_tokens,
+                 n_ctx,
+             }| {
+                let fits = n_ctx.saturating_sub(self.reserve(n_ctx)) / 3 * 2;
+                sent.saturating_mul(fits) / n_prompt_tokens.max(1)
+            },
+        );
         if self.cut == self.turns.len() {
             return None;
         }
@@ -93,7 +104,10 @@ impl Conversation {
         if !answer.is_empty() {
             self.turns.drain(..self.cut);
             self.cut = 0;
-            self.turns.push_back(Turn { question, answer: answer.into() });
+            self.turns.push_back(Turn {
+                question,
+                answer: answer.into(),
+            });
         }
     }
 

@@ -47,7 +47,9 @@ impl Failure {
         match self {
             Self::Unreachable => "the model service cannot be reached; try again in a moment",
             Self::Key => "the model service does not accept this gateway's key; tell the operator",
-            Self::UnknownModel => "the model service does not know the configured model; tell the operator",
+            Self::UnknownModel => {
+                "the model service does not know the configured model; tell the operator"
+            }
             Self::Busy => "the model is busy; try again in a moment",
             Self::Loading => "the model is still loading; try again in a moment",
             Self::TimedOut => "the model took too long to answer; try again",

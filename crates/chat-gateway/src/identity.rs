@@ -17,7 +17,10 @@ impl Origins {
     ///
     /// When an entry is not what a browser would send, because it could then never match.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let entries = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty());
         entries
             .map(|entry| match Url::parse(entry) {
                 Ok(url) if url.origin().ascii_serialization() == entry => Ok(entry.to_owned()),
@@ -38,14 +41,20 @@ impl Origins {
     /// With what keeps the page out.
     pub fn admit(&self, headers: &HeaderMap) -> Result<(), Stranger> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
+        let Some(origin) = origins.next() else {
+            return Ok(());
+        };
         let origin = origin.to_str().map_err(|_| Stranger::OtherOrigin)?;
         let listed = self.0.iter().any(|entry| entry == origin);
         let same = self.0.is_empty() && is_same(origin, headers);
         if origins.next().is_some() || !(listed || same) {
             return Err(Stranger::OtherOrigin);
         }
-        if listed || is_private(origin) { Ok(()) } else { Err(Stranger::PublicName) }
+        if listed || is_private(origin) {
+            Ok(())
+        } else {
+            Err(Stranger::PublicName)
+        }
     }
 }
 
@@ -59,12 +68,17 @@ pub enum Stranger {
 }
 
 fn is_same(origin: &str, headers: &HeaderMap) -> bool {
-    let Some(place) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
+    let Some(place) = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"))
+    else {
         return false;
     };
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => !place.is_empty() && host.as_bytes().eq_ignore_ascii_case(place.as_bytes()),
+        (Some(host), None) => {
+            !place.is_empty() && host.as_bytes().eq_ignore_ascii_case(place.as_bytes())
+        }
         _ => false,
     }
 }
@@ -73,10 +87,19 @@ fn is_same(origin: &str, headers: &HeaderMap) -> bool {
 /// (DNS rebinding), and the browser then takes page and gateway for the same origin.
 fn is_private(origin: &str) -> bool {
     /// Names that no registry gives away, and what home routers make up.
-    const PRIVATE: [&str; 6] = [".localhost", ".local", ".internal", ".home.arpa", ".lan", ".test"];
+    const PRIVATE: [&str; 6] = [
+        ".localhost",
+        ".local",
+        ".internal",
+        ".home.arpa",
+        ".lan",
+        ".test",
+    ];
     match Url::parse(origin).ok().as_ref().and_then(Url::host) {
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
-        Some(Host::Domain(name)) => !name.contains('.') || PRIVATE.iter().any(|end| name.ends_with(end)),
+        Some(Host::Domain(name)) => {
+            !name.contains('.') || PRIVATE.iter().any(|end| name.ends_with(end))
+        }
         None => false,
     }
 }

@@ -55,7 +55,9 @@ impl Listeners {
         let mut inherited = Inherited::take();
         Ok(Self {
             public: inherited.listener("GATEWAY_LISTEN", config.listen).await?,
-            admin: inherited.listener("GATEWAY_ADMIN_LISTEN", config.admin_listen).await?,
+            admin: inherited
+                .listener("GATEWAY_ADMIN_LISTEN", config.admin_listen)
+                .await?,
         })
     }
 }
@@ -74,7 +76,12 @@ pub async fn serve(
 ) -> reqwest::Result<()> {
     let _accepting = shutdown.hold();
     let mut registry = Registry::default();
-    let gateway = Arc::new(Gateway::new(config, traces, shutdown.clone(), &mut registry)?);
+    let gateway = Arc::new(Gateway::new(
+        config,
+        traces,
+        shutdown.clone(),
+        &mut registry,
+    )?);
     let Listeners { public, admin } = listeners;
     for (listener, socket) in [("public", &public), ("admin", &admin)] {
         if let Ok(address) = socket.local_addr() {
@@ -83,12 +90,27 @@ pub async fn serve(
     }
     let asked = Arc::clone(&gateway);
     let operators = admin::router(Arc::new(registry), move || asked.ready());
-    let (refusals, uncounted) = (gateway.metrics.connections_refused.clone(), Refusals::of(SERVICE));
+    let (refusals, uncounted) = (
+        gateway.metrics.connections_refused.clone(),
+        Refusals::of(SERVICE),
+    );
     let browsers = router::router(Arc::clone(&gateway));
     tokio::join!(
         gateway.upstream.watch(&shutdown),
-        server::serve(public, browsers, Limits::default(), refusals, shutdown.clone()),
-        server::serve(admin, operators, Limits::default(), uncounted, shutdown.clone()),
+        server::serve(
+            public,
+            browsers,
+            Limits::default(),
+            refusals,
+            shutdown.clone()
+        ),
+        server::serve(
+            admin,
+            operators,
+            Limits::default(),
+            uncounted,
+            shutdown.clone()
+        ),
     );
     Ok(())
 }

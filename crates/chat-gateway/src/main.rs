@@ -10,7 +10,11 @@ use common::shutdown::{self, Shutdown};
 use common::traces::{self, Traces};
 use common::{admin, telemetry};
 
-const TABLES: &[&[Variable]] = &[chat_gateway::VARIABLES, telemetry::VARIABLES, traces::VARIABLES];
+const TABLES: &[&[Variable]] = &[
+    chat_gateway::VARIABLES,
+    telemetry::VARIABLES,
+    traces::VARIABLES,
+];
 
 /// The browsers' door to the model. Settings come from the environment: see `settings`.
 #[derive(Parser)]
@@ -43,9 +47,13 @@ fn main() -> ExitCode {
     let ran = match tokio::runtime::Runtime::new().context("cannot start the runtime") {
         Ok(runtime) => runtime.block_on(async {
             match verb {
-                Some(_) => admin::healthcheck(config.admin_listen).await.map_err(|reason| anyhow!(reason)),
+                Some(_) => admin::healthcheck(config.admin_listen)
+                    .await
+                    .map_err(|reason| anyhow!(reason)),
                 None => {
-                    let _flush = telemetry.install_for_service().context("cannot write the log")?;
+                    let _flush = telemetry
+                        .install_for_service()
+                        .context("cannot write the log")?;
                     serve(config).await
                 }
             }
@@ -62,13 +70,21 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config).await.map_err(|reason| anyhow!(reason))?;
-    let traces = Traces::start("chat-gateway", env!("CARGO_PKG_VERSION"), config.traces.as_ref());
+    let listeners = Listeners::bind(&config)
+        .await
+        .map_err(|reason| anyhow!(reason))?;
+    let traces = Traces::start(
+        "chat-gateway",
+        env!("CARGO_PKG_VERSION"),
+        config.traces.as_ref(),
+    );
     let traces = traces.map_err(|reason| anyhow!(reason))?;
     let (shutdown, drain) = (Shutdown::new(), config.drain);
     let serving = chat_gateway::serve(config, listeners, traces.clone(), shutdown.clone());
     let ending = async {
-        shutdown::signalled().await.context("cannot wait for signals")?;
+        shutdown::signalled()
+            .await
+            .context("cannot wait for signals")?;
         tracing::info!("shutting down");
         let abandoned = shutdown.finish(drain).await;
         if abandoned > 0 {

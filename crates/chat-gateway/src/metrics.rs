@@ -9,7 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// The histogram's borders, in seconds: from a cached prompt to a long prefill on a small machine.
-const SECONDS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const SECONDS: [f64; 13] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -44,12 +46,28 @@ impl Metrics {
             refused: Family::default(),
             connections_refused: Refusals::of(crate::SERVICE),
         };
-        registry.register("sockets_open", "WebSockets open now", metrics.sockets.clone());
+        registry.register(
+            "sockets_open",
+            "WebSockets open now",
+            metrics.sockets.clone(),
+        );
         let help = "From a message's turn to the first piece of its answer";
         registry.register("first_token_seconds", help, metrics.first_token.clone());
-        registry.register("deltas", "Pieces of answers sent to browsers", metrics.deltas.clone());
-        registry.register("answers", "Answers by how they ended", metrics.answers.clone());
-        registry.register("upgrades_refused", "WebSockets not opened, by reason", metrics.refused.clone());
+        registry.register(
+            "deltas",
+            "Pieces of answers sent to browsers",
+            metrics.deltas.clone(),
+        );
+        registry.register(
+            "answers",
+            "Answers by how they ended",
+            metrics.answers.clone(),
+        );
+        registry.register(
+            "upgrades_refused",
+            "WebSockets not opened, by reason",
+            metrics.refused.clone(),
+        );
         metrics.connections_refused.register(registry);
         let lost = "Lines of the log that nobody will read: its reader was stuck";
         registry.register("log_lines_lost", lost, common::telemetry::lost_lines());

@@ -25,7 +25,9 @@ const HOW_TO_BUILD: &str = "There is no page here yet.\n\n\
 /// Serves a file of the page.
 pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let Ok(served) = ServeDir::new(&gateway.config.web_dir).oneshot(request).await;
+    let Ok(served) = ServeDir::new(&gateway.config.web_dir)
+        .oneshot(request)
+        .await;
     let mut response = served.map(Body::new);
     let found = response.status() != StatusCode::NOT_FOUND;
     if !found && path == "/" {
@@ -37,11 +39,17 @@ pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) 
         (false, _) => "no-store",
     };
     set(&mut response, header::CACHE_CONTROL, cached);
-    set(&mut response, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    set(
+        &mut response,
+        header::CONTENT_SECURITY_POLICY,
+        CONTENT_SECURITY_POLICY,
+    );
     set(&mut response, header::REFERRER_POLICY, "no-referrer");
     response
 }
 
 fn set(response: &mut Response, name: HeaderName, value: &'static str) {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
 }

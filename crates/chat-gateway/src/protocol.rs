@@ -51,7 +51,10 @@ impl ClientMessage {
     /// When it means nothing in v1.
     pub fn parse(frame: &str) -> Result<Self, Nonsense> {
         // A struct can also be read from an array; v1 wants an object.
-        if !frame.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+        if !frame
+            .trim_start_matches([' ', '\t', '\r', '\n'])
+            .starts_with('{')
+        {
             return Err(Nonsense::NotAnObject);
         }
         let frame: Frame = serde_json::from_str(frame).map_err(|_| Nonsense::NotAnObject)?;
@@ -151,10 +154,16 @@ mod tests {
         let content = |text: &str| Ok(ClientMessage::Content(text.to_owned()));
         for (frame, expected) in [
             (r#"{"content":"hi"}"#, content("hi")),
-            (r#" { "type":"say", "content":" hi\n", "more":[{}] }"#, content(" hi\n")),
+            (
+                r#" { "type":"say", "content":" hi\n", "more":[{}] }"#,
+                content(" hi\n"),
+            ),
             (r#"{"type":7,"content":"芝士 🧀"}"#, content("芝士 🧀")),
             (r#"{"type":"reset"}"#, Ok(ClientMessage::Reset)),
-            (r#"{"type":"reset","content":"hi"}"#, Ok(ClientMessage::Reset)),
+            (
+                r#"{"type":"reset","content":"hi"}"#,
+                Ok(ClientMessage::Reset),
+            ),
             (r"{}", Err(Nonsense::EmptyContent)),
             (r#"{"type":"Reset"}"#, Err(Nonsense::EmptyContent)),
             (r#"{"content":" \n\t "}"#, Err(Nonsense::EmptyContent)),
@@ -172,11 +181,18 @@ mod tests {
 
     #[test]
     fn the_servers_frames_are_byte_for_byte_those_of_v1() {
-        let delta = ServerMessage::Delta { content: "a\"\n芝".to_owned() };
+        let delta = ServerMessage::Delta {
+            content: "a\"\n芝".to_owned(),
+        };
         assert_eq!(delta.to_json(), r#"{"type":"delta","content":"a\"\n芝"}"#);
         assert_eq!(ServerMessage::Done.to_json(), r#"{"type":"done"}"#);
         assert_eq!(ServerMessage::ResetOk.to_json(), r#"{"type":"reset_ok"}"#);
-        let error = ServerMessage::Error { message: Nonsense::EmptyContent.message() };
-        assert_eq!(error.to_json(), r#"{"type":"error","message":"empty content"}"#);
+        let error = ServerMessage::Error {
+            message: Nonsense::EmptyContent.message(),
+        };
+        assert_eq!(
+            error.to_json(),
+            r#"{"type":"error","message":"empty content"}"#
+        );
     }
 }

@@ -35,10 +35,21 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn unknown() -> OpenAiError {
-    OpenAiError::new(SERVICE, StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+    OpenAiError::new(
+        SERVICE,
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this address",
+    )
 }
 
 fn failed() -> Response {
     let message = "the gateway failed; try again";
-    OpenAiError::new(SERVICE, StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
+    OpenAiError::new(
+        SERVICE,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        message,
+    )
+    .into_response()
 }

@@ -37,7 +37,12 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSem
         gateway: Arc::clone(&gateway),
     };
     let end = session.until_end().await;
-    let Session { wire, answer, answers, .. } = session;
+    let Session {
+        wire,
+        answer,
+        answers,
+        ..
+    } = session;
     drop(answer);
     let label = match end {
         End::Close(close) => {
@@ -50,7 +55,12 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSem
         }
     };
     drop((counted, seat));
-    tracing::debug!(end = label, answers, seconds = opened.elapsed().as_secs(), "socket closed");
+    tracing::debug!(
+        end = label,
+        answers,
+        seconds = opened.elapsed().as_secs(),
+        "socket closed"
+    );
 }
 
 struct Session {

@@ -51,14 +51,22 @@ impl Refusal {
 
     const fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "open a WebSocket here, with GET"),
-            Self::NotWebSocket => {
-                (StatusCode::UPGRADE_REQUIRED, "this address speaks WebSocket; connect with ws:// or wss://")
-            }
-            Self::Version => {
-                (StatusCode::BAD_REQUEST, "only version 13 of the WebSocket protocol is spoken here")
-            }
-            Self::Handshake => (StatusCode::BAD_REQUEST, "the WebSocket handshake is not well formed"),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "open a WebSocket here, with GET",
+            ),
+            Self::NotWebSocket => (
+                StatusCode::UPGRADE_REQUIRED,
+                "this address speaks WebSocket; connect with ws:// or wss://",
+            ),
+            Self::Version => (
+                StatusCode::BAD_REQUEST,
+                "only version 13 of the WebSocket protocol is spoken here",
+            ),
+            Self::Handshake => (
+                StatusCode::BAD_REQUEST,
+                "the WebSocket handshake is not well formed",
+            ),
             Self::Origin => (
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not open the chat; see GATEWAY_ALLOWED_ORIGINS",
@@ -68,10 +76,14 @@ impl Refusal {
                 "a page under a public name must be named first, as in \
                  GATEWAY_ALLOWED_ORIGINS=https://chat.example.com",
             ),
-            Self::Draining => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the server is restarting; connect again in a moment")
-            }
-            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many chats are open; try again in a moment"),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server is restarting; connect again in a moment",
+            ),
+            Self::Full => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many chats are open; try again in a moment",
+            ),
         }
     }
 }
@@ -134,14 +146,20 @@ fn open(
     if !is_well_formed(headers) {
         return Err(Refusal::Handshake);
     }
-    gateway.config.allowed_origins.admit(headers).map_err(|stranger| match stranger {
-        Stranger::OtherOrigin => Refusal::Origin,
-        Stranger::PublicName => Refusal::PublicName,
-    })?;
+    gateway
+        .config
+        .allowed_origins
+        .admit(headers)
+        .map_err(|stranger| match stranger {
+            Stranger::OtherOrigin => Refusal::Origin,
+            Stranger::PublicName => Refusal::PublicName,
+        })?;
     if gateway.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
-    let seat = Arc::clone(&gateway.seats).try_acquire_owned().map_err(|_| Refusal::Full)?;
+    let seat = Arc::clone(&gateway.seats)
+        .try_acquire_owned()
+        .map_err(|_| Refusal::Full)?;
     let gateway = Arc::clone(gateway);
     // From here on, not from when the socket's task first runs: a shutdown between the two would forget it.
     let held = gateway.shutdown.hold();
@@ -153,8 +171,12 @@ fn open(
 
 /// What the library lets pass: a key of the wrong length, and a body.
 fn is_well_formed(headers: &HeaderMap) -> bool {
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(HeaderValue::as_bytes);
     let key = key.is_some_and(|key| key.len() == KEY_CHARS && key.ends_with(b"=="));
-    let bodiless = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    let bodiless = headers
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length == "0");
     key && bodiless && !headers.contains_key(header::TRANSFER_ENCODING)
 }

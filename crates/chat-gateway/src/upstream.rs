@@ -69,10 +69,16 @@ impl Trouble {
         match self {
             Self::NotAsked => "llm-proxy has not been asked yet".to_owned(),
             Self::Unreachable => {
-                "llm-proxy cannot be reached: is it running, and is LLM_BASE_URL its address?".to_owned()
+                "llm-proxy cannot be reached: is it running, and is LLM_BASE_URL its address?"
+                    .to_owned()
             }
-            Self::Slow => format!("llm-proxy did not answer within {} s", PROBE_TIMEOUT.as_secs()),
-            Self::KeyRefused => "llm-proxy refuses our key (401): both need the same LLM_API_KEY".to_owned(),
+            Self::Slow => format!(
+                "llm-proxy did not answer within {} s",
+                PROBE_TIMEOUT.as_secs()
+            ),
+            Self::KeyRefused => {
+                "llm-proxy refuses our key (401): both need the same LLM_API_KEY".to_owned()
+            }
             Self::Status(status) => format!("llm-proxy answers {} to GET /models", status.as_u16()),
         }
     }
@@ -127,7 +133,10 @@ impl Upstream {
 
     /// Whether upstream answered the latest probe, or why not, for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).map_err(Trouble::advice)
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_err(Trouble::advice)
     }
 
     /// Probes until the drain begins; says in the log what changed. Cancel-safe.
@@ -147,8 +156,10 @@ impl Upstream {
     }
 
     fn note(&self, found: Result<(), Trouble>) {
-        let before =
-            std::mem::replace(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner), found);
+        let before = std::mem::replace(
+            &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            found,
+        );
         match found {
             _ if found == before => {}
             Ok(()) => tracing::info!(n_ctx = self.n_ctx(), "llm-proxy is ready"),
@@ -157,14 +168,19 @@ impl Upstream {
     }
 
     async fn probe(&self) -> Result<(), Trouble> {
-        let request = self.http.get(&self.models_url).bearer_auth(self.key.expose());
+        let request = self
+            .http
+            .get(&self.models_url)
+            .bearer_auth(self.key.expose());
         let response = request.send().await.map_err(|_| Trouble::Unreachable)?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED => return Err(Trouble::KeyRefused),
             status => return Err(Trouble::Status(status)),
         }
-        let body = read_capped(response).await.map_err(|_| Trouble::Unreachable)?;
+        let body = read_capped(response)
+            .await
+            .map_err(|_| Trouble::Unreachable)?;
         if let Some(n_ctx) = n_ctx(&body, &self.model) {
             self.n_ctx.store(n_ctx, Ordering::Relaxed);
         }
@@ -175,6 +191,10 @@ impl Upstream {
 /// The context that our model's entry names, or the first entry's.
 fn n_ctx(models: &[u8], model: &str) -> Option<u64> {
     let models: Models = serde_json::from_slice(models).ok()?;
-    let ours = models.data.iter().find(|entry| entry.id == model).or(models.data.first())?;
+    let ours = models
+        .data
+        .iter()
+        .find(|entry| entry.id == model)
+        .or(models.data.first())?;
     ours.meta.as_ref()?.n_ctx
 }

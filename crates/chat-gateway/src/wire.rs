@@ -79,7 +79,14 @@ impl Wire {
     pub(crate) fn new(socket: WebSocket) -> Self {
         let now = Instant::now();
         let outbox = VecDeque::new();
-        Self { socket, outbox, full: false, last_heard: now, last_ping: now, stalled_since: None }
+        Self {
+            socket,
+            outbox,
+            full: false,
+            last_heard: now,
+            last_ping: now,
+            stalled_since: None,
+        }
     }
 
     /// Puts a text frame into the outbox; it is written while [`Wire::next`] is polled.
@@ -101,7 +108,10 @@ impl Wire {
                 return heard;
             }
             let now = Instant::now();
-            if self.stalled_since.is_some_and(|since| now >= since + STALL_TIMEOUT) {
+            if self
+                .stalled_since
+                .is_some_and(|since| now >= since + STALL_TIMEOUT)
+            {
                 return Heard::Gone("stalled");
             }
             if self.awaits_pong() {
@@ -110,16 +120,23 @@ impl Wire {
                 }
             } else if now >= self.last_ping + PING_INTERVAL {
                 self.last_ping = now;
-                self.outbox.push_back(Message::Ping(axum::body::Bytes::new()));
+                self.outbox
+                    .push_back(Message::Ping(axum::body::Bytes::new()));
             }
         }
     }
 
     /// When the next clock runs out.
     fn alarm(&self) -> Instant {
-        let heartbeat = if self.awaits_pong() { PONG_TIMEOUT } else { PING_INTERVAL };
+        let heartbeat = if self.awaits_pong() {
+            PONG_TIMEOUT
+        } else {
+            PING_INTERVAL
+        };
         let stalled = self.stalled_since.map(|since| since + STALL_TIMEOUT);
-        stalled.into_iter().fold(self.last_ping + heartbeat, Instant::min)
+        stalled
+            .into_iter()
+            .fold(self.last_ping + heartbeat, Instant::min)
     }
 
     /// Whether nothing was heard since the last ping. A peer that we do not read cannot be blamed for its silence.
@@ -169,9 +186,16 @@ impl Wire {
 
     /// Writes what waits, then closes with a code, and waits a moment for the peer to do the same.
     pub(crate) async fn close(mut self, close: Close) {
-        let frame = CloseFrame { code: close.code(), reason: Utf8Bytes::from_static(close.reason()) };
+        let frame = CloseFrame {
+            code: close.code(),
+            reason: Utf8Bytes::from_static(close.reason()),
+        };
         self.outbox.push_back(Message::Close(Some(frame)));
-        let written = timeout(CLOSE_TIMEOUT, std::future::poll_fn(|cx| self.poll_write(cx))).await;
+        let written = timeout(
+            CLOSE_TIMEOUT,
+            std::future::poll_fn(|cx| self.poll_write(cx)),
+        )
+        .await;
         if !matches!(written, Ok(Ok(()))) {
             return;
         }
@@ -182,7 +206,10 @@ impl Wire {
                     return false;
                 }
             }
-            !matches!(close, Close::ProtocolError | Close::NotUtf8 | Close::TooLarge)
+            !matches!(
+                close,
+                Close::ProtocolError | Close::NotUtf8 | Close::TooLarge
+            )
         });
         // After a protocol error the library reads no more, and the peer may still be writing.
         if let Ok(false) = closed.await {

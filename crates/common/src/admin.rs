@@ -35,7 +35,11 @@ where
 fn readiness(ready: Result<(), String>) -> Response {
     match ready {
         Ok(()) => "ready\n".into_response(),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {reason}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -43,7 +47,9 @@ fn metrics(registry: &Registry) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, registry) {
         Ok(()) => {
-            let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            let kind = HeaderValue::from_static(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            );
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -59,7 +65,11 @@ fn metrics(registry: &Registry) -> Response {
 pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
     let address = reachable(admin).to_string();
     let (status, _) = document(&address, "/readyz").await?;
-    if status.is_success() { Ok(()) } else { Err(format!("{address} is not ready")) }
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(format!("{address} is not ready"))
+    }
 }
 
 /// Asks the admin listener at `address`, `HOST:PORT`, for a document.
@@ -70,7 +80,12 @@ pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
 pub async fn document(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), String> {
     tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(address, path))
         .await
-        .map_err(|_| format!("{address} did not answer within {} s", HEALTHCHECK_TIMEOUT.as_secs()))?
+        .map_err(|_| {
+            format!(
+                "{address} did not answer within {} s",
+                HEALTHCHECK_TIMEOUT.as_secs()
+            )
+        })?
         .map_err(|error| format!("{address} cannot be asked: {error}"))
 }
 
@@ -89,12 +104,17 @@ async fn ask(
     path: &'static str,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header(header::HOST, "localhost")
+        .body(Body::empty())?;
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await?;
+        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
+            .collect()
+            .await?;
         Ok((status, body.to_bytes()))
     };
     let mut connection = std::pin::pin!(connection);

@@ -37,13 +37,23 @@ impl Variable {
     /// A setting with a default; an empty default means that the setting is optional or required, as `about` says.
     #[must_use]
     pub const fn new(name: &'static str, default: &'static str, about: &'static str) -> Self {
-        Self { name, default, about, secret: false }
+        Self {
+            name,
+            default,
+            about,
+            secret: false,
+        }
     }
 
     /// A secret, read from `NAME` or from the file that `NAME_FILE` names.
     #[must_use]
     pub const fn secret(name: &'static str, about: &'static str) -> Self {
-        Self { name, default: "", about, secret: true }
+        Self {
+            name,
+            default: "",
+            about,
+            secret: true,
+        }
     }
 }
 
@@ -56,7 +66,9 @@ pub struct Invalid {
 impl Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the settings are not usable:")?;
-        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.problems
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -71,7 +83,10 @@ impl Environment {
     /// Reads the process environment. `prefix` is the service's own (`PROXY_`); a variable that carries it and stands
     /// in none of `tables` is a problem, because it is a misspelling that would otherwise be ignored.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one reader of the environment"
+    )]
     pub fn from_process(prefix: &str, tables: &[&[Variable]]) -> Self {
         let text = |part: std::ffi::OsString| part.into_string().ok();
         Self::from_pairs(
@@ -92,8 +107,12 @@ impl Environment {
             .iter()
             .flat_map(|table| table.iter())
             .flat_map(|variable| {
-                let file = variable.secret.then(|| (format!("{}_FILE", variable.name), variable));
-                [(variable.name.to_owned(), variable)].into_iter().chain(file)
+                let file = variable
+                    .secret
+                    .then(|| (format!("{}_FILE", variable.name), variable));
+                [(variable.name.to_owned(), variable)]
+                    .into_iter()
+                    .chain(file)
             })
             .collect();
         let (mut values, mut problems) = (config::Map::new(), Vec::new());
@@ -104,13 +123,20 @@ impl Environment {
             } else if name.starts_with(prefix) && !value.is_empty() {
                 let nearest = known.keys().filter(|known| known.starts_with(prefix));
                 let list = nearest.map(String::as_str).collect::<Vec<_>>().join(", ");
-                problems.push(format!("{name} is not a setting; the ones with {prefix} are {list}"));
+                problems.push(format!(
+                    "{name} is not a setting; the ones with {prefix} are {list}"
+                ));
             }
         }
-        let source = config::Environment::default().ignore_empty(true).source(Some(values));
+        let source = config::Environment::default()
+            .ignore_empty(true)
+            .source(Some(values));
         match Config::builder().add_source(source).build() {
             Ok(values) => Self { values, problems },
-            Err(error) => Self { values: Config::default(), problems: vec![error.to_string()] },
+            Err(error) => Self {
+                values: Config::default(),
+                problems: vec![error.to_string()],
+            },
         }
     }
 
@@ -126,7 +152,9 @@ impl Environment {
     ///
     /// When the variable's own default does not parse.
     pub fn read<T: FromStr<Err: Display>>(&mut self, variable: &Variable) -> T {
-        self.read_with(variable, |text| text.parse::<T>().map_err(|error| error.to_string()))
+        self.read_with(variable, |text| {
+            text.parse::<T>().map_err(|error| error.to_string())
+        })
     }
 
     /// As [`Environment::read`], with a parser that says what the value must be ("must be 1 to 64").
@@ -134,7 +162,11 @@ impl Environment {
     /// # Panics
     ///
     /// When the variable's own default does not parse.
-    pub fn read_with<T>(&mut self, variable: &Variable, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub fn read_with<T>(
+        &mut self,
+        variable: &Variable,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         if let Some(text) = self.text(variable.name) {
             match parse(&text) {
                 Ok(value) => return value,
@@ -167,7 +199,10 @@ impl Environment {
         let (text, path) = (self.text(variable.name), self.text(&file_name));
         let text = match (text, path) {
             (Some(_), Some(_)) => {
-                self.problems.push(format!("{} and {file_name} are both set: keep one", variable.name));
+                self.problems.push(format!(
+                    "{} and {file_name} are both set: keep one",
+                    variable.name
+                ));
                 return None;
             }
             (Some(text), None) => text,
@@ -194,8 +229,9 @@ impl Environment {
         self.secret(variable).unwrap_or_else(|| {
             if self.problems.len() == problems {
                 let name = variable.name;
-                self.problems
-                    .push(format!("{name} is not set: {advice} ({name}_FILE may name a file that holds it)"));
+                self.problems.push(format!(
+                    "{name} is not set: {advice} ({name}_FILE may name a file that holds it)"
+                ));
             }
             Secret::new("")
         })
@@ -207,7 +243,13 @@ impl Environment {
     ///
     /// When anything was wrong: all of it at once.
     pub fn finish(self) -> Result<(), Invalid> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Invalid { problems: self.problems }) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Invalid {
+                problems: self.problems,
+            })
+        }
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -223,9 +265,15 @@ fn read_secret_file(path: &str) -> Result<String, String> {
         .read_to_string(&mut text)
         .map_err(|error| format!("cannot read {path}: {error}"))?;
     if text.len() as u64 > MAX_SECRET_FILE_BYTES {
-        return Err(format!("{path} is larger than {MAX_SECRET_FILE_BYTES} bytes"));
+        return Err(format!(
+            "{path} is larger than {MAX_SECRET_FILE_BYTES} bytes"
+        ));
     }
-    if text.trim().is_empty() { Err(format!("{path} is empty")) } else { Ok(text) }
+    if text.trim().is_empty() {
+        Err(format!("{path} is empty"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// The rows of `tables` as a Markdown table, for docs/configuration.md.
@@ -233,10 +281,21 @@ fn read_secret_file(path: &str) -> Result<String, String> {
 pub fn markdown(tables: &[&[Variable]]) -> String {
     let mut page = String::from("| Variable | Default | Meaning |\n|---|---|---|\n");
     for variable in tables.iter().flat_map(|table| table.iter()) {
-        let file = if variable.secret { format!(" or `{}_FILE`", variable.name) } else { String::new() };
-        let default =
-            if variable.default.is_empty() { "–".to_owned() } else { format!("`{}`", variable.default) };
-        let _infallible = writeln!(page, "| `{}`{file} | {default} | {} |", variable.name, variable.about);
+        let file = if variable.secret {
+            format!(" or `{}_FILE`", variable.name)
+        } else {
+            String::new()
+        };
+        let default = if variable.default.is_empty() {
+            "–".to_owned()
+        } else {
+            format!("`{}`", variable.default)
+        };
+        let _infallible = writeln!(
+            page,
+            "| `{}`{file} | {default} | {} |",
+            variable.name, variable.about
+        );
     }
     page
 }
@@ -264,7 +323,11 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once_by_name_and_never_by_value() {
-        let mut env = environment(&[("TEST_PORT", "s3cret"), ("TEST_PROT", "s3cret"), ("OTHER", "s3cret")]);
+        let mut env = environment(&[
+            ("TEST_PORT", "s3cret"),
+            ("TEST_PROT", "s3cret"),
+            ("OTHER", "s3cret"),
+        ]);
         env.read::<u16>(&PORT);
         env.required(&NAME, "choose one");
         env.required_secret(&KEY, "make one");

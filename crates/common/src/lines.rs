@@ -55,11 +55,16 @@ impl Lines {
         let (queue, lines) = sync_channel(MAX_LINES);
         let (end, ended) = sync_channel(1);
         let failed = lost.clone();
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write(&lines, sink, &failed);
-            let _nobody_waits = end.try_send(());
-        })?;
-        let flush = Flush { queue: queue.clone(), ended };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                write(&lines, sink, &failed);
+                let _nobody_waits = end.try_send(());
+            })?;
+        let flush = Flush {
+            queue: queue.clone(),
+            ended,
+        };
         Ok((Self { queue, lost }, flush))
     }
 
@@ -105,7 +110,9 @@ impl Drop for Flush {
             }
             std::thread::sleep(FLUSH_PAUSE);
         }
-        let _still_writing = self.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let _still_writing = self
+            .ended
+            .recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -156,7 +163,11 @@ mod tests {
         let (open, let_through) = sync_channel(MAX_LINES);
         let (written, read) = sync_channel(MAX_LINES);
         let lost = Counter::default();
-        let gate = Gate { begun, let_through, written };
+        let gate = Gate {
+            begun,
+            let_through,
+            written,
+        };
         let (lines, flush) = Lines::start("test", gate, lost.clone()).unwrap();
         lines.push(b"0\n".to_vec());
         begins.recv().unwrap();
@@ -168,7 +179,9 @@ mod tests {
         (0..MAX_LINES).for_each(|_| open.send(()).unwrap());
         drop(flush);
         let kept = String::from_utf8(read.try_iter().flatten().collect()).unwrap();
-        let expected: String = (0..=MAX_LINES).map(|number| format!("{number}\n")).collect();
+        let expected: String = (0..=MAX_LINES)
+            .map(|number| format!("{number}\n"))
+            .collect();
         assert_eq!(kept, expected);
     }
 
@@ -176,7 +189,11 @@ mod tests {
     fn a_reader_that_stays_stuck_does_not_hold_up_the_end() {
         let (_open, let_through) = sync_channel(0);
         let (written, _read) = sync_channel(0);
-        let gate = Gate { begun: sync_channel(1).0, let_through, written };
+        let gate = Gate {
+            begun: sync_channel(1).0,
+            let_through,
+            written,
+        };
         let (lines, flush) = Lines::start("test", gate, Counter::default()).unwrap();
         (0..MAX_LINES + 9).for_each(|_| lines.push(b"x\n".to_vec()));
         let began = std::time::Instant::now();
@@ -186,7 +203,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_lost_and_counted() {
-        let full = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let full = std::fs::OpenOptions::new()
+            .append(true)
+            .open("/dev/full")
+            .unwrap();
         let lost = Counter::default();
         let (lines, flush) = Lines::start("test", full, lost.clone()).unwrap();
         (0..3).for_each(|_| lines.push(b"x\n".to_vec()));

@@ -45,7 +45,12 @@ pub struct Body {
 impl OpenAiError {
     /// An error of the service `src`. `kind` follows from the status.
     #[must_use]
-    pub fn new(src: &'static str, status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+    pub fn new(
+        src: &'static str,
+        status: StatusCode,
+        code: &str,
+        message: impl Into<String>,
+    ) -> Self {
         let kind = match status.as_u16() {
             401 => "authentication_error",
             403 => "permission_error",
@@ -62,7 +67,12 @@ impl OpenAiError {
             n_prompt_tokens: None,
             n_ctx: None,
         };
-        Self { error: body, src, status, retry_after_seconds: None }
+        Self {
+            error: body,
+            src,
+            status,
+            retry_after_seconds: None,
+        }
     }
 
     /// Says when to try again.
@@ -76,9 +86,13 @@ impl OpenAiError {
 impl IntoResponse for OpenAiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(&self)).into_response();
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -97,7 +97,10 @@ impl Inherited {
     /// What there is; nothing, as a rule.
     #[must_use]
     pub fn take() -> Self {
-        Self { sockets: ListenFd::from_env(), n_taken: 0 }
+        Self {
+            sockets: ListenFd::from_env(),
+            n_taken: 0,
+        }
     }
 
     /// The next socket that was handed over, or a new one bound to `address`.
@@ -105,7 +108,11 @@ impl Inherited {
     /// # Errors
     ///
     /// As [`bind`], or when what was handed over is no listening TCP socket.
-    pub async fn listener(&mut self, variable: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    pub async fn listener(
+        &mut self,
+        variable: &str,
+        address: SocketAddr,
+    ) -> Result<TcpListener, String> {
         let place = self.n_taken;
         self.n_taken += 1;
         let inherited = self.sockets.take_tcp_listener(place).and_then(|socket| {
@@ -118,7 +125,9 @@ impl Inherited {
         match inherited {
             Ok(Some(listener)) => Ok(listener),
             Ok(None) => bind(variable, address).await,
-            Err(error) => Err(format!("{variable}: socket {place} of LISTEN_FDS cannot be used: {error}")),
+            Err(error) => Err(format!(
+                "{variable}: socket {place} of LISTEN_FDS cannot be used: {error}"
+            )),
         }
     }
 }
@@ -136,11 +145,15 @@ pub async fn serve(
         tracing::warn!(%error, "peers that vanish will be noticed late: the socket's options cannot be set");
     }
     let n_connections = limits.max_connections.min(affordable(descriptors()));
-    let (room, told) = (Arc::new(Semaphore::new(n_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
+    let (room, told) = (
+        Arc::new(Semaphore::new(n_connections)),
+        Arc::new(Semaphore::new(MAX_REFUSALS)),
+    );
     let admit = |stream: TcpStream, peer: SocketAddr| {
         if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
             let (router, refusals) = (router.clone(), refusals.clone());
-            let connection = connection::serve(stream, peer, router, limits, refusals, shutdown.clone());
+            let connection =
+                connection::serve(stream, peer, router, limits, refusals, shutdown.clone());
             shutdown.spawn(async move {
                 connection.await;
                 drop(permit);
@@ -173,7 +186,9 @@ pub async fn serve(
     for _ in 0..BACKLOG {
         let next = std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
         // A task that tokio holds to its share is told after 128 that there are no more.
-        let Poll::Ready(Ok((stream, peer))) = tokio::task::unconstrained(next).await else { break };
+        let Poll::Ready(Ok((stream, peer))) = tokio::task::unconstrained(next).await else {
+            break;
+        };
         admit(stream, peer);
     }
 }
@@ -181,10 +196,17 @@ pub async fn serve(
 /// How many descriptors this process may have, after asking for as many as it may ask for.
 fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let _what_there_is_must_do =
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _what_there_is_must_do = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     let current = getrlimit(Resource::Nofile).current;
-    current.and_then(|current| current.try_into().ok()).unwrap_or(usize::MAX)
+    current
+        .and_then(|current| current.try_into().ok())
+        .unwrap_or(usize::MAX)
 }
 
 /// How many connections may be open with so many descriptors: each may need a second one to answer, towards the next
@@ -198,7 +220,9 @@ fn prepare(listener: &TcpListener, limits: &Limits) -> std::io::Result<()> {
     let socket = SockRef::from(listener);
     socket.listen(BACKLOG)?;
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY);
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))?;
     // Also bounds the questions, and the wait of a peer whose window stays shut.
     #[cfg(target_os = "linux")]
@@ -217,20 +241,34 @@ mod tests {
 
     #[test]
     fn a_process_with_few_descriptors_takes_few_connections() {
-        assert_eq!([0, 128, 256, 1024, 20_128].map(affordable), [1, 1, 64, 448, 10_000]);
+        assert_eq!(
+            [0, 128, 256, 1024, 20_128].map(affordable),
+            [1, 1, 64, 448, 10_000]
+        );
     }
 
     #[tokio::test]
     async fn an_accepted_socket_asks_a_silent_peer_and_gives_it_up_after_a_minute() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         prepare(&listener, &Limits::default()).unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let socket = SockRef::from(&accepted);
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(15)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(5)
+        );
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(60))
+        );
     }
 }

@@ -91,7 +91,10 @@ impl Shutdown {
     pub async fn finish(&self, deadline: Duration) -> usize {
         self.draining.come();
         self.tasks.close();
-        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(deadline, self.tasks.wait())
+            .await
+            .is_err()
+        {
             self.closing.come();
             let _abandoned = tokio::time::timeout(CLOSE_GRACE, self.tasks.wait()).await;
         }
@@ -137,7 +140,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(3)).await;
             drop(held);
         };
-        assert_eq!(tokio::join!(shutdown.finish(Duration::from_secs(10)), late).0, 0);
+        assert_eq!(
+            tokio::join!(shutdown.finish(Duration::from_secs(10)), late).0,
+            0
+        );
         assert_eq!(began.elapsed(), Duration::from_secs(3));
     }
 

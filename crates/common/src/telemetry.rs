@@ -23,8 +23,11 @@ const LOG_LEVEL: Variable = Variable::new(
     "info",
     "`error`, `warn`, `info`, `debug` or `trace`, or per target as in `info,llm_proxy=debug`.",
 );
-const LOG_FORMAT: Variable =
-    Variable::new("LOG_FORMAT", "text", "`text` for people, `json` for one JSON object per line.");
+const LOG_FORMAT: Variable = Variable::new(
+    "LOG_FORMAT",
+    "text",
+    "`text` for people, `json` for one JSON object per line.",
+);
 
 /// The settings that [`Telemetry::read`] understands.
 pub const VARIABLES: &[Variable] = &[LOG_LEVEL, LOG_FORMAT];
@@ -41,7 +44,8 @@ impl Telemetry {
     pub fn read(env: &mut Environment) -> Self {
         let filter = env.read_with(&LOG_LEVEL, |level| {
             EnvFilter::try_new(format!("{level},{QUIET}")).map_err(|_| {
-                "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug".to_owned()
+                "must be error, warn, info, debug, trace, or a list like info,llm_proxy=debug"
+                    .to_owned()
             })
         });
         let json = env.read_with(&LOG_FORMAT, |format| match format {
@@ -85,7 +89,9 @@ impl Telemetry {
     }
 
     fn install_to(self, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
-        let builder = tracing_subscriber::fmt().with_env_filter(self.filter).with_writer(writer);
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(self.filter)
+            .with_writer(writer);
         let _already_installed = if self.json {
             builder.json().flatten_event(true).try_init()
         } else {
@@ -96,7 +102,10 @@ impl Telemetry {
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let at = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     tracing::error!(at, "a panic: this is a mistake in the program");
 }
 
@@ -138,13 +147,17 @@ mod tests {
     fn a_panic_is_logged_by_its_place_and_never_by_its_words() {
         let log = Log::default();
         let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone());
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panic));
         let line = line!() + 2;
         let panicked = tracing::subscriber::with_default(subscriber.finish(), || {
-            std::panic::catch_unwind(|| panic!("byte index 1 is not a boundary of `what a user wrote`"))
+            std::panic::catch_unwind(|| {
+                panic!("byte index 1 is not a boundary of `what a user wrote`")
+            })
         });
         std::panic::set_hook(before);
         assert!(panicked.is_err());
@@ -152,6 +165,9 @@ mod tests {
             "ERROR common::telemetry: a panic: this is a mistake in the program at=\"{}:{line}:41\"\n",
             file!()
         );
-        assert_eq!(String::from_utf8(log.0.lock().unwrap().clone()).unwrap(), expected);
+        assert_eq!(
+            String::from_utf8(log.0.lock().unwrap().clone()).unwrap(),
+            expected
+        );
     }
 }

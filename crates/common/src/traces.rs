@@ -13,8 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
-    Tracer as _, TracerProvider as _,
+    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId,
+    TraceState, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -51,7 +51,10 @@ impl Endpoint {
         let text = env.optional(&ENDPOINT)?;
         let endpoint = Self::parse(&text);
         if endpoint.is_none() {
-            env.refuse(&ENDPOINT, "must look like http://HOST:PORT; for TLS put a collector on this network");
+            env.refuse(
+                &ENDPOINT,
+                "must look like http://HOST:PORT; for TLS put a collector on this network",
+            );
         }
         endpoint
     }
@@ -61,8 +64,13 @@ impl Endpoint {
     pub fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let plain = uri.scheme_str() == Some("http") && uri.query().is_none();
-        let authority = uri.authority().filter(|authority| plain && !authority.as_str().contains('@'))?;
-        Some(Self(format!("http://{authority}{}/v1/traces", uri.path().trim_end_matches('/'))))
+        let authority = uri
+            .authority()
+            .filter(|authority| plain && !authority.as_str().contains('@'))?;
+        Some(Self(format!(
+            "http://{authority}{}/v1/traces",
+            uri.path().trim_end_matches('/')
+        )))
     }
 }
 
@@ -81,7 +89,9 @@ impl Traces {
         version: &'static str,
         to: Option<&Endpoint>,
     ) -> Result<Self, String> {
-        let Some(Endpoint(endpoint)) = to else { return Ok(Self(None)) };
+        let Some(Endpoint(endpoint)) = to else {
+            return Ok(Self(None));
+        };
         let sender = Sender {
             pool: Client::builder(TokioExecutor::new()).build_http(),
             runtime: Handle::current(),
@@ -95,14 +105,21 @@ impl Traces {
             .with_timeout(EXPORT_DEADLINE)
             .build()
             .map_err(|error| format!("OTEL_EXPORTER_OTLP_*: {error}"))?;
-        let own = [KeyValue::new("service.name", service), KeyValue::new("service.version", version)];
+        let own = [
+            KeyValue::new("service.name", service),
+            KeyValue::new("service.version", version),
+        ];
         // What the environment says of the service comes after, and wins.
         let resource = Resource::builder_empty()
             .with_attributes(own)
-            .with_detector(Box::new(opentelemetry_sdk::resource::EnvResourceDetector::new()))
+            .with_detector(Box::new(
+                opentelemetry_sdk::resource::EnvResourceDetector::new(),
+            ))
             .build();
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .build();
         let tracer = provider.tracer(service);
         Ok(Self(Some((provider, tracer))))
     }
@@ -120,11 +137,16 @@ impl Traces {
     }
 
     fn span(&self, name: &'static str, kind: SpanKind, traceparent: Option<&str>) -> Span {
-        let Some((_, tracer)) = &self.0 else { return Span::default() };
-        let parent =
-            traceparent.and_then(parse).map(|parent| Context::new().with_remote_span_context(parent));
+        let Some((_, tracer)) = &self.0 else {
+            return Span::default();
+        };
+        let parent = traceparent
+            .and_then(parse)
+            .map(|parent| Context::new().with_remote_span_context(parent));
         let builder = tracer.span_builder(name).with_kind(kind);
-        Span(Some(Box::new(tracer.build_with_context(builder, &parent.unwrap_or_default()))))
+        Span(Some(Box::new(
+            tracer.build_with_context(builder, &parent.unwrap_or_default()),
+        )))
     }
 
     /// Sends what is queued, but waits for that no longer than two seconds.
@@ -153,7 +175,11 @@ impl Span {
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         let context = self.0.as_ref()?.span_context();
-        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags().to_u8());
+        let (trace, span, flags) = (
+            context.trace_id(),
+            context.span_id(),
+            context.trace_flags().to_u8(),
+        );
         Some(format!("00-{trace}-{span}-{flags:02x}"))
     }
 
@@ -208,13 +234,20 @@ impl HttpClient for Sender {
         let (pool, request) = (self.pool.clone(), request.map(Full::new));
         let exchange = async move {
             let (head, body) = pool.request(request).await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?.to_bytes();
+            let body = Limited::new(body, MAX_ANSWER_BYTES)
+                .collect()
+                .await?
+                .to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
         // The timer too must be made within the runtime.
-        let exchange = self.runtime.spawn(async { tokio::time::timeout(EXPORT_DEADLINE, exchange).await });
+        let exchange = self
+            .runtime
+            .spawn(async { tokio::time::timeout(EXPORT_DEADLINE, exchange).await });
         let answer = exchange.await?.map_err(HttpError::from).flatten();
-        let failed = !answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+        let failed = !answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status().is_success());
         if failed != self.failing.swap(failed, Ordering::Relaxed) {
             if failed {
                 tracing::warn!(
@@ -235,9 +268,20 @@ mod tests {
     #[test]
     fn an_endpoint_is_plain_http_and_gets_the_path_of_traces() {
         let of = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.0);
-        assert_eq!(of("http://otel:4318").as_deref(), Some("http://otel:4318/v1/traces"));
-        assert_eq!(of("http://otel:4318/base/").as_deref(), Some("http://otel:4318/base/v1/traces"));
-        for text in ["otel:4318", "https://otel:4318", "http://user:word@otel:4318", "http://otel:4318?x=1"] {
+        assert_eq!(
+            of("http://otel:4318").as_deref(),
+            Some("http://otel:4318/v1/traces")
+        );
+        assert_eq!(
+            of("http://otel:4318/base/").as_deref(),
+            Some("http://otel:4318/base/v1/traces")
+        );
+        for text in [
+            "otel:4318",
+            "https://otel:4318",
+            "http://user:word@otel:4318",
+            "http://otel:4318?x=1",
+        ] {
             assert_eq!(of(text), None, "{text}");
         }
     }
@@ -245,9 +289,19 @@ mod tests {
     #[test]
     fn a_parent_is_read_from_its_header_and_nonsense_is_none() {
         let parent = parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
-        assert_eq!(parent.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!((parent.span_id().to_string().as_str(), parent.is_sampled()), ("00f067aa0ba902b7", true));
-        for text in ["", "00-x-y-z", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+        assert_eq!(
+            parent.trace_id().to_string(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
+        assert_eq!(
+            (parent.span_id().to_string().as_str(), parent.is_sampled()),
+            ("00f067aa0ba902b7", true)
+        );
+        for text in [
+            "",
+            "00-x-y-z",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
     }

@@ -89,7 +89,12 @@ impl Admission {
             slots: Slots::default(),
             queue: Queue::new(max_requests, max_bytes),
         };
-        Self { shared: Arc::new(Shared { inner: Mutex::new(inner), metrics }) }
+        Self {
+            shared: Arc::new(Shared {
+                inner: Mutex::new(inner),
+                metrics,
+            }),
+        }
     }
 
     /// How many slots an upstream has; 0 when it does not answer. What is in flight there goes on.
@@ -133,7 +138,9 @@ impl Admission {
     ) -> Result<Permit, Refused> {
         let place = permit.grant.place;
         drop(permit);
-        self.enter_at(Some(place), asking, prefix)?.permit(deadline).await
+        self.enter_at(Some(place), asking, prefix)?
+            .permit(deadline)
+            .await
     }
 
     /// Takes a slot or a place in the queue.
@@ -152,7 +159,11 @@ impl Admission {
         if inner.slots.total() == 0 {
             return Err(Refused::NoUpstream);
         }
-        let waiter = Waiter { answer, prefix, n_prompt_tokens: asking.n_prompt_tokens };
+        let waiter = Waiter {
+            answer,
+            prefix,
+            n_prompt_tokens: asking.n_prompt_tokens,
+        };
         let place = match place {
             Some(place) => {
                 inner.queue.enter_at(place, asking, waiter);
@@ -168,19 +179,29 @@ impl Admission {
             .into_iter()
             .map(|(place, waiter)| {
                 let retry_after_seconds = inner.retry_after_seconds(place);
-                (waiter, Refused::Full { retry_after_seconds })
+                (
+                    waiter,
+                    Refused::Full {
+                        retry_after_seconds,
+                    },
+                )
             })
             .collect();
         self.shared.measure(&inner);
         drop(inner);
-        granted.into_iter().for_each(|granted| self.shared.hand_over(granted));
+        granted
+            .into_iter()
+            .for_each(|granted| self.shared.hand_over(granted));
         for (waiter, refused) in refusals {
             let _left = waiter.answer.send(Err(refused));
         }
         match answered.try_recv() {
             Ok(answer) => answer.map(Entered::Admitted),
             Err(_) => Ok(Entered::Waiting(Waiting {
-                place: Held { shared: Arc::clone(&self.shared), place },
+                place: Held {
+                    shared: Arc::clone(&self.shared),
+                    place,
+                },
                 answered,
             })),
         }
@@ -210,7 +231,10 @@ impl Shared {
             placed,
             grant,
             since: Instant::now(),
-            spent: Spent { n_prompt_tokens: waiter.n_prompt_tokens, ..Spent::default() },
+            spent: Spent {
+                n_prompt_tokens: waiter.n_prompt_tokens,
+                ..Spent::default()
+            },
             has_begun: false,
             has_token: false,
         };
@@ -219,7 +243,9 @@ impl Shared {
     }
 
     fn measure(&self, inner: &Inner) {
-        self.metrics.queue_depth.set(inner.queue.n_requests() as i64);
+        self.metrics
+            .queue_depth
+            .set(inner.queue.n_requests() as i64);
         self.metrics.queue_bytes.set(inner.queue.n_bytes() as i64);
         self.metrics.in_flight.set(inner.slots.in_flight() as i64);
         self.metrics.slots.set(inner.slots.total() as i64);
@@ -237,7 +263,10 @@ impl Inner {
     }
 
     fn now(&self) -> Now {
-        Now { time: self.epoch.elapsed(), n_slots: self.slots.total() }
+        Now {
+            time: self.epoch.elapsed(),
+            n_slots: self.slots.total(),
+        }
     }
 
     /// When a further request of the same key would have its slot.
@@ -263,12 +292,17 @@ impl Waiting {
         let (shared, at) = (Arc::clone(&place.shared), place.place);
         drop(place);
         let retry_after_seconds = shared.lock().retry_after_seconds(at);
-        Err(Refused::Timeout { retry_after_seconds })
+        Err(Refused::Timeout {
+            retry_after_seconds,
+        })
     }
 
     /// For looking at the place while [`Waiting::permit`] waits.
     pub(crate) fn watch(&self) -> Watch {
-        Watch { shared: Arc::clone(&self.place.shared), place: self.place.place }
+        Watch {
+            shared: Arc::clone(&self.place.shared),
+            place: self.place.place,
+        }
     }
 }
 
@@ -337,7 +371,10 @@ impl Permit {
     pub(crate) fn counted(&mut self, usage: Usage) {
         let n_cached = usage.n_cached_tokens.unwrap_or(0);
         self.spent.n_prompt_tokens = usage.n_prompt_tokens.saturating_sub(n_cached);
-        self.spent.n_completion_tokens = self.spent.n_completion_tokens.max(usage.n_completion_tokens);
+        self.spent.n_completion_tokens = self
+            .spent
+            .n_completion_tokens
+            .max(usage.n_completion_tokens);
         if usage.n_cached_tokens.is_some() {
             let counted = Counted {
                 n_cached,
@@ -355,7 +392,9 @@ impl Drop for Permit {
         self.spent.time = self.since.elapsed();
         let mut inner = self.shared.lock();
         inner.slots.give_back(&self.placed);
-        inner.queue.finish(self.grant, self.has_begun.then_some(self.spent));
+        inner
+            .queue
+            .finish(self.grant, self.has_begun.then_some(self.spent));
         drop(inner);
         self.shared.dispatch();
     }

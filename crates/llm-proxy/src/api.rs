@@ -78,10 +78,14 @@ impl Api {
     /// What llama-server answers with.
     pub(crate) fn answers(self) -> &'static str {
         match self {
-            Self::Chat | Self::Completions | Self::Responses | Self::Messages => "text/event-stream",
-            Self::Embeddings | Self::Rerank | Self::CountTokens | Self::CountMessages | Self::Tokenize => {
-                "application/json"
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => {
+                "text/event-stream"
             }
+            Self::Embeddings
+            | Self::Rerank
+            | Self::CountTokens
+            | Self::CountMessages
+            | Self::Tokenize => "application/json",
         }
     }
 
@@ -104,7 +108,9 @@ impl FromStr for Api {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::OPTIONAL.iter().find(|(known, _)| *known == name.trim());
+        let known = Self::OPTIONAL
+            .iter()
+            .find(|(known, _)| *known == name.trim());
         known.map(|(_, api)| *api).ok_or_else(|| {
             let names: Vec<&str> = Self::OPTIONAL.iter().map(|(name, _)| *name).collect();
             format!("must be a list of {}", names.join(", "))

@@ -46,19 +46,31 @@ const KEYS_FILE: Variable = Variable::new(
     "",
     "A file of named keys with limits, which is read again within a second of a change; see docs/keys.md.",
 );
-const MODEL: Variable =
-    Variable::new("LLM_MODEL", "", "The model's name for callers; `HF_FILENAME` unless set.");
-const HF_FILENAME: Variable =
-    Variable::new("HF_FILENAME", "", "The model file; here only the default of `LLM_MODEL`.");
-const QUEUE_REQUESTS: Variable =
-    Variable::new("PROXY_QUEUE_REQUESTS", "64", "Requests that may wait for a slot; further ones get 429.");
+const MODEL: Variable = Variable::new(
+    "LLM_MODEL",
+    "",
+    "The model's name for callers; `HF_FILENAME` unless set.",
+);
+const HF_FILENAME: Variable = Variable::new(
+    "HF_FILENAME",
+    "",
+    "The model file; here only the default of `LLM_MODEL`.",
+);
+const QUEUE_REQUESTS: Variable = Variable::new(
+    "PROXY_QUEUE_REQUESTS",
+    "64",
+    "Requests that may wait for a slot; further ones get 429.",
+);
 const QUEUE_BYTES: Variable = Variable::new(
     "PROXY_QUEUE_BYTES",
     "8388608",
     "Bytes of requests that may wait for a slot, at least `PROXY_MAX_BODY_BYTES`; further ones get 429.",
 );
-const QUEUE_DEADLINE: Variable =
-    Variable::new("PROXY_QUEUE_DEADLINE_SECONDS", "30", "The longest wait for a slot, in seconds.");
+const QUEUE_DEADLINE: Variable = Variable::new(
+    "PROXY_QUEUE_DEADLINE_SECONDS",
+    "30",
+    "The longest wait for a slot, in seconds.",
+);
 const CONNECT_DEADLINE: Variable = Variable::new(
     "PROXY_CONNECT_DEADLINE_SECONDS",
     "1",
@@ -74,15 +86,21 @@ const FIRST_TOKEN_PER_TOKEN: Variable = Variable::new(
     "150",
     "What each estimated token of the prompt adds to that wait, in milliseconds.",
 );
-const TOKEN_DEADLINE: Variable =
-    Variable::new("PROXY_TOKEN_DEADLINE_SECONDS", "60", "The longest wait between two tokens, in seconds.");
+const TOKEN_DEADLINE: Variable = Variable::new(
+    "PROXY_TOKEN_DEADLINE_SECONDS",
+    "60",
+    "The longest wait between two tokens, in seconds.",
+);
 const TOTAL_DEADLINE: Variable = Variable::new(
     "PROXY_TOTAL_DEADLINE_SECONDS",
     "1800",
     "The longest a request may take from its slot to its last byte, in seconds.",
 );
-const MAX_BODY_BYTES: Variable =
-    Variable::new("PROXY_MAX_BODY_BYTES", "262144", "The largest request body, in bytes.");
+const MAX_BODY_BYTES: Variable = Variable::new(
+    "PROXY_MAX_BODY_BYTES",
+    "262144",
+    "The largest request body, in bytes.",
+);
 const MAX_TOKENS: Variable = Variable::new(
     "PROXY_MAX_TOKENS",
     "2048",
@@ -192,16 +210,23 @@ impl Config {
         let api_key = if keys_file.is_some() {
             env.secret(&API_KEY)
         } else {
-            Some(env.required_secret(&API_KEY, "choose one, for example with `openssl rand -hex 32`"))
+            Some(env.required_secret(
+                &API_KEY,
+                "choose one, for example with `openssl rand -hex 32`",
+            ))
         };
         let upstream_api_key = match &api_key {
             Some(key) => env.secret(&UPSTREAM_API_KEY).unwrap_or_else(|| key.clone()),
-            None => {
-                env.required_secret(&UPSTREAM_API_KEY, "without LLM_API_KEY, set it to llama-server's key")
-            }
+            None => env.required_secret(
+                &UPSTREAM_API_KEY,
+                "without LLM_API_KEY, set it to llama-server's key",
+            ),
         };
         if HeaderValue::from_str(upstream_api_key.expose()).is_err() {
-            env.refuse(&UPSTREAM_API_KEY, "holds characters that cannot stand in a header");
+            env.refuse(
+                &UPSTREAM_API_KEY,
+                "holds characters that cannot stand in a header",
+            );
         }
         let filename = env.optional(&HF_FILENAME);
         let model = match (env.optional(&MODEL), filename) {
@@ -209,7 +234,10 @@ impl Config {
             (None, None) => env.required(&MODEL, "set it, or HF_FILENAME, to the model's name"),
         };
         if model.len() > 256 || model.contains(char::is_control) {
-            env.refuse(&MODEL, "must be at most 256 bytes without control characters");
+            env.refuse(
+                &MODEL,
+                "must be at most 256 bytes without control characters",
+            );
         }
         let (listen, admin_listen) = (env.read(&LISTEN), env.read(&ADMIN_LISTEN));
         let max_body_bytes = env.read::<NonZeroUsize>(&MAX_BODY_BYTES).get();
@@ -269,7 +297,10 @@ impl Config {
 }
 
 fn whole(text: &str, min: usize, max: usize) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
 }
 
@@ -286,13 +317,21 @@ fn routes(list: &str) -> Result<Vec<Api>, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| "must be whole seconds from 1 to 86400".to_owned())
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=86_400).contains(seconds));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "must be whole seconds from 1 to 86400".to_owned())
 }
 
 /// A machine that computes less than a token in ten seconds serves nobody; 0 leaves out the prompt's length.
 fn per_token(text: &str) -> Result<Duration, String> {
-    let milliseconds = text.parse().ok().filter(|milliseconds| *milliseconds <= 10_000);
+    let milliseconds = text
+        .parse()
+        .ok()
+        .filter(|milliseconds| *milliseconds <= 10_000);
     milliseconds
         .map(Duration::from_millis)
         .ok_or_else(|| "must be whole milliseconds from 0 to 10000".to_owned())
@@ -308,8 +347,14 @@ pub struct Upstream {
 impl Upstream {
     /// The llama-server at an address.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        let authority = address.to_string().parse().expect("an address and a port are an authority");
-        Self { authority, is_name: false }
+        let authority = address
+            .to_string()
+            .parse()
+            .expect("an address and a port are an authority");
+        Self {
+            authority,
+            is_name: false,
+        }
     }
 
     /// `HOST:PORT`.
@@ -326,7 +371,8 @@ impl Upstream {
     /// Whether a server that listens there would ask itself.
     fn is_served_by(&self, listen: SocketAddr) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
-        let here = |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
+        let here =
+            |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
         self.authority.port_u16().unwrap_or(80) == listen.port()
             && (host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(here))
     }
@@ -340,7 +386,9 @@ impl FromStr for Upstream {
             "every upstream must look like http://HOST:PORT or dns+http://NAME:PORT, without a path or a password"
                 .to_owned()
         };
-        let (is_name, url) = text.strip_prefix("dns+").map_or((false, text), |url| (true, url));
+        let (is_name, url) = text
+            .strip_prefix("dns+")
+            .map_or((false, text), |url| (true, url));
         let uri: Uri = url.parse().map_err(|_| problem())?;
         let authority = uri.authority().ok_or_else(problem)?.clone();
         let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
@@ -354,10 +402,16 @@ impl FromStr for Upstream {
 }
 
 fn upstreams(list: &str, listen: [SocketAddr; 2]) -> Result<Vec<Upstream>, String> {
-    let upstreams: Vec<Upstream> = list.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>()?;
+    let upstreams: Vec<Upstream> = list
+        .split(',')
+        .map(|url| url.trim().parse())
+        .collect::<Result<_, _>>()?;
     for (at, upstream) in upstreams.iter().enumerate() {
         let authority = upstream.authority();
-        if upstreams[..at].iter().any(|other| other.authority().eq_ignore_ascii_case(authority)) {
+        if upstreams[..at]
+            .iter()
+            .any(|other| other.authority().eq_ignore_ascii_case(authority))
+        {
             return Err(format!("{authority} stands there twice"));
         }
         if listen.iter().any(|listen| upstream.is_served_by(*listen)) {

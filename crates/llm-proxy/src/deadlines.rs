@@ -39,7 +39,8 @@ impl Clock {
     /// Starts when the request has its slot.
     pub(crate) fn start(deadlines: &Deadlines, n_prompt_tokens: u32) -> Self {
         let now = Instant::now();
-        let first_token = deadlines.first_token + deadlines.first_token_per_prompt_token * n_prompt_tokens;
+        let first_token =
+            deadlines.first_token + deadlines.first_token_per_prompt_token * n_prompt_tokens;
         Self {
             token_at: now + first_token,
             total_at: now + deadlines.total,

@@ -13,9 +13,13 @@ mod told;
 /// Why a request was refused or an answer ended early. `Display` is the public message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the request target or its Host header is not acceptable: send a path and exactly one Host")]
+    #[error(
+        "the request target or its Host header is not acceptable: send a path and exactly one Host"
+    )]
     BadTarget,
-    #[error("the Connection header names fields of the message: name only close, keep-alive, te or upgrade")]
+    #[error(
+        "the Connection header names fields of the message: name only close, keep-alive, te or upgrade"
+    )]
     ConnectionOption,
     #[error("the only expectation that can be met is 100-continue")]
     Expectation,
@@ -27,9 +31,17 @@ pub(crate) enum Error {
     Unauthorized(Denied),
     #[error("this API key does not open this route: its scopes lack `{scope}`")]
     ScopeMissing { scope: &'static str },
-    #[error("this API key's limit of {allowed} {limit} is reached: try again after the time in Retry-After")]
-    RateLimited { limit: Limit, allowed: u64, retry_after_seconds: u64 },
-    #[error("the request carries more than one credential: send one Authorization header and no x-api-key")]
+    #[error(
+        "this API key's limit of {allowed} {limit} is reached: try again after the time in Retry-After"
+    )]
+    RateLimited {
+        limit: Limit,
+        allowed: u64,
+        retry_after_seconds: u64,
+    },
+    #[error(
+        "the request carries more than one credential: send one Authorization header and no x-api-key"
+    )]
     AmbiguousCredentials,
     #[error("the body must be sent as Content-Type: application/json, in UTF-8")]
     UnsupportedMediaType,
@@ -95,7 +107,10 @@ pub(crate) struct Refusal {
 impl Error {
     /// A field that is wrong; `problem` continues the sentence that begins with its name.
     pub(crate) fn field(param: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::InvalidField { param: param.into(), problem: problem.into() }
+        Self::InvalidField {
+            param: param.into(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -119,8 +134,13 @@ impl Error {
             // OpenAI's own code, which its clients know.
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::AmbiguousCredentials => (StatusCode::BAD_REQUEST, "ambiguous_credentials"),
-            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-            Self::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Self::ContentEncoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_encoding",
+            ),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             Self::BodyUnreadable => (StatusCode::BAD_REQUEST, "body_unreadable"),
@@ -138,9 +158,11 @@ impl Error {
             Self::UpstreamTruncated => (StatusCode::BAD_GATEWAY, "upstream_truncated"),
             Self::UpstreamInvalid => (StatusCode::BAD_GATEWAY, "upstream_invalid"),
             Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "upstream_failed"),
-            Self::UpstreamRefused(Refusal { status, does_not_fit: Some(_), .. }) => {
-                (*status, "context_length_exceeded")
-            }
+            Self::UpstreamRefused(Refusal {
+                status,
+                does_not_fit: Some(_),
+                ..
+            }) => (*status, "context_length_exceeded"),
             Self::UpstreamRefused(Refusal { status, .. }) => (*status, "upstream_refused"),
             Self::FirstTokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "first_token_timeout"),
             Self::TokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "token_timeout"),
@@ -153,9 +175,16 @@ impl Error {
     /// Seconds for `Retry-After`, where trying again helps.
     fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after_seconds }
-            | Self::QueueTimeout { retry_after_seconds }
-            | Self::RateLimited { retry_after_seconds, .. } => Some(*retry_after_seconds),
+            Self::QueueFull {
+                retry_after_seconds,
+            }
+            | Self::QueueTimeout {
+                retry_after_seconds,
+            }
+            | Self::RateLimited {
+                retry_after_seconds,
+                ..
+            } => Some(*retry_after_seconds),
             Self::ModelLoading => Some(5),
             Self::UpstreamUnavailable | Self::ShuttingDown => Some(2),
             Self::Overloaded => Some(1),
@@ -179,7 +208,10 @@ impl Error {
         match self {
             Self::InvalidField { param, .. } => envelope.error.param = Some(param.clone()),
             Self::ModelNotFound => envelope.error.param = Some("model".to_owned()),
-            Self::UpstreamRefused(Refusal { does_not_fit: Some((n_prompt_tokens, n_ctx)), .. }) => {
+            Self::UpstreamRefused(Refusal {
+                does_not_fit: Some((n_prompt_tokens, n_ctx)),
+                ..
+            }) => {
                 // llama-server's own name for it, which its callers know.
                 envelope.error.kind = "exceed_context_size_error";
                 envelope.error.n_prompt_tokens = Some(*n_prompt_tokens);

@@ -94,7 +94,11 @@ impl Fleet {
     /// A new member, unless one has its address.
     fn join(self: &Arc<Self>, upstream: Upstream, shutdown: &Shutdown) -> Option<UpstreamId> {
         let mut roll = self.roll();
-        if roll.members.values().any(|member| member.upstream == upstream) {
+        if roll
+            .members
+            .values()
+            .any(|member| member.upstream == upstream)
+        {
             return None;
         }
         let id = UpstreamId(roll.next);
@@ -110,7 +114,9 @@ impl Fleet {
 
     /// The member gets no further requests; those that run there go on.
     fn leave(&self, id: UpstreamId) {
-        let Some(member) = self.roll().members.remove(&id) else { return };
+        let Some(member) = self.roll().members.remove(&id) else {
+            return;
+        };
         tracing::info!(upstream = member.upstream.authority(), "the upstream left");
         self.metrics.upstream_up.remove(&label(&member));
         self.metrics.upstream_ejected.remove(&label(&member));
@@ -142,7 +148,11 @@ impl Fleet {
             }
             let soon = began + self.probe_down.mul_f64(0.8 + chance() / 5.0);
             let calm = member.is_up() && n_slow == 0 && member.state().doubt.is_none();
-            let due = if calm { began + self.probe_up } else { self.due(member, soon) };
+            let due = if calm {
+                began + self.probe_up
+            } else {
+                self.due(member, soon)
+            };
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = member.look_again.notified() => {
@@ -154,7 +164,11 @@ impl Fleet {
 
     /// When a member that failed may be asked again: not while it is left alone, unless there is no other.
     fn due(&self, member: &Member, soon: Instant) -> Instant {
-        if self.others_are_up(member) { soon.max(Instant::now() + member.rest()) } else { soon }
+        if self.others_are_up(member) {
+            soon.max(Instant::now() + member.rest())
+        } else {
+            soon
+        }
     }
 
     /// Somebody else may ask the upstream too. Ours come and go while it is looked at, so only what was there in two
@@ -190,14 +204,22 @@ impl Fleet {
         if !roll.members.contains_key(&member.id) {
             return;
         }
-        self.metrics.upstream_up.get_or_create(&label(member)).set(i64::from(status.is_up()));
+        self.metrics
+            .upstream_up
+            .get_or_create(&label(member))
+            .set(i64::from(status.is_up()));
         let is_ejected = member.state().breaker.is_open();
-        self.metrics.upstream_ejected.get_or_create(&label(member)).set(is_ejected.into());
+        self.metrics
+            .upstream_ejected
+            .get_or_create(&label(member))
+            .set(is_ejected.into());
         // Not `status`: another one may have been seen since.
         self.admission.set_slots(member.id, member.status().slots());
         if before.is_up() && !roll.members.values().any(|other| other.is_up()) {
             // Nobody is left: those that are left alone are better than none.
-            roll.members.values().for_each(|other| other.look_again.notify_one());
+            roll.members
+                .values()
+                .for_each(|other| other.look_again.notify_one());
         }
         drop(roll);
         if before.is_up() {
@@ -205,7 +227,12 @@ impl Fleet {
         }
         let upstream = member.upstream.authority();
         match status {
-            Status::Up { slots, n_ctx, is_named_so, .. } => {
+            Status::Up {
+                slots,
+                n_ctx,
+                is_named_so,
+                ..
+            } => {
                 tracing::info!(upstream, slots, n_ctx, "the upstream is ready");
                 if !is_named_so {
                     tracing::warn!(
@@ -219,7 +246,11 @@ impl Fleet {
                 upstream,
                 "the upstream refuses our key: PROXY_UPSTREAM_API_KEY (or LLM_API_KEY) must be llama-server's key"
             ),
-            Status::Unknown | Status::Loading | Status::Unreachable | Status::Stuck | Status::NotLlama => {
+            Status::Unknown
+            | Status::Loading
+            | Status::Unreachable
+            | Status::Stuck
+            | Status::NotLlama => {
                 tracing::warn!(upstream, "the upstream is not ready: {}", status.sentence());
             }
         }
@@ -227,9 +258,13 @@ impl Fleet {
 
     /// A request to this upstream ended so.
     pub(crate) fn failed(&self, upstream: UpstreamId, error: &Error) {
-        let Some(member) = self.member(upstream) else { return };
+        let Some(member) = self.member(upstream) else {
+            return;
+        };
         match error {
-            Error::UpstreamUnavailable | Error::ConnectTimeout => self.found(&member, Status::Unreachable),
+            Error::UpstreamUnavailable | Error::ConnectTimeout => {
+                self.found(&member, Status::Unreachable)
+            }
             Error::ModelLoading => self.found(&member, Status::Loading),
             Error::UpstreamKey => self.found(&member, Status::WrongKey),
             Error::FirstTokenTimeout | Error::TokenTimeout => self.doubt(&member, Doubt::Silent),
@@ -306,9 +341,22 @@ impl Fleet {
     /// Whether every upstream that answers reads text only.
     pub(crate) fn is_blind(&self) -> bool {
         let roll = self.roll();
-        let mut up =
-            roll.members.values().map(|member| member.status()).filter(|status| status.is_up()).peekable();
-        up.peek().is_some() && up.all(|status| matches!(status, Status::Up { sees_images: false, .. }))
+        let mut up = roll
+            .members
+            .values()
+            .map(|member| member.status())
+            .filter(|status| status.is_up())
+            .peekable();
+        up.peek().is_some()
+            && up.all(|status| {
+                matches!(
+                    status,
+                    Status::Up {
+                        sees_images: false,
+                        ..
+                    }
+                )
+            })
     }
 
     /// Every member, for an operator.
@@ -316,7 +364,11 @@ impl Fleet {
         let members: Vec<_> = self.roll().members.values().cloned().collect();
         let status = |member: Arc<Member>| {
             let status = member.status();
-            let n_ctx = if let Status::Up { n_ctx, .. } = status { Some(n_ctx) } else { None };
+            let n_ctx = if let Status::Up { n_ctx, .. } = status {
+                Some(n_ctx)
+            } else {
+                None
+            };
             UpstreamStatus {
                 upstream: member.upstream.authority().to_owned(),
                 up: status.is_up(),
@@ -344,8 +396,13 @@ impl Fleet {
         if roll.members.values().any(|member| member.is_up()) {
             return Ok(());
         }
-        let sentence =
-            |member: &Arc<Member>| format!("{}: {}", member.upstream.authority(), member.status().sentence());
+        let sentence = |member: &Arc<Member>| {
+            format!(
+                "{}: {}",
+                member.upstream.authority(),
+                member.status().sentence()
+            )
+        };
         let sentences: Vec<String> = roll.members.values().map(sentence).collect();
         if sentences.is_empty() {
             return Err("PROXY_UPSTREAMS: no name was resolved to an address yet".to_owned());
@@ -356,7 +413,11 @@ impl Fleet {
     /// The same for a caller, when no upstream answers.
     pub(crate) fn error(&self) -> Error {
         let roll = self.roll();
-        let any = |status| roll.members.values().any(|member| member.status() == status);
+        let any = |status| {
+            roll.members
+                .values()
+                .any(|member| member.status() == status)
+        };
         if any(Status::Loading) {
             Error::ModelLoading
         } else if any(Status::WrongKey) {
@@ -375,7 +436,10 @@ impl Fleet {
     }
 
     fn others_are_up(&self, member: &Member) -> bool {
-        self.roll().members.values().any(|other| other.id != member.id && other.is_up())
+        self.roll()
+            .members
+            .values()
+            .any(|other| other.id != member.id && other.is_up())
     }
 }
 
@@ -390,7 +454,9 @@ fn until_draining(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + '
 }
 
 fn label(member: &Member) -> MemberLabel {
-    MemberLabel { upstream: member.upstream.authority().to_owned() }
+    MemberLabel {
+        upstream: member.upstream.authority().to_owned(),
+    }
 }
 
 /// From 0 to 1.

@@ -25,10 +25,13 @@ const MAX_TOKENS: u64 = 4096;
 
 /// A request's body, for the route that its first byte says. What leaves is an object, within the clamp.
 pub fn body(input: &[u8]) {
-    let Some((api, bytes)) = input.split_first() else { return };
+    let Some((api, bytes)) = input.split_first() else {
+        return;
+    };
     let api = APIS[usize::from(*api) % APIS.len()];
     if let Ok(request) = ChatRequest::parse(api, bytes, "model", MAX_TOKENS) {
-        let sent: serde_json::Value = serde_json::from_slice(&request.body).expect("what leaves is JSON");
+        let sent: serde_json::Value =
+            serde_json::from_slice(&request.body).expect("what leaves is JSON");
         assert!(sent.is_object() && request.max_tokens <= MAX_TOKENS);
     }
 }
@@ -36,10 +39,17 @@ pub fn body(input: &[u8]) {
 /// A stream of events, cut into pieces as long as its first byte says: the same events however it is cut, and laid end
 /// to end the bytes that came.
 pub fn events(input: &[u8]) {
-    let Some((n, bytes)) = input.split_first() else { return };
-    let (Some(whole), Some(pieces)) = (cut(bytes, bytes.len()), cut(bytes, usize::from(*n))) else { return };
+    let Some((n, bytes)) = input.split_first() else {
+        return;
+    };
+    let (Some(whole), Some(pieces)) = (cut(bytes, bytes.len()), cut(bytes, usize::from(*n))) else {
+        return;
+    };
     assert_eq!(whole, pieces);
-    assert_eq!(whole.concat(), bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes));
+    assert_eq!(
+        whole.concat(),
+        bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+    );
     let mut alike = Alike::default();
     for event in &whole {
         let (text, (kind, _)) = (alike.token(event), read(event));

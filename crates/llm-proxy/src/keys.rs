@@ -64,42 +64,68 @@ impl Keys {
     ///
     /// When the file cannot be read or used: every problem, on lines of their own.
     pub(crate) fn new(key: Option<&Secret>, path: Option<PathBuf>) -> Result<Self, String> {
-        let fixed =
-            key.map(|key| (Digest::of(key.expose().as_bytes()), Arc::new(Caller::unlimited(DEFAULT))));
+        let fixed = key.map(|key| {
+            (
+                Digest::of(key.expose().as_bytes()),
+                Arc::new(Caller::unlimited(DEFAULT)),
+            )
+        });
         let ring = RwLock::new(Ring::of(fixed.as_ref()));
-        let mut keys = Self { fixed, path, at_start: Arc::default(), ring };
+        let mut keys = Self {
+            fixed,
+            path,
+            at_start: Arc::default(),
+            ring,
+        };
         if let Some(path) = &keys.path {
             keys.at_start = file::read(path)?;
-            let ring = keys.build(&keys.at_start).map_err(|problems| problems.listed(path))?;
+            let ring = keys
+                .build(&keys.at_start)
+                .map_err(|problems| problems.listed(path))?;
             keys.swap(ring);
         }
         Ok(keys)
     }
 
     /// Who sends a request with these `headers`. Callers of Anthropic's API may show their key as it has it, in `x-api-key`.
-    pub(crate) fn caller(&self, headers: &HeaderMap, dialect: Dialect) -> Result<Arc<Caller>, Error> {
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        dialect: Dialect,
+    ) -> Result<Arc<Caller>, Error> {
         let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
         let mut bare = headers.get_all("x-api-key").iter();
         let presented = match (bearers.next(), bare.next()) {
             (Some(_), Some(_)) => return Err(Error::AmbiguousCredentials),
             (Some(credential), None) => bearer(credential.as_bytes()),
-            (None, Some(key)) if dialect == Dialect::Messages => Some(key.as_bytes()).filter(is_short),
+            (None, Some(key)) if dialect == Dialect::Messages => {
+                Some(key.as_bytes()).filter(is_short)
+            }
             (None, _) => None,
         };
         if bearers.next().is_some() || (dialect == Dialect::Messages && bare.next().is_some()) {
             return Err(Error::AmbiguousCredentials);
         }
         let presented = presented.unwrap_or_default();
-        self.find(presented, SystemTime::now()).map_err(Error::Unauthorized)
+        self.find(presented, SystemTime::now())
+            .map_err(Error::Unauthorized)
     }
 
     /// The same steps for every credential, so that the time tells nothing: what is missing is looked up as nothing,
     /// which no key has the digest of.
     fn find(&self, presented: &[u8], now: SystemTime) -> Result<Arc<Caller>, Denied> {
         let (digest, malformed) = (Digest::of(presented), key::is_malformed(presented));
-        let found = self.ring.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(Arc::clone);
+        let found = self
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .map(Arc::clone);
         let denied = |reason, caller: Option<&Caller>| {
-            Err(Denied { reason, key: caller.map(|caller| Arc::clone(&caller.name)) })
+            Err(Denied {
+                reason,
+                key: caller.map(|caller| Arc::clone(&caller.name)),
+            })
         };
         match found {
             Some(caller) => match caller.state(now) {
@@ -116,11 +142,18 @@ impl Keys {
     /// What would be in force with a file of these `bytes`.
     fn build(&self, bytes: &[u8]) -> Result<Ring, Problems> {
         let entries = file::parse(bytes)?;
-        Ring::new(self.fixed.as_ref(), entries, &self.ring.read().unwrap_or_else(PoisonError::into_inner))
+        Ring::new(
+            self.fixed.as_ref(),
+            entries,
+            &self.ring.read().unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     fn swap(&self, ring: Ring) {
-        let before = std::mem::replace(&mut *self.ring.write().unwrap_or_else(PoisonError::into_inner), ring);
+        let before = std::mem::replace(
+            &mut *self.ring.write().unwrap_or_else(PoisonError::into_inner),
+            ring,
+        );
         // Thousands of keys are freed here, after the lock.
         drop(before);
     }

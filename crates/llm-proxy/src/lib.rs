@@ -104,12 +104,19 @@ pub async fn serve(
     // The admin listener outlives the drain, so that operators can watch it.
     let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
     let drain = config.drain;
-    let limits = Limits { write_stall: config.write_stall, ..Limits::default() };
+    let limits = Limits {
+        write_stall: config.write_stall,
+        ..Limits::default()
+    };
     // Dropped last, when the last request has told its story.
-    let (audit, _flush) =
-        Audit::start(&config.audit, metrics.audit_lines_lost.clone()).map_err(ServeError::Setting)?;
-    let traces = Traces::start("llm-proxy", env!("CARGO_PKG_VERSION"), config.traces.as_ref())
+    let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone())
         .map_err(ServeError::Setting)?;
+    let traces = Traces::start(
+        "llm-proxy",
+        env!("CARGO_PKG_VERSION"),
+        config.traces.as_ref(),
+    )
+    .map_err(ServeError::Setting)?;
     let app = state::App::new(config, metrics, audit, traces.clone(), shutdown.clone())
         .map_err(ServeError::Setting)?;
     // From here on, before anyone can know of this process, SIGHUP no longer ends it.
@@ -123,7 +130,13 @@ pub async fn serve(
     let admin = admin.merge(routes::status::router(&app));
     let (own, watched) = (admin_shutdown.clone(), listeners.admin);
     let uncounted = Refusals::of(SERVICE);
-    admin_shutdown.spawn(common::server::serve(watched, admin, Limits::default(), uncounted, own));
+    admin_shutdown.spawn(common::server::serve(
+        watched,
+        admin,
+        Limits::default(),
+        uncounted,
+        own,
+    ));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone(), hangups));
     shutdown.spawn(count_seconds(app.clone()));
@@ -134,14 +147,27 @@ pub async fn serve(
     shutdown.spawn(async move {
         first_look(&app, &accepting).await;
         let refusals = app.metrics.connections_refused.clone();
-        common::server::serve(listeners.public, router::router(&app), limits, refusals, accepting).await;
+        common::server::serve(
+            listeners.public,
+            router::router(&app),
+            limits,
+            refusals,
+            accepting,
+        )
+        .await;
     });
 
     stop.await;
-    tracing::info!(seconds = drain.as_secs(), "shutting down: running answers may end");
+    tracing::info!(
+        seconds = drain.as_secs(),
+        "shutting down: running answers may end"
+    );
     let abandoned = shutdown.finish(drain).await;
     if abandoned > 0 {
-        tracing::warn!(abandoned, "connections were closed before their answer ended");
+        tracing::warn!(
+            abandoned,
+            "connections were closed before their answer ended"
+        );
     }
     traces.finish().await;
     admin_shutdown.finish(Duration::ZERO).await;

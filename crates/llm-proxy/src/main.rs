@@ -78,8 +78,9 @@ fn main() -> ExitCode {
     }
     run(async {
         if serving {
-            let flush =
-                telemetry.install_for_service().map_err(|error| format!("cannot write the log: {error}"))?;
+            let flush = telemetry
+                .install_for_service()
+                .map_err(|error| format!("cannot write the log: {error}"))?;
             let served = serve(config).await;
             drop(flush);
             served
@@ -91,9 +92,12 @@ fn main() -> ExitCode {
 
 /// Runs `verb` and says how it ended.
 fn run(verb: impl Future<Output = Result<(), String>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended =
-        runtime.map_err(|error| format!("cannot start: {error}")).and_then(|runtime| runtime.block_on(verb));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(|error| format!("cannot start: {error}"))
+        .and_then(|runtime| runtime.block_on(verb));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
@@ -107,12 +111,16 @@ async fn serve(config: Config) -> Result<(), String> {
     let mut inherited = Inherited::take();
     let listeners = Listeners {
         public: inherited.listener("PROXY_LISTEN", config.listen).await?,
-        admin: inherited.listener("PROXY_ADMIN_LISTEN", config.admin_listen).await?,
+        admin: inherited
+            .listener("PROXY_ADMIN_LISTEN", config.admin_listen)
+            .await?,
     };
     let stop = async {
         if let Err(error) = common::shutdown::signalled().await {
             tracing::error!(%error, "signals cannot be received");
         }
     };
-    llm_proxy::serve(config, listeners, stop).await.map_err(|error| error.to_string())
+    llm_proxy::serve(config, listeners, stop)
+        .await
+        .map_err(|error| error.to_string())
 }

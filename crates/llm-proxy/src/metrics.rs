@@ -156,7 +156,11 @@ impl Metrics {
         let requests = "Requests by route, key, model, outcome and class of status";
         to.register("requests", requests, self.requests.clone());
         self.connections_refused.register(to);
-        to.register("cancellations", "Requests whose caller left, by phase", self.cancellations.clone());
+        to.register(
+            "cancellations",
+            "Requests whose caller left, by phase",
+            self.cancellations.clone(),
+        );
         let tokens = "Tokens by key, model and kind: prompt, cached (a part of it), completion";
         to.register("tokens", tokens, self.tokens.clone());
         to.register(
@@ -164,43 +168,76 @@ impl Metrics {
             "Unknown request fields that were dropped",
             self.dropped_fields.clone(),
         );
-        let lost = "Lines of the audit that nobody will read: its reader was stuck or its disk full";
+        let lost =
+            "Lines of the audit that nobody will read: its reader was stuck or its disk full";
         to.register("audit_lines_lost", lost, self.audit_lines_lost.clone());
         let lost = "Lines of the log that nobody will read, likewise";
         to.register("log_lines_lost", lost, common::telemetry::lost_lines());
         let reloads = "Changes of the keys file, by whether they were taken over";
         to.register("keys_reloads", reloads, self.keys_reloads.clone());
-        let refused = "Whether the keys file as it stands was refused and the keys from before it stay";
+        let refused =
+            "Whether the keys file as it stands was refused and the keys from before it stay";
         to.register("keys_file_refused", refused, self.keys_file_refused.clone());
-        to.register("requests_in_flight", "Requests that hold a slot", self.in_flight.clone());
-        to.register("queue_depth", "Requests that wait for a slot", self.queue_depth.clone());
+        to.register(
+            "requests_in_flight",
+            "Requests that hold a slot",
+            self.in_flight.clone(),
+        );
+        to.register(
+            "queue_depth",
+            "Requests that wait for a slot",
+            self.queue_depth.clone(),
+        );
         to.register_with_unit(
             "queue",
             "What those requests take of the memory",
             Unit::Bytes,
             self.queue_bytes.clone(),
         );
-        to.register("slots", "Slots of all upstreams that answer", self.slots.clone());
-        to.register("upstream_up", "Whether an upstream answers", self.upstream_up.clone());
+        to.register(
+            "slots",
+            "Slots of all upstreams that answer",
+            self.slots.clone(),
+        );
+        to.register(
+            "upstream_up",
+            "Whether an upstream answers",
+            self.upstream_up.clone(),
+        );
         let ejected = "Whether an upstream failed and has not answered a look since";
         to.register("upstream_ejected", ejected, self.upstream_ejected.clone());
         let mut seconds = |name: &str, help: &str, histogram: Histogram| {
             to.register_with_unit(name, help, Unit::Seconds, histogram);
         };
-        let overhead =
-            "From a request's header to asking the upstream, without waiting for its body or a slot";
+        let overhead = "From a request's header to asking the upstream, without waiting for its body or a slot";
         seconds("overhead", overhead, self.overhead.clone());
         let freed = "From noticing that a caller left to its slot being free";
         seconds("cancel_to_free", freed, self.cancel_to_free.clone());
-        to.register_with_unit("queue_wait", "The wait for a slot", Unit::Seconds, self.queue_wait.clone());
+        to.register_with_unit(
+            "queue_wait",
+            "The wait for a slot",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
         let between = "From one token to the next";
-        to.register_with_unit("time_between_tokens", between, Unit::Seconds, self.between_tokens.clone());
+        to.register_with_unit(
+            "time_between_tokens",
+            between,
+            Unit::Seconds,
+            self.between_tokens.clone(),
+        );
     }
 
     fn register_conventional(&self, to: &mut Registry) {
         let first = "From the request to its first token";
-        to.register_with_unit("server_time_to_first_token", first, Unit::Seconds, self.first_token.clone());
-        let per_token = "The mean time of a token after the first, one value for each complete answer";
+        to.register_with_unit(
+            "server_time_to_first_token",
+            first,
+            Unit::Seconds,
+            self.first_token.clone(),
+        );
+        let per_token =
+            "The mean time of a token after the first, one value for each complete answer";
         to.register_with_unit(
             "server_time_per_output_token",
             per_token,
@@ -208,37 +245,58 @@ impl Metrics {
             self.per_token.clone(),
         );
         let duration = "From the request to the last byte, of requests that had a slot";
-        to.register_with_unit("server_request_duration", duration, Unit::Seconds, self.duration.clone());
-        to.register("client_token_usage", "Tokens in the prompt and the completion", self.usage.clone());
+        to.register_with_unit(
+            "server_request_duration",
+            duration,
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        to.register(
+            "client_token_usage",
+            "Tokens in the prompt and the completion",
+            self.usage.clone(),
+        );
     }
 }
 
 /// A queue's waits, in seconds.
 fn waits() -> Histogram {
-    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0])
+    Histogram::new([
+        0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0,
+    ])
 }
 
 /// First tokens, in seconds: a cached prompt, up to a long one that a CPU prefills at 30 tokens a second.
 fn prefills() -> Histogram {
-    Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
+    Histogram::new([
+        0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
+    ])
 }
 
 /// Tokens, in seconds: a GPU makes 100 a second, a CPU 5 to 30, and another's prefill stops them for seconds.
 fn token_times() -> Histogram {
-    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0])
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+    ])
 }
 
 /// Whole answers, in seconds, up to the default of the total deadline.
 fn answers() -> Histogram {
-    Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0])
+    Histogram::new([
+        0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0,
+    ])
 }
 
 /// What the proxy itself does, in seconds.
 fn microseconds() -> Histogram {
-    Histogram::new([0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0])
+    Histogram::new([
+        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
+    ])
 }
 
 /// Tokens of one request, as the conventions cut them.
 fn token_counts() -> Histogram {
-    Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0])
+    Histogram::new([
+        1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0,
+    ])
 }

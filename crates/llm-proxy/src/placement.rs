@@ -70,7 +70,10 @@ impl Placement {
             if prompt.n_bytes() == 0 {
                 return (seat, None);
             }
-            let mirror = self.mirrors.entry(seat.upstream).or_insert_with(Mirror::new);
+            let mirror = self
+                .mirrors
+                .entry(seat.upstream)
+                .or_insert_with(Mirror::new);
             mirror.resize(seat.slots);
             (seat, mirror.outlook(prompt))
         });
@@ -80,21 +83,34 @@ impl Placement {
         };
         // Of equals the idlest; of those the one whose slot, and then itself, nobody has used for longest.
         let order = |(seat, outlook): &(&Seat, Option<Outlook>)| {
-            (seat.in_flight, outlook.map_or((u64::MAX, u64::MAX), |outlook| outlook.used_at), seat.upstream)
+            (
+                seat.in_flight,
+                outlook.map_or((u64::MAX, u64::MAX), |outlook| outlook.used_at),
+                seat.upstream,
+            )
         };
-        let (seat, outlook) =
-            candidates.min_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| order(a).cmp(&order(b))))?;
+        let (seat, outlook) = candidates.min_by(|a, b| {
+            cost(a)
+                .total_cmp(&cost(b))
+                .then_with(|| order(a).cmp(&order(b)))
+        })?;
         let upstream = seat.upstream;
         self.now += 1;
         if let (Some(outlook), Some(mirror)) = (&outlook, self.mirrors.get_mut(&upstream)) {
             mirror.take(outlook, prompt, self.now);
         }
-        Some(Placed { upstream, prompt: prompt.clone(), outlook })
+        Some(Placed {
+            upstream,
+            prompt: prompt.clone(),
+            outlook,
+        })
     }
 
     /// The upstream has computed the whole prompt: its slot holds it now.
     pub fn prefilled(&mut self, placed: &Placed) {
-        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+        if let (Some(outlook), Some(mirror)) =
+            (&placed.outlook, self.mirrors.get_mut(&placed.upstream))
+        {
             mirror.prefilled(outlook);
         }
     }
@@ -108,7 +124,9 @@ impl Placement {
             counted.prefill,
             counted.decode,
         );
-        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+        if let (Some(outlook), Some(mirror)) =
+            (&placed.outlook, self.mirrors.get_mut(&placed.upstream))
+        {
             mirror.counted(outlook, &placed.prompt, n_cached_bytes);
         }
     }
@@ -116,7 +134,9 @@ impl Placement {
     /// The slot is free again.
     pub fn release(&mut self, placed: &Placed) {
         self.now += 1;
-        if let (Some(outlook), Some(mirror)) = (&placed.outlook, self.mirrors.get_mut(&placed.upstream)) {
+        if let (Some(outlook), Some(mirror)) =
+            (&placed.outlook, self.mirrors.get_mut(&placed.upstream))
+        {
             mirror.release(outlook, self.now);
         }
     }

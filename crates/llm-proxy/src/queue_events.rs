@@ -22,7 +22,9 @@ const NEAR: usize = 128;
 
 /// Whether these headers ask for the comments.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
-    headers.get("x-queue-events").is_some_and(|value| value.as_bytes() == b"1")
+    headers
+        .get("x-queue-events")
+        .is_some_and(|value| value.as_bytes() == b"1")
 }
 
 /// What the wait ends with: the events of the answer, or the one event of a failure.
@@ -43,22 +45,27 @@ pub(crate) fn stream<F>(
 where
     F: Future<Output = Opened> + Send + 'static,
 {
-    unfold(State::Waiting(Line::new(watch, keep_alive), Box::pin(opening)), async |mut state| {
-        loop {
-            state = match state {
-                State::Waiting(mut line, mut opening) => tokio::select! {
-                    biased;
-                    opened = &mut opening => match opened {
-                        Ok(events) => State::Passing(events),
-                        Err(last) => return Some((last, State::Over)),
+    unfold(
+        State::Waiting(Line::new(watch, keep_alive), Box::pin(opening)),
+        async |mut state| {
+            loop {
+                state = match state {
+                    State::Waiting(mut line, mut opening) => tokio::select! {
+                        biased;
+                        opened = &mut opening => match opened {
+                            Ok(events) => State::Passing(events),
+                            Err(last) => return Some((last, State::Over)),
+                        },
+                        comment = line.comment() => return Some((comment, State::Waiting(line, opening))),
                     },
-                    comment = line.comment() => return Some((comment, State::Waiting(line, opening))),
-                },
-                State::Passing(mut events) => return Some((events.next().await?, State::Passing(events))),
-                State::Over => return None,
-            };
-        }
-    })
+                    State::Passing(mut events) => {
+                        return Some((events.next().await?, State::Passing(events)));
+                    }
+                    State::Over => return None,
+                };
+            }
+        },
+    )
 }
 
 /// The place of one caller, and what it was last told.
@@ -73,7 +80,13 @@ struct Line {
 impl Line {
     fn new(watch: Watch, keep_alive: Duration) -> Self {
         let now = Instant::now();
-        Self { watch, look_at: now, keep_alive, said: String::new(), said_at: now }
+        Self {
+            watch,
+            look_at: now,
+            keep_alive,
+            said: String::new(),
+            said_at: now,
+        }
     }
 
     /// The next comment, as soon as there is something new to say, or nothing was said for long. Cancel-safe.
@@ -83,14 +96,18 @@ impl Line {
             let (now, forecast) = (Instant::now(), self.watch.forecast());
             let n_pauses = forecast.map_or(1, |forecast| forecast.position.div_ceil(NEAR));
             let pause = PAUSE * u32::try_from(n_pauses).unwrap_or(u32::MAX);
-            let new = forecast.map(|forecast| place(&forecast)).filter(|new| *new != self.said);
+            let new = forecast
+                .map(|forecast| place(&forecast))
+                .filter(|new| *new != self.said);
             let silent_until = self.said_at + self.keep_alive;
             if new.is_none() && now < silent_until {
                 self.look_at = (now + pause).min(silent_until);
                 continue;
             }
             (self.said_at, self.look_at) = (now, now + pause.min(self.keep_alive));
-            let Some(new) = new else { return Bytes::from_static(KEEP_ALIVE) };
+            let Some(new) = new else {
+                return Bytes::from_static(KEEP_ALIVE);
+            };
             self.said.clone_from(&new);
             return new.into();
         }
@@ -98,5 +115,9 @@ impl Line {
 }
 
 fn place(forecast: &Forecast) -> String {
-    format!(": queue position={} wait={}\n\n", forecast.position, forecast.wait.as_secs_f64().ceil())
+    format!(
+        ": queue position={} wait={}\n\n",
+        forecast.position,
+        forecast.wait.as_secs_f64().ceil()
+    )
 }

@@ -62,7 +62,10 @@ impl Recent {
     }
 
     pub(crate) fn first_token(&self, now: Instant, after: Duration) {
-        let mut kept = self.first_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .first_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if kept.len() == MAX_FIRST_TOKENS {
             kept.pop_front();
         }
@@ -85,12 +88,18 @@ impl Recent {
 
     fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts { requests: of(&self.requests), refused: of(&self.refused), tokens: of(&self.tokens) }
+        Counts {
+            requests: of(&self.requests),
+            refused: of(&self.refused),
+            tokens: of(&self.tokens),
+        }
     }
 
     pub(crate) fn rates(&self, now: Instant) -> Rates {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((then, before)) = looks.front() else { return Rates::default() };
+        let Some((then, before)) = looks.front() else {
+            return Rates::default();
+        };
         let (after, seconds) = (self.counts(), (now - *then).as_secs_f64().max(1.0));
         let rate = |after: u64, before: u64| (after - before) as f64 / seconds;
         Rates {
@@ -102,7 +111,10 @@ impl Recent {
 
     /// The first tokens of the last minutes, shortest first.
     pub(crate) fn first_tokens(&self, now: Instant) -> Vec<Duration> {
-        let kept = self.first_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self
+            .first_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let lately = kept.iter().filter(|(at, _)| now - *at <= FIRST_TOKENS_FOR);
         let mut lately: Vec<Duration> = lately.map(|(_, after)| *after).collect();
         lately.sort_unstable();

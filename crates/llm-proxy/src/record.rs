@@ -136,14 +136,20 @@ impl Record {
         let parent = traceparent(headers);
         let named = parent.as_ref().and_then(|parent| parent.to_str().ok());
         record.span = app.traces.server(count::operation(record.route), named);
-        let own = record.span.traceparent().and_then(|own| HeaderValue::try_from(own).ok());
+        let own = record
+            .span
+            .traceparent()
+            .and_then(|own| HeaderValue::try_from(own).ok());
         record.traceparent = own.or(parent);
         record
     }
 
     /// As whose request the upstream is asked.
     pub(crate) fn identity(&self) -> Identity<'_> {
-        Identity { request_id: self.request_id.as_str(), traceparent: self.traceparent.as_ref() }
+        Identity {
+            request_id: self.request_id.as_str(),
+            traceparent: self.traceparent.as_ref(),
+        }
     }
 
     /// The caller is known, and may have named the request.
@@ -183,16 +189,30 @@ impl Record {
         self.queue = Some(waited);
         self.phase = Phase::Connecting;
         self.span.event("admitted");
-        let label = KeyName { key: Arc::clone(&self.key) };
-        self.app.metrics.queue_wait.get_or_create(&label).observe(waited.as_secs_f64());
-        self.between_tokens = Some(self.app.metrics.between_tokens.get_or_create_owned(&self.gen_ai()));
+        let label = KeyName {
+            key: Arc::clone(&self.key),
+        };
+        self.app
+            .metrics
+            .queue_wait
+            .get_or_create(&label)
+            .observe(waited.as_secs_f64());
+        self.between_tokens = Some(
+            self.app
+                .metrics
+                .between_tokens
+                .get_or_create_owned(&self.gen_ai()),
+        );
     }
 
     /// The upstream is asked, now. Asking another one is no overhead of ours.
     pub(crate) fn ask(&mut self, upstream: &str) {
         if self.upstream.replace(upstream.into()).is_none() {
             let waited = self.body + self.queue.unwrap_or_default();
-            self.app.metrics.overhead.observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
+            self.app
+                .metrics
+                .overhead
+                .observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
         }
     }
 
@@ -209,7 +229,11 @@ impl Record {
         self.span.event("first token");
         let after = now - self.started;
         self.app.recent.first_token(now, after);
-        self.app.metrics.first_token.get_or_create(&self.gen_ai()).observe(after.as_secs_f64());
+        self.app
+            .metrics
+            .first_token
+            .get_or_create(&self.gen_ai())
+            .observe(after.as_secs_f64());
     }
 
     /// What the upstream counted.
@@ -231,8 +255,14 @@ impl Record {
             caller.write_limits(head);
         }
         let Some(queue) = self.queue else { return };
-        let ttft = self.first_token.map(|at| format!(", ttft;dur={}", milliseconds(at - self.started)));
-        let timing = format!("queue;dur={}{}", milliseconds(queue), ttft.unwrap_or_default());
+        let ttft = self
+            .first_token
+            .map(|at| format!(", ttft;dur={}", milliseconds(at - self.started)));
+        let timing = format!(
+            "queue;dur={}{}",
+            milliseconds(queue),
+            ttft.unwrap_or_default()
+        );
         if let Ok(timing) = HeaderValue::try_from(timing) {
             head.insert("server-timing", timing);
         }
@@ -315,7 +345,11 @@ impl Record {
         if let Some((reservation, n_prompt_tokens)) = &mut self.reservation
             && begun
         {
-            let input = if self.usage.is_some() { input } else { *n_prompt_tokens };
+            let input = if self.usage.is_some() {
+                input
+            } else {
+                *n_prompt_tokens
+            };
             reservation.used(input.saturating_add(output));
         }
     }
@@ -327,16 +361,27 @@ impl Drop for Record {
             if std::thread::panicking() {
                 return Error::Internal.code();
             }
-            self.app.metrics.cancellations.get_or_create(&Left { phase: self.phase.name() }).inc();
+            self.app
+                .metrics
+                .cancellations
+                .get_or_create(&Left {
+                    phase: self.phase.name(),
+                })
+                .inc();
             if let Some(left) = self.left {
-                self.app.metrics.cancel_to_free.observe(left.elapsed().as_secs_f64());
+                self.app
+                    .metrics
+                    .cancel_to_free
+                    .observe(left.elapsed().as_secs_f64());
             }
             "client_left"
         });
         self.settle();
         let duration = self.started.elapsed();
         self.count(outcome, duration);
-        self.app.recent.request(self.status.is_some_and(|status| !status.is_success()));
+        self.app
+            .recent
+            .request(self.status.is_some_and(|status| !status.is_success()));
         self.app.audit.tell(|| self.line(outcome, duration));
         self.end_span(outcome);
         let (_, _, n_completion_tokens) = self.counts();
@@ -345,7 +390,10 @@ impl Drop for Record {
             route = self.route,
             caller = &*self.key,
             denied = self.denied.as_ref().map(|denied| denied.reason),
-            denied_key = self.denied.as_ref().and_then(|denied| denied.key.as_deref()),
+            denied_key = self
+                .denied
+                .as_ref()
+                .and_then(|denied| denied.key.as_deref()),
             outcome,
             phase = self.phase.name(),
             status = self.status.map(|status| status.as_u16()),

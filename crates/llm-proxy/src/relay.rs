@@ -144,7 +144,9 @@ impl Answer {
                     if silent {
                         self.last_passed = self.now;
                     }
-                    self.alarm.as_mut().reset(self.clock.at().min(self.last_passed + self.keep_alive));
+                    self.alarm
+                        .as_mut()
+                        .reset(self.clock.at().min(self.last_passed + self.keep_alive));
                     if silent {
                         return Ok(Step::Silence);
                     }
@@ -172,7 +174,11 @@ impl Answer {
     fn classify(&mut self, event: BytesMut) -> Result<Step, Error> {
         let now = self.now;
         self.text = self.alike.token(&event);
-        let (kind, usage) = if self.text.is_some() { (Kind::Token, None) } else { read(&event) };
+        let (kind, usage) = if self.text.is_some() {
+            (Kind::Token, None)
+        } else {
+            read(&event)
+        };
         if let Some(usage) = usage {
             self.usage = self.usage.and(usage);
             self.record.usage(self.usage);
@@ -215,7 +221,10 @@ impl Answer {
     pub(crate) async fn finish(&mut self) {
         let body = &mut self.body;
         let rest = async {
-            while let Ok(true) = std::future::poll_fn(|context| body.poll_read(context, |_| Ok(()))).await {}
+            while let Ok(true) =
+                std::future::poll_fn(|context| body.poll_read(context, |_| Ok(()))).await
+            {
+            }
         };
         let _not_reused = tokio::time::timeout(END_GRACE, rest).await;
     }

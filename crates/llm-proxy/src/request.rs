@@ -96,7 +96,12 @@ impl Checked {
     }
 
     /// Checks `bytes`, for the one `model` there is and at most `max_tokens` of completion.
-    pub(crate) fn parse(api: Api, bytes: &[u8], model: &str, max_tokens: u64) -> Result<Self, Error> {
+    pub(crate) fn parse(
+        api: Api,
+        bytes: &[u8],
+        model: &str,
+        max_tokens: u64,
+    ) -> Result<Self, Error> {
         let fields = Fields::new(json::object(bytes)?);
         match api {
             Api::Chat | Api::CountTokens => Self::chat(fields, model, max_tokens),
@@ -116,17 +121,33 @@ impl Checked {
         let messages = messages::check(&mut fields)?;
         let has_images = messages::n_images(&messages) > 0;
         // What the prompt is made of comes first: two bodies begin alike as far as their prompts do.
-        insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
+        insert(
+            &mut out,
+            "chat_template_kwargs",
+            fields.template_switches()?,
+        );
         let (tools, choice) = fields.tools(Dialect::Chat)?;
         insert(&mut out, "tools", tools);
         out.insert("messages".to_owned(), messages);
         for name in SWITCHES {
             insert(&mut out, name, fields.switch(name)?);
         }
-        insert(&mut out, "top_logprobs", fields.integer("top_logprobs", 0, 20)?);
-        insert(&mut out, "reasoning_effort", fields.effort("reasoning_effort")?);
+        insert(
+            &mut out,
+            "top_logprobs",
+            fields.integer("top_logprobs", 0, 20)?,
+        );
+        insert(
+            &mut out,
+            "reasoning_effort",
+            fields.effort("reasoning_effort")?,
+        );
         insert(&mut out, "tool_choice", choice);
-        insert(&mut out, "response_format", fields.format("response_format", Dialect::Chat)?);
+        insert(
+            &mut out,
+            "response_format",
+            fields.format("response_format", Dialect::Chat)?,
+        );
         Self::generation(fields, out, max_tokens, has_images)
     }
 
@@ -165,8 +186,17 @@ impl Checked {
         insert(&mut out, "seed", fields.seed()?);
         insert(&mut out, "stop", fields.stops("stop")?);
         let n_dropped = fields.drop_rest();
-        let body = serde_json::to_vec(&out).map_err(|_| Error::Internal)?.into();
-        Ok(Self { body, max_tokens: limit, stream, include_usage, has_images, n_dropped })
+        let body = serde_json::to_vec(&out)
+            .map_err(|_| Error::Internal)?
+            .into();
+        Ok(Self {
+            body,
+            max_tokens: limit,
+            stream,
+            include_usage,
+            has_images,
+            n_dropped,
+        })
     }
 }
 
@@ -198,7 +228,9 @@ fn insert(out: &mut Map<String, Value>, name: &str, value: Option<impl Into<Valu
 
 /// Checks what the header says of the body: JSON in UTF-8, not compressed, at most `max_bytes`.
 pub(crate) fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Error> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > max_bytes) {
         return Err(Error::BodyTooLarge { max_bytes });
     }
@@ -206,12 +238,21 @@ pub(crate) fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(),
         return Err(Error::ContentEncoding);
     }
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let kind = kinds
+        .next()
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let mut parts = kind.split(';').map(str::trim);
     let json = parts.next() == Some("application/json");
-    let utf8 = parts
-        .all(|part| !part.starts_with("charset") || ["charset=utf-8", "charset=\"utf-8\""].contains(&part));
-    if json && utf8 && kinds.next().is_none() { Ok(()) } else { Err(Error::UnsupportedMediaType) }
+    let utf8 = parts.all(|part| {
+        !part.starts_with("charset") || ["charset=utf-8", "charset=\"utf-8\""].contains(&part)
+    });
+    if json && utf8 && kinds.next().is_none() {
+        Ok(())
+    } else {
+        Err(Error::UnsupportedMediaType)
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,9 @@ impl RequestId {
     /// Takes over the id that a caller gave, so that its log and ours speak of the same request. Only for a caller whose
     /// key was good, and only a UUID: a log must not hold what strangers write.
     pub(crate) fn adopt(&self, headers: &HeaderMap) {
-        let given = headers.get("x-request-id").and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
+        let given = headers
+            .get("x-request-id")
+            .and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
         if let Some(given) = given {
             self.0.1.get_or_init(|| given.to_string());
         }
@@ -53,12 +55,20 @@ pub(crate) fn router(app: &App) -> Router {
 fn routes(app: &App) -> Router<App> {
     let mut router = Router::new();
     for api in app.config.routes.iter().copied() {
-        router =
-            router.route(api.path(), post(move |app, id, request| chat::completions(api, app, id, request)));
+        router = router.route(
+            api.path(),
+            post(move |app, id, request| chat::completions(api, app, id, request)),
+        );
     }
     let messages = app.config.routes.contains(&Api::Messages);
-    for api in [Api::CountTokens, Api::Tokenize].into_iter().chain(messages.then_some(Api::CountMessages)) {
-        router = router.route(api.path(), post(move |app, id, request| tokens::count(api, app, id, request)));
+    for api in [Api::CountTokens, Api::Tokenize]
+        .into_iter()
+        .chain(messages.then_some(Api::CountMessages))
+    {
+        router = router.route(
+            api.path(),
+            post(move |app, id, request| tokens::count(api, app, id, request)),
+        );
     }
     router
         .route("/v1/models", get(models::models))
@@ -73,7 +83,9 @@ fn in_layers(routes: Router<App>, app: &App) -> Router {
         // The layers, innermost first. A head that is meant for someone else, or that asks for what is not done here.
         .layer(from_fn_with_state(app.clone(), check_head))
         // A panic ends its own request only, in the envelope.
-        .layer(CatchPanicLayer::custom(|_| Error::Internal.envelope().into_response()))
+        .layer(CatchPanicLayer::custom(|_| {
+            Error::Internal.envelope().into_response()
+        }))
         // An answer that leaves the body unread says that it ends the connection.
         .layer(from_fn(unread::say_so))
         // Outermost: what every answer carries, also the one to a panic.
@@ -109,9 +121,16 @@ async fn check_head(
     let for_us = is_one_host(headers) && request.uri().authority().is_none();
     let error = if !for_us || request.method() == Method::CONNECT {
         Error::BadTarget
-    } else if headers.get_all(CONNECTION).iter().any(|options| !are_harmless(options)) {
+    } else if headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|options| !are_harmless(options))
+    {
         Error::ConnectionOption
-    } else if wishes.iter().any(|wish| !wish.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    } else if wishes
+        .iter()
+        .any(|wish| !wish.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         Error::Expectation
     } else {
         return next.run(request).await;
@@ -131,8 +150,14 @@ fn is_one_host(headers: &HeaderMap) -> bool {
 /// could be made to drop a key.
 fn are_harmless(options: &HeaderValue) -> bool {
     const OPTIONS: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
-    let known = |option: &str| OPTIONS.iter().any(|known| option.trim().eq_ignore_ascii_case(known));
-    options.to_str().is_ok_and(|options| options.split(',').all(known))
+    let known = |option: &str| {
+        OPTIONS
+            .iter()
+            .any(|known| option.trim().eq_ignore_ascii_case(known))
+    };
+    options
+        .to_str()
+        .is_ok_and(|options| options.split(',').all(known))
 }
 
 async fn no_such_route(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {

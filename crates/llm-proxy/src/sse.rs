@@ -189,7 +189,10 @@ impl Choice {
         let delta = |delta: &Delta| {
             there(&delta.content)
                 || there(&delta.reasoning_content)
-                || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+                || delta
+                    .tool_calls
+                    .as_ref()
+                    .is_some_and(|calls| !calls.is_empty())
         };
         there(&self.text) || self.delta.as_ref().is_some_and(delta)
     }
@@ -239,18 +242,29 @@ impl Timings {
 
 impl Chunk<'_> {
     fn usage(&self) -> Option<Usage> {
-        let inner = self.response.as_ref().or(self.message.as_ref()).and_then(|inner| inner.usage.as_ref());
+        let inner = self
+            .response
+            .as_ref()
+            .or(self.message.as_ref())
+            .and_then(|inner| inner.usage.as_ref());
         let timings = self.timings.as_ref();
         let cached = |counts: &Counts| counts.cache_read_input_tokens.unwrap_or_default();
         self.usage.as_ref().or(inner).map(|counts| Usage {
-            n_prompt_tokens: counts.prompt_tokens.saturating_add(cached(counts)).min(MAX_TOKENS),
+            n_prompt_tokens: counts
+                .prompt_tokens
+                .saturating_add(cached(counts))
+                .min(MAX_TOKENS),
             n_cached_tokens: timings
                 .and_then(|timings| timings.cache_n)
                 .or(counts.cache_read_input_tokens)
                 .map(|n| n.min(MAX_TOKENS)),
             n_completion_tokens: counts.completion_tokens.min(MAX_TOKENS),
-            prefill: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.prompt_ms)),
-            decode: timings.map_or(Duration::ZERO, |timings| Timings::duration(timings.predicted_ms)),
+            prefill: timings.map_or(Duration::ZERO, |timings| {
+                Timings::duration(timings.prompt_ms)
+            }),
+            decode: timings.map_or(Duration::ZERO, |timings| {
+                Timings::duration(timings.predicted_ms)
+            }),
         })
     }
 }
@@ -290,8 +304,9 @@ pub(crate) fn read(event: &[u8]) -> (Kind, Option<Usage>) {
 
 /// Whether the event is called an error: in `/v1/messages` what it holds does not say so.
 fn is_named_error(event: &[u8]) -> bool {
-    let is_name =
-        |line: &[u8]| line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error");
+    let is_name = |line: &[u8]| {
+        line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error")
+    };
     event.split(ends_line).any(is_name)
 }
 
@@ -364,25 +379,57 @@ mod tests {
         assert_eq!(of(":\n\n"), Kind::Other);
         assert_eq!(of("data: [DONE]\r\n\r\n"), Kind::Done);
         assert_eq!(of("data:[DONE]"), Kind::Done);
-        assert_eq!(of(r#"data: {"choices":[{"delta":{"role":"assistant","content":null}}]}"#), Kind::Other);
         assert_eq!(
-            of(r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9,"processed":4}}"#),
-            Kind::Progress(Progress { processed: 4, total: 9 })
+            of(r#"data: {"choices":[{"delta":{"role":"assistant","content":null}}]}"#),
+            Kind::Other
         );
-        assert_eq!(of(r#"data: {"choices":[{"delta":{"content":"a\nb"}}]}"#), Kind::Token);
-        assert_eq!(of(r#"data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), Kind::Token);
-        assert_eq!(of(r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#), Kind::Token);
+        assert_eq!(
+            of(
+                r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9,"processed":4}}"#
+            ),
+            Kind::Progress(Progress {
+                processed: 4,
+                total: 9
+            })
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"content":"a\nb"}}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#),
+            Kind::Token
+        );
         assert_eq!(
             of(r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}"#),
             Kind::Other
         );
-        assert_eq!(of(r#"data: {"choices":null,"delta":null,"usage":null}"#), Kind::Other);
-        assert_eq!(of(r#"data: {"choices":[{"delta":null}],"error":null}"#), Kind::Other);
-        assert_eq!(of(r#"data: {"choices":[{"delta":{"tool_calls":[]}}]}"#), Kind::Other);
-        assert_eq!(of(r#"data: {"choices":[{"text":"a","logprobs":null}]}"#), Kind::Token);
+        assert_eq!(
+            of(r#"data: {"choices":null,"delta":null,"usage":null}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":null}],"error":null}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"tool_calls":[]}}]}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"text":"a","logprobs":null}]}"#),
+            Kind::Token
+        );
         assert_eq!(
             of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#),
-            Kind::Progress(Progress { processed: 0, total: 0 })
+            Kind::Progress(Progress {
+                processed: 0,
+                total: 0
+            })
         );
         assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
         assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);
@@ -390,49 +437,86 @@ mod tests {
 
     #[test]
     fn events_of_responses_and_messages_are_known_too() {
-        let of = |name: &str| read(format!("event: {name}\ndata: {{\"type\":\"{name}\"}}\n\n").as_bytes()).0;
+        let of = |name: &str| {
+            read(format!("event: {name}\ndata: {{\"type\":\"{name}\"}}\n\n").as_bytes()).0
+        };
         for (kind, names) in [
-            (Kind::Token, &["response.output_text.delta", "content_block_delta"][..]),
-            (Kind::Done, &["response.completed", "response.incomplete", "message_stop"]),
+            (
+                Kind::Token,
+                &["response.output_text.delta", "content_block_delta"][..],
+            ),
+            (
+                Kind::Done,
+                &["response.completed", "response.incomplete", "message_stop"],
+            ),
             (Kind::Error, &["error", "response.failed"]),
             (
                 Kind::Other,
-                &["response.created", "response.output_text.done", "message_start", "message_delta", "ping"],
+                &[
+                    "response.created",
+                    "response.output_text.done",
+                    "message_start",
+                    "message_delta",
+                    "ping",
+                ],
             ),
         ] {
-            names.iter().for_each(|name| assert_eq!(of(name), kind, "{name}"));
+            names
+                .iter()
+                .for_each(|name| assert_eq!(of(name), kind, "{name}"));
         }
-        let failed = b"event: error\ndata: {\"code\":500,\"message\":\"x\",\"type\":\"server_error\"}\n\n";
+        let failed =
+            b"event: error\ndata: {\"code\":500,\"message\":\"x\",\"type\":\"server_error\"}\n\n";
         assert_eq!(read(failed).0, Kind::Error);
         let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
-        assert_eq!(read(progress).0, Kind::Progress(Progress { processed: 0, total: 31 }));
+        assert_eq!(
+            read(progress).0,
+            Kind::Progress(Progress {
+                processed: 0,
+                total: 31
+            })
+        );
     }
 
     #[test]
     fn counts_are_found_wherever_they_stand() {
         let of = |text: &str| read(format!("data: {text}").as_bytes());
         let usage = |n_prompt_tokens, n_cached_tokens, n_completion_tokens| {
-            Some(Usage { n_prompt_tokens, n_cached_tokens, n_completion_tokens, ..Usage::default() })
+            Some(Usage {
+                n_prompt_tokens,
+                n_cached_tokens,
+                n_completion_tokens,
+                ..Usage::default()
+            })
         };
         let counts = r#""usage":{"completion_tokens":6,"prompt_tokens":37}"#;
-        assert_eq!(of(&format!(r#"{{"choices":[],{counts}}}"#)), (Kind::Usage, usage(37, None, 6)));
         assert_eq!(
-            of(&format!(r#"{{"choices":[],{counts},"timings":{{"cache_n":36}}}}"#)),
+            of(&format!(r#"{{"choices":[],{counts}}}"#)),
+            (Kind::Usage, usage(37, None, 6))
+        );
+        assert_eq!(
+            of(&format!(
+                r#"{{"choices":[],{counts},"timings":{{"cache_n":36}}}}"#
+            )),
             (Kind::Usage, usage(37, Some(36), 6))
         );
         // `/v1/completions` has them on the event with the finish reason, which every caller gets.
         assert_eq!(
-            of(&format!(r#"{{"choices":[{{"text":"","finish_reason":"stop"}}],{counts}}}"#)),
+            of(&format!(
+                r#"{{"choices":[{{"text":"","finish_reason":"stop"}}],{counts}}}"#
+            )),
             (Kind::Other, usage(37, None, 6))
         );
-        let completed =
-            r#"{"type":"response.completed","response":{"usage":{"input_tokens":31,"output_tokens":3}}}"#;
+        let completed = r#"{"type":"response.completed","response":{"usage":{"input_tokens":31,"output_tokens":3}}}"#;
         assert_eq!(of(completed), (Kind::Done, usage(31, None, 3)));
         let (_, start) = of(
             r#"{"type":"message_start","message":{"usage":{"cache_read_input_tokens":24,"input_tokens":7,"output_tokens":0}}}"#,
         );
         let (_, end) = of(r#"{"type":"message_delta","usage":{"output_tokens":3}}"#);
-        assert_eq!(start.unwrap().and(end.unwrap()), usage(31, Some(24), 3).unwrap());
+        assert_eq!(
+            start.unwrap().and(end.unwrap()),
+            usage(31, Some(24), 3).unwrap()
+        );
     }
 
     #[test]
@@ -444,7 +528,10 @@ mod tests {
             let kinds: Vec<Kind> = events.iter().map(|event| read(event).0).collect();
             assert_eq!(
                 (kinds, events.concat()),
-                (vec![Kind::Other, Kind::Other, Kind::Other, Kind::Done], text.to_vec())
+                (
+                    vec![Kind::Other, Kind::Other, Kind::Other, Kind::Done],
+                    text.to_vec()
+                )
             );
             assert_eq!(super::data(&events[1]), &b"1\n2"[..]);
         }
@@ -456,7 +543,10 @@ mod tests {
         scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]).unwrap();
         assert_eq!((scanner.next(), scanner.push(b"x")), (None, Err(TooLong)));
         let mut scanner = Scanner::default();
-        assert_eq!(scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()), Ok(()));
+        assert_eq!(
+            scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()),
+            Ok(())
+        );
         while scanner.next().is_some() {}
         assert_eq!(scanner.rest(), None);
         // Lines that never end their event are one event too.
@@ -478,7 +568,11 @@ mod tests {
         let usage = usage.unwrap();
         assert_eq!(kind, Kind::Usage);
         assert_eq!(
-            (usage.n_prompt_tokens, usage.n_cached_tokens, usage.n_completion_tokens),
+            (
+                usage.n_prompt_tokens,
+                usage.n_cached_tokens,
+                usage.n_completion_tokens
+            ),
             (MAX_TOKENS, Some(MAX_TOKENS), MAX_TOKENS)
         );
     }

@@ -58,11 +58,23 @@ impl App {
     ) -> Result<Self, String> {
         let metrics = Arc::new(metrics);
         let client = Client::new(&config)?;
-        let admission = Admission::new(config.queue_requests, config.queue_bytes, Arc::clone(&metrics));
-        let fleet = Fleet::new(&config, client.clone(), admission.clone(), Arc::clone(&metrics));
+        let admission = Admission::new(
+            config.queue_requests,
+            config.queue_bytes,
+            Arc::clone(&metrics),
+        );
+        let fleet = Fleet::new(
+            &config,
+            client.clone(),
+            admission.clone(),
+            Arc::clone(&metrics),
+        );
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let since = now.map(|now| now.as_secs()).unwrap_or_default();
-        let keys = Arc::new(Keys::new(config.api_key.as_ref(), config.keys_file.clone())?);
+        let keys = Arc::new(Keys::new(
+            config.api_key.as_ref(),
+            config.keys_file.clone(),
+        )?);
         let bodies = Bodies::new(&config);
         let counting = Semaphore::new(MAX_COUNTING);
         Ok(Self(Arc::new(Shared {
@@ -96,7 +108,11 @@ impl App {
 
     /// Why a request sent now would not be served, for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        if self.shutdown.is_draining() { Err("shutting down".to_owned()) } else { self.fleet.ready() }
+        if self.shutdown.is_draining() {
+            Err("shutting down".to_owned())
+        } else {
+            self.fleet.ready()
+        }
     }
 }
 

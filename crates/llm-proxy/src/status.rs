@@ -89,9 +89,17 @@ pub struct FirstToken {
 impl FirstToken {
     /// Of `sorted` times.
     pub(crate) fn of(sorted: &[Duration]) -> Self {
-        let at =
-            |share: usize| sorted.get(sorted.len() * share / 100).map(Duration::as_secs_f64).map(thousandths);
-        Self { count: sorted.len(), p50_seconds: at(50), p95_seconds: at(95) }
+        let at = |share: usize| {
+            sorted
+                .get(sorted.len() * share / 100)
+                .map(Duration::as_secs_f64)
+                .map(thousandths)
+        };
+        Self {
+            count: sorted.len(),
+            p50_seconds: at(50),
+            p95_seconds: at(95),
+        }
     }
 }
 
@@ -105,7 +113,11 @@ impl Status {
     #[must_use]
     pub fn text(&self, colours: bool) -> String {
         let paint = |code: &str, text: &str| {
-            if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+            if colours {
+                format!("\x1b[{code}m{text}\x1b[0m")
+            } else {
+                text.to_owned()
+            }
         };
         let mut page = String::new();
         let state = match &self.not_ready {
@@ -117,15 +129,22 @@ impl Status {
         let mut line = |text: String| {
             let _infallible = writeln!(page, "{}", text.trim_end());
         };
-        line(format!("{title}   up {}   {state}", period(self.uptime_seconds)));
-        line(format!("{}   {} of {} slots busy   {waiting} waiting", self.model, self.busy, self.slots));
+        line(format!(
+            "{title}   up {}   {state}",
+            period(self.uptime_seconds)
+        ));
+        line(format!(
+            "{}   {} of {} slots busy   {waiting} waiting",
+            self.model, self.busy, self.slots
+        ));
         line(String::new());
         let minute = &self.last_minute;
         line(format!(
             "last minute    {:.1} requests/s   {:.1} refused/s   {:.1} tokens/s",
             minute.requests_per_second, minute.refused_per_second, minute.tokens_per_second
         ));
-        let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2} s"));
+        let seconds =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2} s"));
         let first = &self.first_token;
         line(format!(
             "first token    p50 {}   p95 {}   of {} in 5 minutes",
@@ -136,26 +155,43 @@ impl Status {
         line(String::new());
         line(paint(
             "1",
-            &format!("{:<28} {:>5} {:>5} {:>8}   {}", "UPSTREAM", "BUSY", "SLOTS", "CONTEXT", "STATE"),
+            &format!(
+                "{:<28} {:>5} {:>5} {:>8}   {}",
+                "UPSTREAM", "BUSY", "SLOTS", "CONTEXT", "STATE"
+            ),
         ));
         for upstream in &self.upstreams {
-            let n_ctx = upstream.n_ctx.map_or("-".to_owned(), |n_ctx| n_ctx.to_string());
+            let n_ctx = upstream
+                .n_ctx
+                .map_or("-".to_owned(), |n_ctx| n_ctx.to_string());
             let mut state = upstream.state.clone();
             if upstream.ejected_seconds > 0 {
                 let _infallible = write!(state, "; asked again in {} s", upstream.ejected_seconds);
             }
-            let state = if upstream.up { state } else { paint("31", &state) };
+            let state = if upstream.up {
+                state
+            } else {
+                paint("31", &state)
+            };
             let (name, busy, slots) = (&upstream.upstream, upstream.busy, upstream.slots);
-            line(format!("{name:<28} {busy:>5} {slots:>5} {n_ctx:>8}   {state}"));
+            line(format!(
+                "{name:<28} {busy:>5} {slots:>5} {n_ctx:>8}   {state}"
+            ));
         }
         line(String::new());
         line(paint(
             "1",
-            &format!("{:<28} {:>7} {:>7}   {}", "KEY", "WAITING", "RUNNING", "A FURTHER ONE WAITS"),
+            &format!(
+                "{:<28} {:>7} {:>7}   {}",
+                "KEY", "WAITING", "RUNNING", "A FURTHER ONE WAITS"
+            ),
         ));
         for key in &self.keys {
             let (name, waiting, running) = (&key.key, key.waiting, key.running);
-            line(format!("{name:<28} {waiting:>7} {running:>7}   {:.0} s", key.wait_seconds));
+            line(format!(
+                "{name:<28} {waiting:>7} {running:>7}   {:.0} s",
+                key.wait_seconds
+            ));
         }
         if self.keys.is_empty() {
             line("nobody asks".to_owned());
@@ -186,7 +222,12 @@ mod tests {
         let upstream = |name: &str, up: bool| Upstream {
             upstream: name.to_owned(),
             up,
-            state: if up { "it answers" } else { "it cannot be reached" }.to_owned(),
+            state: if up {
+                "it answers"
+            } else {
+                "it cannot be reached"
+            }
+            .to_owned(),
             slots: 2,
             busy: usize::from(up),
             n_ctx: up.then_some(4096),
@@ -200,7 +241,12 @@ mod tests {
             slots: 2,
             busy: 1,
             upstreams: vec![upstream("one:8080", true), upstream("two:8080", false)],
-            keys: vec![Key { key: "app".to_owned(), waiting: 3, running: 1, wait_seconds: 11.6 }],
+            keys: vec![Key {
+                key: "app".to_owned(),
+                waiting: 3,
+                running: 1,
+                wait_seconds: 11.6,
+            }],
             last_minute: LastMinute {
                 requests_per_second: 1.25,
                 refused_per_second: 0.0,
@@ -223,6 +269,10 @@ KEY                          WAITING RUNNING   A FURTHER ONE WAITS
 app                                3       1   12 s
 ";
         assert_eq!(status.text(false), page);
-        assert!(status.text(true).contains("\x1b[31mit cannot be reached; asked again in 8 s\x1b[0m"));
+        assert!(
+            status
+                .text(true)
+                .contains("\x1b[31mit cannot be reached; asked again in 8 s\x1b[0m")
+        );
     }
 }

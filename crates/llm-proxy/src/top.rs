@@ -34,8 +34,15 @@ const DISABLED: u8 = 0;
 pub async fn top(admin: &str, once: bool) -> Result<(), String> {
     let address = admin.trim_start_matches("http://").trim_end_matches('/');
     // Trying again would not help.
-    if address.parse().ok().and_then(|authority: Authority| authority.port_u16()).is_none() {
-        return Err(format!("--admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081"));
+    if address
+        .parse()
+        .ok()
+        .and_then(|authority: Authority| authority.port_u16())
+        .is_none()
+    {
+        return Err(format!(
+            "--admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081"
+        ));
     }
     if once || !stdout().is_terminal() {
         let page = look(address).await?.text(stdout().is_terminal());
@@ -92,9 +99,12 @@ fn paint(page: &str) -> Result<(), String> {
 async fn look(address: &str) -> Result<Status, String> {
     let (status, body) = common::admin::document(address, "/status").await?;
     if status != StatusCode::OK {
-        return Err(format!("{address} answers {status}: is it llm-proxy's admin listener?"));
+        return Err(format!(
+            "{address} answers {status}: is it llm-proxy's admin listener?"
+        ));
     }
-    serde_json::from_slice(&body).map_err(|error| format!("{address} is of another version: {error}"))
+    serde_json::from_slice(&body)
+        .map_err(|error| format!("{address} is of another version: {error}"))
 }
 
 fn write(page: &str) -> Result<(), String> {
@@ -137,9 +147,16 @@ impl Ends {
 fn quits() -> mpsc::Receiver<()> {
     let (quit, quits) = mpsc::channel(1);
     std::thread::spawn(move || {
-        let asked = stdin().lock().bytes().any(|byte| byte.is_ok_and(|byte| byte == b'q'));
+        let asked = stdin()
+            .lock()
+            .bytes()
+            .any(|byte| byte.is_ok_and(|byte| byte == b'q'));
         // Without a keyboard it goes on until it is interrupted.
-        if asked { drop(quit) } else { std::mem::forget(quit) }
+        if asked {
+            drop(quit)
+        } else {
+            std::mem::forget(quit)
+        }
     });
     quits
 }

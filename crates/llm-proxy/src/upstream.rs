@@ -70,7 +70,11 @@ impl Client {
     /// When the upstream's key cannot stand in a header.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let authorization = Arc::new(authorization(&config.upstream_api_key)?);
-        Ok(Self { pool: Pool::default(), connect_deadline: config.deadlines.connect, authorization })
+        Ok(Self {
+            pool: Pool::default(),
+            connect_deadline: config.deadlines.connect,
+            authorization,
+        })
     }
 
     /// Asks for an answer and waits for its header. Cancel-safe in that a dropped call closes the connection.
@@ -83,7 +87,9 @@ impl Client {
     ) -> Result<Body, Error> {
         let mut request = self.head("POST", to, api.path(), body.len());
         let mut field = |name: &[u8], value: &[u8]| {
-            [name, b": ", value, b"\r\n"].iter().for_each(|part| request.extend_from_slice(part));
+            [name, b": ", value, b"\r\n"]
+                .iter()
+                .for_each(|part| request.extend_from_slice(part));
         };
         field(b"content-type", b"application/json");
         field(b"accept", api.answers().as_bytes());
@@ -116,8 +122,13 @@ impl Client {
         self.pool.sweep();
         let mut request = self.head("GET", from, path, 0);
         request.extend_from_slice(b"\r\n");
-        let (head, body) = self.ask(from, request).await.map_err(|error| error.to_string())?;
-        let body = plain_body(body).await.ok_or("the body is too large or broke off")?;
+        let (head, body) = self
+            .ask(from, request)
+            .await
+            .map_err(|error| error.to_string())?;
+        let body = plain_body(body)
+            .await
+            .ok_or("the body is too large or broke off")?;
         Ok((head.status, body))
     }
 
@@ -142,7 +153,15 @@ impl Client {
         let head = connection.ask(&request).await?;
         let is_stream = content_type(&head).starts_with(STREAM.as_bytes());
         let (pool, authority) = (self.pool.clone(), authority.into());
-        Ok((head, Body { connection: Some(connection), is_stream, pool, authority }))
+        Ok((
+            head,
+            Body {
+                connection: Some(connection),
+                is_stream,
+                pool,
+                authority,
+            },
+        ))
     }
 }
 
@@ -152,7 +171,8 @@ impl Body {
         let mut whole = BytesMut::new();
         let mut take = |part: &[u8]| {
             let fits = part.len() <= max_bytes - whole.len();
-            fits.then(|| whole.extend_from_slice(part)).ok_or(Error::UpstreamInvalid)
+            fits.then(|| whole.extend_from_slice(part))
+                .ok_or(Error::UpstreamInvalid)
         };
         while poll_fn(|context| self.poll_read(context, &mut take)).await? {}
         Ok(whole.freeze())
@@ -182,7 +202,10 @@ impl Drop for Body {
 }
 
 fn content_type(head: &Head) -> &[u8] {
-    head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default()
+    head.headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default()
 }
 
 /// A copy of the caller's `traceparent` in the form of W3C Trace Context, and no other. (The field itself is a part of
@@ -193,13 +216,16 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
     let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     let is_one = lengths == [2, 32, 16, 2] && parts.concat().iter().all(hex);
-    HeaderValue::from_bytes(value.as_bytes()).ok().filter(|_| is_one)
+    HeaderValue::from_bytes(value.as_bytes())
+        .ok()
+        .filter(|_| is_one)
 }
 
 fn authorization(key: &Secret) -> Result<Secret, String> {
     let value = format!("authorization: Bearer {}", key.expose());
-    HeaderValue::from_str(&value)
-        .map_err(|_| "PROXY_UPSTREAM_API_KEY holds characters that cannot stand in a header".to_owned())?;
+    HeaderValue::from_str(&value).map_err(|_| {
+        "PROXY_UPSTREAM_API_KEY holds characters that cannot stand in a header".to_owned()
+    })?;
     Ok(Secret::new(value))
 }
 
@@ -218,7 +244,9 @@ struct Inner {
 
 async fn refusal(status: StatusCode, body: Body) -> Error {
     let body = plain_body(body).await.unwrap_or_default();
-    let inner = serde_json::from_slice(&body).ok().map(|envelope: Envelope| envelope.error);
+    let inner = serde_json::from_slice(&body)
+        .ok()
+        .map(|envelope: Envelope| envelope.error);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => return Error::ModelLoading,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::UpstreamKey,
@@ -226,17 +254,28 @@ async fn refusal(status: StatusCode, body: Body) -> Error {
         _ if !status.is_client_error() => return Error::UpstreamInvalid,
         _ => {}
     }
-    let does_not_fit = inner.as_ref().and_then(|inner| Some((inner.n_prompt_tokens?, inner.n_ctx?)));
+    let does_not_fit = inner
+        .as_ref()
+        .and_then(|inner| Some((inner.n_prompt_tokens?, inner.n_ctx?)));
     // What llama-server says about a request helps its sender; what it says about itself does not.
-    let message = inner.filter(|_| status == StatusCode::BAD_REQUEST).map_or_else(
-        || "the model server refused the request".to_owned(),
-        |inner| inner.message.chars().take(MAX_REFUSAL_CHARS).collect(),
-    );
-    Error::UpstreamRefused(Refusal { status, message, does_not_fit })
+    let message = inner
+        .filter(|_| status == StatusCode::BAD_REQUEST)
+        .map_or_else(
+            || "the model server refused the request".to_owned(),
+            |inner| inner.message.chars().take(MAX_REFUSAL_CHARS).collect(),
+        );
+    Error::UpstreamRefused(Refusal {
+        status,
+        message,
+        does_not_fit,
+    })
 }
 
 async fn plain_body(body: Body) -> Option<Bytes> {
-    tokio::time::timeout(PLAIN_BODY_DEADLINE, body.whole(MAX_PLAIN_BODY_BYTES)).await.ok()?.ok()
+    tokio::time::timeout(PLAIN_BODY_DEADLINE, body.whole(MAX_PLAIN_BODY_BYTES))
+        .await
+        .ok()?
+        .ok()
 }
 
 #[cfg(test)]
@@ -251,12 +290,25 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("traceparent", HeaderValue::from_static(value));
             let copy = traceparent(&headers)?;
-            assert_ne!(copy.as_bytes().as_ptr(), value.as_ptr(), "the whole header would be kept");
+            assert_ne!(
+                copy.as_bytes().as_ptr(),
+                value.as_ptr(),
+                "the whole header would be kept"
+            );
             Some(copy == value)
         };
-        assert_eq!(passes("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), Some(true));
-        assert_eq!(passes("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"), None);
-        assert_eq!(passes("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
+        assert_eq!(
+            passes("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            Some(true)
+        );
+        assert_eq!(
+            passes("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
+            None
+        );
+        assert_eq!(
+            passes("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"),
+            None
+        );
         assert_eq!(passes("x"), None);
     }
 }

@@ -25,7 +25,8 @@ pub(crate) async fn whole(dialect: Dialect, answer: &mut Answer) -> Result<Value
             let mut completion = Completion::default();
             read(answer, |_, event, text| match text {
                 Some(text) => completion.text(event, text),
-                None => object(event).map(|chunk| chunk.into_iter().for_each(|chunk| completion.add(chunk))),
+                None => object(event)
+                    .map(|chunk| chunk.into_iter().for_each(|chunk| completion.add(chunk))),
             })
             .await?;
             completion.end()
@@ -45,7 +46,9 @@ pub(crate) async fn whole(dialect: Dialect, answer: &mut Answer) -> Result<Value
         Dialect::Messages => {
             let mut message = Message::default();
             read(answer, |_, event, _| {
-                object(event)?.into_iter().for_each(|event| message.add(event));
+                object(event)?
+                    .into_iter()
+                    .for_each(|event| message.add(event));
                 Ok(())
             })
             .await?;
@@ -61,7 +64,9 @@ async fn read(
 ) -> Result<(), Error> {
     let mut n_bytes = 0;
     loop {
-        let Step::Event(kind, event) = answer.next().await? else { continue };
+        let Step::Event(kind, event) = answer.next().await? else {
+            continue;
+        };
         n_bytes += event.len();
         if n_bytes > MAX_ANSWER_BYTES {
             return Err(Error::UpstreamInvalid);
@@ -78,7 +83,9 @@ async fn read(
 fn object(event: &[u8]) -> Result<Option<Map<String, Value>>, Error> {
     match data(event).as_ref() {
         b"" | b"[DONE]" => Ok(None),
-        data => serde_json::from_slice(data).map(Some).map_err(|_| Error::UpstreamInvalid),
+        data => serde_json::from_slice(data)
+            .map(Some)
+            .map_err(|_| Error::UpstreamInvalid),
     }
 }
 
@@ -108,26 +115,45 @@ struct ToolCall {
 impl Completion {
     /// Adds an event that holds nothing but `text`.
     fn text(&mut self, event: &[u8], text: &Text) -> Result<(), Error> {
-        let to =
-            if text.is_reasoning { &mut self.reasoning } else { &mut self.content }.get_or_insert_default();
+        let to = if text.is_reasoning {
+            &mut self.reasoning
+        } else {
+            &mut self.content
+        }
+        .get_or_insert_default();
         if text.is_escaped {
             let quoted = &event[text.at.start - 1..=text.at.end];
-            to.push_str(&serde_json::from_slice::<String>(quoted).map_err(|_| Error::UpstreamInvalid)?);
+            to.push_str(
+                &serde_json::from_slice::<String>(quoted).map_err(|_| Error::UpstreamInvalid)?,
+            );
         } else {
-            to.push_str(std::str::from_utf8(&event[text.at.clone()]).map_err(|_| Error::UpstreamInvalid)?);
+            to.push_str(
+                std::str::from_utf8(&event[text.at.clone()]).map_err(|_| Error::UpstreamInvalid)?,
+            );
         }
         Ok(())
     }
 
     fn add(&mut self, mut chunk: Map<String, Value>) {
-        for name in ["id", "created", "model", "system_fingerprint", "usage", "timings"] {
+        for name in [
+            "id",
+            "created",
+            "model",
+            "system_fingerprint",
+            "usage",
+            "timings",
+        ] {
             if let Some(value) = chunk.remove(name).filter(|value| !value.is_null()) {
                 self.head.insert(name.to_owned(), value);
             }
         }
         // The proxy asks for one choice.
-        let Some(Value::Array(choices)) = chunk.remove("choices") else { return };
-        let Some(Value::Object(mut choice)) = choices.into_iter().next() else { return };
+        let Some(Value::Array(choices)) = chunk.remove("choices") else {
+            return;
+        };
+        let Some(Value::Object(mut choice)) = choices.into_iter().next() else {
+            return;
+        };
         if let Some(Value::String(text)) = choice.remove("text") {
             self.text.get_or_insert_default().push_str(&text);
         }
@@ -142,7 +168,10 @@ impl Completion {
                 }
             }
         }
-        if let Some(reason) = choice.remove("finish_reason").filter(|reason| !reason.is_null()) {
+        if let Some(reason) = choice
+            .remove("finish_reason")
+            .filter(|reason| !reason.is_null())
+        {
             self.finish_reason = Some(reason);
         }
     }
@@ -151,7 +180,9 @@ impl Completion {
         for (name, value) in delta {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
-                ("content", Value::String(text)) => self.content.get_or_insert_default().push_str(&text),
+                ("content", Value::String(text)) => {
+                    self.content.get_or_insert_default().push_str(&text)
+                }
                 ("reasoning_content", Value::String(text)) => {
                     self.reasoning.get_or_insert_default().push_str(&text);
                 }
@@ -165,17 +196,32 @@ impl Completion {
 
     fn tool_call(&mut self, call: Value) {
         let Value::Object(call) = call else { return };
-        let index = call.get("index").and_then(Value::as_u64).unwrap_or_default();
-        let at = self.tool_calls.iter().position(|known| known.index == index).unwrap_or_else(|| {
-            self.tool_calls.push(ToolCall { index, ..ToolCall::default() });
-            self.tool_calls.len() - 1
-        });
+        let index = call
+            .get("index")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let at = self
+            .tool_calls
+            .iter()
+            .position(|known| known.index == index)
+            .unwrap_or_else(|| {
+                self.tool_calls.push(ToolCall {
+                    index,
+                    ..ToolCall::default()
+                });
+                self.tool_calls.len() - 1
+            });
         let known = &mut self.tool_calls[at];
         for (name, value) in call {
             match (name.as_str(), value) {
                 ("index", _) => {}
                 ("function", Value::Object(function)) => {
-                    let text = |name| function.get(name).and_then(Value::as_str).unwrap_or_default();
+                    let text = |name| {
+                        function
+                            .get(name)
+                            .and_then(Value::as_str)
+                            .unwrap_or_default()
+                    };
                     known.name.push_str(text("name"));
                     known.arguments.push_str(text("arguments"));
                 }
@@ -186,10 +232,13 @@ impl Completion {
 
     fn end(self) -> Result<Value, Error> {
         let finish_reason = self.finish_reason.ok_or(Error::UpstreamTruncated)?;
-        let logprobs = if self.logprobs.is_empty() { Value::Null } else { self.logprobs.into() };
+        let logprobs = if self.logprobs.is_empty() {
+            Value::Null
+        } else {
+            self.logprobs.into()
+        };
         if let Some(text) = self.text {
-            let choice =
-                json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason});
+            let choice = json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason});
             let mut whole = json!({"object": "text_completion", "choices": [choice]});
             if let Value::Object(whole) = &mut whole {
                 whole.extend(self.head);
@@ -199,7 +248,10 @@ impl Completion {
         let mut message = self.message;
         message.entry("role").or_insert_with(|| json!("assistant"));
         let no_words = self.content.is_none() && self.tool_calls.is_empty();
-        message.insert("content".to_owned(), self.content.or_else(|| no_words.then(String::new)).into());
+        message.insert(
+            "content".to_owned(),
+            self.content.or_else(|| no_words.then(String::new)).into(),
+        );
         if let Some(reasoning) = self.reasoning {
             message.insert("reasoning_content".to_owned(), reasoning.into());
         }

@@ -30,20 +30,29 @@ pub(crate) struct Refusal<'a> {
 }
 
 /// The error that the `refusal` of `file` stands for; `names` are the repository's files, as far as they are known.
-pub(crate) fn refused(place: Place<'_>, refusal: Refusal<'_>, file: &str, names: &[String]) -> Error {
+pub(crate) fn refused(
+    place: Place<'_>,
+    refusal: Refusal<'_>,
+    file: &str,
+    names: &[String],
+) -> Error {
     let repository = place.repository.to_string();
     let endpoint = name_of(place.endpoint);
     match (refusal.status, refusal.code) {
         (_, "GatedRepo") => Error::NotAllowed(gated(place, refusal.status)),
-        (_, "RevisionNotFound") => {
-            Error::RevisionNotFound { repository, revision: place.revision.to_owned() }
-        }
+        (_, "RevisionNotFound") => Error::RevisionNotFound {
+            repository,
+            revision: place.revision.to_owned(),
+        },
         (_, "EntryNotFound") => Error::FileNotFound {
             repository,
             file: file.to_owned(),
             nearest: nearest(file, names.iter().map(String::as_str), CHOICES),
         },
-        (_, "RepoNotFound") | (404, _) => Error::RepositoryNotFound { endpoint, repository },
+        (_, "RepoNotFound") | (404, _) => Error::RepositoryNotFound {
+            endpoint,
+            repository,
+        },
         (401, _) if place.token.is_some() => Error::NotAllowed(format!(
             "{endpoint} does not accept HF_TOKEN: it is mistyped, expired or revoked; make a new one at \
              {endpoint}/settings/tokens, or unset it for a repository that is open to everyone"
@@ -57,7 +66,10 @@ pub(crate) fn refused(place: Place<'_>, refusal: Refusal<'_>, file: &str, names:
              why",
             quoted(refusal)
         )),
-        _ => Error::Refused { source_name: endpoint, reason: quoted(refusal) },
+        _ => Error::Refused {
+            source_name: endpoint,
+            reason: quoted(refusal),
+        },
     }
 }
 
@@ -65,7 +77,11 @@ pub(crate) fn refused(place: Place<'_>, refusal: Refusal<'_>, file: &str, names:
 pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
     let repository = repository.to_owned();
     match miss {
-        Miss::Name(nearest) => Error::FileNotFound { repository, file: choice.to_owned(), nearest },
+        Miss::Name(nearest) => Error::FileNotFound {
+            repository,
+            file: choice.to_owned(),
+            nearest,
+        },
         Miss::Tag { n_found, choices } => {
             let problem = match (n_found, &choices[..]) {
                 (_, []) => "holds no GGUF model".to_owned(),
@@ -80,19 +96,27 @@ pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
                     choices.join(", ")
                 ),
             };
-            Error::NoSuchChoice { repository, problem }
+            Error::NoSuchChoice {
+                repository,
+                problem,
+            }
         }
         Miss::Parts(missing) => {
             let problem = format!(
                 "lacks {} of the set of {choice}: an incomplete model is of no use, choose another",
                 missing.join(", ")
             );
-            Error::NoSuchChoice { repository, problem }
+            Error::NoSuchChoice {
+                repository,
+                problem,
+            }
         }
         Miss::Projector => {
-            let problem =
-                "has no projector (mmproj) for images: unset HF_MMPROJ, or choose a repository that has one";
-            Error::NoSuchChoice { repository, problem: problem.to_owned() }
+            let problem = "has no projector (mmproj) for images: unset HF_MMPROJ, or choose a repository that has one";
+            Error::NoSuchChoice {
+                repository,
+                problem: problem.to_owned(),
+            }
         }
     }
 }
@@ -116,14 +140,21 @@ fn gated(place: Place<'_>, status: u16) -> String {
         )
     };
     match TWINS.iter().find(|(gated, _, _)| *gated == repository) {
-        Some((_, twin, file)) => format!("{what}. Open to everyone: HF_REPO_ID={twin} HF_FILENAME={file}"),
+        Some((_, twin, file)) => {
+            format!("{what}. Open to everyone: HF_REPO_ID={twin} HF_FILENAME={file}")
+        }
         None => what,
     }
 }
 
 /// The Hub's own words, which are not trusted: cut, and without control characters.
 fn quoted(refusal: Refusal<'_>) -> String {
-    let words: String = refusal.message.chars().filter(|c| !c.is_control()).take(200).collect();
+    let words: String = refusal
+        .message
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
     if words.is_empty() {
         format!("status {}", refusal.status)
     } else {

@@ -61,8 +61,17 @@ enum Entry {
 /// # Errors
 ///
 /// When it does not show the repository, or its answer is none.
-pub(crate) async fn model_info(transport: &Transport, place: Place<'_>) -> Result<ModelInfo, Trouble> {
-    Ok(answer(transport, place, question(place, "revision", place.revision)).await?.0)
+pub(crate) async fn model_info(
+    transport: &Transport,
+    place: Place<'_>,
+) -> Result<ModelInfo, Trouble> {
+    Ok(answer(
+        transport,
+        place,
+        question(place, "revision", place.revision),
+    )
+    .await?
+    .0)
 }
 
 /// The names and sizes of all files of `commit`. Cancel-safe.
@@ -99,14 +108,17 @@ pub(crate) async fn tree(
 /// The address of what the API knows of `revision`.
 fn question(place: Place<'_>, what: &str, revision: &str) -> Url {
     let mut url = place.endpoint.clone();
-    url.path_segments_mut().expect("the endpoint was checked to have a host").pop_if_empty().extend([
-        "api",
-        "models",
-        place.repository.owner(),
-        place.repository.name(),
-        what,
-        revision,
-    ]);
+    url.path_segments_mut()
+        .expect("the endpoint was checked to have a host")
+        .pop_if_empty()
+        .extend([
+            "api",
+            "models",
+            place.repository.owner(),
+            place.repository.name(),
+            what,
+            revision,
+        ]);
     url
 }
 
@@ -127,17 +139,33 @@ async fn answer<T: DeserializeOwned>(
     };
     let (response, body) = tokio::time::timeout(limit, whole)
         .await
-        .unwrap_or_else(|_| Err(Trouble::again(format!("no whole answer for {} s", limit.as_secs_f32()))))?;
+        .unwrap_or_else(|_| {
+            Err(Trouble::again(format!(
+                "no whole answer for {} s",
+                limit.as_secs_f32()
+            )))
+        })?;
     let (status, headers) = (response.status(), response.headers());
     if !status.is_success() {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let refusal =
-            Refusal { status: status.as_u16(), code: text("x-error-code"), message: text("x-error-message") };
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
+        let refusal = Refusal {
+            status: status.as_u16(),
+            code: text("x-error-code"),
+            message: text("x-error-message"),
+        };
         return Err(refused(place, refusal, "", &[]).into());
     }
     let parsed = serde_json::from_slice(&body).map_err(|error| {
         let reason = format!("what is no answer of a Hub's API: {error}");
-        Error::Refused { source_name: name_of(place.endpoint), reason }
+        Error::Refused {
+            source_name: name_of(place.endpoint),
+            reason,
+        }
     })?;
     Ok((parsed, headers.clone()))
 }
@@ -150,7 +178,11 @@ async fn get(transport: &Transport, mut url: Url) -> Result<Response, Trouble> {
             Some(next) if transport.is_home(&next) => url = next,
             Some(next) => {
                 let reason = format!("a redirect of its API to {}", name_of(&next));
-                return Err(Error::Refused { source_name: name_of(&url), reason }.into());
+                return Err(Error::Refused {
+                    source_name: name_of(&url),
+                    reason,
+                }
+                .into());
             }
             None => return Ok(response),
         }
@@ -167,7 +199,11 @@ async fn body(response: &mut Response, transport: &Transport) -> Result<Vec<u8>,
             }
             Ok(Ok(Some(_))) => {
                 let reason = format!("more than {} MB from its API", MAX_ANSWER_BYTES / 1_000_000);
-                return Err(Error::Refused { source_name: name_of(response.url()), reason }.into());
+                return Err(Error::Refused {
+                    source_name: name_of(response.url()),
+                    reason,
+                }
+                .into());
             }
             Ok(Ok(None)) => return Ok(body),
             Ok(Err(error)) => return Err(Trouble::again(describe(error))),
@@ -182,7 +218,11 @@ async fn body(response: &mut Response, transport: &Transport) -> Result<Vec<u8>,
 /// The page after the one at `url`: `Link: <address>; rel="next"`.
 fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
     let links = headers.get(LINK)?.to_str().ok()?;
-    let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
+    let next = links
+        .split(',')
+        .find(|link| link.contains("rel=\"next\""))?;
     let (_, address) = next.split_once('<')?;
-    url.join(address.split_once('>')?.0).ok().filter(|next| next.origin() == url.origin())
+    url.join(address.split_once('>')?.0)
+        .ok()
+        .filter(|next| next.origin() == url.origin())
 }

@@ -61,11 +61,19 @@ impl Choice {
         };
         let mut files = first.parts();
         let missing = |file: &&FileName| !names.contains(file);
-        let missing: Vec<_> = files.iter().filter(missing).map(ToString::to_string).collect();
+        let missing: Vec<_> = files
+            .iter()
+            .filter(missing)
+            .map(ToString::to_string)
+            .collect();
         match missing.len() {
             0 => {}
             n_missing if n_missing == files.len() => {
-                return Err(Miss::Name(nearest(first.as_str(), names.iter().map(FileName::as_str), NEAREST)));
+                return Err(Miss::Name(nearest(
+                    first.as_str(),
+                    names.iter().map(FileName::as_str),
+                    NEAREST,
+                )));
             }
             _ => return Err(Miss::Parts(missing)),
         }
@@ -102,7 +110,10 @@ impl FromStr for Choice {
             return if !tag.is_empty() && tag.len() <= MAX_TAG_BYTES && tag.chars().all(letters) {
                 Ok(Self::Quantisation(tag.to_owned()))
             } else {
-                Err("a tag must be letters, digits, _ - and . after the colon, as in :Q4_K_M".to_owned())
+                Err(
+                    "a tag must be letters, digits, _ - and . after the colon, as in :Q4_K_M"
+                        .to_owned(),
+                )
             };
         }
         let file: FileName = text.parse()?;
@@ -118,7 +129,9 @@ impl FromStr for Choice {
 
 /// Files that hold a model, or the first part of one: no projectors and no importance matrices.
 pub(crate) fn is_model(file: &FileName) -> bool {
-    file.part().0 == 1 && !is_projector(file) && !file.base().to_ascii_lowercase().contains("imatrix")
+    file.part().0 == 1
+        && !is_projector(file)
+        && !file.base().to_ascii_lowercase().contains("imatrix")
 }
 
 /// Files that hold a projector.
@@ -129,14 +142,18 @@ pub(crate) fn is_projector(file: &FileName) -> bool {
 /// The quantisation in a file's name, such as `Q4_K_M`, where it has one.
 pub(crate) fn tag_of(file: &FileName) -> Option<&str> {
     let base = file.base();
-    let starts = base.char_indices().filter(|(at, _)| *at == 0 || !is_letter(base, at - 1));
+    let starts = base
+        .char_indices()
+        .filter(|(at, _)| *at == 0 || !is_letter(base, at - 1));
     let mut words = starts.filter_map(|(at, _)| base[at..].split(['-', '.']).next());
     words.rfind(|word| is_quantisation(word))
 }
 
 fn is_quantisation(word: &str) -> bool {
     let word = word.to_ascii_uppercase();
-    let after = ["IQ", "TQ", "Q"].iter().find_map(|kind| word.strip_prefix(kind));
+    let after = ["IQ", "TQ", "Q"]
+        .iter()
+        .find_map(|kind| word.strip_prefix(kind));
     let quantised = after.is_some_and(|rest| {
         let mut letters = rest.chars();
         letters.next().is_some_and(|c| c.is_ascii_digit()) && letters.next() == Some('_')
@@ -146,11 +163,18 @@ fn is_quantisation(word: &str) -> bool {
 
 fn by_tag(tag: &str, names: &[FileName]) -> Result<FileName, Miss> {
     let models: Vec<&FileName> = names.iter().filter(|file| is_model(file)).collect();
-    let found: Vec<_> = models.iter().filter(|file| has_word(file.as_str(), tag)).collect();
+    let found: Vec<_> = models
+        .iter()
+        .filter(|file| has_word(file.as_str(), tag))
+        .collect();
     if let [one] = found[..] {
         return Ok((*one).clone());
     }
-    let listed: Vec<_> = if found.is_empty() { models.iter().collect() } else { found.clone() };
+    let listed: Vec<_> = if found.is_empty() {
+        models.iter().collect()
+    } else {
+        found.clone()
+    };
     let twice = !found.is_empty();
     let choice = |file: &&&FileName| match tag_of(file) {
         Some(tag) if !twice => format!(":{tag}"),
@@ -159,7 +183,10 @@ fn by_tag(tag: &str, names: &[FileName]) -> Result<FileName, Miss> {
     let mut choices: Vec<String> = listed.iter().take(CHOICES).map(choice).collect();
     choices.sort();
     choices.dedup();
-    Err(Miss::Tag { n_found: found.len(), choices })
+    Err(Miss::Tag {
+        n_found: found.len(),
+        choices,
+    })
 }
 
 /// Whether `tag` stands in `name` as a whole word, whatever the case: an underscore goes on with a word, but may stand
@@ -174,18 +201,32 @@ fn has_word(name: &str, tag: &str) -> bool {
 }
 
 fn is_letter(text: &str, at: usize) -> bool {
-    text.as_bytes().get(at).is_some_and(u8::is_ascii_alphanumeric)
+    text.as_bytes()
+        .get(at)
+        .is_some_and(u8::is_ascii_alphanumeric)
 }
 
 /// The projector for `model`: in its folder rather than elsewhere, and of the best kind.
 fn projector_beside(model: &FileName, names: &[FileName]) -> Option<FileName> {
-    let folder = |file: &FileName| file.as_str().rsplit_once('/').map(|(folder, _)| folder.to_owned());
-    let rank = |file: &FileName| PROJECTORS.iter().position(|kind| has_word(file.base(), kind));
+    let folder = |file: &FileName| {
+        file.as_str()
+            .rsplit_once('/')
+            .map(|(folder, _)| folder.to_owned())
+    };
+    let rank = |file: &FileName| {
+        PROJECTORS
+            .iter()
+            .position(|kind| has_word(file.base(), kind))
+    };
     names
         .iter()
         .filter(|file| is_projector(file))
         .min_by_key(|file| {
-            (folder(file) != folder(model), rank(file).unwrap_or(PROJECTORS.len()), file.to_string())
+            (
+                folder(file) != folder(model),
+                rank(file).unwrap_or(PROJECTORS.len()),
+                file.to_string(),
+            )
         })
         .cloned()
 }
@@ -202,51 +243,109 @@ mod tests {
 
     #[test]
     fn a_tag_is_a_whole_word() {
-        let names = ["m-IQ4_K_M.gguf", "m-Q4_K_M_L.gguf", "m-Q4_K.gguf", "m_Q4_0.gguf", "M-q4_k_m.GGUF"];
+        let names = [
+            "m-IQ4_K_M.gguf",
+            "m-Q4_K_M_L.gguf",
+            "m-Q4_K.gguf",
+            "m_Q4_0.gguf",
+            "M-q4_k_m.GGUF",
+        ];
         assert_eq!(pick(":Q4_K_M", &names, false).unwrap(), ["M-q4_k_m.GGUF"]);
         assert_eq!(pick(":q4_k", &names, false).unwrap(), ["m-Q4_K.gguf"]);
         assert_eq!(pick(":Q4_0", &names, false).unwrap(), ["m_Q4_0.gguf"]);
-        let all = [":IQ4_K_M", ":Q4_0", ":Q4_K", ":Q4_K_M_L", ":q4_k_m"].map(str::to_owned).to_vec();
-        assert_eq!(pick(":Q5_K_M", &names, false), Err(Miss::Tag { n_found: 0, choices: all }));
+        let all = [":IQ4_K_M", ":Q4_0", ":Q4_K", ":Q4_K_M_L", ":q4_k_m"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            pick(":Q5_K_M", &names, false),
+            Err(Miss::Tag {
+                n_found: 0,
+                choices: all
+            })
+        );
     }
 
     #[test]
     fn a_tag_that_fits_twice_is_answered_with_the_names() {
-        let names = ["m-Q4_K_M.gguf", "m-UD-Q4_K_M.gguf", "mmproj-Q4_K_M.gguf", "README.md"];
+        let names = [
+            "m-Q4_K_M.gguf",
+            "m-UD-Q4_K_M.gguf",
+            "mmproj-Q4_K_M.gguf",
+            "README.md",
+        ];
         let choices = vec!["m-Q4_K_M.gguf".to_owned(), "m-UD-Q4_K_M.gguf".to_owned()];
-        assert_eq!(pick(":Q4_K_M", &names, false), Err(Miss::Tag { n_found: 2, choices }));
-        assert_eq!(pick(":UD-Q4_K_M", &names, false).unwrap(), ["m-UD-Q4_K_M.gguf"]);
+        assert_eq!(
+            pick(":Q4_K_M", &names, false),
+            Err(Miss::Tag {
+                n_found: 2,
+                choices
+            })
+        );
+        assert_eq!(
+            pick(":UD-Q4_K_M", &names, false).unwrap(),
+            ["m-UD-Q4_K_M.gguf"]
+        );
     }
 
     #[test]
     fn all_parts_of_a_set_are_picked_or_none() {
-        let names = ["Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"];
+        let names = [
+            "Q8_0/m-Q8_0-00001-of-00002.gguf",
+            "Q8_0/m-Q8_0-00002-of-00002.gguf",
+        ];
         assert_eq!(pick(":Q8_0", &names, false).unwrap(), names);
         assert_eq!(pick(names[0], &names, false).unwrap(), names);
-        assert_eq!(pick(names[0], &names[..1], false), Err(Miss::Parts(vec![names[1].to_owned()])));
+        assert_eq!(
+            pick(names[0], &names[..1], false),
+            Err(Miss::Parts(vec![names[1].to_owned()]))
+        );
         assert!(names[1].parse::<Choice>().unwrap_err().contains(names[0]));
     }
 
     #[test]
     fn the_best_projector_is_the_nearest_and_then_that_of_half_precision() {
-        let names = ["m.gguf", "mmproj-F32.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf", "a/mmproj-F16.gguf"];
-        assert_eq!(pick("m.gguf", &names, true).unwrap(), ["m.gguf", "mmproj-F16.gguf"]);
-        assert_eq!(pick("m.gguf", &names[..3], true).unwrap(), ["m.gguf", "mmproj-BF16.gguf"]);
+        let names = [
+            "m.gguf",
+            "mmproj-F32.gguf",
+            "mmproj-BF16.gguf",
+            "mmproj-F16.gguf",
+            "a/mmproj-F16.gguf",
+        ];
+        assert_eq!(
+            pick("m.gguf", &names, true).unwrap(),
+            ["m.gguf", "mmproj-F16.gguf"]
+        );
+        assert_eq!(
+            pick("m.gguf", &names[..3], true).unwrap(),
+            ["m.gguf", "mmproj-BF16.gguf"]
+        );
         assert_eq!(pick("m.gguf", &names[..1], true), Err(Miss::Projector));
     }
 
     #[test]
     fn a_quantisation_is_found_in_a_name() {
         let tag = |name: &str| tag_of(&name.parse().unwrap()).map(str::to_owned);
-        assert_eq!(tag("google_gemma-3-4b-it-IQ4_XS.gguf").as_deref(), Some("IQ4_XS"));
-        assert_eq!(tag("Qwen3-4B-UD-Q4_K_XL-00001-of-00003.gguf").as_deref(), Some("Q4_K_XL"));
+        assert_eq!(
+            tag("google_gemma-3-4b-it-IQ4_XS.gguf").as_deref(),
+            Some("IQ4_XS")
+        );
+        assert_eq!(
+            tag("Qwen3-4B-UD-Q4_K_XL-00001-of-00003.gguf").as_deref(),
+            Some("Q4_K_XL")
+        );
         assert_eq!(tag("model.f16.gguf").as_deref(), Some("f16"));
         assert_eq!(tag("model.gguf"), None);
     }
 
     #[test]
     fn a_tag_that_is_none_is_refused() {
-        for text in [":", ":a b", ":../x", ":Q4/0", &format!(":{}", "Q".repeat(41))] {
+        for text in [
+            ":",
+            ":a b",
+            ":../x",
+            ":Q4/0",
+            &format!(":{}", "Q".repeat(41)),
+        ] {
             assert!(text.parse::<Choice>().is_err(), "{text}");
         }
     }

@@ -14,8 +14,11 @@ use crate::select::{FileName, RepositoryId};
 use crate::source::Mirror;
 use crate::verify::Digest;
 
-const HF_REPO_ID: Variable =
-    Variable::new("HF_REPO_ID", "", "The repository on the Hub, as `owner/name`; required to fetch.");
+const HF_REPO_ID: Variable = Variable::new(
+    "HF_REPO_ID",
+    "",
+    "The repository on the Hub, as `owner/name`; required to fetch.",
+);
 const HF_FILENAME: Variable = Variable::new(
     "HF_FILENAME",
     "",
@@ -28,15 +31,25 @@ const HF_MMPROJ: Variable = Variable::new(
     "",
     "`auto` also fetches the projector that the model needs to see images: the best `mmproj` file beside it.",
 );
-const HF_REVISION: Variable =
-    Variable::new("HF_REVISION", "main", "The branch, tag or commit; it is resolved to a commit once.");
+const HF_REVISION: Variable = Variable::new(
+    "HF_REVISION",
+    "main",
+    "The branch, tag or commit; it is resolved to a commit once.",
+);
 const HF_TOKEN: Variable = Variable::secret(
     "HF_TOKEN",
     "A read token of the Hub, for gated and private repositories. It is sent to `HF_ENDPOINT` only.",
 );
-const HF_ENDPOINT: Variable =
-    Variable::new("HF_ENDPOINT", "https://huggingface.co", "The Hub, or a mirror that speaks its protocol.");
-const MODELS_DIR: Variable = Variable::new("MODELS_DIR", "/models", "The folder that the models are put in.");
+const HF_ENDPOINT: Variable = Variable::new(
+    "HF_ENDPOINT",
+    "https://huggingface.co",
+    "The Hub, or a mirror that speaks its protocol.",
+);
+const MODELS_DIR: Variable = Variable::new(
+    "MODELS_DIR",
+    "/models",
+    "The folder that the models are put in.",
+);
 const MODEL_SHA256: Variable = Variable::new(
     "MODEL_SHA256",
     "",
@@ -211,8 +224,11 @@ impl Default for Tuning {
 impl Fetch {
     /// Reads the settings; what is wrong is noted in `env`.
     pub fn read(env: &mut Environment) -> Option<Self> {
-        let repository =
-            read_required(env, &HF_REPO_ID, "name the repository, as in ggml-org/gemma-3-4b-it-GGUF");
+        let repository = read_required(
+            env,
+            &HF_REPO_ID,
+            "name the repository, as in ggml-org/gemma-3-4b-it-GGUF",
+        );
         let choice = read_required(env, &HF_FILENAME, FILE_ADVICE);
         let projector = env.read_with(&HF_MMPROJ, |text| match text {
             "" => Ok(false),
@@ -222,8 +238,12 @@ impl Fetch {
         let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
         let token = env.secret(&HF_TOKEN);
         let mirrors = env.read_with(&MODEL_MIRRORS, |text| {
-            let each = text.split(',').map(str::trim).filter(|mirror| !mirror.is_empty());
-            each.map(str::parse::<Mirror>).collect::<Result<Vec<_>, _>>()
+            let each = text
+                .split(',')
+                .map(str::trim)
+                .filter(|mirror| !mirror.is_empty());
+            each.map(str::parse::<Mirror>)
+                .collect::<Result<Vec<_>, _>>()
         });
         let (folder, revision, pin) = (folder(env), read_revision(env), read_pin(env));
         let (repository, choice, tuning) = (repository?, choice?, Tuning::default());
@@ -241,9 +261,10 @@ impl Fetch {
             json: false,
             context: env.read_with(&LLAMA_CTX_SIZE, |text| match text {
                 "" => Ok(None),
-                text => {
-                    text.parse().map(NonZeroU64::new).map_err(|_| "it must be a number of tokens".to_owned())
-                }
+                text => text
+                    .parse()
+                    .map(NonZeroU64::new)
+                    .map_err(|_| "it must be a number of tokens".to_owned()),
             }),
             tuning,
         })
@@ -251,8 +272,19 @@ impl Fetch {
 
     /// Where it comes from.
     pub(crate) fn place(&self) -> Place<'_> {
-        let Self { repository, revision, endpoint, token, .. } = self;
-        Place { repository, revision, endpoint, token: token.as_ref() }
+        let Self {
+            repository,
+            revision,
+            endpoint,
+            token,
+            ..
+        } = self;
+        Place {
+            repository,
+            revision,
+            endpoint,
+            token: token.as_ref(),
+        }
     }
 }
 
@@ -264,37 +296,75 @@ impl List {
             Some((repository, tag)) => (repository, Some(format!(":{tag}"))),
             None => (wanted, None),
         };
-        let mut refuse = |problem: String| env.refuse(&REPO, format_args!("is not usable: {problem}"));
+        let mut refuse =
+            |problem: String| env.refuse(&REPO, format_args!("is not usable: {problem}"));
         let repository = repository.parse().map_err(&mut refuse).ok();
         let quantisation = tag.map(|tag| tag.parse::<Choice>().map_err(&mut refuse).ok());
-        let (endpoint, token) = (env.read_with(&HF_ENDPOINT, parse_endpoint), env.secret(&HF_TOKEN));
+        let (endpoint, token) = (
+            env.read_with(&HF_ENDPOINT, parse_endpoint),
+            env.secret(&HF_TOKEN),
+        );
         let (revision, tuning) = (read_revision(env), Tuning::default());
         let quantisation = match quantisation {
             Some(tag) => Some(tag?),
             None => None,
         };
-        Some(Self { repository: repository?, revision, quantisation, endpoint, token, tuning })
+        Some(Self {
+            repository: repository?,
+            revision,
+            quantisation,
+            endpoint,
+            token,
+            tuning,
+        })
     }
 
     /// Where it is.
     pub(crate) fn place(&self) -> Place<'_> {
-        let Self { repository, revision, endpoint, token, .. } = self;
-        Place { repository, revision, endpoint, token: token.as_ref() }
+        let Self {
+            repository,
+            revision,
+            endpoint,
+            token,
+            ..
+        } = self;
+        Place {
+            repository,
+            revision,
+            endpoint,
+            token: token.as_ref(),
+        }
     }
 }
 
 impl Import {
     /// Reads the settings; `given` is the digest of the command line. What is wrong is noted in `env`.
     pub fn read(env: &mut Environment, from: PathBuf, given: Option<Digest>) -> Option<Self> {
-        let repository = env
-            .read_with(&HF_REPO_ID, |text| if text.is_empty() { Ok(None) } else { text.parse().map(Some) });
+        let repository = env.read_with(&HF_REPO_ID, |text| {
+            if text.is_empty() {
+                Ok(None)
+            } else {
+                text.parse().map(Some)
+            }
+        });
         let file = read_required(env, &HF_FILENAME, FILE_ADVICE);
         let (folder, revision, pinned) = (folder(env), read_revision(env), read_pin(env));
         if given.is_some() && pinned.is_some() && given != pinned {
-            env.refuse(&MODEL_SHA256, "and --sha256 are not the same digest: keep one");
+            env.refuse(
+                &MODEL_SHA256,
+                "and --sha256 are not the same digest: keep one",
+            );
         }
         let pin = given.or(pinned);
-        Some(Self { from, folder, repository, revision, file: file?, pin, tuning: Tuning::default() })
+        Some(Self {
+            from,
+            folder,
+            repository,
+            revision,
+            file: file?,
+            pin,
+            tuning: Tuning::default(),
+        })
     }
 }
 
@@ -313,27 +383,44 @@ fn read_required<T: std::str::FromStr<Err = String>>(
     if text.is_empty() {
         return None;
     }
-    text.parse().map_err(|problem| env.refuse(variable, format_args!("is not usable: {problem}"))).ok()
+    text.parse()
+        .map_err(|problem| env.refuse(variable, format_args!("is not usable: {problem}")))
+        .ok()
 }
 
 fn read_revision(env: &mut Environment) -> String {
     env.read_with(&HF_REVISION, |text| {
         let good = text.len() <= 250 && !text.contains(char::is_control);
-        if good { Ok(text.to_owned()) } else { Err("it must be a branch, a tag or a commit".to_owned()) }
+        if good {
+            Ok(text.to_owned())
+        } else {
+            Err("it must be a branch, a tag or a commit".to_owned())
+        }
     })
 }
 
 fn read_pin(env: &mut Environment) -> Option<Digest> {
-    env.read_with(&MODEL_SHA256, |text| if text.is_empty() { Ok(None) } else { text.parse().map(Some) })
+    env.read_with(&MODEL_SHA256, |text| {
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            text.parse().map(Some)
+        }
+    })
 }
 
 fn parse_endpoint(text: &str) -> Result<Url, String> {
-    let problem =
-        || "it must be a URL without user, query or fragment, as in https://huggingface.co".to_owned();
+    let problem = || {
+        "it must be a URL without user, query or fragment, as in https://huggingface.co".to_owned()
+    };
     let url = Url::parse(text).map_err(|_| problem())?;
     let plain = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain { Ok(url) } else { Err(problem()) }
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        Ok(url)
+    } else {
+        Err(problem())
+    }
 }

@@ -24,8 +24,20 @@ pub(crate) fn free(folder: &Path) -> Result<u64, Error> {
 ///
 /// [`Error::DiskFull`] when they do not.
 pub fn check(folder: &Path, missing: u64, free: u64) -> Result<(), Error> {
-    let needed = if missing == 0 { 0 } else { missing.saturating_add(MARGIN_BYTES) };
-    if needed <= free { Ok(()) } else { Err(Error::DiskFull { folder: folder.to_owned(), needed, free }) }
+    let needed = if missing == 0 {
+        0
+    } else {
+        missing.saturating_add(MARGIN_BYTES)
+    };
+    if needed <= free {
+        Ok(())
+    } else {
+        Err(Error::DiskFull {
+            folder: folder.to_owned(),
+            needed,
+            free,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,9 @@ impl Download<'_> {
         let left: u64 = queue.iter().map(|gap| gap.end - gap.start).sum();
         // Towards the end in small pieces, so that all streams end at about the same time.
         let share = left / (2 * self.tuning.streams as u64);
-        let most = stride.map_or(u64::MAX, |stride| stride.min(share.max(self.tuning.least_segment_bytes)));
+        let most = stride.map_or(u64::MAX, |stride| {
+            stride.min(share.max(self.tuning.least_segment_bytes))
+        });
         let gap = queue.front_mut()?;
         let segment = gap.start..gap.start.saturating_add(most).min(gap.end);
         gap.start = segment.end;
@@ -115,7 +117,11 @@ impl Download<'_> {
     }
 
     /// One stream: takes segments until there are none, or until the source turns out to send whole files only.
-    async fn work_off(&self, source: usize, queue: &Mutex<VecDeque<Range<u64>>>) -> Result<(), Error> {
+    async fn work_off(
+        &self,
+        source: usize,
+        queue: &Mutex<VecDeque<Range<u64>>>,
+    ) -> Result<(), Error> {
         let mut budget = match self.sources.has_next(source) {
             true => Budget::with_alternatives(self.tuning),
             false => Budget::new(self.tuning),
@@ -131,7 +137,9 @@ impl Download<'_> {
                 let (start, began) = (segment.start, Instant::now());
                 inlet.begin_at(start);
                 let mut waited = Duration::ZERO;
-                let ended = self.attempt(source, &segment, whole, &mut inlet, &mut waited).await;
+                let ended = self
+                    .attempt(source, &segment, whole, &mut inlet, &mut waited)
+                    .await;
                 inlet.write().await?;
                 segment.start = inlet.position();
                 budget.progressed(segment.start - start);
@@ -150,8 +158,9 @@ impl Download<'_> {
                         }
                         let name = name.unwrap_or_else(|| self.sources.name(source, self.remote));
                         let spent = self.or_stopped(budget.spend(&name, trouble)).await?;
-                        spent
-                            .map_err(|error| self.sources.explain(source, self.remote, is_refused, error))?;
+                        spent.map_err(|error| {
+                            self.sources.explain(source, self.remote, is_refused, error)
+                        })?;
                     }
                 }
             }
@@ -161,7 +170,11 @@ impl Download<'_> {
     /// How much to ask for after a request of `stride` bytes that took `whole`, of which `waited` until its answer began:
     /// little on a short way, so that the streams stay together and the digest can follow them; more on a long one.
     fn next_stride(&self, stride: u64, waited: Duration, whole: Duration) -> u64 {
-        let Tuning { least_segment_bytes, segment_bytes, .. } = self.tuning;
+        let Tuning {
+            least_segment_bytes,
+            segment_bytes,
+            ..
+        } = self.tuning;
         let next = if waited * LONG_WAIT > whole {
             stride.saturating_mul(2)
         } else if waited * SHORT_WAIT < whole {
@@ -188,7 +201,12 @@ impl Download<'_> {
     }
 
     /// Receives up to `end` or until something ends it.
-    async fn receive(&self, answer: &mut Answer, end: u64, inlet: &mut Inlet<'_>) -> Result<(), Trouble> {
+    async fn receive(
+        &self,
+        answer: &mut Answer,
+        end: u64,
+        inlet: &mut Inlet<'_>,
+    ) -> Result<(), Trouble> {
         let stall = self.tuning.stall;
         let mut pace = Pace::new(self.tuning);
         loop {
@@ -196,14 +214,24 @@ impl Download<'_> {
             if left == 0 {
                 return Ok(());
             }
-            let chunk = self.or_stopped(tokio::time::timeout(stall, answer.response.chunk())).await?;
+            let chunk = self
+                .or_stopped(tokio::time::timeout(stall, answer.response.chunk()))
+                .await?;
             let mut chunk = match chunk {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => {
-                    return Err(Trouble::again(format!("{} stopped too early", answer.source_name)));
+                    return Err(Trouble::again(format!(
+                        "{} stopped too early",
+                        answer.source_name
+                    )));
                 }
                 Ok(Err(error)) => return Err(Trouble::again(describe(error))),
-                Err(_) => return Err(Trouble::again(format!("nothing came for {} s", stall.as_secs_f32()))),
+                Err(_) => {
+                    return Err(Trouble::again(format!(
+                        "nothing came for {} s",
+                        stall.as_secs_f32()
+                    )));
+                }
             };
             let skipped = answer.skip.min(chunk.len() as u64);
             answer.skip -= skipped;
@@ -213,8 +241,13 @@ impl Download<'_> {
             let slow = pace.is_too_slow(chunk.len() as u64);
             inlet.take(chunk).await?;
             if slow && inlet.position() < end {
-                let (rate, seconds) = (self.tuning.slow_bytes_per_second, self.tuning.slow_for.as_secs_f32());
-                return Err(Trouble::again(format!("less than {rate} bytes/s came for {seconds} s")));
+                let (rate, seconds) = (
+                    self.tuning.slow_bytes_per_second,
+                    self.tuning.slow_for.as_secs_f32(),
+                );
+                return Err(Trouble::again(format!(
+                    "less than {rate} bytes/s came for {seconds} s"
+                )));
             }
         }
     }
@@ -228,9 +261,16 @@ impl Download<'_> {
             return Err(trouble);
         }
         let source_name = name_of(&url);
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let text = |name| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         if text(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Trouble::again(format!("{source_name} sent encoded bytes, which cannot be placed")));
+            return Err(Trouble::again(format!(
+                "{source_name} sent encoded bytes, which cannot be placed"
+            )));
         }
         let size = self.part.size();
         match status {
@@ -244,23 +284,40 @@ impl Download<'_> {
                         "{source_name} sent another range than the one asked for"
                     )));
                 }
-                Ok(Answer { response, skip: 0, source_name })
+                Ok(Answer {
+                    response,
+                    skip: 0,
+                    source_name,
+                })
             }
             StatusCode::OK => {
                 let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
                 if length.is_some_and(|length| length != size) {
-                    return Err(Trouble::again(format!("{source_name} sent a file of another size")));
+                    return Err(Trouble::again(format!(
+                        "{source_name} sent a file of another size"
+                    )));
                 }
                 if !whole && *range != (0..size) {
                     return Err(Trouble::RangeIgnored);
                 }
-                Ok(Answer { response, skip: range.start, source_name })
+                Ok(Answer {
+                    response,
+                    skip: range.start,
+                    source_name,
+                })
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::GONE => {
                 if self.sources.moves(source) {
                     return Err(Trouble::Expired);
                 }
-                Err(Error::Refused { source_name, reason: format!("{status} instead of the file") }.into())
+                Err(Error::Refused {
+                    source_name,
+                    reason: format!("{status} instead of the file"),
+                }
+                .into())
             }
             _ => Err(Trouble::again(format!("{source_name} answered {status}"))),
         }
@@ -302,7 +359,12 @@ impl Pace {
         let window = tuning.slow_for;
         let milliseconds = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let least_bytes = tuning.slow_bytes_per_second.saturating_mul(milliseconds) / 1000;
-        Self { least_bytes, window, began: Instant::now(), n_bytes: 0 }
+        Self {
+            least_bytes,
+            window,
+            began: Instant::now(),
+            n_bytes: 0,
+        }
     }
 
     /// Notes `n_bytes` more; whether a window ended with too few.
@@ -325,7 +387,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (start, last) = range.split_once('-')?;
-    let (start, end) = (start.parse().ok()?, last.parse::<u64>().ok()?.checked_add(1)?);
-    let size = if size == "*" { None } else { Some(size.parse().ok()?) };
+    let (start, end) = (
+        start.parse().ok()?,
+        last.parse::<u64>().ok()?.checked_add(1)?,
+    );
+    let size = if size == "*" {
+        None
+    } else {
+        Some(size.parse().ok()?)
+    };
     (start < end).then_some((start, end, size))
 }

@@ -23,7 +23,9 @@ pub enum Error {
         repository: String,
     },
     /// The repository has no such branch, tag or commit.
-    #[error("{repository} has no revision {revision}: check HF_REVISION, or leave it unset for main")]
+    #[error(
+        "{repository} has no revision {revision}: check HF_REVISION, or leave it unset for main"
+    )]
     RevisionNotFound {
         /// `owner/name`.
         repository: String,
@@ -31,7 +33,10 @@ pub enum Error {
         revision: String,
     },
     /// The repository has no such file.
-    #[error("{repository} has no file {file}: check HF_FILENAME; {}", choices(nearest))]
+    #[error(
+        "{repository} has no file {file}: check HF_FILENAME; {}",
+        choices(nearest)
+    )]
     FileNotFound {
         /// `owner/name`.
         repository: String,
@@ -176,7 +181,11 @@ pub enum Error {
 impl Error {
     /// Wraps an input or output error; a full disk keeps its own exit code.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the source is to blame, so that another one may do better.
@@ -227,18 +236,28 @@ impl Error {
 
 /// Bytes in megabytes, for people.
 pub(crate) fn megabytes(n_bytes: u64) -> String {
-    format!("{}.{} MB", n_bytes / 1_000_000, n_bytes % 1_000_000 / 100_000)
+    format!(
+        "{}.{} MB",
+        n_bytes / 1_000_000,
+        n_bytes % 1_000_000 / 100_000
+    )
 }
 
 fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn permission_advice(error: &io::Error, path: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            let owner = path.ancestors().find_map(|path| path.metadata().ok()).map(|metadata| metadata.uid());
+            let owner = path
+                .ancestors()
+                .find_map(|path| path.metadata().ok())
+                .map(|metadata| metadata.uid());
             let user = rustix::process::getuid().as_raw();
             owner.map_or_else(String::new, |owner| {
                 format!(
@@ -251,7 +270,8 @@ fn permission_advice(error: &io::Error, path: &Path) -> String {
             "; it is mounted read-only: mount it writable for model-fetcher".to_owned()
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space, or set MODELS_DIR to a larger disk. What was fetched is kept".to_owned()
+            "; free some space, or set MODELS_DIR to a larger disk. What was fetched is kept"
+                .to_owned()
         }
         _ => String::new(),
     }

@@ -32,7 +32,13 @@ use crate::verify::{Digest, sha256};
 ///
 /// Whatever keeps a verified model from being there.
 pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Entry>, Error> {
-    let Fetch { folder, repository, revision, choice, .. } = settings;
+    let Fetch {
+        folder,
+        repository,
+        revision,
+        choice,
+        ..
+    } = settings;
     let lock = ModelsLock::load(folder)?;
     if settings.locked && lock.find(settings).is_none() {
         return Err(not_locked(settings));
@@ -41,7 +47,10 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         return Ok(entries);
     }
     make(folder)?;
-    choice.known().iter().try_for_each(|file| prepare(folder, file))?;
+    choice
+        .known()
+        .iter()
+        .try_for_each(|file| prepare(folder, file))?;
     let folder_lock = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
         lock = FolderLock::acquire(folder, settings.tuning.lock_wait) => Arc::new(lock?),
@@ -54,7 +63,11 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     if let Some(entries) = look_again(settings, &lock, &mut hashed, stop).await? {
         return Ok(entries);
     }
-    let transport = Transport::new(&settings.endpoint, settings.token.as_ref(), settings.tuning.stall)?;
+    let transport = Transport::new(
+        &settings.endpoint,
+        settings.token.as_ref(),
+        settings.tuning.stall,
+    )?;
     let away = transport.without_token();
     let hub = Hub::new(settings.place(), settings.tuning, &transport);
     let (resolved, first) = tokio::select! {
@@ -70,7 +83,10 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         prepare(folder, &remote.file)?;
         if is_here(folder, remote, &mut hashed, stop).await? {
             let goal = remote.file.below(folder);
-            Part::forget(goal.parent().expect("a goal lies in a folder"), remote.sha256)?;
+            Part::forget(
+                goal.parent().expect("a goal lies in a folder"),
+                remote.sha256,
+            )?;
         } else {
             missing.push(remote);
         }
@@ -78,7 +94,15 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     if !missing.is_empty() {
         let sources = Sources::new(settings, &hub, &transport, &away, commit.as_deref(), first);
         let weights = files.iter().map(|remote| remote.size).sum();
-        Transfer { settings, sources: &sources, weights, lock: &folder_lock, stop }.run(&missing).await?;
+        Transfer {
+            settings,
+            sources: &sources,
+            weights,
+            lock: &folder_lock,
+            stop,
+        }
+        .run(&missing)
+        .await?;
     }
     let mut manifest = Manifest::load(folder);
     let mut entries = Vec::new();
@@ -99,7 +123,11 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     // The manifest last: it is what makes the next run look no further.
     lock.record(folder, LockedModel::new(settings, &resolved))?;
     manifest.save(folder)?;
-    let what = if missing.is_empty() { "it was here already; verified" } else { "fetched and verified" };
+    let what = if missing.is_empty() {
+        "it was here already; verified"
+    } else {
+        "fetched and verified"
+    };
     report(settings, &entries, what);
     Ok(entries)
 }
@@ -107,7 +135,9 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
 /// The entries of the wanted model, when all its files are on the disk as they were verified.
 fn in_place(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
     let entries = known(settings, lock)?;
-    let verified = entries.iter().all(|entry| entry.state(&settings.folder) == State::Verified);
+    let verified = entries
+        .iter()
+        .all(|entry| entry.state(&settings.folder) == State::Verified);
     verified.then(|| {
         report(settings, &entries, "the model is in place; nothing to do");
         entries
@@ -116,11 +146,20 @@ fn in_place(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
 
 /// What was recorded of the wanted model, if all of it was.
 fn known(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
-    let Fetch { folder, repository, revision, choice, projector, pin, .. } = settings;
+    let Fetch {
+        folder,
+        repository,
+        revision,
+        choice,
+        projector,
+        pin,
+        ..
+    } = settings;
     let manifest = Manifest::load(folder);
     let find = |file: &FileName| manifest.find(repository, revision, file).cloned();
     let by_digest = |known: &LockedFile| {
-        let is_it = |entry: &&Entry| entry.file == known.file.as_str() && entry.sha256 == known.sha256;
+        let is_it =
+            |entry: &&Entry| entry.file == known.file.as_str() && entry.sha256 == known.sha256;
         manifest.files().iter().find(is_it).cloned()
     };
     let entries: Vec<Entry> = match lock.find(settings) {
@@ -130,7 +169,8 @@ fn known(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
             Choice::File(_) | Choice::Quantisation(_) => return None,
         },
     };
-    pin.is_none_or(|pin| entries.first().is_some_and(|entry| entry.sha256 == pin)).then_some(entries)
+    pin.is_none_or(|pin| entries.first().is_some_and(|entry| entry.sha256 == pin))
+        .then_some(entries)
 }
 
 /// As [`in_place`], by the bytes of the files that were touched; what was read is noted in `hashed`.
@@ -141,7 +181,9 @@ async fn look_again(
     stop: &CancellationToken,
 ) -> Result<Option<Vec<Entry>>, Error> {
     let folder = &settings.folder;
-    let Some(mut entries) = known(settings, lock) else { return Ok(None) };
+    let Some(mut entries) = known(settings, lock) else {
+        return Ok(None);
+    };
     let mut manifest = Manifest::load(folder);
     for entry in &mut entries {
         let path = folder.join(&entry.file);
@@ -154,10 +196,16 @@ async fn look_again(
         let digest = sha256(&path, stop).await?;
         hashed.insert(entry.file.clone(), digest);
         if digest != entry.sha256 {
-            tracing::warn!(file = entry.file, "the file is no longer what was verified; fetching it again");
+            tracing::warn!(
+                file = entry.file,
+                "the file is no longer what was verified; fetching it again"
+            );
             return Ok(None);
         }
-        tracing::info!(file = entry.file, "the file was touched and is still the verified one");
+        tracing::info!(
+            file = entry.file,
+            "the file was touched and is still the verified one"
+        );
         entry.modified_ns = modified_at(&path)?;
         manifest.note(entry.clone());
     }
@@ -191,7 +239,9 @@ fn report(settings: &Fetch, entries: &[Entry], what: &str) {
     tracing::info!(path = %path.display(), n_files, size, sha256 = %first.sha256, "{what}");
     if let Choice::Quantisation(tag) = &settings.choice {
         let file = &first.file;
-        tracing::info!("tag :{tag} is the file {file}: llama-server, and Compose, need HF_FILENAME={file}");
+        tracing::info!(
+            "tag :{tag} is the file {file}: llama-server, and Compose, need HF_FILENAME={file}"
+        );
     }
 }
 
@@ -202,5 +252,8 @@ fn modified_at(path: &Path) -> Result<i64, Error> {
 
 /// The size of the plain file at `path`, if there is one.
 fn size_of(path: &Path) -> Option<u64> {
-    fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|found| found.len())
+    fs::symlink_metadata(path)
+        .ok()
+        .filter(fs::Metadata::is_file)
+        .map(|found| found.len())
 }

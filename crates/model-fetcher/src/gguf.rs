@@ -104,7 +104,11 @@ pub enum Problem {
 ///
 /// [`Problem::NeedsMore`] when `start` ends within the header, otherwise what is wrong.
 pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
-    let mut cursor = Cursor { start, position: 0, size };
+    let mut cursor = Cursor {
+        start,
+        position: 0,
+        size,
+    };
     let magic: [u8; 4] = match cursor.take() {
         Err(Problem::Truncated { .. }) => return Err(Problem::LooksLike("an empty or cut file")),
         read => read?,
@@ -123,13 +127,24 @@ pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
     }
     let (n_tensors, n_keys) = (cursor.u64()?, cursor.u64()?);
     if n_keys > MAX_KEYS || n_tensors > size {
-        return Err(Problem::Broken(format!("it claims {n_keys} keys and {n_tensors} tensors")));
+        return Err(Problem::Broken(format!(
+            "it claims {n_keys} keys and {n_tensors} tensors"
+        )));
     }
-    let Keys { architecture, alignment, split_no, split_count, shape } = cursor.keys(n_keys)?;
+    let Keys {
+        architecture,
+        alignment,
+        split_no,
+        split_count,
+        shape,
+    } = cursor.keys(n_keys)?;
     let data_bytes = cursor.tensors(n_tensors, alignment)?;
+    let end = cursor
+        .position
+        .checked_next_multiple_of(alignment)
+        .and_then(|data| data.checked_add(data_bytes));
     let end =
-        cursor.position.checked_next_multiple_of(alignment).and_then(|data| data.checked_add(data_bytes));
-    let end = end.ok_or_else(|| Problem::Broken("its tensors are larger than any file".to_owned()))?;
+        end.ok_or_else(|| Problem::Broken("its tensors are larger than any file".to_owned()))?;
     if n_tensors > 0 && end > size {
         return Err(Problem::Truncated { end, size });
     }
@@ -137,7 +152,13 @@ pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
         tracing::warn!(end, size, "the GGUF file goes on after its last tensor");
     }
     let split = (split_count > 1).then_some((split_no, split_count));
-    Ok(Header { architecture, n_tensors, end, split, shape })
+    Ok(Header {
+        architecture,
+        n_tensors,
+        end,
+        split,
+        shape,
+    })
 }
 
 fn look(magic: [u8; 4]) -> Problem {
@@ -209,9 +230,14 @@ impl<R: Read> Cursor<R> {
     /// Passes over `n_bytes`.
     fn skip(&mut self, n_bytes: u64) -> Result<(), Problem> {
         self.fits(n_bytes)?;
-        let passed = io::copy(&mut self.start.by_ref().take(n_bytes), &mut io::sink()).map_err(short)?;
+        let passed =
+            io::copy(&mut self.start.by_ref().take(n_bytes), &mut io::sink()).map_err(short)?;
         self.position += passed;
-        if passed == n_bytes { Ok(()) } else { Err(Problem::NeedsMore) }
+        if passed == n_bytes {
+            Ok(())
+        } else {
+            Err(Problem::NeedsMore)
+        }
     }
 
     /// A string of at most `limit` bytes.
@@ -222,15 +248,26 @@ impl<R: Read> Cursor<R> {
         }
         self.fits(length)?;
         let mut bytes = Vec::new();
-        self.start.by_ref().take(length).read_to_end(&mut bytes).map_err(short)?;
+        self.start
+            .by_ref()
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(short)?;
         self.position += bytes.len() as u64;
-        if bytes.len() as u64 == length { Ok(bytes) } else { Err(Problem::NeedsMore) }
+        if bytes.len() as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(Problem::NeedsMore)
+        }
     }
 
     fn fits(&self, n_bytes: u64) -> Result<(), Problem> {
         match self.position.checked_add(n_bytes) {
             Some(end) if end <= self.size => Ok(()),
-            end => Err(Problem::Truncated { end: end.unwrap_or(u64::MAX), size: self.size }),
+            end => Err(Problem::Truncated {
+                end: end.unwrap_or(u64::MAX),
+                size: self.size,
+            }),
         }
     }
 
@@ -246,7 +283,8 @@ impl<R: Read> Cursor<R> {
         let mut seen = HashSet::new();
         for _ in 0..n_keys {
             let key = self.string(MAX_KEY_BYTES, "a key")?;
-            let key = String::from_utf8(key).map_err(|_| Problem::Broken("a key is not text".to_owned()))?;
+            let key = String::from_utf8(key)
+                .map_err(|_| Problem::Broken("a key is not text".to_owned()))?;
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
             if key.is_empty() || !seen.insert(hasher.finish()) {
@@ -298,9 +336,14 @@ impl<R: Read> Cursor<R> {
         let mut bytes = [0; 8];
         let taken = &mut bytes[..usize::try_from(n_bytes).unwrap_or(8)];
         self.start.read_exact(taken).map_err(short)?;
-        let negative = matches!(kind, 1 | 3 | 5 | 11) && taken.last().is_some_and(|byte| byte & 0x80 != 0);
+        let negative =
+            matches!(kind, 1 | 3 | 5 | 11) && taken.last().is_some_and(|byte| byte & 0x80 != 0);
         self.position += n_bytes;
-        Ok(if negative { 0 } else { u64::from_le_bytes(bytes) })
+        Ok(if negative {
+            0
+        } else {
+            u64::from_le_bytes(bytes)
+        })
     }
 
     /// The sum of an array of integers; `None`, and passed over, when it is of something else.
@@ -311,8 +354,9 @@ impl<R: Read> Cursor<R> {
             return Ok(None);
         }
         // Each element takes a byte at least: the loop ends with the file, whatever the count says.
-        let sum = (0..n_elements)
-            .try_fold(0_u64, |sum, _| Ok::<_, Problem>(sum.saturating_add(self.integer(kind)?)));
+        let sum = (0..n_elements).try_fold(0_u64, |sum, _| {
+            Ok::<_, Problem>(sum.saturating_add(self.integer(kind)?))
+        });
         sum.map(Some)
     }
 
@@ -338,27 +382,38 @@ impl<R: Read> Cursor<R> {
             let name = String::from_utf8_lossy(&name).escape_debug().to_string();
             let n_dimensions = self.u32()?;
             if !(1..=4).contains(&n_dimensions) {
-                return Err(Problem::Broken(format!("tensor {name} has {n_dimensions} dimensions")));
+                return Err(Problem::Broken(format!(
+                    "tensor {name} has {n_dimensions} dimensions"
+                )));
             }
             let (mut n_elements, mut row) = (1_u64, 0_u64);
             for dimension in 0..n_dimensions {
                 let length = self.u64()?;
                 row = if dimension == 0 { length } else { row };
-                let product = n_elements.checked_mul(length).filter(|product| *product > 0);
-                n_elements =
-                    product.ok_or_else(|| Problem::Broken(format!("tensor {name} has no possible shape")))?;
+                let product = n_elements
+                    .checked_mul(length)
+                    .filter(|product| *product > 0);
+                n_elements = product.ok_or_else(|| {
+                    Problem::Broken(format!("tensor {name} has no possible shape"))
+                })?;
             }
             let (kind, offset) = (self.u32()?, self.u64()?);
-            if !offset.is_multiple_of(alignment) || offset < end || next.is_some_and(|next| offset != next) {
-                return Err(Problem::Broken(format!("tensor {name} overlaps another or leaves a gap")));
+            if !offset.is_multiple_of(alignment)
+                || offset < end
+                || next.is_some_and(|next| offset != next)
+            {
+                return Err(Problem::Broken(format!(
+                    "tensor {name} overlaps another or leaves a gap"
+                )));
             }
             let n_bytes = match block(kind) {
                 // A type newer than this program: only its place is known.
                 None => 0,
                 Some((elements, bytes)) if row.is_multiple_of(elements) => {
                     let n_bytes = (n_elements / elements).checked_mul(bytes);
-                    n_bytes
-                        .ok_or_else(|| Problem::Broken(format!("tensor {name} is larger than any file")))?
+                    n_bytes.ok_or_else(|| {
+                        Problem::Broken(format!("tensor {name} is larger than any file"))
+                    })?
                 }
                 Some(_) => return Err(Problem::Broken(format!("tensor {name} has broken rows"))),
             };
@@ -372,5 +427,9 @@ impl<R: Read> Cursor<R> {
 }
 
 fn short(error: io::Error) -> Problem {
-    if error.kind() == io::ErrorKind::UnexpectedEof { Problem::NeedsMore } else { Problem::Unreadable(error) }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        Problem::NeedsMore
+    } else {
+        Problem::Unreadable(error)
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! The revision becomes a commit once; from then on only the commit is asked for.
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -75,7 +77,14 @@ struct Located {
 impl<'a> Hub<'a> {
     /// The Hub of `place`.
     pub(crate) fn new(place: Place<'a>, tuning: Tuning, transport: &'a Transport) -> Self {
-        Self { place, tuning: Tuning { attempts: ATTEMPTS, ..tuning }, transport }
+        Self {
+            place,
+            tuning: Tuning {
+                attempts: ATTEMPTS,
+                ..tuning
+            },
+            transport,
+        }
     }
 
     /// The Hub's address, as people may see it.
@@ -89,10 +98,17 @@ impl<'a> Hub<'a> {
     ///
     /// When there is no such file, it may not be read, its digest is unknown or not the pinned one, or nobody answers.
     pub(crate) async fn resolve(&self, wanted: &Fetch) -> Result<Resolved, Error> {
-        let Fetch { repository, choice, projector, pin, .. } = wanted;
+        let Fetch {
+            repository,
+            choice,
+            projector,
+            pin,
+            ..
+        } = wanted;
         let Revision { commit, names, .. } = self.insist(|| self.revision()).await?;
         let picked = choice.pick(&names, *projector);
-        let picked = picked.map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))?;
+        let picked =
+            picked.map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))?;
         if pin.is_some() && picked[0].part().1 > 1 {
             return Err(Error::Settings(
                 "MODEL_SHA256 is the digest of one file, and this model is split over several: unset it; models.lock \
@@ -103,9 +119,15 @@ impl<'a> Hub<'a> {
         let mut files = Vec::new();
         for (n, file) in picked.iter().enumerate() {
             let pin = pin.filter(|_| n == 0);
-            files.push(self.insist(|| self.file(&commit, file, pin, &names)).await?);
+            files.push(
+                self.insist(|| self.file(&commit, file, pin, &names))
+                    .await?,
+            );
         }
-        Ok(Resolved { commit: Some(commit), files })
+        Ok(Resolved {
+            commit: Some(commit),
+            files,
+        })
     }
 
     /// Where the file's bytes are now. Cancel-safe.
@@ -113,16 +135,25 @@ impl<'a> Hub<'a> {
         let found = self.head(revision, &remote.file, &[]).await?;
         match published(&found.headers) {
             Some(other) if other != remote.sha256 => Err(self
-                .refuse(format!("{} with SHA-256 {other}, not {}", remote.file, remote.sha256))
+                .refuse(format!(
+                    "{} with SHA-256 {other}, not {}",
+                    remote.file, remote.sha256
+                ))
                 .into()),
-            _ => found.location.ok_or_else(|| self.only_xet(&remote.file).into()),
+            _ => found
+                .location
+                .ok_or_else(|| self.only_xet(&remote.file).into()),
         }
     }
 
     /// The error of a file that the Hub does not give out over plain HTTPS.
     pub(crate) fn only_xet(&self, file: &FileName) -> Error {
         let (repository, file) = (self.place.repository.to_string(), file.to_string());
-        Error::OnlyXet { source_name: self.name(), repository, file }
+        Error::OnlyXet {
+            source_name: self.name(),
+            repository,
+            file,
+        }
     }
 
     /// Asks until there is an answer or the budget is spent.
@@ -146,7 +177,9 @@ impl<'a> Hub<'a> {
     /// When the Hub does not show them.
     pub(crate) async fn list(&self) -> Result<(Revision, Vec<(String, u64)>), Error> {
         let revision = self.insist(|| self.revision()).await?;
-        let files = self.insist(|| tree(self.transport, self.place, &revision.commit)).await?;
+        let files = self
+            .insist(|| tree(self.transport, self.place, &revision.commit))
+            .await?;
         Ok((revision, files))
     }
 
@@ -157,13 +190,25 @@ impl<'a> Hub<'a> {
         let gated = info.gated.is_string() || info.gated == true;
         let commit = info.sha.unwrap_or_default().to_ascii_lowercase();
         if !is_commit(&commit) {
-            return Err(self.refuse(format!("no commit for revision {revision}")).into());
+            return Err(self
+                .refuse(format!("no commit for revision {revision}"))
+                .into());
         }
         if is_commit(revision) && !revision.eq_ignore_ascii_case(&commit) {
-            return Err(self.refuse(format!("commit {commit} for commit {revision}")).into());
+            return Err(self
+                .refuse(format!("commit {commit} for commit {revision}"))
+                .into());
         }
-        let names = info.siblings.into_iter().map(|file| file.rfilename).collect();
-        Ok(Revision { commit, names, gated })
+        let names = info
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect();
+        Ok(Revision {
+            commit,
+            names,
+            gated,
+        })
     }
 
     async fn file(
@@ -173,7 +218,11 @@ impl<'a> Hub<'a> {
         pin: Option<Digest>,
         names: &[String],
     ) -> Result<Remote, Trouble> {
-        let Located { headers, status, location } = self.head(commit, file, names).await?;
+        let Located {
+            headers,
+            status,
+            location,
+        } = self.head(commit, file, names).await?;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let sha256 = match (published(&headers), pin) {
             (Some(published), Some(pin)) if published != pin => {
@@ -193,19 +242,39 @@ impl<'a> Hub<'a> {
             }
         };
         // The Content-Length of a redirect is that of its text.
-        let own = if status.is_success() { text(CONTENT_LENGTH.as_str()) } else { None };
-        let size = match text("x-linked-size").or(own).and_then(|size| size.parse().ok()) {
+        let own = if status.is_success() {
+            text(CONTENT_LENGTH.as_str())
+        } else {
+            None
+        };
+        let size = match text("x-linked-size")
+            .or(own)
+            .and_then(|size| size.parse().ok())
+        {
             Some(size) => size,
             None => {
-                let Some(location) = &location else { return Err(self.only_xet(file).into()) };
+                let Some(location) = &location else {
+                    return Err(self.only_xet(file).into());
+                };
                 size_at(self.transport, location).await?
             }
         };
-        Ok(Remote { file: file.clone(), size, sha256, location, is_xet: headers.contains_key(XET_HASH) })
+        Ok(Remote {
+            file: file.clone(),
+            size,
+            sha256,
+            location,
+            is_xet: headers.contains_key(XET_HASH),
+        })
     }
 
     /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
-    async fn head(&self, commit: &str, file: &FileName, names: &[String]) -> Result<Located, Trouble> {
+    async fn head(
+        &self,
+        commit: &str,
+        file: &FileName,
+        names: &[String],
+    ) -> Result<Located, Trouble> {
         let mut url = address(self.place.endpoint, self.place.repository, commit, file);
         for _ in 0..=MAX_HOPS {
             let response = self.transport.send(Method::HEAD, &url, None).await?;
@@ -213,20 +282,31 @@ impl<'a> Hub<'a> {
             if let Some(trouble) = passing(status, response.headers()) {
                 return Err(trouble);
             }
-            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            let text = |name: &str| {
+                response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+            };
             // A pinned file that was locked without the Hub is asked for by the revision's name: its digest judges it.
             let other = |other: &&str| is_commit(commit) && !other.eq_ignore_ascii_case(commit);
             if let Some(other) = text("x-repo-commit").filter(other) {
                 let other = other.escape_debug();
                 return Err(self
-                    .refuse(format!("a file of commit {other} where {commit} was asked for"))
+                    .refuse(format!(
+                        "a file of commit {other} where {commit} was asked for"
+                    ))
                     .into());
             }
             if !status.is_success() && !status.is_redirection() {
                 let (code, message) = (text("x-error-code"), text("x-error-message"));
                 let refusal = Refusal {
                     status: status.as_u16(),
-                    code: code.unwrap_or(if status == StatusCode::NOT_FOUND { "EntryNotFound" } else { "" }),
+                    code: code.unwrap_or(if status == StatusCode::NOT_FOUND {
+                        "EntryNotFound"
+                    } else {
+                        ""
+                    }),
                     message: message.unwrap_or_default(),
                 };
                 return Err(refused(self.place, refusal, file.as_str(), names).into());
@@ -236,23 +316,41 @@ impl<'a> Hub<'a> {
                 && headers.contains_key(XET_HASH)
                 && headers.get(LOCATION).is_none_or(HeaderValue::is_empty)
             {
-                return Ok(Located { headers, status, location: None });
+                return Ok(Located {
+                    headers,
+                    status,
+                    location: None,
+                });
             }
             match next_hop(&url, &response)? {
                 Some(next) if self.transport.is_home(&next) => url = next,
-                next => return Ok(Located { headers, status, location: Some(next.unwrap_or(url)) }),
+                next => {
+                    return Ok(Located {
+                        headers,
+                        status,
+                        location: Some(next.unwrap_or(url)),
+                    });
+                }
             }
         }
         Err(too_many_hops(&url).into())
     }
 
     fn refuse(&self, reason: String) -> Error {
-        Error::Refused { source_name: self.name(), reason }
+        Error::Refused {
+            source_name: self.name(),
+            reason,
+        }
     }
 }
 
 /// Where a Hub at `endpoint` has that file.
-pub(crate) fn address(endpoint: &Url, repository: &RepositoryId, revision: &str, file: &FileName) -> Url {
+pub(crate) fn address(
+    endpoint: &Url,
+    repository: &RepositoryId,
+    revision: &str,
+    file: &FileName,
+) -> Url {
     let mut url = endpoint.clone();
     url.path_segments_mut()
         .expect("the endpoint was checked to have a host")
@@ -265,7 +363,11 @@ pub(crate) fn address(endpoint: &Url, repository: &RepositoryId, revision: &str,
 /// The digest that the Hub publishes for a file.
 fn published(headers: &HeaderMap) -> Option<Digest> {
     let etag = headers.get("x-linked-etag")?.to_str().ok()?;
-    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag).parse().ok()
+    etag.strip_prefix('"')
+        .and_then(|etag| etag.strip_suffix('"'))
+        .unwrap_or(etag)
+        .parse()
+        .ok()
 }
 
 /// A file's size as the source of its bytes says it. Cancel-safe.
@@ -274,18 +376,27 @@ pub(crate) async fn size_at(transport: &Transport, location: &Url) -> Result<u64
     if let Some(trouble) = passing(response.status(), response.headers()) {
         return Err(trouble);
     }
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let is_page = text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
     let size = match response.status() {
-        StatusCode::PARTIAL_CONTENT => {
-            text(CONTENT_RANGE).and_then(|range| range.rsplit_once('/')).map(|(_, n)| n)
-        }
+        StatusCode::PARTIAL_CONTENT => text(CONTENT_RANGE)
+            .and_then(|range| range.rsplit_once('/'))
+            .map(|(_, n)| n),
         StatusCode::OK if !is_page => text(CONTENT_LENGTH),
         _ => None,
     };
     size.and_then(|size| size.parse().ok()).ok_or_else(|| {
         let reason = format!("{} without a file's size", response.status());
-        Error::Refused { source_name: name_of(&from), reason }.into()
+        Error::Refused {
+            source_name: name_of(&from),
+            reason,
+        }
+        .into()
     })
 }
 

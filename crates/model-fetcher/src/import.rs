@@ -30,16 +30,38 @@ const DRAFT_FILE: &str = ".import.part";
 ///
 /// When it is no GGUF file, has another digest than the pinned one, or the disk does not take it.
 pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry, Error> {
-    let Import { from, folder, repository, revision, file, pin, .. } = settings;
+    let Import {
+        from,
+        folder,
+        repository,
+        revision,
+        file,
+        pin,
+        ..
+    } = settings;
     let size = match fs::metadata(from) {
         Ok(found) if found.is_file() => found.len(),
-        Ok(_) => return Err(Error::Settings(format!("{} is not a file: name a GGUF file", from.display()))),
-        Err(error) => return Err(Error::Settings(format!("cannot read {}: {error}", from.display()))),
+        Ok(_) => {
+            return Err(Error::Settings(format!(
+                "{} is not a file: name a GGUF file",
+                from.display()
+            )));
+        }
+        Err(error) => {
+            return Err(Error::Settings(format!(
+                "cannot read {}: {error}",
+                from.display()
+            )));
+        }
     };
     let what = from.display().to_string();
     let header = check_gguf(from, size, size).await.map_err(|problem| {
         let advice = "name the GGUF file itself";
-        Error::NotGguf { what: what.clone(), problem, advice }
+        Error::NotGguf {
+            what: what.clone(),
+            problem,
+            advice,
+        }
     })?;
     memory::compare(&header, size, None);
     prepare(folder, file)?;
@@ -76,7 +98,11 @@ pub async fn import(settings: &Import, stop: &CancellationToken) -> Result<Entry
         modified_ns: modified_ns(&found),
     };
     if let Some(repository) = repository {
-        let imported = LockedFile { file: file.clone(), size: entry.size, sha256 };
+        let imported = LockedFile {
+            file: file.clone(),
+            size: entry.size,
+            sha256,
+        };
         models_lock.record_import(folder, (repository, revision), imported)?;
     }
     let mut manifest = Manifest::load(folder);

@@ -33,7 +33,14 @@ impl<'a> Inlet<'a> {
     /// An inlet that never has more than `checkpoint_bytes` unsafe, or one buffer if that is more.
     pub(crate) fn new(part: &'a Part, checkpoint_bytes: u64) -> Self {
         let step = checkpoint_bytes.saturating_sub(BUFFER_BYTES as u64) / 2;
-        Self { part, buffer: Vec::with_capacity(BUFFER_BYTES), written: 0, n_unsafe: 0, step, checkpoint: 0 }
+        Self {
+            part,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            written: 0,
+            n_unsafe: 0,
+            step,
+            checkpoint: 0,
+        }
     }
 
     /// The next bytes belong at `offset`.
@@ -55,14 +62,18 @@ impl<'a> Inlet<'a> {
     pub(crate) async fn take(&mut self, mut chunk: Bytes) -> Result<(), Error> {
         if chunk.len() >= LARGE_BYTES {
             self.write().await?;
-            let (n_bytes, _written) = (chunk.len() as u64, self.part.write(self.written, chunk).await?);
+            let (n_bytes, _written) = (
+                chunk.len() as u64,
+                self.part.write(self.written, chunk).await?,
+            );
             self.wrote(n_bytes).await;
             return Ok(());
         }
         while !chunk.is_empty() {
             self.buffer.reserve_exact(BUFFER_BYTES - self.buffer.len());
             let room = BUFFER_BYTES - self.buffer.len();
-            self.buffer.extend_from_slice(&chunk.split_to(room.min(chunk.len())));
+            self.buffer
+                .extend_from_slice(&chunk.split_to(room.min(chunk.len())));
             if self.buffer.len() == BUFFER_BYTES {
                 self.write().await?;
             }
@@ -80,7 +91,10 @@ impl<'a> Inlet<'a> {
             return Ok(());
         }
         let n_bytes = self.buffer.len() as u64;
-        self.buffer = self.part.write(self.written, std::mem::take(&mut self.buffer)).await?;
+        self.buffer = self
+            .part
+            .write(self.written, std::mem::take(&mut self.buffer))
+            .await?;
         self.buffer.clear();
         self.wrote(n_bytes).await;
         Ok(())

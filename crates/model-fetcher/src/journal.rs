@@ -37,7 +37,11 @@ impl Ranges {
     /// What of `wanted` is not in the set.
     pub(crate) fn missing(&self, wanted: Range<u64>) -> Vec<Range<u64>> {
         let (mut gaps, mut position) = (Vec::new(), wanted.start);
-        for known in self.0.iter().filter(|known| known.end > wanted.start && known.start < wanted.end) {
+        for known in self
+            .0
+            .iter()
+            .filter(|known| known.end > wanted.start && known.start < wanted.end)
+        {
             if known.start > position {
                 gaps.push(position..known.start);
             }
@@ -51,7 +55,10 @@ impl Ranges {
 
     /// Where the first byte is that is not in the set.
     pub(crate) fn first_gap(&self) -> u64 {
-        self.0.first().filter(|first| first.start == 0).map_or(0, |first| first.end)
+        self.0
+            .first()
+            .filter(|first| first.start == 0)
+            .map_or(0, |first| first.end)
     }
 
     /// How many bytes the set has.
@@ -74,19 +81,37 @@ impl Journal {
     pub(crate) fn open(path: &Path, sha256: Digest, size: u64) -> io::Result<(Self, Ranges)> {
         let head = format!("corral-part 1 {sha256} {size}\n");
         let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_JOURNAL_BYTES).read_to_string(&mut text));
-        let known = read.ok().and_then(|_| text.strip_prefix(&head)).map(|lines| parse(lines, size));
+        let read = File::open(path)
+            .and_then(|file| file.take(MAX_JOURNAL_BYTES).read_to_string(&mut text));
+        let known = read
+            .ok()
+            .and_then(|_| text.strip_prefix(&head))
+            .map(|lines| parse(lines, size));
         let Some((ranges, used)) = known else {
             let mut file = File::create(path)?;
             file.write_all(head.as_bytes())?;
             file.sync_data()?;
-            return Ok((Self { file, path: path.to_owned(), failed: None }, Ranges::default()));
+            return Ok((
+                Self {
+                    file,
+                    path: path.to_owned(),
+                    failed: None,
+                },
+                Ranges::default(),
+            ));
         };
         let mut file = OpenOptions::new().write(true).open(path)?;
         let length = (head.len() + used) as u64;
         file.set_len(length)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(length))?;
-        Ok((Self { file, path: path.to_owned(), failed: None }, ranges))
+        Ok((
+            Self {
+                file,
+                path: path.to_owned(),
+                failed: None,
+            },
+            ranges,
+        ))
     }
 
     /// Notes that `ranges` are on the disk once `flush` has put them there, and flushes the note.
@@ -107,9 +132,14 @@ impl Journal {
         }
         let mut joined = Ranges::default();
         ranges.iter().for_each(|range| joined.insert(range.clone()));
-        let lines: String = joined.0.iter().map(|range| format!("{} {}\n", range.start, range.end)).collect();
-        let noted =
-            flush().and_then(|()| self.file.write_all(lines.as_bytes())).and_then(|()| self.file.sync_data());
+        let lines: String = joined
+            .0
+            .iter()
+            .map(|range| format!("{} {}\n", range.start, range.end))
+            .collect();
+        let noted = flush()
+            .and_then(|()| self.file.write_all(lines.as_bytes()))
+            .and_then(|()| self.file.sync_data());
         noted.inspect_err(|error| self.failed = Some(error.kind()))
     }
 
@@ -123,10 +153,13 @@ impl Journal {
 fn parse(lines: &str, size: u64) -> (Ranges, usize) {
     let (mut ranges, mut used) = (Ranges::default(), 0);
     for line in lines.split_inclusive('\n') {
-        let range = line.strip_suffix('\n').and_then(|line| line.split_once(' ')).and_then(|(start, end)| {
-            let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
-            (start < end && end <= size).then_some(start..end)
-        });
+        let range = line
+            .strip_suffix('\n')
+            .and_then(|line| line.split_once(' '))
+            .and_then(|(start, end)| {
+                let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
+                (start < end && end <= size).then_some(start..end)
+            });
         let Some(range) = range else { break };
         ranges.insert(range);
         used += line.len();
@@ -177,7 +210,10 @@ mod tests {
         text.extend_from_slice(b"60 70");
         std::fs::write(&path, &text).unwrap();
         let (mut journal, ranges) = Journal::open(&path, digest, 100).unwrap();
-        assert_eq!((ranges.missing(0..100), ranges.first_gap()), (vec![10..50, 60..100], 10));
+        assert_eq!(
+            (ranges.missing(0..100), ranges.first_gap()),
+            (vec![10..50, 60..100], 10)
+        );
         journal.note(&[10..20, 20..50], || Ok(())).unwrap();
         let ranges = |size| Journal::open(&path, digest, size).unwrap().1;
         assert_eq!((ranges(100).n_bytes(), ranges(100).first_gap()), (60, 60));
@@ -191,8 +227,20 @@ mod tests {
         let digest = "ab".repeat(32).parse().unwrap();
         let (mut journal, _) = Journal::open(&path, digest, 100).unwrap();
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert_eq!(journal.note(&[0..5, 5..10], || Err(full())).unwrap_err().kind(), full().kind());
-        assert_eq!(journal.note(&[10..20, 20..25], || Ok(())).unwrap_err().kind(), full().kind());
+        assert_eq!(
+            journal
+                .note(&[0..5, 5..10], || Err(full()))
+                .unwrap_err()
+                .kind(),
+            full().kind()
+        );
+        assert_eq!(
+            journal
+                .note(&[10..20, 20..25], || Ok(()))
+                .unwrap_err()
+                .kind(),
+            full().kind()
+        );
         assert_eq!(Journal::open(&path, digest, 100).unwrap().1.n_bytes(), 0);
     }
 }

@@ -54,7 +54,11 @@ pub struct Offer {
 ///
 /// When it does not say, or has no such quantisation.
 pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, Error> {
-    let transport = Transport::new(&settings.endpoint, settings.token.as_ref(), settings.tuning.stall)?;
+    let transport = Transport::new(
+        &settings.endpoint,
+        settings.token.as_ref(),
+        settings.tuning.stall,
+    )?;
     let hub = Hub::new(settings.place(), settings.tuning, &transport);
     let (revision, files) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
@@ -63,7 +67,12 @@ pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, 
     let memory = memory::available();
     let offer = |file: &FileName| {
         let parts = file.parts();
-        let size_of = |name: &str| files.iter().find(|(path, _)| path == name).map_or(0, |(_, size)| *size);
+        let size_of = |name: &str| {
+            files
+                .iter()
+                .find(|(path, _)| path == name)
+                .map_or(0, |(_, size)| *size)
+        };
         let size: u64 = parts.iter().map(|part| size_of(part.as_str())).sum();
         Offer {
             file: file.to_string(),
@@ -73,15 +82,26 @@ pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, 
             fits: memory.map(|memory| size.saturating_add(size / 10) <= memory),
         }
     };
-    let mut names: Vec<FileName> = files.iter().filter_map(|(path, _)| path.parse().ok()).collect();
-    let projectors = names.iter().filter(|file| is_projector(file)).map(offer).collect();
+    let mut names: Vec<FileName> = files
+        .iter()
+        .filter_map(|(path, _)| path.parse().ok())
+        .collect();
+    let projectors = names
+        .iter()
+        .filter(|file| is_projector(file))
+        .map(offer)
+        .collect();
     if let Some(choice) = &settings.quantisation {
         let all: Vec<String> = names.iter().map(ToString::to_string).collect();
         let picked = choice.pick(&all, false);
         let (repository, choice) = (settings.repository.to_string(), choice.to_string());
         names = picked.map_err(|miss| missed(&repository, &choice, miss))?;
     }
-    let mut models: Vec<Offer> = names.iter().filter(|file| is_model(file)).map(offer).collect();
+    let mut models: Vec<Offer> = names
+        .iter()
+        .filter(|file| is_model(file))
+        .map(offer)
+        .collect();
     models.sort_by(|one, other| (one.size, &one.file).cmp(&(other.size, &other.file)));
     Ok(Listing {
         repository: settings.repository.to_string(),
@@ -96,9 +116,25 @@ pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, 
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, revision, commit, gated, memory, models, projectors } = self;
-        let gate = if *gated { "gated: accept its licence on its page first" } else { "open to everyone" };
-        writeln!(f, "{repository}@{revision} ({}), {gate}", commit.get(..8).unwrap_or(commit))?;
+        let Self {
+            repository,
+            revision,
+            commit,
+            gated,
+            memory,
+            models,
+            projectors,
+        } = self;
+        let gate = if *gated {
+            "gated: accept its licence on its page first"
+        } else {
+            "open to everyone"
+        };
+        writeln!(
+            f,
+            "{repository}@{revision} ({}), {gate}",
+            commit.get(..8).unwrap_or(commit)
+        )?;
         if let Some(memory) = memory {
             writeln!(f, "this machine has {} of memory", megabytes(*memory))?;
         }
@@ -106,9 +142,21 @@ impl fmt::Display for Listing {
             writeln!(f, "it has no GGUF model")?;
         }
         let row = |f: &mut fmt::Formatter<'_>, offer: &Offer, what: &str| {
-            let tag = offer.quantisation.as_ref().map_or_else(String::new, |tag| format!(":{tag}"));
-            let parts = if offer.n_files > 1 { format!("  {} files", offer.n_files) } else { String::new() };
-            writeln!(f, "{:>12}  {tag:<12}  {what:<13}  {}{parts}", megabytes(offer.size), offer.file)
+            let tag = offer
+                .quantisation
+                .as_ref()
+                .map_or_else(String::new, |tag| format!(":{tag}"));
+            let parts = if offer.n_files > 1 {
+                format!("  {} files", offer.n_files)
+            } else {
+                String::new()
+            };
+            writeln!(
+                f,
+                "{:>12}  {tag:<12}  {what:<13}  {}{parts}",
+                megabytes(offer.size),
+                offer.file
+            )
         };
         for offer in models {
             let fits = match offer.fits {
@@ -118,6 +166,8 @@ impl fmt::Display for Listing {
             };
             row(f, offer, fits)?;
         }
-        projectors.iter().try_for_each(|offer| row(f, offer, "projector"))
+        projectors
+            .iter()
+            .try_for_each(|offer| row(f, offer, "projector"))
     }
 }

@@ -51,7 +51,11 @@ impl FolderLock {
             }
             if began.elapsed() >= wait {
                 let (folder, waited_seconds) = (folder.to_owned(), wait.as_secs());
-                return Err(Error::Locked { folder, holder: holder(&mut file), waited_seconds });
+                return Err(Error::Locked {
+                    folder,
+                    holder: holder(&mut file),
+                    waited_seconds,
+                });
             }
             if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
                 said = Some(Instant::now());
@@ -64,8 +68,10 @@ impl FolderLock {
         }
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let words = format!("process {} on {}\n", std::process::id(), host.trim());
-        let written =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(words.as_bytes()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(words.as_bytes()));
         written.map_err(|error| Error::io("write", &path, error))?;
         Ok(Self { _file: file })
     }
@@ -74,7 +80,16 @@ impl FolderLock {
 /// Who holds the lock, in its own words, which are not trusted.
 fn holder(file: &mut File) -> String {
     let mut words = Vec::new();
-    let read = file.rewind().and_then(|()| file.take(MAX_HOLDER_BYTES).read_to_end(&mut words));
-    let words = String::from_utf8_lossy(&words).trim().escape_debug().to_string();
-    if read.is_err() || words.is_empty() { "another process".to_owned() } else { words }
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(MAX_HOLDER_BYTES).read_to_end(&mut words));
+    let words = String::from_utf8_lossy(&words)
+        .trim()
+        .escape_debug()
+        .to_string();
+    if read.is_err() || words.is_empty() {
+        "another process".to_owned()
+    } else {
+        words
+    }
 }

@@ -57,8 +57,10 @@ enum Command {
         sha256: Option<Digest>,
     },
     /// Lists the models of a repository: names, sizes, gating, and what fits in this machine's memory.
-    #[command(after_help = "Examples:\n  model-fetcher list ggml-org/gemma-3-4b-it-GGUF\n  \
-                            model-fetcher list ggml-org/gemma-3-4b-it-GGUF:Q4_K_M --json")]
+    #[command(
+        after_help = "Examples:\n  model-fetcher list ggml-org/gemma-3-4b-it-GGUF\n  \
+                            model-fetcher list ggml-org/gemma-3-4b-it-GGUF:Q4_K_M --json"
+    )]
     List {
         /// The repository, as owner/name, and after a colon one quantisation.
         #[arg(value_name = "REPO[:QUANT]")]
@@ -94,7 +96,11 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => {
             let _closed_output = error.print();
-            return if error.use_stderr() { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_CONFIGURATION)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let runtime = match tokio::runtime::Runtime::new() {
@@ -125,7 +131,13 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(Options { locked, json, command }: Options) -> anyhow::Result<u8> {
+async fn run(
+    Options {
+        locked,
+        json,
+        command,
+    }: Options,
+) -> anyhow::Result<u8> {
     let mut env = Environment::from_process(PREFIX, TABLES);
     let telemetry = Telemetry::read(&mut env);
     let telemetry = if json { telemetry.as_json() } else { telemetry };
@@ -136,7 +148,11 @@ async fn run(Options { locked, json, command }: Options) -> anyhow::Result<u8> {
             env.finish()?;
             let json = telemetry.is_json();
             telemetry.install();
-            let settings = Fetch { locked, json, ..settings.context("the settings are incomplete")? };
+            let settings = Fetch {
+                locked,
+                json,
+                ..settings.context("the settings are incomplete")?
+            };
             until_signalled(model_fetcher::fetch(&settings, &stop), &stop).await
         }
         Some(Command::Import { file, sha256 }) => {
@@ -184,16 +200,27 @@ async fn run(Options { locked, json, command }: Options) -> anyhow::Result<u8> {
 async fn list(settings: &List, json: bool, stop: &CancellationToken) -> Result<(), Error> {
     let listing = model_fetcher::list(settings, stop).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&listing).expect("a listing has only string keys"));
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&listing).expect("a listing has only string keys")
+        );
     } else {
         print!("{listing}");
     }
     Ok(())
 }
 
-async fn prune(folder: &std::path::Path, dry_run: bool, stop: &CancellationToken) -> Result<(), Error> {
+async fn prune(
+    folder: &std::path::Path,
+    dry_run: bool,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let unwanted = model_fetcher::prune(folder, dry_run, stop).await?;
-    let (did, freed) = if dry_run { ("would remove", "would free") } else { ("removed", "freed") };
+    let (did, freed) = if dry_run {
+        ("would remove", "would free")
+    } else {
+        ("removed", "freed")
+    };
     unwanted.iter().for_each(|file| println!("{did}  {file}"));
     let n_bytes: u64 = unwanted.iter().map(|file| file.allocated).sum();
     println!(
@@ -211,7 +238,11 @@ async fn verify(folder: &std::path::Path, stop: &CancellationToken) -> Result<()
         println!("{} holds no verified model yet", folder.display());
     }
     files.iter().for_each(|found| println!("{found}"));
-    match files.iter().filter(|found| found.state != State::Verified).count() {
+    match files
+        .iter()
+        .filter(|found| found.state != State::Verified)
+        .count()
+    {
         0 => Ok(()),
         n_damaged => Err(Error::Damaged(n_damaged)),
     }

@@ -73,13 +73,22 @@ impl Manifest {
     pub(crate) fn read(folder: &Path) -> io::Result<Option<Self>> {
         let text = match fs::read(folder.join(MANIFEST_FILE)) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
         let manifest: Self = serde_json::from_slice(&text)?;
-        if manifest.version == VERSION { Ok(Some(manifest)) } else { Err(io::ErrorKind::InvalidData.into()) }
+        if manifest.version == VERSION {
+            Ok(Some(manifest))
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     /// The files, in the order in which they came.
@@ -89,7 +98,12 @@ impl Manifest {
     }
 
     /// The entry for that file of that revision.
-    pub(crate) fn find(&self, repository: &RepositoryId, revision: &str, file: &FileName) -> Option<&Entry> {
+    pub(crate) fn find(
+        &self,
+        repository: &RepositoryId,
+        revision: &str,
+        file: &FileName,
+    ) -> Option<&Entry> {
         self.files.iter().find(|entry| {
             entry.file == file.as_str()
                 && entry.repository.as_deref() == Some(repository.to_string().as_str())
@@ -122,7 +136,9 @@ impl Entry {
     pub fn state(&self, folder: &Path) -> State {
         match fs::symlink_metadata(folder.join(&self.file)) {
             Ok(found)
-                if found.is_file() && found.len() == self.size && modified_ns(&found) == self.modified_ns =>
+                if found.is_file()
+                    && found.len() == self.size
+                    && modified_ns(&found) == self.modified_ns =>
             {
                 State::Verified
             }
@@ -134,5 +150,8 @@ impl Entry {
 
 /// A file's time of change in nanoseconds since 1970.
 pub(crate) fn modified_ns(metadata: &fs::Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+    metadata
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.mtime_nsec())
 }

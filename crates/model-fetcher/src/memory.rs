@@ -16,8 +16,14 @@ const LEAST_LIMIT_BYTES: u64 = 1 << 30;
 /// The architecture of projectors, which have no context.
 const PROJECTOR: &str = "clip";
 /// Architectures with sliding windows, and which of their layers has none: every so manieth.
-const SLIDING: &[(&str, u64)] =
-    &[("gemma2", 2), ("gemma3", 6), ("gemma3n", 5), ("cohere2", 4), ("gpt-oss", 2), ("llama4", 4)];
+const SLIDING: &[(&str, u64)] = &[
+    ("gemma2", 2),
+    ("gemma3", 6),
+    ("gemma3n", 5),
+    ("cohere2", 4),
+    ("gpt-oss", 2),
+    ("llama4", 4),
+];
 
 /// Warns when the model of that header, whose files have `weights` bytes, does not fit in memory with `context` tokens.
 pub(crate) fn compare(header: &Header, weights: u64, context: Option<NonZeroU64>) {
@@ -43,8 +49,15 @@ pub(crate) fn compare(header: &Header, weights: u64, context: Option<NonZeroU64>
 
 /// What keys and values of `tokens` tokens take, in bytes.
 fn cache_bytes(header: &Header, tokens: u64) -> u64 {
-    let Shape { n_layers, embedding_length, n_heads, n_kv_heads, key_length, value_length, .. } =
-        header.shape;
+    let Shape {
+        n_layers,
+        embedding_length,
+        n_heads,
+        n_kv_heads,
+        key_length,
+        value_length,
+        ..
+    } = header.shape;
     let head = embedding_length.checked_div(n_heads).unwrap_or(0);
     let or_head = |length: u64| if length == 0 { head } else { length };
     let heads = match n_kv_heads {
@@ -55,11 +68,15 @@ fn cache_bytes(header: &Header, tokens: u64) -> u64 {
     let elements = or_head(key_length).saturating_add(or_head(value_length));
     let per_token = heads.saturating_mul(elements).saturating_mul(ELEMENT_BYTES);
     let window = header.shape.sliding_window;
-    let period = SLIDING.iter().find(|(name, _)| *name == header.architecture).map(|(_, period)| *period);
+    let period = SLIDING
+        .iter()
+        .find(|(name, _)| *name == header.architecture)
+        .map(|(_, period)| *period);
     match period {
         Some(period) if window > 0 && window < tokens => {
             let full = per_token.div_ceil(period);
-            full.saturating_mul(tokens).saturating_add((per_token - full).saturating_mul(window))
+            full.saturating_mul(tokens)
+                .saturating_add((per_token - full).saturating_mul(window))
         }
         _ => per_token.saturating_mul(tokens),
     }
@@ -73,14 +90,25 @@ pub(crate) fn available() -> Option<u64> {
         kibibytes.trim().parse::<u64>().ok()?.checked_mul(1024)
     })?;
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim().to_owned();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/")
+        .trim()
+        .to_owned();
     let limits = [
         format!("/sys/fs/cgroup{own}/memory.max"),
         "/sys/fs/cgroup/memory.max".to_owned(),
         "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
     ];
-    let limit = limits.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    Some(limit.filter(|limit| *limit >= LEAST_LIMIT_BYTES).fold(machine, u64::min))
+    let limit = limits
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    Some(
+        limit
+            .filter(|limit| *limit >= LEAST_LIMIT_BYTES)
+            .fold(machine, u64::min),
+    )
 }
 
 #[cfg(test)]
@@ -89,18 +117,38 @@ mod tests {
     use crate::gguf::{Header, KvHeads, Shape};
 
     fn header(architecture: &str, shape: Shape) -> Header {
-        Header { architecture: architecture.to_owned(), n_tensors: 1, end: 0, split: None, shape }
+        Header {
+            architecture: architecture.to_owned(),
+            n_tensors: 1,
+            end: 0,
+            split: None,
+            shape,
+        }
     }
 
     #[test]
     fn the_cache_of_llama_3_8b_takes_128_kib_per_token() {
         let n_kv_heads = KvHeads::Each(8);
-        let shape =
-            Shape { n_layers: 32, embedding_length: 4096, n_heads: 32, n_kv_heads, ..Shape::default() };
-        assert_eq!(cache_bytes(&header("llama", shape), 8192), 8192 * 128 * 1024);
-        let all = Shape { n_kv_heads: KvHeads::All, ..shape };
+        let shape = Shape {
+            n_layers: 32,
+            embedding_length: 4096,
+            n_heads: 32,
+            n_kv_heads,
+            ..Shape::default()
+        };
+        assert_eq!(
+            cache_bytes(&header("llama", shape), 8192),
+            8192 * 128 * 1024
+        );
+        let all = Shape {
+            n_kv_heads: KvHeads::All,
+            ..shape
+        };
         assert_eq!(cache_bytes(&header("llama", all), 1), 512 * 1024);
-        let total = Shape { n_kv_heads: KvHeads::Total(8 * 32), ..shape };
+        let total = Shape {
+            n_kv_heads: KvHeads::Total(8 * 32),
+            ..shape
+        };
         assert_eq!(cache_bytes(&header("llama", total), 1), 128 * 1024);
     }
 
@@ -116,15 +164,26 @@ mod tests {
             ..Shape::default()
         };
         let layer = 4 * 512 * 2;
-        assert_eq!(cache_bytes(&header("gemma3", shape), 131_072), layer * (6 * 131_072 + 30 * 1024));
+        assert_eq!(
+            cache_bytes(&header("gemma3", shape), 131_072),
+            layer * (6 * 131_072 + 30 * 1024)
+        );
         assert_eq!(cache_bytes(&header("gemma3", shape), 512), layer * 36 * 512);
-        assert_eq!(cache_bytes(&header("qwen3", shape), 131_072), layer * 36 * 131_072);
+        assert_eq!(
+            cache_bytes(&header("qwen3", shape), 131_072),
+            layer * 36 * 131_072
+        );
     }
 
     #[test]
     fn a_header_without_numbers_or_with_absurd_ones_gives_an_answer() {
         assert_eq!(cache_bytes(&header("x", Shape::default()), 4096), 0);
-        let absurd = Shape { n_layers: u64::MAX, n_heads: u64::MAX, key_length: 9, ..Shape::default() };
+        let absurd = Shape {
+            n_layers: u64::MAX,
+            n_heads: u64::MAX,
+            key_length: 9,
+            ..Shape::default()
+        };
         assert_eq!(cache_bytes(&header("x", absurd), u64::MAX), u64::MAX);
     }
 

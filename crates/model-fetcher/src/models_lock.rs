@@ -70,14 +70,25 @@ impl ModelsLock {
             ))
         };
         let text = match fs::read(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Self { version: VERSION, models: Vec::new() });
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Self {
+                    version: VERSION,
+                    models: Vec::new(),
+                });
             }
             read => read.map_err(|error| wrong(error.to_string()))?,
         };
         let lock: Self = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if lock.version != VERSION {
-            return Err(wrong(format!("its version is {}, not {VERSION}", lock.version)));
+            return Err(wrong(format!(
+                "its version is {}, not {VERSION}",
+                lock.version
+            )));
         }
         match lock.models.iter().find(|model| model.files.is_empty()) {
             Some(model) => Err(wrong(format!("{} has no files in it", model.repository))),
@@ -105,9 +116,11 @@ impl ModelsLock {
         if self.models.contains(&model) {
             return Ok(());
         }
-        self.models.retain(|known| known.request() != model.request());
+        self.models
+            .retain(|known| known.request() != model.request());
         self.models.push(model);
-        self.models.sort_by(|one, other| one.request().cmp(&other.request()));
+        self.models
+            .sort_by(|one, other| one.request().cmp(&other.request()));
         let mut text = serde_json::to_vec_pretty(self).expect("a lock has only string keys");
         text.push(b'\n');
         replace(&Self::path(folder), &text)
@@ -142,7 +155,11 @@ impl ModelsLock {
             commit: None,
             files: vec![imported],
         };
-        match self.models.iter().find(|known| known.request() == model.request()) {
+        match self
+            .models
+            .iter()
+            .find(|known| known.request() == model.request())
+        {
             Some(known) if known.files == model.files => Ok(()),
             _ => self.record(folder, model),
         }
@@ -156,8 +173,16 @@ impl ModelsLock {
 impl LockedModel {
     /// What the request of `settings` stands for.
     pub(crate) fn new(settings: &Fetch, resolved: &Resolved) -> Self {
-        let Fetch { repository, revision, choice, projector, .. } = settings;
-        let locked = |Remote { file, size, sha256, .. }: &Remote| LockedFile {
+        let Fetch {
+            repository,
+            revision,
+            choice,
+            projector,
+            ..
+        } = settings;
+        let locked = |Remote {
+                          file, size, sha256, ..
+                      }: &Remote| LockedFile {
             file: file.clone(),
             size: *size,
             sha256: *sha256,
@@ -173,12 +198,29 @@ impl LockedModel {
     }
 
     fn is_for(&self, settings: &Fetch) -> bool {
-        let Fetch { repository, revision, choice, projector, .. } = settings;
+        let Fetch {
+            repository,
+            revision,
+            choice,
+            projector,
+            ..
+        } = settings;
         let (repository, wanted) = (repository.to_string(), choice.to_string());
-        self.request() == (repository.as_str(), revision.as_str(), wanted.as_str(), *projector)
+        self.request()
+            == (
+                repository.as_str(),
+                revision.as_str(),
+                wanted.as_str(),
+                *projector,
+            )
     }
 
     fn request(&self) -> (&str, &str, &str, bool) {
-        (&self.repository, &self.revision, &self.wanted, self.projector)
+        (
+            &self.repository,
+            &self.revision,
+            &self.wanted,
+            self.projector,
+        )
     }
 }

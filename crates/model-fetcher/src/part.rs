@@ -103,7 +103,11 @@ impl Part {
             path,
             size,
             turn: Arc::default(),
-            bytes: Mutex::new(Bytes { written, unnoted: Vec::new(), checkpoint: 0 }),
+            bytes: Mutex::new(Bytes {
+                written,
+                unnoted: Vec::new(),
+                checkpoint: 0,
+            }),
             frontier,
             journal: Mutex::new(journal),
             wanted: Notify::new(),
@@ -165,7 +169,8 @@ impl Part {
             let _turn = turn;
             let all = bytes.as_ref();
             for gap in part.missing(offset..offset + all.len() as u64) {
-                let place = |at: u64| usize::try_from(at - offset).expect("a gap lies within the buffer");
+                let place =
+                    |at: u64| usize::try_from(at - offset).expect("a gap lies within the buffer");
                 part.0
                     .file
                     .write_all_at(&all[place(gap.start)..place(gap.end)], gap.start)
@@ -174,7 +179,8 @@ impl Part {
             }
             Ok(bytes)
         });
-        task.await.expect("writing does not panic and is not aborted")
+        task.await
+            .expect("writing does not panic and is not aborted")
     }
 
     fn note_written(&self, range: Range<u64>) {
@@ -183,7 +189,9 @@ impl Part {
         bytes.written.insert(range);
         let end = bytes.written.first_gap();
         drop(bytes);
-        self.0.frontier.send_if_modified(|frontier| std::mem::replace(frontier, end) != end);
+        self.0
+            .frontier
+            .send_if_modified(|frontier| std::mem::replace(frontier, end) != end);
     }
 
     /// Flushes the file and notes in the journal what has been written until now. Once it has failed, so does every later
@@ -202,7 +210,8 @@ impl Part {
             part.0.safe.send_replace(number);
             Ok(())
         });
-        task.await.expect("flushing does not panic and is not aborted")
+        task.await
+            .expect("flushing does not panic and is not aborted")
     }
 
     /// Makes checkpoints whenever somebody wants one, one for all who want it at the same time. It ends when one fails.
@@ -222,7 +231,13 @@ impl Part {
 
     /// Waits for that checkpoint, which somebody has to keep. Cancel-safe.
     pub(crate) async fn until_safe(&self, checkpoint: u64) {
-        let there = self.0.safe.subscribe().wait_for(|safe| *safe >= checkpoint).await.is_ok();
+        let there = self
+            .0
+            .safe
+            .subscribe()
+            .wait_for(|safe| *safe >= checkpoint)
+            .await
+            .is_ok();
         debug_assert!(there, "the part is borrowed, and sends");
     }
 
@@ -238,7 +253,10 @@ impl Part {
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.0.journal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bytes(&self) -> MutexGuard<'_, Bytes> {
@@ -260,7 +278,9 @@ fn reserve(file: &File, size: u64) -> std::io::Result<()> {
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
         _ => Ok(()),
     }
 }
@@ -288,9 +308,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = part(folder.path(), 12).await;
         part.write(2, b"aaaa").await.unwrap();
-        assert_eq!((part.missing(0..12), *part.frontier().borrow()), (vec![0..2, 6..12], 0));
+        assert_eq!(
+            (part.missing(0..12), *part.frontier().borrow()),
+            (vec![0..2, 6..12], 0)
+        );
         part.write(0, b"bbbbbbbb").await.unwrap();
-        assert_eq!((part.missing(0..12), *part.frontier().borrow()), (part.missing(8..12), 8));
+        assert_eq!(
+            (part.missing(0..12), *part.frontier().borrow()),
+            (part.missing(8..12), 8)
+        );
         assert_eq!(part.n_bytes(), 8);
         assert_eq!(std::fs::read(part.path()).unwrap(), b"bbaaaabb\0\0\0\0");
     }
@@ -304,15 +330,18 @@ mod tests {
         let write = async {
             for number in [3_u64, 0, 1, 4, 2] {
                 let (start, end) = (number * size / 5, (number + 1) * size / 5);
-                let piece = bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()].to_vec();
+                let piece =
+                    bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()].to_vec();
                 part.write(start, piece).await?;
             }
             Ok(())
         };
         let stop = CancellationToken::new();
         let (digest, ()) = tokio::try_join!(sha256_behind(&part, &stop), write).unwrap();
-        let (whole, ()) =
-            (crate::verify::sha256(part.path(), &stop).await.unwrap(), part.checkpoint().await.unwrap());
+        let (whole, ()) = (
+            crate::verify::sha256(part.path(), &stop).await.unwrap(),
+            part.checkpoint().await.unwrap(),
+        );
         assert_eq!(digest, whole);
         assert_eq!(part.n_bytes(), size);
     }

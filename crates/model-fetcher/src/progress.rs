@@ -26,11 +26,19 @@ impl Progress {
     pub(crate) fn new(total: u64, done: u64, report_every: Duration, json: bool) -> Self {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template(BAR).expect("the template is valid");
-            let bar = ProgressBar::new(total).with_style(style).with_position(done);
+            let bar = ProgressBar::new(total)
+                .with_style(style)
+                .with_position(done);
             bar.reset_eta();
             bar
         });
-        Self { total, done: AtomicU64::new(done), bar, report_every, json }
+        Self {
+            total,
+            done: AtomicU64::new(done),
+            bar,
+            report_every,
+            json,
+        }
     }
 
     /// Notes `n_bytes` more.
@@ -43,7 +51,8 @@ impl Progress {
 
     /// Reports for ever. Cancel-safe.
     pub(crate) async fn report(&self) -> std::convert::Infallible {
-        let mut tick = tokio::time::interval_at(Instant::now() + self.report_every, self.report_every);
+        let mut tick =
+            tokio::time::interval_at(Instant::now() + self.report_every, self.report_every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut before, mut at) = (self.done.load(Ordering::Relaxed), Instant::now());
         loop {
@@ -52,7 +61,12 @@ impl Progress {
             let (recent, period) = (done.saturating_sub(before), at.elapsed());
             if self.json {
                 let (done_bytes, total_bytes) = (done.min(self.total), self.total);
-                tracing::info!(done_bytes, total_bytes, bytes_per_second = rate(recent, period), "fetching");
+                tracing::info!(
+                    done_bytes,
+                    total_bytes,
+                    bytes_per_second = rate(recent, period),
+                    "fetching"
+                );
             } else if self.bar.is_none() {
                 tracing::info!("{}", line(done, self.total, recent, period));
             }
@@ -72,17 +86,29 @@ impl Drop for Progress {
 /// What is said when `recent` of the `done` bytes came in the last `period`.
 fn line(done: u64, total: u64, recent: u64, period: Duration) -> String {
     if done >= total {
-        return format!("all {} are here, checking the rest of the SHA-256", megabytes(total));
+        return format!(
+            "all {} are here, checking the rest of the SHA-256",
+            megabytes(total)
+        );
     }
     let percent = u128::from(done) * 100 / u128::from(total.max(1));
     let rate = rate(recent, period);
     let left = (total - done).checked_div(rate).map_or_else(
         || "no end in sight".to_owned(),
         |seconds| {
-            if seconds < 120 { format!("{seconds} s left") } else { format!("{} min left", seconds / 60) }
+            if seconds < 120 {
+                format!("{seconds} s left")
+            } else {
+                format!("{} min left", seconds / 60)
+            }
         },
     );
-    format!("{} of {} ({percent} %), {}/s, {left}", megabytes(done), megabytes(total), megabytes(rate))
+    format!(
+        "{} of {} ({percent} %), {}/s, {left}",
+        megabytes(done),
+        megabytes(total),
+        megabytes(rate)
+    )
 }
 
 /// Bytes a second.
@@ -103,7 +129,10 @@ mod tests {
             line(1_000_000_000, 3_160_000_000, 210_000_000, five),
             "1000.0 MB of 3160.0 MB (31 %), 42.0 MB/s, 51 s left"
         );
-        assert_eq!(line(0, 5_000_000, 0, five), "0.0 MB of 5.0 MB (0 %), 0.0 MB/s, no end in sight");
+        assert_eq!(
+            line(0, 5_000_000, 0, five),
+            "0.0 MB of 5.0 MB (0 %), 0.0 MB/s, no end in sight"
+        );
         assert_eq!(
             line(5_000_001, 5_000_000, 0, five),
             "all 5.0 MB are here, checking the rest of the SHA-256"

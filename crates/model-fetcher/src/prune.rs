@@ -42,7 +42,11 @@ pub struct Unwanted {
 /// # Errors
 ///
 /// When the folder has no records, they cannot be read, or a file cannot be removed.
-pub async fn prune(folder: &Path, dry_run: bool, stop: &CancellationToken) -> Result<Vec<Unwanted>, Error> {
+pub async fn prune(
+    folder: &Path,
+    dry_run: bool,
+    stop: &CancellationToken,
+) -> Result<Vec<Unwanted>, Error> {
     let shown = folder.display();
     let manifest =
         Manifest::read(folder).map_err(|error| Error::io("read the manifest in", folder, error))?;
@@ -83,28 +87,47 @@ struct Wanted {
 impl Wanted {
     fn of(folder: &Path, manifest: &Manifest, lock: &ModelsLock) -> Self {
         let locked = || lock.models().iter().flat_map(|model| &model.files);
-        let mut files: HashSet<PathBuf> =
-            manifest.files().iter().map(|entry| folder.join(&entry.file)).collect();
+        let mut files: HashSet<PathBuf> = manifest
+            .files()
+            .iter()
+            .map(|entry| folder.join(&entry.file))
+            .collect();
         files.extend(locked().map(|known| known.file.below(folder)));
         let is_here = |entry: &&crate::Entry| entry.state(folder) == State::Verified;
-        let here: HashSet<String> =
-            manifest.files().iter().filter(is_here).map(|entry| entry.sha256.to_string()).collect();
-        let to_come =
-            locked().map(|known| known.sha256.to_string()).filter(|digest| !here.contains(digest)).collect();
-        Self { files, here, to_come }
+        let here: HashSet<String> = manifest
+            .files()
+            .iter()
+            .filter(is_here)
+            .map(|entry| entry.sha256.to_string())
+            .collect();
+        let to_come = locked()
+            .map(|known| known.sha256.to_string())
+            .filter(|digest| !here.contains(digest))
+            .collect();
+        Self {
+            files,
+            here,
+            to_come,
+        }
     }
 
     fn look(&self, folder: &Path, depth: usize, unwanted: &mut Vec<Unwanted>) -> Result<(), Error> {
         let wrong = |error| Error::io("read", folder, error);
         for item in fs::read_dir(folder).map_err(wrong)? {
             let path = item.map_err(wrong)?.path();
-            let Ok(found) = fs::symlink_metadata(&path) else { continue };
+            let Ok(found) = fs::symlink_metadata(&path) else {
+                continue;
+            };
             if found.is_dir() && depth < MAX_DEPTH {
                 self.look(&path, depth + 1, unwanted)?;
             } else if found.is_file()
                 && let Some(why) = self.why_not(&path, &found)
             {
-                unwanted.push(Unwanted { path, allocated: found.blocks().saturating_mul(512), why });
+                unwanted.push(Unwanted {
+                    path,
+                    allocated: found.blocks().saturating_mul(512),
+                    why,
+                });
             }
         }
         Ok(())
@@ -117,11 +140,15 @@ impl Wanted {
             return Some("a draft that was never finished");
         }
         let Some(hidden) = name.strip_prefix('.') else {
-            let is_model = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+            let is_model = path
+                .extension()
+                .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
             let unknown = is_model && !self.files.contains(path);
             return unknown.then_some("in neither the manifest nor models.lock");
         };
-        let digest = hidden.strip_suffix(".part").or_else(|| hidden.strip_suffix(".journal"))?;
+        let digest = hidden
+            .strip_suffix(".part")
+            .or_else(|| hidden.strip_suffix(".journal"))?;
         digest.parse::<Digest>().ok()?;
         if self.here.contains(digest) {
             return Some("left over from a download that is complete");
@@ -129,7 +156,11 @@ impl Wanted {
         if self.to_come.contains(digest) {
             return None;
         }
-        let other = path.with_extension(if name.ends_with(".part") { "journal" } else { "part" });
+        let other = path.with_extension(if name.ends_with(".part") {
+            "journal"
+        } else {
+            "part"
+        });
         let newest = [Some(found.clone()), fs::symlink_metadata(other).ok()]
             .into_iter()
             .filter_map(|found| found?.modified().ok())
@@ -141,6 +172,12 @@ impl Wanted {
 
 impl fmt::Display for Unwanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {}  ({})", megabytes(self.allocated), self.path.display(), self.why)
+        write!(
+            f,
+            "{}  {}  ({})",
+            megabytes(self.allocated),
+            self.path.display(),
+            self.why
+        )
     }
 }

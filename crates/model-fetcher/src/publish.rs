@@ -20,11 +20,15 @@ const MODE: u32 = 0o644;
 ///
 /// When the disk does not take it.
 pub(crate) fn publish(file: &File, draft: &Path, goal: &Path) -> Result<(), Error> {
-    let durable = file.set_permissions(Permissions::from_mode(MODE)).and_then(|()| file.sync_all());
+    let durable = file
+        .set_permissions(Permissions::from_mode(MODE))
+        .and_then(|()| file.sync_all());
     durable.map_err(|error| Error::io("write", draft, error))?;
     fs::rename(draft, goal).map_err(|error| Error::io("write", goal, error))?;
     let folder = goal.parent().expect("a goal lies in a folder");
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("write", folder, error))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| Error::io("write", folder, error))
 }
 
 /// Writes `text` to a record at `path`, by way of a hidden draft beside it.
@@ -33,7 +37,10 @@ pub(crate) fn publish(file: &File, draft: &Path, goal: &Path) -> Result<(), Erro
 ///
 /// When the disk does not take it.
 pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Error> {
-    let name = path.file_name().expect("a record has a name").to_string_lossy();
+    let name = path
+        .file_name()
+        .expect("a record has a name")
+        .to_string_lossy();
     let draft = path.with_file_name(format!(".{}.part", name.trim_start_matches('.')));
     let write = || {
         let mut file = File::create(&draft)?;
@@ -72,7 +79,8 @@ pub(crate) fn prepare(folder: &Path, file: &FileName) -> Result<(), Error> {
             Ok(_) => continue,
             Err(_) if last => continue,
             Err(_) => {
-                fs::create_dir(&path).map_err(|error| Error::io("make the folder", &path, error))?;
+                fs::create_dir(&path)
+                    .map_err(|error| Error::io("make the folder", &path, error))?;
                 continue;
             }
         };

@@ -29,18 +29,17 @@ pub(crate) async fn resolve(
         return Ok((from_lock(settings, model)?, HUB));
     }
     let unreachable = match hub.resolve(settings).await {
-        Err(error @ (Error::Unreachable { .. } | Error::Refused { .. } | Error::OnlyXet { .. }))
-            if !settings.mirrors.is_empty() =>
-        {
-            error
-        }
+        Err(
+            error @ (Error::Unreachable { .. } | Error::Refused { .. } | Error::OnlyXet { .. }),
+        ) if !settings.mirrors.is_empty() => error,
         resolved => return Ok((resolved?, 0)),
     };
     if let Some(model) = locked {
         tracing::warn!(error = %unreachable, "asking the mirrors for what models.lock says");
         return Ok((from_lock(settings, model)?, FIRST_MIRROR));
     }
-    let (Some(sha256), Choice::File(file), false) = (settings.pin, &settings.choice, settings.projector)
+    let (Some(sha256), Choice::File(file), false) =
+        (settings.pin, &settings.choice, settings.projector)
     else {
         tracing::warn!(
             "MODEL_MIRRORS is not used: only the Hub, MODEL_SHA256 or models.lock can say which bytes are right"
@@ -52,14 +51,37 @@ pub(crate) async fn resolve(
     }
     tracing::warn!(error = %unreachable, "asking the mirrors for the file of MODEL_SHA256");
     let size = size_at_mirrors(settings, away, file, unreachable).await?;
-    let remote = Remote { file: file.clone(), size, sha256, location: None, is_xet: false };
-    Ok((Resolved { commit: None, files: vec![remote] }, FIRST_MIRROR))
+    let remote = Remote {
+        file: file.clone(),
+        size,
+        sha256,
+        location: None,
+        is_xet: false,
+    };
+    Ok((
+        Resolved {
+            commit: None,
+            files: vec![remote],
+        },
+        FIRST_MIRROR,
+    ))
 }
 
 /// Why a locked run has nothing to go by.
 pub(crate) fn not_locked(settings: &Fetch) -> Error {
-    let Fetch { folder, repository, revision, choice, projector, .. } = settings;
-    let projector = if *projector { " with its projector" } else { "" };
+    let Fetch {
+        folder,
+        repository,
+        revision,
+        choice,
+        projector,
+        ..
+    } = settings;
+    let projector = if *projector {
+        " with its projector"
+    } else {
+        ""
+    };
     Error::Settings(format!(
         "{}/models.lock has no {choice}{projector} of {repository}@{revision}, and --locked fetches nothing else: run \
          model-fetcher once without it where the Hub is reached, and bring that models.lock here",
@@ -72,9 +94,16 @@ fn from_lock(settings: &Fetch, model: &LockedModel) -> Result<Resolved, Error> {
         && expected != model.files[0].sha256
     {
         let what = format!("{} in models.lock", model.files[0].file);
-        let (actual, advice) =
-            (model.files[0].sha256, "unset MODEL_SHA256, or remove the model from models.lock");
-        return Err(Error::WrongDigest { what, expected, actual, advice });
+        let (actual, advice) = (
+            model.files[0].sha256,
+            "unset MODEL_SHA256, or remove the model from models.lock",
+        );
+        return Err(Error::WrongDigest {
+            what,
+            expected,
+            actual,
+            advice,
+        });
     }
     let files = model.files.iter().map(|known| Remote {
         file: known.file.clone(),
@@ -83,5 +112,8 @@ fn from_lock(settings: &Fetch, model: &LockedModel) -> Result<Resolved, Error> {
         location: None,
         is_xet: false,
     });
-    Ok(Resolved { commit: model.commit.clone(), files: files.collect() })
+    Ok(Resolved {
+        commit: model.commit.clone(),
+        files: files.collect(),
+    })
 }

@@ -36,7 +36,10 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// A failure that may heal.
     pub(crate) fn again(reason: impl Into<String>) -> Self {
-        Self::Again { reason: reason.into(), after: None }
+        Self::Again {
+            reason: reason.into(),
+            after: None,
+        }
     }
 }
 
@@ -59,19 +62,34 @@ pub(crate) struct Budget {
 impl Budget {
     /// A full budget.
     pub(crate) fn new(tuning: Tuning) -> Self {
-        Self { left: tuning.attempts, failures: 0, progress: 0, tuning, alternatives: false }
+        Self {
+            left: tuning.attempts,
+            failures: 0,
+            progress: 0,
+            tuning,
+            alternatives: false,
+        }
     }
 
     /// A budget for a source that is not the only one: it gets a second chance and no more, and is not waited for.
     pub(crate) fn with_alternatives(tuning: Tuning) -> Self {
-        Self { alternatives: true, ..Self::new(Tuning { attempts: tuning.attempts.min(CHANCES), ..tuning }) }
+        Self {
+            alternatives: true,
+            ..Self::new(Tuning {
+                attempts: tuning.attempts.min(CHANCES),
+                ..tuning
+            })
+        }
     }
 
     /// Notes that `n_bytes` more are on the disk.
     pub(crate) fn progressed(&mut self, n_bytes: u64) {
         self.progress += n_bytes;
         if self.progress >= REFILL_BYTES {
-            *self = Self { alternatives: self.alternatives, ..Self::new(self.tuning) };
+            *self = Self {
+                alternatives: self.alternatives,
+                ..Self::new(self.tuning)
+            };
         }
     }
 
@@ -84,13 +102,20 @@ impl Budget {
         let (reason, after) = match trouble {
             Trouble::Fatal(error) => return Err(error),
             Trouble::Again { reason, after } => (reason, after),
-            Trouble::Expired => ("the signed address of the file is no longer accepted".to_owned(), None),
+            Trouble::Expired => (
+                "the signed address of the file is no longer accepted".to_owned(),
+                None,
+            ),
             Trouble::RangeIgnored => ("it sends whole files only".to_owned(), None),
         };
         self.left = self.left.saturating_sub(1);
         if self.left == 0 || (self.alternatives && after.is_some()) {
             let advice = advice(&reason);
-            return Err(Error::Unreachable { source_name: source_name.to_owned(), reason, advice });
+            return Err(Error::Unreachable {
+                source_name: source_name.to_owned(),
+                reason,
+                advice,
+            });
         }
         let pause = match after {
             Some(asked) => asked.min(self.tuning.max_retry_after),
@@ -108,7 +133,13 @@ impl Budget {
                 "the source did not go on; trying again"
             );
         } else {
-            tracing::debug!(source = source_name, reason, pause_ms, left, "nor now; trying again");
+            tracing::debug!(
+                source = source_name,
+                reason,
+                pause_ms,
+                left,
+                "nor now; trying again"
+            );
         }
         tokio::time::sleep(pause).await;
         Ok(())
@@ -116,7 +147,11 @@ impl Budget {
 
     /// Half of the pause is certain, half is chance, so that many fetchers do not come back at once.
     fn backoff(&self) -> Duration {
-        let full = self.tuning.backoff.saturating_mul(1 << self.failures.min(10)).min(MAX_BACKOFF);
+        let full = self
+            .tuning
+            .backoff
+            .saturating_mul(1 << self.failures.min(10))
+            .min(MAX_BACKOFF);
         let chance = u32::try_from(RandomState::new().build_hasher().finish() % 1000).unwrap_or(0);
         full / 2 + full * chance / 2000
     }

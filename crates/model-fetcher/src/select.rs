@@ -54,9 +54,10 @@ impl FromStr for RepositoryId {
                 && part.chars().all(letters)
         };
         match text.split_once('/') {
-            Some((owner, name)) if good(owner) && good(name) => {
-                Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
-            }
+            Some((owner, name)) if good(owner) && good(name) => Ok(Self {
+                owner: owner.to_owned(),
+                name: name.to_owned(),
+            }),
             _ => Err("it must be owner/name, as in ggml-org/gemma-3-4b-it-GGUF".to_owned()),
         }
     }
@@ -76,7 +77,9 @@ impl FileName {
     /// The last component of the path.
     #[must_use]
     pub(crate) fn base(&self) -> &str {
-        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, base)| base)
+        self.0
+            .rsplit_once('/')
+            .map_or(self.0.as_str(), |(_, base)| base)
     }
 
     /// Which part of how many it is; a model that is one file is part 1 of 1.
@@ -86,8 +89,12 @@ impl FileName {
 
     /// The names of all parts of the set that it belongs to, in order; itself when it is one file.
     pub(crate) fn parts(&self) -> Vec<Self> {
-        let Some((stem, _, count)) = split_name(&self.0) else { return vec![self.clone()] };
-        (1..=count).map(|number| Self(format!("{stem}-{number:05}-of-{count:05}.gguf"))).collect()
+        let Some((stem, _, count)) = split_name(&self.0) else {
+            return vec![self.clone()];
+        };
+        (1..=count)
+            .map(|number| Self(format!("{stem}-{number:05}-of-{count:05}.gguf")))
+            .collect()
     }
 
     /// Where it goes below `folder`.
@@ -114,7 +121,10 @@ impl FromStr for FileName {
                     .to_owned(),
             );
         }
-        if !Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+        if !Path::new(text)
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+        {
             return Err("it must end in .gguf, the format that llama-server reads".to_owned());
         }
         Ok(Self(text.to_owned()))
@@ -129,37 +139,56 @@ impl Serialize for FileName {
 
 impl<'de> Deserialize<'de> for FileName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
 fn is_component(part: &str) -> bool {
     let good = |c: char| {
-        (c.is_ascii_graphic() || c == ' ') && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+        (c.is_ascii_graphic() || c == ' ')
+            && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
     };
-    !part.is_empty() && part.len() <= MAX_COMPONENT_BYTES && !part.starts_with('.') && part.chars().all(good)
+    !part.is_empty()
+        && part.len() <= MAX_COMPONENT_BYTES
+        && !part.starts_with('.')
+        && part.chars().all(good)
 }
 
 /// The text before the numbers, the part's number and how many there are, of a name like `x-00001-of-00003.gguf`.
 fn split_name(name: &str) -> Option<(&str, u32, u32)> {
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
-    let five_digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let five_digits =
+        |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     if !five_digits(number) || !five_digits(count) {
         return None;
     }
     let (number, count) = (number.parse().ok()?, count.parse().ok()?);
-    (1..=count).contains(&number).then_some((stem, number, count))
+    (1..=count)
+        .contains(&number)
+        .then_some((stem, number, count))
 }
 
 /// The `most` names of GGUF files nearest to `wanted`, nearest first.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, most: usize) -> Vec<String> {
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    names: impl Iterator<Item = &'a str>,
+    most: usize,
+) -> Vec<String> {
     let wanted = wanted.to_ascii_lowercase();
     let is_gguf = |name: &&str| name.to_ascii_lowercase().ends_with(".gguf");
-    let mut ranked: Vec<_> =
-        names.filter(is_gguf).map(|name| (distance(&wanted, &name.to_ascii_lowercase()), name)).collect();
+    let mut ranked: Vec<_> = names
+        .filter(is_gguf)
+        .map(|name| (distance(&wanted, &name.to_ascii_lowercase()), name))
+        .collect();
     ranked.sort_unstable();
-    ranked.into_iter().take(most).map(|(_, name)| name.escape_debug().to_string()).collect()
+    ranked
+        .into_iter()
+        .take(most)
+        .map(|(_, name)| name.escape_debug().to_string())
+        .collect()
 }
 
 /// Levenshtein's distance in bytes.
@@ -204,7 +233,12 @@ mod tests {
         ] {
             assert!(name.parse::<FileName>().is_err(), "{name:?}");
         }
-        for name in ["x.gguf", "Q4_K_M/model-Q4_K_M.gguf", "A model.GGUF", "m-00001-of-00001.gguf"] {
+        for name in [
+            "x.gguf",
+            "Q4_K_M/model-Q4_K_M.gguf",
+            "A model.GGUF",
+            "m-00001-of-00001.gguf",
+        ] {
             assert_eq!(name.parse::<FileName>().unwrap().as_str(), name);
         }
     }
@@ -215,27 +249,49 @@ mod tests {
         assert_eq!(name("a/m-00002-of-00003.gguf").part(), (2, 3));
         assert_eq!(
             name("a/m-00001-of-00002.gguf").parts(),
-            [name("a/m-00001-of-00002.gguf"), name("a/m-00002-of-00002.gguf")]
+            [
+                name("a/m-00001-of-00002.gguf"),
+                name("a/m-00002-of-00002.gguf")
+            ]
         );
-        for one in ["m.gguf", "m-0001-of-0003.gguf", "m-00004-of-00003.gguf", "m-00000-of-00003.gguf"] {
-            assert_eq!((name(one).part(), name(one).parts()), ((1, 1), vec![name(one)]), "{one}");
+        for one in [
+            "m.gguf",
+            "m-0001-of-0003.gguf",
+            "m-00004-of-00003.gguf",
+            "m-00000-of-00003.gguf",
+        ] {
+            assert_eq!(
+                (name(one).part(), name(one).parts()),
+                ((1, 1), vec![name(one)]),
+                "{one}"
+            );
         }
     }
 
     #[test]
     fn a_repository_is_an_owner_and_a_name() {
-        for name in ["", "x", "a/b/c", "../x", "a/..", "a/.b", "a b/c", "a/b?c", "/b", "a/"] {
+        for name in [
+            "", "x", "a/b/c", "../x", "a/..", "a/.b", "a b/c", "a/b?c", "/b", "a/",
+        ] {
             assert!(name.parse::<RepositoryId>().is_err(), "{name:?}");
         }
         assert_eq!(
-            "ggml-org/gemma-3-4b-it-GGUF".parse::<RepositoryId>().unwrap().to_string(),
+            "ggml-org/gemma-3-4b-it-GGUF"
+                .parse::<RepositoryId>()
+                .unwrap()
+                .to_string(),
             "ggml-org/gemma-3-4b-it-GGUF"
         );
     }
 
     #[test]
     fn the_nearest_names_come_first() {
-        let names = ["README.md", "model-Q8_0.gguf", "model-Q4_K_M.gguf", "mmproj-f16.gguf"];
+        let names = [
+            "README.md",
+            "model-Q8_0.gguf",
+            "model-Q4_K_M.gguf",
+            "mmproj-f16.gguf",
+        ];
         assert_eq!(
             nearest("model-q4_k_s.gguf", names.into_iter(), 2),
             ["model-Q4_K_M.gguf", "model-Q8_0.gguf"]

@@ -54,19 +54,30 @@ impl FromStr for Mirror {
              https://modelscope.cn/models/{repository}/resolve/master/{file}"
                 .to_owned()
         };
-        let sample =
-            text.replace("{repository}", "a/b").replace("{revision}", "c").replace("{file}", "d.gguf");
+        let sample = text
+            .replace("{repository}", "a/b")
+            .replace("{revision}", "c")
+            .replace("{file}", "d.gguf");
         let url = Url::parse(&sample).map_err(|_| problem())?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        let host_is_fixed = text.split('/').nth(2).is_some_and(|host| !host.contains('{'));
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || !host_is_fixed {
+        let plain =
+            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let host_is_fixed = text
+            .split('/')
+            .nth(2)
+            .is_some_and(|host| !host.contains('{'));
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || !host_is_fixed
+        {
             return Err(problem());
         }
         let is_file = sample != text || url.query().is_some() || url.path().ends_with(".gguf");
         if sample.contains(['{', '}']) || (sample != text && !text.contains("{file}")) {
             return Err(problem());
         }
-        Ok(if is_file { Self::Address(text.to_owned()) } else { Self::Hub(url) })
+        Ok(if is_file {
+            Self::Address(text.to_owned())
+        } else {
+            Self::Hub(url)
+        })
     }
 }
 
@@ -92,7 +103,14 @@ impl<'a> Sources<'a> {
         first: usize,
     ) -> Self {
         let revision = commit.unwrap_or(&settings.revision);
-        Self { settings, hub, home, away, revision, current: AtomicUsize::new(first) }
+        Self {
+            settings,
+            hub,
+            home,
+            away,
+            revision,
+            current: AtomicUsize::new(first),
+        }
     }
 
     /// How many there are.
@@ -121,7 +139,8 @@ impl<'a> Sources<'a> {
 
     /// Begins again, not with the source whose bytes were wrong where there is another one.
     pub(crate) fn begin_again(&self) {
-        self.current.store((self.current() + 1) % self.count(), Ordering::Relaxed);
+        self.current
+            .store((self.current() + 1) % self.count(), Ordering::Relaxed);
     }
 
     /// Who moves the bytes of `source`.
@@ -131,7 +150,8 @@ impl<'a> Sources<'a> {
 
     /// Its name, for people.
     pub(crate) fn name(&self, source: usize, remote: &Remote) -> String {
-        self.mirror(source, &remote.file).map_or_else(|| self.hub.name(), |url| name_of(&url))
+        self.mirror(source, &remote.file)
+            .map_or_else(|| self.hub.name(), |url| name_of(&url))
     }
 
     /// Whether the Hub is asked anew where the bytes are once an address is refused; a mirror's address is fixed.
@@ -149,7 +169,13 @@ impl<'a> Sources<'a> {
 
     /// What it means that `source` is given up with `error`: a store of bytes that refuses every address which the Hub has
     /// signed for a file of its Xet storage has it only there.
-    pub(crate) fn explain(&self, source: usize, remote: &Remote, is_refused: bool, error: Error) -> Error {
+    pub(crate) fn explain(
+        &self,
+        source: usize,
+        remote: &Remote,
+        is_refused: bool,
+        error: Error,
+    ) -> Error {
         match error {
             Error::Unreachable { .. } if is_refused && remote.is_xet && source == HUB => {
                 self.hub.only_xet(&remote.file)
@@ -180,7 +206,11 @@ pub(crate) async fn size_at_mirrors(
         match size_at(away, &url).await {
             Ok(size) => return Ok(size),
             Err(trouble) => {
-                tracing::warn!(mirror = name_of(&url), ?trouble, "the mirror does not have the file");
+                tracing::warn!(
+                    mirror = name_of(&url),
+                    ?trouble,
+                    "the mirror does not have the file"
+                );
             }
         }
     }
@@ -224,7 +254,10 @@ mod tests {
             address("http://10.0.0.1/m?f={file}&r={revision}"),
             "http://10.0.0.1/m?f=q/x%20y%231.gguf&r=refs/pr/1"
         );
-        assert_eq!(address("http://10.0.0.1:8000/m.gguf"), "http://10.0.0.1:8000/m.gguf");
+        assert_eq!(
+            address("http://10.0.0.1:8000/m.gguf"),
+            "http://10.0.0.1:8000/m.gguf"
+        );
     }
 
     #[test]

@@ -54,7 +54,10 @@ pub fn status(folder: &Path) -> Result<Status, Error> {
     let files = manifest
         .files()
         .iter()
-        .map(|entry| Found { state: entry.state(folder), entry: entry.clone() })
+        .map(|entry| Found {
+            state: entry.state(folder),
+            entry: entry.clone(),
+        })
         .collect();
     let mut unfinished = Vec::new();
     let items = match fs::read_dir(folder) {
@@ -62,14 +65,22 @@ pub fn status(folder: &Path) -> Result<Status, Error> {
         items => Some(items.map_err(|error| Error::io("read", folder, error))?),
     };
     for item in items.into_iter().flatten() {
-        let path = item.map_err(|error| Error::io("read", folder, error))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let path = item
+            .map_err(|error| Error::io("read", folder, error))?
+            .path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden && path.extension().is_some_and(|end| end == "part") {
             let allocated = fs::symlink_metadata(&path).map_or(0, |found| found.blocks() * 512);
             unfinished.push(Unfinished { path, allocated });
         }
     }
-    Ok(Status { folder: folder.to_owned(), files, unfinished })
+    Ok(Status {
+        folder: folder.to_owned(),
+        files,
+        unfinished,
+    })
 }
 
 /// Reads every file of `folder` again, and returns how each compares with its digest.
@@ -83,24 +94,46 @@ pub async fn verify(folder: &Path, stop: &CancellationToken) -> Result<Vec<Found
         let mut state = entry.state(folder);
         if state != State::Missing {
             let same = sha256(&folder.join(&entry.file), stop).await? == entry.sha256;
-            state = if same { State::Verified } else { State::Changed };
+            state = if same {
+                State::Verified
+            } else {
+                State::Changed
+            };
         }
-        files.push(Found { state, entry: entry.clone() });
+        files.push(Found {
+            state,
+            entry: entry.clone(),
+        });
     }
     Ok(files)
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { file, repository, revision, commit, size, sha256, checked, .. } = &self.entry;
+        let Entry {
+            file,
+            repository,
+            revision,
+            commit,
+            size,
+            sha256,
+            checked,
+            ..
+        } = &self.entry;
         let state = match self.state {
             State::Verified => "verified",
             State::Changed => "CHANGED ",
             State::Missing => "MISSING ",
         };
         let source = repository.as_deref().unwrap_or("no repository");
-        let commit = commit.as_deref().map_or("imported", |commit| commit.get(..8).unwrap_or(commit));
-        let doubt = if *checked { "" } else { "  (digest computed, not checked)" };
+        let commit = commit
+            .as_deref()
+            .map_or("imported", |commit| commit.get(..8).unwrap_or(commit));
+        let doubt = if *checked {
+            ""
+        } else {
+            "  (digest computed, not checked)"
+        };
         write!(
             f,
             "{state}  {file}  {}  {source}@{revision} ({commit})  sha256 {sha256}{doubt}",
@@ -114,9 +147,16 @@ impl fmt::Display for Status {
         if self.files.is_empty() {
             writeln!(f, "{} holds no verified model yet", self.folder.display())?;
         }
-        self.files.iter().try_for_each(|found| writeln!(f, "{found}"))?;
+        self.files
+            .iter()
+            .try_for_each(|found| writeln!(f, "{found}"))?;
         self.unfinished.iter().try_for_each(|part| {
-            writeln!(f, "unfinished  {}  {} of the disk", part.path.display(), megabytes(part.allocated))
+            writeln!(
+                f,
+                "unfinished  {}  {} of the disk",
+                part.path.display(),
+                megabytes(part.allocated)
+            )
         })
     }
 }

@@ -71,16 +71,28 @@ impl Transfer<'_> {
             let goal = remote.file.below(folder);
             goal.parent().expect("a goal lies in a folder").to_owned()
         };
-        let missing =
-            |remote: &&Remote| remote.size.saturating_sub(Part::allocated(&beside(remote), remote.sha256));
+        let missing = |remote: &&Remote| {
+            remote
+                .size
+                .saturating_sub(Part::allocated(&beside(remote), remote.sha256))
+        };
         disk::check(folder, files.iter().map(missing).sum(), disk::free(folder)?)?;
-        let open = |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size, self.lock);
+        let open =
+            |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size, self.lock);
         let parts = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let (size, here) = (parts.iter().map(Part::size).sum(), parts.iter().map(Part::n_bytes).sum());
+        let (size, here) = (
+            parts.iter().map(Part::size).sum(),
+            parts.iter().map(Part::n_bytes).sum(),
+        );
         if here > 0 {
             tracing::info!("going on after {} of {}", megabytes(here), megabytes(size));
         }
-        let progress = Progress::new(size, here, self.settings.tuning.report_every, self.settings.json);
+        let progress = Progress::new(
+            size,
+            here,
+            self.settings.tuning.report_every,
+            self.settings.json,
+        );
         let downloads: Vec<_> = files
             .iter()
             .zip(&parts)
@@ -103,8 +115,13 @@ impl Transfer<'_> {
                 }
                 if let Err(problem) = header {
                     download.part.clone().discard()?;
-                    let advice = "check HF_FILENAME, or whether a proxy stands between here and the Hub";
-                    return Err(Error::NotGguf { what: self.name(&download.remote.file), problem, advice });
+                    let advice =
+                        "check HF_FILENAME, or whether a proxy stands between here and the Hub";
+                    return Err(Error::NotGguf {
+                        what: self.name(&download.remote.file),
+                        problem,
+                        advice,
+                    });
                 }
             }
             for download in &downloads {
@@ -135,9 +152,13 @@ impl Transfer<'_> {
             return Ok(());
         }
         part.clone().discard()?;
-        let advice =
-            "the source or something on the way to it changes bytes; try again later or from another network";
-        Err(Error::WrongDigest { what: self.name(&remote.file), expected, actual, advice })
+        let advice = "the source or something on the way to it changes bytes; try again later or from another network";
+        Err(Error::WrongDigest {
+            what: self.name(&remote.file),
+            expected,
+            actual,
+            advice,
+        })
     }
 
     fn name(&self, file: &FileName) -> String {
@@ -147,14 +168,18 @@ impl Transfer<'_> {
 
 /// Fetches the first bytes and checks the header and the tensor table against the file's size, so that a wrong file fails
 /// in a second and not after gigabytes.
-async fn look_before_leaping(download: &Download<'_>) -> Result<Result<gguf::Header, Problem>, Error> {
+async fn look_before_leaping(
+    download: &Download<'_>,
+) -> Result<Result<gguf::Header, Problem>, Error> {
     let size = download.part.size();
     let mut look = FIRST_LOOK_BYTES.min(size);
     loop {
         download.fetch(0..look).await?;
         let verdict = check_gguf(download.part.path(), look, size).await;
         match verdict {
-            Err(Problem::NeedsMore) if look < size.min(MAX_HEADER_BYTES) => look = (look * 4).min(size),
+            Err(Problem::NeedsMore) if look < size.min(MAX_HEADER_BYTES) => {
+                look = (look * 4).min(size)
+            }
             Ok(header) => return Ok(fits_in_set(header, download.remote.file.part())),
             Err(problem) => return Ok(Err(problem)),
         }
@@ -171,15 +196,24 @@ fn fits_in_set(header: gguf::Header, (number, count): (u32, u32)) -> Result<gguf
         Some((no, count)) => format!("part {} of {count}", no.saturating_add(1)),
         None => "a model in one file".to_owned(),
     };
-    Err(Problem::Broken(format!("by its name it is {}, by its header {}", part(named), part(header.split))))
+    Err(Problem::Broken(format!(
+        "by its name it is {}, by its header {}",
+        part(named),
+        part(header.split)
+    )))
 }
 
 /// The header of the file at `path`, of which the first `n_bytes` are there.
-pub(crate) async fn check_gguf(path: &Path, n_bytes: u64, size: u64) -> Result<gguf::Header, Problem> {
+pub(crate) async fn check_gguf(
+    path: &Path,
+    n_bytes: u64,
+    size: u64,
+) -> Result<gguf::Header, Problem> {
     let path = path.to_owned();
     let task = tokio::task::spawn_blocking(move || {
         let file = File::open(&path).map_err(Problem::Unreadable)?;
         gguf::check(BufReader::new(file.take(n_bytes)), size)
     });
-    task.await.expect("the check does not panic and is not aborted")
+    task.await
+        .expect("the check does not panic and is not aborted")
 }

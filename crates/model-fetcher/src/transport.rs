@@ -37,21 +37,42 @@ impl Transport {
     /// # Errors
     ///
     /// When the token cannot be sent, or the system's certificates cannot be used.
-    pub(crate) fn new(endpoint: &Url, token: Option<&Secret>, stall: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(
+        endpoint: &Url,
+        token: Option<&Secret>,
+        stall: Duration,
+    ) -> Result<Self, Error> {
         let authorization = token.map(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-                .map_err(|_| Error::Settings("HF_TOKEN holds characters that no token has".to_owned()))?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+                    Error::Settings("HF_TOKEN holds characters that no token has".to_owned())
+                })?;
             value.set_sensitive(true);
             Ok(value)
         });
         let client = client()?;
-        Ok(Self { client, home: endpoint.origin(), authorization: authorization.transpose()?, stall })
+        Ok(Self {
+            client,
+            home: endpoint.origin(),
+            authorization: authorization.transpose()?,
+            stall,
+        })
     }
 
     /// The same client without the token: for mirrors, wherever they are or lead.
     pub(crate) fn without_token(&self) -> Self {
-        let Self { client, home, stall, .. } = self;
-        Self { client: client.clone(), home: home.clone(), authorization: None, stall: *stall }
+        let Self {
+            client,
+            home,
+            stall,
+            ..
+        } = self;
+        Self {
+            client: client.clone(),
+            home: home.clone(),
+            authorization: None,
+            stall: *stall,
+        }
     }
 
     /// How long a source may say nothing.
@@ -71,7 +92,10 @@ impl Transport {
         url: &Url,
         range: Option<&Range<u64>>,
     ) -> Result<Response, Trouble> {
-        let mut request = self.client.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self
+            .client
+            .request(method, url.clone())
+            .header(ACCEPT_ENCODING, "identity");
         if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_home(url)) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
@@ -81,12 +105,19 @@ impl Transport {
         match tokio::time::timeout(self.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Trouble::again(describe(error))),
-            Err(_) => Err(Trouble::again(format!("no answer for {} s", self.stall.as_secs_f32()))),
+            Err(_) => Err(Trouble::again(format!(
+                "no answer for {} s",
+                self.stall.as_secs_f32()
+            ))),
         }
     }
 
     /// A range of what `url` names, wherever that is; also where the answer came from. Cancel-safe.
-    pub(crate) async fn get(&self, mut url: Url, range: &Range<u64>) -> Result<(Response, Url), Trouble> {
+    pub(crate) async fn get(
+        &self,
+        mut url: Url,
+        range: &Range<u64>,
+    ) -> Result<(Response, Url), Trouble> {
         for _ in 0..=MAX_HOPS {
             let response = self.send(Method::GET, &url, Some(range)).await?;
             match next_hop(&url, &response)? {
@@ -100,7 +131,10 @@ impl Transport {
 
 /// HTTP/1.1 only: over HTTP/2 all ranges would share one connection and its window.
 fn client() -> Result<Client, Error> {
-    let client = Client::builder().http1_only().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+    let client = Client::builder()
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(USER_AGENT);
     client.redirect(redirect::Policy::none()).build().map_err(|error| {
         let reason = describe(error);
         Error::Settings(format!(
@@ -118,10 +152,16 @@ pub(crate) fn next_hop(from: &Url, response: &Response) -> Result<Option<Url>, E
     if !response.status().is_redirection() {
         return Ok(None);
     }
-    let location =
-        response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default();
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|location| location.to_str().ok())
+        .unwrap_or_default();
     let to = hop(from, location);
-    to.map(Some).map_err(|reason| Error::Refused { source_name: name_of(from), reason: reason.to_owned() })
+    to.map(Some).map_err(|reason| Error::Refused {
+        source_name: name_of(from),
+        reason: reason.to_owned(),
+    })
 }
 
 /// Where `location` leads from `from`, or why it is not followed.
@@ -129,7 +169,9 @@ fn hop(from: &Url, location: &str) -> Result<Url, &'static str> {
     if location.is_empty() {
         return Err("a redirect to nowhere");
     }
-    let to = from.join(location).map_err(|_| "a redirect to no address")?;
+    let to = from
+        .join(location)
+        .map_err(|_| "a redirect to no address")?;
     if !matches!(to.scheme(), "http" | "https") || !to.has_host() {
         return Err("a redirect to something other than http or https");
     }
@@ -145,7 +187,10 @@ fn hop(from: &Url, location: &str) -> Result<Url, &'static str> {
 /// The error of a chain that does not end.
 pub(crate) fn too_many_hops(last: &Url) -> Error {
     let reason = format!("more than {MAX_HOPS} redirects in a row");
-    Error::Refused { source_name: name_of(last), reason }
+    Error::Refused {
+        source_name: name_of(last),
+        reason,
+    }
 }
 
 /// A source as people may see it: scheme, host and port, no path and no signature.
@@ -156,18 +201,29 @@ pub(crate) fn name_of(url: &Url) -> String {
 /// The trouble that a status which time may heal stands for.
 pub(crate) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<Trouble> {
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-    passes.then(|| Trouble::Again { reason: format!("it answered {status}"), after: retry_after(headers) })
+    passes.then(|| Trouble::Again {
+        reason: format!("it answered {status}"),
+        after: retry_after(headers),
+    })
 }
 
 /// `Retry-After`, in seconds or as a date; a date is compared with the answer's own `Date`, so that a wrong clock here
 /// does not matter.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     let after = text(RETRY_AFTER)?;
     if let Ok(seconds) = after.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let (then, now) = (httpdate::parse_http_date(after).ok()?, httpdate::parse_http_date(text(DATE)?).ok()?);
+    let (then, now) = (
+        httpdate::parse_http_date(after).ok()?,
+        httpdate::parse_http_date(text(DATE)?).ok()?,
+    );
     Some(then.duration_since(now).unwrap_or_default())
 }
 
@@ -189,14 +245,28 @@ mod tests {
 
     #[test]
     fn a_redirect_is_followed_only_to_where_it_is_safe() {
-        let from = "https://huggingface.co/acme/tiny/resolve/main/x.gguf".parse().unwrap();
+        let from = "https://huggingface.co/acme/tiny/resolve/main/x.gguf"
+            .parse()
+            .unwrap();
         let to = |location| hop(&from, location).map(String::from);
         assert_eq!(to("/api/y").as_deref(), Ok("https://huggingface.co/api/y"));
-        assert_eq!(to("https://cdn.hf.co/y?s=1").as_deref(), Ok("https://cdn.hf.co/y?s=1"));
+        assert_eq!(
+            to("https://cdn.hf.co/y?s=1").as_deref(),
+            Ok("https://cdn.hf.co/y?s=1")
+        );
         assert_eq!(to("//cdn.hf.co/y").as_deref(), Ok("https://cdn.hf.co/y"));
-        assert_eq!(to("http://huggingface.co/y"), Err("a redirect from https to http"));
-        assert_eq!(to("file:///etc/passwd"), Err("a redirect to something other than http or https"));
-        assert_eq!(to("https://user@cdn.hf.co/y"), Err("a redirect with credentials in its address"));
+        assert_eq!(
+            to("http://huggingface.co/y"),
+            Err("a redirect from https to http")
+        );
+        assert_eq!(
+            to("file:///etc/passwd"),
+            Err("a redirect to something other than http or https")
+        );
+        assert_eq!(
+            to("https://user@cdn.hf.co/y"),
+            Err("a redirect with credentials in its address")
+        );
         assert_eq!(to("https://"), Err("a redirect to no address"));
         assert_eq!(to(""), Err("a redirect to nowhere"));
     }

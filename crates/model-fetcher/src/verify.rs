@@ -65,7 +65,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -91,7 +93,8 @@ pub(crate) async fn sha256(path: &Path, stop: &CancellationToken) -> Result<Dige
             }
         }
     });
-    task.await.expect("hashing does not panic and is not aborted")
+    task.await
+        .expect("hashing does not panic and is not aborted")
 }
 
 /// The digest of a part, read behind the writing and complete soon after it. Cancel-safe: when dropped, reading ends.
@@ -103,7 +106,11 @@ pub(crate) async fn sha256_behind(part: &Part, stop: &CancellationToken) -> Resu
     let (size, mut frontier) = (part.size(), part.frontier());
     let stop = stop.child_token();
     let _no_longer_wanted = stop.clone().drop_guard();
-    let mut behind = Behind { hash: Sha256::new(), n_bytes: 0, piece: vec![0; PIECE_BYTES] };
+    let mut behind = Behind {
+        hash: Sha256::new(),
+        n_bytes: 0,
+        piece: vec![0; PIECE_BYTES],
+    };
     while behind.n_bytes < size {
         let enough = size.min(behind.n_bytes + STEP_BYTES);
         tokio::select! {
@@ -112,7 +119,9 @@ pub(crate) async fn sha256_behind(part: &Part, stop: &CancellationToken) -> Resu
         }
         let (part, frontier, stop) = (part.clone(), frontier.clone(), stop.clone());
         let task = tokio::task::spawn_blocking(move || behind.catch_up(&part, &frontier, &stop));
-        behind = task.await.expect("hashing does not panic and is not aborted")?;
+        behind = task
+            .await
+            .expect("hashing does not panic and is not aborted")?;
     }
     Ok(Digest::of(behind.hash))
 }
@@ -140,7 +149,9 @@ impl Behind {
             if stop.is_cancelled() {
                 return Err(Error::Stopped);
             }
-            let length = usize::try_from(end - self.n_bytes).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let length = usize::try_from(end - self.n_bytes)
+                .unwrap_or(usize::MAX)
+                .min(PIECE_BYTES);
             let piece = &mut self.piece[..length];
             let read = part.file().read_exact_at(piece, self.n_bytes);
             read.map_err(|error| Error::io("read", part.path(), error))?;

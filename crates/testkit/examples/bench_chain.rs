@@ -44,9 +44,13 @@ async fn main() -> anyhow::Result<()> {
     row("through both, from the browser's frame", &mut chained);
 
     llama.script(Script::tokens(vec!["token"; 50]).every(BETWEEN_TOKENS));
-    let mut alone = try_join_all((0..CHATS).map(|_| first_token_over_http(&http, &upstream))).await?;
+    let mut alone =
+        try_join_all((0..CHATS).map(|_| first_token_over_http(&http, &upstream))).await?;
     let mut together = try_join_all((0..CHATS).map(|_| first_token_over_chat(&chat))).await?;
-    println!("{CHATS} at once, {} ms between tokens", BETWEEN_TOKENS.as_millis());
+    println!(
+        "{CHATS} at once, {} ms between tokens",
+        BETWEEN_TOKENS.as_millis()
+    );
     row("upstream directly", &mut alone);
     row("through both, from the browser's frame", &mut together);
     Ok(())
@@ -54,7 +58,10 @@ async fn main() -> anyhow::Result<()> {
 
 async fn start(name: &str, prefix: &str, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
     let (listen, admin) = (format!("{prefix}_LISTEN"), format!("{prefix}_ADMIN_LISTEN"));
-    let mut all = vec![(listen.as_str(), "127.0.0.1:0"), (admin.as_str(), "127.0.0.1:0")];
+    let mut all = vec![
+        (listen.as_str(), "127.0.0.1:0"),
+        (admin.as_str(), "127.0.0.1:0"),
+    ];
     all.extend([("LLM_API_KEY", KEY), ("LLM_MODEL", "fake-model")]);
     all.extend_from_slice(settings);
     Service::start(name, &all).await
@@ -64,11 +71,17 @@ async fn first_token_over_http(http: &reqwest::Client, server: &str) -> anyhow::
     let messages = json!([{"role": "user", "content": "Hello"}]);
     let body = json!({"model": "fake-model", "stream": true, "messages": messages});
     let start = Instant::now();
-    let request = http.post(format!("{server}/v1/chat/completions")).bearer_auth(KEY).json(&body);
+    let request = http
+        .post(format!("{server}/v1/chat/completions"))
+        .bearer_auth(KEY)
+        .json(&body);
     let mut events = request.send().await?.error_for_status()?.bytes_stream();
     let mut seen = String::new();
     while !seen.contains("\"content\":\"") {
-        let bytes = events.next().await.context("the answer ended before its first token")??;
+        let bytes = events
+            .next()
+            .await
+            .context("the answer ended before its first token")??;
         seen.push_str(&String::from_utf8_lossy(&bytes));
     }
     let elapsed = start.elapsed();
@@ -99,5 +112,10 @@ fn row(name: &str, samples: &mut [Duration]) {
         let index = ((samples.len() - 1) as f64 * share).round() as usize;
         samples[index].as_secs_f64() * 1e3
     };
-    println!("  {name:40} {:8.2} {:8.2} {:8.2}", at(0.5), at(0.99), at(1.0));
+    println!(
+        "  {name:40} {:8.2} {:8.2} {:8.2}",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
 }

@@ -56,7 +56,9 @@ impl FakeCollector {
         let kept = Arc::clone(&spans);
         let take = async move |body: Bytes| match ExportTraceServiceRequest::decode(body) {
             Ok(request) => {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).extend(read(request));
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(read(request));
                 StatusCode::OK
             }
             Err(_) => StatusCode::BAD_REQUEST,
@@ -71,15 +73,25 @@ impl FakeCollector {
     /// When no port can be had.
     pub async fn stuck() -> Self {
         let never = async || std::future::pending::<StatusCode>().await;
-        Self::serve(Router::new().route("/v1/traces", post(never)), Arc::default()).await
+        Self::serve(
+            Router::new().route("/v1/traces", post(never)),
+            Arc::default(),
+        )
+        .await
     }
 
     async fn serve(router: Router, spans: Arc<Mutex<Vec<Span>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let mut serving = JoinSet::new();
         serving.spawn(axum::serve(listener, router).into_future());
-        Self { address, spans, _serving: serving }
+        Self {
+            address,
+            spans,
+            _serving: serving,
+        }
     }
 
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -91,7 +103,10 @@ impl FakeCollector {
     /// What has come so far, in the order in which it came.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -99,8 +114,15 @@ fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource in request.resource_spans {
         let attributes = attributes(resource.resource.unwrap_or_default().attributes);
-        let service = attributes.get("service.name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let all = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        let service = attributes
+            .get("service.name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let all = resource
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans);
         spans.extend(all.map(|span| one(service.clone(), span)));
     }
     spans
@@ -132,7 +154,10 @@ fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
         Some(any_value::Value::BoolValue(value)) => json!(value),
         _ => Value::Null,
     };
-    pairs.into_iter().map(|pair| (pair.key.clone(), value(pair))).collect()
+    pairs
+        .into_iter()
+        .map(|pair| (pair.key.clone(), value(pair)))
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

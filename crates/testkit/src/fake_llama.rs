@@ -108,8 +108,12 @@ impl FakeLlama {
     ///
     /// When `address` cannot be bound.
     pub async fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.expect("the fake's address is free");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let listener = TcpListener::bind(address)
+            .await
+            .expect("the fake's address is free");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let state = watch::Sender::new(State {
             slots: 2,
             n_ctx: 4096,
@@ -130,9 +134,20 @@ impl FakeLlama {
             slot_looks: 0,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(wire::accept(listener, state.clone(), tasks.clone(), stop.clone()));
+        tasks.spawn(wire::accept(
+            listener,
+            state.clone(),
+            tasks.clone(),
+            stop.clone(),
+        ));
         let guard = stop.clone().drop_guard();
-        Self { address, state, tasks, stop, _stop_on_drop: guard }
+        Self {
+            address,
+            state,
+            tasks,
+            stop,
+            _stop_on_drop: guard,
+        }
     }
 
     /// Closes the port and every connection, abruptly, and returns the address that is now free.
@@ -171,12 +186,14 @@ impl FakeLlama {
 
     /// The model's alias.
     pub fn set_alias(&self, alias: &str) {
-        self.state.send_modify(|state| alias.clone_into(&mut state.alias));
+        self.state
+            .send_modify(|state| alias.clone_into(&mut state.alias));
     }
 
     /// Asks for this key on every route but `/health`.
     pub fn require_key(&self, key: &str) {
-        self.state.send_modify(|state| state.key = Some(key.to_owned()));
+        self.state
+            .send_modify(|state| state.key = Some(key.to_owned()));
     }
 
     /// While loading, every route answers `503 Loading model`.
@@ -191,7 +208,8 @@ impl FakeLlama {
 
     /// Whether `/props` names vision among the model's modalities.
     pub fn set_sees_images(&self, sees_images: bool) {
-        self.state.send_modify(|state| state.sees_images = sees_images);
+        self.state
+            .send_modify(|state| state.sees_images = sees_images);
     }
 
     /// Closes every connection on which no request is under way, as llama-server does after 5 s.
@@ -213,7 +231,8 @@ impl FakeLlama {
 
     /// Lets every request received so far go on where its script stalled.
     pub fn release(&self) {
-        self.state.send_modify(|state| state.released = state.received.len());
+        self.state
+            .send_modify(|state| state.released = state.received.len());
     }
 
     /// All chat requests so far, in order of arrival.
@@ -240,7 +259,10 @@ impl FakeLlama {
     ///
     /// When that takes longer than 20 s.
     pub async fn request_started(&self, number: usize) -> Received {
-        self.wait(format_args!("chat request {number}"), |state| state.received.len() > number).await;
+        self.wait(format_args!("chat request {number}"), |state| {
+            state.received.len() > number
+        })
+        .await;
         self.state.borrow().received[number].clone()
     }
 
@@ -251,7 +273,10 @@ impl FakeLlama {
     /// When that takes longer than 20 s.
     pub async fn ended(&self, number: usize) -> Ended {
         let ended = |state: &State| state.ended.get(number).copied().flatten();
-        self.wait(format_args!("the end of chat request {number}"), |state| ended(state).is_some()).await;
+        self.wait(format_args!("the end of chat request {number}"), |state| {
+            ended(state).is_some()
+        })
+        .await;
         ended(&self.state.borrow()).expect("it was just waited for")
     }
 
@@ -261,7 +286,11 @@ impl FakeLlama {
     ///
     /// When the request was answered to its end instead, or nothing happens for 20 s.
     pub async fn client_left(&self, number: usize) {
-        assert_eq!(self.ended(number).await, Ended::ClientLeft, "chat request {number}");
+        assert_eq!(
+            self.ended(number).await,
+            Ended::ClientLeft,
+            "chat request {number}"
+        );
     }
 
     /// Waits for `more` further reads of `/props`. Cancel-safe.
@@ -271,13 +300,20 @@ impl FakeLlama {
     /// When that takes longer than 20 s.
     pub async fn probed(&self, more: usize) {
         let before = self.state.borrow().probes;
-        self.wait(format_args!("{more} reads of /props"), |state| state.probes >= before + more).await;
+        self.wait(format_args!("{more} reads of /props"), |state| {
+            state.probes >= before + more
+        })
+        .await;
     }
 
     async fn wait(&self, what: std::fmt::Arguments<'_>, happened: impl FnMut(&State) -> bool) {
         let mut changes = self.state.subscribe();
         let waited = tokio::time::timeout(EVENT_TIMEOUT, changes.wait_for(happened)).await;
-        assert!(waited.is_ok(), "the fake llama-server waited {} s for {what}", EVENT_TIMEOUT.as_secs());
+        assert!(
+            waited.is_ok(),
+            "the fake llama-server waited {} s for {what}",
+            EVENT_TIMEOUT.as_secs()
+        );
     }
 }
 
@@ -292,8 +328,12 @@ mod tests {
         let llama = FakeLlama::start().await;
         llama.script_once(Script::tokens(["a", "b"]).sliced(3));
         let ask = || {
-            let body = json!({"messages": [], "stream": true, "stream_options": {"include_usage": true}});
-            reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send()
+            let body =
+                json!({"messages": [], "stream": true, "stream_options": {"include_usage": true}});
+            reqwest::Client::new()
+                .post(llama.url() + "/v1/chat/completions")
+                .json(&body)
+                .send()
         };
         let text = ask().await.unwrap().text().await.unwrap();
         let events: Vec<&str> = text.split_terminator("\n\n").collect();

@@ -32,7 +32,10 @@ pub fn tiny(n_bytes: usize) -> Vec<u8> {
 /// When `n_bytes` has no room for the header.
 #[must_use]
 pub fn with_numbers(n_bytes: usize, numbers: &[(&str, u32)]) -> Vec<u8> {
-    assert!(n_bytes >= SMALLEST, "a GGUF file of {n_bytes} bytes has no room for its header");
+    assert!(
+        n_bytes >= SMALLEST,
+        "a GGUF file of {n_bytes} bytes has no room for its header"
+    );
     let mut file = Vec::with_capacity(n_bytes);
     file.extend_from_slice(b"GGUF");
     file.extend_from_slice(&3_u32.to_le_bytes());

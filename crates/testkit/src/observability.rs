@@ -18,7 +18,9 @@ const FROM_PROMETHEUS: [&str; 3] = ["job", "instance", "le"];
 /// A path below the repository.
 #[must_use]
 pub fn path(below: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(below)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(below)
 }
 
 fn read(below: &str) -> String {
@@ -28,11 +30,20 @@ fn read(below: &str) -> String {
 /// Every expression of the rules and of this service's dashboard, with where it stands.
 fn expressions(dashboard: &str) -> Vec<(String, String)> {
     let rules = read(RULES);
-    let rules = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
-    let mut all: Vec<_> = rules.map(|expr| (RULES.to_owned(), expr.to_owned())).collect();
-    let dashboard = read(&format!("deploy/observability/grafana/dashboards/{dashboard}.json"));
+    let rules = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
+    let mut all: Vec<_> = rules
+        .map(|expr| (RULES.to_owned(), expr.to_owned()))
+        .collect();
+    let dashboard = read(&format!(
+        "deploy/observability/grafana/dashboards/{dashboard}.json"
+    ));
     let dashboard: Value = serde_json::from_str(&dashboard).expect("a dashboard is JSON");
-    for panel in dashboard["panels"].as_array().expect("a dashboard has panels") {
+    for panel in dashboard["panels"]
+        .as_array()
+        .expect("a dashboard has panels")
+    {
         let title = panel["title"].as_str().expect("a panel has a title");
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expression = target["expr"].as_str().expect("a target has an expression");
@@ -56,7 +67,9 @@ fn is_word(c: char) -> bool {
 /// The names before `=`, `!=`, `=~`, `!~` of `a="x",b!~"y"`; commas and braces within quotes do not count.
 fn matchers(text: &str) -> BTreeSet<String> {
     let outside = text.split('"').step_by(2).collect::<String>();
-    let names = outside.split(',').map(|part| part.trim_matches(|c| !is_word(c)).to_owned());
+    let names = outside
+        .split(',')
+        .map(|part| part.trim_matches(|c| !is_word(c)).to_owned());
     names.filter(|name| !name.is_empty()).collect()
 }
 
@@ -67,7 +80,8 @@ fn named(expression: &str) -> Named {
         rest = &rest[at..];
         let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        let group = |open: char, close: char| after.trim_start().strip_prefix(open)?.split_once(close);
+        let group =
+            |open: char, close: char| after.trim_start().strip_prefix(open)?.split_once(close);
         rest = after;
         if word == "by" {
             let (labels, after) = group('(', ')').expect("labels follow `by`");
@@ -75,7 +89,9 @@ fn named(expression: &str) -> Named {
             rest = after;
         } else if is_of(&PREFIXES, word) || word == UP {
             let picked = after.strip_prefix('{').and_then(|_| group('{', '}'));
-            let labels = picked.map(|(labels, _)| matchers(labels)).unwrap_or_default();
+            let labels = picked
+                .map(|(labels, _)| matchers(labels))
+                .unwrap_or_default();
             rest = picked.map_or(after, |(_, after)| after);
             found.metrics.push((word.to_owned(), labels));
         }
@@ -88,9 +104,12 @@ fn exposed(metrics: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut all = BTreeMap::<String, BTreeSet<String>>::new();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap_or_default();
-        let labels =
-            line.split_once('{').map(|(_, labels)| matchers(labels.rsplit_once('}').unwrap_or_default().0));
-        all.entry(name.to_owned()).or_default().extend(labels.unwrap_or_default());
+        let labels = line
+            .split_once('{')
+            .map(|(_, labels)| matchers(labels.rsplit_once('}').unwrap_or_default().0));
+        all.entry(name.to_owned())
+            .or_default()
+            .extend(labels.unwrap_or_default());
     }
     all
 }
@@ -119,15 +138,26 @@ pub fn looked_at(dashboard: &str, own: &[&str], metrics: &str) -> BTreeSet<Strin
         }
         let mut known: BTreeSet<&str> = FROM_PROMETHEUS.into();
         for (metric, labels) in named.metrics.iter().filter(|(metric, _)| metric != UP) {
-            let has = exposed.get(metric).unwrap_or_else(|| panic!("{place}: {metric} is not exposed"));
+            let has = exposed
+                .get(metric)
+                .unwrap_or_else(|| panic!("{place}: {metric} is not exposed"));
             let missing: Vec<_> = labels.difference(has).collect();
-            assert!(missing.is_empty(), "{place}: {metric} has no label {missing:?}");
+            assert!(
+                missing.is_empty(),
+                "{place}: {metric} has no label {missing:?}"
+            );
             known.extend(has.iter().map(String::as_str));
             used.insert(metric.clone());
         }
-        let missing: Vec<_> =
-            named.summed_by.iter().filter(|label| !known.contains(label.as_str())).collect();
-        assert!(missing.is_empty(), "{place}: nothing has the label {missing:?}");
+        let missing: Vec<_> = named
+            .summed_by
+            .iter()
+            .filter(|label| !known.contains(label.as_str()))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{place}: nothing has the label {missing:?}"
+        );
     }
     used
 }
@@ -136,17 +166,29 @@ pub fn looked_at(dashboard: &str, own: &[&str], metrics: &str) -> BTreeSet<Strin
 #[must_use]
 pub fn documented(own: &[&str]) -> BTreeSet<String> {
     let page = read("docs/metrics.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    rows.map(|(name, _)| name.to_owned()).filter(|name| is_of(own, name)).collect()
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.to_owned())
+        .filter(|name| is_of(own, name))
+        .collect()
 }
 
 /// The metrics that `metrics` declares, as docs/metrics.md calls them.
 #[must_use]
 pub fn declared(metrics: &str) -> BTreeSet<String> {
-    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     // A counter's samples end in `_total`, its type line does not.
     types
-        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .map(|(name, kind)| {
+            if kind == "counter" {
+                format!("{name}_total")
+            } else {
+                name.to_owned()
+            }
+        })
         .collect()
 }
 
@@ -161,19 +203,36 @@ mod tests {
         let found = named(
             r#"histogram_quantile(0.5, sum by (le, key) (rate(llm_proxy_a_bucket{x="gen_ai_no,y=",z!~"ab"}[5m]))) / llm_proxy_b"#,
         );
-        let labels = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let labels = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
         assert_eq!(found.summed_by, labels(&["key", "le"]));
         let metric = |name: &str, names: &[&str]| (name.to_owned(), labels(names));
-        assert_eq!(found.metrics, [metric("llm_proxy_a_bucket", &["x", "z"]), metric("llm_proxy_b", &[])]);
+        assert_eq!(
+            found.metrics,
+            [
+                metric("llm_proxy_a_bucket", &["x", "z"]),
+                metric("llm_proxy_b", &[])
+            ]
+        );
     }
 
     #[test]
     fn every_alert_is_explained_to_operators() {
         let (rules, page) = (read(RULES), read("docs/operations.md"));
-        let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        let alerts: Vec<_> = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- alert: "))
+            .collect();
         assert!(alerts.len() > 20, "{alerts:?}");
         for alert in alerts {
-            assert!(page.contains(&format!("`{alert}`")), "{alert} is not in docs/operations.md");
+            assert!(
+                page.contains(&format!("`{alert}`")),
+                "{alert} is not in docs/operations.md"
+            );
         }
     }
 
@@ -187,9 +246,16 @@ mod tests {
     fn prometheus_itself_accepts_its_settings_and_rules() {
         for (what, file) in [("rules", "rules.yml"), ("config", "prometheus.yml")] {
             let file = super::path("deploy/observability").join(file);
-            let checked = std::process::Command::new("promtool").args(["check", what]).arg(file).output();
+            let checked = std::process::Command::new("promtool")
+                .args(["check", what])
+                .arg(file)
+                .output();
             let Ok(checked) = checked else { return };
-            assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+            assert!(
+                checked.status.success(),
+                "{}",
+                String::from_utf8_lossy(&checked.stderr)
+            );
         }
     }
 }

@@ -50,7 +50,11 @@ impl Service {
         Self::launch(name, shell, settings).await
     }
 
-    async fn launch(name: &str, mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    async fn launch(
+        name: &str,
+        mut command: Command,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut child = command
             .env_clear()
             .env("LOG_FORMAT", "json")
@@ -68,7 +72,12 @@ impl Service {
             let event: Value =
                 serde_json::from_str(&line).with_context(|| format!("not a log line: {line}"))?;
             if event["message"] == "listening" {
-                let text = |field: &str| event[field].as_str().map(str::to_owned).context(line.clone());
+                let text = |field: &str| {
+                    event[field]
+                        .as_str()
+                        .map(str::to_owned)
+                        .context(line.clone())
+                };
                 addresses.insert(text("listener")?, text("address")?.parse()?);
             }
         }
@@ -137,16 +146,25 @@ impl Service {
 /// When it is not built.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(std::path::Path::parent).context("a test stands in target/*/deps")?;
+    let folder = test
+        .parent()
+        .and_then(std::path::Path::parent)
+        .context("a test stands in target/*/deps")?;
     let path = folder.join(name);
     if !path.exists() {
-        bail!("{} is missing: run `cargo build --workspace --bins` first", path.display());
+        bail!(
+            "{} is missing: run `cargo build --workspace --bins` first",
+            path.display()
+        );
     }
     Ok(path)
 }
 
 /// Keeps the pipe empty, so that the child never blocks on its own log.
 fn drain(mut lines: tokio::io::Lines<BufReader<ChildStdout>>) {
-    #[expect(clippy::disallowed_methods, reason = "it ends with the child, and a test has no shutdown")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the child, and a test has no shutdown"
+    )]
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 }

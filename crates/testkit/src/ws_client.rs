@@ -29,7 +29,11 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the upgrade was refused with {}: {}", self.status, self.body)
+        write!(
+            f,
+            "the upgrade was refused with {}: {}",
+            self.status, self.body
+        )
     }
 }
 
@@ -67,7 +71,11 @@ impl WsClient {
     /// As [`WsClient::connect`].
     pub async fn connect_with(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut request = url.into_client_request()?;
-        let authority = request.uri().authority().context("the address has a host")?.to_string();
+        let authority = request
+            .uri()
+            .authority()
+            .context("the address has a host")?
+            .to_string();
         for (name, value) in headers {
             let (name, value) = (HeaderName::try_from(*name)?, HeaderValue::try_from(*value)?);
             if name == "host" {
@@ -139,7 +147,12 @@ impl WsClient {
             if frame["type"] != "delta" {
                 return Ok((deltas, frame));
             }
-            deltas.push(frame["content"].as_str().context("a delta has content")?.to_owned());
+            deltas.push(
+                frame["content"]
+                    .as_str()
+                    .context("a delta has content")?
+                    .to_owned(),
+            );
         }
     }
 
@@ -150,7 +163,9 @@ impl WsClient {
     /// When the server does not answer.
     pub async fn close(mut self) -> anyhow::Result<()> {
         patiently("the close", async { Ok(self.socket.close(None).await?) }).await?;
-        while let Some(Ok(_)) = patiently("the close", async { Ok(self.socket.next().await) }).await? {}
+        while let Some(Ok(_)) =
+            patiently("the close", async { Ok(self.socket.next().await) }).await?
+        {}
         Ok(())
     }
 
@@ -171,7 +186,9 @@ impl WsClient {
                     return Ok(frame.context("a close without a code")?.code.into());
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error).context("the server closed without a close frame"),
+                Some(Err(error)) => {
+                    return Err(error).context("the server closed without a close frame");
+                }
                 None => bail!("the server closed without a close frame"),
             }
         }
@@ -190,10 +207,16 @@ impl WsClient {
 
 fn refused(response: &Response<Option<Vec<u8>>>) -> Refused {
     let body = response.body().as_deref().unwrap_or_default();
-    Refused { status: response.status().as_u16(), body: String::from_utf8_lossy(body).into_owned() }
+    Refused {
+        status: response.status().as_u16(),
+        body: String::from_utf8_lossy(body).into_owned(),
+    }
 }
 
-async fn patiently<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+async fn patiently<T>(
+    what: &str,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let waited = tokio::time::timeout(PATIENCE, work).await;
     waited.with_context(|| format!("{what} took longer than {} s", PATIENCE.as_secs()))?
 }

@@ -63,11 +63,26 @@ enum Scenario {
 pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     let folder = settings.target("bench");
     let mut tools = all(settings).await?;
-    tools
-        .retain(|tool| options.tools.is_empty() || options.tools.iter().any(|word| tool.name.contains(word)));
-    ensure!(!tools.is_empty(), "--tool {}: there is no such tool", options.tools.join(" --tool "));
-    let every = [Scenario::Unthrottled, Scenario::Again, Scenario::Slow, Scenario::Cut, Scenario::Killed];
-    let scenarios = if options.scenarios.is_empty() { every.as_slice() } else { &options.scenarios };
+    tools.retain(|tool| {
+        options.tools.is_empty() || options.tools.iter().any(|word| tool.name.contains(word))
+    });
+    ensure!(
+        !tools.is_empty(),
+        "--tool {}: there is no such tool",
+        options.tools.join(" --tool ")
+    );
+    let every = [
+        Scenario::Unthrottled,
+        Scenario::Again,
+        Scenario::Slow,
+        Scenario::Cut,
+        Scenario::Killed,
+    ];
+    let scenarios = if options.scenarios.is_empty() {
+        every.as_slice()
+    } else {
+        &options.scenarios
+    };
     println!("{}, the Hub on the same machine over loopback", machine());
     for size in &options.sizes {
         for scenario in scenarios {
@@ -100,12 +115,18 @@ fn measure_all(
     };
     let hub = Hub::start(settings, size, &flags)?;
     let takes_part = |tool: &Tool| scenario != Scenario::Again || tool.notices;
-    let mut results: Vec<_> =
-        tools.iter().filter(|tool| takes_part(tool)).map(|tool| (tool, Ok(Vec::new()))).collect();
+    let mut results: Vec<_> = tools
+        .iter()
+        .filter(|tool| takes_part(tool))
+        .map(|tool| (tool, Ok(Vec::new())))
+        .collect();
     for round in 1..=n_runs {
         for (tool, runs) in &mut results {
             if let (Ok(done), None) = (&mut *runs, tool.missing()) {
-                say::line(format_args!("{scenario}, round {round} of {n_runs}: {}", tool.name));
+                say::line(format_args!(
+                    "{scenario}, round {round} of {n_runs}: {}",
+                    tool.name
+                ));
                 let empty = Empty::new(folder)?;
                 match one_run(tool, scenario, &hub, &empty) {
                     Ok(run) => done.push(run),
@@ -114,21 +135,26 @@ fn measure_all(
             }
         }
     }
-    let rows = results.into_iter().map(|(tool, runs)| match (tool.missing(), runs) {
-        (Some(advice), _) => refusal(&tool.name, advice),
-        (None, Ok(runs)) => row(&tool.name, tool.verifies, runs),
-        (None, Err(error)) => {
-            say::line(format_args!("{}: {error:#}", tool.name));
-            refusal(&tool.name, &format!("failed: {}", error.root_cause()))
-        }
-    });
+    let rows = results
+        .into_iter()
+        .map(|(tool, runs)| match (tool.missing(), runs) {
+            (Some(advice), _) => refusal(&tool.name, advice),
+            (None, Ok(runs)) => row(&tool.name, tool.verifies, runs),
+            (None, Err(error)) => {
+                say::line(format_args!("{}: {error:#}", tool.name));
+                refusal(&tool.name, &format!("failed: {}", error.root_cause()))
+            }
+        });
     Ok(rows.collect())
 }
 
 /// One run of `tool` into an empty folder.
 fn one_run(tool: &Tool, scenario: Scenario, hub: &Hub, empty: &Empty) -> Result<Run> {
     let mut before = hub.count()?;
-    let half = || hub.count().is_ok_and(|count| count.served - before.served >= hub.place.size / 2);
+    let half = || {
+        hub.count()
+            .is_ok_and(|count| count.served - before.served >= hub.place.size / 2)
+    };
     let mut cost = Cost::default();
     match scenario {
         Scenario::Killed => cost = call(tool, hub, empty, Care::Doomed, Some(&half))?,
@@ -138,11 +164,18 @@ fn one_run(tool: &Tool, scenario: Scenario, hub: &Hub, empty: &Empty) -> Result<
         }
         Scenario::Unthrottled | Scenario::Slow | Scenario::Cut => {}
     }
-    let care = if scenario == Scenario::Cut { Care::Stubborn } else { Care::Once };
+    let care = if scenario == Scenario::Cut {
+        Care::Stubborn
+    } else {
+        Care::Once
+    };
     let cost = cost.and(call(tool, hub, empty, care, None)?);
     let after = hub.count()?;
     check(&Tool::goal(&empty.0), &hub.place.sha256)?;
-    let count = Count { requests: after.requests - before.requests, served: after.served - before.served };
+    let count = Count {
+        requests: after.requests - before.requests,
+        served: after.served - before.served,
+    };
     Ok(Run { cost, count })
 }
 
@@ -157,9 +190,16 @@ fn call(
     let log = empty.0.with_extension("log");
     let output = create(&log)?;
     let mut command = tool.command(&hub.place, &empty.0, care);
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output);
     let (cost, status) = measure(command, || kill.is_some_and(|kill| kill()))?;
-    ensure!(kill.is_some() || status.success(), "{status}\n{}", tail(&log));
+    ensure!(
+        kill.is_some() || status.success(),
+        "{status}\n{}",
+        tail(&log)
+    );
     Ok(cost)
 }
 
@@ -173,8 +213,15 @@ fn check(goal: &Path, sha256: &str) -> Result<()> {
             n_bytes => hash.update(&piece[..n_bytes]),
         }
     }
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    ensure!(found == sha256, "it left WRONG BYTES and said that all is well");
+    let found: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(
+        found == sha256,
+        "it left WRONG BYTES and said that all is well"
+    );
     Ok(())
 }
 
@@ -185,7 +232,8 @@ impl Empty {
     fn new(parent: &Path) -> Result<Self> {
         let folder = parent.join("run");
         drop(Self(folder.clone()));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         rustix::fs::sync();
         Ok(Self(folder))
     }
@@ -213,15 +261,20 @@ impl fmt::Display for Scenario {
 pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        text.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+    let model = text
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split(": ").nth(1));
     format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
 }
 
 /// The load of the last minute.
 pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().unwrap_or("unknown").to_owned()
+    text.split_whitespace()
+        .next()
+        .unwrap_or("unknown")
+        .to_owned()
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -230,8 +283,14 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .iter()
         .find_map(|(unit, shift)| text.strip_suffix(unit).map(|number| (number, *shift)))
         .unwrap_or((text, 0));
-    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "it must be a size, as in 64MiB or 4GiB".to_owned())
+    let bytes = number
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "it must be a size, as in 64MiB or 4GiB".to_owned())
 }
 
 #[cfg(test)]

@@ -55,14 +55,27 @@ impl Hub {
     pub(super) fn start(settings: &Settings, n_bytes: u64, flags: &[String]) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         let process = Call::new(settings.target("release/fake-hub"))
-            .args(["--repo", REPOSITORY, "--name", FILE, "--quiet", "--synthetic", &n_bytes.to_string()])
+            .args([
+                "--repo",
+                REPOSITORY,
+                "--name",
+                FILE,
+                "--quiet",
+                "--synthetic",
+                &n_bytes.to_string(),
+            ])
             .args(flags)
             .start(Output::Pipe(writer))?;
         let mut lines = BufReader::new(reader);
         let mut line = String::new();
         lines.read_line(&mut line)?;
-        let place = serde_json::from_str(&line).with_context(|| format!("fake-hub did not begin: {line}"))?;
-        Ok(Self { place, process, lines: Mutex::new(lines) })
+        let place = serde_json::from_str(&line)
+            .with_context(|| format!("fake-hub did not begin: {line}"))?;
+        Ok(Self {
+            place,
+            process,
+            lines: Mutex::new(lines),
+        })
     }
 
     /// What was asked of it so far.
@@ -71,6 +84,7 @@ impl Hub {
         self.process.signal(Signal::USR1);
         let mut line = String::new();
         lines.read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("fake-hub does not count any more: {line}"))
+        serde_json::from_str(&line)
+            .with_context(|| format!("fake-hub does not count any more: {line}"))
     }
 }

@@ -45,7 +45,10 @@ impl Cost {
 /// # Errors
 ///
 /// When it cannot be started or the kernel does not tell.
-pub(super) fn measure(mut command: Command, enough: impl Fn() -> bool + Sync) -> Result<(Cost, ExitStatus)> {
+pub(super) fn measure(
+    mut command: Command,
+    enough: impl Fn() -> bool + Sync,
+) -> Result<(Cost, ExitStatus)> {
     let before = children_cpu()?;
     let began = Instant::now();
     let mut child = command
@@ -74,15 +77,27 @@ pub(super) fn measure(mut command: Command, enough: impl Fn() -> bool + Sync) ->
         (ended, looking.join().unwrap_or_default())
     });
     let (status, wall) = ended?;
-    Ok((Cost { wall, cpu: children_cpu()? - before, peak_bytes }, status))
+    Ok((
+        Cost {
+            wall,
+            cpu: children_cpu()? - before,
+            peak_bytes,
+        },
+        status,
+    ))
 }
 
 /// Processor time of all children that have ended and been waited for.
 fn children_cpu() -> Result<Duration> {
-    let text = std::fs::read_to_string("/proc/self/stat").context("bench fetch needs Linux's /proc")?;
+    let text =
+        std::fs::read_to_string("/proc/self/stat").context("bench fetch needs Linux's /proc")?;
     let fields = text.rsplit(')').next().unwrap_or_default();
     // cutime and cstime are fields 16 and 17, counted from 1; what follows the name begins with field 3.
-    let ticks = fields.split_whitespace().skip(13).take(2).map(|field| field.parse::<u32>().unwrap_or(0));
+    let ticks = fields
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .map(|field| field.parse::<u32>().unwrap_or(0));
     Ok(TICK * ticks.sum())
 }
 
@@ -90,9 +105,14 @@ fn children_cpu() -> Result<Duration> {
 fn peak_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .unwrap_or(0);
+    let children =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok());
     children.map(peak_of).fold(kib * 1024, u64::max)
 }
 
@@ -106,10 +126,16 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_command_s_cost_and_end_are_told_and_it_is_killed_with_its_children() {
         let mut command = Command::new("sh");
-        command.args(["-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3"]);
+        command.args([
+            "-c",
+            "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3",
+        ]);
         let (cost, status) = measure(command, || false).unwrap();
         assert_eq!(status.code(), Some(3));
-        assert!(cost.cpu.as_millis() > 0 && cost.peak_bytes > 100_000, "{cost:?}");
+        assert!(
+            cost.cpu.as_millis() > 0 && cost.peak_bytes > 100_000,
+            "{cost:?}"
+        );
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600; true"]);
         let (_, status) = measure(command, || true).unwrap();

@@ -62,24 +62,45 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
         peers::install(settings).await?;
     }
     let servers = peers::start(settings, &options.only).await?;
-    println!("{}, which load, mock and the server under load share\n", machine());
-    servers.iter().for_each(|server| println!("- {}: {}", server.name, server.what()));
-    let every = [Scenario::Plain, Scenario::Stream, Scenario::Paced, Scenario::Leave];
-    let scenarios = if options.scenarios.is_empty() { every.as_slice() } else { &options.scenarios };
-    let bench =
-        Bench { settings, servers: &servers, seconds: if options.quick { 1.0 } else { options.seconds } };
+    println!(
+        "{}, which load, mock and the server under load share\n",
+        machine()
+    );
+    servers
+        .iter()
+        .for_each(|server| println!("- {}: {}", server.name, server.what()));
+    let every = [
+        Scenario::Plain,
+        Scenario::Stream,
+        Scenario::Paced,
+        Scenario::Leave,
+    ];
+    let scenarios = if options.scenarios.is_empty() {
+        every.as_slice()
+    } else {
+        &options.scenarios
+    };
+    let bench = Bench {
+        settings,
+        servers: &servers,
+        seconds: if options.quick { 1.0 } else { options.seconds },
+    };
     for scenario in scenarios {
         match scenario {
             Scenario::Plain => {
                 let connections: &[usize] = if options.quick { &[32] } else { &[1, 32, 256] };
                 for size in [1024, 16 * 1024] {
-                    connections.iter().try_for_each(|connections| bench.plain(size, *connections))?;
+                    connections
+                        .iter()
+                        .try_for_each(|connections| bench.plain(size, *connections))?;
                 }
             }
             Scenario::Stream => bench.streams(32, 64)?,
             Scenario::Paced => {
                 let streams: &[usize] = if options.quick { &[200] } else { &[200, 1000] };
-                streams.iter().try_for_each(|streams| bench.paced(*streams))?;
+                streams
+                    .iter()
+                    .try_for_each(|streams| bench.paced(*streams))?;
             }
             Scenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
         }
@@ -99,29 +120,48 @@ impl Bench<'_> {
         for server in self.servers {
             // llm-proxy always asks for a stream; llama-server sends an event for each token.
             let ways: &[(usize, &str)] = match server.name {
-                "llm-proxy" => &[(size / TOKEN_BYTES, ", an event per token"), (1, ", all in one event")],
+                "llm-proxy" => &[
+                    (size / TOKEN_BYTES, ", an event per token"),
+                    (1, ", all in one event"),
+                ],
                 _ => &[(1, "")],
             };
             for (events, way) in ways {
                 let name = format!("{}{way}", server.name);
                 let args = [format!("--size={size}"), format!("--events={events}")];
-                let load =
-                    [&["plain".to_owned(), format!("--connections={connections}")], args.as_slice()].concat();
+                let load = [
+                    &["plain".to_owned(), format!("--connections={connections}")],
+                    args.as_slice(),
+                ]
+                .concat();
                 table.throughput_row(&name, self.ask(server, self.seconds, &load), 1.0);
             }
         }
-        let title = format!("Whole answers of {} KiB, {connections} connections", size / 1024);
+        let title = format!(
+            "Whole answers of {} KiB, {connections} connections",
+            size / 1024
+        );
         self.print(&title, &table)
     }
 
     fn streams(&self, connections: usize, tokens: usize) -> Result<()> {
         let mut table = Table::throughput("tokens/s", "CPU per token");
         for server in self.servers {
-            let load =
-                ["stream".to_owned(), format!("--connections={connections}"), format!("--tokens={tokens}")];
-            table.throughput_row(server.name, self.ask(server, self.seconds, &load), tokens as f64);
+            let load = [
+                "stream".to_owned(),
+                format!("--connections={connections}"),
+                format!("--tokens={tokens}"),
+            ];
+            table.throughput_row(
+                server.name,
+                self.ask(server, self.seconds, &load),
+                tokens as f64,
+            );
         }
-        self.print(&format!("Streams of {tokens} unpaced tokens, {connections} connections"), &table)
+        self.print(
+            &format!("Streams of {tokens} unpaced tokens, {connections} connections"),
+            &table,
+        )
     }
 
     fn paced(&self, streams: usize) -> Result<()> {
@@ -131,7 +171,9 @@ impl Bench<'_> {
             table.paced_row(server.name, self.ask(server, self.seconds * 3.0, &load));
         }
         self.print(
-            &format!("{streams} streams at 20 tokens a second: from the upstream's write to the client"),
+            &format!(
+                "{streams} streams at 20 tokens a second: from the upstream's write to the client"
+            ),
             &table,
         )
     }
@@ -139,8 +181,11 @@ impl Bench<'_> {
     fn leave(&self, rounds: usize) -> Result<()> {
         let mut table = Table::leave();
         for server in self.servers {
-            let load =
-                ["leave".to_owned(), format!("--upstream={}", server.upstream), format!("--rounds={rounds}")];
+            let load = [
+                "leave".to_owned(),
+                format!("--upstream={}", server.upstream),
+                format!("--rounds={rounds}"),
+            ];
             table.leave_row(server.name, self.ask(server, self.seconds, &load));
         }
         self.print("From a client's going to the upstream's seeing it", &table)
@@ -151,15 +196,26 @@ impl Bench<'_> {
         ensure!(server.why_not.is_none(), "not measured");
         say::line(format_args!("{}: {}", server.name, load.join(" ")));
         let mut command = Command::new(self.settings.target("release/examples/bench_load"));
-        command.arg(format!("--to={}", server.address)).arg(format!("--seconds={seconds}"));
+        command
+            .arg(format!("--to={}", server.address))
+            .arg(format!("--seconds={seconds}"));
         command.arg(format!("--key={KEY}"));
-        command.args(server.pid().map(|pid| format!("--process={pid}"))).args(load);
-        let output = command.stderr(Stdio::inherit()).output().context("the load cannot be started")?;
+        command
+            .args(server.pid().map(|pid| format!("--process={pid}")))
+            .args(load);
+        let output = command
+            .stderr(Stdio::inherit())
+            .output()
+            .context("the load cannot be started")?;
         serde_json::from_slice(&output.stdout).context("the load did not say what it saw")
     }
 
     fn print(&self, title: &str, table: &Table) -> Result<()> {
-        println!("\n### {title}\n\nLoad {} after {} s each.\n\n{table}", load(), self.seconds);
+        println!(
+            "\n### {title}\n\nLoad {} after {} s each.\n\n{table}",
+            load(),
+            self.seconds
+        );
         Ok(())
     }
 }
@@ -180,5 +236,7 @@ fn answers(address: SocketAddr) -> bool {
         stream.read_exact(&mut status)?;
         Ok(&status == b"HTTP/1.1 200")
     };
-    std::net::TcpStream::connect(address).and_then(request).unwrap_or(false)
+    std::net::TcpStream::connect(address)
+        .and_then(request)
+        .unwrap_or(false)
 }

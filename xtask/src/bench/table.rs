@@ -24,13 +24,26 @@ pub(super) struct Run {
 /// The row of `name`, whose `runs` all ended well.
 pub(super) fn row(name: &str, verifies: bool, mut runs: Vec<Run>) -> String {
     runs.sort_by_key(|run| run.cost.wall);
-    let Some(Run { cost, count }) = runs.get(runs.len() / 2) else { return refusal(name, "did not run") };
+    let Some(Run { cost, count }) = runs.get(runs.len() / 2) else {
+        return refusal(name, "did not run");
+    };
     let (wall, cpu) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
-    let wall = if wall < 0.1 { format!("{:.1} ms", wall * 1e3) } else { format!("{wall:.2} s") };
-    let memory = if cost.wall < TOO_SHORT { "–".to_owned() } else { mib(cost.peak_bytes) };
+    let wall = if wall < 0.1 {
+        format!("{:.1} ms", wall * 1e3)
+    } else {
+        format!("{wall:.2} s")
+    };
+    let memory = if cost.wall < TOO_SHORT {
+        "–".to_owned()
+    } else {
+        mib(cost.peak_bytes)
+    };
     let sent = mib(count.served);
     let verified = if verifies { "yes" } else { "no" };
-    format!("| {name} | {wall} | {cpu:.2} s | {memory} | {sent} | {} | {verified} |", count.requests)
+    format!(
+        "| {name} | {wall} | {cpu:.2} s | {memory} | {sent} | {} | {verified} |",
+        count.requests
+    )
 }
 
 /// The row of `name`, which has no figures, and why.
@@ -57,10 +70,22 @@ mod tests {
                 cpu: Duration::from_millis(1250),
                 peak_bytes: (20 << 20) - 5,
             };
-            Run { cost, count: Count { requests: wall, served: 1 << 30 } }
+            Run {
+                cost,
+                count: Count {
+                    requests: wall,
+                    served: 1 << 30,
+                },
+            }
         };
         let runs = vec![run(3000), run(1000), run(2000)];
-        assert_eq!(row("x", true, runs), "| x | 2.00 s | 1.25 s | 20 MiB | 1024 MiB | 2000 | yes |");
-        assert_eq!(row("x", false, vec![run(7)]), "| x | 7.0 ms | 1.25 s | – | 1024 MiB | 7 | no |");
+        assert_eq!(
+            row("x", true, runs),
+            "| x | 2.00 s | 1.25 s | 20 MiB | 1024 MiB | 2000 | yes |"
+        );
+        assert_eq!(
+            row("x", false, vec![run(7)]),
+            "| x | 7.0 ms | 1.25 s | – | 1024 MiB | 7 | no |"
+        );
     }
 }

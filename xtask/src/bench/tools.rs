@@ -47,12 +47,21 @@ enum Way {
 
 impl Tool {
     fn new(name: &str, verifies: bool, notices: bool, way: Way) -> Self {
-        Self { name: name.to_owned(), verifies, notices, way }
+        Self {
+            name: name.to_owned(),
+            verifies,
+            notices,
+            way,
+        }
     }
 
     /// How to get it, if it is not here.
     pub(super) fn missing(&self) -> Option<&str> {
-        if let Way::Missing(advice) = &self.way { Some(advice) } else { None }
+        if let Way::Missing(advice) = &self.way {
+            Some(advice)
+        } else {
+            None
+        }
     }
 
     /// The file that it makes in `folder`.
@@ -98,7 +107,12 @@ impl Tool {
                     "-q",
                     "-c",
                 ]);
-                command.args(["-o", FILE, &format!("--checksum=sha-256={}", place.sha256), &url]);
+                command.args([
+                    "-o",
+                    FILE,
+                    &format!("--checksum=sha-256={}", place.sha256),
+                    &url,
+                ]);
                 command
             }
             Way::Hf(program) => {
@@ -109,13 +123,21 @@ impl Tool {
             Way::Missing(_) => Command::new("false"),
         };
         command.current_dir(folder).env_clear();
-        command.envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("NO_PROXY", "127.0.0.1"), ("HOME", ".")]);
+        command.envs([
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("NO_PROXY", "127.0.0.1"),
+            ("HOME", "."),
+        ]);
         command.envs([
             ("HF_ENDPOINT", place.hub.as_str()),
             ("HF_REPO_ID", REPOSITORY),
             ("HF_FILENAME", FILE),
         ]);
-        command.envs([("HF_HOME", ".hf"), ("HF_HUB_DISABLE_XET", "1"), ("HF_HUB_DISABLE_TELEMETRY", "1")]);
+        command.envs([
+            ("HF_HOME", ".hf"),
+            ("HF_HUB_DISABLE_XET", "1"),
+            ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ]);
         command.env("MODELS_DIR", ".");
         command
     }
@@ -143,11 +165,36 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
         None => Way::Missing("not installed (Debian: apt-get install curl)".to_owned()),
     };
     Ok(vec![
-        Tool::new("model-fetcher as shipped", true, true, Way::Ours(vec![program])),
-        Tool::new("model-fetcher, 1 stream", true, false, Way::Ours(streams("1"))),
-        Tool::new("model-fetcher, 8 streams", true, false, Way::Ours(streams("8"))),
-        Tool::new("model-fetcher, 1 stream, fsync does nothing", true, false, unsynced("1")),
-        Tool::new("model-fetcher, 8 streams, fsync does nothing", true, false, unsynced("8")),
+        Tool::new(
+            "model-fetcher as shipped",
+            true,
+            true,
+            Way::Ours(vec![program]),
+        ),
+        Tool::new(
+            "model-fetcher, 1 stream",
+            true,
+            false,
+            Way::Ours(streams("1")),
+        ),
+        Tool::new(
+            "model-fetcher, 8 streams",
+            true,
+            false,
+            Way::Ours(streams("8")),
+        ),
+        Tool::new(
+            "model-fetcher, 1 stream, fsync does nothing",
+            true,
+            false,
+            unsynced("1"),
+        ),
+        Tool::new(
+            "model-fetcher, 8 streams, fsync does nothing",
+            true,
+            false,
+            unsynced("8"),
+        ),
         Tool::new("curl", false, false, curl(false)),
         Tool::new("curl, then sha256sum", true, false, curl(true)),
         Tool::new("aria2c -x8 -s8 --checksum", true, true, aria2c),

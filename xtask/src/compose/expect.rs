@@ -14,7 +14,12 @@ use crate::say;
 use crate::settings::Profile;
 
 /// Settings that an image or a stack fixes: where to listen, what is in the image, what another setting stands in for.
-const FIXED: [&str; 4] = ["LISTEN", "GATEWAY_WEB_DIR", "HF_FILENAME", "PROXY_UPSTREAM_API_KEY"];
+const FIXED: [&str; 4] = [
+    "LISTEN",
+    "GATEWAY_WEB_DIR",
+    "HF_FILENAME",
+    "PROXY_UPSTREAM_API_KEY",
+];
 /// model-fetcher's exit code when the Hub does not let it in (`EX_NOPERM`).
 const NOT_ALLOWED: i32 = 77;
 /// How long the published port may take for one answer.
@@ -27,15 +32,23 @@ const PROXY: &str = "http://llm_proxy:8081";
 /// The gateway on loopback in development, nginx in production, and nothing else is published.
 pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
     let config = stack.config()?;
-    let services = config["services"].as_object().context("the stack has services")?;
+    let services = config["services"]
+        .as_object()
+        .context("the stack has services")?;
     let published: BTreeMap<_, Vec<_>> = services
         .iter()
         .filter_map(|(name, service)| {
-            Some((name.as_str(), service["ports"].as_array()?.iter().map(port).collect()))
+            Some((
+                name.as_str(),
+                service["ports"].as_array()?.iter().map(port).collect(),
+            ))
         })
         .collect();
     let expected = match stack.profile() {
-        Profile::Dev => ("chat_gateway", vec![format!("127.0.0.1:{}->8000", stack.port())]),
+        Profile::Dev => (
+            "chat_gateway",
+            vec![format!("127.0.0.1:{}->8000", stack.port())],
+        ),
         Profile::Prod => ("nginx", vec![format!(":{}->8080", stack.port())]),
     };
     ensure!(
@@ -47,7 +60,12 @@ pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
 
 fn port(port: &Value) -> String {
     let text = |key| port[key].as_str().unwrap_or_default();
-    format!("{}:{}->{}", text("host_ip"), text("published"), port["target"])
+    format!(
+        "{}:{}->{}",
+        text("host_ip"),
+        text("published"),
+        port["target"]
+    )
 }
 
 /// What can be set, by the service's own word, can be set in the env file: the stack passes it on.
@@ -55,15 +73,21 @@ pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
     let config = stack.config()?;
     for service in BUILT {
         let service_config = &config["services"][service];
-        let image = service_config["image"].as_str().context("a service has an image")?;
+        let image = service_config["image"]
+            .as_str()
+            .context("a service has an image")?;
         let sh = stack.shell();
         let table = say::read(cmd!(sh, "docker run --rm --network none {image} settings"))?;
-        let names: Vec<_> =
-            table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        let names: Vec<_> = table
+            .lines()
+            .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+            .collect();
         ensure!(!names.is_empty(), "{image} names no setting");
         let passed = |name: &str| {
             let given = |name: &str| service_config["environment"].get(name).is_some();
-            given(name) || given(&format!("{name}_FILE")) || FIXED.iter().any(|fixed| name.ends_with(fixed))
+            given(name)
+                || given(&format!("{name}_FILE"))
+                || FIXED.iter().any(|fixed| name.ends_with(fixed))
         };
         let lost: Vec<_> = names.into_iter().filter(|name| !passed(name)).collect();
         ensure!(
@@ -84,9 +108,18 @@ pub(super) fn the_token_file_is_read(stack: &mut Stack<'_>) -> Result<()> {
     stack.set("HF_TOKEN_SECRET", &file);
     let fetch = stack.compose(&["run", "--rm", "llm_init"]);
     say::command(&fetch);
-    let code = fetch.quiet().ignore_status().ignore_stderr().output()?.status.code();
+    let code = fetch
+        .quiet()
+        .ignore_status()
+        .ignore_stderr()
+        .output()?
+        .status
+        .code();
     stack.set("HF_TOKEN_SECRET", "");
-    ensure!(code == Some(NOT_ALLOWED), "with a wrong token llm_init ends with {code:?}, not {NOT_ALLOWED}");
+    ensure!(
+        code == Some(NOT_ALLOWED),
+        "with a wrong token llm_init ends with {code:?}, not {NOT_ALLOWED}"
+    );
     Ok(())
 }
 
@@ -107,18 +140,39 @@ pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {
 /// No container runs as root, may write its file system, has a capability, or may gain one.
 pub(super) fn confined(stack: &Stack<'_>) -> Result<()> {
     for (service, container) in stack.containers()? {
-        let (user, host) =
-            (container["Config"]["User"].as_str().unwrap_or_default(), &container["HostConfig"]);
-        ensure!(!user.is_empty() && !user.starts_with('0') && user != "root", "{service} runs as root");
+        let (user, host) = (
+            container["Config"]["User"].as_str().unwrap_or_default(),
+            &container["HostConfig"],
+        );
+        ensure!(
+            !user.is_empty() && !user.starts_with('0') && user != "root",
+            "{service} runs as root"
+        );
         let kept = [
             ("a read-only root", host["ReadonlyRootfs"] == true),
             ("no privileges", host["Privileged"] == false),
-            ("no capabilities", host["CapDrop"] == serde_json::json!(["ALL"])),
-            ("none added", host["CapAdd"].as_array().is_none_or(Vec::is_empty)),
-            ("none to gain", host["SecurityOpt"] == serde_json::json!(["no-new-privileges:true"])),
-            ("a limit of processes", host["PidsLimit"].as_i64().is_some_and(|limit| limit > 0)),
+            (
+                "no capabilities",
+                host["CapDrop"] == serde_json::json!(["ALL"]),
+            ),
+            (
+                "none added",
+                host["CapAdd"].as_array().is_none_or(Vec::is_empty),
+            ),
+            (
+                "none to gain",
+                host["SecurityOpt"] == serde_json::json!(["no-new-privileges:true"]),
+            ),
+            (
+                "a limit of processes",
+                host["PidsLimit"].as_i64().is_some_and(|limit| limit > 0),
+            ),
         ];
-        let lost: Vec<_> = kept.into_iter().filter(|(_, kept)| !kept).map(|(what, _)| what).collect();
+        let lost: Vec<_> = kept
+            .into_iter()
+            .filter(|(_, kept)| !kept)
+            .map(|(what, _)| what)
+            .collect();
         ensure!(lost.is_empty(), "{service} is without {lost:?}");
     }
     Ok(())
@@ -132,7 +186,9 @@ pub(super) fn no_secret_in_sight(stack: &Stack<'_>) -> Result<()> {
             Profile::Prod => vec![&container["Args"], &container["Config"]],
         };
         ensure!(
-            !places.iter().any(|place| place.to_string().contains(stack.key())),
+            !places
+                .iter()
+                .any(|place| place.to_string().contains(stack.key())),
             "{service} shows the key"
         );
     }
@@ -154,26 +210,41 @@ pub(super) fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
     ensure!(!answer.trim().is_empty(), "the answer is empty");
     say::line(format_args!("  {}", answer.trim()));
 
-    for (origin, expected) in
-        [(format!("http://127.0.0.1:{port}"), "101"), ("http://evil.example".to_owned(), "403")]
-    {
+    for (origin, expected) in [
+        (format!("http://127.0.0.1:{port}"), "101"),
+        ("http://evil.example".to_owned(), "403"),
+    ] {
         let upgrade = format!(
             "Origin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         );
-        let status = get(port, CHAT_PATH, &upgrade)?.split(' ').nth(1).unwrap_or_default().to_owned();
-        ensure!(status == expected, "a page of {origin} gets {status}, not {expected}");
+        let status = get(port, CHAT_PATH, &upgrade)?
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        ensure!(
+            status == expected,
+            "a page of {origin} gets {status}, not {expected}"
+        );
     }
     Ok(())
 }
 
 /// What the published port answers to a GET: until the connection ends, or as much as comes with the head of an upgrade.
 fn get(port: u16, path: &str, headers: &str) -> Result<String> {
-    let mut stream =
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("the published port does not answer")?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .context("the published port does not answer")?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let close = if headers.is_empty() { "Connection: close\r\n" } else { "" };
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}{close}\r\n")?;
+    let close = if headers.is_empty() {
+        "Connection: close\r\n"
+    } else {
+        ""
+    };
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}{close}\r\n"
+    )?;
     let mut answer = Vec::new();
     if headers.is_empty() {
         stream.read_to_end(&mut answer)?;
@@ -200,7 +271,10 @@ pub(super) fn the_key_is_asked_for(stack: &Stack<'_>) -> Result<()> {
         let url = format!("{PROXY}{path}");
         let args = ["-o", "/dev/null", "-w", "%{http_code}", "-H", header, &url];
         let status = stack.curl_beside("chat_gateway", &args)?;
-        ensure!(status == expected, "{path} with `{header:.21}` answers {status}, not {expected}");
+        ensure!(
+            status == expected,
+            "{path} with `{header:.21}` answers {status}, not {expected}"
+        );
     }
     Ok(())
 }
@@ -212,9 +286,20 @@ pub(super) fn no_way_out(stack: &Stack<'_>, hub: &str) -> Result<()> {
         Profile::Prod => &["llama_server", "llm_proxy", "chat_gateway"],
     };
     for service in inside {
-        let status = stack
-            .curl_beside(service, &["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{hub}/")])?;
-        ensure!(status == "000", "{service} reaches http://{hub}/ ({status})");
+        let status = stack.curl_beside(
+            service,
+            &[
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &format!("http://{hub}/"),
+            ],
+        )?;
+        ensure!(
+            status == "000",
+            "{service} reaches http://{hub}/ ({status})"
+        );
     }
     Ok(())
 }
@@ -223,9 +308,13 @@ pub(super) fn no_way_out(stack: &Stack<'_>, hub: &str) -> Result<()> {
 pub(super) fn serves(stack: &Stack<'_>, file: &str) -> Result<()> {
     let key = format!("Authorization: Bearer {}", stack.key());
     let props = stack.curl_beside("llama_server", &["-H", &key, "http://127.0.0.1:8080/props"])?;
-    let props: Value = serde_json::from_str(&props).with_context(|| format!("/props answers {props:?}"))?;
+    let props: Value =
+        serde_json::from_str(&props).with_context(|| format!("/props answers {props:?}"))?;
     let path = props["model_path"].as_str().unwrap_or_default();
-    ensure!(path == format!("/models/{file}"), "llama_server serves {path}, not {file}");
+    ensure!(
+        path == format!("/models/{file}"),
+        "llama_server serves {path}, not {file}"
+    );
     Ok(())
 }
 
@@ -236,6 +325,9 @@ pub(super) fn ended_by_themselves(stack: &Stack<'_>) -> Result<()> {
         .into_iter()
         .map(|(service, container)| (service, container["State"]["ExitCode"].as_i64()))
         .collect();
-    ensure!(codes.values().all(|code| *code == Some(0)), "not all ended with 0: {codes:?}");
+    ensure!(
+        codes.values().all(|code| *code == Some(0)),
+        "not all ended with 0: {codes:?}"
+    );
     Ok(())
 }

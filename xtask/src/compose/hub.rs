@@ -30,10 +30,15 @@ impl Place {
     /// When there is no port.
     pub(super) fn new(program: PathBuf, model: PathBuf, gateway: &str) -> Result<Self> {
         let gateway = gateway.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let listener =
-            TcpListener::bind((gateway, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = TcpListener::bind((gateway, 0))
+            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let listen = listener.local_addr()?;
-        Ok(Self { program, model, address: listen.ip(), port: listen.port() })
+        Ok(Self {
+            program,
+            model,
+            address: listen.ip(),
+            port: listen.port(),
+        })
     }
 
     /// `HF_ENDPOINT` for containers.
@@ -53,16 +58,35 @@ impl Place {
     /// When it does not come up.
     pub(super) fn serve(&self, file: &str) -> Result<Hub> {
         let mut command = Command::new(&self.program);
-        command.args(["--repo", DEV_REPO, "--name", file, "--listen", &self.address()]);
-        command.arg("--file").arg(&self.model).stdout(Stdio::piped()).stderr(Stdio::null());
-        say::command(format_args!("fake-hub --repo {DEV_REPO} --name {file} --listen {}", self.address()));
-        let mut hub =
-            Hub(command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?);
+        command.args([
+            "--repo",
+            DEV_REPO,
+            "--name",
+            file,
+            "--listen",
+            &self.address(),
+        ]);
+        command
+            .arg("--file")
+            .arg(&self.model)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        say::command(format_args!(
+            "fake-hub --repo {DEV_REPO} --name {file} --listen {}",
+            self.address()
+        ));
+        let mut hub = Hub(command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?);
         let mut announcement = String::new();
         if let Some(output) = hub.0.stdout.take() {
             BufReader::new(output).read_line(&mut announcement)?;
         }
-        ensure!(announcement.contains("\"hub\""), "fake-hub does not serve {file} on {}", self.address());
+        ensure!(
+            announcement.contains("\"hub\""),
+            "fake-hub does not serve {file} on {}",
+            self.address()
+        );
         Ok(hub)
     }
 }

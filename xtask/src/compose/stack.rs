@@ -37,20 +37,32 @@ impl<'a> Stack<'a> {
     /// # Errors
     ///
     /// When the test's files cannot be written or the engine refuses.
-    pub(super) fn new(sh: &'a Shell, settings: &Settings, profile: Profile, hub: &Place) -> Result<Self> {
+    pub(super) fn new(
+        sh: &'a Shell,
+        settings: &Settings,
+        profile: Profile,
+        hub: &Place,
+    ) -> Result<Self> {
         let name = match profile {
             Profile::Dev => "dev",
             Profile::Prod => "prod",
         };
         let folder = settings.target("compose").join(name);
-        let key = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .map_or_else(|_| format!("test-key-{}", std::process::id()), |uuid| uuid.trim().to_owned());
+        let key = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_or_else(
+            |_| format!("test-key-{}", std::process::id()),
+            |uuid| uuid.trim().to_owned(),
+        );
         let (key_file, wrong_token) = (folder.join("llm_api_key"), folder.join("hf_token"));
         write(&key_file, &format!("{key}\n"))?;
         write(&wrong_token, "hf_a_token_that_nobody_gave\n")?;
         let changes = folder.join("changes.json");
-        write(&changes, &overrides(settings.get("CORRAL_BUILD_NETWORK")).to_string())?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        write(
+            &changes,
+            &overrides(settings.get("CORRAL_BUILD_NETWORK")).to_string(),
+        )?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
         let variables = [
             ("HF_REPO_ID", DEV_REPO),
             ("HF_FILENAME", DEV_FILE),
@@ -66,9 +78,20 @@ impl<'a> Stack<'a> {
             ("LLAMA_THREADS", "1"),
             ("LLAMA_CACHE_RAM_MIB", "256"),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let variables = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         let project = format!("corral-test-{name}");
-        let stack = Self { sh, profile, project, changes, variables, port, key, wrong_token };
+        let stack = Self {
+            sh,
+            profile,
+            project,
+            changes,
+            variables,
+            port,
+            key,
+            wrong_token,
+        };
         stack.remove()?;
         Ok(stack)
     }
@@ -129,7 +152,11 @@ impl<'a> Stack<'a> {
     pub(super) fn config(&self) -> Result<Value> {
         let (sh, env, file) = (self.sh, self.profile.file_name(), self.file());
         let text = say::read(
-            cmd!(sh, "docker compose --env-file {env} -f {file} config --format json").envs(&self.variables),
+            cmd!(
+                sh,
+                "docker compose --env-file {env} -f {file} config --format json"
+            )
+            .envs(&self.variables),
         )?;
         serde_json::from_str(&text).context("docker compose config printed no JSON")
     }
@@ -143,14 +170,18 @@ impl<'a> Stack<'a> {
         let ids = self.compose(&["ps", "--all", "--quiet"]).quiet().read()?;
         let (sh, ids) = (self.sh, ids.lines());
         let text = cmd!(sh, "docker inspect {ids...}").quiet().read()?;
-        let containers: Vec<Value> = serde_json::from_str(&text).context("docker inspect printed no JSON")?;
+        let containers: Vec<Value> =
+            serde_json::from_str(&text).context("docker inspect printed no JSON")?;
         let service = |container: &Value| {
             container["Config"]["Labels"]["com.docker.compose.service"]
                 .as_str()
                 .unwrap_or_default()
                 .to_owned()
         };
-        Ok(containers.into_iter().map(|container| (service(&container), container)).collect())
+        Ok(containers
+            .into_iter()
+            .map(|container| (service(&container), container))
+            .collect())
     }
 
     /// Runs curl in `service`'s network and returns what it printed; an empty text when curl failed. It runs in
@@ -162,22 +193,44 @@ impl<'a> Stack<'a> {
     pub(super) fn curl_beside(&self, service: &str, args: &[&str]) -> Result<String> {
         let containers = self.containers()?;
         let text = |service: &str, pointer| {
-            let container = containers.get(service).with_context(|| format!("{service} has no container"))?;
-            container.pointer(pointer).and_then(Value::as_str).context("docker inspect has another shape")
+            let container = containers
+                .get(service)
+                .with_context(|| format!("{service} has no container"))?;
+            container
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .context("docker inspect has another shape")
         };
-        let (network, image) =
-            (format!("container:{}", text(service, "/Id")?), text("llama_server", "/Image")?);
+        let (network, image) = (
+            format!("container:{}", text(service, "/Id")?),
+            text("llama_server", "/Image")?,
+        );
         let sh = self.sh;
-        let curl =
-            cmd!(sh, "docker run --rm --network {network} --entrypoint curl {image} -sS -m 5 {args...}");
-        say::command(format_args!("curl beside {service}: {}", args.last().unwrap_or(&"")));
-        Ok(String::from_utf8_lossy(&curl.quiet().ignore_status().ignore_stderr().output()?.stdout)
-            .into_owned())
+        let curl = cmd!(
+            sh,
+            "docker run --rm --network {network} --entrypoint curl {image} -sS -m 5 {args...}"
+        );
+        say::command(format_args!(
+            "curl beside {service}: {}",
+            args.last().unwrap_or(&"")
+        ));
+        Ok(String::from_utf8_lossy(
+            &curl
+                .quiet()
+                .ignore_status()
+                .ignore_stderr()
+                .output()?
+                .stdout,
+        )
+        .into_owned())
     }
 
     /// Prints how the containers are and the end of their logs.
     pub(super) fn explain(&self) {
-        for args in [&["ps", "--all"][..], &["logs", "--no-color", "--tail", "30"]] {
+        for args in [
+            &["ps", "--all"][..],
+            &["logs", "--no-color", "--tail", "30"],
+        ] {
             let _nothing_more_to_say = self.run(args);
         }
     }

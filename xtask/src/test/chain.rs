@@ -46,7 +46,10 @@ impl TestChain {
             .without(&["HF_TOKEN", "HF_TOKEN_FILE", "LLM_MODEL"])
             .with(hub.variables())
             .with([("MODELS_DIR", models.path().display().to_string())])
-            .with([("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS), ("PROXY_ROUTES", ROUTES)]);
+            .with([
+                ("GATEWAY_MAX_TOKENS", MAX_ANSWER_TOKENS),
+                ("PROXY_ROUTES", ROUTES),
+            ]);
         let file = model::fetch_from_hub(&settings).await?.path;
         let addresses = Addresses::free()?;
         let mut chain = Chain::start(&Parts {
@@ -62,23 +65,48 @@ impl TestChain {
         let second_llama = Addresses::free()?.llama;
         let second = engine
             .call(&settings, &file, model::DEV_FILE, second_llama)?
-            .start(Output::Log(&settings.target("logs/test/llama-server-2.log")))?;
+            .start(Output::Log(
+                &settings.target("logs/test/llama-server-2.log"),
+            ))?;
         let key = settings.secret("LLM_API_KEY")?;
         let second = (second, second_llama);
-        Ok(Self { chain, second, hub, addresses, key, model: model::DEV_FILE.to_owned(), _models: models })
+        Ok(Self {
+            chain,
+            second,
+            hub,
+            addresses,
+            key,
+            model: model::DEV_FILE.to_owned(),
+            _models: models,
+        })
     }
 
     /// Where it is, for the tests.
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
-        let Addresses { llama, proxy, proxy_admin, gateway, gateway_admin } = &self.addresses;
+        let Addresses {
+            llama,
+            proxy,
+            proxy_admin,
+            gateway,
+            gateway_admin,
+        } = &self.addresses;
         vec![
             ("CORRAL_GATEWAY_URL", format!("http://{gateway}")),
-            ("CORRAL_GATEWAY_ADMIN_URL", format!("http://{gateway_admin}")),
+            (
+                "CORRAL_GATEWAY_ADMIN_URL",
+                format!("http://{gateway_admin}"),
+            ),
             ("CORRAL_PROXY_URL", format!("http://{proxy}")),
             ("CORRAL_PROXY_ADMIN_URL", format!("http://{proxy_admin}")),
             ("CORRAL_ENGINE_URL", format!("http://{llama}")),
-            ("CORRAL_ENGINE_PID", self.chain.engine_pid().unwrap_or_default()),
-            ("CORRAL_SECOND_ENGINE_URL", format!("http://{}", self.second.1)),
+            (
+                "CORRAL_ENGINE_PID",
+                self.chain.engine_pid().unwrap_or_default(),
+            ),
+            (
+                "CORRAL_SECOND_ENGINE_URL",
+                format!("http://{}", self.second.1),
+            ),
             ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
             ("CORRAL_API_KEY", self.key.clone()),
             ("CORRAL_MODEL", self.model.clone()),
@@ -110,12 +138,20 @@ impl Hub {
         let file: PathBuf = model::from_pypi(settings, python).await?;
         let (reader, writer) = std::io::pipe()?;
         let running = Call::new(settings.target("debug/fake-hub"))
-            .args(["--repo", model::DEV_REPO, "--listen", "127.0.0.1:0", "--file"])
+            .args([
+                "--repo",
+                model::DEV_REPO,
+                "--listen",
+                "127.0.0.1:0",
+                "--file",
+            ])
             .args([&file])
             .start(Output::Pipe(writer))?;
         let mut lines = BufReader::new(reader).lines();
         let endpoint = loop {
-            let Some(line) = lines.next() else { bail!("fake-hub ended before it said where it listens") };
+            let Some(line) = lines.next() else {
+                bail!("fake-hub ended before it said where it listens")
+            };
             let line = line.context("fake-hub cannot be read")?;
             let value = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
             match value.get("hub").and_then(serde_json::Value::as_str) {
@@ -130,7 +166,11 @@ impl Hub {
 
     /// What sends model-fetcher to it.
     pub(super) fn variables(&self) -> [(&'static str, &str); 3] {
-        [("HF_ENDPOINT", &self.endpoint), ("HF_REPO_ID", model::DEV_REPO), ("HF_FILENAME", model::DEV_FILE)]
+        [
+            ("HF_ENDPOINT", &self.endpoint),
+            ("HF_REPO_ID", model::DEV_REPO),
+            ("HF_FILENAME", model::DEV_FILE),
+        ]
     }
 
     /// Stops it.

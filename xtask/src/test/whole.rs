@@ -27,7 +27,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// Tests `up`. Linux only, because it looks into /proc.
 pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
     if !cfg!(target_os = "linux") {
-        return Ok(Outcome::Skipped("what is left behind is seen in Linux's /proc only".to_owned()));
+        return Ok(Outcome::Skipped(
+            "what is left behind is seen in Linux's /proc only".to_owned(),
+        ));
     }
     let hub = Hub::start(settings, &Python::new(settings)).await?;
     let models = sh.create_temp_dir()?;
@@ -41,7 +43,9 @@ pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
     let url = format!("ws://{}/api/v1/ws/chat", addresses.gateway);
     let mut up = Up::start(&settings).await?;
     say::line(format_args!("$ cargo xtask chat {url}"));
-    let chat = cmd!(sh, "/proc/self/exe chat {url}").stdin("Say hello.\n").quiet();
+    let chat = cmd!(sh, "/proc/self/exe chat {url}")
+        .stdin("Say hello.\n")
+        .quiet();
     let answer = chat.read().context("`cargo xtask chat` got no answer")?;
     if answer.trim().is_empty() {
         bail!("`cargo xtask chat` printed nothing and ended with 0");
@@ -53,7 +57,9 @@ pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
     addresses.check().context("after Ctrl-C")?;
 
     let mut up = Up::start(&settings).await?;
-    up.end(Signal::KILL).await.context("after kill -9 of xtask")?;
+    up.end(Signal::KILL)
+        .await
+        .context("after kill -9 of xtask")?;
     addresses.check().context("after kill -9 of xtask")?;
     hub.stop();
     Ok(Outcome::Passed)
@@ -69,8 +75,10 @@ impl Up {
     /// Starts it and waits until it has printed the page's address.
     async fn start(settings: &Settings) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
-        let running =
-            Call::new("/proc/self/exe").args(["up"]).settings(settings).start(Output::Pipe(writer))?;
+        let running = Call::new("/proc/self/exe")
+            .args(["up"])
+            .settings(settings)
+            .start(Output::Pipe(writer))?;
         let pid = running.pid().context("`up` has no process id")?;
         let (sender, mut lines) = mpsc::channel(1);
         std::thread::spawn(move || {
@@ -88,7 +96,9 @@ impl Up {
             }
             bail!("`up` ended before it was ready")
         };
-        tokio::time::timeout(UP_WITHIN, ready).await.context("`up` was not ready in time")??;
+        tokio::time::timeout(UP_WITHIN, ready)
+            .await
+            .context("`up` was not ready in time")??;
         Ok(Self { running, pid })
     }
 
@@ -100,10 +110,14 @@ impl Up {
         }
         kill_process(self.pid, signal)?;
         let begin = Instant::now();
-        let status =
-            tokio::time::timeout(GONE_WITHIN, self.running.wait()).await.context("`up` did not end")??;
+        let status = tokio::time::timeout(GONE_WITHIN, self.running.wait())
+            .await
+            .context("`up` did not end")??;
         loop {
-            let alive: Vec<_> = family.iter().filter(|(pid, name)| is_alive(**pid, name)).collect();
+            let alive: Vec<_> = family
+                .iter()
+                .filter(|(pid, name)| is_alive(**pid, name))
+                .collect();
             if alive.is_empty() {
                 return Ok(status);
             }
@@ -147,5 +161,9 @@ fn stat(pid: i32) -> Option<(String, char, i32)> {
     let (head, rest) = line.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;
     let mut fields = rest.split_whitespace();
-    Some((name.to_owned(), fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    Some((
+        name.to_owned(),
+        fields.next()?.chars().next()?,
+        fields.next()?.parse().ok()?,
+    ))
 }

@@ -51,7 +51,8 @@ pub(super) fn check(metadata: &Metadata) -> Vec<String> {
         };
         for dependency in &package.dependencies {
             problems.extend(
-                refusal(name, allowed, dependency).map(|why| format!("{name} -> {}: {why}", dependency.name)),
+                refusal(name, allowed, dependency)
+                    .map(|why| format!("{name} -> {}: {why}", dependency.name)),
             );
         }
     }
@@ -96,7 +97,10 @@ mod tests {
 
     #[test]
     fn testkit_is_for_tests_only() {
-        assert_eq!(problems("llm-proxy", "testkit", Some("dev")), Vec::<String>::new());
+        assert_eq!(
+            problems("llm-proxy", "testkit", Some("dev")),
+            Vec::<String>::new()
+        );
         assert_eq!(problems("llm-proxy", "testkit", None).len(), 1);
         assert_eq!(problems("xtask", "testkit", Some("dev")).len(), 1);
     }

@@ -14,25 +14,38 @@ impl Functions {
         let read = |(path, text): (&str, String)| {
             let names = text.lines().filter_map(|line| {
                 let line = line.trim_start();
-                let name = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn "))?;
+                let name = line
+                    .strip_prefix("fn ")
+                    .or_else(|| line.strip_prefix("async fn "))?;
                 Some(name.split(['(', '<']).next()?.to_owned())
             });
-            (path.split('/').map(str::to_owned).collect(), names.collect())
+            (
+                path.split('/').map(str::to_owned).collect(),
+                names.collect(),
+            )
         };
         Self(sources.map(read).collect())
     }
 
     fn has(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split("::").flat_map(|part| part.split('/')).collect();
-        let Some((last, folders)) = parts.split_last() else { return false };
+        let Some((last, folders)) = parts.split_last() else {
+            return false;
+        };
         self.0.iter().any(|(path, functions)| {
             let is_in = |parts: &[&str]| {
                 // A module of tests may stand within its file.
                 let mut path = path.iter();
-                parts.iter().filter(|part| **part != "tests").all(|part| path.any(|known| known == part))
+                parts
+                    .iter()
+                    .filter(|part| **part != "tests")
+                    .all(|part| path.any(|known| known == part))
             };
-            let whole_file = path.last().is_some_and(|file| [file.as_str(), "tests"].contains(last));
-            (is_in(folders) && (functions.contains(*last) || *last == "*")) || (whole_file && is_in(&parts))
+            let whole_file = path
+                .last()
+                .is_some_and(|file| [file.as_str(), "tests"].contains(last));
+            (is_in(folders) && (functions.contains(*last) || *last == "*"))
+                || (whole_file && is_in(&parts))
         })
     }
 }
@@ -41,15 +54,26 @@ impl Functions {
 pub(super) fn missing(path: &str, page: &str, functions: &Functions) -> Vec<String> {
     let (mut problems, mut in_table) = (Vec::new(), false);
     for (number, line) in page.lines().enumerate() {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line
+            .trim()
+            .trim_matches('|')
+            .split(" | ")
+            .map(str::trim)
+            .collect();
         if !line.starts_with('|') {
             in_table = false;
         } else if cells.last() == Some(&"test") {
             in_table = true;
         } else if in_table {
-            let names = cells.last().map(|cell| cell.split('`').skip(1).step_by(2)).into_iter().flatten();
+            let names = cells
+                .last()
+                .map(|cell| cell.split('`').skip(1).step_by(2))
+                .into_iter()
+                .flatten();
             let unknown = names.filter(|name| !name.starts_with("cargo ") && !functions.has(name));
-            problems.extend(unknown.map(|name| format!("{path}:{}: there is no test {name}", number + 1)));
+            problems.extend(
+                unknown.map(|name| format!("{path}:{}: there is no test {name}", number + 1)),
+            );
         }
     }
     problems
@@ -61,12 +85,22 @@ mod tests {
 
     fn functions() -> Functions {
         let files = [
-            ("crates/a/tests/it/door.rs", "#[tokio::test]\nasync fn it_opens() {}\n"),
+            (
+                "crates/a/tests/it/door.rs",
+                "#[tokio::test]\nasync fn it_opens() {}\n",
+            ),
             ("crates/a/src/queue/tests.rs", "fn in_order() {}\n"),
-            ("crates/b/src/lines.rs", "mod tests {\n    fn none_is_lost() {}\n}\n"),
+            (
+                "crates/b/src/lines.rs",
+                "mod tests {\n    fn none_is_lost() {}\n}\n",
+            ),
             ("docs/door.md", "fn no_code() {}\n"),
         ];
-        Functions::of(files.into_iter().map(|(path, text)| (path, text.to_owned())))
+        Functions::of(
+            files
+                .into_iter()
+                .map(|(path, text)| (path, text.to_owned())),
+        )
     }
 
     #[test]
@@ -84,8 +118,15 @@ mod tests {
         ] {
             assert!(functions.has(name), "{name}");
         }
-        for name in ["door::it_shuts", "b/door::it_opens", "dor::*", "dor", "queue::it_opens", "no_code", ""]
-        {
+        for name in [
+            "door::it_shuts",
+            "b/door::it_opens",
+            "dor::*",
+            "dor",
+            "queue::it_opens",
+            "no_code",
+            "",
+        ] {
             assert!(!functions.has(name), "{name}");
         }
     }
@@ -94,6 +135,9 @@ mod tests {
     fn only_the_last_column_of_a_table_of_tests_is_looked_at() {
         let page = "| | what | test |\n|---|---|---|\n| 1 | `/health` | `door::it_opens`, `door::gone` |\n\
                     | 2 | x | `cargo xtask soak` |\n\nIn `door::gone` is nothing.\n\n| a | b |\n|---|---|\n| 1 | `gone` |\n";
-        assert_eq!(missing("docs/x.md", page, &functions()), ["docs/x.md:3: there is no test door::gone"]);
+        assert_eq!(
+            missing("docs/x.md", page, &functions()),
+            ["docs/x.md:3: there is no test door::gone"]
+        );
     }
 }

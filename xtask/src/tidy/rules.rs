@@ -40,12 +40,21 @@ pub(super) fn file(path: &str, text: &str) -> Vec<String> {
     }
     let rules: &[(bool, Rule)] = &[
         (is(&[".rs"]), bare_allow),
-        (is(&[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)), environment),
-        (is(&[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"]), unfinished),
+        (
+            is(&[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)),
+            environment,
+        ),
+        (
+            is(&[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"]),
+            unfinished,
+        ),
         (is(TEXT), trailing_space),
     ];
     for (number, line) in text.lines().enumerate() {
-        let found = rules.iter().filter(|(applies, _)| *applies).filter_map(|(_, rule)| rule(line));
+        let found = rules
+            .iter()
+            .filter(|(applies, _)| *applies)
+            .filter_map(|(_, rule)| rule(line));
         problems.extend(found.map(|problem| format!("{path}:{}: {problem}", number + 1)));
     }
     problems
@@ -58,7 +67,8 @@ fn length(text: &str) -> Option<String> {
 }
 
 fn module_docs(text: &str) -> Option<&'static str> {
-    (!text.starts_with("//!")).then_some("must open with `//!`: what it owns and what it keeps true")
+    (!text.starts_with("//!"))
+        .then_some("must open with `//!`: what it owns and what it keeps true")
 }
 
 fn bare_allow(line: &str) -> Option<&'static str> {
@@ -69,24 +79,30 @@ fn bare_allow(line: &str) -> Option<&'static str> {
 
 fn environment(line: &str) -> Option<&'static str> {
     let code = line.split("//").next().unwrap_or_default();
-    code.contains("env::var").then_some("only common::env reads the environment")
+    code.contains("env::var")
+        .then_some("only common::env reads the environment")
 }
 
 fn unfinished(line: &str) -> Option<&'static str> {
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME")];
-    marks.iter().any(|mark| line.contains(mark)).then_some("finish it, or write an issue")
+    marks
+        .iter()
+        .any(|mark| line.contains(mark))
+        .then_some("finish it, or write an issue")
 }
 
 fn trailing_space(line: &str) -> Option<&'static str> {
-    line.ends_with([' ', '\t', '\r']).then_some("white space at the end of the line")
+    line.ends_with([' ', '\t', '\r'])
+        .then_some("white space at the end of the line")
 }
 
 /// The change log exists and has an entry.
 pub(super) fn changelog(text: &str) -> Option<String> {
-    let has_entry =
-        text.lines().any(|line| line.starts_with("## ")) && text.lines().any(|line| line.starts_with("- "));
-    (!has_entry)
-        .then(|| "CHANGELOG.md: must have a `## ` heading and an entry that begins with `- `".to_owned())
+    let has_entry = text.lines().any(|line| line.starts_with("## "))
+        && text.lines().any(|line| line.starts_with("- "));
+    (!has_entry).then(|| {
+        "CHANGELOG.md: must have a `## ` heading and an entry that begins with `- `".to_owned()
+    })
 }
 
 /// Each variable of an env file stands in `documented`, the page that is rendered from the code.
@@ -95,7 +111,9 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
         Ok(pairs) => pairs,
         Err(error) => return vec![format!("{name}: {error}")],
     };
-    let unknown = pairs.into_iter().filter(|(variable, _)| !documented.contains(&format!("`{variable}`")));
+    let unknown = pairs
+        .into_iter()
+        .filter(|(variable, _)| !documented.contains(&format!("`{variable}`")));
     unknown
         .map(|(variable, _)| format!("{name}: {variable} stands nowhere in {}", crate::env::PAGE))
         .collect()
@@ -104,7 +122,8 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::{
-        bare_allow, changelog, env_file, environment, file, length, module_docs, trailing_space, unfinished,
+        bare_allow, changelog, env_file, environment, file, length, module_docs, trailing_space,
+        unfinished,
     };
 
     #[test]
@@ -163,7 +182,10 @@ mod tests {
     #[test]
     fn an_env_file_has_documented_variables_only() {
         let page = "| `HF_TOKEN` or `HF_TOKEN_FILE` | – | The token. |";
-        assert_eq!(env_file(".env.dev", "# HF_X=1\nHF_TOKEN_FILE=/x\n", page), Vec::<String>::new());
+        assert_eq!(
+            env_file(".env.dev", "# HF_X=1\nHF_TOKEN_FILE=/x\n", page),
+            Vec::<String>::new()
+        );
         assert_eq!(
             env_file(".env.dev", "HF_TOKN=x\n", page),
             [".env.dev: HF_TOKN stands nowhere in docs/configuration.md"]

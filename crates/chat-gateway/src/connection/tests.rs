@@ -31,7 +31,10 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let full = |numbers| Step::Upstream(Event::Failed(Failure::ContextFull(numbers)));
-    let numbers = Overflow { n_prompt_tokens: 9000, n_ctx: 4096 };
+    let numbers = Overflow {
+        n_prompt_tokens: 9000,
+        n_ctx: 4096,
+    };
     let step = prop_oneof![
         20 => Just(Step::Content),
         1 => Just(Step::Blank),
@@ -86,15 +89,16 @@ impl Model {
         if let Step::Upstream(Event::Delta(text)) = step {
             self.answer.push_str(text);
         }
-        let replies_only =
-            matches!(step, Step::Blank | Step::Nonsense) || matches!(step, Step::Content if !accepted);
+        let replies_only = matches!(step, Step::Blank | Step::Nonsense)
+            || matches!(step, Step::Content if !accepted);
         for action in actions {
             assert!(!self.closed, "nothing follows a close");
             match action {
                 Action::Send(ServerMessage::Done) => {
                     let number = self.open.pop_front().expect("done without a message");
                     if !self.answer.is_empty() {
-                        self.remembered.push((number.to_string(), std::mem::take(&mut self.answer)));
+                        self.remembered
+                            .push((number.to_string(), std::mem::take(&mut self.answer)));
                     }
                     self.asked = false;
                 }
@@ -105,25 +109,43 @@ impl Model {
                 Action::Send(_) => {}
                 Action::Ask(prompt) | Action::AskAgain(prompt) => {
                     let running = self.open.front().expect("an answer to nothing").to_string();
-                    assert_eq!(self.asked, matches!(action, Action::AskAgain(_)), "one answer at a time");
+                    assert_eq!(
+                        self.asked,
+                        matches!(action, Action::AskAgain(_)),
+                        "one answer at a time"
+                    );
                     self.asked = true;
                     self.answer.clear();
                     let texts: Vec<&str> = prompt.iter().map(|(_, text)| &**text).collect();
-                    let turns = self.remembered.iter().flat_map(|(question, answer)| [&**question, answer]);
+                    let turns = self
+                        .remembered
+                        .iter()
+                        .flat_map(|(question, answer)| [&**question, answer]);
                     let turns: Vec<&str> = turns.collect();
                     assert_eq!((texts[0], texts[texts.len() - 1]), ("system", &*running));
-                    assert!(turns.ends_with(&texts[1..texts.len() - 1]), "{texts:?} of {turns:?}");
+                    assert!(
+                        turns.ends_with(&texts[1..texts.len() - 1]),
+                        "{texts:?} of {turns:?}"
+                    );
                 }
                 Action::Settle(Outcome::Reset) => assert!(matches!(step, Step::Reset)),
                 Action::Settle(_) => {}
                 Action::Close(close) => {
                     assert_eq!(*close, Close::GoingAway);
-                    assert!(self.open.is_empty(), "closed before {:?} had a terminal", self.open);
+                    assert!(
+                        self.open.is_empty(),
+                        "closed before {:?} had a terminal",
+                        self.open
+                    );
                     self.closed = true;
                 }
             }
         }
-        assert_eq!(self.asked, !self.open.is_empty(), "a message waits although nothing runs");
+        assert_eq!(
+            self.asked,
+            !self.open.is_empty(),
+            "a message waits although nothing runs"
+        );
     }
 }
 
@@ -183,9 +205,14 @@ fn a_context_that_overflows_is_cut_until_only_the_question_is_left_then_refused(
         }
     };
     assert_eq!(lengths.last(), Some(&2), "{lengths:?}");
-    assert!(lengths.is_sorted_by(|more, less| more > less), "{lengths:?}");
+    assert!(
+        lengths.is_sorted_by(|more, less| more > less),
+        "{lengths:?}"
+    );
     let failure = Failure::ContextFull(None);
-    let error = Action::Send(ServerMessage::Error { message: failure.message() });
+    let error = Action::Send(ServerMessage::Error {
+        message: failure.message(),
+    });
     assert_eq!(refusal, [Action::Settle(Outcome::Failed(failure)), error]);
 }
 
@@ -193,13 +220,18 @@ fn a_context_that_overflows_is_cut_until_only_the_question_is_left_then_refused(
 fn a_long_chat_keeps_its_latest_turns_and_room_for_the_answer() {
     let mut connection = connection();
     for number in 0..200 {
-        let [Action::Ask(prompt)] =
-            &connection.on_text(&content(&format!("{number} {}", "x".repeat(90))), Some(1000))[..]
-        else {
+        let [Action::Ask(prompt)] = &connection.on_text(
+            &content(&format!("{number} {}", "x".repeat(90))),
+            Some(1000),
+        )[..] else {
             panic!("an answer was expected")
         };
         let bytes: usize = prompt.iter().map(|(_, text)| text.len()).sum();
-        assert!(bytes / 3 + prompt.len() * 9 <= 900, "{bytes} bytes in {} messages", prompt.len());
+        assert!(
+            bytes / 3 + prompt.len() * 9 <= 900,
+            "{bytes} bytes in {} messages",
+            prompt.len()
+        );
         assert_eq!(prompt[0].0, Role::System);
         let alternating = prompt[1..].chunks(2).all(|turn| turn[0].0 == Role::User);
         assert!(alternating && prompt.len() % 2 == 0, "{prompt:?}");

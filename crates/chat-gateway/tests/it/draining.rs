@@ -22,7 +22,9 @@ async fn an_idle_socket_is_closed_at_once_and_no_other_is_opened() {
 #[tokio::test]
 async fn a_running_answer_ends_what_waits_is_refused_and_the_socket_closes() {
     let gateway = Gateway::start().await;
-    gateway.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
     say(&mut socket, "two").await;
@@ -37,14 +39,19 @@ async fn a_running_answer_ends_what_waits_is_refused_and_the_socket_closes() {
         assert_eq!(socket.next_json().await.unwrap(), error(RESTARTING));
         socket.wait_close().await.unwrap()
     };
-    assert_eq!(tokio::join!(gateway.shutdown.finish(DRAIN), drained), (0, 1001));
+    assert_eq!(
+        tokio::join!(gateway.shutdown.finish(DRAIN), drained),
+        (0, 1001)
+    );
     assert_eq!(gateway.llama.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_that_outlives_the_deadline_is_stopped_with_an_error() {
     let gateway = Gateway::start().await;
-    gateway.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
     assert_eq!(socket.next_json().await.unwrap(), delta("a"));
@@ -52,6 +59,9 @@ async fn an_answer_that_outlives_the_deadline_is_stopped_with_an_error() {
         assert_eq!(socket.next_json().await.unwrap(), error(RESTARTING));
         socket.wait_close().await.unwrap()
     };
-    assert_eq!(tokio::join!(gateway.shutdown.finish(Duration::ZERO), cut), (0, 1001));
+    assert_eq!(
+        tokio::join!(gateway.shutdown.finish(Duration::ZERO), cut),
+        (0, 1001)
+    );
     gateway.llama.client_left(0).await;
 }

@@ -11,7 +11,10 @@ const INTERRUPTED: &str = "the answer was interrupted; send the message again";
 async fn goes_on(gateway: &Gateway, socket: &mut WsClient) {
     let number = gateway.llama.requests().len();
     say(socket, "again").await;
-    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["Hello".to_owned()], done())
+    );
     assert_eq!(gateway.asked(number).await, ["user: again"]);
     assert_eq!(gateway.llama.requests().len(), number + 1);
 }
@@ -29,12 +32,20 @@ async fn an_answer_that_breaks_is_one_error_and_leaves_no_trace() {
         gateway.llama.script_once(script.clone());
         let mut socket = gateway.chat().await;
         say(&mut socket, "one").await;
-        assert_eq!(socket.next_json().await.unwrap(), delta("half"), "{script:?}");
+        assert_eq!(
+            socket.next_json().await.unwrap(),
+            delta("half"),
+            "{script:?}"
+        );
         let (_, end) = socket.collect_answer().await.unwrap();
         assert_eq!(end, error(INTERRUPTED), "{script:?}");
         goes_on(&gateway, &mut socket).await;
-        gateway.metric("chat_gateway_answers_total{outcome=\"interrupted\"} 1").await;
-        gateway.metric("chat_gateway_answers_total{outcome=\"done\"} 1").await;
+        gateway
+            .metric("chat_gateway_answers_total{outcome=\"interrupted\"} 1")
+            .await;
+        gateway
+            .metric("chat_gateway_answers_total{outcome=\"done\"} 1")
+            .await;
     }
 }
 
@@ -55,9 +66,18 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
             Script::refusal(401, "authentication_error", "Invalid API Key"),
             "the model service does not accept this gateway's key; tell the operator",
         ),
-        (Script::status(429, enveloped("queue_full")), "the model is busy; try again in a moment"),
-        (Script::status(503, enveloped("queue_timeout")), "the model is busy; try again in a moment"),
-        (Script::status(504, enveloped("first_token")), "the model took too long to answer; try again"),
+        (
+            Script::status(429, enveloped("queue_full")),
+            "the model is busy; try again in a moment",
+        ),
+        (
+            Script::status(503, enveloped("queue_timeout")),
+            "the model is busy; try again in a moment",
+        ),
+        (
+            Script::status(504, enveloped("first_token")),
+            "the model took too long to answer; try again",
+        ),
         (
             Script::refusal(404, "not_found_error", "raw words"),
             "the model service does not know the configured model; tell the operator",
@@ -66,32 +86,54 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
             Script::refusal(500, "server_error", "raw words"),
             "the model service failed; try again in a moment",
         ),
-        (Script::status(502, "<html>raw words"), "the model service failed; try again in a moment"),
+        (
+            Script::status(502, "<html>raw words"),
+            "the model service failed; try again in a moment",
+        ),
         (
             Script::refusal(400, "invalid_request_error", "raw words"),
             "the model service does not accept this message",
         ),
-        (Script::tokens(["x"]).reset_before_headers(), "the model service failed; try again in a moment"),
+        (
+            Script::tokens(["x"]).reset_before_headers(),
+            "the model service failed; try again in a moment",
+        ),
     ] {
         let gateway = Gateway::start().await;
         gateway.llama.script_once(script.clone());
         let mut socket = gateway.chat().await;
         say(&mut socket, "one").await;
-        assert_eq!(socket.next_json().await.unwrap(), error(message), "{script:?}");
+        assert_eq!(
+            socket.next_json().await.unwrap(),
+            error(message),
+            "{script:?}"
+        );
         goes_on(&gateway, &mut socket).await;
     }
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_away_is_an_error_until_it_is_back() {
-    let Gateway { llama, shutdown, traces, public, admin } = Gateway::start().await;
+    let Gateway {
+        llama,
+        shutdown,
+        traces,
+        public,
+        admin,
+    } = Gateway::start().await;
     let url = format!("ws://{public}/api/v1/ws/chat");
     let mut socket = WsClient::connect(&url).await.unwrap();
     let address = llama.stop().await;
     say(&mut socket, "one").await;
     let away = error("the model service cannot be reached; try again in a moment");
     assert_eq!(socket.next_json().await.unwrap(), away);
-    let gateway = Gateway { llama: FakeLlama::start_at(address).await, shutdown, traces, public, admin };
+    let gateway = Gateway {
+        llama: FakeLlama::start_at(address).await,
+        shutdown,
+        traces,
+        public,
+        admin,
+    };
     goes_on(&gateway, &mut socket).await;
 }
 
@@ -99,7 +141,9 @@ async fn an_upstream_that_is_away_is_an_error_until_it_is_back() {
 async fn an_answer_without_end_is_stopped() {
     let gateway = Gateway::start().await;
     let piece = "x".repeat(256 * 1024);
-    gateway.llama.script(Script::tokens([&*piece; 5]).stall_after(5));
+    gateway
+        .llama
+        .script(Script::tokens([&*piece; 5]).stall_after(5));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
     let (_, end) = socket.collect_answer().await.unwrap();

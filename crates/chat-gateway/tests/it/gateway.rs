@@ -37,18 +37,42 @@ impl Gateway {
     /// In front of a given upstream.
     pub(crate) async fn before(llama: FakeLlama, settings: &[(&str, &str)]) -> Self {
         let base_url = format!("{}/v1/", llama.url());
-        let needed = [("LLM_BASE_URL", &*base_url), ("LLM_API_KEY", KEY), ("LLM_MODEL", "fake-model")];
-        let listen = [("GATEWAY_LISTEN", ANY_PORT), ("GATEWAY_ADMIN_LISTEN", ANY_PORT)];
-        let pairs = needed.into_iter().chain(listen).chain(settings.iter().copied());
+        let needed = [
+            ("LLM_BASE_URL", &*base_url),
+            ("LLM_API_KEY", KEY),
+            ("LLM_MODEL", "fake-model"),
+        ];
+        let listen = [
+            ("GATEWAY_LISTEN", ANY_PORT),
+            ("GATEWAY_ADMIN_LISTEN", ANY_PORT),
+        ];
+        let pairs = needed
+            .into_iter()
+            .chain(listen)
+            .chain(settings.iter().copied());
         let mut env = Environment::from_pairs("GATEWAY_", &[VARIABLES, traces::VARIABLES], pairs);
         let config = Config::read(&mut env);
         env.finish().unwrap();
         let listeners = Listeners::bind(&config).await.unwrap();
-        let (public, admin) = (listeners.public.local_addr().unwrap(), listeners.admin.local_addr().unwrap());
+        let (public, admin) = (
+            listeners.public.local_addr().unwrap(),
+            listeners.admin.local_addr().unwrap(),
+        );
         let shutdown = Shutdown::new();
         let traces = Traces::start("chat-gateway", "0", config.traces.as_ref()).unwrap();
-        shutdown.spawn(chat_gateway::serve(config, listeners, traces.clone(), shutdown.clone()));
-        Self { llama, shutdown, traces, public, admin }
+        shutdown.spawn(chat_gateway::serve(
+            config,
+            listeners,
+            traces.clone(),
+            shutdown.clone(),
+        ));
+        Self {
+            llama,
+            shutdown,
+            traces,
+            public,
+            admin,
+        }
     }
 
     pub(crate) fn chat_url(&self) -> String {
@@ -60,12 +84,16 @@ impl Gateway {
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
-        reqwest::get(format!("http://{}{path}", self.public)).await.unwrap()
+        reqwest::get(format!("http://{}{path}", self.public))
+            .await
+            .unwrap()
     }
 
     /// Status and body of an admin route.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
-        let response = reqwest::get(format!("http://{}{path}", self.admin)).await.unwrap();
+        let response = reqwest::get(format!("http://{}{path}", self.admin))
+            .await
+            .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
@@ -87,11 +115,20 @@ impl Gateway {
     /// Waits until this line stands in the metrics.
     pub(crate) async fn metric(&self, line: &str) {
         let asking = async {
-            while !self.admin("/metrics").await.1.lines().any(|found| found == line) {
+            while !self
+                .admin("/metrics")
+                .await
+                .1
+                .lines()
+                .any(|found| found == line)
+            {
                 tokio::task::yield_now().await;
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok(), "{line} was not counted");
+        assert!(
+            tokio::time::timeout(PATIENCE, asking).await.is_ok(),
+            "{line} was not counted"
+        );
     }
 
     /// The messages of upstream request `number`, without the system prompt, as `role: content`.
@@ -100,14 +137,21 @@ impl Gateway {
         let messages = body["messages"].as_array().unwrap();
         assert_eq!(messages[0]["role"], "system");
         let text = |message: &Value| {
-            format!("{}: {}", message["role"].as_str().unwrap(), message["content"].as_str().unwrap())
+            format!(
+                "{}: {}",
+                message["role"].as_str().unwrap(),
+                message["content"].as_str().unwrap()
+            )
         };
         messages[1..].iter().map(text).collect()
     }
 }
 
 pub(crate) async fn say(socket: &mut WsClient, content: &str) {
-    socket.send_json(&json!({ "content": content })).await.unwrap();
+    socket
+        .send_json(&json!({ "content": content }))
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn reset(socket: &mut WsClient) {

@@ -13,7 +13,9 @@ use crate::gateway::{Gateway, delta, say};
 #[tokio::test]
 async fn a_socket_that_closes_or_breaks_mid_answer_frees_the_slot() {
     let gateway = Gateway::start().await;
-    gateway.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     for (number, abrupt) in [false, true].into_iter().enumerate() {
         let mut socket = gateway.chat().await;
         say(&mut socket, "Hello").await;
@@ -21,15 +23,22 @@ async fn a_socket_that_closes_or_breaks_mid_answer_frees_the_slot() {
         leave(socket, abrupt).await;
         gateway.llama.client_left(number).await;
     }
-    gateway.metric("chat_gateway_answers_total{outcome=\"closed\"} 2").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"closed\"} 2")
+        .await;
     gateway.metric("chat_gateway_sockets_open 0").await;
 }
 
 #[tokio::test]
 async fn a_socket_that_closes_or_breaks_during_prefill_frees_the_slot() {
     let gateway = Gateway::start().await;
-    let scripts = [Script::tokens(["a"]).stall_before_headers(), Script::tokens(["a"]).stall_after(0)];
-    let ways = scripts.iter().flat_map(|script| [(script, false), (script, true)]);
+    let scripts = [
+        Script::tokens(["a"]).stall_before_headers(),
+        Script::tokens(["a"]).stall_after(0),
+    ];
+    let ways = scripts
+        .iter()
+        .flat_map(|script| [(script, false), (script, true)]);
     for (number, (script, abrupt)) in ways.enumerate() {
         gateway.llama.script_once(script.clone());
         let mut socket = gateway.chat().await;
@@ -52,7 +61,9 @@ async fn leave(socket: WsClient, abrupt: bool) {
 async fn a_reader_that_takes_nothing_still_loses_its_slot_when_it_goes() {
     let gateway = Gateway::start().await;
     let piece = "x".repeat(16 * 1024);
-    gateway.llama.script(Script::tokens([&*piece; 60]).stall_after(60));
+    gateway
+        .llama
+        .script(Script::tokens([&*piece; 60]).stall_after(60));
     let mut socket = gateway.chat().await;
     say(&mut socket, "Hello").await;
     gateway.llama.request_started(0).await;
@@ -91,7 +102,10 @@ async fn a_peer_that_answers_no_ping_is_dropped_and_its_slot_is_free() {
     let gateway = Gateway::start().await;
     gateway.llama.script(Script::tokens(["a"]).stall_after(0));
     let mut stream = half_open(&gateway).await;
-    stream.write_all(&frame(r#"{"content":"Hello"}"#)).await.unwrap();
+    stream
+        .write_all(&frame(r#"{"content":"Hello"}"#))
+        .await
+        .unwrap();
     gateway.llama.request_started(0).await;
     tokio::time::pause();
     let mut rest = Vec::new();
@@ -121,7 +135,10 @@ async fn a_reader_that_takes_nothing_for_20_s_is_dropped() {
     gateway.llama.script(Script::tokens([&*piece; 60]));
     let mut stream = half_open(&gateway).await;
     for _ in 0..9 {
-        stream.write_all(&frame(r#"{"content":"Hello"}"#)).await.unwrap();
+        stream
+            .write_all(&frame(r#"{"content":"Hello"}"#))
+            .await
+            .unwrap();
     }
     gateway.llama.request_started(0).await;
     tokio::time::pause();

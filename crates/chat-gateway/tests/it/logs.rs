@@ -9,7 +9,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 
 /// Reads the log up to the first event with this message, and keeps what it read.
-async fn until(lines: &mut Lines<BufReader<ChildStdout>>, log: &mut String, message: &str) -> Value {
+async fn until(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    log: &mut String,
+    message: &str,
+) -> Value {
     loop {
         let line = lines.next_line().await.unwrap().expect("the log goes on");
         log.push_str(&line);
@@ -46,26 +50,53 @@ async fn an_answer_is_one_line_of_numbers_and_no_level_shows_words_or_keys() {
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;
     assert_eq!(listening["listener"], "public");
-    let url = format!("ws://{}/api/v1/ws/chat", listening["address"].as_str().unwrap());
+    let url = format!(
+        "ws://{}/api/v1/ws/chat",
+        listening["address"].as_str().unwrap()
+    );
     let mut socket = WsClient::connect(&url).await.unwrap();
 
-    for (status, outcome, deltas) in
-        [(Value::Null, "done", 2), (json!(500), "unavailable", 0), (Value::Null, "interrupted", 1)]
-    {
-        socket.send_json(&json!({"content": "hidden-question"})).await.unwrap();
+    for (status, outcome, deltas) in [
+        (Value::Null, "done", 2),
+        (json!(500), "unavailable", 0),
+        (Value::Null, "interrupted", 1),
+    ] {
+        socket
+            .send_json(&json!({"content": "hidden-question"}))
+            .await
+            .unwrap();
         // Together, because a full pipe would hold the gateway up.
-        let (answer, line) = tokio::join!(socket.collect_answer(), until(&mut lines, &mut log, "answer"));
+        let (answer, line) = tokio::join!(
+            socket.collect_answer(),
+            until(&mut lines, &mut log, "answer")
+        );
         answer.unwrap();
-        assert_eq!((&line["outcome"], &line["deltas"]), (&json!(outcome), &json!(deltas)), "{line}");
-        assert_eq!((&line["upstream_status"], line["level"].as_str()), (&status, Some("INFO")), "{line}");
-        assert!(line["request_id"].is_string() && line["duration_ms"].is_u64(), "{line}");
+        assert_eq!(
+            (&line["outcome"], &line["deltas"]),
+            (&json!(outcome), &json!(deltas)),
+            "{line}"
+        );
+        assert_eq!(
+            (&line["upstream_status"], line["level"].as_str()),
+            (&status, Some("INFO")),
+            "{line}"
+        );
+        assert!(
+            line["request_id"].is_string() && line["duration_ms"].is_u64(),
+            "{line}"
+        );
         assert_eq!(line["ttft_ms"].is_u64(), deltas > 0, "{line}");
     }
     let (closed, _) = tokio::join!(socket.close(), until(&mut lines, &mut log, "socket closed"));
     closed.unwrap();
-    for word in
-        ["hidden-question", "hidden-answer", "hidden-key", "hidden-error", "hidden-partial", "-answer"]
-    {
+    for word in [
+        "hidden-question",
+        "hidden-answer",
+        "hidden-key",
+        "hidden-error",
+        "hidden-partial",
+        "-answer",
+    ] {
         assert!(!log.contains(word), "{word} stands in the log");
     }
 }

@@ -28,11 +28,17 @@ async fn the_oldest_turns_are_cut_when_the_context_that_upstream_names_is_full()
         let asked = gateway.asked(number).await;
         let bytes: usize = asked.iter().map(String::len).sum();
         assert!(bytes / 3 < 256 - 64, "{bytes} bytes in request {number}");
-        assert_eq!(*asked.last().unwrap(), format!("user: {number} {}", "x".repeat(60)));
+        assert_eq!(
+            *asked.last().unwrap(),
+            format!("user: {number} {}", "x".repeat(60))
+        );
         assert!(asked[0].starts_with("user: "));
         lengths.push(asked.len());
     }
-    assert!(lengths.iter().max() > Some(&3), "earlier turns are remembered: {lengths:?}");
+    assert!(
+        lengths.iter().max() > Some(&3),
+        "earlier turns are remembered: {lengths:?}"
+    );
 }
 
 #[tokio::test]
@@ -46,13 +52,28 @@ async fn an_overflow_is_asked_again_with_fewer_turns_and_the_client_sees_only_th
     gateway.llama.script_once(overflow(4200, 4096));
     gateway.llama.script_once(overflow(4097, 4096));
     say(&mut socket, "last").await;
-    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
-    let (first, second, third) = (gateway.asked(6).await, gateway.asked(7).await, gateway.asked(8).await);
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["Hello".to_owned()], done())
+    );
+    let (first, second, third) = (
+        gateway.asked(6).await,
+        gateway.asked(7).await,
+        gateway.asked(8).await,
+    );
     assert_eq!(first.len(), 13);
-    assert!(second.len() < first.len() && third.len() < second.len(), "{second:?} {third:?}");
-    assert!(first.ends_with(&second) && second.ends_with(&third), "only the oldest turns went");
+    assert!(
+        second.len() < first.len() && third.len() < second.len(),
+        "{second:?} {third:?}"
+    );
+    assert!(
+        first.ends_with(&second) && second.ends_with(&third),
+        "only the oldest turns went"
+    );
     assert_eq!(gateway.llama.requests().len(), 9);
-    gateway.metric("chat_gateway_answers_total{outcome=\"done\"} 7").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"done\"} 7")
+        .await;
 }
 
 #[tokio::test]
@@ -64,9 +85,15 @@ async fn a_single_message_that_does_not_fit_is_an_error_in_words_and_costs_no_hi
     gateway.llama.script_once(overflow(9000, 4096));
     gateway.llama.script_once(overflow(8900, 4096));
     say(&mut socket, "a very long message").await;
-    assert_eq!(socket.next_json().await.unwrap(), error("the message is too long for the model; shorten it"));
+    assert_eq!(
+        socket.next_json().await.unwrap(),
+        error("the message is too long for the model; shorten it")
+    );
     assert_eq!(gateway.asked(2).await, ["user: a very long message"]);
     assert_eq!(gateway.llama.requests().len(), 3);
     say(&mut socket, "a short one").await;
-    assert_eq!(gateway.asked(3).await, ["user: one", "assistant: Hello", "user: a short one"]);
+    assert_eq!(
+        gateway.asked(3).await,
+        ["user: one", "assistant: Hello", "user: a short one"]
+    );
 }

@@ -13,7 +13,9 @@ const CHATS: usize = 32;
 #[tokio::test]
 async fn thirty_two_chats_all_have_their_first_token_before_any_has_its_second() {
     let gateway = Gateway::start().await;
-    gateway.llama.script(Script::tokens(["first", "second"]).stall_after(1));
+    gateway
+        .llama
+        .script(Script::tokens(["first", "second"]).stall_after(1));
     let mut sockets = join_all((0..CHATS).map(|_| gateway.chat())).await;
     join_all(sockets.iter_mut().map(|socket| say(socket, "Hello"))).await;
     for first in join_all(sockets.iter_mut().map(WsClient::next_json)).await {
@@ -22,16 +24,23 @@ async fn thirty_two_chats_all_have_their_first_token_before_any_has_its_second()
     assert_eq!(gateway.llama.most_running(), CHATS);
     gateway.llama.release();
     for socket in &mut sockets {
-        assert_eq!(socket.collect_answer().await.unwrap(), (vec!["second".to_owned()], done()));
+        assert_eq!(
+            socket.collect_answer().await.unwrap(),
+            (vec!["second".to_owned()], done())
+        );
     }
-    gateway.metric("chat_gateway_answers_total{outcome=\"done\"} 32").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"done\"} 32")
+        .await;
     gateway.metric("chat_gateway_deltas_total 64").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_20_ms_a_token_every_chat_has_its_first_before_any_ends() {
     let gateway = Gateway::start().await;
-    gateway.llama.script(Script::tokens(["x"; 50]).every(Duration::from_millis(20)));
+    gateway
+        .llama
+        .script(Script::tokens(["x"; 50]).every(Duration::from_millis(20)));
     let mut sockets = join_all((0..CHATS).map(|_| gateway.chat())).await;
     let answers = sockets.iter_mut().map(async |socket| {
         say(socket, "Hello").await;
@@ -44,21 +53,29 @@ async fn at_20_ms_a_token_every_chat_has_its_first_before_any_ends() {
     let times = join_all(answers).await;
     let last_first = times.iter().map(|(first, _)| *first).max().unwrap();
     let first_end = times.iter().map(|(_, end)| *end).min().unwrap();
-    assert!(last_first < first_end, "some chat had to wait for another to end");
+    assert!(
+        last_first < first_end,
+        "some chat had to wait for another to end"
+    );
 }
 
 #[tokio::test]
 async fn a_chat_whose_reader_sleeps_does_not_slow_another() {
     let gateway = Gateway::start().await;
     let piece = "x".repeat(16 * 1024);
-    gateway.llama.script(Script::tokens([&*piece; 60]).stall_after(60));
+    gateway
+        .llama
+        .script(Script::tokens([&*piece; 60]).stall_after(60));
     let mut sleeper = gateway.chat().await;
     say(&mut sleeper, "Hello").await;
     gateway.llama.request_started(0).await;
     gateway.llama.script(Script::tokens(["awake"]));
     let mut socket = gateway.chat().await;
     say(&mut socket, "Hello").await;
-    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["awake".to_owned()], done()));
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["awake".to_owned()], done())
+    );
 }
 
 #[tokio::test]
@@ -71,9 +88,15 @@ async fn a_reader_that_pauses_holds_up_only_its_own_answers_and_gets_them_whole(
         say(&mut socket, "Hello").await;
     }
     let last = tokio::time::timeout(Duration::from_secs(1), gateway.llama.request_started(8)).await;
-    assert!(last.is_err(), "nine megabytes went to a reader that takes nothing");
+    assert!(
+        last.is_err(),
+        "nine megabytes went to a reader that takes nothing"
+    );
     for number in 0..9 {
         let (deltas, end) = socket.collect_answer().await.unwrap();
-        assert_eq!((number, deltas.concat().len(), end), (number, 60 * 16 * 1024, done()));
+        assert_eq!(
+            (number, deltas.concat().len(), end),
+            (number, 60 * 16 * 1024, done())
+        );
     }
 }

@@ -11,15 +11,21 @@ const OWN: [&str; 1] = ["chat_gateway_"];
 
 async fn metrics_after_one_of_each() -> String {
     let gateway = Gateway::start().await;
-    gateway.llama.script_once(Script::refusal(500, "server_error", "no"));
+    gateway
+        .llama
+        .script_once(Script::refusal(500, "server_error", "no"));
     let mut socket = gateway.chat().await;
     for _ in 0..2 {
         say(&mut socket, "Hello").await;
         socket.collect_answer().await.unwrap();
     }
     assert_eq!(gateway.get("/api/v1/ws/chat").await.status(), 426);
-    gateway.metric("chat_gateway_answers_total{outcome=\"done\"} 1").await;
-    gateway.metric("chat_gateway_answers_total{outcome=\"unavailable\"} 1").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"done\"} 1")
+        .await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"unavailable\"} 1")
+        .await;
     gateway.admin("/metrics").await.1
 }
 
@@ -31,5 +37,8 @@ async fn every_metric_and_label_of_the_dashboard_and_the_rules_is_exposed() {
 
 #[tokio::test]
 async fn every_metric_has_its_row_in_the_docs_and_no_other_has() {
-    assert_eq!(declared(&metrics_after_one_of_each().await), documented(&OWN));
+    assert_eq!(
+        declared(&metrics_after_one_of_each().await),
+        documented(&OWN)
+    );
 }

@@ -29,10 +29,22 @@ async fn a_refused_key_is_named_as_the_reason() {
 async fn an_upstream_that_loads_or_is_away_is_not_ready_until_it_is() {
     let llama = FakeLlama::start().await;
     llama.set_loading(true);
-    let Gateway { llama, shutdown, traces, public, admin } = Gateway::before(llama, &[]).await;
+    let Gateway {
+        llama,
+        shutdown,
+        traces,
+        public,
+        admin,
+    } = Gateway::before(llama, &[]).await;
     let address = llama.stop().await;
     let llama = FakeLlama::start_at(address).await;
-    let gateway = Gateway { llama, shutdown, traces, public, admin };
+    let gateway = Gateway {
+        llama,
+        shutdown,
+        traces,
+        public,
+        admin,
+    };
     gateway.readiness(200).await;
 }
 

@@ -7,7 +7,9 @@ use common::env::Environment;
 fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
     let mut env = Environment::from_pairs("GATEWAY_", &[VARIABLES], pairs.iter().copied());
     let config = Config::read(&mut env);
-    env.finish().map(|()| config).map_err(|invalid| invalid.to_string())
+    env.finish()
+        .map(|()| config)
+        .map_err(|invalid| invalid.to_string())
 }
 
 #[test]
@@ -17,8 +19,14 @@ fn the_defaults_are_those_of_the_stack() {
         (config.listen.to_string(), config.admin_listen.to_string()),
         ("0.0.0.0:8000".into(), "0.0.0.0:9000".into())
     );
-    assert_eq!((&*config.base_url, &*config.model), ("http://llm_proxy:8081/v1", "model.gguf"));
-    assert_eq!((&*config.system_prompt, config.temperature), ("You are a helpful assistant.", 0.2));
+    assert_eq!(
+        (&*config.base_url, &*config.model),
+        ("http://llm_proxy:8081/v1", "model.gguf")
+    );
+    assert_eq!(
+        (&*config.system_prompt, config.temperature),
+        ("You are a helpful assistant.", 0.2)
+    );
     assert_eq!(config.allowed_origins, Origins::default());
 }
 
@@ -41,7 +49,10 @@ fn every_problem_is_named_at_once_and_no_value_is_shown() {
         "GATEWAY_MAX_TOKENS",
         "GATEWAY_LISTEM",
     ] {
-        assert!(problems.contains(&format!("\n  {name} ")), "{name} is missing in {problems}");
+        assert!(
+            problems.contains(&format!("\n  {name} ")),
+            "{name} is missing in {problems}"
+        );
     }
     assert!(!problems.contains("hunter2"), "{problems}");
 }

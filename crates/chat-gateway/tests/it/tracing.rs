@@ -25,19 +25,26 @@ async fn spans(gateway: Gateway, collector: &FakeCollector) -> Vec<Span> {
 
 /// The header `name` of upstream request `number`.
 async fn told(gateway: &Gateway, number: usize, name: &str) -> String {
-    gateway.llama.request_started(number).await.headers[name].to_str().unwrap().to_owned()
+    gateway.llama.request_started(number).await.headers[name]
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
 async fn an_answer_is_a_span_and_upstreams_are_below_it() {
     let collector = FakeCollector::start().await;
     let gateway = traced(&collector.url()).await;
-    gateway.llama.script(Script::tokens(["canary-a", "canary-b"]));
+    gateway
+        .llama
+        .script(Script::tokens(["canary-a", "canary-b"]));
     let mut socket = gateway.chat().await;
     say(&mut socket, "canary-question").await;
     assert_eq!(socket.collect_answer().await.unwrap().1, done());
-    let (parent, request_id) =
-        (told(&gateway, 0, "traceparent").await, told(&gateway, 0, "x-request-id").await);
+    let (parent, request_id) = (
+        told(&gateway, 0, "traceparent").await,
+        told(&gateway, 0, "x-request-id").await,
+    );
     socket.close().await.unwrap();
 
     let spans = spans(gateway, &collector).await;
@@ -68,15 +75,23 @@ async fn an_answer_is_a_span_and_upstreams_are_below_it() {
 async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
     let collector = FakeCollector::start().await;
     let gateway = traced(&collector.url()).await;
-    let overflow = json!({"error": {"code": 400, "type": "exceed_context_size_error", "message": "canary"}});
-    gateway.llama.script_once(Script::tokens(["canary"]));
-    gateway.llama.script_once(Script::status(400, overflow.to_string()));
+    let overflow =
+        json!({"error": {"code": 400, "type": "exceed_context_size_error", "message": "canary"}});
     gateway.llama.script_once(Script::tokens(["canary"]));
     gateway
         .llama
-        .script_once(Script::status(503, r#"{"error":{"message":"canary","code":"queue_timeout"}}"#));
-    gateway.llama.script_once(Script::tokens(["canary"]).error_after(1, "canary"));
-    gateway.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+        .script_once(Script::status(400, overflow.to_string()));
+    gateway.llama.script_once(Script::tokens(["canary"]));
+    gateway.llama.script_once(Script::status(
+        503,
+        r#"{"error":{"message":"canary","code":"queue_timeout"}}"#,
+    ));
+    gateway
+        .llama
+        .script_once(Script::tokens(["canary"]).error_after(1, "canary"));
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     let mut socket = gateway.chat().await;
     for _ in 0..4 {
         say(&mut socket, "canary").await;
@@ -86,20 +101,32 @@ async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
     say(&mut socket, "canary").await;
     assert_eq!(socket.next_json().await.unwrap(), delta("a"));
     reset(&mut socket).await;
-    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "reset_ok"}));
+    assert_eq!(
+        socket.next_json().await.unwrap(),
+        json!({"type": "reset_ok"})
+    );
     say(&mut socket, "canary").await;
     assert_eq!(socket.next_json().await.unwrap(), delta("a"));
     socket.close().await.unwrap();
-    gateway.metric("chat_gateway_answers_total{outcome=\"closed\"} 1").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"closed\"} 1")
+        .await;
 
     let again = told(&gateway, 2, "traceparent").await;
     assert_eq!(told(&gateway, 1, "traceparent").await, again);
     let spans = spans(gateway, &collector).await;
     let text = |span: &Span, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
     let told = spans.iter().map(|span| {
-        let names =
-            ["chat_gateway.outcome", "error.type", "http.response.status_code", "chat_gateway.upstream_code"];
-        (json!(names.map(|name| text(span, name))), span.events.join(", "))
+        let names = [
+            "chat_gateway.outcome",
+            "error.type",
+            "http.response.status_code",
+            "chat_gateway.upstream_code",
+        ];
+        (
+            json!(names.map(|name| text(span, name))),
+            span.events.join(", "),
+        )
     });
     let told: Vec<_> = told.collect();
     let row = |values: Value, events: &str| (values, events.to_owned());
@@ -108,7 +135,10 @@ async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
         told,
         [
             row(json!(["done", null, null, null]), ended),
-            row(json!(["done", null, null, null]), "asked again, first token, end"),
+            row(
+                json!(["done", null, null, null]),
+                "asked again, first token, end"
+            ),
             row(json!(["busy", "busy", 503, "queue_timeout"]), "end"),
             row(json!(["interrupted", "interrupted", null, "500"]), ended),
             row(json!(["reset", null, null, null]), ended),
@@ -125,7 +155,11 @@ async fn without_a_collector_upstream_is_told_of_no_trace() {
     say(&mut socket, "hi").await;
     assert_eq!(socket.collect_answer().await.unwrap().1, done());
     let received = gateway.llama.request_started(0).await;
-    assert!(!received.headers.contains_key("traceparent"), "{:?}", received.headers);
+    assert!(
+        !received.headers.contains_key("traceparent"),
+        "{:?}",
+        received.headers
+    );
 }
 
 #[tokio::test]

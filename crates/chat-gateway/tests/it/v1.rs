@@ -8,7 +8,16 @@ use crate::gateway::{Gateway, delta, done, error, reset, say};
 #[tokio::test]
 async fn an_answer_is_its_deltas_byte_for_byte_then_done() {
     let gateway = Gateway::start().await;
-    let tokens = ["Ein ", "Käse", "brot", " 芝士", "🧀", "\n", "\"quoted\" \\ ", "\u{0}"];
+    let tokens = [
+        "Ein ",
+        "Käse",
+        "brot",
+        " 芝士",
+        "🧀",
+        "\n",
+        "\"quoted\" \\ ",
+        "\u{0}",
+    ];
     gateway.llama.script(Script::tokens(tokens).sliced(1));
     let mut socket = gateway.chat().await;
     say(&mut socket, "Hello").await;
@@ -52,11 +61,20 @@ async fn a_conversation_is_remembered_until_it_is_reset_and_belongs_to_its_socke
     let mut socket = gateway.chat().await;
     for content in ["one", "two"] {
         say(&mut socket, content).await;
-        assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
+        assert_eq!(
+            socket.collect_answer().await.unwrap(),
+            (vec!["Hello".to_owned()], done())
+        );
     }
-    assert_eq!(gateway.asked(1).await, ["user: one", "assistant: Hello", "user: two"]);
+    assert_eq!(
+        gateway.asked(1).await,
+        ["user: one", "assistant: Hello", "user: two"]
+    );
     reset(&mut socket).await;
-    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "reset_ok"}));
+    assert_eq!(
+        socket.next_json().await.unwrap(),
+        json!({"type": "reset_ok"})
+    );
     say(&mut socket, "three").await;
     assert_eq!(gateway.asked(2).await, ["user: three"]);
     let mut other = gateway.chat().await;
@@ -68,15 +86,31 @@ async fn a_conversation_is_remembered_until_it_is_reset_and_belongs_to_its_socke
 async fn what_is_no_message_is_an_error_and_the_socket_stays_open() {
     let gateway = Gateway::start().await;
     let mut socket = gateway.chat().await;
-    for frame in [r"{}", r#"{"content":" \n "}"#, r#"{"content":7}"#, r#"{"type":"hello","content":null}"#] {
+    for frame in [
+        r"{}",
+        r#"{"content":" \n "}"#,
+        r#"{"content":7}"#,
+        r#"{"type":"hello","content":null}"#,
+    ] {
         socket.send_text(frame).await.unwrap();
-        assert_eq!(socket.next_json().await.unwrap(), error("empty content"), "{frame}");
+        assert_eq!(
+            socket.next_json().await.unwrap(),
+            error("empty content"),
+            "{frame}"
+        );
     }
     for frame in ["", "hello", "[]", "\"text\"", "{\"content\":\"x\"", "null"] {
         socket.send_text(frame).await.unwrap();
-        assert_eq!(socket.next_json().await.unwrap(), error("not a JSON object"), "{frame}");
+        assert_eq!(
+            socket.next_json().await.unwrap(),
+            error("not a JSON object"),
+            "{frame}"
+        );
     }
-    socket.send_json(&json!({"type": "anything", "content": "Hello"})).await.unwrap();
+    socket
+        .send_json(&json!({"type": "anything", "content": "Hello"}))
+        .await
+        .unwrap();
     assert_eq!(socket.collect_answer().await.unwrap().1, done());
     assert_eq!(gateway.llama.requests().len(), 1);
 }
@@ -84,7 +118,9 @@ async fn what_is_no_message_is_an_error_and_the_socket_stays_open() {
 #[tokio::test]
 async fn eight_messages_wait_in_order_and_the_ninth_is_refused() {
     let gateway = Gateway::start().await;
-    gateway.llama.script_once(Script::tokens(["first"]).stall_after(0));
+    gateway
+        .llama
+        .script_once(Script::tokens(["first"]).stall_after(0));
     let mut socket = gateway.chat().await;
     for number in 0..10 {
         say(&mut socket, &number.to_string()).await;
@@ -96,32 +132,52 @@ async fn eight_messages_wait_in_order_and_the_ninth_is_refused() {
     gateway.llama.release();
     for number in 0..9 {
         let answer = if number == 0 { "first" } else { "Hello" };
-        assert_eq!(socket.collect_answer().await.unwrap(), (vec![answer.to_owned()], done()));
-        assert_eq!(*gateway.asked(number).await.last().unwrap(), format!("user: {number}"));
+        assert_eq!(
+            socket.collect_answer().await.unwrap(),
+            (vec![answer.to_owned()], done())
+        );
+        assert_eq!(
+            *gateway.asked(number).await.last().unwrap(),
+            format!("user: {number}")
+        );
     }
 }
 
 #[tokio::test]
 async fn a_reset_stops_the_answer_and_forgets_what_waits() {
     let gateway = Gateway::start().await;
-    gateway.llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    gateway
+        .llama
+        .script_once(Script::tokens(["a", "b"]).stall_after(1));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
     say(&mut socket, "two").await;
     assert_eq!(socket.next_json().await.unwrap(), delta("a"));
     reset(&mut socket).await;
-    assert_eq!(socket.next_json().await.unwrap(), json!({"type": "reset_ok"}));
+    assert_eq!(
+        socket.next_json().await.unwrap(),
+        json!({"type": "reset_ok"})
+    );
     gateway.llama.client_left(0).await;
     say(&mut socket, "three").await;
-    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["Hello".to_owned()], done()));
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["Hello".to_owned()], done())
+    );
     assert_eq!(gateway.asked(1).await, ["user: three"]);
-    gateway.metric("chat_gateway_answers_total{outcome=\"reset\"} 1").await;
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"reset\"} 1")
+        .await;
 }
 
 #[tokio::test]
 async fn thoughts_are_not_part_of_the_answer_and_an_empty_answer_is_not_remembered() {
     let gateway = Gateway::start().await;
-    let thoughts = [json!({"reasoning_content": "hm"}), json!({"content": ""}), json!({"role": "assistant"})];
+    let thoughts = [
+        json!({"reasoning_content": "hm"}),
+        json!({"content": ""}),
+        json!({"role": "assistant"}),
+    ];
     gateway.llama.script_once(Script::deltas(thoughts));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
@@ -149,14 +205,29 @@ async fn what_an_event_stream_says_beside_its_events_is_no_part_of_the_answer() 
     let stream = [
         ": queue position=2 wait=12\n\n".to_owned(),
         ": keep-alive\n\n: queue position=1 wait=3\n\nretry: 3000\n".to_owned(),
-        format!("data: {}\n\n: prefill 0/7\n\n:\n\n", event(json!({"content": "a"}), Value::Null)),
-        format!(": in the middle\nid: 7\ndata: {}\n\n", event(json!({"content": "b"}), json!("stop"))),
+        format!(
+            "data: {}\n\n: prefill 0/7\n\n:\n\n",
+            event(json!({"content": "a"}), Value::Null)
+        ),
+        format!(
+            ": in the middle\nid: 7\ndata: {}\n\n",
+            event(json!({"content": "b"}), json!("stop"))
+        ),
         "data: [DONE]\n\n: behind the end\n\n".to_owned(),
     ];
-    let chunks: String = stream.iter().map(|part| format!("{:x}\r\n{part}\r\n", part.len())).collect();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    gateway.llama.script(Script::raw(format!("{head}{chunks}0\r\n\r\n")));
+    let chunks: String = stream
+        .iter()
+        .map(|part| format!("{:x}\r\n{part}\r\n", part.len()))
+        .collect();
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    gateway
+        .llama
+        .script(Script::raw(format!("{head}{chunks}0\r\n\r\n")));
     let mut socket = gateway.chat().await;
     say(&mut socket, "one").await;
-    assert_eq!(socket.collect_answer().await.unwrap(), (vec!["a".to_owned(), "b".to_owned()], done()));
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["a".to_owned(), "b".to_owned()], done())
+    );
 }

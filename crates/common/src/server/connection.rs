@@ -80,7 +80,9 @@ pub(super) async fn serve(
     let shared = Arc::new(Shared::new(tcp));
     let end = drive(Arc::clone(&shared), peer, router, limits, &shutdown).await;
     // An upgraded socket belongs to its protocol.
-    let Some(shared) = Arc::into_inner(shared) else { return };
+    let Some(shared) = Arc::into_inner(shared) else {
+        return;
+    };
     let unread = shared.has_unread_input();
     let refusal = match end {
         End::Done(Ok(())) => {
@@ -182,13 +184,16 @@ async fn answer(
     shutdown: Shutdown,
 ) -> Result<Response<Answer>, Infallible> {
     // Where such a request ends is not known to `Framing`, so that none may follow it.
-    let last = request.headers().contains_key(TRANSFER_ENCODING) || request.headers().contains_key(UPGRADE);
+    let last = request.headers().contains_key(TRANSFER_ENCODING)
+        || request.headers().contains_key(UPGRADE);
     let mut response = router.oneshot(request.map(Body::new)).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         shared.enter(Phase::Upgraded);
     } else if last || shutdown.is_draining() {
         // Said, not only done: a peer that does not know it would send its next request into the closing.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, shared }))
 }
@@ -307,7 +312,10 @@ impl Clocks {
             if shared.is_peer_gone() {
                 return Poll::Ready(End::Close("the peer has gone"));
             }
-            if self.close_began.is_some_and(|began| began + CLOSE_GRACE <= now) {
+            if self
+                .close_began
+                .is_some_and(|began| began + CLOSE_GRACE <= now)
+            {
                 return Poll::Ready(End::Close("the service ends"));
             }
             self.since = now;
@@ -321,6 +329,7 @@ impl Clocks {
             Wait::Next => self.since + self.limits.idle_timeout,
             Wait::Answer => return self.since + LOOK_EVERY,
         };
-        self.drain_began.map_or(due, |began| due.min(began.max(self.since) + DRAIN_IDLE))
+        self.drain_began
+            .map_or(due, |began| due.min(began.max(self.since) + DRAIN_IDLE))
     }
 }

@@ -61,7 +61,8 @@ impl Framing {
             let n = match &mut self.0 {
                 Part::Opaque => return Ok(()),
                 Part::Body { n_left } => {
-                    let n = usize::try_from(*n_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    let n =
+                        usize::try_from(*n_left).map_or(bytes.len(), |left| left.min(bytes.len()));
                     *n_left -= n as u64;
                     if *n_left == 0 {
                         self.0 = Part::default();
@@ -142,7 +143,11 @@ impl Head {
         if self.n_lines == 0 && self.n_line > MAX_LINE_BYTES {
             return Err(Fault::TargetTooLong);
         }
-        if self.n_bytes > MAX_HEAD_BYTES { Err(Fault::HeadTooLarge) } else { Ok(()) }
+        if self.n_bytes > MAX_HEAD_BYTES {
+            Err(Fault::HeadTooLarge)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends a line; after the last one, says what follows the head.
@@ -165,7 +170,9 @@ impl Head {
 
     fn field(&mut self, n: usize) {
         let line = &self.kept[..n.min(KEPT_BYTES)];
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return;
+        };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         if name.eq_ignore_ascii_case(b"content-length") {
             self.n_content_lengths += 1;
@@ -215,32 +222,84 @@ mod tests {
             (get.to_owned(), Ok(Place::Head)),
             (format!("{get}\r\n"), Ok(Place::Between)),
             (format!("\r\n{get}\r\n"), Ok(Place::Between)),
-            (format!("{get}Content-Length: 0\r\n\r\n"), Ok(Place::Between)),
-            (format!("{get}cOntent-length:\t 3 \r\n\r\nab"), Ok(Place::Body)),
-            (format!("{get}Content-Length: 3\r\n\r\nabc"), Ok(Place::Between)),
-            (format!("{get}Content-Length: 3\r\n\r\nabc{get}"), Ok(Place::Head)),
-            (format!("{get}Content-Length: 3\r\n\r\na\nb{get}\r\n"), Ok(Place::Between)),
+            (
+                format!("{get}Content-Length: 0\r\n\r\n"),
+                Ok(Place::Between),
+            ),
+            (
+                format!("{get}cOntent-length:\t 3 \r\n\r\nab"),
+                Ok(Place::Body),
+            ),
+            (
+                format!("{get}Content-Length: 3\r\n\r\nabc"),
+                Ok(Place::Between),
+            ),
+            (
+                format!("{get}Content-Length: 3\r\n\r\nabc{get}"),
+                Ok(Place::Head),
+            ),
+            (
+                format!("{get}Content-Length: 3\r\n\r\na\nb{get}\r\n"),
+                Ok(Place::Between),
+            ),
             (format!("{get}Content-Length: +3\r\n\r\n"), Ok(Place::Body)),
-            (format!("{get}Transfer-Encoding: chunked\r\n\r\n0\n\n"), Ok(Place::Body)),
-            (format!("{get}Upgrade: websocket\r\n\r\n\n"), Ok(Place::Body)),
-            (format!("{get}X-Content-Length: 3\r\nX: Content-Length: 3\r\n\r\n"), Ok(Place::Between)),
-            (format!("{get}Content-Length: 3\r\nContent-Length: 3\r\n\r\n"), Err(Fault::TwoLengths)),
-            (format!("{get}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Fault::TwoLengths)),
+            (
+                format!("{get}Transfer-Encoding: chunked\r\n\r\n0\n\n"),
+                Ok(Place::Body),
+            ),
+            (
+                format!("{get}Upgrade: websocket\r\n\r\n\n"),
+                Ok(Place::Body),
+            ),
+            (
+                format!("{get}X-Content-Length: 3\r\nX: Content-Length: 3\r\n\r\n"),
+                Ok(Place::Between),
+            ),
+            (
+                format!("{get}Content-Length: 3\r\nContent-Length: 3\r\n\r\n"),
+                Err(Fault::TwoLengths),
+            ),
+            (
+                format!("{get}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                Err(Fault::TwoLengths),
+            ),
             (
                 format!("{get}Transfer-Encoding: chunked\r\nTRANSFER-ENCODING: chunked\r\n\r\n"),
                 Err(Fault::TwoLengths),
             ),
-            (format!("{get}\r\n{get}Content-Length: 3\r\nContent-Length: 3\r\n\r\n"), Err(Fault::TwoLengths)),
-            ("GET / HTTP/1.1\nHost: x\r\n\r\n".to_owned(), Err(Fault::BareLineFeed)),
+            (
+                format!("{get}\r\n{get}Content-Length: 3\r\nContent-Length: 3\r\n\r\n"),
+                Err(Fault::TwoLengths),
+            ),
+            (
+                "GET / HTTP/1.1\nHost: x\r\n\r\n".to_owned(),
+                Err(Fault::BareLineFeed),
+            ),
             (format!("{get}\n"), Err(Fault::BareLineFeed)),
             (format!("\n\r\n{get}\r\n"), Ok(Place::Between)),
-            (format!("GET /{}", fill(MAX_LINE_BYTES - 5)), Ok(Place::Head)),
-            (format!("GET /{}", fill(MAX_LINE_BYTES - 4)), Err(Fault::TargetTooLong)),
-            (format!("{get}X: {}", fill(MAX_HEAD_BYTES - get.len() - 3)), Ok(Place::Head)),
-            (format!("{get}X: {}", fill(MAX_HEAD_BYTES - get.len() - 2)), Err(Fault::HeadTooLarge)),
+            (
+                format!("GET /{}", fill(MAX_LINE_BYTES - 5)),
+                Ok(Place::Head),
+            ),
+            (
+                format!("GET /{}", fill(MAX_LINE_BYTES - 4)),
+                Err(Fault::TargetTooLong),
+            ),
+            (
+                format!("{get}X: {}", fill(MAX_HEAD_BYTES - get.len() - 3)),
+                Ok(Place::Head),
+            ),
+            (
+                format!("{get}X: {}", fill(MAX_HEAD_BYTES - get.len() - 2)),
+                Err(Fault::HeadTooLarge),
+            ),
         ] {
             for n in [1, 2, 3, 7, 64, usize::MAX] {
-                assert_eq!(sliced(&input, n), expected, "{n} bytes at a time: {input:?}");
+                assert_eq!(
+                    sliced(&input, n),
+                    expected,
+                    "{n} bytes at a time: {input:?}"
+                );
             }
         }
     }

@@ -46,17 +46,29 @@ impl Refusals {
     }
 
     pub(super) fn count(&self, refusal: Refusal) {
-        self.counts.get_or_create(&Reason { reason: refusal.code }).inc();
+        self.counts
+            .get_or_create(&Reason {
+                reason: refusal.code,
+            })
+            .inc();
     }
 
     /// The whole answer as it goes over the wire; the log has it under the same id.
     pub(super) fn answer(&self, refusal: Refusal, peer: SocketAddr) -> Vec<u8> {
         let request_id = Uuid::now_v7();
         tracing::info!(%request_id, code = refusal.code, %peer, "a connection was refused");
-        let Refusal { status, code, message } = refusal;
+        let Refusal {
+            status,
+            code,
+            message,
+        } = refusal;
         let envelope = OpenAiError::new(self.service, status, code, message);
         let body = serde_json::to_string(&envelope).expect("the envelope holds strings only");
-        let retry = if refusal == Refusal::NO_ROOM { "retry-after: 1\r\n" } else { "" };
+        let retry = if refusal == Refusal::NO_ROOM {
+            "retry-after: 1\r\n"
+        } else {
+            ""
+        };
         let n = body.len();
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\

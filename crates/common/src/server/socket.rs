@@ -61,7 +61,12 @@ impl Shared {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        const PHASES: [Phase; 4] = [Phase::Waiting, Phase::Busy, Phase::Flushing, Phase::Upgraded];
+        const PHASES: [Phase; 4] = [
+            Phase::Waiting,
+            Phase::Busy,
+            Phase::Flushing,
+            Phase::Upgraded,
+        ];
         PHASES[usize::from(self.phase.load(Relaxed))]
     }
 
@@ -132,7 +137,12 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(shared: Arc<Shared>, limit: Duration) -> Self {
-        Self { shared, framing: Framing::default(), limit, stalled: None }
+        Self {
+            shared,
+            framing: Framing::default(),
+            limit,
+            stalled: None,
+        }
     }
 
     /// Takes note of new input; `false` when it must not reach hyper.
@@ -170,14 +180,23 @@ impl Socket {
             }
         }
         let stalled = self.stalled.get_or_insert_with(|| {
-            let cut_at = *self.shared.cut_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let cut_at = *self
+                .shared
+                .cut_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let limit = Instant::now() + self.limit;
-            Box::pin(sleep_until(cut_at.map_or(limit, |cut_at| cut_at.min(limit))))
+            Box::pin(sleep_until(
+                cut_at.map_or(limit, |cut_at| cut_at.min(limit)),
+            ))
         });
         ready!(stalled.as_mut().poll(cx));
         // What the kernel still holds would wait for the peer as long as the peer likes.
         let _best_effort = self.shared.tcp.set_zero_linger();
-        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the peer takes nothing")))
+        Poll::Ready(Err(Error::new(
+            ErrorKind::TimedOut,
+            "the peer takes nothing",
+        )))
     }
 }
 
@@ -199,7 +218,11 @@ fn receive(tcp: &TcpStream, buf: &mut ReadBuf<'_>) -> Result<()> {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
         self.shared.reads.store(false, Relaxed);
         let before = buf.filled().len();
         while self.shared.refusal.get().is_none() {
@@ -220,7 +243,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
         self.write(cx, &[IoSlice::new(bytes)])
     }
 

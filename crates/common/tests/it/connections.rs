@@ -30,7 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn read_answer(stream: &mut TcpStream, body: &str) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(body.as_bytes()) {
-        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed early");
+        assert_ne!(
+            stream.read_buf(&mut answer).await.unwrap(),
+            0,
+            "closed early"
+        );
     }
     String::from_utf8(answer).unwrap()
 }
@@ -50,7 +54,9 @@ fn endless() -> (Router, Arc<Notify>, Arc<Notify>) {
     let told = (Arc::clone(&began), Arc::clone(&ended));
     let handler = async move |request: Request| -> String {
         let _tells = Tells(Arc::clone(&told.1));
-        axum::body::to_bytes(request.into_body(), 1024).await.unwrap();
+        axum::body::to_bytes(request.into_body(), 1024)
+            .await
+            .unwrap();
         told.0.notify_one();
         pending().await
     };
@@ -60,14 +66,26 @@ fn endless() -> (Router, Arc<Notify>, Arc<Notify>) {
 #[tokio::test]
 async fn a_half_sent_head_is_answered_408_and_silence_is_closed_without_a_word() {
     let header_timeout = Duration::from_millis(100);
-    let limits = Limits { header_timeout, ..Limits::default() };
+    let limits = Limits {
+        header_timeout,
+        ..Limits::default()
+    };
     let (address, _shutdown) = start(Router::new(), limits).await;
-    for (sent, answered) in [("", ""), ("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", TIMED_OUT)] {
+    for (sent, answered) in [
+        ("", ""),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", TIMED_OUT),
+    ] {
         let began = Instant::now();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, sent).await;
-        assert_eq!(answer.split_once("\r\n\r\n").map_or("", |(_, body)| body), answered);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert_eq!(
+            answer.split_once("\r\n\r\n").map_or("", |(_, body)| body),
+            answered
+        );
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+            "{answer}"
+        );
         assert!(began.elapsed() >= header_timeout);
     }
 }
@@ -75,7 +93,10 @@ async fn a_half_sent_head_is_answered_408_and_silence_is_closed_without_a_word()
 #[tokio::test]
 async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
     let header_timeout = Duration::from_millis(200);
-    let limits = Limits { header_timeout, ..Limits::default() };
+    let limits = Limits {
+        header_timeout,
+        ..Limits::default()
+    };
     let (address, _shutdown) = start(Router::new(), limits).await;
     let began = Instant::now();
     let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
@@ -99,7 +120,11 @@ async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
 #[tokio::test]
 async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_short_one() {
     let (header_timeout, idle_timeout) = (Duration::from_millis(50), Duration::from_millis(300));
-    let limits = Limits { header_timeout, idle_timeout, ..Limits::default() };
+    let limits = Limits {
+        header_timeout,
+        idle_timeout,
+        ..Limits::default()
+    };
     let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
@@ -108,7 +133,10 @@ async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_sho
     assert_eq!(exchange(&mut stream, "").await, "");
     assert!(began.elapsed() >= idle_timeout, "{:?}", began.elapsed());
 
-    let limits = Limits { idle_timeout: PATIENCE, ..limits };
+    let limits = Limits {
+        idle_timeout: PATIENCE,
+        ..limits
+    };
     let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
@@ -122,7 +150,14 @@ async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_sho
 #[tokio::test]
 async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_on() {
     let router = Router::new().route("/", get(async || "hello"));
-    let (address, _shutdown) = start(router, Limits { max_connections: 2, ..Limits::default() }).await;
+    let (address, _shutdown) = start(
+        router,
+        Limits {
+            max_connections: 2,
+            ..Limits::default()
+        },
+    )
+    .await;
     let mut old = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -133,9 +168,13 @@ async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_o
     for sent in ["", GET] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, sent).await;
-        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
         assert!(
-            answer.contains("\r\nretry-after: 1\r\n") && answer.contains(r#""code":"too_many_connections""#)
+            answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\r\nretry-after: 1\r\n")
+                && answer.contains(r#""code":"too_many_connections""#)
         );
     }
     for stream in &mut old {
@@ -163,11 +202,17 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
     let count = || {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let sample = |line: &str| line.strip_prefix("connections_refused_total").map(str::to_owned);
+        let sample = |line: &str| {
+            line.strip_prefix("connections_refused_total")
+                .map(str::to_owned)
+        };
         text.lines().filter_map(sample).collect::<BTreeSet<_>>()
     };
     let expected = |counts: [(&str, u64); 5]| {
-        counts.map(|(reason, n)| format!(r#"{{reason="{reason}"}} {n}"#)).into_iter().collect()
+        counts
+            .map(|(reason, n)| format!(r#"{{reason="{reason}"}} {n}"#))
+            .into_iter()
+            .collect()
     };
     let reasons = [
         "malformed_request",
@@ -178,8 +223,11 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
     ];
     assert_eq!(count(), expected(reasons.map(|reason| (reason, 0))));
 
-    let limits =
-        Limits { header_timeout: Duration::from_millis(100), max_connections: 1, ..Limits::default() };
+    let limits = Limits {
+        header_timeout: Duration::from_millis(100),
+        max_connections: 1,
+        ..Limits::default()
+    };
     let router = Router::new().route("/", get(async || "hello"));
     let (address, _shutdown) = start_counted(router, limits, refusals).await;
     let long = "x".repeat(20_000);
@@ -196,9 +244,17 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
     }
     // Neither an answer nor a silence is a refusal.
     let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    for request in [close, "", "GET /404 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] {
+    for request in [
+        close,
+        "",
+        "GET /404 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        assert!(!exchange(&mut stream, request).await.contains("x-request-id"));
+        assert!(
+            !exchange(&mut stream, request)
+                .await
+                .contains("x-request-id")
+        );
     }
     let mut open = TcpStream::connect(address).await.unwrap();
     open.write_all(GET.as_bytes()).await.unwrap();
@@ -209,7 +265,10 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
     }
     assert_eq!(ids.len(), 8);
     let counts = [2, 1, 1, 1, 3];
-    assert_eq!(count(), expected(std::array::from_fn(|i| (reasons[i], counts[i]))));
+    assert_eq!(
+        count(),
+        expected(std::array::from_fn(|i| (reasons[i], counts[i])))
+    );
 }
 
 #[tokio::test]
@@ -220,7 +279,10 @@ async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its
     for extra in ["", "\n", "x", GET, "GET / HTTP/1.1\nbad\n\n"] {
         for leave in ["fin", "rst", "half-close"] {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(format!("{post}{extra}").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("{post}{extra}").as_bytes())
+                .await
+                .unwrap();
             if extra == "GET / HTTP/1.1\nbad\n\n" {
                 // What spoils its own request with what follows is refused.
                 let mut answer = String::new();
@@ -242,9 +304,15 @@ async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its
                     kept = Some(stream);
                 }
             }
-            tokio::time::timeout(PATIENCE, ended.notified()).await.unwrap();
+            tokio::time::timeout(PATIENCE, ended.notified())
+                .await
+                .unwrap();
             // Two looks at most; the rest is room for a busy machine.
-            assert!(left.elapsed() < Duration::from_millis(1000), "{extra:?} {leave}: {:?}", left.elapsed());
+            assert!(
+                left.elapsed() < Duration::from_millis(1000),
+                "{extra:?} {leave}: {:?}",
+                left.elapsed()
+            );
             drop(kept);
         }
     }
@@ -260,7 +328,9 @@ async fn bytes_that_come_after_the_request_do_not_hide_the_clients_going() {
         began.notified().await;
         stream.write_all(extra.as_bytes()).await.unwrap();
         drop(stream);
-        tokio::time::timeout(PATIENCE, ended.notified()).await.unwrap();
+        tokio::time::timeout(PATIENCE, ended.notified())
+            .await
+            .unwrap();
     }
 }
 
@@ -271,14 +341,19 @@ async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the
     for _ in 0..20 {
         let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
         let send = async {
-            write.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n").await?;
+            write
+                .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n")
+                .await?;
             write.write_all(&[b'x'; 600_000]).await
         };
         let mut answer = String::new();
         let (sent, answered) = tokio::join!(send, read.read_to_string(&mut answer));
         sent.unwrap();
         answered.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno"),
+            "{answer}"
+        );
     }
 }
 
@@ -286,7 +361,10 @@ async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the
 async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_overtakes_the_answer() {
     let handler = async || (StatusCode::UNAUTHORIZED, "no");
     let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
-    for head in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n", "GET / HTTP/1.1\nHost: x"] {
+    for head in [
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n",
+        "GET / HTTP/1.1\nHost: x",
+    ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, head).await;
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -296,7 +374,11 @@ async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_over
             every.tick().await;
         }
         // A second, less what a busy machine takes to get here.
-        assert!(answered.elapsed() > Duration::from_millis(500), "{:?}", answered.elapsed());
+        assert!(
+            answered.elapsed() > Duration::from_millis(500),
+            "{:?}",
+            answered.elapsed()
+        );
     }
 }
 
@@ -323,14 +405,27 @@ fn flood(cut: Option<Duration>) -> (Router, mpsc::Receiver<()>) {
         });
         Body::from_stream(blocks)
     };
-    (Router::new().route("/", get(async move |extension| handler.clone()(extension).await)), gone)
+    (
+        Router::new().route(
+            "/",
+            get(async move |extension| handler.clone()(extension).await),
+        ),
+        gone,
+    )
 }
 
 #[tokio::test]
 async fn a_peer_that_takes_nothing_is_given_up_at_the_stall_limit_and_a_slow_one_is_not() {
     let write_stall = Duration::from_millis(300);
     let (router, _) = flood(None);
-    let (address, _shutdown) = start(router, Limits { write_stall, ..Limits::default() }).await;
+    let (address, _shutdown) = start(
+        router,
+        Limits {
+            write_stall,
+            ..Limits::default()
+        },
+    )
+    .await;
     let mut slow = reluctant(address).await;
     let mut idle = reluctant(address).await;
     let began = Instant::now();
@@ -349,12 +444,23 @@ async fn a_peer_that_takes_nothing_is_given_up_at_the_stall_limit_and_a_slow_one
 async fn a_peer_that_takes_nothing_is_cut_at_its_answers_own_last_moment() {
     let cut = Duration::from_millis(200);
     let (router, _) = flood(Some(cut));
-    let (address, _shutdown) = start(router, Limits { write_stall: PATIENCE * 2, ..Limits::default() }).await;
+    let (address, _shutdown) = start(
+        router,
+        Limits {
+            write_stall: PATIENCE * 2,
+            ..Limits::default()
+        },
+    )
+    .await;
     let began = Instant::now();
     let mut stream = reluctant(address).await;
     // Nothing is read before the end, which shows as a reset.
     stream.ready(tokio::io::Interest::ERROR).await.unwrap();
-    assert!((cut..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(
+        (cut..PATIENCE).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
     let mut scratch = vec![0; 64 * 1024];
     while let Ok(1..) = stream.read(&mut scratch).await {}
 }
@@ -374,7 +480,10 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
         tokio::time::sleep(Duration::from_millis(200)).await;
         for stream in [&mut used, &mut unused] {
             let answer = exchange(stream, GET).await;
-            assert!(answer.contains("connection: close\r\n") && answer.ends_with("hello"), "{answer}");
+            assert!(
+                answer.contains("connection: close\r\n") && answer.ends_with("hello"),
+                "{answer}"
+            );
         }
     };
     let (abandoned, ()) = tokio::join!(shutdown.finish(PATIENCE), late);
@@ -384,18 +493,30 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
 
 #[tokio::test]
 async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
-    let listener = common::server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = common::server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
     let mut waiting = Vec::new();
     // As many as `serve` asks for; and then more of them than tokio lets a task accept in one go.
     socket2::SockRef::from(&listener).listen(4096).unwrap();
     for _ in 0..300 {
-        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         stream.write_all(GET.as_bytes()).await.unwrap();
         waiting.push(stream);
     }
-    let (router, shutdown) = (Router::new().route("/", get(async || "hello")), Shutdown::new());
-    let serving =
-        common::server::serve(listener, router, Limits::default(), Refusals::of("test"), shutdown.clone());
+    let (router, shutdown) = (
+        Router::new().route("/", get(async || "hello")),
+        Shutdown::new(),
+    );
+    let serving = common::server::serve(
+        listener,
+        router,
+        Limits::default(),
+        Refusals::of("test"),
+        shutdown.clone(),
+    );
     shutdown.spawn(serving);
     assert_eq!(shutdown.finish(PATIENCE).await, 0);
     for stream in &mut waiting {

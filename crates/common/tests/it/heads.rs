@@ -24,8 +24,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
     let handler = any(async |request: Request| format!("{} reached a handler", request.uri()));
     let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
     let malformed = "this is not a well-formed HTTP/1.1 request";
-    let lengths =
-        "the body's length is said more than once: send one Content-Length or one Transfer-Encoding";
+    let lengths = "the body's length is said more than once: send one Content-Length or one Transfer-Encoding";
     let line = "every line of the header must end with a carriage return and a line feed";
     let large = "the request's header is larger than 16 KiB or has more than 64 fields";
     let long = "the request line is longer than 8 KiB";
@@ -35,24 +34,60 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
     let many = "X: y\r\n".repeat(64);
     for (request, expected) in [
         // H1: both.
-        (format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), bad(lengths)),
-        (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"), bad(lengths)),
+        (
+            format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            bad(lengths),
+        ),
+        (
+            format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+            bad(lengths),
+        ),
         // H2: no length.
-        (format!("{post}Content-Length: +5\r\n\r\nhello"), bad(malformed)),
+        (
+            format!("{post}Content-Length: +5\r\n\r\nhello"),
+            bad(malformed),
+        ),
         (format!("{post}Content-Length: -1\r\n\r\n"), bad(malformed)),
-        (format!("{post}Content-Length: 5, 5\r\n\r\nhello"), bad(malformed)),
-        (format!("{post}Content-Length: 18446744073709551616\r\n\r\n"), bad(malformed)),
+        (
+            format!("{post}Content-Length: 5, 5\r\n\r\nhello"),
+            bad(malformed),
+        ),
+        (
+            format!("{post}Content-Length: 18446744073709551616\r\n\r\n"),
+            bad(malformed),
+        ),
         // H2, H3: two lengths, alike or not.
-        (format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"), bad(lengths)),
-        (format!("{post}Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello"), bad(lengths)),
+        (
+            format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
+            bad(lengths),
+        ),
+        (
+            format!("{post}Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello"),
+            bad(lengths),
+        ),
         // H4, H5, H6: transfer codings.
-        (format!("{post}Transfer-Encoding: xchunked\r\n\r\n"), bad(malformed)),
-        (format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n"), bad(malformed)),
-        (format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), bad(lengths)),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), bad(malformed)),
+        (
+            format!("{post}Transfer-Encoding: xchunked\r\n\r\n"),
+            bad(malformed),
+        ),
+        (
+            format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n"),
+            bad(malformed),
+        ),
+        (
+            format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            bad(lengths),
+        ),
+        (
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            bad(malformed),
+        ),
         // H9: bare line feeds, anywhere in the head.
         ("GET / HTTP/1.1\nHost: x\n\n".to_owned(), bad(line)),
-        ("GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n".to_owned(), bad(line)),
+        (
+            "GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n".to_owned(),
+            bad(line),
+        ),
         (format!("{get}\n"), bad(line)),
         // H10: fields that are none.
         (format!("{get}X : y\r\n\r\n"), bad(malformed)),
@@ -62,11 +97,19 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
         // H12, H13: too many, too large.
         (
             format!("{get}{many}\r\n"),
-            refusal("431 Request Header Fields Too Large", "header_too_large", large),
+            refusal(
+                "431 Request Header Fields Too Large",
+                "header_too_large",
+                large,
+            ),
         ),
         (
             format!("{get}X: {}\r\n\r\n", "a".repeat(300 * 1024)),
-            refusal("431 Request Header Fields Too Large", "header_too_large", large),
+            refusal(
+                "431 Request Header Fields Too Large",
+                "header_too_large",
+                large,
+            ),
         ),
         // H14: too long.
         (
@@ -74,18 +117,35 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             refusal("414 URI Too Long", "target_too_long", long),
         ),
         // H17: not HTTP/1.1.
-        ("\u{16}\u{3}\u{1}\0\u{5}\u{1}\0\0\u{1}\u{3}\u{3}".to_owned(), bad(malformed)),
-        ("GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(), bad(malformed)),
+        (
+            "\u{16}\u{3}\u{1}\0\u{5}\u{1}\0\0\u{1}\u{3}\u{3}".to_owned(),
+            bad(malformed),
+        ),
+        (
+            "GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(),
+            bad(malformed),
+        ),
         // A bad head behind a good one spoils what came with it, never the other way round.
-        (format!("{get}\r\n{post}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), bad(lengths)),
+        (
+            format!("{get}\r\n{post}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+            bad(lengths),
+        ),
     ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, &request).await;
-        assert_eq!(take_id(&answer).1, expected, "{:?}", &request[..request.len().min(120)]);
+        assert_eq!(
+            take_id(&answer).1,
+            expected,
+            "{:?}",
+            &request[..request.len().min(120)]
+        );
     }
     // HTTP/2 without TLS: closed without a word.
     let mut stream = TcpStream::connect(address).await.unwrap();
-    assert_eq!(exchange(&mut stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+    assert_eq!(
+        exchange(&mut stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await,
+        ""
+    );
 }
 
 #[tokio::test]
@@ -107,10 +167,15 @@ async fn requests_one_behind_the_other_are_answered_in_turn_until_one_whose_end_
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, piece).await;
         }
         let mut answer = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer)
+            .await
+            .unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        let bodies: Vec<&str> =
-            answer.split("\r\n\r\n").skip(1).map(|rest| &rest[..rest.find(']').unwrap() + 1]).collect();
+        let bodies: Vec<&str> = answer
+            .split("\r\n\r\n")
+            .skip(1)
+            .map(|rest| &rest[..rest.find(']').unwrap() + 1])
+            .collect();
         assert_eq!(bodies, ["[/1 GET /]", "[/2 ]", "[/3 ok]"], "{answer}");
     }
 }

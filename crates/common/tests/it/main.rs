@@ -24,11 +24,23 @@ async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
     start_counted(router, limits, Refusals::of("test")).await
 }
 
-async fn start_counted(router: Router, limits: Limits, refusals: Refusals) -> (SocketAddr, Shutdown) {
-    let listener = server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+async fn start_counted(
+    router: Router,
+    limits: Limits,
+    refusals: Refusals,
+) -> (SocketAddr, Shutdown) {
+    let listener = server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    shutdown.spawn(server::serve(listener, router, limits, refusals, shutdown.clone()));
+    shutdown.spawn(server::serve(
+        listener,
+        router,
+        limits,
+        refusals,
+        shutdown.clone(),
+    ));
     (address, shutdown)
 }
 
@@ -42,9 +54,15 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> String {
 
 /// Takes the id out of a refusal, which must have one that no other has.
 fn take_id(answer: &str) -> (String, String) {
-    let (before, rest) = answer.split_once("x-request-id: ").unwrap_or_else(|| panic!("no id: {answer:?}"));
+    let (before, rest) = answer
+        .split_once("x-request-id: ")
+        .unwrap_or_else(|| panic!("no id: {answer:?}"));
     let (id, after) = rest.split_once("\r\n").unwrap();
-    assert_eq!(uuid::Uuid::try_parse(id).unwrap().get_version_num(), 7, "{id}");
+    assert_eq!(
+        uuid::Uuid::try_parse(id).unwrap().get_version_num(),
+        7,
+        "{id}"
+    );
     (id.to_owned(), format!("{before}{after}"))
 }
 
@@ -57,7 +75,8 @@ async fn the_drain_finishes_the_answer_in_flight_and_accepts_no_other() {
         may_end.notified().await;
         "whole"
     };
-    let (address, shutdown) = start(Router::new().route("/", get(handler)), Limits::default()).await;
+    let (address, shutdown) =
+        start(Router::new().route("/", get(handler)), Limits::default()).await;
     let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await
@@ -96,10 +115,17 @@ async fn the_health_check_tells_ready_from_not_ready_and_from_gone() {
     let seen = Arc::clone(&ready);
     let reason = move || {
         let ready = seen.load(std::sync::atomic::Ordering::SeqCst);
-        if ready { Ok(()) } else { Err("no upstream".to_owned()) }
+        if ready {
+            Ok(())
+        } else {
+            Err("no upstream".to_owned())
+        }
     };
     let (address, shutdown) = start(admin::router(Arc::default(), reason), Limits::default()).await;
-    assert_eq!(admin::healthcheck(address).await, Err(format!("{address} is not ready")));
+    assert_eq!(
+        admin::healthcheck(address).await,
+        Err(format!("{address} is not ready"))
+    );
     ready.store(true, std::sync::atomic::Ordering::SeqCst);
     let anywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
     assert_eq!(admin::healthcheck(anywhere).await, Ok(()));
@@ -113,10 +139,20 @@ async fn metrics_are_open_metrics_text() {
     let counter: Counter = Counter::default();
     registry.register("cats", "Cats seen", counter.clone());
     counter.inc_by(3);
-    let (address, _shutdown) = start(admin::router(Arc::new(registry), || Ok(())), Limits::default()).await;
+    let (address, _shutdown) = start(
+        admin::router(Arc::new(registry), || Ok(())),
+        Limits::default(),
+    )
+    .await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let answer = exchange(&mut stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    let answer = exchange(
+        &mut stream,
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
     assert!(
         answer.ends_with("# HELP cats Cats seen.\n# TYPE cats counter\ncats_total 3\n# EOF\n"),
         "{answer}"
@@ -125,8 +161,11 @@ async fn metrics_are_open_metrics_text() {
 
 #[test]
 fn the_tables_of_the_shared_settings_have_defaults_that_parse() {
-    let mut environment =
-        env::Environment::from_pairs("", &[common::telemetry::VARIABLES], Vec::<(String, String)>::new());
+    let mut environment = env::Environment::from_pairs(
+        "",
+        &[common::telemetry::VARIABLES],
+        Vec::<(String, String)>::new(),
+    );
     common::telemetry::Telemetry::read(&mut environment);
     environment.finish().unwrap();
 }

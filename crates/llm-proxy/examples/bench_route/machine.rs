@@ -89,7 +89,13 @@ impl Machine {
     }
 
     /// Starts a request and returns how many of its tokens were still there. There must be an idle slot.
-    pub(crate) fn start(&mut self, now: f64, request: usize, prompt: &[Piece], answer: Piece) -> u32 {
+    pub(crate) fn start(
+        &mut self,
+        now: f64,
+        request: usize,
+        prompt: &[Piece],
+        answer: Piece,
+    ) -> u32 {
         self.advance(now);
         let n_prompt = n_tokens(prompt);
         let at = self.choose(prompt, n_prompt);
@@ -118,7 +124,12 @@ impl Machine {
     }
 
     fn choose(&self, prompt: &[Piece], n_prompt: u32) -> usize {
-        let idle = || self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
+        let idle = || {
+            self.slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| slot.job.is_none())
+        };
         let mut best = (0, None);
         for (at, slot) in idle() {
             let n = n_common(&slot.holds, prompt);
@@ -126,13 +137,22 @@ impl Machine {
                 best = (n, Some(at));
             }
         }
-        let oldest = || idle().min_by(|(_, a), (_, b)| a.used_at.total_cmp(&b.used_at)).map(|(at, _)| at);
+        let oldest = || {
+            idle()
+                .min_by(|(_, a), (_, b)| a.used_at.total_cmp(&b.used_at))
+                .map(|(at, _)| at)
+        };
         best.1.or_else(oldest).expect("the caller saw an idle slot")
     }
 
     /// Parks what a slot held, and returns how much of `prompt` is among the parked.
     fn swap(&mut self, before: Vec<Piece>, prompt: &[Piece]) -> u32 {
-        let found = self.parked.iter().map(|parked| n_common(parked, prompt)).max().unwrap_or(0);
+        let found = self
+            .parked
+            .iter()
+            .map(|parked| n_common(parked, prompt))
+            .max()
+            .unwrap_or(0);
         self.parked.push_front(before);
         let mut n_left = self.build.parked_tokens;
         self.parked.retain(|parked| {
@@ -147,7 +167,12 @@ impl Machine {
     /// The power is cut: everything is lost. Returns what was running.
     pub(crate) fn fail(&mut self, now: f64) -> Vec<usize> {
         self.advance(now);
-        let lost = self.slots.iter_mut().filter_map(|slot| slot.job.take()).map(|job| job.request).collect();
+        let lost = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.job.take())
+            .map(|job| job.request)
+            .collect();
         self.slots.fill(Slot::default());
         self.parked.clear();
         self.prefilling.clear();
@@ -160,10 +185,16 @@ impl Machine {
     fn rates(&self) -> (f64, f64) {
         let build = &self.build;
         if !self.prefilling.is_empty() {
-            return (build.prefill_per_second, build.prefill_per_second / BATCH_TOKENS);
+            return (
+                build.prefill_per_second,
+                build.prefill_per_second / BATCH_TOKENS,
+            );
         }
         let neighbours = self.in_flight().saturating_sub(1) as f64;
-        (0.0, build.decode_per_second / (1.0 + build.crowding * neighbours))
+        (
+            0.0,
+            build.decode_per_second / (1.0 + build.crowding * neighbours),
+        )
     }
 
     fn advance(&mut self, now: f64) {
@@ -185,12 +216,17 @@ impl Machine {
     pub(crate) fn next_at(&self) -> Option<f64> {
         let (prefill, decode) = self.rates();
         let front = self.prefilling.front().copied();
-        let jobs = self.slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.job.as_ref()?)));
+        let jobs = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(at, slot)| Some((at, slot.job.as_ref()?)));
         let left = jobs.filter_map(|(at, job)| match job.prefill_left > 0.0 {
             true => (front == Some(at)).then(|| job.prefill_left / prefill),
             false => Some(job.decode_left / decode),
         });
-        left.min_by(f64::total_cmp).map(|left| self.now + left.max(0.0))
+        left.min_by(f64::total_cmp)
+            .map(|left| self.now + left.max(0.0))
     }
 
     /// Passes the time until `now` and tells what happened then.
@@ -203,9 +239,13 @@ impl Machine {
             if self.prefilling.front() == Some(&at) && job.prefill_left <= NOTHING {
                 job.prefill_left = 0.0;
                 self.prefilling.pop_front();
-                happened.push(Progress::FirstToken { request: job.request });
+                happened.push(Progress::FirstToken {
+                    request: job.request,
+                });
             } else if job.prefill_left <= 0.0 && job.decode_left <= NOTHING {
-                happened.push(Progress::Done { request: job.request });
+                happened.push(Progress::Done {
+                    request: job.request,
+                });
                 slot.holds.push(job.answer);
                 (slot.job, slot.used_at) = (None, now);
             }
@@ -220,5 +260,9 @@ pub(crate) fn n_tokens(pieces: &[Piece]) -> u32 {
 }
 
 fn n_common(a: &[Piece], b: &[Piece]) -> u32 {
-    a.iter().zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.n_tokens).sum()
+    a.iter()
+        .zip(b)
+        .take_while(|(a, b)| a == b)
+        .map(|(a, _)| a.n_tokens)
+        .sum()
 }

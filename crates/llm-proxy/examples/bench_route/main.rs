@@ -15,12 +15,19 @@ use traces::Size;
 const SIZE: [u64; 3] = [64, 1_000, 1];
 
 fn main() {
-    let given: Vec<u64> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let given: Vec<u64> = std::env::args()
+        .skip(1)
+        .filter_map(|n| n.parse().ok())
+        .collect();
     let [machines, conversations, seeds] = given.try_into().unwrap_or(SIZE);
     println!(
         "{machines} machines with 4 slots each, {conversations} conversations, mean of {seeds} seeds; seconds"
     );
-    let size = |seed| Size { machines: machines as usize, conversations: conversations as usize, seed };
+    let size = |seed| Size {
+        machines: machines as usize,
+        conversations: conversations as usize,
+        seed,
+    };
     let n_traces = traces::all(size(1)).len();
     for number in 0..n_traces {
         println!(
@@ -70,8 +77,9 @@ struct Row {
 
 impl Row {
     fn of(outcomes: &[Outcome]) -> Self {
-        let mean =
-            |value: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64;
+        let mean = |value: &dyn Fn(&Outcome) -> f64| {
+            outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64
+        };
         Self {
             first_token: mean(&|outcome| average(&outcome.first_token)),
             first_token_p99: mean(&|outcome| p99(&outcome.first_token)),

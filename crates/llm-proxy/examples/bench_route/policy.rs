@@ -20,8 +20,13 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Random, Self::RoundRobin, Self::LeastBusy, Self::HashOfPrefix, Self::Ours];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Random,
+        Self::RoundRobin,
+        Self::LeastBusy,
+        Self::HashOfPrefix,
+        Self::Ours,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -45,21 +50,33 @@ pub(crate) struct Chooser {
 
 impl Chooser {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, chance: Chance::new(1), last: 0, placement: Placement::default() }
+        Self {
+            policy,
+            chance: Chance::new(1),
+            last: 0,
+            placement: Placement::default(),
+        }
     }
 
     /// Chooses among `free`, which is not empty and in the order of the upstreams.
     pub(crate) fn choose(&mut self, body: &[u8], free: &[Seat]) -> (usize, Option<Placed>) {
-        let from = |number: u64| free.iter().find(|seat| seat.upstream.0 >= number).unwrap_or(&free[0]);
+        let from = |number: u64| {
+            free.iter()
+                .find(|seat| seat.upstream.0 >= number)
+                .unwrap_or(&free[0])
+        };
         let seat = match self.policy {
             Policy::Random => &free[self.chance.below(free.len() as u64) as usize],
             Policy::RoundRobin => from(self.last + 1),
             Policy::LeastBusy => least_busy(free, &mut self.chance),
-            Policy::HashOfPrefix => {
-                from(hash(&body[..body.len().min(HASHED_BYTES)]) % (1 + free[free.len() - 1].upstream.0))
-            }
+            Policy::HashOfPrefix => from(
+                hash(&body[..body.len().min(HASHED_BYTES)]) % (1 + free[free.len() - 1].upstream.0),
+            ),
             Policy::Ours => {
-                let placed = self.placement.place(&Prefix::of(body), free).expect("a slot is free");
+                let placed = self
+                    .placement
+                    .place(&Prefix::of(body), free)
+                    .expect("a slot is free");
                 return (placed.upstream().0 as usize, Some(placed));
             }
         };
@@ -91,7 +108,10 @@ fn least_busy<'a>(free: &'a [Seat], chance: &mut Chance) -> &'a Seat {
     let least = free.iter().map(|seat| seat.in_flight).min().unwrap_or(0);
     let n = free.iter().filter(|seat| seat.in_flight == least).count() as u64;
     let at = chance.below(n) as usize;
-    free.iter().filter(|seat| seat.in_flight == least).nth(at).unwrap_or(&free[0])
+    free.iter()
+        .filter(|seat| seat.in_flight == least)
+        .nth(at)
+        .unwrap_or(&free[0])
 }
 
 fn hash(bytes: &[u8]) -> u64 {

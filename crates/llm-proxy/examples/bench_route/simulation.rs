@@ -109,8 +109,18 @@ pub(crate) fn run(trace: &Trace, policy: Policy) -> Outcome {
         world.ask(conversation.starts_at, number, 0, Vec::new());
     }
     for outage in &trace.outages {
-        world.at(outage.from, Event::Fails { machine: outage.machine });
-        world.at(outage.to, Event::Returns { machine: outage.machine });
+        world.at(
+            outage.from,
+            Event::Fails {
+                machine: outage.machine,
+            },
+        );
+        world.at(
+            outage.to,
+            Event::Returns {
+                machine: outage.machine,
+            },
+        );
     }
     while let Some(Reverse((At(now, number), ()))) = world.events.pop() {
         let event = world.pending[number as usize];
@@ -132,7 +142,8 @@ struct World<'a> {
 
 impl World<'_> {
     fn at(&mut self, time: f64, event: Event) {
-        self.events.push(Reverse((At(time, self.pending.len() as u64), ())));
+        self.events
+            .push(Reverse((At(time, self.pending.len() as u64), ())));
         self.pending.push(event);
     }
 
@@ -158,7 +169,10 @@ impl World<'_> {
             Event::Returns { machine } => self.machines[machine].is_up = true,
             Event::Fails { machine } => {
                 for request in self.machines[machine].fail(now) {
-                    let placed = self.requests[request].at.take().and_then(|(_, placed)| placed);
+                    let placed = self.requests[request]
+                        .at
+                        .take()
+                        .and_then(|(_, placed)| placed);
                     self.chooser.released(placed.as_ref());
                     self.at(now + ASK_AGAIN_SECONDS, Event::Asks { request });
                 }
@@ -185,7 +199,11 @@ impl World<'_> {
     }
 
     fn seats(&self) -> Vec<Seat> {
-        let free = self.machines.iter().enumerate().filter(|(_, machine)| machine.is_up);
+        let free = self
+            .machines
+            .iter()
+            .enumerate()
+            .filter(|(_, machine)| machine.is_up);
         let seat = free.map(|(number, machine)| Seat {
             upstream: upstream(number),
             slots: machine.build.slots,
@@ -230,7 +248,9 @@ impl World<'_> {
         };
         self.chooser.counted(placed.as_ref(), counted);
         self.chooser.released(placed.as_ref());
-        self.outcome.first_token.push(request.first_token_at - request.asked_at);
+        self.outcome
+            .first_token
+            .push(request.first_token_at - request.asked_at);
         self.outcome.total.push(now - request.asked_at);
         self.outcome.n_prompt += u64::from(n_tokens(&request.prompt));
         self.outcome.n_cached += u64::from(request.n_cached);
@@ -250,7 +270,9 @@ fn body(prompt: &[Piece]) -> Vec<u8> {
     for piece in prompt {
         let mut word = piece.id;
         for _ in 0..piece.n_tokens {
-            word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            word = word
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
             body.extend_from_slice(&word.to_be_bytes()[..4]);
         }
     }

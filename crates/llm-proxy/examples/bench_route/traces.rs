@@ -55,7 +55,12 @@ const CHAT: Manner = Manner {
 
 /// All traces of a size.
 pub(crate) fn all(size: Size) -> Vec<Trace> {
-    let document = Manner { turns: (3, 6), own: (2_000, 5_000), says: (20, 60), ..CHAT };
+    let document = Manner {
+        turns: (3, 6),
+        own: (2_000, 5_000),
+        says: (20, 60),
+        ..CHAT
+    };
     let agents = Manner {
         turns: (1, 1),
         shared: (1_500, 3_000),
@@ -64,9 +69,25 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
         answer: (20, 80),
         ..CHAT
     };
-    let same = Manner { turns: (1, 1), shared: (1_000, 1_000), says: (10, 10), ..CHAT };
-    let unique = Manner { turns: (1, 1), shared: (0, 0), own: (200, 2_000), ..CHAT };
-    let talkers = Manner { turns: (2, 4), shared: (400, 400), says: (20, 40), answer: (400, 800), ..CHAT };
+    let same = Manner {
+        turns: (1, 1),
+        shared: (1_000, 1_000),
+        says: (10, 10),
+        ..CHAT
+    };
+    let unique = Manner {
+        turns: (1, 1),
+        shared: (0, 0),
+        own: (200, 2_000),
+        ..CHAT
+    };
+    let talkers = Manner {
+        turns: (2, 4),
+        shared: (400, 400),
+        says: (20, 40),
+        answer: (400, 800),
+        ..CHAT
+    };
     let build = |change: fn(&mut Build)| {
         let mut build = MACHINE;
         change(&mut build);
@@ -76,7 +97,11 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
     let parking = build(|build| build.parked_tokens = 30_000);
     let forgetful = build(|build| build.caches = false);
     let fast = build(|build| (build.prefill_per_second, build.decode_per_second) = (2_000.0, 60.0));
-    let maker = || Maker { chance: Chance::new(size.seed), size, next_id: 1 };
+    let maker = || Maker {
+        chance: Chance::new(size.seed),
+        size,
+        next_id: 1,
+    };
     let mut traces = vec![
         maker().steady("chats", MACHINE, CHAT, 0.3),
         maker().steady("chats, few", MACHINE, CHAT, 0.15),
@@ -100,9 +125,17 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
     }
     traces.push(uneven);
     let mut lossy = maker().steady("a quarter lost mid-way", MACHINE, document, 0.15);
-    let end = lossy.conversations.iter().map(|conversation| conversation.starts_at).fold(0.0, f64::max);
+    let end = lossy
+        .conversations
+        .iter()
+        .map(|conversation| conversation.starts_at)
+        .fold(0.0, f64::max);
     lossy.outages = (0..size.machines.div_ceil(4))
-        .map(|machine| Outage { machine, from: end / 3.0, to: end * 2.0 / 3.0 })
+        .map(|machine| Outage {
+            machine,
+            from: end / 3.0,
+            to: end * 2.0 / 3.0,
+        })
         .collect();
     traces.push(lossy);
     traces
@@ -111,7 +144,10 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
 impl Maker {
     fn piece(&mut self, (low, high): (u32, u32)) -> Piece {
         self.next_id += 1;
-        Piece { id: self.next_id, n_tokens: self.chance.between(low, high) }
+        Piece {
+            id: self.next_id,
+            n_tokens: self.chance.between(low, high),
+        }
     }
 
     fn conversation(&mut self, manner: &Manner, shared: &[Piece]) -> Conversation {
@@ -125,13 +161,25 @@ impl Maker {
             .collect();
         let which = self.chance.skewed(manner.n_shared) as usize;
         let own = self.piece(manner.own);
-        turns[0].says.splice(0..0, [shared[which], own].into_iter().filter(|piece| piece.n_tokens > 0));
-        Conversation { starts_at: 0.0, turns }
+        turns[0].says.splice(
+            0..0,
+            [shared[which], own]
+                .into_iter()
+                .filter(|piece| piece.n_tokens > 0),
+        );
+        Conversation {
+            starts_at: 0.0,
+            turns,
+        }
     }
 
     fn conversations(&mut self, manner: &Manner) -> Vec<Conversation> {
-        let shared: Vec<Piece> = (0..manner.n_shared).map(|_| self.piece(manner.shared)).collect();
-        (0..self.size.conversations).map(|_| self.conversation(manner, &shared)).collect()
+        let shared: Vec<Piece> = (0..manner.n_shared)
+            .map(|_| self.piece(manner.shared))
+            .collect();
+        (0..self.size.conversations)
+            .map(|_| self.conversation(manner, &shared))
+            .collect()
     }
 
     /// Conversations that come one after another, so many that the slots would be busy for the `load` share of the time
@@ -153,7 +201,8 @@ impl Maker {
         let gap = self.gap(&build, &conversations, load);
         let size = self.size.machines * 3;
         for (number, conversation) in conversations.iter_mut().enumerate() {
-            conversation.starts_at = (number / size) as f64 * gap * size as f64 + self.chance.share();
+            conversation.starts_at =
+                (number / size) as f64 * gap * size as f64 + self.chance.share();
         }
         self.trace(name, build, conversations)
     }
@@ -181,14 +230,24 @@ impl Maker {
         let decode = build.decode_per_second / (1.0 + build.crowding * neighbours);
         let work = |turn: &Turn| {
             let new: u32 = turn.says.iter().map(|piece| piece.n_tokens).sum();
-            f64::from(new) / build.prefill_per_second * neighbours + f64::from(turn.answer.n_tokens) / decode
+            f64::from(new) / build.prefill_per_second * neighbours
+                + f64::from(turn.answer.n_tokens) / decode
         };
-        let total: f64 = conversations.iter().flat_map(|conversation| &conversation.turns).map(work).sum();
+        let total: f64 = conversations
+            .iter()
+            .flat_map(|conversation| &conversation.turns)
+            .map(work)
+            .sum();
         let n_slots = (self.size.machines * build.slots) as f64;
         total / conversations.len() as f64 / n_slots / load
     }
 
     fn trace(self, name: &'static str, build: Build, conversations: Vec<Conversation>) -> Trace {
-        Trace { name, machines: vec![build; self.size.machines], conversations, outages: Vec::new() }
+        Trace {
+            name,
+            machines: vec![build; self.size.machines],
+            conversations,
+            outages: Vec::new(),
+        }
     }
 }

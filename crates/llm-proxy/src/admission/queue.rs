@@ -114,7 +114,10 @@ impl<W> Queue<W> {
     /// [`Queue::trim`].
     pub(super) fn enter(&mut self, asking: &Asking<'_>, waiter: W) -> Place {
         self.n_entered += 1;
-        let place = Place { lane: self.lane(asking.caller), number: self.n_entered };
+        let place = Place {
+            lane: self.lane(asking.caller),
+            number: self.n_entered,
+        };
         self.enter_at(place, asking, waiter);
         place
     }
@@ -124,14 +127,23 @@ impl<W> Queue<W> {
         self.change(place.lane, |lane| {
             lane.weight = u64::from(asking.weight.get());
             lane.max_in_flight = asking.max_in_flight;
-            let n_tokens = asking.n_prompt_tokens + lane.n_completion_tokens(asking.max_completion_tokens);
-            lane.insert(place.number, Queued { n_tokens, n_bytes: asking.n_bytes, waiter });
+            let n_tokens =
+                asking.n_prompt_tokens + lane.n_completion_tokens(asking.max_completion_tokens);
+            lane.insert(
+                place.number,
+                Queued {
+                    n_tokens,
+                    n_bytes: asking.n_bytes,
+                    waiter,
+                },
+            );
         });
     }
 
     /// Takes a request out, unless it is no longer there.
     pub(super) fn leave(&mut self, place: Place) -> Option<W> {
-        self.change(place.lane, |lane| lane.remove(place.number)).map(|waiter| waiter.waiter)
+        self.change(place.lane, |lane| lane.remove(place.number))
+            .map(|waiter| waiter.waiter)
     }
 
     /// The request that [`Queue::grant`] gives out next.
@@ -149,7 +161,15 @@ impl<W> Queue<W> {
             let (number, waiter) = known.take_first()?;
             let under_way = known.start(waiter.n_tokens, turn);
             let place = Place { lane, number };
-            Some((Grant { place, n_tokens: waiter.n_tokens, under_way, started: now }, waiter.waiter))
+            Some((
+                Grant {
+                    place,
+                    n_tokens: waiter.n_tokens,
+                    under_way,
+                    started: now,
+                },
+                waiter.waiter,
+            ))
         })?;
         self.running.add(grant.n_tokens, now);
         Some((grant, waiter))
@@ -173,9 +193,17 @@ impl<W> Queue<W> {
         let mut dropped = Vec::new();
         while self.n_requests > self.max_requests || self.n_bytes > self.max_bytes {
             let own = self.part(newcomer.lane);
-            let largest = self.filled.iter().copied().max_by_key(|lane| self.part(*lane));
-            let lane = largest.filter(|lane| self.part(*lane) > own).unwrap_or(newcomer.lane);
-            let Some((number, waiter)) = self.change(lane, Lane::take_last) else { break };
+            let largest = self
+                .filled
+                .iter()
+                .copied()
+                .max_by_key(|lane| self.part(*lane));
+            let lane = largest
+                .filter(|lane| self.part(*lane) > own)
+                .unwrap_or(newcomer.lane);
+            let Some((number, waiter)) = self.change(lane, Lane::take_last) else {
+                break;
+            };
             let place = Place { lane, number };
             if place == newcomer {
                 for (place, waiter) in dropped.drain(..).rev() {
@@ -185,7 +213,10 @@ impl<W> Queue<W> {
             }
             dropped.push((place, waiter));
         }
-        dropped.into_iter().map(|(place, waiter)| (place, waiter.waiter)).collect()
+        dropped
+            .into_iter()
+            .map(|(place, waiter)| (place, waiter.waiter))
+            .collect()
     }
 
     /// How much of the queue a lane fills, by requests or by bytes, over its weight.
@@ -208,7 +239,9 @@ impl<W> Queue<W> {
     /// The least that a lane has had when it becomes ready: as much as the next in line, not counting what that one
     /// has under way. Idle time earns nothing, and what ends later can only raise the others.
     fn floor(&self) -> u64 {
-        self.ready.first().map_or(self.highest, |(_, lane)| self.lanes[*lane].had)
+        self.ready
+            .first()
+            .map_or(self.highest, |(_, lane)| self.lanes[*lane].had)
     }
 
     /// Changes a lane, and keeps the sums and the order true.

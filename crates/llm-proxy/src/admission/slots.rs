@@ -48,7 +48,9 @@ impl Slots {
 
     /// How many requests hold a slot there.
     pub(super) fn in_flight_at(&self, upstream: UpstreamId) -> usize {
-        self.upstreams.get(&upstream).map_or(0, |load| load.in_flight)
+        self.upstreams
+            .get(&upstream)
+            .map_or(0, |load| load.in_flight)
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -69,7 +71,10 @@ impl Slots {
         };
         let seats: Vec<Seat> = free.map(seat).collect();
         let placed = self.placement.place(prefix, &seats)?;
-        self.upstreams.entry(placed.upstream()).or_default().in_flight += 1;
+        self.upstreams
+            .entry(placed.upstream())
+            .or_default()
+            .in_flight += 1;
         Some(placed)
     }
 

@@ -32,7 +32,9 @@ fn asking(caller: &str) -> Asking<'_> {
 
 impl Admission {
     async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
-        self.enter(&asking(caller), Prefix::default())?.permit(SHORT).await
+        self.enter(&asking(caller), Prefix::default())?
+            .permit(SHORT)
+            .await
     }
 }
 
@@ -63,8 +65,18 @@ async fn a_full_queue_refuses_at_once_and_a_long_wait_at_its_deadline() {
     let began = Instant::now();
     let (waited, refused) = tokio::join!(admission.ask("a"), admission.ask("a"));
     // Nothing has been measured yet: 256 tokens are taken to last 5 s, and 100 run while 100 wait before the second.
-    assert_eq!(refused.unwrap_err(), Refused::Full { retry_after_seconds: 4 });
-    assert_eq!(waited.unwrap_err(), Refused::Timeout { retry_after_seconds: 1 });
+    assert_eq!(
+        refused.unwrap_err(),
+        Refused::Full {
+            retry_after_seconds: 4
+        }
+    );
+    assert_eq!(
+        waited.unwrap_err(),
+        Refused::Timeout {
+            retry_after_seconds: 1
+        }
+    );
     assert_eq!(began.elapsed(), SHORT);
 }
 
@@ -78,14 +90,20 @@ async fn whoever_stops_waiting_is_out_of_the_queue_at_once() {
     for wait in &mut leaving {
         assert!(futures_util::poll!(wait.as_mut()).is_pending());
     }
-    assert_eq!((metrics.queue_depth.get(), metrics.queue_bytes.get()), (1000, 100_000));
+    assert_eq!(
+        (metrics.queue_depth.get(), metrics.queue_bytes.get()),
+        (1000, 100_000)
+    );
     // In no order: the middle, the end, the beginning.
     for n in [500, 998, 0] {
         drop(leaving.swap_remove(n));
     }
     assert_eq!(metrics.queue_depth.get(), 997);
     drop(leaving);
-    assert_eq!((metrics.queue_depth.get(), metrics.queue_bytes.get()), (0, 0));
+    assert_eq!(
+        (metrics.queue_depth.get(), metrics.queue_bytes.get()),
+        (0, 0)
+    );
     drop(held);
     drop(admission.ask("a").await.unwrap());
     assert_eq!(metrics.in_flight.get(), 0);
@@ -104,7 +122,10 @@ async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
         held.push(permit);
     }
     admission.set_slots(UpstreamId(1), 0);
-    assert!(matches!(admission.ask("a").await, Err(Refused::Full { .. })));
+    assert!(matches!(
+        admission.ask("a").await,
+        Err(Refused::Full { .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +153,9 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     let later = admission.ask("a");
     let again = async {
         admission.set_slots(UpstreamId(0), 0);
-        admission.admit_again(held, &asking("a"), Prefix::default(), SHORT).await
+        admission
+            .admit_again(held, &asking("a"), Prefix::default(), SHORT)
+            .await
     };
     let back = async { admission.set_slots(UpstreamId(2), 1) };
     let (later, again, ()) = tokio::join!(later, again, back);
@@ -144,12 +167,24 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
 async fn a_key_whose_limit_was_raised_gets_every_slot_that_is_free() {
     let admission = admission(4);
     admission.set_slots(UpstreamId(0), 3);
-    let limited = |max_in_flight| Asking { max_in_flight, ..asking("a") };
-    let enter = |max_in_flight| admission.enter(&limited(max_in_flight), Prefix::default()).unwrap();
-    let Entered::Admitted(_held) = enter(1) else { panic!("the first slot is free") };
+    let limited = |max_in_flight| Asking {
+        max_in_flight,
+        ..asking("a")
+    };
+    let enter = |max_in_flight| {
+        admission
+            .enter(&limited(max_in_flight), Prefix::default())
+            .unwrap()
+    };
+    let Entered::Admitted(_held) = enter(1) else {
+        panic!("the first slot is free")
+    };
     let first = enter(1);
     assert!(matches!(first, Entered::Waiting(_)));
     let raised = enter(3);
-    assert!(matches!(raised, Entered::Admitted(_)), "a slot is free, and the key's limit is not reached");
+    assert!(
+        matches!(raised, Entered::Admitted(_)),
+        "a slot is free, and the key's limit is not reached"
+    );
     first.permit(Duration::ZERO).await.unwrap();
 }

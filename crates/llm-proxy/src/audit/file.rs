@@ -27,8 +27,16 @@ pub(super) struct AppendFile {
 
 impl AppendFile {
     pub(super) fn open(path: &Path, reopen: Arc<AtomicBool>) -> Result<Self> {
-        let lines = Whole { file: open(path)?, torn: false };
-        Ok(Self { path: path.to_owned(), lines, looked: Instant::now(), reopen })
+        let lines = Whole {
+            file: open(path)?,
+            torn: false,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            lines,
+            looked: Instant::now(),
+            reopen,
+        })
     }
 
     /// Opens the path anew when it was asked for or leads elsewhere. Where that fails, the old file stays.
@@ -47,13 +55,20 @@ impl AppendFile {
 
     fn moved(&self) -> bool {
         let place = |file: std::fs::Metadata| (file.dev(), file.ino());
-        let (here, there) = (self.lines.file.metadata().map(place), std::fs::metadata(&self.path).map(place));
+        let (here, there) = (
+            self.lines.file.metadata().map(place),
+            std::fs::metadata(&self.path).map(place),
+        );
         !matches!((here, there), (Ok(here), Ok(there)) if here == there)
     }
 }
 
 fn open(path: &Path) -> Result<File> {
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(MODE)
+        .open(path)
 }
 
 impl Write for AppendFile {
@@ -125,7 +140,13 @@ mod tests {
 
     #[test]
     fn a_line_that_a_full_disk_cut_off_spoils_no_other() {
-        let mut lines = Whole { file: Disk { bytes: Vec::new(), room: 6 }, torn: false };
+        let mut lines = Whole {
+            file: Disk {
+                bytes: Vec::new(),
+                room: 6,
+            },
+            torn: false,
+        };
         lines.write_all(b"one\n").unwrap();
         for _ in 0..2 {
             lines.write_all(b"two\n").unwrap_err();

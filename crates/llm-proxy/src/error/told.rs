@@ -38,8 +38,14 @@ struct Details<'a> {
 impl<'a> From<&'a OpenAiError> for Anthropics<'a> {
     fn from(envelope: &'a OpenAiError) -> Self {
         let inner = &envelope.error;
-        let details = Details { error_code: &inner.code };
-        Self { name: "error", error: AnthropicsInner { inner, details }, src: envelope.src }
+        let details = Details {
+            error_code: &inner.code,
+        };
+        Self {
+            name: "error",
+            error: AnthropicsInner { inner, details },
+            src: envelope.src,
+        }
     }
 }
 
@@ -87,10 +93,18 @@ impl Error {
                 };
                 ("event: error\n", json(&event))
             }
-            Dialect::Messages => ("event: error\n", json(&Anthropics::from(&self.anthropics()))),
+            Dialect::Messages => (
+                "event: error\n",
+                json(&Anthropics::from(&self.anthropics())),
+            ),
         };
-        let retry = self.retry_after_seconds().map(|seconds| format!("retry: {}\n", seconds * 1000));
-        Bytes::from(format!("{}{name}data: {data}\n\n", retry.unwrap_or_default()))
+        let retry = self
+            .retry_after_seconds()
+            .map(|seconds| format!("retry: {}\n", seconds * 1000));
+        Bytes::from(format!(
+            "{}{name}data: {data}\n\n",
+            retry.unwrap_or_default()
+        ))
     }
 
     /// The envelope with the class of the error as Anthropic calls it.

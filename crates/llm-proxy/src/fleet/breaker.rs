@@ -28,10 +28,15 @@ impl Breaker {
         if self.until.is_some() {
             return;
         }
-        if self.in_use_since.is_some_and(|since| now - since >= FORGIVEN_AFTER) {
+        if self
+            .in_use_since
+            .is_some_and(|since| now - since >= FORGIVEN_AFTER)
+        {
             self.n_pauses = 0;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.n_pauses.min(16)).min(MAX_PAUSE);
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.n_pauses.min(16))
+            .min(MAX_PAUSE);
         self.until = Some(now + pause.mul_f64(0.5 + chance / 2.0));
         self.n_pauses += 1;
     }
@@ -50,7 +55,8 @@ impl Breaker {
 
     /// How long it is still left alone.
     pub(super) fn rest(&self, now: Instant) -> Duration {
-        self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+        self.until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
 
@@ -73,7 +79,10 @@ mod tests {
             breaker.close(now);
             assert_eq!(breaker.rest(now), Duration::ZERO);
         }
-        assert_eq!(pauses, [500, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 15_000]);
+        assert_eq!(
+            pauses,
+            [500, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 15_000]
+        );
         breaker.trip(now + FORGIVEN_AFTER, 1.0);
         assert_eq!(breaker.rest(now + FORGIVEN_AFTER), Duration::from_secs(1));
     }

@@ -77,7 +77,12 @@ impl Member {
             n_others: 0,
             n_failed: 0,
         };
-        Self { id, upstream, look_again: Notify::new(), state: Mutex::new(state) }
+        Self {
+            id,
+            upstream,
+            look_again: Notify::new(),
+            state: Mutex::new(state),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -105,7 +110,11 @@ impl Status {
 
     /// How many requests may run there.
     pub(super) fn slots(self) -> usize {
-        if let Self::Up { slots, .. } = self { slots } else { 0 }
+        if let Self::Up { slots, .. } = self {
+            slots
+        } else {
+            0
+        }
     }
 
     /// For an operator.

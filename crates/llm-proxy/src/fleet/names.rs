@@ -56,6 +56,13 @@ pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown
 }
 
 async fn lookup(authority: &str) -> std::io::Result<BTreeSet<SocketAddr>> {
-    let found: BTreeSet<SocketAddr> = tokio::net::lookup_host(authority).await?.take(MAX_ADDRESSES).collect();
-    if found.is_empty() { Err(std::io::Error::other("no address")) } else { Ok(found) }
+    let found: BTreeSet<SocketAddr> = tokio::net::lookup_host(authority)
+        .await?
+        .take(MAX_ADDRESSES)
+        .collect();
+    if found.is_empty() {
+        Err(std::io::Error::other("no address"))
+    } else {
+        Ok(found)
+    }
 }

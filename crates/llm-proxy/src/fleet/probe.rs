@@ -18,7 +18,8 @@ use crate::upstream::{Client, Identity};
 /// How long `/props` may take; a busy machine is slow, not down.
 const PROPS_DEADLINE: Duration = Duration::from_secs(3);
 /// The smallest question.
-const ONE_TOKEN: &[u8] = br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
+const ONE_TOKEN: &[u8] =
+    br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
 /// The largest answer to it that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// The most slots that an upstream is believed to have.
@@ -28,19 +29,35 @@ const DONE: &[u8] = b"data: [DONE]";
 
 /// Looks at `upstream`; when there is a doubt, at its engine too. `None` when `/props` took too long, which says little
 /// on a busy machine. Cancel-safe.
-pub(super) async fn look(fleet: &Fleet, upstream: &Upstream, doubt: Option<Doubt>) -> Option<Status> {
+pub(super) async fn look(
+    fleet: &Fleet,
+    upstream: &Upstream,
+    doubt: Option<Doubt>,
+) -> Option<Status> {
     let client = &fleet.client;
-    let status = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model)).await.ok()?;
-    let Some(doubt) = doubt.filter(|_| status.is_up()) else { return Some(status) };
+    let status = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model))
+        .await
+        .ok()?;
+    let Some(doubt) = doubt.filter(|_| status.is_up()) else {
+        return Some(status);
+    };
     let works = tokio::time::timeout(fleet.probe_engine, engine(client, upstream, doubt)).await;
-    Some(if works.unwrap_or(false) { status } else { Status::Stuck })
+    Some(if works.unwrap_or(false) {
+        status
+    } else {
+        Status::Stuck
+    })
 }
 
 /// How many slots compute, for whomever; `None` where `/slots` is switched off. Cancel-safe.
 pub(super) async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
-    let (status, body) =
-        tokio::time::timeout(PROPS_DEADLINE, client.get(upstream, "/slots")).await.ok()?.ok()?;
-    let slots: Vec<Slot> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)?;
+    let (status, body) = tokio::time::timeout(PROPS_DEADLINE, client.get(upstream, "/slots"))
+        .await
+        .ok()?
+        .ok()?;
+    let slots: Vec<Slot> = serde_json::from_slice(&body)
+        .ok()
+        .filter(|_| status == StatusCode::OK)?;
     Some(slots.iter().filter(|slot| slot.is_processing).count())
 }
 
@@ -50,12 +67,14 @@ async fn props(client: &Client, upstream: &Upstream, model: &str) -> Status {
             tracing::debug!(upstream = upstream.authority(), %error, "/props");
             Status::Unreachable
         }
-        Ok((StatusCode::OK, body)) => Props::parse(&body).map_or(Status::NotLlama, |props| Status::Up {
-            slots: props.total_slots,
-            n_ctx: props.default_generation_settings.n_ctx,
-            sees_images: props.modalities.is_none_or(|modalities| modalities.vision),
-            is_named_so: props.model_alias.is_none_or(|alias| alias == model),
-        }),
+        Ok((StatusCode::OK, body)) => {
+            Props::parse(&body).map_or(Status::NotLlama, |props| Status::Up {
+                slots: props.total_slots,
+                n_ctx: props.default_generation_settings.n_ctx,
+                sees_images: props.modalities.is_none_or(|modalities| modalities.vision),
+                is_named_so: props.model_alias.is_none_or(|alias| alias == model),
+            })
+        }
         Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Status::Loading,
         Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)) => Status::WrongKey,
         Ok(_) => Status::NotLlama,
@@ -71,8 +90,14 @@ async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
             Ok(_) | Err(_) => return false,
         }
     }
-    let who = Identity { request_id: "probe", traceparent: None };
-    match client.open(upstream, Api::Chat, Bytes::from_static(ONE_TOKEN), who).await {
+    let who = Identity {
+        request_id: "probe",
+        traceparent: None,
+    };
+    match client
+        .open(upstream, Api::Chat, Bytes::from_static(ONE_TOKEN), who)
+        .await
+    {
         // Its header comes before it has computed anything.
         Ok(body) => {
             let answer = body.whole(MAX_ANSWER_BYTES).await;
@@ -113,7 +138,9 @@ struct Modalities {
 
 impl Props {
     fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().filter(|props: &Self| (1..=MAX_SLOTS).contains(&props.total_slots))
+        serde_json::from_slice(body)
+            .ok()
+            .filter(|props: &Self| (1..=MAX_SLOTS).contains(&props.total_slots))
     }
 }
 
@@ -133,9 +160,13 @@ mod tests {
     #[test]
     fn what_has_no_slot_or_more_than_any_machine_is_no_llama_server() {
         let slots = |n: u64| {
-            let body = format!(r#"{{"total_slots":{n},"default_generation_settings":{{"n_ctx":512}}}}"#);
+            let body =
+                format!(r#"{{"total_slots":{n},"default_generation_settings":{{"n_ctx":512}}}}"#);
             Props::parse(body.as_bytes()).map(|props| props.total_slots)
         };
-        assert_eq!([0, 1, 4096, 4097, u64::MAX].map(slots), [None, Some(1), Some(4096), None, None]);
+        assert_eq!(
+            [0, 1, 4096, 4097, u64::MAX].map(slots),
+            [None, Some(1), Some(4096), None, None]
+        );
     }
 }

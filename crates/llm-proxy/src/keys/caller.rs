@@ -80,22 +80,34 @@ impl Caller {
 
     /// Passes what the key opens.
     pub(crate) fn allow(&self, scope: Scope) -> Result<(), Error> {
-        if self.scopes.contains(&scope) { Ok(()) } else { Err(Error::ScopeMissing { scope: scope.name() }) }
+        if self.scopes.contains(&scope) {
+            Ok(())
+        } else {
+            Err(Error::ScopeMissing {
+                scope: scope.name(),
+            })
+        }
     }
 
     /// Whether the key may use `model`. One that it may not use does not exist for it.
     pub(crate) fn may_use(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.iter().any(|name| name == model))
+        self.models
+            .as_ref()
+            .is_none_or(|models| models.iter().any(|name| name == model))
     }
 
     /// Counts a request, before its body is read.
     pub(crate) fn count_request(&self) -> Result<(), Error> {
-        self.usage.request(&self.limits, Now::read()).map_err(rate_limited)
+        self.usage
+            .request(&self.limits, Now::read())
+            .map_err(rate_limited)
     }
 
     /// Reserves the tokens that a request is estimated to use.
     pub(crate) fn reserve(&self, n_tokens: u64) -> Result<Reservation, Error> {
-        self.usage.reserve(&self.limits, n_tokens, Now::read()).map_err(rate_limited)
+        self.usage
+            .reserve(&self.limits, n_tokens, Now::read())
+            .map_err(rate_limited)
     }
 
     /// Where the key's limits stand, in OpenAI's headers. A key without limits has none.
@@ -116,7 +128,11 @@ impl Caller {
             write(
                 headers,
                 standing,
-                ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+                [
+                    "x-ratelimit-limit-tokens",
+                    "x-ratelimit-remaining-tokens",
+                    "x-ratelimit-reset-tokens",
+                ],
             );
         }
     }
@@ -140,7 +156,11 @@ fn rate_limited(reached: Reached) -> Error {
     }
 }
 
-fn write(headers: &mut HeaderMap, standing: Standing, [limit, remaining, reset]: [&'static str; 3]) {
+fn write(
+    headers: &mut HeaderMap,
+    standing: Standing,
+    [limit, remaining, reset]: [&'static str; 3],
+) {
     headers.insert(limit, standing.allowed.into());
     headers.insert(remaining, standing.remaining.into());
     if let Ok(value) = HeaderValue::try_from(short(standing.reset)) {
@@ -168,8 +188,11 @@ mod tests {
     #[test]
     fn a_key_is_good_from_its_first_moment_to_the_one_before_its_last() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let caller =
-            Caller { not_before: Some(at(1000)), expires: Some(at(2000)), ..Caller::unlimited("app") };
+        let caller = Caller {
+            not_before: Some(at(1000)),
+            expires: Some(at(2000)),
+            ..Caller::unlimited("app")
+        };
         let before = |moment| moment - Duration::from_nanos(1);
         assert_eq!(
             [before(at(1000)), at(1000), before(at(2000)), at(2000)].map(|now| caller.state(now)),

@@ -107,15 +107,24 @@ impl New {
         {
             return Err("--expires must be later than --not-before".to_owned());
         }
-        let key = key::generate().map_err(|error| format!("the system has no random numbers: {error}"))?;
+        let key = key::generate()
+            .map_err(|error| format!("the system has no random numbers: {error}"))?;
         print(&self.lines(Digest::of(key.expose().as_bytes())))?;
-        eprintln!("The key of {}. It is shown this once and is kept nowhere:\n{}", self.name, key.expose());
+        eprintln!(
+            "The key of {}. It is shown this once and is kept nowhere:\n{}",
+            self.name,
+            key.expose()
+        );
         Ok(ExitCode::SUCCESS)
     }
 
     /// The lines for the file.
     fn lines(&self, digest: Digest) -> String {
-        let mut lines = format!("\n[[key]]\nname = \"{}\"\nsha256 = \"{}\"\n", self.name, digest.to_hex());
+        let mut lines = format!(
+            "\n[[key]]\nname = \"{}\"\nsha256 = \"{}\"\n",
+            self.name,
+            digest.to_hex()
+        );
         let mut line = |field: &str, value: Option<String>| {
             lines.extend(value.map(|value| format!("{field} = {value}\n")));
         };
@@ -126,10 +135,22 @@ impl New {
         line("models", list(&self.models));
         line("scopes", list(&self.scopes));
         line("weight", self.weight.map(|weight| weight.to_string()));
-        line("requests_at_once", self.requests_at_once.map(|limit| limit.to_string()));
-        line("requests_per_minute", self.requests_per_minute.map(|limit| limit.to_string()));
-        line("tokens_per_minute", self.tokens_per_minute.map(|limit| limit.to_string()));
-        line("tokens_per_day", self.tokens_per_day.map(|limit| limit.to_string()));
+        line(
+            "requests_at_once",
+            self.requests_at_once.map(|limit| limit.to_string()),
+        );
+        line(
+            "requests_per_minute",
+            self.requests_per_minute.map(|limit| limit.to_string()),
+        );
+        line(
+            "tokens_per_minute",
+            self.tokens_per_minute.map(|limit| limit.to_string()),
+        );
+        line(
+            "tokens_per_day",
+            self.tokens_per_day.map(|limit| limit.to_string()),
+        );
         line("not_before", self.not_before.map(written));
         line("expires", self.expires.map(written));
         lines
@@ -141,11 +162,20 @@ fn list(path: &Path) -> Result<ExitCode, String> {
     let now = SystemTime::now();
     let mut rows = vec![["NAME", "STATE", "KEY", "OPENS", "WEIGHT", "LIMITS"].map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| row(entry, now)));
-    let widths: Vec<usize> =
-        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..6)
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut table = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         table.push('\n');
     }
@@ -154,7 +184,14 @@ fn list(path: &Path) -> Result<ExitCode, String> {
 }
 
 fn row(entry: &Entry, now: SystemTime) -> [String; 6] {
-    let Caller { name, weight, limits, models, scopes, .. } = &entry.caller;
+    let Caller {
+        name,
+        weight,
+        limits,
+        models,
+        scopes,
+        ..
+    } = &entry.caller;
     let ids: Vec<String> = entry.digests.iter().map(|digest| digest.id()).collect();
     let mut opens: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
     if let Some(models) = models {
@@ -162,14 +199,33 @@ fn row(entry: &Entry, now: SystemTime) -> [String; 6] {
         opens.extend(models.iter().map(String::as_str));
     }
     let limits = [
-        limits.requests_at_once.map(|limit| format!("{limit} at once")),
-        limits.requests_per_minute.map(|limit| format!("{limit} requests/min")),
-        limits.tokens_per_minute.map(|limit| format!("{limit} tokens/min")),
-        limits.tokens_per_day.map(|limit| format!("{limit} tokens/day")),
+        limits
+            .requests_at_once
+            .map(|limit| format!("{limit} at once")),
+        limits
+            .requests_per_minute
+            .map(|limit| format!("{limit} requests/min")),
+        limits
+            .tokens_per_minute
+            .map(|limit| format!("{limit} tokens/min")),
+        limits
+            .tokens_per_day
+            .map(|limit| format!("{limit} tokens/day")),
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
-    let limits = if limits.is_empty() { "none".to_owned() } else { limits.join(", ") };
-    [name.to_string(), state(&entry.caller, now), ids.join(","), opens.join(" "), weight.to_string(), limits]
+    let limits = if limits.is_empty() {
+        "none".to_owned()
+    } else {
+        limits.join(", ")
+    };
+    [
+        name.to_string(),
+        state(&entry.caller, now),
+        ids.join(","),
+        opens.join(" "),
+        weight.to_string(),
+        limits,
+    ]
 }
 
 fn state(caller: &Caller, now: SystemTime) -> String {
@@ -203,7 +259,9 @@ fn check(path: &Path, with_key: bool) -> Result<ExitCode, String> {
             let Caller { name, scopes, .. } = &entry.caller;
             let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
             let (scopes, line, state) = (scopes.join(", "), entry.line, state(&entry.caller, now));
-            print(&format!("the key of \"{name}\" (line {line}): {state}; opens {scopes}\n"))?;
+            print(&format!(
+                "the key of \"{name}\" (line {line}): {state}; opens {scopes}\n"
+            ))?;
             return Ok(if entry.caller.state(now) == State::Valid {
                 ExitCode::SUCCESS
             } else {
@@ -248,7 +306,8 @@ fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 fn model(text: &str) -> Result<String, &'static str> {
-    let plain = !text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"' || c == '\\');
+    let plain =
+        !text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"' || c == '\\');
     if plain {
         Ok(text.to_owned())
     } else {
@@ -258,11 +317,12 @@ fn model(text: &str) -> Result<String, &'static str> {
 
 /// A moment, or a time from now, to the second.
 fn moment(text: &str) -> Result<SystemTime, &'static str> {
-    let from_now =
-        humantime::parse_duration(text).ok().and_then(|after| SystemTime::now().checked_add(after));
-    from_now
-        .or_else(|| file::moment(text))
-        .ok_or("must be a date as 2027-01-31, a moment as 2027-01-31T12:00:00Z, or a time from now as 90d")
+    let from_now = humantime::parse_duration(text)
+        .ok()
+        .and_then(|after| SystemTime::now().checked_add(after));
+    from_now.or_else(|| file::moment(text)).ok_or(
+        "must be a date as 2027-01-31, a moment as 2027-01-31T12:00:00Z, or a time from now as 90d",
+    )
 }
 
 fn written(moment: SystemTime) -> String {

@@ -53,12 +53,18 @@ pub(super) struct Problems {
 impl Problems {
     /// One, on `line`.
     pub(super) fn one(line: usize, problem: impl Into<String>) -> Self {
-        Self { told: vec![(line, problem.into())], n_more: 0 }
+        Self {
+            told: vec![(line, problem.into())],
+            n_more: 0,
+        }
     }
 
     /// For people: a line for each.
     pub(super) fn listed(&self, path: &Path) -> String {
-        let lines = self.sentences().into_iter().map(|problem| format!("\n  {problem}"));
+        let lines = self
+            .sentences()
+            .into_iter()
+            .map(|problem| format!("\n  {problem}"));
         format!("{}:{}", path.display(), lines.collect::<String>())
     }
 
@@ -74,7 +80,10 @@ impl Problems {
         let mut told: Vec<_> = self.told.iter().collect();
         told.sort_by_key(|(line, _)| *line);
         let more = (self.n_more > 0).then(|| format!("and {} more", self.n_more));
-        told.into_iter().map(|(line, problem)| format!("line {line}{problem}")).chain(more).collect()
+        told.into_iter()
+            .map(|(line, problem)| format!("line {line}{problem}"))
+            .chain(more)
+            .collect()
     }
 }
 
@@ -99,7 +108,10 @@ pub(super) fn read(path: &Path) -> Result<Arc<[u8]>, String> {
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read {shown}: {error}"))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("{shown} is larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024));
+        return Err(format!(
+            "{shown} is larger than {} MiB",
+            MAX_FILE_BYTES / 1024 / 1024
+        ));
     }
     Ok(bytes.into())
 }
@@ -107,8 +119,12 @@ pub(super) fn read(path: &Path) -> Result<Arc<[u8]>, String> {
 /// The keys in `bytes`, at least one.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Problems> {
     let lines = Lines::of(bytes);
-    let text = str::from_utf8(bytes)
-        .map_err(|error| Problems::one(lines.at(error.valid_up_to()), ": the file is not UTF-8 text"))?;
+    let text = str::from_utf8(bytes).map_err(|error| {
+        Problems::one(
+            lines.at(error.valid_up_to()),
+            ": the file is not UTF-8 text",
+        )
+    })?;
     let mut document = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         Problems::one(lines.at(at), format!(": not TOML: {}", error.message()))
@@ -116,32 +132,50 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Problems> {
     let mut problems = Problems::default();
     let tables = document.get_mut().remove("key");
     for field in document.get_ref().keys() {
-        let problem = ": only tables with the heading [[key]] stand here, each with its fields below it";
+        let problem =
+            ": only tables with the heading [[key]] stand here, each with its fields below it";
         problems.note(lines.at(field.span().start), problem.to_owned());
     }
-    let line = tables.as_ref().map_or(1, |tables| lines.at(tables.span().start));
+    let line = tables
+        .as_ref()
+        .map_or(1, |tables| lines.at(tables.span().start));
     let tables: Vec<_> = match tables.map(Spanned::into_inner) {
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         Some(_) => {
-            problems.note(line, ": the heading of a key is [[key]], with two brackets".to_owned());
+            problems.note(
+                line,
+                ": the heading of a key is [[key]], with two brackets".to_owned(),
+            );
             Vec::new()
         }
         None => Vec::new(),
     };
     if tables.is_empty() && problems == Problems::default() {
-        problems.note(line, ": there is no key in the file; `llm-proxy keys new NAME` makes one".to_owned());
+        problems.note(
+            line,
+            ": there is no key in the file; `llm-proxy keys new NAME` makes one".to_owned(),
+        );
     }
-    let entries: Vec<Entry> =
-        tables.into_iter().filter_map(|table| entry(table, &lines, &mut problems)).collect();
+    let entries: Vec<Entry> = tables
+        .into_iter()
+        .filter_map(|table| entry(table, &lines, &mut problems))
+        .collect();
     find_twins(&entries, &mut problems);
-    if problems == Problems::default() { Ok(entries) } else { Err(problems) }
+    if problems == Problems::default() {
+        Ok(entries)
+    } else {
+        Err(problems)
+    }
 }
 
 /// One key; `None` when so much is wrong that there is none.
 fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) -> Option<Entry> {
     let line = lines.at(table.span().start);
     let DeValue::Table(table) = table.into_inner() else {
-        problems.note(line, ": a key is a table with the heading [[key]]".to_owned());
+        problems.note(
+            line,
+            ": a key is a table with the heading [[key]]".to_owned(),
+        );
         return None;
     };
     let mut fields = Fields::new(table, lines, line, problems);
@@ -158,9 +192,15 @@ fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) ->
             fields.refuse("sha256", &format!("must be 1 to {MAX_DIGESTS} digests"));
             Vec::new()
         }
-        Some(texts) => texts.iter().filter_map(|text| fields.keep("sha256", digest(text))).collect(),
+        Some(texts) => texts
+            .iter()
+            .filter_map(|text| fields.keep("sha256", digest(text)))
+            .collect(),
         None => {
-            fields.require("sha256", "`llm-proxy keys new NAME` prints a key and its digest");
+            fields.require(
+                "sha256",
+                "`llm-proxy keys new NAME` prints a key and its digest",
+            );
             Vec::new()
         }
     };
@@ -169,14 +209,26 @@ fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) ->
         fields.refuse("models", "names no model; leave it out for all models");
     }
     let scopes = match fields.texts("scopes") {
-        Some(texts) => texts.iter().filter_map(|text| fields.keep("scopes", scope(text))).collect(),
+        Some(texts) => texts
+            .iter()
+            .filter_map(|text| fields.keep("scopes", scope(text)))
+            .collect(),
         None => vec![Scope::Chat],
     };
-    let weight = fields.number("weight", MAX_WEIGHT).and_then(narrow).unwrap_or(NonZeroU32::MIN);
+    let weight = fields
+        .number("weight", MAX_WEIGHT)
+        .and_then(narrow)
+        .unwrap_or(NonZeroU32::MIN);
     let limits = Limits {
-        requests_at_once: fields.number("requests_at_once", u32::MAX.into()).and_then(narrow),
-        requests_per_minute: fields.number("requests_per_minute", u32::MAX.into()).and_then(narrow),
-        tokens_per_minute: fields.number("tokens_per_minute", u32::MAX.into()).and_then(narrow),
+        requests_at_once: fields
+            .number("requests_at_once", u32::MAX.into())
+            .and_then(narrow),
+        requests_per_minute: fields
+            .number("requests_per_minute", u32::MAX.into())
+            .and_then(narrow),
+        tokens_per_minute: fields
+            .number("tokens_per_minute", u32::MAX.into())
+            .and_then(narrow),
         tokens_per_day: fields.number("tokens_per_day", i64::MAX as u64),
     };
     let (not_before, expires) = (fields.moment("not_before"), fields.moment("expires"));
@@ -188,8 +240,21 @@ fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) ->
     fields.refuse_rest();
     let name = name?.into();
     let usage = Arc::default();
-    let caller = Caller { name, weight, limits, models, scopes, not_before, expires, usage };
-    Some(Entry { digests, caller, line })
+    let caller = Caller {
+        name,
+        weight,
+        limits,
+        models,
+        scopes,
+        not_before,
+        expires,
+        usage,
+    };
+    Some(Entry {
+        digests,
+        caller,
+        line,
+    })
 }
 
 /// A number that was checked to fit.
@@ -214,8 +279,10 @@ pub(super) fn is_name(name: &str) -> Result<(), &'static str> {
 
 fn digest(text: &str) -> Result<Digest, &'static str> {
     if key::has_prefix(text.as_bytes()) {
-        return Err("holds a key instead of its digest: take that key out of use, \
-             since it has stood in a file, and make another with `llm-proxy keys new NAME`");
+        return Err(
+            "holds a key instead of its digest: take that key out of use, \
+             since it has stood in a file, and make another with `llm-proxy keys new NAME`",
+        );
     }
     match Digest::from_hex(text) {
         None => Err(
@@ -241,7 +308,10 @@ pub(super) fn moment(text: &str) -> Option<SystemTime> {
 
 /// Two keys must share neither a name nor a digest.
 fn find_twins(entries: &[Entry], problems: &mut Problems) {
-    let (mut names, mut digests) = (std::collections::HashMap::new(), std::collections::HashMap::new());
+    let (mut names, mut digests) = (
+        std::collections::HashMap::new(),
+        std::collections::HashMap::new(),
+    );
     for entry in entries {
         let (line, name) = (entry.line, &*entry.caller.name);
         if is_name(name).is_err() {

@@ -27,7 +27,11 @@ pub(super) fn generate() -> Result<Secret, getrandom::Error> {
         getrandom::fill(&mut bytes)?;
         let digits = bytes.into_iter().filter(|byte| *byte < FAIR);
         let missing = PREFIX.len() + RANDOM_DIGITS - key.len();
-        key.extend(digits.take(missing).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+        key.extend(
+            digits
+                .take(missing)
+                .map(|byte| char::from(ALPHABET[usize::from(byte % 62)])),
+        );
     }
     let sum = checksum(key.as_bytes());
     key.extend(sum.map(char::from));
@@ -41,9 +45,12 @@ pub(super) fn has_prefix(text: &[u8]) -> bool {
 
 /// Whether `text` has our prefix and cannot be a key of ours: cut, mistyped, or made up.
 pub(super) fn is_malformed(text: &[u8]) -> bool {
-    let Some(at) = text.len().checked_sub(CHECKSUM_DIGITS) else { return has_prefix(text) };
+    let Some(at) = text.len().checked_sub(CHECKSUM_DIGITS) else {
+        return has_prefix(text);
+    };
     let (random, sum) = text.split_at(at);
-    has_prefix(text) && (random.len() != PREFIX.len() + RANDOM_DIGITS || sum != checksum(random).as_slice())
+    has_prefix(text)
+        && (random.len() != PREFIX.len() + RANDOM_DIGITS || sum != checksum(random).as_slice())
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
@@ -57,7 +64,10 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
 
 /// The SHA-256 of a key. Equality takes the same time whatever is compared.
 #[derive(Clone, Copy, Eq, Hash)]
-#[expect(clippy::derived_hash_with_manual_eq, reason = "equal digests have equal bytes, and so equal hashes")]
+#[expect(
+    clippy::derived_hash_with_manual_eq,
+    reason = "equal digests have equal bytes, and so equal hashes"
+)]
 pub(super) struct Digest(pub(super) [u8; 32]);
 
 impl Digest {
@@ -110,11 +120,18 @@ mod tests {
 
     #[test]
     fn a_new_key_is_whole_has_its_form_and_is_never_the_same() {
-        let keys: HashSet<String> = (0..500).map(|_| generate().unwrap().expose().to_owned()).collect();
+        let keys: HashSet<String> = (0..500)
+            .map(|_| generate().unwrap().expose().to_owned())
+            .collect();
         assert_eq!(keys.len(), 500);
         for key in keys {
             assert_eq!(key.len(), 38);
-            assert!(key.strip_prefix("llmk_").unwrap().bytes().all(|digit| digit.is_ascii_alphanumeric()));
+            assert!(
+                key.strip_prefix("llmk_")
+                    .unwrap()
+                    .bytes()
+                    .all(|digit| digit.is_ascii_alphanumeric())
+            );
             assert!(!is_malformed(key.as_bytes()));
         }
     }
@@ -138,7 +155,13 @@ mod tests {
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_hex(), hex);
         assert_eq!(Digest::from_hex(&hex.to_uppercase()), Some(digest));
-        for other in ["", &hex[1..], &format!("{hex}00"), &hex.replace('b', "g"), &"é".repeat(32)] {
+        for other in [
+            "",
+            &hex[1..],
+            &format!("{hex}00"),
+            &hex.replace('b', "g"),
+            &"é".repeat(32),
+        ] {
             assert_eq!(Digest::from_hex(other), None, "{other}");
         }
         assert_eq!(format!("{digest:?}"), "Digest(ba7816bf...)");

@@ -35,11 +35,17 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn read() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+        }
     }
 
     fn since_1970(self) -> u64 {
-        self.wall.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+        self.wall
+            .duration_since(UNIX_EPOCH)
+            .map(|since| since.as_secs())
+            .unwrap_or_default()
     }
 
     /// Days since 1970.
@@ -105,14 +111,18 @@ struct Used {
 impl Usage {
     /// Counts a request.
     pub(crate) fn request(&self, limits: &Limits, now: Now) -> Result<(), Reached> {
-        let Some(rate) = limits.requests_per_minute else { return Ok(()) };
+        let Some(rate) = limits.requests_per_minute else {
+            return Ok(());
+        };
         let mut used = self.lock();
         let cost = cost(1, rate);
-        used.requests.wait(cost, now.monotonic).map_err(|retry_after| Reached {
-            limit: Limit::RequestsPerMinute,
-            allowed: rate.get().into(),
-            retry_after,
-        })?;
+        used.requests
+            .wait(cost, now.monotonic)
+            .map_err(|retry_after| Reached {
+                limit: Limit::RequestsPerMinute,
+                allowed: rate.get().into(),
+                retry_after,
+            })?;
         used.requests.take(cost, now.monotonic);
         Ok(())
     }
@@ -127,32 +137,49 @@ impl Usage {
     ) -> Result<Reservation, Reached> {
         let mut used = self.lock();
         used.turn_to(now.day());
-        let per_minute =
-            limits.tokens_per_minute.map(|rate| (rate, cost(n_tokens.min(rate.get().into()), rate)));
+        let per_minute = limits
+            .tokens_per_minute
+            .map(|rate| (rate, cost(n_tokens.min(rate.get().into()), rate)));
         if let Some((rate, cost)) = per_minute {
-            used.tokens.wait(cost, now.monotonic).map_err(|retry_after| Reached {
-                limit: Limit::TokensPerMinute,
-                allowed: rate.get().into(),
-                retry_after,
-            })?;
+            used.tokens
+                .wait(cost, now.monotonic)
+                .map_err(|retry_after| Reached {
+                    limit: Limit::TokensPerMinute,
+                    allowed: rate.get().into(),
+                    retry_after,
+                })?;
         }
-        let today = limits.tokens_per_day.map_or(n_tokens, |allowed| n_tokens.min(allowed.get()));
+        let today = limits
+            .tokens_per_day
+            .map_or(n_tokens, |allowed| n_tokens.min(allowed.get()));
         if let Some(allowed) = limits.tokens_per_day
             && used.tokens_today.saturating_add(today) > allowed.get()
         {
             let allowed = allowed.get();
-            return Err(Reached { limit: Limit::TokensPerDay, allowed, retry_after: now.until_midnight() });
+            return Err(Reached {
+                limit: Limit::TokensPerDay,
+                allowed,
+                retry_after: now.until_midnight(),
+            });
         }
         if let Some((_, cost)) = per_minute {
             used.tokens.take(cost, now.monotonic);
         }
         used.tokens_today = used.tokens_today.saturating_add(today);
-        Ok(Reservation { usage: Arc::clone(self), per_minute, day: used.day, today, n_used: 0 })
+        Ok(Reservation {
+            usage: Arc::clone(self),
+            per_minute,
+            day: used.day,
+            today,
+            n_used: 0,
+        })
     }
 
     /// Where the requests stand.
     pub(crate) fn requests(&self, limits: &Limits, now: Now) -> Option<Standing> {
-        limits.requests_per_minute.map(|rate| self.lock().requests.standing(rate, now.monotonic))
+        limits
+            .requests_per_minute
+            .map(|rate| self.lock().requests.standing(rate, now.monotonic))
     }
 
     /// Where the tokens stand: the minute's or the day's, whichever has fewer left.
@@ -162,13 +189,18 @@ impl Usage {
         }
         let mut used = self.lock();
         used.turn_to(now.day());
-        let minute = limits.tokens_per_minute.map(|rate| used.tokens.standing(rate, now.monotonic));
+        let minute = limits
+            .tokens_per_minute
+            .map(|rate| used.tokens.standing(rate, now.monotonic));
         let day = limits.tokens_per_day.map(|allowed| Standing {
             allowed: allowed.get(),
             remaining: allowed.get().saturating_sub(used.tokens_today),
             reset: now.until_midnight(),
         });
-        minute.into_iter().chain(day).min_by_key(|standing| standing.remaining)
+        minute
+            .into_iter()
+            .chain(day)
+            .min_by_key(|standing| standing.remaining)
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -211,7 +243,10 @@ impl Drop for Reservation {
         }
         // A new day owes nothing for an answer that began on the one before.
         if used.day == self.day {
-            used.tokens_today = used.tokens_today.saturating_sub(self.today).saturating_add(self.n_used);
+            used.tokens_today = used
+                .tokens_today
+                .saturating_sub(self.today)
+                .saturating_add(self.n_used);
         }
     }
 }
@@ -239,13 +274,20 @@ impl Bucket {
     }
 
     fn until_full(&self, now: Instant) -> Duration {
-        self.full_at.map(|at| at.saturating_duration_since(now)).unwrap_or_default()
+        self.full_at
+            .map(|at| at.saturating_duration_since(now))
+            .unwrap_or_default()
     }
 
     fn standing(&self, rate: NonZeroU32, now: Instant) -> Standing {
         let (allowed, reset) = (u64::from(rate.get()), self.until_full(now));
-        let left = MINUTE.saturating_sub(reset).as_nanos() * u128::from(allowed) / MINUTE.as_nanos();
-        Standing { allowed, remaining: u64::try_from(left).unwrap_or(allowed), reset }
+        let left =
+            MINUTE.saturating_sub(reset).as_nanos() * u128::from(allowed) / MINUTE.as_nanos();
+        Standing {
+            allowed,
+            remaining: u64::try_from(left).unwrap_or(allowed),
+            reset,
+        }
     }
 }
 

@@ -23,20 +23,41 @@ impl Ring {
 
     /// The fixed key alone.
     pub(super) fn of(fixed: Option<&Fixed>) -> Self {
-        Self(fixed.map(|(digest, caller)| (*digest, Arc::clone(caller))).into_iter().collect())
+        Self(
+            fixed
+                .map(|(digest, caller)| (*digest, Arc::clone(caller)))
+                .into_iter()
+                .collect(),
+        )
     }
 
     /// The fixed key and those of the file, which go on from what they have used in `before`.
-    pub(super) fn new(fixed: Option<&Fixed>, entries: Vec<Entry>, before: &Self) -> Result<Self, Problems> {
+    pub(super) fn new(
+        fixed: Option<&Fixed>,
+        entries: Vec<Entry>,
+        before: &Self,
+    ) -> Result<Self, Problems> {
         let mut ring = Self::of(fixed).0;
         ring.reserve(entries.len());
-        let used: HashMap<&str, &Arc<Caller>> =
-            before.0.values().map(|caller| (&*caller.name, caller)).collect();
-        for Entry { digests, mut caller, line } in entries {
+        let used: HashMap<&str, &Arc<Caller>> = before
+            .0
+            .values()
+            .map(|caller| (&*caller.name, caller))
+            .collect();
+        for Entry {
+            digests,
+            mut caller,
+            line,
+        } in entries
+        {
             if let Some((digest, fixed)) = fixed
                 && (fixed.name == caller.name || digests.contains(digest))
             {
-                let what = if fixed.name == caller.name { "name" } else { "sha256" };
+                let what = if fixed.name == caller.name {
+                    "name"
+                } else {
+                    "sha256"
+                };
                 let name = &caller.name;
                 return Err(Problems::one(
                     line,
@@ -49,7 +70,11 @@ impl Ring {
                 caller.usage = Arc::clone(&before.usage);
             }
             let caller = Arc::new(caller);
-            ring.extend(digests.into_iter().map(|digest| (digest, Arc::clone(&caller))));
+            ring.extend(
+                digests
+                    .into_iter()
+                    .map(|digest| (digest, Arc::clone(&caller))),
+            );
         }
         Ok(Self(ring))
     }

@@ -25,11 +25,15 @@ pub(super) fn keys(fixed: Option<&str>, text: &str) -> Keys {
 }
 
 fn name(keys: &Keys, key: &str) -> Result<String, Denied> {
-    keys.find(key.as_bytes(), SystemTime::now()).map(|caller| caller.name.to_string())
+    keys.find(key.as_bytes(), SystemTime::now())
+        .map(|caller| caller.name.to_string())
 }
 
 fn denied(reason: &'static str, key: Option<&str>) -> Result<String, Denied> {
-    Err(Denied { reason, key: key.map(Arc::from) })
+    Err(Denied {
+        reason,
+        key: key.map(Arc::from),
+    })
 }
 
 #[test]
@@ -60,10 +64,18 @@ fn expiry_follows_the_wall_clock_wherever_it_jumps() {
 #[test]
 fn keys_that_share_all_but_their_end_are_different_keys() {
     let long = "k".repeat(63);
-    let keys = keys(None, &(lines("one", &format!("{long}1"), "") + &lines("two", &format!("{long}2"), "")));
+    let keys = keys(
+        None,
+        &(lines("one", &format!("{long}1"), "") + &lines("two", &format!("{long}2"), "")),
+    );
     assert_eq!(name(&keys, &format!("{long}1")), Ok("one".to_owned()));
     assert_eq!(name(&keys, &format!("{long}2")), Ok("two".to_owned()));
-    for other in [long.clone(), format!("{long}3"), format!("{long}1 "), format!("{long}11")] {
+    for other in [
+        long.clone(),
+        format!("{long}3"),
+        format!("{long}1 "),
+        format!("{long}11"),
+    ] {
         assert_eq!(name(&keys, &other), denied("unknown", None));
     }
 }
@@ -75,12 +87,18 @@ fn what_a_key_has_used_outlives_a_reload_and_a_key_that_was_removed_opens_nothin
     let find = |key: &[u8]| keys.find(key, SystemTime::now());
     find(b"a").unwrap().count_request().unwrap();
     let before = find(b"a").unwrap();
-    keys.swap(keys.build(limited("requests_per_minute = 2\nweight = 9").as_bytes()).unwrap());
+    keys.swap(
+        keys.build(limited("requests_per_minute = 2\nweight = 9").as_bytes())
+            .unwrap(),
+    );
     let after = find(b"a").unwrap();
     assert_eq!((before.weight.get(), after.weight.get()), (1, 9));
     // A request from before the reload and one from after it share the limit.
     before.count_request().unwrap();
-    assert!(matches!(after.count_request(), Err(Error::RateLimited { .. })));
+    assert!(matches!(
+        after.count_request(),
+        Err(Error::RateLimited { .. })
+    ));
     keys.swap(keys.build(lines("other", "b", "").as_bytes()).unwrap());
     assert_eq!(name(&keys, "a"), denied("unknown", None));
     assert_eq!(name(&keys, "b"), Ok("other".to_owned()));
@@ -89,19 +107,31 @@ fn what_a_key_has_used_outlives_a_reload_and_a_key_that_was_removed_opens_nothin
 #[test]
 fn a_key_being_replaced_is_one_caller_under_two_digests() {
     let text = lines("app", "old", "requests_per_minute = 1");
-    let both = text.replace("sha256 = ", &format!("sha256 = [\"{}\", ", Digest::of(b"new").to_hex()));
+    let both = text.replace(
+        "sha256 = ",
+        &format!("sha256 = [\"{}\", ", Digest::of(b"new").to_hex()),
+    );
     let both = both.replacen("\"\nrequests", "\"]\nrequests", 1);
     let keys = keys(None, &both);
-    keys.find(b"old", SystemTime::now()).unwrap().count_request().unwrap();
-    assert!(keys.find(b"new", SystemTime::now()).unwrap().count_request().is_err());
+    keys.find(b"old", SystemTime::now())
+        .unwrap()
+        .count_request()
+        .unwrap();
+    assert!(
+        keys.find(b"new", SystemTime::now())
+            .unwrap()
+            .count_request()
+            .is_err()
+    );
 }
 
 #[test]
 fn the_file_may_not_name_the_key_of_the_environment_again() {
     let keys = keys(Some("the-environments"), &lines("app", "a", ""));
-    for (text, field) in
-        [(lines("default", "b", ""), "name"), (lines("app", "the-environments", ""), "sha256")]
-    {
+    for (text, field) in [
+        (lines("default", "b", ""), "name"),
+        (lines("app", "the-environments", ""), "sha256"),
+    ] {
         let name = if field == "name" { "default" } else { "app" };
         assert_eq!(
             keys.build(text.as_bytes()).unwrap_err().to_string(),
@@ -110,19 +140,29 @@ fn the_file_may_not_name_the_key_of_the_environment_again() {
             )
         );
     }
-    assert!(super::Keys::new(None, None).unwrap().build(lines("default", "b", "").as_bytes()).is_ok());
+    assert!(
+        super::Keys::new(None, None)
+            .unwrap()
+            .build(lines("default", "b", "").as_bytes())
+            .is_ok()
+    );
 }
 
 #[test]
 #[ignore = "a measurement, for a quiet machine: cargo test -p llm-proxy --release --lib -- --ignored --nocapture"]
 fn a_look_up_among_ten_thousand_keys_takes_less_than_two_microseconds() {
     let key = |n: u32| format!("llmk_{n:027}012345");
-    let text: String = (0..10_000).map(|n| lines(&n.to_string(), &key(n), "")).collect();
+    let text: String = (0..10_000)
+        .map(|n| lines(&n.to_string(), &key(n), ""))
+        .collect();
     let keys = keys(Some("the-environments"), &text);
     for (what, first) in [("known", 0), ("unknown", 10_000)] {
         let presented: Vec<String> = (first..first + 10_000).map(key).collect();
         let (began, now) = (Instant::now(), SystemTime::now());
-        let found = presented.iter().filter(|key| keys.find(key.as_bytes(), now).is_ok()).count();
+        let found = presented
+            .iter()
+            .filter(|key| keys.find(key.as_bytes(), now).is_ok())
+            .count();
         let each = began.elapsed() / 10_000;
         println!("{what}: {each:?}");
         assert_eq!(found, if first == 0 { 10_000 } else { 0 });

@@ -31,7 +31,9 @@ impl Keys {
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
-        let Some(path) = self.path.clone() else { return Ok(()) };
+        let Some(path) = self.path.clone() else {
+            return Ok(());
+        };
         let hangup = signal(SignalKind::hangup())?;
         let (keys, stop) = (Arc::clone(self), shutdown.clone());
         shutdown.spawn(async move {
@@ -52,15 +54,22 @@ impl Keys {
     ) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut history = History { done: Ok(Arc::clone(&self.at_start)), pending: None };
+        let mut history = History {
+            done: Ok(Arc::clone(&self.at_start)),
+            pending: None,
+        };
         loop {
             let at_once = tokio::select! {
                 _ = ticks.tick() => false,
                 Some(()) = hangup.recv() => true,
             };
             let asked = Arc::clone(&path);
-            let Ok(seen) = spawn_blocking(move || file::read(&asked)).await else { continue };
-            let Some(new) = history.see(seen, at_once).cloned() else { continue };
+            let Ok(seen) = spawn_blocking(move || file::read(&asked)).await else {
+                continue;
+            };
+            let Some(new) = history.see(seen, at_once).cloned() else {
+                continue;
+            };
             // Thousands of keys take their time, which is not to be the requests' time.
             let (keys, path, metrics) = (Arc::clone(self), Arc::clone(&path), Arc::clone(&metrics));
             let _joined = spawn_blocking(move || keys.reload(&new, &path, &metrics)).await;
@@ -68,7 +77,9 @@ impl Keys {
     }
 
     fn reload(&self, seen: &Seen, path: &Path, metrics: &Metrics) {
-        let ring = seen.clone().and_then(|bytes| self.build(&bytes).map_err(|problems| problems.to_string()));
+        let ring = seen
+            .clone()
+            .and_then(|bytes| self.build(&bytes).map_err(|problems| problems.to_string()));
         let outcome = match ring {
             Ok(ring) => {
                 tracing::info!(path = %path.display(), keys = ring.len(), "the keys file is in force");
@@ -81,7 +92,10 @@ impl Keys {
                 "failed"
             }
         };
-        metrics.keys_reloads.get_or_create(&Reload { outcome }).inc();
+        metrics
+            .keys_reloads
+            .get_or_create(&Reload { outcome })
+            .inc();
         metrics.keys_file_refused.set((outcome == "failed").into());
     }
 }
@@ -121,7 +135,10 @@ mod tests {
     }
 
     fn history() -> History {
-        History { done: text("first"), pending: None }
+        History {
+            done: text("first"),
+            pending: None,
+        }
     }
 
     #[test]
@@ -129,7 +146,11 @@ mod tests {
         let mut history = history();
         assert_eq!(history.see(text("first"), false), None);
         assert_eq!(history.see(text("sec"), false), None);
-        assert_eq!(history.see(text("second"), false), None, "the file was still being written");
+        assert_eq!(
+            history.see(text("second"), false),
+            None,
+            "the file was still being written"
+        );
         assert_eq!(history.see(text("second"), false), Some(&text("second")));
         assert_eq!(history.see(text("second"), false), None);
     }

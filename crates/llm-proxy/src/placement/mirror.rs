@@ -51,7 +51,12 @@ pub(super) struct Outlook {
 
 impl Mirror {
     pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), used_at: 0, parked: VecDeque::new(), max_parked: FIRST_PARKED }
+        Self {
+            slots: Vec::new(),
+            used_at: 0,
+            parked: VecDeque::new(),
+            max_parked: FIRST_PARKED,
+        }
     }
 
     /// How many slots there are now. One that holds something is only given up when it is idle.
@@ -66,7 +71,12 @@ impl Mirror {
 
     /// What `prompt` would find now. `None` when every slot is busy.
     pub(super) fn outlook(&self, prompt: &Prefix) -> Option<Outlook> {
-        let idle = || self.slots.iter().enumerate().filter(|(_, slot)| slot.takes.is_none());
+        let idle = || {
+            self.slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| slot.takes.is_none())
+        };
         let (mut slot, mut n_cached_bytes) = (None, 0);
         for (at, candidate) in idle() {
             let n = candidate.holds.n_common_bytes(prompt);
@@ -74,7 +84,11 @@ impl Mirror {
                 (slot, n_cached_bytes) = (Some(at), n);
             }
         }
-        let oldest = || idle().min_by_key(|(_, slot)| slot.used_at).map(|(at, _)| at);
+        let oldest = || {
+            idle()
+                .min_by_key(|(_, slot)| slot.used_at)
+                .map(|(at, _)| at)
+        };
         let slot = slot.or_else(oldest)?;
         let mut outlook = Outlook {
             slot,
@@ -103,7 +117,9 @@ impl Mirror {
 
     /// The prompt was computed: the slot holds it, and no longer what was there before.
     pub(super) fn prefilled(&mut self, outlook: &Outlook) {
-        let Some(slot) = self.slots.get_mut(outlook.slot) else { return };
+        let Some(slot) = self.slots.get_mut(outlook.slot) else {
+            return;
+        };
         let Some(prompt) = &slot.takes else { return };
         let before = std::mem::replace(&mut slot.holds, prompt.clone());
         let n_kept = before.n_common_bytes(prompt);
@@ -121,8 +137,9 @@ impl Mirror {
             match outlook.parked_at {
                 Some(at) => self.max_parked = self.max_parked.min(at),
                 None => {
-                    let gone =
-                        |slot: &Slot| slot.takes.is_none() && slot.holds.n_common_bytes(prompt) >= expected;
+                    let gone = |slot: &Slot| {
+                        slot.takes.is_none() && slot.holds.n_common_bytes(prompt) >= expected
+                    };
                     self.slots
                         .iter_mut()
                         .filter(|slot| gone(slot))

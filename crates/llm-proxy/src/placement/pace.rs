@@ -33,9 +33,16 @@ impl Pace {
     /// What computing so much of a prompt beside `neighbours` costs all of them together, in seconds once an answer
     /// was counted. Neighbours stand still while a prompt is computed; afterwards they and the newcomer share.
     pub(super) fn cost(&self, n_bytes: usize, neighbours: usize) -> f64 {
-        let per_byte =
-            if self.prefilled_bytes > 0.0 { self.prefill_seconds / self.prefilled_bytes } else { 1.0 };
-        let answer = if self.n_answers > 0.0 { self.decode_seconds / self.n_answers } else { 0.0 };
+        let per_byte = if self.prefilled_bytes > 0.0 {
+            self.prefill_seconds / self.prefilled_bytes
+        } else {
+            1.0
+        };
+        let answer = if self.n_answers > 0.0 {
+            self.decode_seconds / self.n_answers
+        } else {
+            0.0
+        };
         let (n_bytes, neighbours) = (n_bytes as f64, neighbours as f64);
         n_bytes * per_byte * (1.0 + neighbours) + 2.0 * CROWDING * neighbours * answer
     }

@@ -30,7 +30,10 @@ impl Prefix {
             marks.push(hasher.finish());
             from += block.len();
         }
-        Self { marks: marks.into(), n_bytes: body.len() }
+        Self {
+            marks: marks.into(),
+            n_bytes: body.len(),
+        }
     }
 
     /// The length of what was hashed, in bytes.
@@ -47,7 +50,11 @@ impl Prefix {
         let (mut low, mut high) = (0, pairs);
         while low < high {
             let middle = low.midpoint(high);
-            if self.marks[middle] == other.marks[middle] { low = middle + 1 } else { high = middle }
+            if self.marks[middle] == other.marks[middle] {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         (0..low).fold(0, |from, _| from + distance(from))
     }
@@ -64,7 +71,9 @@ mod tests {
 
     #[test]
     fn the_common_part_is_told_to_a_sixteenth_and_chains_are_short() {
-        let text: Vec<u8> = (0..1 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let text: Vec<u8> = (0..1 << 20)
+            .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         let whole = Prefix::of(&text);
         assert!(whole.marks.len() < 120, "{}", whole.marks.len());
         for n in [0, 100, 256, 1_000, 5_000, 40_000, 500_000, 1 << 20] {
@@ -78,6 +87,9 @@ mod tests {
 
     #[test]
     fn a_short_prompt_has_no_mark() {
-        assert_eq!(Prefix::of(b"hello").n_common_bytes(&Prefix::of(b"hello")), 0);
+        assert_eq!(
+            Prefix::of(b"hello").n_common_bytes(&Prefix::of(b"hello")),
+            0
+        );
     }
 }

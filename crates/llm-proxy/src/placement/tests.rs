@@ -23,7 +23,15 @@ fn seats(busy: &[usize]) -> Vec<Seat> {
 fn answer(placement: &mut Placement, placed: &Placed, n_cached: u64) {
     placement.prefilled(placed);
     let (prefill, decode) = (Duration::from_millis(1), Duration::from_millis(1));
-    placement.counted(placed, Counted { n_cached, n_prompt: 10, prefill, decode });
+    placement.counted(
+        placed,
+        Counted {
+            n_cached,
+            n_prompt: 10,
+            prefill,
+            decode,
+        },
+    );
     placement.release(placed);
 }
 
@@ -50,9 +58,15 @@ fn a_prompt_goes_where_it_is_and_a_new_one_where_nobody_was_for_longest() {
 #[test]
 fn no_prompt_is_worth_an_upstream_that_is_busier_by_two() {
     let mut placement = Placement::default();
-    let seat = |number, in_flight| Seat { upstream: UpstreamId(number), slots: 4, in_flight };
+    let seat = |number, in_flight| Seat {
+        upstream: UpstreamId(number),
+        slots: 4,
+        in_flight,
+    };
     assert_eq!(ask(&mut placement, &prompt(1, 40_000), &[0, 0], 0), 0);
-    let placed = placement.place(&prompt(1, 41_000), &[seat(0, 2), seat(1, 0)]).unwrap();
+    let placed = placement
+        .place(&prompt(1, 41_000), &[seat(0, 2), seat(1, 0)])
+        .unwrap();
     assert_eq!(placed.upstream(), UpstreamId(1));
 }
 
@@ -69,7 +83,11 @@ fn what_a_busy_slot_holds_helps_nobody_else() {
 
 #[test]
 fn a_belief_that_an_answer_contradicts_is_given_up_and_one_that_it_confirms_is_not() {
-    let seat = |number| Seat { upstream: UpstreamId(number), slots: 1, in_flight: 0 };
+    let seat = |number| Seat {
+        upstream: UpstreamId(number),
+        slots: 1,
+        in_flight: 0,
+    };
     for (n_cached, expected) in [(8, 0), (0, 1)] {
         let mut placement = Placement::default();
         // One slot, three topics: the first two are believed to be parked.
@@ -77,10 +95,14 @@ fn a_belief_that_an_answer_contradicts_is_given_up_and_one_that_it_confirms_is_n
             let placed = placement.place(&prompt(topic, 4_000), &[seat(0)]).unwrap();
             answer(&mut placement, &placed, 0);
         }
-        let parked = placement.place(&prompt(1, 4_200), &[seat(0), seat(1)]).unwrap();
+        let parked = placement
+            .place(&prompt(1, 4_200), &[seat(0), seat(1)])
+            .unwrap();
         assert_eq!(parked.upstream(), UpstreamId(0));
         answer(&mut placement, &parked, n_cached);
-        let other = placement.place(&prompt(2, 4_200), &[seat(0), seat(1)]).unwrap();
+        let other = placement
+            .place(&prompt(2, 4_200), &[seat(0), seat(1)])
+            .unwrap();
         assert_eq!(other.upstream(), UpstreamId(expected), "{n_cached}");
     }
 }
@@ -105,7 +127,11 @@ fn an_answer_that_never_began_leaves_the_slot_as_it_was() {
 #[test]
 fn where_there_is_no_prompt_to_look_for_nobody_looks_through_the_slots() {
     let (mut placement, only) = (Placement::default(), UpstreamId(0));
-    let seat = Seat { upstream: only, slots: usize::MAX, in_flight: 0 };
+    let seat = Seat {
+        upstream: only,
+        slots: usize::MAX,
+        in_flight: 0,
+    };
     let placed = placement.place(&Prefix::default(), &[seat]).unwrap();
     answer(&mut placement, &placed, 0);
     assert_eq!(placed.upstream(), only);

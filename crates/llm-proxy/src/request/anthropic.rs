@@ -17,17 +17,32 @@ const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
 const MAX_THINKING_TOKENS: i64 = 1_000_000;
 
 impl Checked {
-    pub(super) fn messages(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
+    pub(super) fn messages(
+        mut fields: Fields,
+        model: &str,
+        max_tokens: u64,
+    ) -> Result<Self, Error> {
         refuse_dangerous(&mut fields)?;
-        refuse(&mut fields, &ELSEWHERE, "is not supported: tools run where they are asked for")?;
+        refuse(
+            &mut fields,
+            &ELSEWHERE,
+            "is not supported: tools run where they are asked for",
+        )?;
         let mut out = Map::new();
         take_model(&mut fields, &mut out, model)?;
         let switches = fields.template_switches()?;
         let thinking = thinking(&mut fields)?;
-        let switches =
-            if thinking == Some(Value::Null) { Some(json!({"enable_thinking": false})) } else { switches };
+        let switches = if thinking == Some(Value::Null) {
+            Some(json!({"enable_thinking": false}))
+        } else {
+            switches
+        };
         insert(&mut out, "chat_template_kwargs", switches);
-        insert(&mut out, "thinking", thinking.filter(|thinking| !thinking.is_null()));
+        insert(
+            &mut out,
+            "thinking",
+            thinking.filter(|thinking| !thinking.is_null()),
+        );
         let (tools, choice) = fields.tools(Dialect::Messages)?;
         insert(&mut out, "tools", tools);
         insert(&mut out, "tool_choice", choice);
@@ -43,7 +58,9 @@ impl Checked {
 
 /// How much to think; null for not at all.
 fn thinking(fields: &mut Fields) -> Result<Option<Value>, Error> {
-    let Some(mut thinking) = fields.object("thinking")? else { return Ok(None) };
+    let Some(mut thinking) = fields.object("thinking")? else {
+        return Ok(None);
+    };
     let kind = thinking.required_text("type")?;
     let budget = thinking.integer("budget_tokens", 1, MAX_THINKING_TOKENS)?;
     let out = match (kind.as_str(), budget) {
@@ -64,7 +81,8 @@ fn turn(turn: &mut Fields) -> Result<Value, Error> {
         "assistant" => answered,
         _ => return Err(turn.wrong("role", "must be user or assistant")),
     };
-    let content = parts(turn, "content", block)?.ok_or_else(|| turn.wrong("content", "is missing"))?;
+    let content =
+        parts(turn, "content", block)?.ok_or_else(|| turn.wrong("content", "is missing"))?;
     Ok(json!({"role": role, "content": content}))
 }
 
@@ -129,9 +147,15 @@ fn image(block: &mut Fields) -> Result<Value, Error> {
     if source.required_text("type")? != "base64" {
         return Err(source.wrong("type", "must be base64; nothing is fetched"));
     }
-    let (kind, data) = (source.required_text("media_type")?, source.required_text("data")?);
+    let (kind, data) = (
+        source.required_text("media_type")?,
+        source.required_text("data")?,
+    );
     if !is_image_kind(&kind) {
-        return Err(source.wrong("media_type", "must be that of a PNG, JPEG, GIF, BMP or WebP"));
+        return Err(source.wrong(
+            "media_type",
+            "must be that of a PNG, JPEG, GIF, BMP or WebP",
+        ));
     }
     if !is_base64(&data) {
         return Err(source.wrong("data", "must be base64"));

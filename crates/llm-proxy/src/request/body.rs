@@ -34,31 +34,45 @@ pub(crate) struct Held {
 impl Bodies {
     pub(crate) fn new(config: &Config) -> Self {
         let free = Arc::new(Semaphore::new(config.max_bodies_bytes));
-        Self { free, max_bytes: config.max_body_bytes, deadline: config.body_deadline }
+        Self {
+            free,
+            max_bytes: config.max_body_bytes,
+            deadline: config.body_deadline,
+        }
     }
 
     /// Reads the whole of `body`. Not cancel-safe: a part is lost.
     pub(crate) async fn read(&self, body: Body) -> Result<Held, Error> {
-        tokio::time::timeout(self.deadline, self.collect(body)).await.map_err(|_| Error::BodyTimeout)?
+        tokio::time::timeout(self.deadline, self.collect(body))
+            .await
+            .map_err(|_| Error::BodyTimeout)?
     }
 
     async fn collect(&self, mut body: Body) -> Result<Held, Error> {
-        let too_large = Error::BodyTooLarge { max_bytes: self.max_bytes };
+        let too_large = Error::BodyTooLarge {
+            max_bytes: self.max_bytes,
+        };
         let (mut bytes, mut share) = (BytesMut::new(), None::<OwnedSemaphorePermit>);
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Error::BodyUnreadable)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| Error::BodyUnreadable)?.into_data() else {
+                continue;
+            };
             if data.len() > self.max_bytes - bytes.len() {
                 return Err(too_large);
             }
             let n_bytes = u32::try_from(data.len()).map_err(|_| Error::Overloaded)?;
-            let more =
-                Arc::clone(&self.free).try_acquire_many_owned(n_bytes).map_err(|_| Error::Overloaded)?;
+            let more = Arc::clone(&self.free)
+                .try_acquire_many_owned(n_bytes)
+                .map_err(|_| Error::Overloaded)?;
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Held { bytes: bytes.freeze(), _share: share })
+        Ok(Held {
+            bytes: bytes.freeze(),
+            _share: share,
+        })
     }
 }

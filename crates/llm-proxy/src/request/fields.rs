@@ -29,20 +29,30 @@ pub(super) struct Fields {
 impl Fields {
     /// The whole request.
     pub(super) fn new(object: Map<String, Value>) -> Self {
-        Self { path: String::new(), rest: object, n_dropped: 0 }
+        Self {
+            path: String::new(),
+            rest: object,
+            n_dropped: 0,
+        }
     }
 
     /// The object `value`, which stands at `path`.
     pub(super) fn of(path: impl Into<String>, value: Value) -> Result<Self, Error> {
         let path = path.into();
         match value {
-            Value::Object(rest) => Ok(Self { path: format!("{path}."), rest, n_dropped: 0 }),
+            Value::Object(rest) => Ok(Self {
+                path: format!("{path}."),
+                rest,
+                n_dropped: 0,
+            }),
             _ => Err(Error::field(path, "must be an object")),
         }
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.rest.shift_remove(name).filter(|value| !value.is_null())
+        self.rest
+            .shift_remove(name)
+            .filter(|value| !value.is_null())
     }
 
     /// Where the field `name` stands in the request.
@@ -64,7 +74,8 @@ impl Fields {
     }
 
     pub(super) fn required_text(&mut self, name: &str) -> Result<String, Error> {
-        self.text(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+        self.text(name)?
+            .ok_or_else(|| self.wrong(name, "is missing"))
     }
 
     pub(super) fn switch(&mut self, name: &str) -> Result<Option<bool>, Error> {
@@ -75,9 +86,18 @@ impl Fields {
         }
     }
 
-    pub(super) fn number(&mut self, name: &str, min: f64, max: f64) -> Result<Option<Value>, Error> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let fits = value.as_f64().is_some_and(|number| (min..=max).contains(&number));
+    pub(super) fn number(
+        &mut self,
+        name: &str,
+        min: f64,
+        max: f64,
+    ) -> Result<Option<Value>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        let fits = value
+            .as_f64()
+            .is_some_and(|number| (min..=max).contains(&number));
         if fits {
             Ok(Some(value))
         } else {
@@ -86,32 +106,51 @@ impl Fields {
     }
 
     pub(super) fn integer(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>, Error> {
-        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
         let fits = whole(&value).filter(|number| (min..=max).contains(number));
-        fits.map(Some).ok_or_else(|| self.wrong(name, format!("must be a whole number from {min} to {max}")))
+        fits.map(Some)
+            .ok_or_else(|| self.wrong(name, format!("must be a whole number from {min} to {max}")))
     }
 
     /// A seed of 64 bits, as the OpenAI API takes it, folded into the 32 of llama-server; -1 is a random one there.
     pub(super) fn seed(&mut self) -> Result<Option<i64>, Error> {
-        let Some(value) = self.take("seed") else { return Ok(None) };
-        let seed = whole(&value).ok_or_else(|| self.wrong("seed", "must be a whole number of 64 bits"))?;
-        Ok(Some(if seed == -1 { -1 } else { seed.rem_euclid(u32::MAX.into()) }))
+        let Some(value) = self.take("seed") else {
+            return Ok(None);
+        };
+        let seed =
+            whole(&value).ok_or_else(|| self.wrong("seed", "must be a whole number of 64 bits"))?;
+        Ok(Some(if seed == -1 {
+            -1
+        } else {
+            seed.rem_euclid(u32::MAX.into())
+        }))
     }
 
     /// A limit on tokens; too large a one is for the caller to lower.
     pub(super) fn token_limit(&mut self, name: &str) -> Result<Option<u64>, Error> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let fits = value.as_u64().or_else(|| whole(&value)?.try_into().ok()).filter(|limit| *limit > 0);
-        fits.map(Some).ok_or_else(|| self.wrong(name, "must be a whole number from 1"))
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        let fits = value
+            .as_u64()
+            .or_else(|| whole(&value)?.try_into().ok())
+            .filter(|limit| *limit > 0);
+        fits.map(Some)
+            .ok_or_else(|| self.wrong(name, "must be a whole number from 1"))
     }
 
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Error> {
         let path = self.path(name);
-        self.take(name).map(|value| Self::of(path, value)).transpose()
+        self.take(name)
+            .map(|value| Self::of(path, value))
+            .transpose()
     }
 
     pub(super) fn required_object(&mut self, name: &str) -> Result<Self, Error> {
-        self.object(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+        self.object(name)?
+            .ok_or_else(|| self.wrong(name, "is missing"))
     }
 
     /// Drops what nobody took, and says how much that was.
@@ -121,18 +160,27 @@ impl Fields {
 
     /// Sequences that end the answer.
     pub(super) fn stops(&mut self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        let fits =
-            |stop: &Value| stop.as_str().is_some_and(|stop| (1..=MAX_STOP_BYTES).contains(&stop.len()));
+        let fits = |stop: &Value| {
+            stop.as_str()
+                .is_some_and(|stop| (1..=MAX_STOP_BYTES).contains(&stop.len()))
+        };
         let stops = match self.take(name) {
             None => return Ok(None),
             Some(Value::Array(stops)) => stops,
             Some(stop) => vec![stop],
         };
         if stops.len() > MAX_STOPS || !stops.iter().all(fits) {
-            let problem = format!("must be at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
+            let problem =
+                format!("must be at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
             return Err(self.wrong(name, problem));
         }
-        let text = |stop| if let Value::String(stop) = stop { Some(stop) } else { None };
+        let text = |stop| {
+            if let Value::String(stop) = stop {
+                Some(stop)
+            } else {
+                None
+            }
+        };
         Ok(Some(stops.into_iter().filter_map(text).collect()))
     }
 
@@ -150,7 +198,9 @@ impl Fields {
 
     /// Of what a template can be told, only whether to think.
     pub(super) fn template_switches(&mut self) -> Result<Option<Value>, Error> {
-        let Some(mut switches) = self.object("chat_template_kwargs")? else { return Ok(None) };
+        let Some(mut switches) = self.object("chat_template_kwargs")? else {
+            return Ok(None);
+        };
         let thinking = switches.switch("enable_thinking")?;
         self.n_dropped += switches.drop_rest();
         Ok(thinking.map(|on| json!({"enable_thinking": on})))
@@ -158,7 +208,9 @@ impl Fields {
 
     /// The form of the answer. What leaves is worded as for a chat, which llama-server understands on every route.
     pub(super) fn format(&mut self, name: &str, dialect: Dialect) -> Result<Option<Value>, Error> {
-        let Some(mut format) = self.object(name)? else { return Ok(None) };
+        let Some(mut format) = self.object(name)? else {
+            return Ok(None);
+        };
         let kind = format.required_text("type")?;
         let out = match (kind.as_str(), dialect) {
             ("text" | "json_object", _) => json!({"type": kind}),
@@ -176,7 +228,9 @@ impl Fields {
     }
 
     fn named_schema(&mut self) -> Result<Value, Error> {
-        let schema = self.schema("schema")?.ok_or_else(|| self.wrong("schema", "is missing"))?;
+        let schema = self
+            .schema("schema")?
+            .ok_or_else(|| self.wrong("schema", "is missing"))?;
         let mut out = json!({"schema": schema});
         for name in ["name", "description"] {
             if let Some(text) = self.text(name)? {
@@ -212,12 +266,16 @@ impl Fields {
     /// A function's name.
     pub(super) fn name(&mut self) -> Result<String, Error> {
         let name = self.required_text("name")?;
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        let plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
         if plain && (1..=MAX_NAME_BYTES).contains(&name.len()) {
             Ok(name)
         } else {
-            Err(self
-                .wrong("name", format!("must be 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .")))
+            Err(self.wrong(
+                "name",
+                format!("must be 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - ."),
+            ))
         }
     }
 }
@@ -225,5 +283,7 @@ impl Fields {
 /// A whole number, which JSON may write as `1.0`: some callers know no other numbers.
 fn whole(value: &Value) -> Option<i64> {
     let exact = |number: &f64| number.fract() == 0.0 && number.abs() <= MAX_EXACT;
-    value.as_i64().or_else(|| value.as_f64().filter(exact).map(|number| number as i64))
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(exact).map(|number| number as i64))
 }

@@ -19,13 +19,18 @@ pub(super) const MAX_NAME_CHARS: usize = 64;
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     let fault = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = Node { depth: 0, fault: &fault }.deserialize(&mut deserializer);
+    let parsed = Node {
+        depth: 0,
+        fault: &fault,
+    }
+    .deserialize(&mut deserializer);
     match parsed.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::InvalidJson { line: 1, column: 1 }),
-        Err(error) => Err(fault
-            .into_inner()
-            .unwrap_or(Error::InvalidJson { line: error.line(), column: error.column() })),
+        Err(error) => Err(fault.into_inner().unwrap_or(Error::InvalidJson {
+            line: error.line(),
+            column: error.column(),
+        })),
     }
 }
 
@@ -39,9 +44,15 @@ struct Node<'a> {
 impl Node<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
-            return Err(self.fail(Error::field("body", format!("must be nested at most {MAX_DEPTH} deep"))));
+            return Err(self.fail(Error::field(
+                "body",
+                format!("must be nested at most {MAX_DEPTH} deep"),
+            )));
         }
-        Ok(Self { depth: self.depth + 1, ..self })
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
     }
 
     fn fail<E: serde::de::Error>(self, error: Error) -> E {
@@ -148,10 +159,19 @@ mod tests {
             "{\"a\":1e999}",
             r#"{"a":"\ud800"}"#,
         ] {
-            assert!(matches!(object(bad.as_bytes()), Err(Error::InvalidJson { .. })), "{bad}");
+            assert!(
+                matches!(object(bad.as_bytes()), Err(Error::InvalidJson { .. })),
+                "{bad}"
+            );
         }
-        assert!(matches!(object(b"{\"a\":\"\xff\"}"), Err(Error::InvalidJson { .. })));
-        assert_eq!(object(br#"{"x":{"a":1,"a":2}}"#), Err(Error::field("a", "stands there twice")));
+        assert!(matches!(
+            object(b"{\"a\":\"\xff\"}"),
+            Err(Error::InvalidJson { .. })
+        ));
+        assert_eq!(
+            object(br#"{"x":{"a":1,"a":2}}"#),
+            Err(Error::field("a", "stands there twice"))
+        );
         let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(object(nested(63).as_bytes()).is_ok());
         let too_deep = Err(Error::field("body", "must be nested at most 64 deep"));

@@ -17,7 +17,13 @@ const MAX_TOOL_CALLS: usize = 128;
 /// Images of one message.
 const MAX_IMAGES: usize = 16;
 /// The pictures that llama-server reads. (A scalable one would be a document that names others.)
-const IMAGES: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp"];
+const IMAGES: [&str; 5] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/bmp",
+    "image/webp",
+];
 /// What a part with an image is called, in each API.
 const IMAGE_PARTS: [&str; 3] = ["image_url", "input_image", "image"];
 
@@ -38,7 +44,10 @@ pub(super) fn list(
         Some(Value::Array(items)) if (1..=MAX_MESSAGES).contains(&items.len()) => items,
         None => return Err(fields.wrong(name, "is missing")),
         Some(_) => {
-            return Err(fields.wrong(name, format!("must be an array of 1 to {MAX_MESSAGES} messages")));
+            return Err(fields.wrong(
+                name,
+                format!("must be an array of 1 to {MAX_MESSAGES} messages"),
+            ));
         }
     };
     let checked = items.into_iter().enumerate().map(|(at, item)| {
@@ -56,7 +65,8 @@ pub(super) fn n_images(conversation: &Value) -> usize {
         Value::Array(items) => items.iter().map(n_images).sum(),
         Value::Object(item) => {
             let is_image = |kind: &Value| IMAGE_PARTS.iter().any(|image| kind == image);
-            usize::from(item.get("type").is_some_and(is_image)) + item.get("content").map_or(0, n_images)
+            usize::from(item.get("type").is_some_and(is_image))
+                + item.get("content").map_or(0, n_images)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
@@ -71,7 +81,9 @@ fn one(message: &mut Fields) -> Result<Value, Error> {
         "user" => "user",
         "assistant" => "assistant",
         "tool" => "tool",
-        _ => return Err(message.wrong("role", "must be system, developer, user, assistant or tool")),
+        _ => {
+            return Err(message.wrong("role", "must be system, developer, user, assistant or tool"));
+        }
     };
     out.insert("role".to_owned(), role.into());
     let content = parts(message, "content", part)?;
@@ -100,7 +112,10 @@ fn one(message: &mut Fields) -> Result<Value, Error> {
         }
     }
     if role == "tool" {
-        out.insert("tool_call_id".to_owned(), message.required_text("tool_call_id")?.into());
+        out.insert(
+            "tool_call_id".to_owned(),
+            message.required_text("tool_call_id")?.into(),
+        );
     }
     Ok(out.into())
 }
@@ -116,7 +131,10 @@ pub(super) fn parts(
         Some(text @ Value::String(_)) => return Ok(Some(text)),
         Some(Value::Array(parts)) if (1..=MAX_PARTS).contains(&parts.len()) => parts,
         Some(_) => {
-            return Err(fields.wrong(name, format!("must be a string or an array of 1 to {MAX_PARTS} parts")));
+            return Err(fields.wrong(
+                name,
+                format!("must be a string or an array of 1 to {MAX_PARTS} parts"),
+            ));
         }
     };
     let (mut out, mut images) = (Vec::with_capacity(parts.len()), 0);
@@ -125,9 +143,10 @@ pub(super) fn parts(
         let checked = one(&mut part)?;
         images += n_images(&checked);
         if images > MAX_IMAGES {
-            return Err(
-                part.wrong("type", format!("must be an image at most {MAX_IMAGES} times in a message"))
-            );
+            return Err(part.wrong(
+                "type",
+                format!("must be an image at most {MAX_IMAGES} times in a message"),
+            ));
         }
         out.push(checked);
         fields.n_dropped += part.drop_rest();
@@ -151,11 +170,16 @@ fn part(part: &mut Fields) -> Result<Value, Error> {
 /// The address of an image that is here as a whole.
 pub(super) fn image_url(fields: &mut Fields, name: &str) -> Result<String, Error> {
     let url = fields.required_text(name)?;
-    let image = url.strip_prefix("data:").and_then(|image| image.split_once(";base64,"));
+    let image = url
+        .strip_prefix("data:")
+        .and_then(|image| image.split_once(";base64,"));
     if image.is_some_and(|(kind, data)| is_image_kind(kind) && is_base64(data)) {
         Ok(url)
     } else {
-        Err(fields.wrong(name, "must be a data:image/...;base64 URL; nothing is fetched"))
+        Err(fields.wrong(
+            name,
+            "must be a data:image/...;base64 URL; nothing is fetched",
+        ))
     }
 }
 
@@ -175,9 +199,10 @@ fn tool_calls(message: &mut Fields) -> Result<Option<Value>, Error> {
         None => return Ok(None),
         Some(Value::Array(calls)) if (1..=MAX_TOOL_CALLS).contains(&calls.len()) => calls,
         Some(_) => {
-            return Err(
-                message.wrong("tool_calls", format!("must be an array of 1 to {MAX_TOOL_CALLS} calls"))
-            );
+            return Err(message.wrong(
+                "tool_calls",
+                format!("must be an array of 1 to {MAX_TOOL_CALLS} calls"),
+            ));
         }
     };
     let mut out = Vec::with_capacity(calls.len());

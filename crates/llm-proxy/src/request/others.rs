@@ -11,7 +11,11 @@ const MAX_TEXTS: usize = 64;
 
 impl Checked {
     /// A prompt as it stands.
-    pub(super) fn completion(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
+    pub(super) fn completion(
+        mut fields: Fields,
+        model: &str,
+        max_tokens: u64,
+    ) -> Result<Self, Error> {
         let prompt = match fields.take("prompt") {
             Some(Value::Array(mut prompts)) if prompts.len() == 1 => prompts.pop(),
             prompt => prompt,
@@ -26,7 +30,10 @@ impl Checked {
         take_model(&mut fields, &mut out, model)?;
         out.insert("prompt".to_owned(), prompt);
         for name in ["suffix", "echo"] {
-            if fields.take(name).is_some_and(|value| value != false && value != "") {
+            if fields
+                .take(name)
+                .is_some_and(|value| value != false && value != "")
+            {
                 return Err(fields.wrong(name, "is not supported"));
             }
         }
@@ -57,14 +64,21 @@ impl Checked {
         take_model(&mut fields, &mut out, model)?;
         out.insert("query".to_owned(), fields.required_text("query")?.into());
         insert(&mut out, "documents", texts(&mut fields, "documents")?);
-        insert(&mut out, "top_n", fields.integer("top_n", 1, MAX_TEXTS as i64)?);
+        insert(
+            &mut out,
+            "top_n",
+            fields.integer("top_n", 1, MAX_TEXTS as i64)?,
+        );
         Self::plain(fields, &out)
     }
 
     /// A text to cut into tokens; a model need not be named.
     pub(super) fn tokenize(mut fields: Fields) -> Result<Self, Error> {
         let mut out = Map::new();
-        out.insert("content".to_owned(), fields.required_text("content")?.into());
+        out.insert(
+            "content".to_owned(),
+            fields.required_text("content")?.into(),
+        );
         for name in ["add_special", "parse_special", "with_pieces"] {
             insert(&mut out, name, fields.switch(name)?);
         }
@@ -75,7 +89,14 @@ impl Checked {
     fn plain(fields: Fields, out: &Map<String, Value>) -> Result<Self, Error> {
         let n_dropped = fields.drop_rest();
         let body = serde_json::to_vec(out).map_err(|_| Error::Internal)?.into();
-        Ok(Self { body, max_tokens: 0, stream: false, include_usage: false, has_images: false, n_dropped })
+        Ok(Self {
+            body,
+            max_tokens: 0,
+            stream: false,
+            include_usage: false,
+            has_images: false,
+            n_dropped,
+        })
     }
 }
 
@@ -87,9 +108,10 @@ fn texts(fields: &mut Fields, name: &str) -> Result<Option<Value>, Error> {
         Some(Value::Array(all)) if (1..=MAX_TEXTS).contains(&all.len()) && all.iter().all(text) => {
             Ok(Some(all.into()))
         }
-        Some(_) => {
-            Err(fields.wrong(name, format!("must be one string or 1 to {MAX_TEXTS}, none of them empty")))
-        }
+        Some(_) => Err(fields.wrong(
+            name,
+            format!("must be one string or 1 to {MAX_TEXTS}, none of them empty"),
+        )),
         None => Err(fields.wrong(name, "is missing")),
     }
 }

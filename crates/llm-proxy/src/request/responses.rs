@@ -13,7 +13,11 @@ use crate::error::Error;
 const KEPT: [&str; 2] = ["previous_response_id", "conversation"];
 
 impl Checked {
-    pub(super) fn responses(mut fields: Fields, model: &str, max_tokens: u64) -> Result<Self, Error> {
+    pub(super) fn responses(
+        mut fields: Fields,
+        model: &str,
+        max_tokens: u64,
+    ) -> Result<Self, Error> {
         refuse_dangerous(&mut fields)?;
         refuse(
             &mut fields,
@@ -21,15 +25,20 @@ impl Checked {
             "is not supported: nothing is kept here, so send all that was said in `input`",
         )?;
         if fields.switch("background")? == Some(true) {
-            return Err(
-                fields.wrong("background", "must be false: an answer that nobody reads is not written")
-            );
+            return Err(fields.wrong(
+                "background",
+                "must be false: an answer that nobody reads is not written",
+            ));
         }
         // Nothing is, whatever it says.
         fields.switch("store")?;
         let mut out = Map::new();
         take_model(&mut fields, &mut out, model)?;
-        insert(&mut out, "chat_template_kwargs", fields.template_switches()?);
+        insert(
+            &mut out,
+            "chat_template_kwargs",
+            fields.template_switches()?,
+        );
         let (tools, choice) = fields.tools(Dialect::Responses)?;
         insert(&mut out, "tools", tools);
         insert(&mut out, "instructions", fields.text("instructions")?);
@@ -39,19 +48,29 @@ impl Checked {
         };
         let has_images = n_images(&input) > 0;
         out.insert("input".to_owned(), input);
-        insert(&mut out, "parallel_tool_calls", fields.switch("parallel_tool_calls")?);
+        insert(
+            &mut out,
+            "parallel_tool_calls",
+            fields.switch("parallel_tool_calls")?,
+        );
         insert(&mut out, "tool_choice", choice);
         if let Some(mut reasoning) = fields.object("reasoning")? {
             insert(
                 &mut out,
                 "reasoning",
-                reasoning.effort("effort")?.map(|effort| json!({"effort": effort})),
+                reasoning
+                    .effort("effort")?
+                    .map(|effort| json!({"effort": effort})),
             );
             fields.n_dropped += reasoning.drop_rest();
         }
         if let Some(mut text) = fields.object("text")? {
             // llama-server does not look into `text`.
-            insert(&mut out, "response_format", text.format("format", Dialect::Responses)?);
+            insert(
+                &mut out,
+                "response_format",
+                text.format("format", Dialect::Responses)?,
+            );
             fields.n_dropped += text.drop_rest();
         }
         Self::generation(fields, out, max_tokens, has_images)
@@ -69,13 +88,13 @@ fn item(item: &mut Fields) -> Result<Value, Error> {
         }
         "function_call_output" => {
             let id = item.required_text("call_id")?;
-            let output =
-                parts(item, "output", input_text)?.ok_or_else(|| item.wrong("output", "is missing"))?;
+            let output = parts(item, "output", input_text)?
+                .ok_or_else(|| item.wrong("output", "is missing"))?;
             Ok(json!({"type": kind, "call_id": id, "output": output}))
         }
         "reasoning" => {
-            let thought =
-                parts(item, "content", thought)?.ok_or_else(|| item.wrong("content", "is missing"))?;
+            let thought = parts(item, "content", thought)?
+                .ok_or_else(|| item.wrong("content", "is missing"))?;
             if thought.is_string() {
                 return Err(item.wrong("content", "must be an array"));
             }
@@ -97,7 +116,8 @@ fn message(message: &mut Fields) -> Result<Value, Error> {
         "assistant" => ("assistant", answered),
         _ => return Err(message.wrong("role", "must be system, developer, user or assistant")),
     };
-    let content = parts(message, "content", part)?.ok_or_else(|| message.wrong("content", "is missing"))?;
+    let content =
+        parts(message, "content", part)?.ok_or_else(|| message.wrong("content", "is missing"))?;
     Ok(json!({"type": "message", "role": role, "content": content}))
 }
 
@@ -105,7 +125,9 @@ fn message(message: &mut Fields) -> Result<Value, Error> {
 fn said(part: &mut Fields) -> Result<Value, Error> {
     match part.required_text("type")?.as_str() {
         "input_text" => words(part, "input_text"),
-        "input_image" => Ok(json!({"type": "input_image", "image_url": image_url(part, "image_url")?})),
+        "input_image" => {
+            Ok(json!({"type": "input_image", "image_url": image_url(part, "image_url")?}))
+        }
         _ => Err(part.wrong("type", "must be input_text or input_image")),
     }
 }

@@ -31,15 +31,19 @@ pub(super) fn problem(schema: &Value) -> Option<String> {
             "must have at most {MAX_ENTRIES} entries; a bound of an integer and a choice in a pattern count as {CHOICE_WEIGHT}"
         ));
     }
-    let mut references = References { root: schema, known: HashMap::new() };
+    let mut references = References {
+        root: schema,
+        known: HashMap::new(),
+    };
     (references.expand(schema) > MAX_EXPANDED)
         .then(|| format!("must have at most {MAX_EXPANDED} entries with its references followed"))
 }
 
 /// Whether the schemas of one request are too much together.
 pub(super) fn problem_together<'a>(schemas: impl Iterator<Item = &'a Value>) -> Option<String> {
-    (schemas.map(weight).fold(0, usize::saturating_add) > MAX_ENTRIES_TOGETHER)
-        .then(|| format!("must have at most {MAX_ENTRIES_TOGETHER} entries in all their parameters"))
+    (schemas.map(weight).fold(0, usize::saturating_add) > MAX_ENTRIES_TOGETHER).then(|| {
+        format!("must have at most {MAX_ENTRIES_TOGETHER} entries in all their parameters")
+    })
 }
 
 fn weight(value: &Value) -> usize {
@@ -47,10 +51,13 @@ fn weight(value: &Value) -> usize {
         Value::Array(items) => items.len() + items.iter().map(weight).sum::<usize>(),
         Value::Object(fields) => fields.iter().fold(fields.len(), |sum, (name, value)| {
             let own = match (name.as_str(), value) {
-                ("pattern", Value::String(pattern)) => choices(pattern).saturating_mul(CHOICE_WEIGHT),
-                ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum", Value::Number(_)) => {
-                    CHOICE_WEIGHT
+                ("pattern", Value::String(pattern)) => {
+                    choices(pattern).saturating_mul(CHOICE_WEIGHT)
                 }
+                (
+                    "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum",
+                    Value::Number(_),
+                ) => CHOICE_WEIGHT,
                 _ => weight(value),
             };
             sum.saturating_add(own)
@@ -75,10 +82,19 @@ fn choices(pattern: &str) -> usize {
             }
             '|' | '*' | '+' | '?' => here = here.saturating_add(1),
             '{' => {
-                let times = characters.by_ref().take_while(|character| *character != '}').collect::<String>();
-                let times = times.split(',').filter_map(|n| n.trim().parse().ok()).max().unwrap_or(1);
+                let times = characters
+                    .by_ref()
+                    .take_while(|character| *character != '}')
+                    .collect::<String>();
+                let times = times
+                    .split(',')
+                    .filter_map(|n| n.trim().parse().ok())
+                    .max()
+                    .unwrap_or(1);
                 // A single character is repeated at no further cost.
-                let grown = before.map_or(1, |inside: usize| inside.saturating_add(1).saturating_mul(times));
+                let grown = before.map_or(1, |inside: usize| {
+                    inside.saturating_add(1).saturating_mul(times)
+                });
                 here = here.saturating_add(grown);
                 group = Some(grown);
             }
@@ -97,9 +113,9 @@ struct References<'a> {
 impl<'a> References<'a> {
     fn expand(&mut self, value: &'a Value) -> usize {
         match value {
-            Value::Array(items) => {
-                items.iter().fold(items.len(), |sum, item| sum.saturating_add(self.expand(item)))
-            }
+            Value::Array(items) => items.iter().fold(items.len(), |sum, item| {
+                sum.saturating_add(self.expand(item))
+            }),
             Value::Object(fields) => fields.iter().fold(fields.len(), |sum, (name, value)| {
                 let own = match (name.as_str(), value) {
                     ("$ref", Value::String(reference)) => self.follow(reference),
@@ -117,7 +133,9 @@ impl<'a> References<'a> {
             return *known;
         }
         self.known.insert(reference, 0);
-        let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| self.root.pointer(pointer));
         let grown = target.map_or(0, |target| self.expand(target));
         self.known.insert(reference, grown);
         grown
@@ -136,7 +154,10 @@ mod tests {
 
     fn fan(width: usize, levels: usize) -> Value {
         let level = |at| {
-            (format!("a{at}"), json!({"anyOf": vec![json!({"$ref": format!("#/$defs/a{}", at + 1)}); width]}))
+            (
+                format!("a{at}"),
+                json!({"anyOf": vec![json!({"$ref": format!("#/$defs/a{}", at + 1)}); width]}),
+            )
         };
         let mut defs: serde_json::Map<_, _> = (0..levels).map(level).collect();
         defs.insert(format!("a{levels}"), json!({"type": "string"}));
@@ -145,8 +166,7 @@ mod tests {
 
     #[test]
     fn schemas_that_stop_the_engine_are_refused_and_common_ones_pass() {
-        let range =
-            |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000_i64 + at});
+        let range = |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000_i64 + at});
         for stops in [
             pattern("^(a?){500}$"),
             pattern("^((a?){30}){30}$"),
@@ -165,9 +185,13 @@ mod tests {
             "age": {"type": "integer", "minimum": 0, "maximum": 150},
             "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}, "pattern": {"type": "string"}}}}});
         let uuid = pattern("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$");
-        for passes in
-            [tree, uuid, pattern("^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$"), fan(2, 6), json!({"$ref": "#"})]
-        {
+        for passes in [
+            tree,
+            uuid,
+            pattern("^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$"),
+            fan(2, 6),
+            json!({"$ref": "#"}),
+        ] {
             assert_eq!(problem(&passes), None, "{passes}");
         }
     }

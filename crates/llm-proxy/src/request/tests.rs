@@ -53,8 +53,12 @@ fn what_leaves_is_built_anew_from_known_fields() {
             {"role": "tool", "tool_call_id": "c", "content": "1"},
         ],
     });
-    let parsed = Checked::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
-    assert_eq!((parsed.stream, parsed.include_usage, parsed.n_dropped), (false, false, 8));
+    let parsed =
+        Checked::parse(Api::Chat, request.to_string().as_bytes(), MODEL, MAX_TOKENS).unwrap();
+    assert_eq!(
+        (parsed.stream, parsed.include_usage, parsed.n_dropped),
+        (false, false, 8)
+    );
     let leaves = json!({
         "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true, "max_tokens": MAX_TOKENS,
         "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
@@ -71,9 +75,15 @@ fn what_leaves_is_built_anew_from_known_fields() {
             {"role": "tool", "tool_call_id": "c", "content": "1"},
         ],
     });
-    assert_eq!(serde_json::from_slice::<Value>(&parsed.body).unwrap(), leaves);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&parsed.body).unwrap(),
+        leaves
+    );
     let body = std::str::from_utf8(&parsed.body).unwrap();
-    assert!(body.contains(r#""schema":{"z":1,"a":2}"#), "a schema keeps its order: {body}");
+    assert!(
+        body.contains(r#""schema":{"z":1,"a":2}"#),
+        "a schema keeps its order: {body}"
+    );
 }
 
 #[test]
@@ -85,7 +95,11 @@ fn whole_numbers_pass_however_they_are_written_and_a_seed_has_64_bits() {
         (json!({"seed": -1}), "seed", -1),
         (json!({"seed": 42.0}), "seed", 42),
         (json!({"seed": u32::MAX}), "seed", 0),
-        (json!({"seed": i64::MAX}), "seed", i64::MAX % i64::from(u32::MAX)),
+        (
+            json!({"seed": i64::MAX}),
+            "seed",
+            i64::MAX % i64::from(u32::MAX),
+        ),
         (json!({"seed": -2}), "seed", i64::from(u32::MAX) - 2),
     ] {
         assert_eq!(parse(&with(&more)).unwrap()[name], json!(leaves), "{more}");
@@ -99,9 +113,15 @@ fn a_tool_that_is_chosen_by_name_is_the_only_one_left_and_must_be_called() {
     let choice = json!({"type": "function", "function": {"name": "b"}});
     let tools = json!([tool("a"), tool("b")]);
     let leaves = parse(&with(&json!({"tools": tools, "tool_choice": choice}))).unwrap();
-    assert_eq!((&leaves["tools"], &leaves["tool_choice"]), (&json!([tool("b")]), &json!("required")));
+    assert_eq!(
+        (&leaves["tools"], &leaves["tool_choice"]),
+        (&json!([tool("b")]), &json!("required"))
+    );
     let param = "tool_choice.function.name";
-    assert_eq!(refused(&json!({"tools": [tool("a")], "tool_choice": choice})), param);
+    assert_eq!(
+        refused(&json!({"tools": [tool("a")], "tool_choice": choice})),
+        param
+    );
     assert_eq!(refused(&json!({"tool_choice": choice})), param);
 }
 
@@ -119,7 +139,17 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         (-5_i64..200).prop_map(Value::from),
         (-1.0_f64..3.0).prop_map(Value::from),
-        select(vec!["", "m", "user", "text", "function", "auto", "hi", "json_object"]).prop_map(Value::from),
+        select(vec![
+            "",
+            "m",
+            "user",
+            "text",
+            "function",
+            "auto",
+            "hi",
+            "json_object"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![

@@ -20,7 +20,9 @@ impl Fields {
     /// none: the tools that may not be called are left out.
     pub(super) fn tools(&mut self, dialect: Dialect) -> Result<Tools, Error> {
         let tools = self.all_tools(dialect)?;
-        let Some(choice) = self.take("tool_choice") else { return Ok((tools, None)) };
+        let Some(choice) = self.take("tool_choice") else {
+            return Ok((tools, None));
+        };
         let problem = match (choice, dialect) {
             (Value::String(word), Dialect::Chat | Dialect::Responses)
                 if ["none", "auto", "required"].contains(&word.as_str()) =>
@@ -33,7 +35,9 @@ impl Fields {
                 self.n_dropped += choice.drop_rest();
                 return Ok(chosen);
             }
-            (_, Dialect::Chat | Dialect::Responses) => "must be none, auto, required, or name one function",
+            (_, Dialect::Chat | Dialect::Responses) => {
+                "must be none, auto, required, or name one function"
+            }
             (_, Dialect::Messages) => "must be an object",
         };
         Err(self.wrong("tool_choice", problem))
@@ -56,7 +60,10 @@ impl Fields {
             Dialect::Messages => match self.required_text("type")?.as_str() {
                 kind @ ("auto" | "any") => Ok((tools, Some(json!({"type": kind})))),
                 "none" => Ok((None, None)),
-                "tool" => Ok((Some(self.named(tools, "/name")?), Some(json!({"type": "any"})))),
+                "tool" => Ok((
+                    Some(self.named(tools, "/name")?),
+                    Some(json!({"type": "any"})),
+                )),
                 _ => Err(self.wrong("type", "must be auto, any, tool or none")),
             },
         }
@@ -67,14 +74,23 @@ impl Fields {
         let name = self.name()?;
         let is_it = |tool: &Value| tool.pointer(at).is_some_and(|other| *other == name);
         let tools: Vec<Value> = tools.into_iter().flatten().filter(is_it).collect();
-        if tools.is_empty() { Err(self.wrong("name", "must be that of one of the tools")) } else { Ok(tools) }
+        if tools.is_empty() {
+            Err(self.wrong("name", "must be that of one of the tools"))
+        } else {
+            Ok(tools)
+        }
     }
 
     fn all_tools(&mut self, dialect: Dialect) -> Result<Option<Vec<Value>>, Error> {
         let tools = match self.take("tools") {
             None => return Ok(None),
             Some(Value::Array(tools)) if (1..=MAX_TOOLS).contains(&tools.len()) => tools,
-            Some(_) => return Err(self.wrong("tools", format!("must be an array of 1 to {MAX_TOOLS} tools"))),
+            Some(_) => {
+                return Err(self.wrong(
+                    "tools",
+                    format!("must be an array of 1 to {MAX_TOOLS} tools"),
+                ));
+            }
         };
         let mut out = Vec::with_capacity(tools.len());
         for (at, tool) in tools.into_iter().enumerate() {
@@ -87,7 +103,9 @@ impl Fields {
             Dialect::Responses => "/parameters",
             Dialect::Messages => "/input_schema",
         };
-        if let Some(problem) = schema::problem_together(out.iter().filter_map(|tool| tool.pointer(schema))) {
+        if let Some(problem) =
+            schema::problem_together(out.iter().filter_map(|tool| tool.pointer(schema)))
+        {
             return Err(self.wrong("tools", problem));
         }
         Ok(Some(out))

@@ -17,8 +17,11 @@ use crate::state::App;
 use crate::{Config, VARIABLES};
 
 fn app(shutdown: &Shutdown) -> App {
-    let settings =
-        [("PROXY_UPSTREAMS", "http://127.0.0.1:1"), ("LLM_API_KEY", "a-key"), ("LLM_MODEL", "model")];
+    let settings = [
+        ("PROXY_UPSTREAMS", "http://127.0.0.1:1"),
+        ("LLM_API_KEY", "a-key"),
+        ("LLM_MODEL", "model"),
+    ];
     let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
     let config = Config::read(&mut env);
     env.finish().unwrap();
@@ -52,7 +55,13 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = in_layers(routes(&app).route("/panics", post(panics)), &app);
     let refusals = app.metrics.connections_refused.clone();
-    shutdown.spawn(common::server::serve(listener, router, Limits::default(), refusals, shutdown.clone()));
+    shutdown.spawn(common::server::serve(
+        listener,
+        router,
+        Limits::default(),
+        refusals,
+        shutdown.clone(),
+    ));
 
     let http = reqwest::Client::new();
     let running = http.get(format!("{url}/health"));
@@ -62,9 +71,17 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
         assert_eq!(response.status(), 500);
         assert!(response.headers().contains_key("x-request-id"));
         let message = "llm-proxy failed; its log says where";
-        let error = json!({"message": message, "type": "server_error", "code": "internal", "param": null});
-        assert_eq!(response.json::<Value>().await.unwrap(), json!({"error": error, "src": "llm-proxy"}));
+        let error =
+            json!({"message": message, "type": "server_error", "code": "internal", "param": null});
+        assert_eq!(
+            response.json::<Value>().await.unwrap(),
+            json!({"error": error, "src": "llm-proxy"})
+        );
     }
-    assert_eq!(running.send().await.unwrap().status(), 503, "others are answered: nobody is up");
+    assert_eq!(
+        running.send().await.unwrap().status(),
+        503,
+        "others are answered: nobody is up"
+    );
     assert_eq!(app.admission.in_flight_at(UpstreamId(0)), 0);
 }

@@ -21,9 +21,18 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 pub(super) async fn say_so(request: Request, next: Next) -> Response {
     let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let watched = Arc::clone(&is_read);
-    let mut response = next.run(request.map(|body| Body::new(Watched { body, is_read: watched }))).await;
+    let mut response = next
+        .run(request.map(|body| {
+            Body::new(Watched {
+                body,
+                is_read: watched,
+            })
+        }))
+        .await;
     if !is_read.load(Ordering::Relaxed) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -47,16 +47,25 @@ pub(crate) async fn completions(
     request: Request,
 ) -> Response {
     let mut record = Record::of(&app, &request_id, api, request.headers());
-    let (asked, entered) = match app.until_closing(enter(api, &app, request, &mut record)).await {
+    let (asked, entered) = match app
+        .until_closing(enter(api, &app, request, &mut record))
+        .await
+    {
         Ok(entered) => entered,
         Err(error) => return record.refuse(&error),
     };
-    let extras = relay::Extras { usage: asked.request.include_usage, progress: asked.queue_events };
+    let extras = relay::Extras {
+        usage: asked.request.include_usage,
+        progress: asked.queue_events,
+    };
     if let (Entered::Waiting(waiting), true) = (&entered, asked.queue_events) {
         let (watch, keep_alive) = (waiting.watch(), app.config.keep_alive);
         let head = record.begin(StatusCode::OK);
         let opening = async move {
-            match app.until_closing(connect(&app, &asked, entered, &mut record)).await {
+            match app
+                .until_closing(connect(&app, &asked, entered, &mut record))
+                .await
+            {
                 Ok(opened) => Ok(relay::events(answer(&app, opened, record), extras).boxed()),
                 Err(error) => {
                     let last = record.broke(&error);
@@ -67,7 +76,10 @@ pub(crate) async fn completions(
         };
         return event_stream(head, queue_events::stream(watch, keep_alive, opening));
     }
-    let opened = match app.until_closing(connect(&app, &asked, entered, &mut record)).await {
+    let opened = match app
+        .until_closing(connect(&app, &asked, entered, &mut record))
+        .await
+    {
         Ok(opened) => opened,
         Err(error) => return record.refuse(&error),
     };
@@ -109,7 +121,10 @@ async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
     }
 }
 
-fn event_stream(mut head: HeaderMap, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+fn event_stream(
+    mut head: HeaderMap,
+    events: impl Stream<Item = Bytes> + Send + 'static,
+) -> Response {
     head.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     (head, Body::from_stream(events.map(Ok::<_, Infallible>))).into_response()
 }
@@ -134,21 +149,44 @@ async fn enter(
     let (caller, request, parts) = check(api, app, request, record).await?;
     record.asks_for(&app.config.model, request.stream);
     if request.has_images && app.fleet.is_blind() {
-        let field = if api == Api::Responses { "input" } else { "messages" };
+        let field = if api == Api::Responses {
+            "input"
+        } else {
+            "messages"
+        };
         return Err(Error::field(
             field,
             "hold an image, but the model reads text only: leave the images out",
         ));
     }
     let n_prompt_tokens = u64::from(request.n_prompt_tokens());
-    record.reserved(caller.reserve(n_prompt_tokens + request.max_tokens)?, n_prompt_tokens);
+    record.reserved(
+        caller.reserve(n_prompt_tokens + request.max_tokens)?,
+        n_prompt_tokens,
+    );
     record.enter(Phase::Queued);
-    let prefix = if app.fleet.is_several() { Prefix::of(&request.body) } else { Prefix::default() };
-    let entered = app.admission.enter(&asking(&caller, &request), prefix.clone());
+    let prefix = if app.fleet.is_several() {
+        Prefix::of(&request.body)
+    } else {
+        Prefix::default()
+    };
+    let entered = app
+        .admission
+        .enter(&asking(&caller, &request), prefix.clone());
     let entered = entered.map_err(|refused| refusal(app, refused))?;
     let queue_events = request.stream && queue_events::wanted(&parts.headers);
     let connection = parts.extensions.get().cloned();
-    Ok((Asked { api, caller, request, prefix, queue_events, connection }, entered))
+    Ok((
+        Asked {
+            api,
+            caller,
+            request,
+            prefix,
+            queue_events,
+            connection,
+        },
+        entered,
+    ))
 }
 
 /// An answer that has begun.
@@ -159,12 +197,24 @@ struct Opened {
 
 fn answer(app: &App, opened: Opened, record: Record) -> Answer {
     let fleet = Arc::clone(&app.fleet);
-    Answer::new(opened.upstream, fleet, opened.clock, app.config.keep_alive, app.shutdown.clone(), record)
+    Answer::new(
+        opened.upstream,
+        fleet,
+        opened.clock,
+        app.config.keep_alive,
+        app.shutdown.clone(),
+        record,
+    )
 }
 
 /// Waits for a slot and asks its upstream; and another one, as long as no byte of the request was sent. Cancel-safe in
 /// that dropping it leaves nothing behind: no place in the queue, no slot, no connection.
-async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record) -> Result<Opened, Error> {
+async fn connect(
+    app: &App,
+    asked: &Asked,
+    entered: Entered,
+    record: &mut Record,
+) -> Result<Opened, Error> {
     let began = Instant::now();
     let give_up_at = began + app.config.deadlines.queue;
     let permit = entered.permit(app.config.deadlines.queue).await;
@@ -181,7 +231,10 @@ async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record
                     // While the caller takes nothing nobody asks the answer for more, and its own clock stands still.
                     connection.cut_at(clock.total_at());
                 }
-                return Ok(Opened { upstream: (body, permit), clock });
+                return Ok(Opened {
+                    upstream: (body, permit),
+                    clock,
+                });
             }
             Err(error) => error,
         };
@@ -192,7 +245,10 @@ async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record
         n_tries += 1;
         let patience = give_up_at.saturating_duration_since(Instant::now());
         let asking = asking(&asked.caller, &asked.request);
-        let again = app.admission.admit_again(permit, &asking, asked.prefix.clone(), patience).await;
+        let again = app
+            .admission
+            .admit_again(permit, &asking, asked.prefix.clone(), patience)
+            .await;
         // What was tried says more than that there is nothing else to try.
         permit = again.map_err(|_| error)?;
     }
@@ -201,8 +257,16 @@ async fn connect(app: &App, asked: &Asked, entered: Entered, record: &mut Record
 fn refusal(app: &App, refused: Refused) -> Error {
     match refused {
         Refused::NoUpstream => app.fleet.error(),
-        Refused::Full { retry_after_seconds } => Error::QueueFull { retry_after_seconds },
-        Refused::Timeout { retry_after_seconds } => Error::QueueTimeout { retry_after_seconds },
+        Refused::Full {
+            retry_after_seconds,
+        } => Error::QueueFull {
+            retry_after_seconds,
+        },
+        Refused::Timeout {
+            retry_after_seconds,
+        } => Error::QueueTimeout {
+            retry_after_seconds,
+        },
     }
 }
 
@@ -210,7 +274,10 @@ fn asking<'a>(caller: &'a Caller, request: &Checked) -> Asking<'a> {
     Asking {
         caller: &caller.name,
         weight: caller.weight,
-        max_in_flight: caller.limits.requests_at_once.map_or(usize::MAX, NonZeroUsize::get),
+        max_in_flight: caller
+            .limits
+            .requests_at_once
+            .map_or(usize::MAX, NonZeroUsize::get),
         n_prompt_tokens: request.n_prompt_tokens().into(),
         max_completion_tokens: request.max_tokens,
         n_bytes: request.body.len(),
@@ -223,7 +290,17 @@ async fn ask(
     permit: &Permit,
     record: &mut Record,
 ) -> Result<upstream::Body, Error> {
-    let upstream = app.fleet.upstream(permit.upstream()).ok_or(Error::UpstreamUnavailable)?;
+    let upstream = app
+        .fleet
+        .upstream(permit.upstream())
+        .ok_or(Error::UpstreamUnavailable)?;
     record.ask(upstream.authority());
-    app.client.open(&upstream, asked.api, asked.request.body.clone(), record.identity()).await
+    app.client
+        .open(
+            &upstream,
+            asked.api,
+            asked.request.body.clone(),
+            record.identity(),
+        )
+        .await
 }

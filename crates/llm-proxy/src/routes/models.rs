@@ -24,8 +24,12 @@ pub(crate) async fn models(
     record.called_by(&caller);
     record.adopt_id(&headers);
     // The context of one slot: what a prompt and its answer must fit into together.
-    let Some(n_ctx) = app.fleet.n_ctx() else { return record.refuse(&app.fleet.error()) };
-    let models = [&*app.config.model].into_iter().filter(|model| caller.may_use(model));
+    let Some(n_ctx) = app.fleet.n_ctx() else {
+        return record.refuse(&app.fleet.error());
+    };
+    let models = [&*app.config.model]
+        .into_iter()
+        .filter(|model| caller.may_use(model));
     let models = models.map(|model| {
         json!({
             "id": model,

@@ -17,14 +17,31 @@ struct Format {
 }
 
 pub(crate) fn router(app: &App) -> Router {
-    Router::new().route("/status", get(answer)).with_state(app.clone())
+    Router::new()
+        .route("/status", get(answer))
+        .with_state(app.clone())
 }
 
-async fn answer(State(app): State<App>, Query(asked): Query<Format>, headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).map(header::HeaderValue::as_bytes).unwrap_or_default();
-    let text = asked.format.map_or(accepted.starts_with(b"text/plain"), |format| format == "text");
+async fn answer(
+    State(app): State<App>,
+    Query(asked): Query<Format>,
+    headers: HeaderMap,
+) -> Response {
+    let accepted = headers
+        .get(header::ACCEPT)
+        .map(header::HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let text = asked
+        .format
+        .map_or(accepted.starts_with(b"text/plain"), |format| {
+            format == "text"
+        });
     let status = status(&app);
-    if text { status.text(false).into_response() } else { Json(status).into_response() }
+    if text {
+        status.text(false).into_response()
+    } else {
+        Json(status).into_response()
+    }
 }
 
 fn status(app: &App) -> Status {

@@ -26,7 +26,10 @@ pub(crate) async fn count(
     request: Request,
 ) -> Response {
     let mut record = Record::of(&app, &request_id, api, request.headers());
-    match app.until_closing(ask(api, &app, request, &mut record)).await {
+    match app
+        .until_closing(ask(api, &app, request, &mut record))
+        .await
+    {
         Ok(bytes) => record.answer(json(bytes)),
         Err(error) => record.refuse(&error),
     }
@@ -42,7 +45,11 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
             n_tries += 1;
             let (id, upstream) = app.fleet.any().ok_or_else(|| app.fleet.error())?;
             record.ask(upstream.authority());
-            match app.client.open(&upstream, api, request.body.clone(), record.identity()).await {
+            match app
+                .client
+                .open(&upstream, api, request.body.clone(), record.identity())
+                .await
+            {
                 Ok(body) => return body.whole(MAX_ANSWER_BYTES).await,
                 Err(error) => {
                     app.fleet.failed(id, &error);
@@ -53,12 +60,16 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
             }
         }
     };
-    tokio::time::timeout(app.config.counting_deadline, answered).await.map_err(|_| Error::TotalTimeout)?
+    tokio::time::timeout(app.config.counting_deadline, answered)
+        .await
+        .map_err(|_| Error::TotalTimeout)?
 }
 
 /// The upstream's bytes as they are.
 pub(crate) fn json(bytes: Bytes) -> Response {
     let mut response = Response::new(bytes.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -75,9 +75,15 @@ impl Alike {
         if self.before.is_empty() {
             return None;
         }
-        let text = event.strip_prefix(self.before.as_slice())?.strip_suffix(self.after.as_slice())?;
+        let text = event
+            .strip_prefix(self.before.as_slice())?
+            .strip_suffix(self.after.as_slice())?;
         let at = self.before.len()..event.len() - self.after.len();
-        Some(Text { at, is_escaped: inside_of_a_string(text)?, is_reasoning: self.is_reasoning })
+        Some(Text {
+            at,
+            is_escaped: inside_of_a_string(text)?,
+            is_reasoning: self.is_reasoning,
+        })
     }
 
     /// Learns from an event that was read as a whole and is a token.
@@ -86,8 +92,12 @@ impl Alike {
             return;
         }
         self.n_lessons += 1;
-        let Some(json) = event.strip_prefix(b"data: ") else { return };
-        let Ok(plain) = serde_json::from_slice::<Plain<'_>>(json) else { return };
+        let Some(json) = event.strip_prefix(b"data: ") else {
+            return;
+        };
+        let Ok(plain) = serde_json::from_slice::<Plain<'_>>(json) else {
+            return;
+        };
         let [Choice { delta, .. }] = plain.choices;
         let (text, is_reasoning) = match delta {
             Delta::Content(text) => (text.get(), false),
@@ -149,8 +159,14 @@ mod tests {
             let text = alike.token(event.as_bytes())?;
             Some((event[text.at].to_owned(), text.is_escaped))
         };
-        assert_eq!(text(r#"{"content":" wörld"}"#), Some((" wörld".to_owned(), false)));
-        assert_eq!(text(r#"{"content":"a\n\"b\""}"#), Some((r#"a\n\"b\""#.to_owned(), true)));
+        assert_eq!(
+            text(r#"{"content":" wörld"}"#),
+            Some((" wörld".to_owned(), false))
+        );
+        assert_eq!(
+            text(r#"{"content":"a\n\"b\""}"#),
+            Some((r#"a\n\"b\""#.to_owned(), true))
+        );
         for other in [
             r#"{"content":""}"#,
             r#"{"content":null}"#,

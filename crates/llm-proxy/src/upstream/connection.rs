@@ -66,19 +66,31 @@ impl Connection {
                 connected = again => connected,
             }
         };
-        let connected = tokio::time::timeout(limit, connecting).await.map_err(|_| Error::ConnectTimeout)?;
+        let connected = tokio::time::timeout(limit, connecting)
+            .await
+            .map_err(|_| Error::ConnectTimeout)?;
         let stream = connected.map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => Error::ConnectTimeout,
             _ => Error::UpstreamUnavailable,
         })?;
         let _nodelay_is_a_hint = stream.set_nodelay(true);
         let idle_since = Instant::now();
-        Ok(Self { stream, framing: Framing::Ended, early: BytesMut::new(), keeps: true, idle_since })
+        Ok(Self {
+            stream,
+            framing: Framing::Ended,
+            early: BytesMut::new(),
+            keeps: true,
+            idle_since,
+        })
     }
 
     /// Whether nothing has come since its last answer, not even the end. Asks the kernel: what tokio knows is older.
     pub(super) fn is_quiet(&self) -> bool {
-        let looked = recv(&self.stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let looked = recv(
+            &self.stream,
+            &mut [0_u8; 1],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
         matches!(looked, Err(error) if error == rustix::io::Errno::AGAIN)
     }
 
@@ -143,7 +155,11 @@ impl Connection {
         if space.filled().is_empty() {
             self.keeps = false;
             let whole = self.framing.ends_with_the_connection();
-            return Poll::Ready(if whole { Ok(false) } else { Err(Error::UpstreamDisconnected) });
+            return Poll::Ready(if whole {
+                Ok(false)
+            } else {
+                Err(Error::UpstreamDisconnected)
+            });
         }
         self.decode(space.filled(), take)?;
         Poll::Ready(Ok(true))
@@ -179,13 +195,20 @@ fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> 
     if memchr::memchr_iter(b'\n', &buffer[..length]).any(|at| at == 0 || buffer[at - 1] != b'\r') {
         return Err(Error::UpstreamInvalid);
     }
-    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status =
-        status.filter(|status| *status != StatusCode::SWITCHING_PROTOCOLS).ok_or(Error::UpstreamInvalid)?;
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status
+        .filter(|status| *status != StatusCode::SWITCHING_PROTOCOLS)
+        .ok_or(Error::UpstreamInvalid)?;
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::UpstreamInvalid)?;
-        headers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Error::UpstreamInvalid)?);
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::UpstreamInvalid)?;
+        headers.append(
+            name,
+            HeaderValue::from_bytes(field.value).map_err(|_| Error::UpstreamInvalid)?,
+        );
     }
     let closes = |value: &HeaderValue| {
         value
@@ -203,7 +226,9 @@ fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> 
 #[cfg(fuzzing)]
 pub fn fuzz(input: &[u8]) {
     let mut buffer = BytesMut::from(input);
-    let Ok(Some((_, _, framing))) = parse(&mut buffer) else { return };
+    let Ok(Some((_, _, framing))) = parse(&mut buffer) else {
+        return;
+    };
     let read = |n: usize| {
         let (mut framing, mut body, mut used) = (framing, Vec::new(), 0);
         for part in buffer.chunks(n.max(1)) {
@@ -211,7 +236,9 @@ pub fn fuzz(input: &[u8]) {
                 body.extend_from_slice(bytes);
                 Ok(())
             };
-            let Ok(n_bytes) = framing.decode(part, &mut take) else { return None };
+            let Ok(n_bytes) = framing.decode(part, &mut take) else {
+                return None;
+            };
             used += n_bytes;
         }
         Some((body, used, framing))

@@ -47,7 +47,9 @@ pub(super) struct Unframed;
 impl Framing {
     /// What a header says.
     pub(super) fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, Unframed> {
-        if status.is_informational() || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+        if status.is_informational()
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+        {
             return Ok(Self::Ended);
         }
         let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -65,7 +67,11 @@ impl Framing {
     }
 
     const fn length(n_bytes: u64) -> Self {
-        if n_bytes == 0 { Self::Ended } else { Self::Length(n_bytes) }
+        if n_bytes == 0 {
+            Self::Ended
+        } else {
+            Self::Length(n_bytes)
+        }
     }
 
     pub(super) fn has_ended(self) -> bool {
@@ -118,16 +124,22 @@ impl Framing {
             (Self::Size(size, n), _) if byte.is_ascii_hexdigit() && n < MAX_SIZE_DIGITS => {
                 Self::Size(size * 16 + u64::from(char::from(byte).to_digit(16)?), n + 1)
             }
-            (Self::Size(size, 1..), b'\r') | (Self::Extension(size, _), b'\r') => Self::SizeEnd(size),
+            (Self::Size(size, 1..), b'\r') | (Self::Extension(size, _), b'\r') => {
+                Self::SizeEnd(size)
+            }
             (Self::Size(size, 1..), b';' | b' ' | b'\t') => Self::Extension(size, 0),
-            (Self::Extension(size, n), _) if byte != b'\n' && fits(n) => Self::Extension(size, n + 1),
+            (Self::Extension(size, n), _) if byte != b'\n' && fits(n) => {
+                Self::Extension(size, n + 1)
+            }
             (Self::SizeEnd(0), b'\n') => Self::Trailers(0),
             (Self::SizeEnd(size), b'\n') => Self::Chunk(size),
             (Self::ChunkEnd, b'\r') => Self::ChunkFeed,
             (Self::ChunkFeed, b'\n') => Self::Size(0, 0),
             (Self::Trailers(_), b'\r') => Self::LastFeed,
             (Self::Trailer(n), b'\n') => Self::Trailers(n),
-            (Self::Trailers(n) | Self::Trailer(n), _) if byte != b'\n' && fits(n) => Self::Trailer(n + 1),
+            (Self::Trailers(n) | Self::Trailer(n), _) if byte != b'\n' && fits(n) => {
+                Self::Trailer(n + 1)
+            }
             (Self::LastFeed, b'\n') => Self::Ended,
             _ => return None,
         })
@@ -137,7 +149,9 @@ impl Framing {
 /// Digits and nothing else.
 fn number(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?;
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -149,7 +163,10 @@ mod tests {
     fn of(fields: &[(&'static str, &'static str)]) -> Result<Framing, Unframed> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         Framing::of(StatusCode::OK, &headers)
     }
@@ -170,8 +187,14 @@ mod tests {
     #[test]
     fn a_body_whose_end_is_doubtful_is_refused() {
         assert_eq!(of(&[("content-length", "3")]), Ok(Framing::Length(3)));
-        assert_eq!(of(&[("content-length", "3"), ("content-length", "3")]), Ok(Framing::Length(3)));
-        assert_eq!(of(&[("transfer-encoding", "chunked")]), Ok(Framing::Size(0, 0)));
+        assert_eq!(
+            of(&[("content-length", "3"), ("content-length", "3")]),
+            Ok(Framing::Length(3))
+        );
+        assert_eq!(
+            of(&[("transfer-encoding", "chunked")]),
+            Ok(Framing::Size(0, 0))
+        );
         assert_eq!(of(&[]), Ok(Framing::UntilClose));
         for fields in [
             &[("content-length", "3"), ("content-length", "4")][..],
@@ -179,7 +202,10 @@ mod tests {
             &[("content-length", "")],
             &[("content-length", "99999999999999999999")],
             &[("transfer-encoding", "gzip, chunked")],
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
             &[("transfer-encoding", "chunked"), ("content-length", "3")],
         ] {
             assert_eq!(of(fields), Err(Unframed), "{fields:?}");
@@ -190,16 +216,30 @@ mod tests {
     fn an_answer_without_a_body_has_ended_with_its_header() {
         let mut headers = HeaderMap::new();
         headers.insert("content-length", HeaderValue::from_static("5"));
-        for status in [StatusCode::CONTINUE, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
-            assert_eq!(Framing::of(status, &headers), Ok(Framing::Ended), "{status}");
+        for status in [
+            StatusCode::CONTINUE,
+            StatusCode::NO_CONTENT,
+            StatusCode::NOT_MODIFIED,
+        ] {
+            assert_eq!(
+                Framing::of(status, &headers),
+                Ok(Framing::Ended),
+                "{status}"
+            );
         }
         assert_eq!(of(&[("content-length", "0")]), Ok(Framing::Ended));
-        assert_eq!(of(&[("transfer-encoding", "Chunked")]), Ok(Framing::Size(0, 0)));
+        assert_eq!(
+            of(&[("transfer-encoding", "Chunked")]),
+            Ok(Framing::Size(0, 0))
+        );
     }
 
     #[test]
     fn only_a_body_that_has_no_other_end_may_end_with_its_connection() {
-        assert!(Framing::UntilClose.ends_with_the_connection() && Framing::Ended.ends_with_the_connection());
+        assert!(
+            Framing::UntilClose.ends_with_the_connection()
+                && Framing::Ended.ends_with_the_connection()
+        );
         for mid in [
             Framing::Length(1),
             Framing::Size(0, 0),
@@ -240,8 +280,7 @@ mod tests {
 
     #[test]
     fn chunks_cut_anywhere_give_the_same_body() {
-        let text =
-            "4\r\nwiki\r\n1B;name=\"value\"\r\nabcdefghijklmnopqrstuvwxyz\n\r\n0\r\ntrailer: x\r\n\r\nmore";
+        let text = "4\r\nwiki\r\n1B;name=\"value\"\r\nabcdefghijklmnopqrstuvwxyz\n\r\n0\r\ntrailer: x\r\n\r\nmore";
         for n in 1..text.len() {
             let body = "wikiabcdefghijklmnopqrstuvwxyz\n".to_owned();
             assert_eq!(decode(text, n), Some((body, 4, true)), "{n}");
@@ -270,6 +309,9 @@ mod tests {
             assert_eq!(decode(text, 1), None, "{text:?}");
         }
         assert_eq!(decode(&format!("0\r\n{}", "x".repeat(5000)), 1000), None);
-        assert_eq!(decode("4\r\nwiki\r\n0\r\n", 1), Some(("wiki".to_owned(), 0, false)));
+        assert_eq!(
+            decode("4\r\nwiki\r\n0\r\n", 1),
+            Some(("wiki".to_owned(), 0, false))
+        );
     }
 }

@@ -62,7 +62,9 @@ impl Pool {
             }
             all.insert(authority.to_owned(), Waiting::default());
         }
-        let Some(waiting) = all.get_mut(authority) else { return };
+        let Some(waiting) = all.get_mut(authority) else {
+            return;
+        };
         waiting.learn();
         if waiting.connections.len() < MAX_WAITING {
             waiting.connections.push(connection);
@@ -72,7 +74,9 @@ impl Pool {
     /// Closes those that have waited too long.
     pub(super) fn sweep(&self) {
         self.lock().retain(|_, waiting| {
-            waiting.connections.retain(|connection| connection.idle_since.elapsed() <= MAX_IDLE);
+            waiting
+                .connections
+                .retain(|connection| connection.idle_since.elapsed() <= MAX_IDLE);
             waiting.keeps || !waiting.connections.is_empty()
         });
     }
@@ -85,7 +89,10 @@ impl Pool {
 impl Waiting {
     /// Looks at the one that has waited longest, until it is known that they are kept.
     fn learn(&mut self) {
-        let oldest = self.connections.first().filter(|oldest| oldest.idle_since.elapsed() >= SETTLED);
+        let oldest = self
+            .connections
+            .first()
+            .filter(|oldest| oldest.idle_since.elapsed() >= SETTLED);
         match oldest.map(Connection::is_quiet) {
             Some(true) => self.keeps = true,
             Some(false) if !self.keeps => self.connections.clear(),

@@ -22,7 +22,10 @@ struct Block {
 
 impl Message {
     pub(super) fn add(&mut self, mut event: Map<String, Value>) {
-        let index = event.get("index").and_then(Value::as_u64).unwrap_or_default();
+        let index = event
+            .get("index")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let name = event.remove("type");
         let mut take = |name: &str| match event.remove(name) {
             Some(Value::Object(object)) => object,
@@ -32,7 +35,11 @@ impl Message {
             Some("message_start") => self.head = take("message"),
             Some("content_block_start") => {
                 let fields = take("content_block");
-                self.blocks.push(Block { index, fields, arguments: String::new() });
+                self.blocks.push(Block {
+                    index,
+                    fields,
+                    arguments: String::new(),
+                });
             }
             Some("content_block_delta") => {
                 if let Some(block) = self.blocks.iter_mut().find(|block| block.index == index) {
@@ -65,7 +72,9 @@ impl Block {
         for (name, value) in delta {
             match (name.as_str(), value, self.fields.get_mut(name)) {
                 ("partial_json", Value::String(more), _) => self.arguments.push_str(more),
-                ("text" | "thinking", Value::String(more), Some(Value::String(text))) => text.push_str(more),
+                ("text" | "thinking", Value::String(more), Some(Value::String(text))) => {
+                    text.push_str(more)
+                }
                 ("text" | "thinking" | "signature", more, _) => {
                     self.fields.insert(name.clone(), more.clone());
                 }
@@ -75,7 +84,11 @@ impl Block {
     }
 
     fn end(mut self) -> Value {
-        if self.fields.get("type").is_some_and(|kind| kind == "tool_use") {
+        if self
+            .fields
+            .get("type")
+            .is_some_and(|kind| kind == "tool_use")
+        {
             // A call that the limit of tokens has cut has no arguments, as llama-server has it.
             let arguments = serde_json::from_str(&self.arguments).unwrap_or_else(|_| json!({}));
             self.fields.insert("input".to_owned(), arguments);

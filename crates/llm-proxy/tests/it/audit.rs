@@ -20,13 +20,20 @@ async fn lines(file: &Path, n: usize) -> Vec<Value> {
         read().lines().count() >= n
     })
     .await;
-    read().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    read()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Takes what differs from run to run out of a line, checked to be what it should.
 fn settle(line: &mut Value) {
     let time = line["time"].take();
-    assert!(time.as_str().is_some_and(|time| time.len() == 27 && time.ends_with('Z')), "{time}");
+    assert!(
+        time.as_str()
+            .is_some_and(|time| time.len() == 27 && time.ends_with('Z')),
+        "{time}"
+    );
     for name in ["queue_ms", "first_token_ms", "total_ms"] {
         if line[name].take().as_f64().is_some_and(|value| value >= 0.0) {
             line[name] = json!("a time");
@@ -54,13 +61,26 @@ async fn each_request_is_one_line_of_counts_times_and_names() {
     };
     let text = read(proxy.ask(&question(true)).await).await;
     let whole = read(proxy.ask_as("the-apps-key", &question(false)).await).await;
-    let refused = read(proxy.ask(&json!({"model": "canary-model", "messages": []})).await).await;
-    let stranger = proxy.http.get(format!("http://{}/canary-path", proxy.address)).send().await.unwrap();
+    let refused = read(
+        proxy
+            .ask(&json!({"model": "canary-model", "messages": []}))
+            .await,
+    )
+    .await;
+    let stranger = proxy
+        .http
+        .get(format!("http://{}/canary-path", proxy.address))
+        .send()
+        .await
+        .unwrap();
     let n_stranger = read(stranger).await.len();
 
     let mut lines = lines(&file, 4).await;
     lines.iter_mut().for_each(settle);
-    let told: Vec<Value> = lines.iter_mut().map(|line| line["request_id"].take()).collect();
+    let told: Vec<Value> = lines
+        .iter_mut()
+        .map(|line| line["request_id"].take())
+        .collect();
     assert_eq!(told, ids);
     let line = |key: &str, stream: bool, n_bytes: usize| {
         let n_body = question(stream).to_string().len();
@@ -79,12 +99,27 @@ async fn each_request_is_one_line_of_counts_times_and_names() {
             "bytes_in": bytes.0, "bytes_out": bytes.1,
         })
     };
-    let n_body = json!({"model": "canary-model", "messages": []}).to_string().len();
-    let mut unknown =
-        early(json!("default"), "/v1/chat/completions", "model_not_found", 404, (n_body, refused.len()));
+    let n_body = json!({"model": "canary-model", "messages": []})
+        .to_string()
+        .len();
+    let mut unknown = early(
+        json!("default"),
+        "/v1/chat/completions",
+        "model_not_found",
+        404,
+        (n_body, refused.len()),
+    );
     unknown["model"] = json!("other");
     let lost = early(Value::Null, "other", "not_found", 404, (0, n_stranger));
-    assert_eq!(lines, [line("default", true, text.len()), line("app", false, whole.len()), unknown, lost]);
+    assert_eq!(
+        lines,
+        [
+            line("default", true, text.len()),
+            line("app", false, whole.len()),
+            unknown,
+            lost
+        ]
+    );
     assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"));
 }
 
@@ -92,26 +127,47 @@ async fn each_request_is_one_line_of_counts_times_and_names() {
 async fn a_caller_that_leaves_has_its_line_too_with_what_it_was_sent() {
     let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
     let file = folder.path().join("audit.jsonl");
-    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File(file.clone())).await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.audit = Destination::File(file.clone())
+    })
+    .await;
     llama.script(Script::tokens(["a", "b"]).stall_after(1));
     let mut answer = proxy.ask(&question(true)).await;
     while !String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
     drop(answer);
     let line = &lines(&file, 1).await[0];
-    assert_eq!((&line["outcome"], &line["tokens_out"]), (&json!("client_left"), &json!(1)), "{line}");
-    assert!(line["tokens_in"].is_null() && line["bytes_out"].as_u64() > Some(100), "{line}");
+    assert_eq!(
+        (&line["outcome"], &line["tokens_out"]),
+        (&json!("client_left"), &json!(1)),
+        "{line}"
+    );
+    assert!(
+        line["tokens_in"].is_null() && line["bytes_out"].as_u64() > Some(100),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 async fn a_full_disk_costs_lines_and_no_request() {
     const REQUESTS: usize = 50;
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| config.audit = Destination::File("/dev/full".into())).await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.audit = Destination::File("/dev/full".into())
+    })
+    .await;
     for _ in 0..REQUESTS {
         let answer = proxy.ask(&question(false)).await;
-        assert_eq!((answer.status().as_u16(), answer.json::<Value>().await.is_ok()), (200, true));
+        assert_eq!(
+            (
+                answer.status().as_u16(),
+                answer.json::<Value>().await.is_ok()
+            ),
+            (200, true)
+        );
     }
-    proxy.until_metric(&format!("llm_proxy_audit_lines_lost_total {REQUESTS}")).await;
+    proxy
+        .until_metric(&format!("llm_proxy_audit_lines_lost_total {REQUESTS}"))
+        .await;
 }
 
 #[tokio::test]
@@ -123,7 +179,12 @@ async fn a_file_that_cannot_be_opened_is_refused_before_anything_is_served() {
     .await;
     let mut proxy = proxy;
     let ended = proxy.task.join_next().await.unwrap().unwrap().unwrap_err();
-    assert!(ended.to_string().starts_with("PROXY_AUDIT: cannot be opened to append to: "), "{ended}");
+    assert!(
+        ended
+            .to_string()
+            .starts_with("PROXY_AUDIT: cannot be opened to append to: "),
+        "{ended}"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +198,10 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
         while process.counter("llm_proxy_log_lines_lost_total").await == 0 {
             let url = format!("http://{}/nowhere", process.public);
             let many = join_all((0..128).map(|_| http.get(&url).send())).await;
-            assert!(many.into_iter().all(|answer| answer.unwrap().status() == 404));
+            assert!(
+                many.into_iter()
+                    .all(|answer| answer.unwrap().status() == 404)
+            );
         }
         for _ in 0..100 {
             assert_eq!(process.chat(&http).await, 200);
@@ -145,7 +209,10 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     };
     tokio::time::timeout(PATIENCE, stuck).await.unwrap();
     process.signal("-TERM").await;
-    let ended = tokio::time::timeout(PATIENCE, process.child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, process.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ended.code(), Some(0));
     drop(process.log);
 }
@@ -153,7 +220,10 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
 #[tokio::test]
 async fn a_file_that_is_rotated_away_is_opened_anew_on_sighup() {
     let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
-    let (file, old) = (folder.path().join("audit.jsonl"), folder.path().join("audit.jsonl.1"));
+    let (file, old) = (
+        folder.path().join("audit.jsonl"),
+        folder.path().join("audit.jsonl.1"),
+    );
     let mut process = Process::start(&llama, &[("PROXY_AUDIT", file.to_str().unwrap())]).await;
     let http = reqwest::Client::new();
     process.chat(&http).await;

@@ -63,7 +63,11 @@ async fn leave(mut socket: TcpStream, way: Way) -> Option<TcpStream> {
 async fn first_token(socket: &mut TcpStream) -> String {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains(r#""content":"a""#) {
-        assert!(socket.read_buf(&mut text).await.unwrap() > 0, "{}", String::from_utf8_lossy(&text));
+        assert!(
+            socket.read_buf(&mut text).await.unwrap() > 0,
+            "{}",
+            String::from_utf8_lossy(&text)
+        );
     }
     String::from_utf8(text).unwrap()
 }
@@ -99,14 +103,19 @@ async fn in_phase(script: Script, stream: bool, phases: &[&str]) {
                     break;
                 }
             }
-            assert!(fastest <= FREE_WITHIN, "{way:?} {extra:?}: {fastest:?} at best");
+            assert!(
+                fastest <= FREE_WITHIN,
+                "{way:?} {extra:?}: {fastest:?} at best"
+            );
         }
     }
     until("the count", async || {
         let metrics = proxy.metrics().await;
         let count = |phase: &&str| {
             let sample = format!("llm_proxy_cancellations_total{{phase=\"{phase}\"}} ");
-            metrics.lines().find_map(|line| line.strip_prefix(&sample)?.parse::<usize>().ok())
+            metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(&sample)?.parse::<usize>().ok())
         };
         phases.iter().filter_map(count).sum::<usize>() == n
     })
@@ -118,12 +127,22 @@ async fn in_phase(script: Script, stream: bool, phases: &[&str]) {
 
 #[tokio::test]
 async fn a_caller_of_a_whole_answer_that_goes_while_connecting_is_noticed_at_once() {
-    in_phase(Script::tokens(["a"]).stall_before_headers(), false, &["connecting"]).await;
+    in_phase(
+        Script::tokens(["a"]).stall_before_headers(),
+        false,
+        &["connecting"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_caller_of_a_stream_that_goes_while_connecting_is_noticed_at_once() {
-    in_phase(Script::tokens(["a"]).stall_before_headers(), true, &["connecting"]).await;
+    in_phase(
+        Script::tokens(["a"]).stall_before_headers(),
+        true,
+        &["connecting"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -133,21 +152,37 @@ async fn a_caller_of_a_stream_that_goes_during_prefill_is_noticed_at_once() {
 
 #[tokio::test]
 async fn a_caller_of_a_whole_answer_that_goes_during_prefill_is_noticed_at_once() {
-    in_phase(Script::tokens(["a"]).stall_after(0), false, &["connecting", "prefilling"]).await;
+    in_phase(
+        Script::tokens(["a"]).stall_after(0),
+        false,
+        &["connecting", "prefilling"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_caller_of_a_whole_answer_that_goes_while_it_is_written_is_noticed_at_once() {
-    in_phase(Script::tokens(["a", "b"]).stall_after(1), false, &["streaming"]).await;
+    in_phase(
+        Script::tokens(["a", "b"]).stall_after(1),
+        false,
+        &["streaming"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_caller_of_a_stream_that_goes_is_noticed_at_once() {
-    in_phase(Script::tokens(["a", "b"]).stall_after(1), true, &["streaming"]).await;
+    in_phase(
+        Script::tokens(["a", "b"]).stall_after(1),
+        true,
+        &["streaming"],
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_while_it_waits_in_the_queue_is_noticed_at_once_and_never_reaches_the_upstream() {
+async fn a_caller_that_goes_while_it_waits_in_the_queue_is_noticed_at_once_and_never_reaches_the_upstream()
+ {
     let llama = FakeLlama::start().await;
     llama.set_slots(1);
     let proxy = Proxy::before(&llama).await;
@@ -170,10 +205,17 @@ async fn a_caller_that_goes_while_it_waits_in_the_queue_is_noticed_at_once_and_n
                     break;
                 }
             }
-            assert!(fastest <= FREE_WITHIN, "{way:?} {extra:?}: {fastest:?} at best");
+            assert!(
+                fastest <= FREE_WITHIN,
+                "{way:?} {extra:?}: {fastest:?} at best"
+            );
         }
     }
-    proxy.until_metric(&format!("llm_proxy_cancellations_total{{phase=\"queued\"}} {n}")).await;
+    proxy
+        .until_metric(&format!(
+            "llm_proxy_cancellations_total{{phase=\"queued\"}} {n}"
+        ))
+        .await;
     llama.release();
     assert!(running.text().await.unwrap().ends_with("data: [DONE]\n\n"));
     assert_eq!(llama.requests().len(), 1);
@@ -207,21 +249,38 @@ async fn five_hundred_callers_that_go_mid_stream_leave_the_upstream_at_once() {
     let one = async |n: usize| {
         let mut socket = asked(&proxy, true, "").await;
         let text = first_token(&mut socket).await;
-        let id = text.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+        let id = text
+            .lines()
+            .find_map(|line| line.strip_prefix("x-request-id: "))
+            .unwrap();
         let requests = llama.requests();
-        let number = requests.iter().position(|request| request.headers["x-request-id"] == id).unwrap();
+        let number = requests
+            .iter()
+            .position(|request| request.headers["x-request-id"] == id)
+            .unwrap();
         let began = Instant::now();
         let _still_listens = leave(socket, WAYS[n % 3]).await;
         assert_eq!(llama.ended(number).await, Ended::ClientLeft);
         began.elapsed()
     };
-    let times: Vec<Duration> =
-        futures_util::stream::iter(0..CALLERS).map(one).buffer_unordered(AT_ONCE).collect().await;
+    let times: Vec<Duration> = futures_util::stream::iter(0..CALLERS)
+        .map(one)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
-    proxy.until_metric(&format!("llm_proxy_cancellations_total{{phase=\"streaming\"}} {CALLERS}")).await;
+    proxy
+        .until_metric(&format!(
+            "llm_proxy_cancellations_total{{phase=\"streaming\"}} {CALLERS}"
+        ))
+        .await;
     // Another process may take the cores for longer than that now and then.
     let late = times.iter().filter(|time| **time > 5 * FREE_WITHIN).count();
-    assert!(late <= CALLERS / 20, "{late} of {CALLERS} took longer, {:?} at most", times.iter().max());
+    assert!(
+        late <= CALLERS / 20,
+        "{late} of {CALLERS} took longer, {:?} at most",
+        times.iter().max()
+    );
 }
 
 #[tokio::test]
@@ -243,7 +302,11 @@ async fn five_hundred_callers_that_leave_the_queue_never_reach_the_upstream() {
         }
         proxy.until_metric("llm_proxy_queue_depth 0").await;
     }
-    proxy.until_metric(&format!("llm_proxy_cancellations_total{{phase=\"queued\"}} {CALLERS}")).await;
+    proxy
+        .until_metric(&format!(
+            "llm_proxy_cancellations_total{{phase=\"queued\"}} {CALLERS}"
+        ))
+        .await;
     llama.release();
     assert!(running.text().await.unwrap().ends_with("data: [DONE]\n\n"));
     assert_eq!(llama.requests().len(), 1);

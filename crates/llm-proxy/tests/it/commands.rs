@@ -17,13 +17,29 @@ const BINARY: &str = env!("CARGO_BIN_EXE_llm-proxy");
 /// Exit code, standard output and standard error of `llm-proxy ARGUMENTS`.
 async fn run(arguments: &[&str], input: &str) -> (i32, String, String) {
     let mut command = Command::new(BINARY);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that wants no input may have ended by now.
-    let _closed = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    let _closed = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .await;
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 fn path(file: &KeysFile) -> String {
@@ -34,11 +50,17 @@ fn path(file: &KeysFile) -> String {
 async fn a_new_key_is_shown_once_beside_the_lines_that_let_it_in() {
     let options = "--scopes chat,tokens --models m,n --weight 3 --requests-at-once 2 --requests-per-minute 60 \
                    --tokens-per-minute 20000 --tokens-per-day 1000000 --not-before 2020-01-01 --expires 2999-01-01";
-    let arguments: Vec<&str> = ["keys", "new", "app"].into_iter().chain(options.split_whitespace()).collect();
+    let arguments: Vec<&str> = ["keys", "new", "app"]
+        .into_iter()
+        .chain(options.split_whitespace())
+        .collect();
     let (code, out, err) = run(&arguments, "").await;
     let key = err.lines().last().unwrap();
     assert_eq!(code, 0, "{err}");
-    assert_eq!(err, format!("The key of app. It is shown this once and is kept nowhere:\n{key}\n"));
+    assert_eq!(
+        err,
+        format!("The key of app. It is shown this once and is kept nowhere:\n{key}\n")
+    );
     assert_eq!(
         out,
         format!(
@@ -50,7 +72,8 @@ async fn a_new_key_is_shown_once_beside_the_lines_that_let_it_in() {
     );
     let file = KeysFile::of(&out);
     let opened = run(&["keys", "check", &path(&file), "--key"], key).await;
-    let line = "the key of \"app\" (line 2): valid until 2999-01-01T00:00:00Z; opens chat, tokens\n";
+    let line =
+        "the key of \"app\" (line 2): valid until 2999-01-01T00:00:00Z; opens chat, tokens\n";
     assert_eq!(opened, (0, line.to_owned(), String::new()));
 }
 
@@ -64,18 +87,32 @@ async fn what_cannot_be_a_key_is_not_made() {
         &["keys", "new", "app", "--expires", "soon"],
         &["keys", "new", "app", "--models", "a\"b"],
         &["keys", "new", "app", "--requests-per-minute", "0"],
-        &["keys", "new", "app", "--expires", "2020-01-01", "--not-before", "2021-01-01"],
+        &[
+            "keys",
+            "new",
+            "app",
+            "--expires",
+            "2020-01-01",
+            "--not-before",
+            "2021-01-01",
+        ],
     ] {
         let (code, out, err) = run(arguments, "").await;
-        assert!(code != 0 && out.is_empty() && !err.contains("llmk_"), "{arguments:?}: {code} {out} {err}");
+        assert!(
+            code != 0 && out.is_empty() && !err.contains("llmk_"),
+            "{arguments:?}: {code} {out} {err}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_list_has_names_states_and_limits_and_never_a_whole_digest() {
     let file = KeysFile::of(
-        &(lines("app", "a", "weight = 3\nrequests_per_minute = 60\ntokens_per_day = 1000")
-            + &lines("old", "b", "expires = 2020-01-01\nscopes = [\"tokens\"]")
+        &(lines(
+            "app",
+            "a",
+            "weight = 3\nrequests_per_minute = 60\ntokens_per_day = 1000",
+        ) + &lines("old", "b", "expires = 2020-01-01\nscopes = [\"tokens\"]")
             + &lines("coming", "c", "not_before = 2999-01-01\nmodels = [\"m\"]")),
     );
     let (code, out, _) = run(&["keys", "list", &path(&file)], "").await;
@@ -86,8 +123,14 @@ async fn the_list_has_names_states_and_limits_and_never_a_whole_digest() {
             "app     valid                            {}  chat       3       60 requests/min, 1000 tokens/day",
             id("a")
         ),
-        format!("old     expired 2020-01-01T00:00:00Z     {}  tokens     1       none", id("b")),
-        format!("coming  not before 2999-01-01T00:00:00Z  {}  chat of m  1       none", id("c")),
+        format!(
+            "old     expired 2020-01-01T00:00:00Z     {}  tokens     1       none",
+            id("b")
+        ),
+        format!(
+            "coming  not before 2999-01-01T00:00:00Z  {}  chat of m  1       none",
+            id("c")
+        ),
     ];
     assert_eq!((code, out), (0, rows.join("\n") + "\n"));
 }
@@ -99,7 +142,10 @@ async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
         "llm-proxy: {}:\n  line 4, key \"app\": `weight` must be a whole number from 1 to 1000\n",
         file.path().display()
     );
-    assert_eq!(run(&["keys", "check", &path(&file)], "").await, (65, String::new(), problem));
+    assert_eq!(
+        run(&["keys", "check", &path(&file)], "").await,
+        (65, String::new(), problem)
+    );
 
     file.write(
         &(lines("app", "a", "")
@@ -107,28 +153,62 @@ async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
             + &lines("old", "c", "expires = 2020-01-01")),
     );
     let good = format!("{}: 3 keys, all good\n", file.path().display());
-    assert_eq!(run(&["keys", "check", &path(&file)], "").await, (0, good, String::new()));
+    assert_eq!(
+        run(&["keys", "check", &path(&file)], "").await,
+        (0, good, String::new())
+    );
     for (key, said) in [
         ("", "standard input holds no key"),
-        ("llmk_short", "this key is not whole: it was cut or mistyped"),
-        ("b\n", "the file holds the digest of this key with an end of line: hash it with `printf %s`"),
-        ("x\n", "this key opens nothing: the file does not hold its digest"),
+        (
+            "llmk_short",
+            "this key is not whole: it was cut or mistyped",
+        ),
+        (
+            "b\n",
+            "the file holds the digest of this key with an end of line: hash it with `printf %s`",
+        ),
+        (
+            "x\n",
+            "this key opens nothing: the file does not hold its digest",
+        ),
     ] {
         let said = format!("llm-proxy: {said}\n");
-        assert_eq!(run(&["keys", "check", &path(&file), "--key"], key).await, (1, String::new(), said));
+        assert_eq!(
+            run(&["keys", "check", &path(&file), "--key"], key).await,
+            (1, String::new(), said)
+        );
     }
-    let expired = "the key of \"old\" (line 9): expired 2020-01-01T00:00:00Z; opens chat\n".to_owned();
-    assert_eq!(run(&["keys", "check", &path(&file), "--key"], "c").await, (1, expired, String::new()));
-    assert_eq!(run(&["keys", "check", "/nowhere/keys.toml"], "").await.0, 65);
+    let expired =
+        "the key of \"old\" (line 9): expired 2020-01-01T00:00:00Z; opens chat\n".to_owned();
+    assert_eq!(
+        run(&["keys", "check", &path(&file), "--key"], "c").await,
+        (1, expired, String::new())
+    );
+    assert_eq!(
+        run(&["keys", "check", "/nowhere/keys.toml"], "").await.0,
+        65
+    );
 }
 
 /// The settings of a server with the keys file at `path`.
 fn serving(path: &Path, upstream: &str) -> Command {
     let mut command = Command::new(BINARY);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.env("LOG_FORMAT", "json").env("PROXY_KEYS_FILE", path).env("LLM_MODEL", MODEL);
-    command.env("PROXY_LISTEN", "127.0.0.1:0").env("PROXY_ADMIN_LISTEN", "127.0.0.1:0");
-    command.env("PROXY_UPSTREAMS", upstream).env("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY);
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+        .env("LOG_FORMAT", "json")
+        .env("PROXY_KEYS_FILE", path)
+        .env("LLM_MODEL", MODEL);
+    command
+        .env("PROXY_LISTEN", "127.0.0.1:0")
+        .env("PROXY_ADMIN_LISTEN", "127.0.0.1:0");
+    command
+        .env("PROXY_UPSTREAMS", upstream)
+        .env("PROXY_UPSTREAM_API_KEY", UPSTREAM_KEY);
     command
 }
 
@@ -137,35 +217,71 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let fifo = at("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
     std::fs::write(at("empty"), "").unwrap();
     std::fs::write(at("large"), "#".repeat(5 * 1024 * 1024)).unwrap();
-    std::fs::write(at("plain"), lines("app", "a", "").replace(&hex("a"), "llmk_canary")).unwrap();
+    std::fs::write(
+        at("plain"),
+        lines("app", "a", "").replace(&hex("a"), "llmk_canary"),
+    )
+    .unwrap();
     std::fs::write(at("twice"), lines("app", "a", "") + &lines("app", "b", "")).unwrap();
     for (name, said) in [
-        ("empty", "line 1: there is no key in the file; `llm-proxy keys new NAME` makes one"),
+        (
+            "empty",
+            "line 1: there is no key in the file; `llm-proxy keys new NAME` makes one",
+        ),
         ("large", "is larger than 4 MiB"),
-        ("plain", "line 3, key \"app\": `sha256` holds a key instead of its digest"),
-        ("twice", "line 5, key \"app\": `name` is also that of the key on line 1"),
+        (
+            "plain",
+            "line 3, key \"app\": `sha256` holds a key instead of its digest",
+        ),
+        (
+            "twice",
+            "line 5, key \"app\": `name` is also that of the key on line 1",
+        ),
         ("fifo", "is not a file"),
         (".", "is not a file"),
         ("missing", "No such file or directory"),
     ] {
         let output = serving(&at(name), "http://127.0.0.1:1").output();
-        let output = tokio::time::timeout(PATIENCE, output).await.unwrap().unwrap();
+        let output = tokio::time::timeout(PATIENCE, output)
+            .await
+            .unwrap()
+            .unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{name}: {err}");
-        assert!(err.contains("PROXY_KEYS_FILE is not usable: ") && err.contains(said), "{name}: {err}");
-        assert!(!err.contains("canary") && !err.contains(&hex("a")), "{name}: {err}");
+        assert!(
+            err.contains("PROXY_KEYS_FILE is not usable: ") && err.contains(said),
+            "{name}: {err}"
+        );
+        assert!(
+            !err.contains("canary") && !err.contains(&hex("a")),
+            "{name}: {err}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_health_check_does_not_mind_a_file_that_was_broken_while_the_server_runs() {
     let file = KeysFile::of("broken");
-    let output = serving(&file.path(), "http://127.0.0.1:1").arg("healthcheck").output().await.unwrap();
+    let output = serving(&file.path(), "http://127.0.0.1:1")
+        .arg("healthcheck")
+        .output()
+        .await
+        .unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
-    assert!(err.contains("cannot be asked") && !err.contains("PROXY_KEYS_FILE"), "{err}");
+    assert!(
+        err.contains("cannot be asked") && !err.contains("PROXY_KEYS_FILE"),
+        "{err}"
+    );
 }
 
 /// A server in its own process, and all that it prints.
@@ -185,7 +301,10 @@ impl Server {
         while public.is_empty() || admin.is_empty() {
             let mut line = String::new();
             let read = tokio::time::timeout(PATIENCE, printed.read_line(&mut line));
-            assert!(read.await.unwrap().unwrap() > 0, "it ended before it listened: {text}");
+            assert!(
+                read.await.unwrap().unwrap() > 0,
+                "it ended before it listened: {text}"
+            );
             let event: Value = serde_json::from_str(&line).unwrap();
             let address = || format!("http://{}", event["address"].as_str().unwrap());
             match event["listener"].as_str() {
@@ -195,13 +314,22 @@ impl Server {
             }
             text.push_str(&line);
         }
-        Self { child, public, admin, printed, text }
+        Self {
+            child,
+            public,
+            admin,
+            printed,
+            text,
+        }
     }
 
     /// The status of a chat request with `key`, once the upstream is known.
     async fn chat(&self, key: &str) -> u16 {
         let url = format!("{}/v1/chat/completions", self.public);
-        let request = reqwest::Client::new().post(url).bearer_auth(key).json(&question(false));
+        let request = reqwest::Client::new()
+            .post(url)
+            .bearer_auth(key)
+            .json(&question(false));
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         response.text().await.unwrap();
@@ -209,25 +337,48 @@ impl Server {
     }
 
     async fn models(&self, key: &str) -> u16 {
-        let request = reqwest::Client::new().get(format!("{}/v1/models", self.public)).bearer_auth(key);
+        let request = reqwest::Client::new()
+            .get(format!("{}/v1/models", self.public))
+            .bearer_auth(key);
         request.send().await.unwrap().status().as_u16()
     }
 
     async fn metrics(&self) -> String {
-        reqwest::get(format!("{}/metrics", self.admin)).await.unwrap().text().await.unwrap()
+        reqwest::get(format!("{}/metrics", self.admin))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &id])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
     }
 
     /// Ends it; returns everything it has printed.
     async fn stop(mut self) -> String {
         self.signal("-TERM").await;
-        tokio::time::timeout(PATIENCE, self.printed.read_to_string(&mut self.text)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.printed.read_to_string(&mut self.text))
+            .await
+            .unwrap()
+            .unwrap();
         let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .await
+            .unwrap();
         assert!(self.child.wait().await.unwrap().success());
         self.text + &errors
     }
@@ -235,13 +386,20 @@ impl Server {
 
 #[tokio::test]
 async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
-    let (file, llama) =
-        (KeysFile::of(&lines("app", "canary-good", "requests_per_minute = 3")), FakeLlama::start().await);
+    let (file, llama) = (
+        KeysFile::of(&lines("app", "canary-good", "requests_per_minute = 3")),
+        FakeLlama::start().await,
+    );
     llama.require_key(UPSTREAM_KEY);
     let mut command = serving(&file.path(), &llama.url());
-    command.env("LOG_LEVEL", "trace").env("LLM_API_KEY", "canary-default");
+    command
+        .env("LOG_LEVEL", "trace")
+        .env("LLM_API_KEY", "canary-default");
     let server = Server::start(command).await;
-    until("the upstream", async || server.models("canary-good").await == 200).await;
+    until("the upstream", async || {
+        server.models("canary-good").await == 200
+    })
+    .await;
     for _ in 0..5 {
         server.chat("canary-good").await;
     }
@@ -253,20 +411,36 @@ async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
         "llmk_canary",
         "llmk_canary = 1",
         "[[key]]\nname = \"llmk_canary\"\nsha256 = \"llmk_canary\"",
-        &lines("app", "canary-other", "weight = \"llmk_canary\"\nllmk_canary = 1"),
+        &lines(
+            "app",
+            "canary-other",
+            "weight = \"llmk_canary\"\nllmk_canary = 1",
+        ),
         &(lines("app", "canary-other", "") + &lines("again", "canary-other", "")),
         &lines("app", "canary-default", ""),
     ];
     for (n, broken) in broken.into_iter().enumerate() {
         file.write(broken);
         server.signal("-HUP").await;
-        let failed = format!("llm_proxy_keys_reloads_total{{outcome=\"failed\"}} {}\n", n + 1);
+        let failed = format!(
+            "llm_proxy_keys_reloads_total{{outcome=\"failed\"}} {}\n",
+            n + 1
+        );
         until(&failed, async || server.metrics().await.contains(&failed)).await;
     }
     file.write(&lines("app", "canary-new", ""));
-    until("the new key", async || server.models("canary-new").await == 200).await;
+    until("the new key", async || {
+        server.models("canary-new").await == 200
+    })
+    .await;
     let printed = server.stop().await;
-    let digests = ["canary-good", "canary-default", "canary-other", "canary-new"].map(hex);
+    let digests = [
+        "canary-good",
+        "canary-default",
+        "canary-other",
+        "canary-new",
+    ]
+    .map(hex);
     let secret = |line: &&str| {
         line.contains("canary")
             || line.contains(UPSTREAM_KEY)
@@ -276,20 +450,37 @@ async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
 }
 
 #[tokio::test]
-async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_deadlines_do_not_notice() {
-    let preload = Command::new("faketime").args(["-f", "+0s", "env"]).output().await.ok();
-    let preload = preload.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    let Some(preload) = preload.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")) else {
+async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_deadlines_do_not_notice()
+ {
+    let preload = Command::new("faketime")
+        .args(["-f", "+0s", "env"])
+        .output()
+        .await
+        .ok();
+    let preload = preload
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .unwrap_or_default();
+    let Some(preload) = preload
+        .lines()
+        .find_map(|line| line.strip_prefix("LD_PRELOAD="))
+    else {
         eprintln!("skipped: `faketime -f +0s env` does not work here");
         return;
     };
     // The key begins and ends half an hour from now, by the clock of the test.
     let moment = async |offset: &str| {
-        let output =
-            Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", offset]).output().await.unwrap();
+        let output = Command::new("date")
+            .args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", offset])
+            .output()
+            .await
+            .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    let valid = format!("not_before = {}\nexpires = {}", moment("-30 min").await, moment("+30 min").await);
+    let valid = format!(
+        "not_before = {}\nexpires = {}",
+        moment("-30 min").await,
+        moment("+30 min").await
+    );
     let daily = lines("daily", "d", "tokens_per_day = 10");
     let (file, llama) = (
         KeysFile::of(&(lines("app", "a", &(valid + "\nrequests_per_minute = 1000")) + &daily)),
@@ -299,8 +490,13 @@ async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_d
     let clock = file.path().with_file_name("clock");
     std::fs::write(&clock, "+0").unwrap();
     let mut command = serving(&file.path(), &llama.url());
-    command.env("LD_PRELOAD", preload).env("FAKETIME_TIMESTAMP_FILE", &clock);
-    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("LLM_API_KEY", "b");
+    command
+        .env("LD_PRELOAD", preload)
+        .env("FAKETIME_TIMESTAMP_FILE", &clock);
+    command
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("LLM_API_KEY", "b");
     let server = Server::start(command).await;
     until("the upstream", async || server.chat("a").await == 200).await;
     for (offset, status) in [("+1h", 401), ("+0", 200), ("-1h", 401), ("+0", 200)] {
@@ -310,10 +506,15 @@ async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_d
             assert_eq!(server.chat("b").await, 200, "{offset}");
         }
         // A look at the file is a tick of the monotonic clock.
-        tokio::time::timeout(Duration::from_secs(5), async { server.models("b").await }).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), async { server.models("b").await })
+            .await
+            .unwrap();
     }
     // A day's tokens are there again on the next day, and not before.
-    until("the day's tokens to be used up", async || server.chat("d").await == 429).await;
+    until("the day's tokens to be used up", async || {
+        server.chat("d").await == 429
+    })
+    .await;
     for offset in ["+24h", "+48h"] {
         assert_eq!(server.chat("d").await, 429);
         std::fs::write(&clock, offset).unwrap();

@@ -46,7 +46,11 @@ async fn timed(proxy: &Proxy, stream: bool) -> (Value, Duration) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     let took = began.elapsed();
-    let error = if text.starts_with('{') { serde_json::from_str(&text).unwrap() } else { last_error(&text) };
+    let error = if text.starts_with('{') {
+        serde_json::from_str(&text).unwrap()
+    } else {
+        last_error(&text)
+    };
     assert!(stream || [503, 504].contains(&status), "{status}: {text}");
     (error, took)
 }
@@ -76,7 +80,10 @@ async fn a_wait_for_a_slot_ends_at_the_queue_deadline() {
     for stream in [true, false] {
         on_time(async || {
             let (error, took) = timed(&proxy, stream).await;
-            assert_eq!(error, envelope("llm-proxy", "server_error", "queue_timeout", message));
+            assert_eq!(
+                error,
+                envelope("llm-proxy", "server_error", "queue_timeout", message)
+            );
             took
         })
         .await;
@@ -91,7 +98,10 @@ async fn silence(address: SocketAddr) -> (TcpListener, TcpStream) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
-    (socket.listen(0).unwrap(), TcpStream::connect(address).await.unwrap())
+    (
+        socket.listen(0).unwrap(),
+        TcpStream::connect(address).await.unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -103,7 +113,10 @@ async fn a_connection_that_is_not_accepted_ends_at_the_connect_deadline() {
             let _silent = silence(llama.stop().await).await;
             let message = "the model server did not accept a connection in time";
             let (error, took) = timed(&proxy, stream).await;
-            assert_eq!(error, envelope("llm-proxy", "server_error", "connect_timeout", message));
+            assert_eq!(
+                error,
+                envelope("llm-proxy", "server_error", "connect_timeout", message)
+            );
             took
         })
         .await;
@@ -134,7 +147,14 @@ async fn an_upstream_that_sends_no_header_ends_at_the_first_token_deadline() {
     let llama = FakeLlama::start().await;
     let proxy = proxy(&llama, |deadlines| deadlines.first_token = DEADLINE).await;
     let script = Script::tokens(["a"]).stall_before_headers();
-    ends_on_time(&llama, &proxy, script, "first_token_timeout", "the first token did not come in time").await;
+    ends_on_time(
+        &llama,
+        &proxy,
+        script,
+        "first_token_timeout",
+        "the first token did not come in time",
+    )
+    .await;
     llama.client_left(0).await;
 }
 
@@ -143,8 +163,18 @@ async fn neither_pings_nor_progress_are_a_first_token() {
     let llama = FakeLlama::start().await;
     let proxy = proxy(&llama, |deadlines| deadlines.first_token = DEADLINE).await;
     // The second progress event comes in the middle, pings all the time.
-    let script = Script::tokens(["a"]).prefill(DEADLINE / 2).stall_after(0).pings(PING);
-    ends_on_time(&llama, &proxy, script, "first_token_timeout", "the first token did not come in time").await;
+    let script = Script::tokens(["a"])
+        .prefill(DEADLINE / 2)
+        .stall_after(0)
+        .pings(PING);
+    ends_on_time(
+        &llama,
+        &proxy,
+        script,
+        "first_token_timeout",
+        "the first token did not come in time",
+    )
+    .await;
     llama.client_left(0).await;
 }
 
@@ -159,7 +189,15 @@ async fn a_longer_prompt_has_longer_for_its_first_token() {
     llama.script(Script::tokens(["a"]).prefill(Duration::from_millis(900)));
     let mut long = question(true);
     long["messages"][0]["content"] = json!("word ".repeat(1000));
-    assert!(proxy.ask(&long).await.text().await.unwrap().contains("[DONE]"));
+    assert!(
+        proxy
+            .ask(&long)
+            .await
+            .text()
+            .await
+            .unwrap()
+            .contains("[DONE]")
+    );
     let short = proxy.ask(&question(true)).await.text().await.unwrap();
     assert_eq!(last_error(&short)["error"]["code"], "first_token_timeout");
 }
@@ -169,7 +207,10 @@ async fn pings_are_not_a_next_token_and_the_deadline_counts_from_the_last_one() 
     let llama = FakeLlama::start().await;
     let proxy = proxy(&llama, |deadlines| deadlines.between_tokens = DEADLINE).await;
     // Four tokens half a deadline apart, and then none: each has moved it.
-    let script = Script::tokens(vec!["a"; 9]).every(DEADLINE / 2).stall_after(4).pings(PING);
+    let script = Script::tokens(vec!["a"; 9])
+        .every(DEADLINE / 2)
+        .stall_after(4)
+        .pings(PING);
     llama.script(script);
     on_time(async || {
         let began = Instant::now();
@@ -178,7 +219,10 @@ async fn pings_are_not_a_next_token_and_the_deadline_counts_from_the_last_one() 
         assert_eq!(text.matches(r#""content":"a""#).count(), 4);
         assert!(text.contains(":\n\n"), "the pings passed: {text}");
         let message = "the next token did not come in time";
-        assert_eq!(last_error(&text), envelope("llm-proxy", "server_error", "token_timeout", message));
+        assert_eq!(
+            last_error(&text),
+            envelope("llm-proxy", "server_error", "token_timeout", message)
+        );
         // The last token left the upstream no earlier than this.
         took - DEADLINE * 3 / 2
     })
@@ -198,6 +242,13 @@ async fn an_answer_without_end_is_ended_by_the_total_deadline() {
     let llama = FakeLlama::start().await;
     let proxy = proxy(&llama, |deadlines| deadlines.total = DEADLINE).await;
     let script = Script::tokens(vec!["a"; 10_000]).every(PING);
-    ends_on_time(&llama, &proxy, script, "total_timeout", "the answer took longer than a request may").await;
+    ends_on_time(
+        &llama,
+        &proxy,
+        script,
+        "total_timeout",
+        "the answer took longer than a request may",
+    )
+    .await;
     llama.client_left(0).await;
 }

@@ -13,18 +13,35 @@ use crate::{MODEL, Proxy, events};
 fn both(stream: bool) -> [(&'static str, Value); 2] {
     let messages = json!([{"role": "user", "content": "hi"}]);
     [
-        ("/v1/responses", json!({"model": MODEL, "stream": stream, "input": "hi"})),
-        ("/v1/messages", json!({"model": MODEL, "stream": stream, "max_tokens": 9, "messages": messages})),
+        (
+            "/v1/responses",
+            json!({"model": MODEL, "stream": stream, "input": "hi"}),
+        ),
+        (
+            "/v1/messages",
+            json!({"model": MODEL, "stream": stream, "max_tokens": 9, "messages": messages}),
+        ),
     ]
 }
 
 async fn text(proxy: &Proxy, path: &str, body: &Value) -> String {
-    post(proxy, path, body).send().await.unwrap().text().await.unwrap()
+    post(proxy, path, body)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
 }
 
 /// The error that ends a stream, checked to be the only one and the last.
 fn error(text: &str) -> Value {
-    assert!(!["response.completed", "message_stop"].iter().any(|end| text.contains(end)), "{text}");
+    assert!(
+        !["response.completed", "message_stop"]
+            .iter()
+            .any(|end| text.contains(end)),
+        "{text}"
+    );
     assert_eq!(text.matches("event: error\n").count(), 1, "{text}");
     serde_json::from_str(events(text).last().unwrap()).unwrap()
 }
@@ -35,17 +52,34 @@ async fn an_answer_that_breaks_after_any_token_never_looks_complete() {
     let proxy = with_all_routes(&llama).await;
     for n in 0..=3 {
         for (script, code) in [
-            (Script::tokens(["a", "b", "c"]).end_after(n), "upstream_truncated"),
-            (Script::tokens(["a", "b", "c"]).reset_after(n), "upstream_disconnected"),
-            (Script::tokens(["a", "b", "c"]).error_after(n, "Compute error."), "upstream_failed"),
+            (
+                Script::tokens(["a", "b", "c"]).end_after(n),
+                "upstream_truncated",
+            ),
+            (
+                Script::tokens(["a", "b", "c"]).reset_after(n),
+                "upstream_disconnected",
+            ),
+            (
+                Script::tokens(["a", "b", "c"]).error_after(n, "Compute error."),
+                "upstream_failed",
+            ),
         ] {
             llama.script(script.sliced(40));
             for (path, body) in both(true) {
-                assert_eq!(error(&text(&proxy, path, &body).await)["error"]["code"], code, "{path} {n}");
+                assert_eq!(
+                    error(&text(&proxy, path, &body).await)["error"]["code"],
+                    code,
+                    "{path} {n}"
+                );
             }
             for (path, body) in both(false) {
                 let (status, error) = asked(&proxy, path, &body).await;
-                assert_eq!((status, &error["error"]["code"]), (502, &json!(code)), "{path} {n}");
+                assert_eq!(
+                    (status, &error["error"]["code"]),
+                    (502, &json!(code)),
+                    "{path} {n}"
+                );
             }
         }
     }
@@ -57,17 +91,31 @@ async fn an_end_without_an_answer_or_a_reason_is_no_whole_answer() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
     let [responses, messages] = both(false);
-    let start = r#"data: {"type":"message_start","message":{"id":"m","stop_reason":null,"usage":{}}}"#;
+    let start =
+        r#"data: {"type":"message_start","message":{"id":"m","stop_reason":null,"usage":{}}}"#;
     for ((path, body), events) in [
-        (&responses, "data: {\"type\":\"response.completed\"}\n\n".to_owned()),
-        (&messages, "data: {\"type\":\"message_stop\"}\n\n".to_owned()),
-        (&messages, format!("{start}\n\ndata: {{\"type\":\"message_stop\"}}\n\n")),
+        (
+            &responses,
+            "data: {\"type\":\"response.completed\"}\n\n".to_owned(),
+        ),
+        (
+            &messages,
+            "data: {\"type\":\"message_stop\"}\n\n".to_owned(),
+        ),
+        (
+            &messages,
+            format!("{start}\n\ndata: {{\"type\":\"message_stop\"}}\n\n"),
+        ),
     ] {
         llama.script(Script::raw(format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{events}"
         )));
         let (status, error) = asked(&proxy, path, body).await;
-        assert_eq!((status, &error["error"]["code"]), (502, &json!("upstream_truncated")), "{events}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (502, &json!("upstream_truncated")),
+            "{events}"
+        );
     }
 }
 
@@ -83,16 +131,30 @@ async fn tokens_keep_the_deadlines_and_neither_pings_nor_progress_do() {
     .await;
     let ping = Duration::from_millis(20);
     for (script, code) in [
-        (Script::tokens(["a", "b"]).stall_after(0).pings(ping), "first_token_timeout"),
-        (Script::tokens(["a", "b"]).stall_after(1).pings(ping), "token_timeout"),
+        (
+            Script::tokens(["a", "b"]).stall_after(0).pings(ping),
+            "first_token_timeout",
+        ),
+        (
+            Script::tokens(["a", "b"]).stall_after(1).pings(ping),
+            "token_timeout",
+        ),
     ] {
         llama.script(script);
         for (path, body) in both(true) {
-            assert_eq!(error(&text(&proxy, path, &body).await)["error"]["code"], code, "{path}");
+            assert_eq!(
+                error(&text(&proxy, path, &body).await)["error"]["code"],
+                code,
+                "{path}"
+            );
         }
         for (path, body) in both(false) {
             let (status, error) = asked(&proxy, path, &body).await;
-            assert_eq!((status, &error["error"]["code"]), (504, &json!(code)), "{path}");
+            assert_eq!(
+                (status, &error["error"]["code"]),
+                (504, &json!(code)),
+                "{path}"
+            );
         }
     }
     // Ten tokens that take twice as long as any two may be apart.
@@ -138,11 +200,18 @@ async fn a_stream_that_waits_sees_its_place_and_ends_in_an_error_of_its_own_api(
     .await;
     let running = proxy.ask_stalled(&llama).await;
     for (path, body) in both(true) {
-        let waiting = post(&proxy, path, &body).header("x-queue-events", "1").send().await.unwrap();
+        let waiting = post(&proxy, path, &body)
+            .header("x-queue-events", "1")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(waiting.status(), 200);
         let text = waiting.text().await.unwrap();
         assert!(text.starts_with(": queue position=1 "), "{text}");
-        assert!(text.contains("\nretry: ") || text.starts_with("retry: "), "{text}");
+        assert!(
+            text.contains("\nretry: ") || text.starts_with("retry: "),
+            "{text}"
+        );
         assert_eq!(error(&text)["error"]["code"], "queue_timeout");
     }
     drop(running);

@@ -18,7 +18,9 @@ const SOON: Duration = Duration::from_millis(5);
 /// A proxy before all of them, each of which was looked at.
 async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> Proxy {
     let urls: Vec<String> = llamas.iter().map(|llama| llama.url()).collect();
-    llamas.iter().for_each(|llama| llama.require_key(UPSTREAM_KEY));
+    llamas
+        .iter()
+        .for_each(|llama| llama.require_key(UPSTREAM_KEY));
     let proxy = Proxy::start(&urls.join(","), change).await;
     for llama in llamas {
         proxy.until_metric(&is_up(&llama.url(), true)).await;
@@ -29,7 +31,10 @@ async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> 
 /// The sample that says so.
 pub(crate) fn is_up(url: &str, up: bool) -> String {
     let address = url.replace("http://", "");
-    format!(r#"llm_proxy_upstream_up{{upstream="{address}"}} {}"#, i32::from(up))
+    format!(
+        r#"llm_proxy_upstream_up{{upstream="{address}"}} {}"#,
+        i32::from(up)
+    )
 }
 
 /// The sample of its breaker.
@@ -40,7 +45,9 @@ fn is_ejected(url: &str, ejected: bool) -> String {
 /// How many requests of callers came to all of them; what only makes sure that an engine computes is none.
 fn n_asked(llamas: &[FakeLlama]) -> usize {
     let requests = llamas.iter().flat_map(FakeLlama::requests);
-    requests.filter(|request| request.headers["x-request-id"] != "probe").count()
+    requests
+        .filter(|request| request.headers["x-request-id"] != "probe")
+        .count()
 }
 
 /// Waits for `more` answers than `n` counts now.
@@ -56,7 +63,11 @@ async fn until_more(n: &AtomicUsize, more: usize) {
 /// A conversation whose turns so far have been `turns`, each long enough to be worth a cache.
 fn conversation(topic: &str, turns: usize) -> Value {
     let message = |turn: usize| {
-        let role = if turn.is_multiple_of(2) { "user" } else { "assistant" };
+        let role = if turn.is_multiple_of(2) {
+            "user"
+        } else {
+            "assistant"
+        };
         json!({"role": role, "content": format!("{topic} {turn} ").repeat(200)})
     };
     json!({"model": "fake-model", "stream": true, "messages": (0..turns).map(message).collect::<Vec<_>>()})
@@ -68,9 +79,14 @@ async fn a_request_that_an_upstream_did_not_take_is_tried_on_another_one() {
     let proxy = before_all(&[&gone, &there], |config| config.probe_up = NEVER).await;
     gone.stop().await;
     let began = Instant::now();
-    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
+    let answers =
+        join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
     assert!(answers.await.iter().all(|answer| answer.contains("[DONE]")));
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(there.requests().len(), 2);
 }
 
@@ -81,7 +97,11 @@ async fn tokens_are_counted_by_another_upstream_when_one_has_gone() {
     gone.stop().await;
     there.script(Script::status(200, r#"{"tokens":[1]}"#));
     let url = format!("http://{}/tokenize", proxy.address);
-    let asking = proxy.http.post(url).bearer_auth(KEY).json(&json!({"content": "hi"}));
+    let asking = proxy
+        .http
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&json!({"content": "hi"}));
     let answer = asking.send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), answer.text().await.unwrap()),
@@ -105,17 +125,26 @@ async fn an_upstream_that_does_not_accept_is_passed_over_when_its_connect_deadli
     let _never_accepts = socket.listen(0).unwrap();
     let _fills = TcpStream::connect(address).await.unwrap();
     let began = Instant::now();
-    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
+    let answers =
+        join_all((0..2).map(|_| async { proxy.ask(&question(true)).await.text().await.unwrap() }));
     assert!(answers.await.iter().all(|answer| answer.contains("[DONE]")));
-    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(1_200),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(there.requests().len(), 2);
 }
 
 #[tokio::test]
-async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_back_serves_within_a_second() {
+async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_back_serves_within_a_second()
+ {
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];
     // As long as in production.
-    let proxy = before_all(&llamas.each_ref(), |config| config.probe_down = Duration::from_secs(1)).await;
+    let proxy = before_all(&llamas.each_ref(), |config| {
+        config.probe_down = Duration::from_secs(1)
+    })
+    .await;
     let [mut first, second] = llamas;
     second.stop().await;
     let message = "the model server cannot be reached: try again after the time in Retry-After";
@@ -128,7 +157,10 @@ async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_b
             let began = Instant::now();
             let response = proxy.ask(&question(true)).await;
             refused = refused.min(began.elapsed());
-            let status_and_wait = (response.status().as_u16(), &response.headers()["retry-after"]);
+            let status_and_wait = (
+                response.status().as_u16(),
+                &response.headers()["retry-after"],
+            );
             assert_eq!(status_and_wait, (503, &"2".parse().unwrap()));
             assert_eq!(response.json::<Value>().await.unwrap(), expected);
         }
@@ -154,11 +186,19 @@ async fn when_one_of_two_dies_only_what_ran_there_fails_and_it_comes_back() {
         llama.script(Script::tokens(["a", "b"]).every(Duration::from_millis(10)));
     }
     let proxy = before_all(&[&dies, &stays], |_| {}).await;
-    let (over, n_failed, n_ok) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (over, n_failed, n_ok) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let asking = join_all((0..8).map(|_| async {
         while !over.load(Ordering::Relaxed) {
             let text = proxy.ask(&question(true)).await.text().await.unwrap();
-            let count = if text.contains("[DONE]") { &n_ok } else { &n_failed };
+            let count = if text.contains("[DONE]") {
+                &n_ok
+            } else {
+                &n_failed
+            };
             count.fetch_add(1, Ordering::Relaxed);
         }
     }));
@@ -190,8 +230,15 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
     const CYCLES: usize = 8;
     let (flaps, stays) = (FakeLlama::start().await, FakeLlama::start().await);
     stays.set_slots(8);
-    let proxy = before_all(&[&flaps, &stays], |config| config.probe_down = Duration::from_millis(50)).await;
-    let (over, n_failed, n_all) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let proxy = before_all(&[&flaps, &stays], |config| {
+        config.probe_down = Duration::from_millis(50)
+    })
+    .await;
+    let (over, n_failed, n_all) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let asking = join_all((0..4).map(|_| async {
         while !over.load(Ordering::Relaxed) {
             let text = proxy.ask(&question(true)).await.text().await.unwrap();
@@ -215,10 +262,16 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
         (n_probes, began.elapsed())
     };
     let (_, (n_probes, took)) = tokio::join!(asking, flapping);
-    let (failed, all) = (n_failed.load(Ordering::Relaxed), n_all.load(Ordering::Relaxed));
+    let (failed, all) = (
+        n_failed.load(Ordering::Relaxed),
+        n_all.load(Ordering::Relaxed),
+    );
     assert!(failed * 20 <= all, "{failed} of {all} failed");
     // Pauses of 0.5 s at least, and one look at the begin.
-    assert!(n_probes as f64 <= 2.0 + took.as_secs_f64() / 0.5, "{n_probes} looks in {took:?}");
+    assert!(
+        n_probes as f64 <= 2.0 + took.as_secs_f64() / 0.5,
+        "{n_probes} looks in {took:?}"
+    );
 }
 
 #[tokio::test]
@@ -231,7 +284,8 @@ async fn an_upstream_whose_engine_is_stuck_is_left_alone_though_it_answers_props
     })
     .await;
     stuck.set_stuck(true);
-    let answers = join_all((0..2).map(|_| async { proxy.ask(&question(false)).await.status().as_u16() }));
+    let answers =
+        join_all((0..2).map(|_| async { proxy.ask(&question(false)).await.status().as_u16() }));
     let mut answers = answers.await;
     answers.sort_unstable();
     assert_eq!(answers, [200, 504]);
@@ -255,7 +309,10 @@ async fn an_upstream_that_fails_one_answer_after_another_is_asked_again_once_it_
     for _ in 0..40 {
         n_failed += usize::from(proxy.ask(&question(true)).await.status() == 502);
     }
-    assert_eq!(n_failed, 3, "the third failure in a row makes its engine doubted");
+    assert_eq!(
+        n_failed, 3,
+        "the third failure in a row makes its engine doubted"
+    );
     fails.script(Script::tokens(["a"]));
     proxy.until_metric(&is_up(&fails.url(), true)).await;
 }
@@ -267,7 +324,9 @@ async fn an_upstream_that_fails_now_and_then_is_not_doubted() {
     for _ in 0..10 {
         // Each of them fails twice and then computes: never three times in a row.
         for llama in &llamas {
-            (0..2).for_each(|_| llama.script_once(Script::refusal(500, "server_error", "Compute error.")));
+            (0..2).for_each(|_| {
+                llama.script_once(Script::refusal(500, "server_error", "Compute error."))
+            });
             llama.script_once(Script::tokens(["a"]));
         }
         for _ in 0..6 {
@@ -276,7 +335,11 @@ async fn an_upstream_that_fails_now_and_then_is_not_doubted() {
         }
     }
     let requests = llamas.each_ref().map(|llama| llama.requests().len());
-    assert_eq!(requests, [30, 30], "no engine was made to compute a token to show that it works");
+    assert_eq!(
+        requests,
+        [30, 30],
+        "no engine was made to compute a token to show that it works"
+    );
 }
 
 #[tokio::test]
@@ -284,18 +347,31 @@ async fn a_callers_own_mistakes_and_a_model_that_loads_do_not_make_an_upstream_f
     let llama = FakeLlama::start().await;
     let other = FakeLlama::start().await;
     let proxy = before_all(&[&llama, &other], |config| config.probe_up = NEVER).await;
-    let ejected = |llama: &FakeLlama, metrics: &str| metrics.contains(&is_ejected(&llama.url(), true));
+    let ejected =
+        |llama: &FakeLlama, metrics: &str| metrics.contains(&is_ejected(&llama.url(), true));
     for status in [400, 404, 408, 413, 415, 422, 429] {
         for llama in [&llama, &other] {
-            llama.script(Script::refusal(status, "invalid_request_error", "Field 'stop': bad"));
+            llama.script(Script::refusal(
+                status,
+                "invalid_request_error",
+                "Field 'stop': bad",
+            ));
         }
         for _ in 0..8 {
             assert_eq!(proxy.ask(&question(true)).await.status(), status);
         }
     }
     let metrics = proxy.metrics().await;
-    assert!([&llama, &other].iter().all(|llama| metrics.contains(&is_up(&llama.url(), true))), "{metrics}");
-    assert!(!ejected(&llama, &metrics) && !ejected(&other, &metrics), "{metrics}");
+    assert!(
+        [&llama, &other]
+            .iter()
+            .all(|llama| metrics.contains(&is_up(&llama.url(), true))),
+        "{metrics}"
+    );
+    assert!(
+        !ejected(&llama, &metrics) && !ejected(&other, &metrics),
+        "{metrics}"
+    );
     // Loading is over when it is over: no pause of half a second.
     llama.set_loading(true);
     other.set_loading(true);
@@ -303,11 +379,18 @@ async fn a_callers_own_mistakes_and_a_model_that_loads_do_not_make_an_upstream_f
         proxy.ask(&question(true)).await;
     }
     let metrics = proxy.metrics().await;
-    assert!(!ejected(&llama, &metrics) && !ejected(&other, &metrics), "{metrics}");
+    assert!(
+        !ejected(&llama, &metrics) && !ejected(&other, &metrics),
+        "{metrics}"
+    );
     llama.set_loading(false);
     let began = Instant::now();
     proxy.until_metric(&is_up(&llama.url(), true)).await;
-    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -321,7 +404,11 @@ async fn slots_are_looked_at_no_more_often_than_every_five_seconds_however_often
         assert_eq!(proxy.ask(&question(false)).await.status(), 502);
     }
     let (looks, most) = (llama.slot_looks(), 1 + began.elapsed().as_secs() / 5);
-    assert!((1..=most).contains(&(looks as u64)), "{looks} looks in {:?}", began.elapsed());
+    assert!(
+        (1..=most).contains(&(looks as u64)),
+        "{looks} looks in {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -363,7 +450,11 @@ async fn a_connection_that_waited_for_three_seconds_is_not_used_again() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| config.probe_up = NEVER).await;
     let last_ports = || {
-        let ports: Vec<u16> = llama.requests().iter().map(|request| request.peer.port()).collect();
+        let ports: Vec<u16> = llama
+            .requests()
+            .iter()
+            .map(|request| request.peer.port())
+            .collect();
         ports[ports.len().saturating_sub(2)..].to_vec()
     };
     crate::until("a connection that is used again", async || {
@@ -374,23 +465,39 @@ async fn a_connection_that_waited_for_three_seconds_is_not_used_again() {
     // llama-server closes it at five; the wait is the thing under test.
     tokio::time::sleep(Duration::from_millis(3_100)).await;
     proxy.ask(&question(false)).await.text().await.unwrap();
-    assert!(matches!(last_ports()[..], [a, b] if a != b), "{:?}", last_ports());
+    assert!(
+        matches!(last_ports()[..], [a, b] if a != b),
+        "{:?}",
+        last_ports()
+    );
 }
 
 #[tokio::test]
 async fn a_conversation_goes_on_where_its_prompt_is_and_a_new_one_where_it_is_quiet() {
-    let llamas = [FakeLlama::start().await, FakeLlama::start().await, FakeLlama::start().await];
+    let llamas = [
+        FakeLlama::start().await,
+        FakeLlama::start().await,
+        FakeLlama::start().await,
+    ];
     let proxy = before_all(&llamas.each_ref(), |_| {}).await;
     let asked = |topic: &'static str| {
         let holds = move |llama: &&FakeLlama| {
             let requests = llama.requests();
-            requests.iter().filter(|request| request.body["messages"].to_string().contains(topic)).count()
+            requests
+                .iter()
+                .filter(|request| request.body["messages"].to_string().contains(topic))
+                .count()
         };
         llamas.iter().map(|llama| holds(&llama)).collect::<Vec<_>>()
     };
     for turns in [1, 3, 5] {
         for topic in ["horses", "trains", "clouds"] {
-            let text = proxy.ask(&conversation(topic, turns)).await.text().await.unwrap();
+            let text = proxy
+                .ask(&conversation(topic, turns))
+                .await
+                .text()
+                .await
+                .unwrap();
             assert!(text.contains("[DONE]"), "{text}");
         }
     }
@@ -407,10 +514,19 @@ async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
         let proxy = before_all(&llamas.each_ref(), |_| {}).await;
         let ask = async |topic: &str, turns: usize| {
             let before = llamas.each_ref().map(|llama| llama.requests().len());
-            let text = proxy.ask(&conversation(topic, turns)).await.text().await.unwrap();
+            let text = proxy
+                .ask(&conversation(topic, turns))
+                .await
+                .text()
+                .await
+                .unwrap();
             assert!(text.contains("[DONE]"), "{text}");
             proxy.until_metric("llm_proxy_requests_in_flight 0").await;
-            llamas.iter().zip(before).position(|(llama, before)| llama.requests().len() > before).unwrap()
+            llamas
+                .iter()
+                .zip(before)
+                .position(|(llama, before)| llama.requests().len() > before)
+                .unwrap()
         };
         // Two slots, four conversations: the first ones are believed to be parked behind the last.
         for (topic, upstream) in [("horses", 0), ("trains", 1), ("clouds", 0), ("bridges", 1)] {
@@ -419,7 +535,11 @@ async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
         llamas[0].script(Script::tokens(["a"]).cached(cached));
         assert_eq!(ask("horses", 3).await, 0);
         // Whoever had parked the one has parked the other.
-        assert_eq!(ask("clouds", 3).await, last, "{cached} of 7 tokens were there");
+        assert_eq!(
+            ask("clouds", 3).await,
+            last,
+            "{cached} of 7 tokens were there"
+        );
     }
 }
 
@@ -427,7 +547,12 @@ async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
 async fn stranger(llama: &FakeLlama) -> reqwest::Response {
     llama.script_once(Script::tokens(["a"]).stall_after(0));
     let body = json!({"messages": [], "stream": true});
-    reqwest::Client::new().post(llama.url() + "/v1/chat/completions").json(&body).send().await.unwrap()
+    reqwest::Client::new()
+        .post(llama.url() + "/v1/chat/completions")
+        .json(&body)
+        .send()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -480,7 +605,10 @@ async fn a_slot_that_was_taken_in_one_look_alone_is_given_out() {
         config.deadlines.queue = Duration::from_millis(500);
     })
     .await;
-    until("its slots to be looked at", async || llama.slot_looks() == 1).await;
+    until("its slots to be looked at", async || {
+        llama.slot_looks() == 1
+    })
+    .await;
     proxy.until_metric("llm_proxy_slots 1").await;
     // It may have been ours, and have ended since.
     assert_eq!(proxy.ask(&question(true)).await.status(), 200);
@@ -491,11 +619,15 @@ async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     let llama = FakeLlama::start().await;
     llama.set_sees_images(false);
     let proxy = Proxy::before(&llama).await;
-    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let image =
+        json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
     let mut body = question(true);
     body["messages"][0]["content"] = json!([image]);
     let (status, error) = proxy.error(&body).await;
-    assert_eq!((status, &error["error"]["param"]), (400, &json!("messages")));
+    assert_eq!(
+        (status, &error["error"]["param"]),
+        (400, &json!("messages"))
+    );
     let message = "`messages` hold an image, but the model reads text only: leave the images out";
     assert_eq!(error["error"]["message"], message);
     assert_eq!(llama.requests().len(), 0);
@@ -524,7 +656,9 @@ async fn a_starved_machine_takes_no_upstream_for_dead() {
                     assert_eq!(proxy.ask(&question(true)).await.status(), 200);
                     let metrics = proxy.metrics().await;
                     assert!(
-                        llamas.iter().all(|llama| metrics.contains(&is_up(&llama.url(), true))),
+                        llamas
+                            .iter()
+                            .all(|llama| metrics.contains(&is_up(&llama.url(), true))),
                         "{metrics}"
                     );
                 }

@@ -12,19 +12,28 @@ use crate::{KEY, MODEL, Proxy, question};
 /// What comes back for `body`, as status, code and field.
 async fn refusal(proxy: &Proxy, body: Vec<u8>) -> (u16, String, Value) {
     let url = format!("http://{}/v1/chat/completions", proxy.address);
-    let request = proxy.http.post(url).bearer_auth(KEY).header("content-type", "application/json");
+    let request = proxy
+        .http
+        .post(url)
+        .bearer_auth(KEY)
+        .header("content-type", "application/json");
     let response = request.body(body).send().await.unwrap();
     let status = response.status().as_u16();
     let mut envelope: Value = response.json().await.unwrap();
     assert_eq!(envelope["src"], "llm-proxy", "{envelope}");
-    let code = envelope["error"]["code"].as_str().unwrap_or_default().to_owned();
+    let code = envelope["error"]["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     (status, code, envelope["error"]["param"].take())
 }
 
 /// A body that is right but for what `more` replaces.
 fn with(more: &Value) -> Vec<u8> {
     let mut body = question(true);
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     body.to_string().into_bytes()
 }
 
@@ -34,7 +43,10 @@ async fn all_refused(cases: impl IntoIterator<Item = (Value, &str)>) {
 }
 
 /// As [`all_refused`]; and each of `fine` passes.
-async fn refused_but(cases: impl IntoIterator<Item = (Value, &str)>, fine: impl IntoIterator<Item = Value>) {
+async fn refused_but(
+    cases: impl IntoIterator<Item = (Value, &str)>,
+    fine: impl IntoIterator<Item = Value>,
+) {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     for (more, param) in cases {
@@ -44,7 +56,9 @@ async fn refused_but(cases: impl IntoIterator<Item = (Value, &str)>, fine: impl 
     assert_eq!(llama.requests().len(), 0);
     for more in [json!({})].into_iter().chain(fine) {
         let mut body = question(true);
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         assert_eq!(proxy.ask(&body).await.status(), 200, "{more:.200}");
     }
 }
@@ -72,7 +86,10 @@ async fn a_body_that_is_no_object_is_refused_and_an_empty_one_names_what_is_miss
     assert_eq!(refusal(&proxy, b"{\"a\":\"\xff\"}".to_vec()).await, invalid);
     let missing = |param: &str| (400, "invalid_field".to_owned(), json!(param));
     assert_eq!(refusal(&proxy, b"{}".to_vec()).await, missing("model"));
-    assert_eq!(refusal(&proxy, with(&json!({"messages": null}))).await, missing("messages"));
+    assert_eq!(
+        refusal(&proxy, with(&json!({"messages": null}))).await,
+        missing("messages")
+    );
     assert_eq!(llama.requests().len(), 0);
 }
 
@@ -82,10 +99,24 @@ async fn a_body_nested_deeper_than_64_or_with_a_key_twice_is_refused() {
     let proxy = Proxy::before(&llama).await;
     let refused = |param: &str| (400, "invalid_field".to_owned(), json!(param));
     // The body is a level of its own.
-    let nested = |depth: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
-    assert_eq!(refusal(&proxy, nested(64).into()).await, refused("model"), "it is read");
+    let nested = |depth: usize| {
+        format!(
+            r#"{{"x":{}{}}}"#,
+            "[".repeat(depth - 1),
+            "]".repeat(depth - 1)
+        )
+    };
+    assert_eq!(
+        refusal(&proxy, nested(64).into()).await,
+        refused("model"),
+        "it is read"
+    );
     for depth in [65, 100, 200, 100_000] {
-        assert_eq!(refusal(&proxy, nested(depth).into()).await, refused("body"), "{depth}");
+        assert_eq!(
+            refusal(&proxy, nested(depth).into()).await,
+            refused("body"),
+            "{depth}"
+        );
     }
     for (twice, param) in [
         (r#"{"stream":true,"stream":false}"#, "stream"),
@@ -93,7 +124,11 @@ async fn a_body_nested_deeper_than_64_or_with_a_key_twice_is_refused() {
         (r#"{"messages":[{"role":"user","role":"system"}]}"#, "role"),
         (r#"{"max_tokens":1,"max_toke\u006es":9}"#, "max_tokens"),
     ] {
-        assert_eq!(refusal(&proxy, twice.into()).await, refused(param), "{twice}");
+        assert_eq!(
+            refusal(&proxy, twice.into()).await,
+            refused(param),
+            "{twice}"
+        );
     }
     assert_eq!(llama.requests().len(), 0);
 }
@@ -110,19 +145,43 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
         (messages(json!({})), "messages"),
         (messages(json!("hi")), "messages"),
         (messages(json!(vec![json!({}); 2_049])), "messages"),
-        (messages(json!([{"role": "assistant"}])), "messages[0].content"),
-        (messages(json!([{"role": "tool", "content": ""}])), "messages[0].tool_call_id"),
+        (
+            messages(json!([{"role": "assistant"}])),
+            "messages[0].content",
+        ),
+        (
+            messages(json!([{"role": "tool", "content": ""}])),
+            "messages[0].tool_call_id",
+        ),
         (messages(json!([1])), "messages[0]"),
-        (messages(json!([{"role": "root", "content": ""}])), "messages[0].role"),
-        (messages(json!([{"role": "function", "content": ""}])), "messages[0].role"),
+        (
+            messages(json!([{"role": "root", "content": ""}])),
+            "messages[0].role",
+        ),
+        (
+            messages(json!([{"role": "function", "content": ""}])),
+            "messages[0].role",
+        ),
         (content(Value::Null), "messages[0].content"),
         (content(json!(1)), "messages[0].content"),
         (content(json!({})), "messages[0].content"),
         (content(json!([])), "messages[0].content"),
-        (content(json!(vec![json!({"type": "text", "text": ""}); 257])), "messages[0].content"),
-        (content(json!([{"type": "text"}])), "messages[0].content[0].text"),
-        (content(json!([{"type": "input_audio"}])), "messages[0].content[0].type"),
-        (content(json!(vec![picture; 17])), "messages[0].content[16].type"),
+        (
+            content(json!(vec![json!({"type": "text", "text": ""}); 257])),
+            "messages[0].content",
+        ),
+        (
+            content(json!([{"type": "text"}])),
+            "messages[0].content[0].text",
+        ),
+        (
+            content(json!([{"type": "input_audio"}])),
+            "messages[0].content[0].type",
+        ),
+        (
+            content(json!(vec![picture; 17])),
+            "messages[0].content[16].type",
+        ),
         (image("http://10.0.0.1/a.png"), url),
         (image("https://example.com/a.png"), url),
         (image("HTTP://10.0.0.1/a.png"), url),
@@ -150,7 +209,10 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         (json!({"max_tokens": 0}), "max_tokens"),
         (json!({"max_tokens": 0.5}), "max_tokens"),
         (json!({"max_tokens": "9"}), "max_tokens"),
-        (json!({"max_completion_tokens": -1}), "max_completion_tokens"),
+        (
+            json!({"max_completion_tokens": -1}),
+            "max_completion_tokens",
+        ),
         (json!({"temperature": "hot"}), "temperature"),
         (json!({"temperature": 1e9}), "temperature"),
         (json!({"temperature": 2.1}), "temperature"),
@@ -176,13 +238,19 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         (json!({"logprobs": 1}), "logprobs"),
         (json!({"parallel_tool_calls": "no"}), "parallel_tool_calls"),
         (json!({"stream_options": []}), "stream_options"),
-        (json!({"stream_options": {"include_usage": 1}}), "stream_options.include_usage"),
+        (
+            json!({"stream_options": {"include_usage": 1}}),
+            "stream_options.include_usage",
+        ),
         (json!({"stop": vec!["x"; 9]}), "stop"),
         (json!({"stop": [""]}), "stop"),
         (json!({"stop": "x".repeat(257)}), "stop"),
         (json!({"stop": 1}), "stop"),
         (json!({"reasoning_effort": "extreme"}), "reasoning_effort"),
-        (json!({"chat_template_kwargs": {"enable_thinking": 1}}), "chat_template_kwargs.enable_thinking"),
+        (
+            json!({"chat_template_kwargs": {"enable_thinking": 1}}),
+            "chat_template_kwargs.enable_thinking",
+        ),
         (json!({"model": null}), "model"),
     ];
     // The last value on either side that passes.
@@ -200,8 +268,10 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
 async fn every_schema_is_bounded_in_depth_size_and_growth() {
     let format = |schema: Value| json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}});
     let tool = |parameters: Value| json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]});
-    let (deep, param) =
-        ((0..40).fold(json!({}), |inner, _| json!({"items": inner})), "response_format.json_schema.schema");
+    let (deep, param) = (
+        (0..40).fold(json!({}), |inner, _| json!({"items": inner})),
+        "response_format.json_schema.schema",
+    );
     let pattern = json!({"type": "string", "pattern": "^((a+)+)+(b?){500}$"});
     // About two hundred entries each.
     let tools = |n: usize| {
@@ -211,7 +281,10 @@ async fn every_schema_is_bounded_in_depth_size_and_growth() {
     let refused = [
         (format(deep.clone()), param),
         (format(json!({"enum": vec!["x"; 512]})), param),
-        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema"),
+        (
+            json!({"response_format": {"type": "json_schema"}}),
+            "response_format.json_schema",
+        ),
         (tools(20), "tools"),
         (json!({"tools": []}), "tools"),
         (json!({"tool_choice": "any"}), "tool_choice"),
@@ -220,12 +293,28 @@ async fn every_schema_is_bounded_in_depth_size_and_growth() {
         (tool(deep), "tools[0].function.parameters"),
         (tool(pattern), "tools[0].function.parameters"),
         (json!({"tools": vec![json!({}); 129]}), "tools"),
-        (json!({"tools": [{"type": "code_interpreter"}]}), "tools[0].type"),
-        (json!({"tools": [{"type": "function", "function": {"name": "../x"}}]}), "tools[0].function.name"),
-        (json!({"tool_choice": {"type": "function"}}), "tool_choice.function"),
-        (json!({"response_format": {"type": "grammar"}}), "response_format.type"),
+        (
+            json!({"tools": [{"type": "code_interpreter"}]}),
+            "tools[0].type",
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "../x"}}]}),
+            "tools[0].function.name",
+        ),
+        (
+            json!({"tool_choice": {"type": "function"}}),
+            "tool_choice.function",
+        ),
+        (
+            json!({"response_format": {"type": "grammar"}}),
+            "response_format.type",
+        ),
     ];
-    refused_but(refused, [format(json!({"enum": vec!["x"; 511]})), tools(10)]).await;
+    refused_but(
+        refused,
+        [format(json!({"enum": vec!["x"; 511]})), tools(10)],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -265,7 +354,10 @@ async fn fields_that_reach_the_engine_the_slots_or_another_server_are_refused_by
     body["grammar"] = json!("root ::= x");
     let error = json!({"message": "`grammar` is not accepted here", "type": "invalid_request_error",
         "code": "invalid_field", "param": "grammar"});
-    assert_eq!(proxy.error(&body).await, (400, json!({"error": error, "src": "llm-proxy"})));
+    assert_eq!(
+        proxy.error(&body).await,
+        (400, json!({"error": error, "src": "llm-proxy"}))
+    );
 }
 
 #[tokio::test]
@@ -275,12 +367,29 @@ async fn fields_that_nobody_knows_are_dropped_and_counted_whatever_they_hold() {
     let more = json!({"headers": {"authorization": "secret"}, "extra_body": {"grammar": "x"}, "metadata": {"secret": 1},
         "url": "http://10.0.0.1", "user": "u", "store": true, "service_tier": "auto", "best_of": 9, "suffix": null});
     let url = format!("http://{}/v1/chat/completions", proxy.address);
-    let request = proxy.http.post(url).bearer_auth(KEY).header("content-type", "application/json");
-    assert_eq!(request.body(with(&more)).send().await.unwrap().status(), 200);
+    let request = proxy
+        .http
+        .post(url)
+        .bearer_auth(KEY)
+        .header("content-type", "application/json");
+    assert_eq!(
+        request.body(with(&more)).send().await.unwrap().status(),
+        200
+    );
     let sent = llama.request_started(0).await.body;
     let mut names: Vec<&String> = sent.as_object().unwrap().keys().collect();
     names.sort();
-    assert_eq!(names, ["max_tokens", "messages", "model", "return_progress", "stream", "stream_options"]);
+    assert_eq!(
+        names,
+        [
+            "max_tokens",
+            "messages",
+            "model",
+            "return_progress",
+            "stream",
+            "stream_options"
+        ]
+    );
     proxy.until_metric("llm_proxy_dropped_fields_total 8").await;
 }
 
@@ -298,11 +407,18 @@ async fn words_are_data_whatever_they_look_like() {
         let body = json!({"model": MODEL, "messages": [{"role": "user", "content": words}]});
         assert_eq!(proxy.ask(&body).await.status(), 200);
         let n = llama.requests().len() - 1;
-        assert_eq!(llama.request_started(n).await.body["messages"][0]["content"], json!(words));
+        assert_eq!(
+            llama.request_started(n).await.body["messages"][0]["content"],
+            json!(words)
+        );
     }
     // Six bytes each in JSON: the body is what is bounded.
-    let long = json!({"model": MODEL, "messages": [{"role": "user", "content": "\u{0}".repeat(100_000)}]});
-    assert_eq!(proxy.error(&long).await.1["error"]["code"], "body_too_large");
+    let long =
+        json!({"model": MODEL, "messages": [{"role": "user", "content": "\u{0}".repeat(100_000)}]});
+    assert_eq!(
+        proxy.error(&long).await.1["error"]["code"],
+        "body_too_large"
+    );
 }
 
 #[tokio::test]
@@ -317,7 +433,10 @@ async fn bodies_that_arrive_at_once_share_a_budget_of_memory() {
     let send = async |n_bytes| {
         let mut socket = TcpStream::connect(proxy.address).await.unwrap();
         socket.write_all(head.as_bytes()).await.unwrap();
-        socket.write_all(" ".repeat(n_bytes).as_bytes()).await.unwrap();
+        socket
+            .write_all(" ".repeat(n_bytes).as_bytes())
+            .await
+            .unwrap();
         socket
     };
     let mut refused = 0;
@@ -325,7 +444,8 @@ async fn bodies_that_arrive_at_once_share_a_budget_of_memory() {
     while refused == 0 {
         let mut socket = send(39_999).await;
         let mut answer = [0; 12];
-        match tokio::time::timeout(Duration::from_millis(300), socket.read_exact(&mut answer)).await {
+        match tokio::time::timeout(Duration::from_millis(300), socket.read_exact(&mut answer)).await
+        {
             Ok(read) => {
                 read.unwrap();
                 assert_eq!(&answer, b"HTTP/1.1 503");
@@ -340,9 +460,14 @@ async fn bodies_that_arrive_at_once_share_a_budget_of_memory() {
             r#"llm_proxy_requests_total{{route="/v1/chat/completions",key="default",model="none",outcome="{outcome}""#
         )
     };
-    assert!(proxy.metrics().await.contains(&metric("overloaded")), "{}", proxy.metrics().await);
+    assert!(
+        proxy.metrics().await.contains(&metric("overloaded")),
+        "{}",
+        proxy.metrics().await
+    );
     drop(held);
     // What was held is free again when its sender has gone.
-    let long = json!({"model": MODEL, "messages": [{"role": "user", "content": "x".repeat(39_000)}]});
+    let long =
+        json!({"model": MODEL, "messages": [{"role": "user", "content": "x".repeat(39_000)}]});
     crate::until("room", async || proxy.ask(&long).await.status() == 200).await;
 }

@@ -36,11 +36,17 @@ impl KeysFile {
 
 /// The lines of the key `key`, named `name`.
 pub(crate) fn lines(name: &str, key: &str, more: &str) -> String {
-    format!("[[key]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}\n", hex(key))
+    format!(
+        "[[key]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}\n",
+        hex(key)
+    )
 }
 
 pub(crate) fn hex(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(key.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Proxy {
@@ -55,11 +61,20 @@ impl Proxy {
 
     pub(crate) async fn ask_as(&self, key: &str, body: &Value) -> reqwest::Response {
         let url = format!("http://{}/v1/chat/completions", self.address);
-        self.http.post(url).bearer_auth(key).json(body).send().await.unwrap()
+        self.http
+            .post(url)
+            .bearer_auth(key)
+            .json(body)
+            .send()
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn models_as(&self, key: &str) -> (u16, Value) {
-        let request = self.http.get(format!("http://{}/v1/models", self.address)).bearer_auth(key);
+        let request = self
+            .http
+            .get(format!("http://{}/v1/models", self.address))
+            .bearer_auth(key);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
@@ -96,19 +111,38 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
         &format!("Authorization: Bearer {long}\r\n"),
     ] {
         // The body never comes: an answer shows that nobody waited for it.
-        for line in ["GET /v1/models HTTP/1.1", "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 9"] {
+        for line in [
+            "GET /v1/models HTTP/1.1",
+            "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 9",
+        ] {
             let head = format!("{line}\r\nHost: x\r\nConnection: close\r\n");
             let answer = proxy.raw(&format!("{head}{credential}\r\n")).await;
             // What is the request's own, and not the credential's.
             let own = ["x-request-id: ", "date: ", "connection: "];
             let own = |line: &&str| !own.iter().any(|name| line.starts_with(name));
-            answers.push(answer.split("\r\n").filter(own).collect::<Vec<_>>().join("\n"));
+            answers.push(
+                answer
+                    .split("\r\n")
+                    .filter(own)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            );
         }
     }
     assert_eq!(llama.requests().len(), 0);
-    assert!(answers[0].starts_with("HTTP/1.1 401 Unauthorized\n"), "{}", answers[0]);
+    assert!(
+        answers[0].starts_with("HTTP/1.1 401 Unauthorized\n"),
+        "{}",
+        answers[0]
+    );
     let message = "the API key is missing or wrong: send `Authorization: Bearer KEY`";
-    let body = envelope("llm-proxy", "authentication_error", "invalid_api_key", message).to_string();
+    let body = envelope(
+        "llm-proxy",
+        "authentication_error",
+        "invalid_api_key",
+        message,
+    )
+    .to_string();
     assert_eq!(
         serde_json::from_str::<Value>(answers[0].lines().last().unwrap()).unwrap(),
         serde_json::from_str::<Value>(&body).unwrap()
@@ -121,16 +155,29 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
 async fn no_route_but_the_health_check_answers_without_a_key() {
     let llama = FakeLlama::start().await;
     let every = |config: &mut llm_proxy::Config| {
-        config.routes = ["chat", "completions", "embeddings", "rerank", "responses", "messages"]
-            .map(|name| name.parse().unwrap())
-            .into();
+        config.routes = [
+            "chat",
+            "completions",
+            "embeddings",
+            "rerank",
+            "responses",
+            "messages",
+        ]
+        .map(|name| name.parse().unwrap())
+        .into();
     };
     let proxy = Proxy::with(&llama, every).await;
     // The code itself is asked, so that a route added later cannot be forgotten here.
-    let (router, api) = (include_str!("../../src/router.rs"), include_str!("../../src/api.rs"));
+    let (router, api) = (
+        include_str!("../../src/router.rs"),
+        include_str!("../../src/api.rs"),
+    );
     let mut routes = Vec::new();
     for (code, before) in [(router, ".route(\""), (api, "=> \"")] {
-        let quoted = code.split(before).skip(1).map(|rest| rest.split_once('"').unwrap().0);
+        let quoted = code
+            .split(before)
+            .skip(1)
+            .map(|rest| rest.split_once('"').unwrap().0);
         routes.extend(quoted.filter(|path| path.starts_with('/')));
     }
     assert_eq!(routes.len(), 11, "{routes:?}");
@@ -145,10 +192,16 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
         }
         let public = route == "/health";
         assert!(
-            answers.iter().any(|status| status == if public { "200" } else { "401" }),
+            answers
+                .iter()
+                .any(|status| status == if public { "200" } else { "401" }),
             "{route}: {answers:?}"
         );
-        assert_eq!(answers.iter().any(|status| status == "200"), public, "{route}: {answers:?}");
+        assert_eq!(
+            answers.iter().any(|status| status == "200"),
+            public,
+            "{route}: {answers:?}"
+        );
     }
     assert_eq!(llama.requests().len(), 0);
 }
@@ -162,13 +215,20 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
                 "another-model",
                 "models = [\"another\"]\nscopes = [\"chat\", \"tokens\"]",
             )
-            + &lines("here", "this-model", &format!("models = [\"another\", \"{MODEL}\"]"))),
+            + &lines(
+                "here",
+                "this-model",
+                &format!("models = [\"another\", \"{MODEL}\"]"),
+            )),
     );
     let llama = FakeLlama::start().await;
     let proxy = Proxy::keyed(&llama, &file).await;
     let refusal = async |key: &str| {
         let response = proxy.ask_as(key, &question(true)).await;
-        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.unwrap(),
+        )
     };
     let message = "this API key does not open this route: its scopes lack `chat`";
     let expected = envelope("llm-proxy", "permission_error", "scope_missing", message);
@@ -177,25 +237,51 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     let mut unknown = question(true);
     unknown["model"] = json!("never-heard-of");
     assert_eq!(proxy.error(&unknown).await, (status, error.clone()));
-    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (404, "model_not_found"));
+    assert_eq!(
+        (status, error["error"]["code"].as_str().unwrap()),
+        (404, "model_not_found")
+    );
     let url = format!("http://{}/tokenize", proxy.address);
-    let count = proxy.http.post(url).bearer_auth("another-model").json(&json!({"content": "hi"}));
+    let count = proxy
+        .http
+        .post(url)
+        .bearer_auth("another-model")
+        .json(&json!({"content": "hi"}));
     let count = count.send().await.unwrap();
-    assert_eq!((count.status().as_u16(), count.json::<Value>().await.unwrap()), (404, error));
+    assert_eq!(
+        (
+            count.status().as_u16(),
+            count.json::<Value>().await.unwrap()
+        ),
+        (404, error)
+    );
     assert_eq!(llama.requests().len(), 0);
 
-    assert_eq!(proxy.models_as("another-model").await, (200, json!({"object": "list", "data": []})));
+    assert_eq!(
+        proxy.models_as("another-model").await,
+        (200, json!({"object": "list", "data": []}))
+    );
     for key in ["this-model", "counting", KEY] {
         assert_eq!(proxy.models_as(key).await.1["data"][0]["id"], MODEL);
     }
-    assert_eq!(proxy.ask_as("this-model", &question(true)).await.status(), 200);
+    assert_eq!(
+        proxy.ask_as("this-model", &question(true)).await.status(),
+        200
+    );
 }
 
 /// Before `llama`, with the keys of `file` and every route switched on.
 pub(crate) async fn with_every_route(llama: &FakeLlama, file: &KeysFile) -> Proxy {
     Proxy::with(llama, |config| {
         config.keys_file = Some(file.path());
-        let all = ["chat", "completions", "responses", "messages", "embeddings", "rerank"];
+        let all = [
+            "chat",
+            "completions",
+            "responses",
+            "messages",
+            "embeddings",
+            "rerank",
+        ];
         config.routes = all.map(|name| name.parse().unwrap()).into();
     })
     .await
@@ -204,7 +290,13 @@ pub(crate) async fn with_every_route(llama: &FakeLlama, file: &KeysFile) -> Prox
 #[tokio::test]
 async fn each_scope_opens_its_routes_and_no_others() {
     const SCOPES: [&str; 3] = ["chat", "embeddings", "tokens"];
-    let one = |scope: &&str| lines(scope, &format!("{scope}-key"), &format!("scopes = [\"{scope}\"]"));
+    let one = |scope: &&str| {
+        lines(
+            scope,
+            &format!("{scope}-key"),
+            &format!("scopes = [\"{scope}\"]"),
+        )
+    };
     let file = KeysFile::of(&SCOPES.iter().map(one).collect::<String>());
     let llama = FakeLlama::start().await;
     let proxy = with_every_route(&llama, &file).await;
@@ -221,20 +313,33 @@ async fn each_scope_opens_its_routes_and_no_others() {
     ] {
         for scope in SCOPES {
             let url = format!("http://{}{route}", proxy.address);
-            let request = proxy.http.post(url).bearer_auth(format!("{scope}-key")).json(&json!({}));
+            let request = proxy
+                .http
+                .post(url)
+                .bearer_auth(format!("{scope}-key"))
+                .json(&json!({}));
             let response = request.send().await.unwrap();
             let status = response.status().as_u16();
             let error = response.json::<Value>().await.unwrap()["error"].take();
             if scope == opened_by {
-                assert_eq!((status, &error["code"]), (400, &json!("invalid_field")), "{scope} {route}");
+                assert_eq!(
+                    (status, &error["code"]),
+                    (400, &json!("invalid_field")),
+                    "{scope} {route}"
+                );
                 continue;
             }
-            let message = format!("this API key does not open this route: its scopes lack `{opened_by}`");
+            let message =
+                format!("this API key does not open this route: its scopes lack `{opened_by}`");
             let mut expected = envelope("llm-proxy", "permission_error", "scope_missing", &message);
             if route.starts_with("/v1/messages") {
                 expected["error"]["details"] = json!({"error_code": "scope_missing"});
             }
-            assert_eq!((status, error), (403, expected["error"].take()), "{scope} {route}");
+            assert_eq!(
+                (status, error),
+                (403, expected["error"].take()),
+                "{scope} {route}"
+            );
         }
     }
     assert_eq!(llama.requests().len(), 0);
@@ -247,7 +352,10 @@ async fn a_flood_of_wrong_keys_takes_no_slot_and_no_place_in_the_queue() {
     let (over, n_refused) = (AtomicBool::new(false), AtomicUsize::new(0));
     let flood = join_all((0..32).map(async |_| {
         while !over.load(Ordering::Relaxed) {
-            assert_eq!(proxy.ask_as("llmk_wrong", &question(true)).await.status(), 401);
+            assert_eq!(
+                proxy.ask_as("llmk_wrong", &question(true)).await.status(),
+                401
+            );
             n_refused.fetch_add(1, Ordering::Relaxed);
         }
     }));

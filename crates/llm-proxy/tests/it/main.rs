@@ -93,19 +93,33 @@ impl Proxy {
         config.probe_down = Duration::from_millis(5);
         change(&mut config);
         let bind = || TcpListener::bind("127.0.0.1:0");
-        let listeners = Listeners { public: bind().await.unwrap(), admin: bind().await.unwrap() };
-        let (address, admin) =
-            (listeners.public.local_addr().unwrap(), listeners.admin.local_addr().unwrap());
+        let listeners = Listeners {
+            public: bind().await.unwrap(),
+            admin: bind().await.unwrap(),
+        };
+        let (address, admin) = (
+            listeners.public.local_addr().unwrap(),
+            listeners.admin.local_addr().unwrap(),
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let mut task = JoinSet::new();
         task.spawn(serve(config, listeners, async {
             let _ = stopped.await;
         }));
-        Self { address, admin, http: reqwest::Client::new(), stop: Some(stop), task }
+        Self {
+            address,
+            admin,
+            http: reqwest::Client::new(),
+            stop: Some(stop),
+            task,
+        }
     }
 
     fn chat(&self, body: &Value) -> reqwest::RequestBuilder {
-        self.http.post(format!("http://{}/v1/chat/completions", self.address)).bearer_auth(KEY).json(body)
+        self.http
+            .post(format!("http://{}/v1/chat/completions", self.address))
+            .bearer_auth(KEY)
+            .json(body)
     }
 
     async fn ask(&self, body: &Value) -> reqwest::Response {
@@ -135,7 +149,12 @@ impl Proxy {
     }
 
     async fn ready(&self) -> (u16, String) {
-        let response = self.http.get(format!("http://{}/readyz", self.admin)).send().await.unwrap();
+        let response = self
+            .http
+            .get(format!("http://{}/readyz", self.admin))
+            .send()
+            .await
+            .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
@@ -145,19 +164,30 @@ impl Proxy {
 
     async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.admin);
-        self.http.get(url).send().await.unwrap().text().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// Waits until the metrics hold the line `sample`.
     async fn until_metric(&self, sample: &str) {
-        until(sample, async || self.metrics().await.lines().any(|line| line == sample)).await;
+        until(sample, async || {
+            self.metrics().await.lines().any(|line| line == sample)
+        })
+        .await;
     }
 
     /// Waits until `n` answers have begun to speak.
     async fn until_first_tokens(&self, n: usize) {
         let series = r#"gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="fake-model""#;
         let metric = "gen_ai_server_time_to_first_token_seconds_count";
-        self.until_metric(&format!("{metric}{{{series}}} {n}")).await;
+        self.until_metric(&format!("{metric}{{{series}}} {n}"))
+            .await;
     }
 
     fn begin_shutdown(&mut self) {
@@ -172,7 +202,10 @@ impl Proxy {
 /// Asks again and again until `condition` holds.
 async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let asking = async { while !condition().await {} };
-    assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok(), "waited in vain for {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, asking).await.is_ok(),
+        "waited in vain for {what}"
+    );
 }
 
 /// A question that asks for a stream, or not.
@@ -182,7 +215,11 @@ fn question(stream: bool) -> Value {
 
 /// The seconds after which an answer says to come back.
 fn retry_after(response: &reqwest::Response) -> u64 {
-    response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
+    response.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// The envelope of an error of the proxy's own.
@@ -192,7 +229,9 @@ fn envelope(src: &str, kind: &str, code: &str, message: &str) -> Value {
 
 /// The payloads of an event stream, `[DONE]` included, comments not.
 fn events(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| line.strip_prefix("data: ")).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .collect()
 }
 
 /// The error event that ends a stream, checked to be its last.

@@ -12,7 +12,10 @@ use crate::{KEY, MODEL, Proxy, question};
 /// Checks that each of `samples` stands in `metrics` as a whole line.
 fn assert_samples(metrics: &str, samples: &[&str]) {
     for sample in samples {
-        assert!(metrics.lines().any(|line| line == *sample), "{sample} is not in\n{metrics}");
+        assert!(
+            metrics.lines().any(|line| line == *sample),
+            "{sample} is not in\n{metrics}"
+        );
     }
 }
 
@@ -24,8 +27,10 @@ async fn a_request_is_counted_by_route_key_model_and_outcome_and_its_tokens_by_k
     proxy.ask(&question(true)).await.text().await.unwrap();
     proxy.error(&json!({"model": MODEL, "messages": []})).await;
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
-    let upstream_is_up =
-        format!(r#"llm_proxy_upstream_up{{upstream="{}"}} 1"#, llama.url().trim_start_matches("http://"));
+    let upstream_is_up = format!(
+        r#"llm_proxy_upstream_up{{upstream="{}"}} 1"#,
+        llama.url().trim_start_matches("http://")
+    );
     assert_samples(
         &proxy.metrics().await,
         &[
@@ -48,10 +53,10 @@ async fn every_time_of_an_answer_is_in_its_histogram_and_a_token_after_the_first
     llama.script(Script::tokens(["a", "b", "c", "d"]));
     proxy.ask(&question(true)).await.text().await.unwrap();
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
-    let chat =
-        r#"gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="fake-model""#;
+    let chat = r#"gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="fake-model""#;
     let input = format!(r#"gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type="input"}} 7.0"#);
-    let output = format!(r#"gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type="output"}} 4.0"#);
+    let output =
+        format!(r#"gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type="output"}} 4.0"#);
     assert_samples(
         &proxy.metrics().await,
         &[
@@ -102,8 +107,12 @@ async fn what_a_histogram_holds_is_the_time_that_passed() {
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
     let (metrics, most) = (proxy.metrics().await, began.elapsed().as_secs_f64());
     let sum = |name: &str| -> f64 {
-        let samples = metrics.lines().filter(|line| line.starts_with(&format!("{name}_seconds_sum")));
-        samples.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+        let samples = metrics
+            .lines()
+            .filter(|line| line.starts_with(&format!("{name}_seconds_sum")));
+        samples
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum()
     };
     let pause = PAUSE.as_secs_f64();
     for (name, n_pauses) in [
@@ -121,7 +130,11 @@ async fn what_a_histogram_holds_is_the_time_that_passed() {
         );
     }
     // What llm-proxy adds of its own is no wait.
-    assert!(sum("llm_proxy_overhead") < pause, "{}", sum("llm_proxy_overhead"));
+    assert!(
+        sum("llm_proxy_overhead") < pause,
+        "{}",
+        sum("llm_proxy_overhead")
+    );
 }
 
 #[tokio::test]
@@ -132,7 +145,9 @@ async fn a_caller_that_leaves_is_counted_by_phase_and_how_soon_its_slot_was_free
     let mut answer = proxy.ask(&question(true)).await;
     while !String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
     drop(answer);
-    proxy.until_metric(r#"llm_proxy_cancellations_total{phase="streaming"} 1"#).await;
+    proxy
+        .until_metric(r#"llm_proxy_cancellations_total{phase="streaming"} 1"#)
+        .await;
     let metrics = proxy.metrics().await;
     assert_samples(
         &metrics,
@@ -154,22 +169,43 @@ async fn what_a_request_says_is_never_a_label_and_a_models_name_never_comes_back
         let mut body = question(true);
         body["model"] = json!(model);
         let (status, error) = proxy.error(&body).await;
-        assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")), "{model:?}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (404, &json!("model_not_found")),
+            "{model:?}"
+        );
         assert!(!error.to_string().contains(model), "{error}");
     }
     for key in ["canary", "canary-2"] {
         let url = format!("http://{}/v1/models", proxy.address);
-        assert_eq!(proxy.http.get(url).bearer_auth(key).send().await.unwrap().status(), 401);
+        assert_eq!(
+            proxy
+                .http
+                .get(url)
+                .bearer_auth(key)
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            401
+        );
     }
-    let lost = proxy.http.get(format!("http://{}/canary", proxy.address)).send().await.unwrap();
+    let lost = proxy
+        .http
+        .get(format!("http://{}/canary", proxy.address))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(lost.status(), 404);
     let metrics = proxy.metrics().await;
     assert!(
         !metrics.contains("canary") && !metrics.contains("xxx") && !metrics.contains('\u{1b}'),
         "{metrics}"
     );
-    let samples: Vec<_> =
-        metrics.lines().filter(|line| line.starts_with("llm_proxy_requests_total")).collect();
+    let samples: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.starts_with("llm_proxy_requests_total"))
+        .collect();
     assert_eq!(samples.len(), 3, "{samples:#?}");
     assert_samples(
         &metrics,

@@ -22,13 +22,21 @@ async fn every_address_behind_a_name_is_an_upstream_and_the_name_itself_is_none(
     proxy.until_ready().await;
     assert_eq!(proxy.ask(&question(true)).await.status(), 200);
     let metrics = proxy.metrics().await;
-    assert!(metrics.contains(&is_up(&url, true)) && !metrics.contains("localhost"), "{metrics}");
+    assert!(
+        metrics.contains(&is_up(&url, true)) && !metrics.contains("localhost"),
+        "{metrics}"
+    );
 }
 
 /// The binary in a mount namespace where `hosts` is `/etc/hosts`. `None` where the kernel does not allow that.
-async fn binary_with_hosts(hosts: &std::path::Path, upstreams: &str) -> Option<tokio::process::Child> {
-    let allowed =
-        Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status().await;
+async fn binary_with_hosts(
+    hosts: &std::path::Path,
+    upstreams: &str,
+) -> Option<tokio::process::Child> {
+    let allowed = Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+        .status()
+        .await;
     if !allowed.is_ok_and(|status| status.success()) {
         eprintln!("skipped: `unshare -rm mount` does not work here");
         return None;
@@ -41,7 +49,10 @@ async fn binary_with_hosts(hosts: &std::path::Path, upstreams: &str) -> Option<t
         .arg(env!("CARGO_BIN_EXE_llm-proxy"))
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs([("PROXY_LISTEN", "127.0.0.1:0"), ("PROXY_ADMIN_LISTEN", "127.0.0.1:0")])
+        .envs([
+            ("PROXY_LISTEN", "127.0.0.1:0"),
+            ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
+        ])
         .envs([
             ("PROXY_UPSTREAMS", upstreams),
             ("LLM_API_KEY", KEY),
@@ -59,12 +70,16 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
     let port = first.url().rsplit_once(':').unwrap().1.parse().unwrap();
     let second = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 2), port).into()).await;
     let third = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 3), port).into()).await;
-    [&first, &second, &third].iter().for_each(|llama| llama.require_key(UPSTREAM_KEY));
+    [&first, &second, &third]
+        .iter()
+        .for_each(|llama| llama.require_key(UPSTREAM_KEY));
     let hosts = tempfile::NamedTempFile::new().unwrap();
     let names = |text: &str| std::fs::write(hosts.path(), text).unwrap();
     names("127.0.0.1 llamas\n");
     let upstreams = format!("dns+http://llamas:{port}");
-    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else { return };
+    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else {
+        return;
+    };
     let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
     let mut says = async |what: &str| {
         let said = async { while !lines.next_line().await.unwrap().unwrap().contains(what) {} };
@@ -77,7 +92,11 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
     let began = Instant::now();
     drop(first);
     says(&format!("\"upstream\":\"{}\"", ready(2))).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
     names("127.0.0.2 llamas\n127.0.0.3 llamas\n");
     says(&format!("\"upstream\":\"{}\"", ready(3))).await;
     // A lookup that fails changes nothing; what is missing in one that does not fail leaves.
@@ -90,7 +109,11 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
 #[test]
 fn upstreams_that_cannot_be_are_refused() {
     let refused = |upstreams: &str| {
-        let settings = [("PROXY_UPSTREAMS", upstreams), ("LLM_API_KEY", KEY), ("LLM_MODEL", MODEL)];
+        let settings = [
+            ("PROXY_UPSTREAMS", upstreams),
+            ("LLM_API_KEY", KEY),
+            ("LLM_MODEL", MODEL),
+        ];
         let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
         Config::read(&mut env);
         env.finish().map_err(|invalid| invalid.to_string()).err()
@@ -115,11 +138,20 @@ fn upstreams_that_cannot_be_are_refused() {
         ("dns+http://a:0", "must look like"),
         ("http://a:1,http://A:1", "A:1 stands there twice"),
         ("http://a:1,dns+http://a:1", "a:1 stands there twice"),
-        ("http://127.0.0.1:8081", "127.0.0.1:8081 is llm-proxy's own address"),
-        ("http://localhost:9081", "localhost:9081 is llm-proxy's own address"),
+        (
+            "http://127.0.0.1:8081",
+            "127.0.0.1:8081 is llm-proxy's own address",
+        ),
+        (
+            "http://localhost:9081",
+            "localhost:9081 is llm-proxy's own address",
+        ),
         ("http://[::1]:8081", "[::1]:8081 is llm-proxy's own address"),
     ] {
         let refusal = refused(wrong).unwrap_or_else(|| panic!("{wrong} was taken"));
-        assert!(refusal.contains("PROXY_UPSTREAMS") && refusal.contains(why), "{wrong}: {refusal}");
+        assert!(
+            refusal.contains("PROXY_UPSTREAMS") && refusal.contains(why),
+            "{wrong}: {refusal}"
+        );
     }
 }

@@ -16,13 +16,17 @@ async fn one_of_each(llama: &FakeLlama, proxy: &Proxy) {
     llama.script_once(Script::tokens(["a"]).error_after(1, "no"));
     proxy.ask(&question(true)).await.text().await.unwrap();
     proxy.error(&json!({"model": MODEL, "messages": []})).await;
-    let stranger = proxy.http.get(format!("http://{}/v1/models", proxy.address));
+    let stranger = proxy
+        .http
+        .get(format!("http://{}/v1/models", proxy.address));
     assert_eq!(stranger.send().await.unwrap().status(), 401);
     llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
     let mut left = proxy.ask(&question(true)).await;
     while !String::from_utf8_lossy(&left.chunk().await.unwrap().unwrap()).contains(r#""a""#) {}
     drop(left);
-    proxy.until_metric(r#"llm_proxy_cancellations_total{phase="streaming"} 1"#).await;
+    proxy
+        .until_metric(r#"llm_proxy_cancellations_total{phase="streaming"} 1"#)
+        .await;
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
 }
 

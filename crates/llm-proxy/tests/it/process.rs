@@ -49,9 +49,18 @@ impl Process {
                 None => {}
             }
         }
-        let this = Self { child, log, public, admin };
+        let this = Self {
+            child,
+            log,
+            public,
+            admin,
+        };
         until("readiness", async || {
-            reqwest::get(format!("http://{}/readyz", this.admin)).await.unwrap().status() == 200
+            reqwest::get(format!("http://{}/readyz", this.admin))
+                .await
+                .unwrap()
+                .status()
+                == 200
         })
         .await;
         this
@@ -59,21 +68,38 @@ impl Process {
 
     pub(crate) async fn chat(&self, http: &reqwest::Client) -> u16 {
         let url = format!("http://{}/v1/chat/completions", self.public);
-        let answer = http.post(url).bearer_auth(KEY).json(&question(true)).send().await.unwrap();
+        let answer = http
+            .post(url)
+            .bearer_auth(KEY)
+            .json(&question(true))
+            .send()
+            .await
+            .unwrap();
         let status = answer.status().as_u16();
         assert!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"));
         status
     }
 
     pub(crate) async fn counter(&self, name: &str) -> u64 {
-        let metrics = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
+        let metrics = reqwest::get(format!("http://{}/metrics", self.admin))
+            .await
+            .unwrap();
         let metrics = metrics.text().await.unwrap();
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap().parse().unwrap()
     }
 
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
     }
 }

@@ -8,7 +8,10 @@ use testkit::fake_llama::{FakeLlama, Script};
 use crate::{PATIENCE, Proxy, envelope, last_error, question, retry_after};
 
 /// A proxy with one slot, which the returned answer holds until the fake is released.
-async fn busy(llama: &FakeLlama, change: impl FnOnce(&mut llm_proxy::Config)) -> (Proxy, reqwest::Response) {
+async fn busy(
+    llama: &FakeLlama,
+    change: impl FnOnce(&mut llm_proxy::Config),
+) -> (Proxy, reqwest::Response) {
     llama.set_slots(1);
     let proxy = Proxy::with(llama, |config| {
         // Looked at as often as this, so that the tests need not wait a second.
@@ -22,7 +25,12 @@ async fn busy(llama: &FakeLlama, change: impl FnOnce(&mut llm_proxy::Config)) ->
 
 /// Asks with queue events; the answer's header is there while the request waits.
 async fn ask(proxy: &Proxy) -> reqwest::Response {
-    let response = proxy.chat(&question(true)).header("x-queue-events", "1").send().await.unwrap();
+    let response = proxy
+        .chat(&question(true))
+        .header("x-queue-events", "1")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     response
 }
@@ -32,7 +40,11 @@ async fn until(response: &mut reqwest::Response, text: &str) -> String {
     let mut seen = String::new();
     let reading = async {
         while !seen.contains(text) {
-            let bytes = response.chunk().await.unwrap().unwrap_or_else(|| panic!("no {text:?} in {seen:?}"));
+            let bytes = response
+                .chunk()
+                .await
+                .unwrap()
+                .unwrap_or_else(|| panic!("no {text:?} in {seen:?}"));
             seen.push_str(std::str::from_utf8(&bytes).unwrap());
         }
     };
@@ -42,14 +54,23 @@ async fn until(response: &mut reqwest::Response, text: &str) -> String {
 
 /// Position and wait of the last line that tells them.
 fn place(text: &str) -> (usize, u64) {
-    let line = text.lines().rfind(|line| line.starts_with(": queue ")).unwrap();
-    let (position, wait) = line.strip_prefix(": queue position=").unwrap().split_once(" wait=").unwrap();
+    let line = text
+        .lines()
+        .rfind(|line| line.starts_with(": queue "))
+        .unwrap();
+    let (position, wait) = line
+        .strip_prefix(": queue position=")
+        .unwrap()
+        .split_once(" wait=")
+        .unwrap();
     (position.parse().unwrap(), wait.parse().unwrap())
 }
 
 /// What is no comment.
 fn answer(text: &str) -> String {
-    text.split_inclusive("\n\n").filter(|event| !event.starts_with(':')).collect()
+    text.split_inclusive("\n\n")
+        .filter(|event| !event.starts_with(':'))
+        .collect()
 }
 
 #[tokio::test]
@@ -79,9 +100,15 @@ async fn a_waiting_caller_sees_its_place_its_prefill_and_then_the_same_answer() 
     llama.release();
     assert!(first.text().await.unwrap().ends_with("data: [DONE]\n\n"));
     let second = second.text().await.unwrap();
-    let prefill: Vec<&str> = second.lines().filter(|line| line.starts_with(": prefill")).collect();
+    let prefill: Vec<&str> = second
+        .lines()
+        .filter(|line| line.starts_with(": prefill"))
+        .collect();
     assert_eq!(prefill, [": prefill 0/7", ": prefill 7/7"]);
-    assert_eq!(answer(&second), answer(&proxy.ask(&question(true)).await.text().await.unwrap()));
+    assert_eq!(
+        answer(&second),
+        answer(&proxy.ask(&question(true)).await.text().await.unwrap())
+    );
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
 }
 
@@ -91,12 +118,25 @@ async fn a_caller_that_is_admitted_at_once_sees_its_prefill_only() {
     let proxy = Proxy::before(&llama).await;
     let plain = proxy.ask(&question(true)).await.text().await.unwrap();
     let response = ask(&proxy).await;
-    assert!(response.headers()["server-timing"].to_str().unwrap().starts_with("queue;dur="));
+    assert!(
+        response.headers()["server-timing"]
+            .to_str()
+            .unwrap()
+            .starts_with("queue;dur=")
+    );
     let text = response.text().await.unwrap();
     assert_eq!(text, format!(": prefill 0/7\n\n: prefill 7/7\n\n{plain}"));
     // An answer that is no stream has no place for comments.
-    let whole = proxy.chat(&question(false)).header("x-queue-events", "1").send().await.unwrap();
-    assert_eq!(whole.json::<Value>().await.unwrap()["choices"][0]["message"]["content"], "Hello");
+    let whole = proxy
+        .chat(&question(false))
+        .header("x-queue-events", "1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        whole.json::<Value>().await.unwrap()["choices"][0]["message"]["content"],
+        "Hello"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +149,14 @@ async fn a_waiting_caller_that_did_not_ask_for_it_sees_nothing_but_the_answer() 
             request = request.header("x-queue-events", value);
         }
         // What bridges a silence of the upstream is no word about the wait.
-        request.send().await.unwrap().text().await.unwrap().replace(": keep-alive\n\n", "")
+        request
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .replace(": keep-alive\n\n", "")
     };
     let waiting = async {
         tokio::join!(
@@ -142,14 +189,28 @@ async fn a_wait_that_ends_badly_is_one_error_event_with_the_time_to_come_back() 
     .await;
     let waiting = ask(&proxy).await;
     // What is refused at once has not begun to answer yet.
-    let refused = proxy.chat(&question(true)).header("x-queue-events", "1").send().await.unwrap();
+    let refused = proxy
+        .chat(&question(true))
+        .header("x-queue-events", "1")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 429);
     assert!((9..=13).contains(&retry_after(&refused)));
     let text = waiting.text().await.unwrap();
     let message = "no slot became free in time: try again after the time in Retry-After";
-    assert_eq!(last_error(&text), envelope("llm-proxy", "server_error", "queue_timeout", message));
-    let retry = text.lines().find_map(|line| line.strip_prefix("retry: ")).unwrap();
-    assert!((3..=6).any(|seconds| retry == format!("{seconds}000")), "{text}");
+    assert_eq!(
+        last_error(&text),
+        envelope("llm-proxy", "server_error", "queue_timeout", message)
+    );
+    let retry = text
+        .lines()
+        .find_map(|line| line.strip_prefix("retry: "))
+        .unwrap();
+    assert!(
+        (3..=6).any(|seconds| retry == format!("{seconds}000")),
+        "{text}"
+    );
     let outcome = r#"llm_proxy_requests_total{route="/v1/chat/completions",key="default",model="fake-model",outcome="queue_timeout",status="2xx"} 1"#;
     proxy.until_metric(outcome).await;
     assert_eq!(llama.requests().len(), 1);
@@ -166,7 +227,9 @@ async fn a_caller_that_leaves_while_it_is_told_its_place_is_out_of_the_queue() {
     proxy.until_metric("llm_proxy_queue_depth 20").await;
     drop(waiting);
     proxy.until_metric("llm_proxy_queue_depth 0").await;
-    proxy.until_metric("llm_proxy_cancellations_total{phase=\"queued\"} 20").await;
+    proxy
+        .until_metric("llm_proxy_cancellations_total{phase=\"queued\"} 20")
+        .await;
     llama.release();
     drop(running.text().await.unwrap());
     assert_eq!(llama.requests().len(), 1);
@@ -178,7 +241,11 @@ async fn an_upstream_that_refuses_after_the_wait_is_one_error_event() {
     let (proxy, running) = busy(&llama, |_| {}).await;
     let mut waiting = ask(&proxy).await;
     until(&mut waiting, "position=1").await;
-    llama.script_once(Script::refusal(400, "invalid_request_error", "no such thing"));
+    llama.script_once(Script::refusal(
+        400,
+        "invalid_request_error",
+        "no such thing",
+    ));
     llama.release();
     drop(running.text().await.unwrap());
     let error = last_error(&waiting.text().await.unwrap());
@@ -192,9 +259,13 @@ async fn an_upstream_that_refuses_after_the_wait_is_one_error_event() {
 #[tokio::test]
 async fn a_shutdown_ends_the_wait_with_an_error_event() {
     let llama = FakeLlama::start().await;
-    let (mut proxy, _running) = busy(&llama, |config| config.drain = Duration::from_millis(100)).await;
+    let (mut proxy, _running) =
+        busy(&llama, |config| config.drain = Duration::from_millis(100)).await;
     let waiting = ask(&proxy).await;
     proxy.begin_shutdown();
-    assert_eq!(last_error(&waiting.text().await.unwrap())["error"]["code"], "shutting_down");
+    assert_eq!(
+        last_error(&waiting.text().await.unwrap())["error"]["code"],
+        "shutting_down"
+    );
     proxy.ended().await;
 }

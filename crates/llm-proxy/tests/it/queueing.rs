@@ -40,7 +40,10 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
         proxy.ask(&question(true)).await
     };
     let (queued, refused) = tokio::join!(queued, refused);
-    assert_eq!((refused.status().as_u16(), queued.status().as_u16()), (429, 503));
+    assert_eq!(
+        (refused.status().as_u16(), queued.status().as_u16()),
+        (429, 503)
+    );
     // Before one was measured, an answer to this is taken to last 6 s; one runs, and this key has one more before it.
     assert!((9..=13).contains(&retry_after(&refused)), "{refused:?}");
     assert!((2..=6).contains(&retry_after(&queued)), "{queued:?}");
@@ -49,7 +52,10 @@ async fn a_full_queue_is_429_and_a_long_wait_503_both_with_an_estimate() {
         refused.json::<Value>().await.unwrap(),
         envelope("llm-proxy", "rate_limit_error", "queue_full", message)
     );
-    assert_eq!(queued.json::<Value>().await.unwrap()["error"]["code"], "queue_timeout");
+    assert_eq!(
+        queued.json::<Value>().await.unwrap()["error"]["code"],
+        "queue_timeout"
+    );
     assert_eq!(llama.requests().len(), 1);
 }
 
@@ -88,7 +94,9 @@ async fn requests_of_a_key_reach_the_upstream_in_the_order_they_came() {
         let (proxy, mut body) = (&proxy, question(n.is_multiple_of(2)));
         body["messages"][0]["content"] = n.to_string().into();
         async move {
-            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            proxy
+                .until_metric(&format!("llm_proxy_queue_depth {n}"))
+                .await;
             proxy.ask(&body).await.text().await.unwrap()
         }
     };
@@ -97,7 +105,12 @@ async fn requests_of_a_key_reach_the_upstream_in_the_order_they_came() {
         llama.release();
     };
     tokio::join!(join_all((0..6).map(ask)), release);
-    let words = |request: &Received| request.body["messages"][0]["content"].as_str().unwrap().to_owned();
+    let words = |request: &Received| {
+        request.body["messages"][0]["content"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let order: Vec<String> = llama.requests().iter().skip(1).map(words).collect();
     assert_eq!(order, ["0", "1", "2", "3", "4", "5"]);
 }
@@ -146,26 +159,47 @@ async fn a_key_that_fills_the_queue_gives_way_to_another_which_is_then_served_fi
     let of_the_busy_key = |n: usize| {
         let (proxy, body) = (&proxy, numbered(n));
         async move {
-            proxy.until_metric(&format!("llm_proxy_queue_depth {n}")).await;
+            proxy
+                .until_metric(&format!("llm_proxy_queue_depth {n}"))
+                .await;
             let answer = proxy.ask_as("busy-key", &body).await;
-            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+            (
+                answer.status().as_u16(),
+                answer.headers().contains_key("retry-after"),
+            )
         }
     };
     let of_the_other = async {
         proxy.until_metric("llm_proxy_queue_depth 4").await;
         let refused = proxy.ask_as("busy-key", &numbered(4)).await;
-        assert_eq!(refused.json::<Value>().await.unwrap()["error"]["code"], "queue_full");
+        assert_eq!(
+            refused.json::<Value>().await.unwrap()["error"]["code"],
+            "queue_full"
+        );
         let body = numbered(5);
         let answer = proxy.ask_as("other-key", &body);
         let release = async {
-            proxy.until_metric(&outcome("busy", "queue_full", "4xx", 2)).await;
+            proxy
+                .until_metric(&outcome("busy", "queue_full", "4xx", 2))
+                .await;
             llama.release();
         };
         tokio::join!(answer, release).0.status().as_u16()
     };
     let (busy, other) = tokio::join!(join_all((0..4).map(of_the_busy_key)), of_the_other);
-    assert_eq!((busy, other), (vec![(200, false), (200, false), (200, false), (429, true)], 200));
-    let words = |request: &Received| request.body["messages"][0]["content"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (busy, other),
+        (
+            vec![(200, false), (200, false), (200, false), (429, true)],
+            200
+        )
+    );
+    let words = |request: &Received| {
+        request.body["messages"][0]["content"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let order: Vec<String> = llama.requests().iter().skip(1).map(words).collect();
     assert_eq!(order, ["5", "0", "1", "2"]);
 }
@@ -183,8 +217,17 @@ async fn a_key_at_its_limit_of_requests_at_once_leaves_the_other_slots_to_others
     let second = proxy.ask_as("limited-key", &body);
     let others = async {
         proxy.until_metric("llm_proxy_queue_depth 1").await;
-        let others = [proxy.ask_as("other-key", &body).await, proxy.ask_as("other-key", &body).await];
-        assert_eq!((llama.running(), others.map(|answer| answer.status().as_u16())), (3, [200, 200]));
+        let others = [
+            proxy.ask_as("other-key", &body).await,
+            proxy.ask_as("other-key", &body).await,
+        ];
+        assert_eq!(
+            (
+                llama.running(),
+                others.map(|answer| answer.status().as_u16())
+            ),
+            (3, [200, 200])
+        );
         proxy.until_metric("llm_proxy_queue_depth 1").await;
         llama.release();
     };
@@ -201,7 +244,9 @@ async fn of_a_burst_of_ten_times_what_fits_exactly_what_fits_is_served() {
     let body = question(true);
     let burst = join_all((0..200).map(|_| async { proxy.ask(&body).await.status().as_u16() }));
     let release = async {
-        proxy.until_metric(&outcome("default", "queue_full", "4xx", 180)).await;
+        proxy
+            .until_metric(&outcome("default", "queue_full", "4xx", 180))
+            .await;
         for n in [4, 8, 12, 16, 20] {
             llama.request_started(n - 1).await;
             llama.release();
@@ -230,7 +275,10 @@ async fn slots_are_counted_anew_when_the_upstream_comes_back() {
     proxy.until_metric("llm_proxy_slots 2").await;
     let address = llama.stop().await;
     let (status, error) = proxy.error(&question(true)).await;
-    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (503, "upstream_unavailable"));
+    assert_eq!(
+        (status, error["error"]["code"].as_str().unwrap()),
+        (503, "upstream_unavailable")
+    );
     proxy.until_metric("llm_proxy_slots 0").await;
     assert_eq!(proxy.ready().await.0, 503);
 
@@ -261,9 +309,18 @@ async fn a_wrong_upstream_key_keeps_the_proxy_unready_and_is_said() {
     let llama = FakeLlama::start().await;
     llama.require_key("another-key");
     let proxy = Proxy::start(&llama.url(), |_| {}).await;
-    until("the key to be refused", async || proxy.ready().await.1.contains("refuses PROXY_UPSTREAM_API_KEY"))
-        .await;
+    until("the key to be refused", async || {
+        proxy
+            .ready()
+            .await
+            .1
+            .contains("refuses PROXY_UPSTREAM_API_KEY")
+    })
+    .await;
     assert_eq!(proxy.ready().await.0, 503);
     let (status, error) = proxy.error(&question(true)).await;
-    assert_eq!((status, error["error"]["code"].as_str().unwrap()), (502, "upstream_key"));
+    assert_eq!(
+        (status, error["error"]["code"].as_str().unwrap()),
+        (502, "upstream_key")
+    );
 }

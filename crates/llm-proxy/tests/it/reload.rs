@@ -16,7 +16,10 @@ const FAILED: &str = r#"llm_proxy_keys_reloads_total{outcome="failed"}"#;
 
 /// Waits until `key` is answered with `status`.
 async fn until_status(proxy: &Proxy, key: &str, status: u16) {
-    until(&format!("{key} to be {status}"), async || proxy.models_as(key).await.0 == status).await;
+    until(&format!("{key} to be {status}"), async || {
+        proxy.models_as(key).await.0 == status
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -28,9 +31,14 @@ async fn twenty_reloads_under_load_fail_no_request() {
     let (over, n_requests) = (AtomicBool::new(false), AtomicUsize::new(0));
     let load = join_all((0..8).map(async |caller| {
         while !over.load(Ordering::Relaxed) {
-            let chat = proxy.ask_as(if caller % 2 == 0 { "a" } else { KEY }, &question(true)).await;
+            let chat = proxy
+                .ask_as(if caller % 2 == 0 { "a" } else { KEY }, &question(true))
+                .await;
             let (status, answer) = (chat.status().as_u16(), chat.text().await.unwrap());
-            assert!(status == 200 && answer.contains("[DONE]"), "{status} {answer}");
+            assert!(
+                status == 200 && answer.contains("[DONE]"),
+                "{status} {answer}"
+            );
             assert_eq!(proxy.models_as("a").await.0, 200);
             n_requests.fetch_add(2, Ordering::Relaxed);
         }
@@ -53,10 +61,19 @@ async fn twenty_reloads_under_load_fail_no_request() {
 
 #[tokio::test]
 async fn a_broken_file_keeps_the_old_keys_is_counted_once_and_a_good_one_makes_up_for_it() {
-    let (file, llama) = (KeysFile::of(&lines("app", "a", "")), FakeLlama::start().await);
+    let (file, llama) = (
+        KeysFile::of(&lines("app", "a", "")),
+        FakeLlama::start().await,
+    );
     let proxy = Proxy::keyed(&llama, &file).await;
-    for (n, broken) in
-        ["", "no toml", "[[key]]\nname = \"app\"", &lines("default", "x", "")].into_iter().enumerate()
+    for (n, broken) in [
+        "",
+        "no toml",
+        "[[key]]\nname = \"app\"",
+        &lines("default", "x", ""),
+    ]
+    .into_iter()
+    .enumerate()
     {
         file.write(broken);
         proxy.until_metric(&format!("{FAILED} {}", n + 1)).await;
@@ -74,7 +91,10 @@ async fn a_broken_file_keeps_the_old_keys_is_counted_once_and_a_good_one_makes_u
     until_status(&proxy, "b", 200).await;
     assert_eq!(proxy.models_as("a").await.0, 401);
     proxy.until_metric("llm_proxy_keys_file_refused 0").await;
-    assert!(!proxy.metrics().await.contains(&format!("{FAILED} 8")), "a file that stays broken is told once");
+    assert!(
+        !proxy.metrics().await.contains(&format!("{FAILED} 8")),
+        "a file that stays broken is told once"
+    );
 }
 
 #[tokio::test]
@@ -107,12 +127,19 @@ async fn a_key_that_was_taken_out_is_401_within_a_second_and_its_answer_under_wa
 
 #[tokio::test]
 async fn a_file_that_is_written_in_place_or_behind_a_link_is_noticed_too() {
-    let (file, llama) = (KeysFile::of(&lines("app", "a", "")), FakeLlama::start().await);
+    let (file, llama) = (
+        KeysFile::of(&lines("app", "a", "")),
+        FakeLlama::start().await,
+    );
     let folder = file.path().parent().unwrap().to_owned();
     // As Kubernetes mounts a secret: a link to a file in a folder that is a link itself and is swapped whole.
     for (version, key) in [("1", "v1"), ("2", "v2")] {
         std::fs::create_dir(folder.join(version)).unwrap();
-        std::fs::write(folder.join(version).join("keys.toml"), lines("app", key, "")).unwrap();
+        std::fs::write(
+            folder.join(version).join("keys.toml"),
+            lines("app", key, ""),
+        )
+        .unwrap();
     }
     symlink("1", folder.join("data")).unwrap();
     let link = folder.join("link.toml");
@@ -135,7 +162,10 @@ async fn a_file_that_is_written_in_place_or_behind_a_link_is_noticed_too() {
 
 #[tokio::test]
 async fn a_hangup_reads_the_file_at_once() {
-    let (file, llama) = (KeysFile::of(&lines("app", "a", "")), FakeLlama::start().await);
+    let (file, llama) = (
+        KeysFile::of(&lines("app", "a", "")),
+        FakeLlama::start().await,
+    );
     let proxy = Proxy::with(&llama, |config| {
         config.keys_file = Some(file.path());
         config.keys_poll = Duration::from_secs(3600);
@@ -144,7 +174,14 @@ async fn a_hangup_reads_the_file_at_once() {
     file.write(&lines("app", "b", ""));
     assert_eq!(proxy.models_as("b").await.0, 401);
     let myself = std::process::id().to_string();
-    assert!(Command::new("kill").args(["-HUP", &myself]).status().await.unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-HUP", &myself])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
     until_status(&proxy, "b", 200).await;
     assert_eq!(proxy.models_as("a").await.0, 401);
 }

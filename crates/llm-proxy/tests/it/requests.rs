@@ -26,9 +26,20 @@ async fn what_goes_upstream_was_built_from_checked_fields_and_no_header_of_the_c
     names.sort_unstable();
     assert_eq!(
         names,
-        ["accept", "authorization", "content-length", "content-type", "host", "traceparent", "x-request-id"]
+        [
+            "accept",
+            "authorization",
+            "content-length",
+            "content-type",
+            "host",
+            "traceparent",
+            "x-request-id"
+        ]
     );
-    assert_eq!(received.headers["authorization"], format!("Bearer {UPSTREAM_KEY}"));
+    assert_eq!(
+        received.headers["authorization"],
+        format!("Bearer {UPSTREAM_KEY}")
+    );
     assert_eq!(received.headers["traceparent"], trace);
     assert_eq!(
         received.body,
@@ -57,7 +68,11 @@ async fn a_body_is_read_up_to_its_cap_and_no_further_whether_it_says_its_length_
         ] {
             let answer = proxy.raw(&format!("{head}{framed}")).await;
             assert_eq!(&answer[9..12], status, "{answer}");
-            assert_eq!(answer.contains(r#""code":"body_too_large""#), status == "413", "{answer}");
+            assert_eq!(
+                answer.contains(r#""code":"body_too_large""#),
+                status == "413",
+                "{answer}"
+            );
         }
     }
     assert_eq!(llama.requests().len(), 2);
@@ -72,15 +87,23 @@ async fn the_names_of_the_token_limit_become_one_that_is_clamped() {
         (json!({"max_tokens": 9}), 9),
         (json!({"max_completion_tokens": 8}), 8),
         (json!({"max_completion_tokens": 8, "max_tokens": 9}), 8),
-        (json!({"max_completion_tokens": 101, "max_tokens": 4_294_967_296_u64}), 100),
+        (
+            json!({"max_completion_tokens": 101, "max_tokens": 4_294_967_296_u64}),
+            100,
+        ),
     ]
     .into_iter()
     .enumerate()
     {
         let mut body = question(true);
-        body.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(limits.as_object().unwrap().clone());
         assert_eq!(proxy.ask(&body).await.status(), 200);
         let sent = llama.request_started(n).await.body;
-        assert_eq!((&sent["max_tokens"], sent.get("max_completion_tokens")), (&json!(expected), None));
+        assert_eq!(
+            (&sent["max_tokens"], sent.get("max_completion_tokens")),
+            (&json!(expected), None)
+        );
     }
 }

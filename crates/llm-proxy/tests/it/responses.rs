@@ -11,7 +11,9 @@ const PATH: &str = "/v1/responses";
 /// A request with `more` in it.
 fn with(more: &Value) -> Value {
     let mut body = json!({"model": MODEL, "input": "hi"});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     body
 }
 
@@ -19,8 +21,7 @@ fn with(more: &Value) -> Value {
 async fn a_response_is_built_anew_from_checked_fields() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
-    let weather =
-        json!({"name": "weather", "parameters": {"type": "object"}, "strict": false, "type": "function"});
+    let weather = json!({"name": "weather", "parameters": {"type": "object"}, "strict": false, "type": "function"});
     let image = json!({"type": "input_image", "image_url": "data:image/png;base64,AA=="});
     let mut image_asked = image.clone();
     image_asked["detail"] = json!("low");
@@ -59,7 +60,9 @@ async fn a_response_is_built_anew_from_checked_fields() {
         "max_tokens": 4, "temperature": 0.5, "top_p": 0.9,
     });
     assert_eq!(sent.body, leaves);
-    proxy.until_metric("llm_proxy_dropped_fields_total 13").await;
+    proxy
+        .until_metric("llm_proxy_dropped_fields_total 13")
+        .await;
 }
 
 #[tokio::test]
@@ -67,21 +70,40 @@ async fn what_nobody_keeps_is_refused_and_not_promised() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
     for (more, param) in [
-        (json!({"previous_response_id": "resp_1"}), "previous_response_id"),
+        (
+            json!({"previous_response_id": "resp_1"}),
+            "previous_response_id",
+        ),
         (json!({"conversation": {"id": "c"}}), "conversation"),
         (json!({"background": true}), "background"),
         (json!({"prompt": {"id": "p"}}), "prompt"),
-        (json!({"input": [{"type": "item_reference", "id": "m"}]}), "input[0].type"),
+        (
+            json!({"input": [{"type": "item_reference", "id": "m"}]}),
+            "input[0].type",
+        ),
     ] {
         let (status, error) = asked(&proxy, PATH, &with(&more)).await;
-        assert_eq!((status, &error["error"]["param"]), (400, &json!(param)), "{more}");
+        assert_eq!(
+            (status, &error["error"]["param"]),
+            (400, &json!(param)),
+            "{more}"
+        );
     }
-    let message =
-        "`previous_response_id` is not supported: nothing is kept here, so send all that was said in `input`";
+    let message = "`previous_response_id` is not supported: nothing is kept here, so send all that was said in `input`";
     let (_, error) = asked(&proxy, PATH, &with(&json!({"previous_response_id": "x"}))).await;
     assert_eq!(error["error"]["message"], message);
     let url = format!("http://{}{PATH}/resp_1", proxy.address);
-    assert_eq!(proxy.http.get(url).bearer_auth(crate::KEY).send().await.unwrap().status(), 404);
+    assert_eq!(
+        proxy
+            .http
+            .get(url)
+            .bearer_auth(crate::KEY)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
     assert_eq!(llama.requests().len(), 0);
 }
 
@@ -97,11 +119,25 @@ async fn a_response_comes_whole_or_as_the_events_of_llama_server() {
         "input_tokens_details": {"cached_tokens": 3}}});
     assert_eq!(asked(&proxy, PATH, &with(&json!({}))).await, (200, whole));
     let streamed = with(&json!({"stream": true}));
-    let through = post(&proxy, PATH, &streamed).send().await.unwrap().text().await.unwrap();
-    let straight = proxy.http.post(llama.url() + PATH).bearer_auth(crate::UPSTREAM_KEY).json(&streamed);
-    assert_eq!(through, straight.send().await.unwrap().text().await.unwrap());
+    let through = post(&proxy, PATH, &streamed)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let straight = proxy
+        .http
+        .post(llama.url() + PATH)
+        .bearer_auth(crate::UPSTREAM_KEY)
+        .json(&streamed);
+    assert_eq!(
+        through,
+        straight.send().await.unwrap().text().await.unwrap()
+    );
     for (kind, n) in [("prompt", 14), ("cached", 6), ("completion", 4)] {
-        let sample = format!(r#"llm_proxy_tokens_total{{key="default",model="{MODEL}",kind="{kind}"}} {n}"#);
+        let sample =
+            format!(r#"llm_proxy_tokens_total{{key="default",model="{MODEL}",kind="{kind}"}} {n}"#);
         proxy.until_metric(&sample).await;
     }
 }
@@ -123,28 +159,61 @@ async fn every_field_of_a_response_is_what_it_must_be() {
         (json!({"input": {}}), "input"),
         (item(json!("hi")), "input[0]"),
         (item(json!({"content": "hi"})), "input[0].role"),
-        (item(json!({"role": "tool", "content": "hi"})), "input[0].role"),
+        (
+            item(json!({"role": "tool", "content": "hi"})),
+            "input[0].role",
+        ),
         (item(json!({"role": "user"})), "input[0].content"),
         (item(json!({"type": "web_search_call"})), "input[0].type"),
-        (item(json!({"type": "computer_call_output"})), "input[0].type"),
-        (item(json!({"type": "function_call", "call_id": "c", "arguments": "{}"})), "input[0].name"),
-        (item(json!({"type": "function_call", "call_id": "c", "name": "f"})), "input[0].arguments"),
-        (item(json!({"type": "function_call_output", "call_id": "c"})), "input[0].output"),
+        (
+            item(json!({"type": "computer_call_output"})),
+            "input[0].type",
+        ),
+        (
+            item(json!({"type": "function_call", "call_id": "c", "arguments": "{}"})),
+            "input[0].name",
+        ),
+        (
+            item(json!({"type": "function_call", "call_id": "c", "name": "f"})),
+            "input[0].arguments",
+        ),
+        (
+            item(json!({"type": "function_call_output", "call_id": "c"})),
+            "input[0].output",
+        ),
         (
             item(
                 json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image"}]}),
             ),
             "input[0].output[0].type",
         ),
-        (item(json!({"type": "reasoning", "summary": []})), "input[0].content"),
-        (item(json!({"type": "reasoning", "content": "x"})), "input[0].content"),
-        (said("user", json!({"type": "text", "text": "hi"})), "input[0].content[0].type"),
         (
-            said("user", json!({"type": "input_file", "file_url": "http://10.0.0.1"})),
+            item(json!({"type": "reasoning", "summary": []})),
+            "input[0].content",
+        ),
+        (
+            item(json!({"type": "reasoning", "content": "x"})),
+            "input[0].content",
+        ),
+        (
+            said("user", json!({"type": "text", "text": "hi"})),
             "input[0].content[0].type",
         ),
-        (said("user", json!({"type": "input_audio"})), "input[0].content[0].type"),
-        (said("assistant", json!({"type": "input_image"})), "input[0].content[0].type"),
+        (
+            said(
+                "user",
+                json!({"type": "input_file", "file_url": "http://10.0.0.1"}),
+            ),
+            "input[0].content[0].type",
+        ),
+        (
+            said("user", json!({"type": "input_audio"})),
+            "input[0].content[0].type",
+        ),
+        (
+            said("assistant", json!({"type": "input_image"})),
+            "input[0].content[0].type",
+        ),
         (image("http://10.0.0.1/a.png"), url),
         (image("file:///etc/passwd"), url),
         (image("data:image/svg+xml;base64,AA=="), url),
@@ -159,11 +228,23 @@ async fn every_field_of_a_response_is_what_it_must_be() {
         (json!({"store": "yes"}), "store"),
         (json!({"reasoning": {"effort": "much"}}), "reasoning.effort"),
         (format(json!({"type": "grammar"})), "text.format.type"),
-        (format(json!({"type": "json_schema", "name": "s"})), "text.format.schema"),
-        (format(json!({"type": "json_schema", "name": "s", "schema": deep})), "text.format.schema"),
+        (
+            format(json!({"type": "json_schema", "name": "s"})),
+            "text.format.schema",
+        ),
+        (
+            format(json!({"type": "json_schema", "name": "s", "schema": deep})),
+            "text.format.schema",
+        ),
         (tool(json!({"type": "web_search"})), "tools[0].type"),
-        (tool(json!({"type": "mcp", "server_url": "http://10.0.0.1"})), "tools[0].type"),
-        (tool(json!({"type": "function", "name": "../x"})), "tools[0].name"),
+        (
+            tool(json!({"type": "mcp", "server_url": "http://10.0.0.1"})),
+            "tools[0].type",
+        ),
+        (
+            tool(json!({"type": "function", "name": "../x"})),
+            "tools[0].name",
+        ),
         (
             tool(
                 json!({"type": "function", "name": "x", "parameters": {"type": "string", "pattern": "^(a?){500}$"}}),
@@ -171,15 +252,28 @@ async fn every_field_of_a_response_is_what_it_must_be() {
             "tools[0].parameters",
         ),
         (json!({"tool_choice": "any"}), "tool_choice"),
-        (json!({"tool_choice": {"type": "web_search"}}), "tool_choice.type"),
-        (json!({"tool_choice": {"type": "function", "name": "x"}}), "tool_choice.name"),
+        (
+            json!({"tool_choice": {"type": "web_search"}}),
+            "tool_choice.type",
+        ),
+        (
+            json!({"tool_choice": {"type": "function", "name": "x"}}),
+            "tool_choice.name",
+        ),
         (json!({"grammar": "x"}), "grammar"),
         (json!({"n_predict": -1}), "n_predict"),
         (json!({"json_schema": {}}), "json_schema"),
     ] {
         let (status, error) = asked(&proxy, PATH, &with(&more)).await;
-        assert_eq!((status, &error["error"]["param"]), (400, &json!(param)), "{more:.200}");
-        assert!(error.get("type").is_none() && error["error"]["code"].is_string(), "{error}");
+        assert_eq!(
+            (status, &error["error"]["param"]),
+            (400, &json!(param)),
+            "{more:.200}"
+        );
+        assert!(
+            error.get("type").is_none() && error["error"]["code"].is_string(),
+            "{error}"
+        );
     }
     assert_eq!(llama.requests().len(), 0);
 }
@@ -190,12 +284,21 @@ async fn a_failure_after_the_first_byte_is_an_event_that_every_package_of_openai
     let proxy = with_all_routes(&llama).await;
     llama.script(Script::tokens(["a", "b"]).error_after(1, "Compute error."));
     let streamed = with(&json!({"stream": true}));
-    let text = post(&proxy, PATH, &streamed).send().await.unwrap().text().await.unwrap();
+    let text = post(&proxy, PATH, &streamed)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let (code, message) = ("upstream_failed", "the model server failed while answering");
     let error = json!({"type": "server_error", "code": code, "message": message, "param": null});
     let expected = json!({"type": "error", "code": code, "message": message, "param": null, "sequence_number": 0,
         "error": error, "src": "upstream"});
     assert_eq!(last_error(&text), expected);
-    assert!(text.contains("\n\nevent: error\ndata: ") && !text.contains("response.completed"), "{text}");
+    assert!(
+        text.contains("\n\nevent: error\ndata: ") && !text.contains("response.completed"),
+        "{text}"
+    );
     assert!(!text.contains("Compute error."), "{text}");
 }

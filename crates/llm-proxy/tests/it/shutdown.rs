@@ -15,8 +15,14 @@ async fn running_answers_end_while_new_callers_are_turned_away() {
     llama.script(Script::tokens(["a", "b"]).stall_after(1));
     let running = proxy.ask(&question(true)).await;
     proxy.begin_shutdown();
-    until("the drain", async || proxy.ready().await.1.contains("shutting down")).await;
-    until("the listener to close", async || TcpStream::connect(proxy.address).await.is_err()).await;
+    until("the drain", async || {
+        proxy.ready().await.1.contains("shutting down")
+    })
+    .await;
+    until("the listener to close", async || {
+        TcpStream::connect(proxy.address).await.is_err()
+    })
+    .await;
     llama.release();
     assert!(running.text().await.unwrap().ends_with("data: [DONE]\n\n"));
     proxy.ended().await;
@@ -24,10 +30,17 @@ async fn running_answers_end_while_new_callers_are_turned_away() {
 
 /// The answer to a look at the health on a connection that is kept; `None` when it was closed before.
 async fn health(connection: &mut TcpStream) -> Option<String> {
-    connection.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.ok()?;
+    connection
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .ok()?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
-        connection.read_buf(&mut answer).await.ok().filter(|n| *n > 0)?;
+        connection
+            .read_buf(&mut answer)
+            .await
+            .ok()
+            .filter(|n| *n > 0)?;
     }
     String::from_utf8(answer).ok()
 }
@@ -41,11 +54,24 @@ async fn the_health_is_bad_as_soon_as_the_drain_begins() {
         llama.script(Script::tokens(["a", "b"]).stall_after(1));
         let _running = proxy.ask(&question(true)).await;
         let mut kept = TcpStream::connect(proxy.address).await.unwrap();
-        assert!(health(&mut kept).await.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(
+            health(&mut kept)
+                .await
+                .unwrap()
+                .starts_with("HTTP/1.1 200 OK\r\n")
+        );
         proxy.begin_shutdown();
-        until("the drain", async || proxy.ready().await.1.contains("shutting down")).await;
-        let Some(answer) = health(&mut kept).await else { continue };
-        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        until("the drain", async || {
+            proxy.ready().await.1.contains("shutting down")
+        })
+        .await;
+        let Some(answer) = health(&mut kept).await else {
+            continue;
+        };
+        assert!(
+            answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{answer}"
+        );
         assert!(answer.contains(r#""code":"shutting_down""#), "{answer}");
         return;
     }
@@ -66,8 +92,12 @@ async fn answers_longer_than_the_drain_end_with_an_error_event() {
     };
     let (whole, ()) = tokio::join!(whole, stop);
     let whole = whole.unwrap();
-    let expected =
-        envelope("llm-proxy", "server_error", "shutting_down", "llm-proxy is shutting down: try again");
+    let expected = envelope(
+        "llm-proxy",
+        "server_error",
+        "shutting_down",
+        "llm-proxy is shutting down: try again",
+    );
     assert_eq!(whole.status(), 503);
     assert_eq!(whole.json::<serde_json::Value>().await.unwrap(), expected);
     assert_eq!(last_error(&streamed.text().await.unwrap()), expected);

@@ -47,18 +47,26 @@ async fn the_total_deadline_ends_an_answer_whose_caller_takes_nothing() {
     let began = Instant::now();
     let mut stream = ask(&proxy).await;
     llama.client_left(0).await;
-    assert!((total..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(
+        (total..PATIENCE).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
     let (mut taken, mut scratch) = (Vec::new(), vec![0; 64 * 1024]);
     while let Ok(n @ 1..) = stream.read(&mut scratch).await {
         taken.extend_from_slice(&scratch[..n]);
     }
-    assert!(!String::from_utf8_lossy(&taken).contains("[DONE]"), "it looks complete");
+    assert!(
+        !String::from_utf8_lossy(&taken).contains("[DONE]"),
+        "it looks complete"
+    );
     assert_eq!(proxy.ask(&question(true)).await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit_and_until_then_the_upstream_waits_too() {
+async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit_and_until_then_the_upstream_waits_too()
+ {
     let llama = FakeLlama::start().await;
     let write_stall = Duration::from_secs(1);
     let proxy = Proxy::with(&llama, |config| config.write_stall = write_stall).await;
@@ -70,10 +78,18 @@ async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit_and_until_th
     let (began, before) = (Instant::now(), memory());
     let stream = ask(&proxy).await;
     llama.client_left(0).await;
-    assert!((write_stall..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(
+        (write_stall..PATIENCE).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
     proxy.until_metric("llm_proxy_requests_in_flight 0").await;
     // All of it that was taken from the upstream is in this process, which is also the upstream's and the caller's.
-    assert!(memory() - before < 16 * 1024, "{} KiB more", memory() - before);
+    assert!(
+        memory() - before < 16 * 1024,
+        "{} KiB more",
+        memory() - before
+    );
     drop(stream);
 }
 
@@ -81,7 +97,10 @@ async fn a_caller_that_takes_nothing_is_given_up_at_the_stall_limit_and_until_th
 async fn a_caller_that_pauses_longer_than_the_token_deadline_still_has_its_whole_answer() {
     let llama = FakeLlama::start().await;
     let between_tokens = Duration::from_millis(500);
-    let proxy = Proxy::with(&llama, |config| config.deadlines.between_tokens = between_tokens).await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.deadlines.between_tokens = between_tokens
+    })
+    .await;
     const TOKENS: usize = 2_000;
     llama.script(long(TOKENS));
     let mut stream = ask(&proxy).await;
@@ -93,7 +112,11 @@ async fn a_caller_that_pauses_longer_than_the_token_deadline_still_has_its_whole
     }
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.len() > TOKENS * TOKEN_BYTES - 4 * TOKEN_BYTES, "{} bytes", rest.len());
+    assert!(
+        rest.len() > TOKENS * TOKEN_BYTES - 4 * TOKEN_BYTES,
+        "{} bytes",
+        rest.len()
+    );
     let end = String::from_utf8_lossy(&rest[rest.len() - 200..]).into_owned();
     assert!(end.contains("data: [DONE]\n\n"), "{end}");
 }

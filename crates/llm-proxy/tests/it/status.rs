@@ -11,7 +11,12 @@ use crate::{MODEL, Proxy, question, until};
 
 impl Proxy {
     async fn status(&self) -> Value {
-        let answer = self.http.get(format!("http://{}/status", self.admin)).send().await.unwrap();
+        let answer = self
+            .http
+            .get(format!("http://{}/status", self.admin))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.headers()["content-type"], "application/json");
         answer.json().await.unwrap()
     }
@@ -19,7 +24,11 @@ impl Proxy {
     async fn top(&self) -> Output {
         let admin = format!("http://{}", self.admin);
         let binary = env!("CARGO_BIN_EXE_llm-proxy");
-        Command::new(binary).args(["top", "--once", "--admin", &admin]).output().await.unwrap()
+        Command::new(binary)
+            .args(["top", "--once", "--admin", &admin])
+            .output()
+            .await
+            .unwrap()
     }
 }
 
@@ -49,7 +58,10 @@ async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() 
     let wait = status["keys"][0]["wait_seconds"].take().as_f64();
     assert!(wait > Some(0.0), "{wait:?}");
     let first = status["first_token"]["p50_seconds"].take();
-    assert!(first.as_f64() >= Some(0.0) && first == status["first_token"]["p95_seconds"].take(), "{first}");
+    assert!(
+        first.as_f64() >= Some(0.0) && first == status["first_token"]["p95_seconds"].take(),
+        "{first}"
+    );
     assert!(status["last_minute"]["tokens_per_second"].take().as_f64() > Some(0.0));
     let n_ctx = status["upstreams"][0]["n_ctx"].take();
     assert!(n_ctx.is_u64(), "{n_ctx}");
@@ -74,7 +86,9 @@ async fn top_and_the_text_for_people_are_the_same_page() {
     llama.set_slots(1);
     let proxy = Proxy::before(&llama).await;
     let _held = one_runs_and_one_waits(&llama, &proxy).await;
-    let text = async |request: reqwest::RequestBuilder| request.send().await.unwrap().text().await.unwrap();
+    let text = async |request: reqwest::RequestBuilder| {
+        request.send().await.unwrap().text().await.unwrap()
+    };
     // Rates and the uptime go on, so the page must be had between two of the same text.
     let (asked, url) = (&proxy.http, format!("http://{}/status", proxy.admin));
     until("the same page", async || {
@@ -85,8 +99,14 @@ async fn top_and_the_text_for_people_are_the_same_page() {
         if same {
             assert!(top.status.success(), "{top:?}");
             assert_eq!(String::from_utf8(top.stdout).unwrap(), after);
-            assert!(after.contains("1 of 1 slots busy   1 waiting") && after.contains("default"), "{after}");
-            assert!(!after.contains('\u{1b}') && !after.contains("canary"), "{after}");
+            assert!(
+                after.contains("1 of 1 slots busy   1 waiting") && after.contains("default"),
+                "{after}"
+            );
+            assert!(
+                !after.contains('\u{1b}') && !after.contains("canary"),
+                "{after}"
+            );
         }
         same
     })
@@ -105,7 +125,10 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
     .await;
     let status: Status = serde_json::from_value(proxy.status().await).unwrap();
     let upstream = &status.upstreams[0];
-    assert_eq!((upstream.up, upstream.slots, upstream.n_ctx), (false, 0, None));
+    assert_eq!(
+        (upstream.up, upstream.slots, upstream.n_ctx),
+        (false, 0, None)
+    );
     assert_eq!(upstream.state, "it cannot be reached or does not answer");
     assert!(status.last_minute.refused_per_second > 0.0, "{status:?}");
 
@@ -119,5 +142,8 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.starts_with(&format!("llm-proxy: {admin} cannot be asked: ")), "{said}");
+    assert!(
+        said.starts_with(&format!("llm-proxy: {admin} cannot be asked: ")),
+        "{said}"
+    );
 }

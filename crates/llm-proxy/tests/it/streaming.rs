@@ -9,8 +9,17 @@ use crate::{Proxy, UPSTREAM_KEY, events, question};
 
 /// What llama-server itself answers to a question with usage.
 async fn direct(llama: &FakeLlama, body: &Value) -> String {
-    let request = reqwest::Client::new().post(llama.url() + "/v1/chat/completions").bearer_auth(UPSTREAM_KEY);
-    request.json(body).send().await.unwrap().text().await.unwrap()
+    let request = reqwest::Client::new()
+        .post(llama.url() + "/v1/chat/completions")
+        .bearer_auth(UPSTREAM_KEY);
+    request
+        .json(body)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -19,8 +28,18 @@ async fn bytes_pass_untouched_however_they_are_cut() {
     let proxy = Proxy::before(&llama).await;
     let mut body = question(true);
     body["stream_options"] = json!({"include_usage": true});
-    let words =
-        ["Grüße", " 🧀", "\n\n", "\u{2028}", "data: x", "\r\n\r\n", "[DONE]", "\u{feff}", "\"芝士\"", "\\n"];
+    let words = [
+        "Grüße",
+        " 🧀",
+        "\n\n",
+        "\u{2028}",
+        "data: x",
+        "\r\n\r\n",
+        "[DONE]",
+        "\u{feff}",
+        "\"芝士\"",
+        "\\n",
+    ];
     for slice in (1..=100).chain([100_000]) {
         llama.script(Script::tokens(words).sliced(slice));
         let answer = proxy.ask(&body).await.text().await.unwrap();
@@ -37,8 +56,14 @@ async fn only_the_usage_event_is_missing_for_a_caller_that_did_not_ask_for_it() 
     let mut with_usage = question(true);
     with_usage["stream_options"] = json!({"include_usage": true});
     let all = proxy.ask(&with_usage).await.text().await.unwrap();
-    let expected: String = all.split_inclusive("\n\n").filter(|event| !event.contains("\"usage\"")).collect();
-    assert_eq!(proxy.ask(&question(true)).await.text().await.unwrap(), expected);
+    let expected: String = all
+        .split_inclusive("\n\n")
+        .filter(|event| !event.contains("\"usage\""))
+        .collect();
+    assert_eq!(
+        proxy.ask(&question(true)).await.text().await.unwrap(),
+        expected
+    );
     assert_eq!(events(&all).len(), events(&expected).len() + 1);
 }
 
@@ -71,7 +96,10 @@ async fn every_token_is_passed_on_when_it_comes() {
 #[tokio::test]
 async fn a_silent_upstream_is_bridged_by_comments_between_events() {
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| config.keep_alive = Duration::from_millis(20)).await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.keep_alive = Duration::from_millis(20)
+    })
+    .await;
     llama.script(Script::tokens(["a", "b"]).stall_after(1));
     let mut response = proxy.ask(&question(true)).await;
     let mut text = String::new();
@@ -81,12 +109,19 @@ async fn a_silent_upstream_is_bridged_by_comments_between_events() {
     llama.release();
     text.push_str(&response.text().await.unwrap());
     llama.script(Script::tokens(["a", "b"]));
-    assert_eq!(text.replace(": keep-alive\n\n", ""), proxy.ask(&question(true)).await.text().await.unwrap());
+    assert_eq!(
+        text.replace(": keep-alive\n\n", ""),
+        proxy.ask(&question(true)).await.text().await.unwrap()
+    );
 }
 
 /// The upstream's connections that the answers so far came on, in order.
 fn ports(llama: &FakeLlama) -> Vec<u16> {
-    llama.requests().iter().map(|request| request.peer.port()).collect()
+    llama
+        .requests()
+        .iter()
+        .map(|request| request.peer.port())
+        .collect()
 }
 
 #[tokio::test]
@@ -98,7 +133,11 @@ async fn connections_to_an_upstream_that_keeps_them_are_used_again() {
     crate::until("a connection that is used again", async || {
         ask().await;
         let ports = ports(&llama);
-        ports.iter().rev().skip(1).any(|port| Some(port) == ports.last())
+        ports
+            .iter()
+            .rev()
+            .skip(1)
+            .any(|port| Some(port) == ports.last())
     })
     .await;
     let before = llama.requests().len();
@@ -106,7 +145,12 @@ async fn connections_to_an_upstream_that_keeps_them_are_used_again() {
         ask().await;
     }
     let ports = ports(&llama);
-    assert!(ports[before..].iter().all(|port| *port == ports[before - 1]), "{ports:?}");
+    assert!(
+        ports[before..]
+            .iter()
+            .all(|port| *port == ports[before - 1]),
+        "{ports:?}"
+    );
 }
 
 #[tokio::test]

@@ -82,9 +82,16 @@ async fn no_other_path_or_spelling_reaches_llama_server() {
             );
             let answer = proxy.raw(&request).await;
             let (head, error) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with("HTTP/1.1 404 "), "{method} {path}: {answer}");
+            assert!(
+                head.starts_with("HTTP/1.1 404 "),
+                "{method} {path}: {answer}"
+            );
             assert!(head.contains("x-request-id: "), "{method} {path}: {answer}");
-            assert_eq!(serde_json::from_str::<Value>(error).unwrap(), expected, "{method} {path}");
+            assert_eq!(
+                serde_json::from_str::<Value>(error).unwrap(),
+                expected,
+                "{method} {path}"
+            );
         }
     }
     assert_eq!(llama.requests().len(), 0);
@@ -104,8 +111,15 @@ async fn a_wrong_method_is_405_and_a_target_for_someone_else_400() {
         ("GET /health", "Host: x\r\nHost: y\r\n", 400),
         ("GET /health", "Host: x\r\n", 200),
     ] {
-        let answer = proxy.raw(&format!("{line} HTTP/1.1\r\n{host}Connection: close\r\n\r\n")).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        let answer = proxy
+            .raw(&format!(
+                "{line} HTTP/1.1\r\n{host}Connection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line}: {answer}"
+        );
         assert!(answer.contains("application/json"), "{line}: {answer}");
     }
 }
@@ -115,7 +129,9 @@ async fn the_scheme_of_the_key_may_be_written_in_any_case_but_the_key_stands_alo
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let status = async |headers: &[(&str, &str)]| {
-        let mut request = proxy.http.get(format!("http://{}/v1/models", proxy.address));
+        let mut request = proxy
+            .http
+            .get(format!("http://{}/v1/models", proxy.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -123,8 +139,14 @@ async fn the_scheme_of_the_key_may_be_written_in_any_case_but_the_key_stands_alo
     };
     let key = &format!("bearer {KEY}");
     assert_eq!(status(&[("authorization", key)]).await, 200);
-    assert_eq!(status(&[("authorization", key), ("authorization", key)]).await, 400);
-    assert_eq!(status(&[("authorization", key), ("x-api-key", KEY)]).await, 400);
+    assert_eq!(
+        status(&[("authorization", key), ("authorization", key)]).await,
+        400
+    );
+    assert_eq!(
+        status(&[("authorization", key), ("x-api-key", KEY)]).await,
+        400
+    );
 }
 
 #[tokio::test]
@@ -132,7 +154,10 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
     let llama = FakeLlama::start().await;
     llama.set_n_ctx(1536);
     let proxy = Proxy::before(&llama).await;
-    let request = proxy.http.get(format!("http://{}/v1/models", proxy.address)).bearer_auth(KEY);
+    let request = proxy
+        .http
+        .get(format!("http://{}/v1/models", proxy.address))
+        .bearer_auth(KEY);
     let mut list: Value = request.send().await.unwrap().json().await.unwrap();
     assert!(list["data"][0]["created"].take().is_u64());
     let model = json!({"id": MODEL, "object": "model", "created": null, "owned_by": "llm-proxy", "meta": {"n_ctx": 1536}});
@@ -143,7 +168,10 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
     smaller.set_n_ctx(1024);
     let proxy = Proxy::start(&format!("{},{}", llama.url(), smaller.url()), |_| {}).await;
     proxy.until_metric("llm_proxy_slots 4").await;
-    assert_eq!(proxy.models_as(KEY).await.1["data"][0]["meta"], json!({"n_ctx": 1024}));
+    assert_eq!(
+        proxy.models_as(KEY).await.1["data"][0]["meta"],
+        json!({"n_ctx": 1024})
+    );
 }
 
 #[tokio::test]
@@ -152,11 +180,20 @@ async fn the_model_list_names_nothing_that_would_not_be_served() {
     llama.set_loading(true);
     let proxy = Proxy::start(&llama.url(), |_| {}).await;
     let list = async || {
-        let request = proxy.http.get(format!("http://{}/v1/models", proxy.address)).bearer_auth(KEY);
+        let request = proxy
+            .http
+            .get(format!("http://{}/v1/models", proxy.address))
+            .bearer_auth(KEY);
         let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].take())
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap()["error"]["code"].take(),
+        )
     };
-    crate::until("loading to be seen", async || list().await.1 == "model_loading").await;
+    crate::until("loading to be seen", async || {
+        list().await.1 == "model_loading"
+    })
+    .await;
     assert_eq!(list().await.0, 503);
     llama.require_key(UPSTREAM_KEY);
     llama.set_loading(false);
@@ -166,10 +203,21 @@ async fn the_model_list_names_nothing_that_would_not_be_served() {
 
 /// What `/health`, `/readyz` and a request say: the status of the first two, and the code of the first and the last.
 async fn told(proxy: &Proxy) -> ([u16; 2], [Value; 2]) {
-    let health = proxy.http.get(format!("http://{}/health", proxy.address)).send().await.unwrap();
-    let (status, mut health) = (health.status().as_u16(), health.json::<Value>().await.unwrap());
+    let health = proxy
+        .http
+        .get(format!("http://{}/health", proxy.address))
+        .send()
+        .await
+        .unwrap();
+    let (status, mut health) = (
+        health.status().as_u16(),
+        health.json::<Value>().await.unwrap(),
+    );
     let mut asked: Value = proxy.ask(&question(false)).await.json().await.unwrap();
-    let codes = [health["error"]["code"].take(), asked["error"]["code"].take()];
+    let codes = [
+        health["error"]["code"].take(),
+        asked["error"]["code"].take(),
+    ];
     ([status, proxy.ready().await.0], codes)
 }
 
@@ -185,7 +233,8 @@ async fn health_and_readiness_say_what_a_request_sent_now_would_meet() {
     .await;
     let good = ([200, 200], [Value::Null, Value::Null]);
     let bad = |code: &str| ([503, 503], [json!(code), json!(code)]);
-    let until_told = async |expected| crate::until("it", async || told(&proxy).await == expected).await;
+    let until_told =
+        async |expected| crate::until("it", async || told(&proxy).await == expected).await;
     until_told(good.clone()).await;
     llama.set_loading(true);
     until_told(bad("model_loading")).await;
@@ -223,13 +272,22 @@ async fn the_request_id_of_a_known_caller_is_taken_over_when_it_is_a_uuid_and_no
     .into_iter()
     .enumerate()
     {
-        let response = proxy.chat(&question(true)).header("x-request-id", offered).send().await.unwrap();
+        let response = proxy
+            .chat(&question(true))
+            .header("x-request-id", offered)
+            .send()
+            .await
+            .unwrap();
         let id = response.headers()["x-request-id"].clone();
         assert_eq!(id == given, taken, "{offered}");
         assert_eq!(llama.request_started(n).await.headers["x-request-id"], id);
     }
     let url = format!("http://{}/v1/chat/completions", proxy.address);
-    let stranger = proxy.http.post(url).bearer_auth("wrong").header("x-request-id", given);
+    let stranger = proxy
+        .http
+        .post(url)
+        .bearer_auth("wrong")
+        .header("x-request-id", given);
     let response = stranger.json(&question(true)).send().await.unwrap();
     assert_eq!(response.status(), 401);
     assert_ne!(response.headers()["x-request-id"], given);
@@ -240,7 +298,12 @@ async fn what_is_for_operators_is_on_the_admin_listener() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     for path in ["metrics", "livez", "readyz", "status"] {
-        let answer = proxy.http.get(format!("http://{}/{path}", proxy.admin)).send().await.unwrap();
+        let answer = proxy
+            .http
+            .get(format!("http://{}/{path}", proxy.admin))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
     }
 }
@@ -252,8 +315,17 @@ async fn an_answer_before_the_body_was_read_says_that_it_ends_the_connection() {
     let http = reqwest::Client::new();
     for (key, status, connection) in [(KEY, 200, None), ("wrong", 401, Some("close"))] {
         let url = format!("http://{}/v1/chat/completions", proxy.address);
-        let answer = http.post(url).bearer_auth(key).json(&question(true)).send().await.unwrap();
-        let said = answer.headers().get("connection").map(|value| value.to_str().unwrap());
+        let answer = http
+            .post(url)
+            .bearer_auth(key)
+            .json(&question(true))
+            .send()
+            .await
+            .unwrap();
+        let said = answer
+            .headers()
+            .get("connection")
+            .map(|value| value.to_str().unwrap());
         assert_eq!((answer.status().as_u16(), said), (status, connection));
     }
 }

@@ -52,7 +52,14 @@ impl Terminal {
         let end = || Stdio::from(theirs.try_clone().unwrap());
         // A session of its own, whose terminal this is: otherwise Ctrl-C would interrupt nobody.
         let child = Command::new("setsid")
-            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_llm-proxy"), "top", "--admin", admin])
+            .args([
+                "--ctty",
+                "--wait",
+                env!("CARGO_BIN_EXE_llm-proxy"),
+                "top",
+                "--admin",
+                admin,
+            ])
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -69,7 +76,14 @@ impl Terminal {
                 }
             }
         });
-        Self { ours, theirs, child, output, seen: String::new(), modes }
+        Self {
+            ours,
+            theirs,
+            child,
+            output,
+            seen: String::new(),
+            modes,
+        }
     }
 
     /// Reads on until `text` has come, and forgets what came up to its end.
@@ -96,8 +110,9 @@ impl Terminal {
             if page.contains(text) {
                 let page = page.strip_suffix(DOWN).unwrap();
                 // The terminal itself makes a line's end two bytes.
-                let lines =
-                    page.split("\r\n").map(|line| line.trim_end_matches('\r').strip_prefix(ANEW).unwrap());
+                let lines = page
+                    .split("\r\n")
+                    .map(|line| line.trim_end_matches('\r').strip_prefix(ANEW).unwrap());
                 return lines.map(str::to_owned).collect();
             }
         }
@@ -111,7 +126,10 @@ impl Terminal {
 
     /// Waits for the end, which must be a good one and leave the terminal as it was.
     async fn ended(mut self) {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(status.success(), "{status}");
         self.until(LEAVE).await;
         assert_eq!(modes(&self.theirs), self.modes);
@@ -119,7 +137,16 @@ impl Terminal {
 }
 
 fn resize(terminal: &OwnedFd, ws_row: u16) {
-    tcsetwinsize(terminal, Winsize { ws_row, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_row,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )
+    .unwrap();
 }
 
 /// Everything that can be set of a terminal.
@@ -132,10 +159,18 @@ async fn top_paints_no_more_than_the_terminal_holds_and_follows_its_size() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let mut terminal = Terminal::start(&proxy.admin.to_string(), 24);
-    assert!(terminal.until(HOME).await.ends_with(&format!("{ENTER}{HOME}")));
+    assert!(
+        terminal
+            .until(HOME)
+            .await
+            .ends_with(&format!("{ENTER}{HOME}"))
+    );
     let page = terminal.painted("slots busy").await;
     assert!(page[0].starts_with("\u{1b}[1mllm-proxy "), "{page:?}");
-    assert!(page.iter().any(|line| line.contains("nobody asks")), "{page:?}");
+    assert!(
+        page.iter().any(|line| line.contains("nobody asks")),
+        "{page:?}"
+    );
     assert_eq!(page.last().unwrap(), "q quits");
     let n_lines = page.len();
 
@@ -154,21 +189,41 @@ async fn top_without_a_terminal_prints_its_page_once_without_colours_and_ends() 
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let mut top = Command::new(env!("CARGO_BIN_EXE_llm-proxy"));
-    let output = top.args(["top", "--admin", &proxy.admin.to_string()]).stdin(Stdio::null()).output();
-    let output = tokio::time::timeout(PATIENCE, output).await.unwrap().unwrap();
+    let output = top
+        .args(["top", "--admin", &proxy.admin.to_string()])
+        .stdin(Stdio::null())
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output)
+        .await
+        .unwrap()
+        .unwrap();
     let page = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && page.contains("slots busy") && !page.contains('\u{1b}'), "{page}");
+    assert!(
+        output.status.success() && page.contains("slots busy") && !page.contains('\u{1b}'),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn top_says_at_once_what_is_no_address() {
-    for admin in ["localhost", "http://localhost/", "https://localhost:9081", "localhost:", "localhost:x"] {
+    for admin in [
+        "localhost",
+        "http://localhost/",
+        "https://localhost:9081",
+        "localhost:",
+        "localhost:x",
+    ] {
         let mut top = Command::new(env!("CARGO_BIN_EXE_llm-proxy"));
-        let output =
-            top.args(["top", "--once", "--admin", admin]).stdin(Stdio::null()).output().await.unwrap();
+        let output = top
+            .args(["top", "--once", "--admin", admin])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        let expected =
-            format!("llm-proxy: --admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081\n");
+        let expected = format!(
+            "llm-proxy: --admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081\n"
+        );
         assert_eq!((said, output.status.code()), (expected, Some(1)));
     }
 }
@@ -183,34 +238,54 @@ async fn top_goes_on_when_llm_proxy_goes() {
     proxy.begin_shutdown();
     proxy.ended().await;
     let page = terminal.painted("trying again").await;
-    assert!(page[0].starts_with(&format!("{admin} cannot be asked: ")), "{page:?}");
+    assert!(
+        page[0].starts_with(&format!("{admin} cannot be asked: ")),
+        "{page:?}"
+    );
     assert_eq!(page[1..], ["trying again", "", "q quits"]);
     terminal.press("\u{3}").await;
     terminal.ended().await;
 }
 
 #[tokio::test]
-async fn top_ends_at_once_and_leaves_the_terminal_as_it_was_whatever_ends_it_also_while_nobody_answers() {
+async fn top_ends_at_once_and_leaves_the_terminal_as_it_was_whatever_ends_it_also_while_nobody_answers()
+ {
     let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for end in ["q", "\u{3}", "TERM", "HUP"] {
         let mut terminal = Terminal::start(&stuck.local_addr().unwrap().to_string(), 24);
         terminal.until(ENTER).await;
         let asked = stuck.accept().await.unwrap();
-        assert!(!tcgetattr(&terminal.theirs).unwrap().local_modes.contains(LocalModes::ECHO));
+        assert!(
+            !tcgetattr(&terminal.theirs)
+                .unwrap()
+                .local_modes
+                .contains(LocalModes::ECHO)
+        );
         let began = Instant::now();
         match end {
             "TERM" | "HUP" => {
                 let setsid = terminal.child.id().unwrap().to_string();
                 // It forks when it leads a group already; otherwise it has become llm-proxy itself.
                 let signal = format!("-{end}");
-                assert!(Command::new("kill").args([&signal, &setsid]).status().await.unwrap().success());
+                assert!(
+                    Command::new("kill")
+                        .args([&signal, &setsid])
+                        .status()
+                        .await
+                        .unwrap()
+                        .success()
+                );
             }
             // Ctrl-Z does nothing here.
             keys => terminal.press(&format!("\u{1a}{keys}")).await,
         }
         terminal.ended().await;
         // It would wait 3 s for the answer.
-        assert!(began.elapsed() < Duration::from_millis(2500), "{end}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_millis(2500),
+            "{end}: {:?}",
+            began.elapsed()
+        );
         drop(asked);
     }
 }

@@ -14,7 +14,10 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 async fn traced(llama: &FakeLlama, collector: &FakeCollector) -> Proxy {
-    Proxy::with(llama, |config| config.traces = Endpoint::parse(&collector.url())).await
+    Proxy::with(llama, |config| {
+        config.traces = Endpoint::parse(&collector.url())
+    })
+    .await
 }
 
 /// The end of the proxy sends what is queued.
@@ -30,13 +33,27 @@ async fn a_request_is_a_span_below_its_callers_and_the_upstreams_are_below_it() 
     let proxy = traced(&llama, &collector).await;
     llama.script(Script::tokens(["canary-a", "canary-b"]).cached(5));
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let answer = proxy.chat(&question(true)).header("traceparent", traceparent).send().await.unwrap();
-    let request_id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let answer = proxy
+        .chat(&question(true))
+        .header("traceparent", traceparent)
+        .send()
+        .await
+        .unwrap();
+    let request_id = answer.headers()["x-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     answer.text().await.unwrap();
-    let told = llama.request_started(0).await.headers["traceparent"].to_str().unwrap().to_owned();
+    let told = llama.request_started(0).await.headers["traceparent"]
+        .to_str()
+        .unwrap()
+        .to_owned();
 
     let mut spans = spans(proxy, &collector).await;
-    let queue = spans[0].attributes.insert("llm_proxy.queue_ms".to_owned(), Value::Null).unwrap();
+    let queue = spans[0]
+        .attributes
+        .insert("llm_proxy.queue_ms".to_owned(), Value::Null)
+        .unwrap();
     assert!(queue.is_f64(), "{queue}");
     let attributes: BTreeMap<String, Value> = serde_json::from_value(json!({
         "gen_ai.operation.name": "chat",
@@ -74,10 +91,15 @@ async fn a_request_is_a_span_below_its_callers_and_the_upstreams_are_below_it() 
 async fn a_request_without_a_trace_begins_one_and_its_error_is_named_and_nothing_it_says() {
     let (llama, collector) = (FakeLlama::start().await, FakeCollector::start().await);
     let proxy = traced(&llama, &collector).await;
-    proxy.error(&json!({"model": "canary", "messages": [{"role": "user", "content": "canary"}]})).await;
+    proxy
+        .error(&json!({"model": "canary", "messages": [{"role": "user", "content": "canary"}]}))
+        .await;
     let spans = spans(proxy, &collector).await;
     let span = &spans[0];
-    assert_eq!((spans.len(), span.parent.as_str(), span.trace.len()), (1, "", 32));
+    assert_eq!(
+        (spans.len(), span.parent.as_str(), span.trace.len()),
+        (1, "", 32)
+    );
     assert_eq!(span.attributes["error.type"], "model_not_found");
     assert!(!format!("{spans:?}").contains("canary") && !format!("{spans:?}").contains(KEY));
 }
@@ -87,10 +109,21 @@ async fn a_trace_that_its_caller_does_not_sample_is_passed_on_and_not_kept() {
     let (llama, collector) = (FakeLlama::start().await, FakeCollector::start().await);
     let proxy = traced(&llama, &collector).await;
     let traceparent = format!("00-{TRACE}-{PARENT}-00");
-    let answer = proxy.chat(&question(true)).header("traceparent", traceparent).send().await.unwrap();
+    let answer = proxy
+        .chat(&question(true))
+        .header("traceparent", traceparent)
+        .send()
+        .await
+        .unwrap();
     answer.text().await.unwrap();
-    let told = llama.request_started(0).await.headers["traceparent"].to_str().unwrap().to_owned();
-    assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-00"), "{told}");
+    let told = llama.request_started(0).await.headers["traceparent"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-00"),
+        "{told}"
+    );
     assert_eq!(spans(proxy, &collector).await, []);
 }
 
@@ -99,9 +132,17 @@ async fn without_a_collector_the_callers_trace_passes_as_it_came() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let answer = proxy.chat(&question(true)).header("traceparent", &traceparent).send().await.unwrap();
+    let answer = proxy
+        .chat(&question(true))
+        .header("traceparent", &traceparent)
+        .send()
+        .await
+        .unwrap();
     answer.text().await.unwrap();
-    assert_eq!(llama.request_started(0).await.headers["traceparent"], traceparent);
+    assert_eq!(
+        llama.request_started(0).await.headers["traceparent"],
+        traceparent
+    );
 }
 
 #[tokio::test]
@@ -115,7 +156,15 @@ async fn a_collector_that_is_stuck_or_gone_holds_up_neither_requests_nor_the_end
         })
         .await;
         for _ in 0..50 {
-            assert!(proxy.ask(&question(true)).await.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+            assert!(
+                proxy
+                    .ask(&question(true))
+                    .await
+                    .text()
+                    .await
+                    .unwrap()
+                    .ends_with("data: [DONE]\n\n")
+            );
         }
         proxy.begin_shutdown();
         tokio::time::timeout(PATIENCE, proxy.ended()).await.unwrap();
@@ -127,11 +176,25 @@ async fn without_a_collector_the_upstream_is_told_of_the_callers_span_whatever_i
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let count = proxy.http.post(format!("http://{}/tokenize", proxy.address)).bearer_auth(KEY);
-    for (number, request) in
-        [proxy.chat(&question(true)), count.json(&json!({"content": "hi"}))].into_iter().enumerate()
+    let count = proxy
+        .http
+        .post(format!("http://{}/tokenize", proxy.address))
+        .bearer_auth(KEY);
+    for (number, request) in [
+        proxy.chat(&question(true)),
+        count.json(&json!({"content": "hi"})),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        request.header("traceparent", &traceparent).send().await.unwrap();
-        assert_eq!(llama.request_started(number).await.headers["traceparent"], traceparent);
+        request
+            .header("traceparent", &traceparent)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            llama.request_started(number).await.headers["traceparent"],
+            traceparent
+        );
     }
 }

@@ -29,8 +29,12 @@ fn completion(n_tokens: u64, choice: &Value) -> Value {
 #[tokio::test]
 async fn a_whole_answer_is_the_streams_words_in_one_completion() {
     let message = json!({"role": "assistant", "content": "Ein Käse 🧀"});
-    let choice = json!({"index": 0, "message": message, "finish_reason": "length", "logprobs": null});
-    assert_eq!(whole(Script::tokens(["Ein ", "Käse", " 🧀"]).finish("length")).await, completion(3, &choice));
+    let choice =
+        json!({"index": 0, "message": message, "finish_reason": "length", "logprobs": null});
+    assert_eq!(
+        whole(Script::tokens(["Ein ", "Käse", " 🧀"]).finish("length")).await,
+        completion(3, &choice)
+    );
 }
 
 #[tokio::test]
@@ -55,12 +59,16 @@ async fn reasoning_and_tool_calls_are_merged_by_index() {
             {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
         ],
     });
-    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": null});
+    let choice =
+        json!({"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": null});
     assert_eq!(answer, completion(7, &choice));
 }
 
 #[tokio::test]
 async fn an_answer_without_a_word_is_an_empty_string() {
     let answer = whole(Script::tokens([""; 0])).await;
-    assert_eq!(answer["choices"][0]["message"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(
+        answer["choices"][0]["message"],
+        json!({"role": "assistant", "content": ""})
+    );
 }

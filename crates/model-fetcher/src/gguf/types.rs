@@ -19,7 +19,9 @@ pub(super) fn width(kind: u32) -> Result<u64, Problem> {
         2 | 3 => Ok(2),
         4..=6 => Ok(4),
         10..=12 => Ok(8),
-        _ => Err(Problem::Broken(format!("a value has the unknown type {kind}"))),
+        _ => Err(Problem::Broken(format!(
+            "a value has the unknown type {kind}"
+        ))),
     }
 }
 

@@ -10,11 +10,16 @@ const Q4: &str = "tiny-Q4_K_M.gguf";
 const IQ4: &str = "tiny-IQ4_K_M.gguf";
 
 fn part(name: &str, n_bytes: usize, no: u32, count: u32) -> File {
-    File::from_bytes(name, gguf::with_numbers(n_bytes, &[("split.no", no), ("split.count", count)]))
+    File::from_bytes(
+        name,
+        gguf::with_numbers(n_bytes, &[("split.no", no), ("split.count", count)]),
+    )
 }
 
 fn set() -> Vec<File> {
-    (0..3).map(|no| part(&part_name(no + 1), 300_000 + 1_000 * no as usize, no, 3)).collect()
+    (0..3)
+        .map(|no| part(&part_name(no + 1), 300_000 + 1_000 * no as usize, no, 3))
+        .collect()
 }
 
 fn part_name(number: u32) -> String {
@@ -30,9 +35,13 @@ fn files(entries: &[Entry]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_quantisation_is_fetched_under_the_name_it_has_in_the_repository_and_then_costs_no_request() {
+async fn a_quantisation_is_fetched_under_the_name_it_has_in_the_repository_and_then_costs_no_request()
+ {
     let wanted_bytes = gguf::tiny(310_000);
-    let all = vec![File::from_bytes(IQ4, gguf::tiny(300_000)), File::from_bytes(Q4, wanted_bytes.clone())];
+    let all = vec![
+        File::from_bytes(IQ4, gguf::tiny(300_000)),
+        File::from_bytes(Q4, wanted_bytes.clone()),
+    ];
     let (hub, folder) = hub_of(repository(all), Vec::new()).await;
     let mut wanted = settings(&hub, &folder);
     wanted.choice = choice(":q4_k_m");
@@ -47,8 +56,10 @@ async fn a_quantisation_is_fetched_under_the_name_it_has_in_the_repository_and_t
 
 #[tokio::test]
 async fn a_quantisation_that_is_not_there_is_answered_with_those_that_are() {
-    let all =
-        vec![File::from_bytes(IQ4, gguf::tiny(1_000)), File::from_bytes("tiny-Q8_0.gguf", gguf::tiny(1_000))];
+    let all = vec![
+        File::from_bytes(IQ4, gguf::tiny(1_000)),
+        File::from_bytes("tiny-Q8_0.gguf", gguf::tiny(1_000)),
+    ];
     let (hub, folder) = hub_of(repository(all), Vec::new()).await;
     let mut wanted = settings(&hub, &folder);
     wanted.choice = choice(":Q4_K_M");
@@ -73,7 +84,12 @@ async fn all_parts_of_a_split_model_are_fetched_and_the_second_run_costs_no_requ
         let entries = fetch_all(&wanted).await.unwrap();
         assert_eq!(files(&entries), [part_name(1), part_name(2), part_name(3)]);
         for file in &hub.repository().files {
-            assert_eq!(std::fs::metadata(folder.path().join(&file.name)).unwrap().len(), file.size);
+            assert_eq!(
+                std::fs::metadata(folder.path().join(&file.name))
+                    .unwrap()
+                    .len(),
+                file.size
+            );
         }
         let n_requests = hub.requests().len();
         assert_eq!(fetch_all(&wanted).await.unwrap(), entries);
@@ -88,13 +104,24 @@ async fn no_part_of_a_split_model_is_published_before_all_are_verified() {
     let mut wanted = settings(&hub, &folder);
     wanted.choice = choice(":Q8_0");
     let error = fetch_all(&wanted).await.unwrap_err();
-    assert_eq!(error.exit_code(), 65, "only the last part reaches that byte");
+    assert_eq!(
+        error.exit_code(),
+        65,
+        "only the last part reaches that byte"
+    );
     let published = names(&folder.path().join("Q8_0"));
-    assert!(published.iter().all(|name| name.starts_with('.')), "{published:?}");
+    assert!(
+        published.iter().all(|name| name.starts_with('.')),
+        "{published:?}"
+    );
     let served = hub.bytes_served();
     hub.behave();
     fetch_all(&wanted).await.unwrap();
-    assert_eq!(hub.bytes_served() - served, 302_000, "the right parts are kept and not fetched again");
+    assert_eq!(
+        hub.bytes_served() - served,
+        302_000,
+        "the right parts are kept and not fetched again"
+    );
 }
 
 #[tokio::test]
@@ -119,7 +146,9 @@ async fn a_split_model_with_a_part_missing_or_misnumbered_is_refused_and_nothing
     let error = fetch_all(&wanted).await.unwrap_err();
     assert_eq!(error.exit_code(), 65);
     assert!(
-        error.to_string().contains("by its name it is part 2 of 3, by its header part 2 of 4"),
+        error
+            .to_string()
+            .contains("by its name it is part 2 of 3, by its header part 2 of 4"),
         "{error}"
     );
     assert!(!folder.path().join(part_name(1)).exists());
@@ -132,7 +161,9 @@ async fn one_file_that_is_by_its_header_a_part_of_a_set_is_refused() {
     wanted.choice = choice(Q4);
     let error = fetch_all(&wanted).await.unwrap_err();
     assert!(
-        error.to_string().contains("by its name it is a model in one file, by its header part 1 of 3"),
+        error
+            .to_string()
+            .contains("by its name it is a model in one file, by its header part 1 of 3"),
         "{error}"
     );
 }
@@ -151,14 +182,25 @@ async fn the_projector_is_fetched_with_the_model_when_it_is_asked_for() {
     assert_eq!(names(folder.path()), [Q4]);
     wanted.projector = true;
     let served = hub.bytes_served();
-    assert_eq!(files(&fetch_all(&wanted).await.unwrap()), [Q4, "mmproj-tiny-F16.gguf"]);
+    assert_eq!(
+        files(&fetch_all(&wanted).await.unwrap()),
+        [Q4, "mmproj-tiny-F16.gguf"]
+    );
     assert_eq!(names(folder.path()), ["mmproj-tiny-F16.gguf", Q4]);
-    assert_eq!(hub.bytes_served() - served, 300_003, "the model itself was there");
+    assert_eq!(
+        hub.bytes_served() - served,
+        300_003,
+        "the model itself was there"
+    );
 }
 
 #[tokio::test]
 async fn a_projector_that_is_not_there_is_said_before_the_first_byte() {
-    let (hub, folder) = hub_of(repository(vec![File::from_bytes(Q4, gguf::tiny(1_000))]), Vec::new()).await;
+    let (hub, folder) = hub_of(
+        repository(vec![File::from_bytes(Q4, gguf::tiny(1_000))]),
+        Vec::new(),
+    )
+    .await;
     let mut wanted = settings(&hub, &folder);
     (wanted.choice, wanted.projector) = (choice(Q4), true);
     let error = fetch_all(&wanted).await.unwrap_err();
@@ -166,7 +208,11 @@ async fn a_projector_that_is_not_there_is_said_before_the_first_byte() {
         error.to_string(),
         "acme/tiny-GGUF has no projector (mmproj) for images: unset HF_MMPROJ, or choose a repository that has one"
     );
-    assert!(hub.requests().iter().all(|request| request.origin == Origin::Hub));
+    assert!(
+        hub.requests()
+            .iter()
+            .all(|request| request.origin == Origin::Hub)
+    );
 }
 
 #[tokio::test]
@@ -192,18 +238,28 @@ async fn one_pinned_digest_for_a_split_model_is_refused_before_the_first_byte() 
 async fn a_split_model_goes_on_from_a_mirror_and_all_its_parts_are_published() {
     let (hub, folder) = hub_of(repository(set()), Vec::new()).await;
     let (mirror, _) = hub_of(repository(set()), Vec::new()).await;
-    hub.next(On::Bytes, [Fault::BytesPerSecond(1 << 30), Fault::CutAfter(100_000)]);
+    hub.next(
+        On::Bytes,
+        [Fault::BytesPerSecond(1 << 30), Fault::CutAfter(100_000)],
+    );
     hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 100));
     let mut wanted = settings(&hub, &folder);
     wanted.choice = choice(":Q8_0");
     wanted.mirrors = vec![mirror.endpoint().parse().unwrap()];
-    assert_eq!(files(&fetch_all(&wanted).await.unwrap()), [part_name(1), part_name(2), part_name(3)]);
+    assert_eq!(
+        files(&fetch_all(&wanted).await.unwrap()),
+        [part_name(1), part_name(2), part_name(3)]
+    );
     assert_eq!(mirror.bytes_served(), 903_000 - 300_000 - 100_000);
 }
 
 #[tokio::test]
 async fn the_name_behind_a_quantisation_is_said_because_llama_server_needs_it() {
-    let (hub, folder) = hub_of(repository(vec![File::from_bytes(Q4, gguf::tiny(1_000))]), Vec::new()).await;
+    let (hub, folder) = hub_of(
+        repository(vec![File::from_bytes(Q4, gguf::tiny(1_000))]),
+        Vec::new(),
+    )
+    .await;
     for _first_and_second_run in 0..2 {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
             .env_clear()
@@ -215,7 +271,13 @@ async fn the_name_behind_a_quantisation_is_said_because_llama_server_needs_it() 
             .await
             .unwrap();
         let log = String::from_utf8(output.stdout).unwrap();
-        let said = format!("tag :Q4_K_M is the file {Q4}: llama-server, and Compose, need HF_FILENAME={Q4}");
-        assert_eq!((output.status.code(), log.matches(&said).count()), (Some(0), 1), "{log}");
+        let said = format!(
+            "tag :Q4_K_M is the file {Q4}: llama-server, and Compose, need HF_FILENAME={Q4}"
+        );
+        assert_eq!(
+            (output.status.code(), log.matches(&said).count()),
+            (Some(0), 1),
+            "{log}"
+        );
     }
 }

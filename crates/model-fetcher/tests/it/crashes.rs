@@ -23,8 +23,13 @@ const ON_THE_WAY: u64 = 10 << 20;
 /// The ranges that the journal in `folder` calls safe.
 fn noted(hub: &FakeHub, folder: &Path) -> Vec<Range<u64>> {
     let path = folder.join(format!(".{}.journal", hub.repository().files[0].sha256));
-    let Ok(journal) = std::fs::read_to_string(path) else { return Vec::new() };
-    let lines = journal.split_inclusive('\n').skip(1).filter_map(|line| line.strip_suffix('\n'));
+    let Ok(journal) = std::fs::read_to_string(path) else {
+        return Vec::new();
+    };
+    let lines = journal
+        .split_inclusive('\n')
+        .skip(1)
+        .filter_map(|line| line.strip_suffix('\n'));
     let range = |line: &str| {
         let (start, end) = line.split_once(' ')?;
         Some(start.parse().ok()?..end.parse().ok()?)
@@ -34,7 +39,12 @@ fn noted(hub: &FakeHub, folder: &Path) -> Vec<Range<u64>> {
 
 /// Bytes of `body` that are not in `safe`.
 fn lost(body: &Range<u64>, safe: &[Range<u64>]) -> u64 {
-    let kept = |range: &Range<u64>| range.end.min(body.end).saturating_sub(range.start.max(body.start));
+    let kept = |range: &Range<u64>| {
+        range
+            .end
+            .min(body.end)
+            .saturating_sub(range.start.max(body.start))
+    };
     body.end - body.start - safe.iter().map(kept).sum::<u64>()
 }
 
@@ -42,18 +52,24 @@ fn lost(body: &Range<u64>, safe: &[Range<u64>]) -> u64 {
 fn is_published(folder: &TempDir, bytes: &[u8], when: &str) -> bool {
     let path = folder.path().join(FILE);
     let published = path.exists();
-    assert!(!published || std::fs::read(&path).unwrap() == bytes, "a wrong file {when}");
+    assert!(
+        !published || std::fs::read(&path).unwrap() == bytes,
+        "a wrong file {when}"
+    );
     published
 }
 
 #[tokio::test]
-async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_one_checkpoint_a_stream() {
+async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_one_checkpoint_a_stream()
+ {
     let bytes = gguf::tiny(100 << 20);
     let (hub, mut folder) = hub_with(&bytes).await;
     hub.always(On::Bytes, Fault::BytesPerSecond(50 << 20));
     let (mut state, mut kills, mut downloads) = (0x2545_F491_4F6C_DD1D_u64, 0, 0);
     let mut chance = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 33) % below
     };
     // What the last run of this download left as safe.
@@ -91,7 +107,11 @@ async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_o
         }
         for body in &hub.sent()[run_began..] {
             let size = body.end - body.start;
-            assert_eq!(lost(body, &safe_before), size, "{body:?} was fetched again of {safe_before:?}");
+            assert_eq!(
+                lost(body, &safe_before),
+                size,
+                "{body:?} was fetched again of {safe_before:?}"
+            );
         }
         safe_before = noted(&hub, folder.path());
         if !killed {
@@ -103,15 +123,24 @@ async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_o
         }
     }
     // On average half a checkpoint, whatever was on the way.
-    assert!(all_cost <= n_cut * CHECKPOINT, "{n_cut} streams lost {all_cost} bytes");
-    assert!(downloads > 0, "no download came to its end between {kills} kills");
+    assert!(
+        all_cost <= n_cut * CHECKPOINT,
+        "{n_cut} streams lost {all_cost} bytes"
+    );
+    assert!(
+        downloads > 0,
+        "no download came to its end between {kills} kills"
+    );
 }
 
 /// Runs the binary with `inject` of strace, and returns whether that killed it.
 async fn killed_by(inject: &[&str], hub: &FakeHub, folder: &TempDir) -> bool {
     let mut arguments = vec!["-f", "-qq", "-o", "/dev/null"];
     arguments.extend(inject);
-    let output = run_by("strace", &arguments, &command(hub, folder.path())).output().await.unwrap();
+    let output = run_by("strace", &arguments, &command(hub, folder.path()))
+        .output()
+        .await
+        .unwrap();
     match (output.status.code(), output.status.signal()) {
         (Some(0), None) => false,
         (None, Some(9)) | (Some(137), None) => true,
@@ -121,14 +150,33 @@ async fn killed_by(inject: &[&str], hub: &FakeHub, folder: &TempDir) -> bool {
 
 #[tokio::test]
 async fn killed_at_every_step_of_the_journal_and_of_publishing_the_next_run_ends_well() {
-    if !can_run("strace", &["-f", "-qq", "-e", "inject=rename:signal=KILL:when=99", "true"]).await {
+    if !can_run(
+        "strace",
+        &[
+            "-f",
+            "-qq",
+            "-e",
+            "inject=rename:signal=KILL:when=99",
+            "true",
+        ],
+    )
+    .await
+    {
         return;
     }
     let bytes = gguf::tiny(3 << 20);
     let mut kills = Vec::new();
-    for call in
-        ["fallocate", "ftruncate", "pwrite64", "write", "fdatasync", "fchmod", "fsync", "rename", "unlink"]
-    {
+    for call in [
+        "fallocate",
+        "ftruncate",
+        "pwrite64",
+        "write",
+        "fdatasync",
+        "fchmod",
+        "fsync",
+        "rename",
+        "unlink",
+    ] {
         for when in 1..=6 {
             let (hub, folder) = hub_with(&bytes).await;
             let path = folder.path().display();
@@ -149,13 +197,37 @@ async fn killed_at_every_step_of_the_journal_and_of_publishing_the_next_run_ends
             let published = is_published(&folder, &bytes, &when);
             let lost = if published { 0 } else { 3 << 20 };
             let output = command(&hub, folder.path()).output().await.unwrap();
-            assert_eq!(output.status.code(), Some(0), "{when}: {}", text(&output.stderr));
-            assert!(is_published(&folder, &bytes, &when), "nothing was published {when}");
-            assert!(twice(&hub.sent()) <= lost, "fetched again {when}: {:?}", hub.sent());
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{when}: {}",
+                text(&output.stderr)
+            );
+            assert!(
+                is_published(&folder, &bytes, &when),
+                "nothing was published {when}"
+            );
+            assert!(
+                twice(&hub.sent()) <= lost,
+                "fetched again {when}: {:?}",
+                hub.sent()
+            );
             assert_eq!(names(folder.path()), [FILE], "{when}");
         }
     }
-    for call in ["fallocate", "pwrite64", "write", "fdatasync", "fchmod", "fsync", "rename", "unlink"] {
-        assert!(kills.iter().any(|kill| kill.starts_with(call)), "no kill at {call}: {kills:?}");
+    for call in [
+        "fallocate",
+        "pwrite64",
+        "write",
+        "fdatasync",
+        "fchmod",
+        "fsync",
+        "rename",
+        "unlink",
+    ] {
+        assert!(
+            kills.iter().any(|kill| kill.starts_with(call)),
+            "no kill at {call}: {kills:?}"
+        );
     }
 }

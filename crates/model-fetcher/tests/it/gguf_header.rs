@@ -49,24 +49,38 @@ fn key(name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
 fn tensor(name: &str, dimensions: &[u64], kind: u32, offset: u64) -> Vec<u8> {
     let mut bytes = string(name.as_bytes());
     bytes.extend(u32::try_from(dimensions.len()).unwrap().to_le_bytes());
-    dimensions.iter().for_each(|dimension| bytes.extend(dimension.to_le_bytes()));
+    dimensions
+        .iter()
+        .for_each(|dimension| bytes.extend(dimension.to_le_bytes()));
     bytes.extend(kind.to_le_bytes());
     bytes.extend(offset.to_le_bytes());
     bytes
 }
 
 fn with_tensors(tensors: &[Vec<u8>]) -> Forged {
-    Forged { tensors: tensors.to_vec(), data_bytes: 4096, ..Forged::default() }
+    Forged {
+        tensors: tensors.to_vec(),
+        data_bytes: 4096,
+        ..Forged::default()
+    }
 }
 
 #[tokio::test]
 async fn an_empty_file_and_one_of_three_bytes_are_refused() {
     for start in [&b""[..], b"GGU"] {
-        let (hub, folder) =
-            hub_of(repository(vec![File::from_bytes(FILE, start.to_vec())]), Vec::new()).await;
+        let (hub, folder) = hub_of(
+            repository(vec![File::from_bytes(FILE, start.to_vec())]),
+            Vec::new(),
+        )
+        .await;
         let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
         assert_eq!(error.exit_code(), 65, "{error}");
-        assert!(error.to_string().contains("it looks like an empty or cut file"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("it looks like an empty or cut file"),
+            "{error}"
+        );
         assert_eq!(names(folder.path()), [""; 0]);
     }
 }
@@ -74,7 +88,13 @@ async fn an_empty_file_and_one_of_three_bytes_are_refused() {
 #[test]
 fn a_tensor_with_no_possible_shape_or_place_is_refused() {
     let whole = tensor("a", &[32, 2], Q4_0, 0);
-    assert_eq!(with_tensors(&[whole.clone(), tensor("b", &[32], Q4_0, 64)]).verdict().unwrap().n_tensors, 2);
+    assert_eq!(
+        with_tensors(&[whole.clone(), tensor("b", &[32], Q4_0, 64)])
+            .verdict()
+            .unwrap()
+            .n_tensors,
+        2
+    );
     let mut many = string(b"a");
     many.extend(255_u32.to_le_bytes());
     many.extend([1; 4096]);
@@ -99,23 +119,39 @@ fn a_tensor_with_no_possible_shape_or_place_is_refused() {
             "{lie:?}: {verdict:?}"
         );
     }
-    for second in [tensor("b", &[32], Q4_0, 0), tensor("b", &[32], Q4_0, 32), tensor("b", &[32], Q4_0, 128)] {
+    for second in [
+        tensor("b", &[32], Q4_0, 0),
+        tensor("b", &[32], Q4_0, 32),
+        tensor("b", &[32], Q4_0, 128),
+    ] {
         let verdict = with_tensors(&[whole.clone(), second]).verdict();
         assert!(matches!(verdict, Err(Problem::Broken(_))), "{verdict:?}");
     }
-    let beyond = Forged { data_bytes: 17, ..with_tensors(&[tensor("a", &[32], Q4_0, 0)]) };
+    let beyond = Forged {
+        data_bytes: 17,
+        ..with_tensors(&[tensor("a", &[32], Q4_0, 0)])
+    };
     assert!(matches!(beyond.verdict(), Err(Problem::Truncated { .. })));
 }
 
 #[test]
 fn arrays_within_arrays_and_names_that_are_no_text_are_refused() {
-    let nested = (0..1000)
-        .fold(Vec::new(), |inner, _| [&ARRAY.to_le_bytes()[..], &1_u64.to_le_bytes(), &inner].concat());
+    let nested = (0..1000).fold(Vec::new(), |inner, _| {
+        [&ARRAY.to_le_bytes()[..], &1_u64.to_le_bytes(), &inner].concat()
+    });
     let mut no_text = string(b"\xff\xfe");
     no_text.extend(7_u32.to_le_bytes());
     no_text.push(1);
-    for lie in [key("k", ARRAY, &nested), no_text, key(&"k".repeat(1 << 20), 7, &[1])] {
-        let verdict = Forged { keys: vec![lie], ..Forged::default() }.verdict();
+    for lie in [
+        key("k", ARRAY, &nested),
+        no_text,
+        key(&"k".repeat(1 << 20), 7, &[1]),
+    ] {
+        let verdict = Forged {
+            keys: vec![lie],
+            ..Forged::default()
+        }
+        .verdict();
         assert!(matches!(verdict, Err(Problem::Broken(_))), "{verdict:?}");
     }
 }
@@ -123,28 +159,64 @@ fn arrays_within_arrays_and_names_that_are_no_text_are_refused() {
 #[test]
 fn words_of_the_file_are_escaped_and_a_long_template_is_passed_over() {
     let architecture = key("general.architecture", STRING, &string(b"lla\x1b[2Jma\n"));
-    let template = key("tokenizer.chat_template", STRING, &string(&vec![b'x'; 1 << 20]));
-    let forged = Forged { keys: vec![architecture, template], ..Forged::default() };
+    let template = key(
+        "tokenizer.chat_template",
+        STRING,
+        &string(&vec![b'x'; 1 << 20]),
+    );
+    let forged = Forged {
+        keys: vec![architecture, template],
+        ..Forged::default()
+    };
     assert_eq!(forged.verdict().unwrap().architecture, "lla\\u{1b}[2Jma\\n");
-    let error = with_tensors(&[tensor("a\x1b[2J", &[0], Q4_0, 0)]).verdict().unwrap_err();
-    assert_eq!(error.to_string(), "is not a usable GGUF file: tensor a\\u{1b}[2J has no possible shape");
+    let error = with_tensors(&[tensor("a\x1b[2J", &[0], Q4_0, 0)])
+        .verdict()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "is not a usable GGUF file: tensor a\\u{1b}[2J has no possible shape"
+    );
 }
 
 /// A file with keys of every type and three tensors.
 fn rich() -> Forged {
-    let words = (0..5_u64).flat_map(|n| string(format!("word {n}").as_bytes())).collect::<Vec<_>>();
-    let array =
-        |kind: u32, n: u64, elements: &[u8]| [&kind.to_le_bytes()[..], &n.to_le_bytes(), elements].concat();
-    let widths = [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)];
-    let mut keys: Vec<_> =
-        widths.iter().map(|(kind, width)| key(&format!("value.{kind}"), *kind, &vec![1; *width])).collect();
+    let words = (0..5_u64)
+        .flat_map(|n| string(format!("word {n}").as_bytes()))
+        .collect::<Vec<_>>();
+    let array = |kind: u32, n: u64, elements: &[u8]| {
+        [&kind.to_le_bytes()[..], &n.to_le_bytes(), elements].concat()
+    };
+    let widths = [
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 2),
+        (4, 4),
+        (5, 4),
+        (6, 4),
+        (7, 1),
+        (10, 8),
+        (11, 8),
+        (12, 8),
+    ];
+    let mut keys: Vec<_> = widths
+        .iter()
+        .map(|(kind, width)| key(&format!("value.{kind}"), *kind, &vec![1; *width]))
+        .collect();
     keys.push(key("general.architecture", STRING, &string(b"llama")));
     keys.push(key("general.alignment", 4, &64_u32.to_le_bytes()));
     keys.push(key("tokens", ARRAY, &array(STRING, 5, &words)));
     keys.push(key("scores", ARRAY, &array(6, 3, &[0; 12])));
-    let tensors =
-        vec![tensor("a", &[32, 2], Q4_0, 0), tensor("b", &[7], 0, 64), tensor("c", &[256, 2], 12, 128)];
-    Forged { keys, tensors, data_bytes: 512 }
+    let tensors = vec![
+        tensor("a", &[32, 2], Q4_0, 0),
+        tensor("b", &[7], 0, 64),
+        tensor("c", &[256, 2], 12, 128),
+    ];
+    Forged {
+        keys,
+        tensors,
+        data_bytes: 512,
+    }
 }
 
 #[test]
@@ -158,14 +230,20 @@ fn a_header_cut_at_any_byte_is_refused_and_a_header_that_is_not_all_there_asks_f
         let start = &whole[..cut];
         let cut_file = check::check(start, cut as u64);
         assert!(
-            matches!(cut_file, Err(Problem::Truncated { .. } | Problem::LooksLike(_))),
+            matches!(
+                cut_file,
+                Err(Problem::Truncated { .. } | Problem::LooksLike(_))
+            ),
             "{cut}: {cut_file:?}"
         );
         // The same bytes as the first ones of a file that goes on.
         let first_look = check::check(start, size);
         match cut {
             _ if cut + 64 <= header => {
-                assert!(matches!(first_look, Err(Problem::NeedsMore)), "{cut}: {first_look:?}");
+                assert!(
+                    matches!(first_look, Err(Problem::NeedsMore)),
+                    "{cut}: {first_look:?}"
+                );
             }
             _ if cut >= header => assert!(first_look.is_ok(), "{cut}: {first_look:?}"),
             _ => {}
@@ -224,19 +302,48 @@ async fn a_header_that_claims_gigabytes_is_refused_in_little_memory() {
     for (lie, n_bytes) in [
         (key("k", STRING, &n.to_le_bytes()), n),
         (key("general.architecture", STRING, &n.to_le_bytes()), n),
-        (key("k", ARRAY, &[&STRING.to_le_bytes()[..], &n.to_le_bytes()].concat()), 1 << 20),
-        (key("k", ARRAY, &[&12_u32.to_le_bytes()[..], &(n / 8).to_le_bytes()].concat()), 1 << 20),
+        (
+            key(
+                "k",
+                ARRAY,
+                &[&STRING.to_le_bytes()[..], &n.to_le_bytes()].concat(),
+            ),
+            1 << 20,
+        ),
+        (
+            key(
+                "k",
+                ARRAY,
+                &[&12_u32.to_le_bytes()[..], &(n / 8).to_le_bytes()].concat(),
+            ),
+            1 << 20,
+        ),
         ([n.to_le_bytes().to_vec()].concat(), n),
     ] {
         let path = folder.path().join("hostile.gguf");
-        std::fs::write(&path, Forged { keys: vec![lie.clone()], ..Forged::default() }.bytes()).unwrap();
+        std::fs::write(
+            &path,
+            Forged {
+                keys: vec![lie.clone()],
+                ..Forged::default()
+            }
+            .bytes(),
+        )
+        .unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         // Sparse: it says that it holds what the header claims.
         file.set_len(n_bytes.min(1 << 30)).unwrap();
         let began = std::time::Instant::now();
         let mut import = Command::new(BINARY);
-        import.arg("import").arg(&path).env("HF_FILENAME", FILE).env("MODELS_DIR", folder.path());
-        let output = run_by("prlimit", &["--as=400000000"], &import).output().await.unwrap();
+        import
+            .arg("import")
+            .arg(&path)
+            .env("HF_FILENAME", FILE)
+            .env("MODELS_DIR", folder.path());
+        let output = run_by("prlimit", &["--as=400000000"], &import)
+            .output()
+            .await
+            .unwrap();
         assert_eq!(output.status.code(), Some(65), "{lie:?}: {output:?}");
         assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     }

@@ -19,24 +19,44 @@ async fn refused_by(on: On, fault: Fault) -> (u8, String) {
 async fn refused(hub: &FakeHub, folder: &tempfile::TempDir) -> (u8, String) {
     let error = fetch(&settings(hub, folder)).await.unwrap_err();
     assert!(!folder.path().join(FILE).exists(), "{error}");
-    let strays: Vec<_> = names(folder.path()).into_iter().filter(|name| !is_own(name)).collect();
+    let strays: Vec<_> = names(folder.path())
+        .into_iter()
+        .filter(|name| !is_own(name))
+        .collect();
     assert_eq!(strays, [""; 0]);
     (error.exit_code(), error.to_string())
 }
 
 /// Whether `name` is that of a part or its journal: a digest, and nothing that a server chose.
 fn is_own(name: &str) -> bool {
-    let digest = name.strip_prefix('.').and_then(|rest| rest.split_once('.')).map(|(digest, _)| digest);
-    digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let digest = name
+        .strip_prefix('.')
+        .and_then(|rest| rest.split_once('.'))
+        .map(|(digest, _)| digest);
+    digest.is_some_and(|digest| {
+        digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 #[tokio::test]
 async fn a_digest_that_is_none_is_not_believed_and_never_a_path() {
     let weak = format!("W/\"{}\"", "ab".repeat(32));
-    for etag in ["\"../../x\"", "", "\"\"", &"a".repeat(10_000), &"g".repeat(64), &"a".repeat(63), &weak] {
-        let (code, said) = refused_by(On::Resolve, Fault::Header("x-linked-etag", etag.to_owned())).await;
+    for etag in [
+        "\"../../x\"",
+        "",
+        "\"\"",
+        &"a".repeat(10_000),
+        &"g".repeat(64),
+        &"a".repeat(63),
+        &weak,
+    ] {
+        let (code, said) =
+            refused_by(On::Resolve, Fault::Header("x-linked-etag", etag.to_owned())).await;
         assert_eq!(code, 64, "{etag}: {said}");
-        assert!(said.contains("publishes no SHA-256 for tiny.Q4_0.gguf"), "{said}");
+        assert!(
+            said.contains("publishes no SHA-256 for tiny.Q4_0.gguf"),
+            "{said}"
+        );
     }
     // Without quotes it is as good as with them.
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
@@ -47,12 +67,23 @@ async fn a_digest_that_is_none_is_not_believed_and_never_a_path() {
 
 #[tokio::test]
 async fn a_commit_that_is_none_is_refused() {
-    for commit in ["../../x", "", "main", &"g".repeat(40), &"a".repeat(41), "\u{1b}[2J"] {
+    for commit in [
+        "../../x",
+        "",
+        "main",
+        &"g".repeat(40),
+        &"a".repeat(41),
+        "\u{1b}[2J",
+    ] {
         let mut odd = repository(vec![File::from_bytes(FILE, gguf::tiny(300_000))]);
         odd.commit = commit.to_owned();
         let (hub, folder) = hub_of(odd, Vec::new()).await;
         let (code, said) = refused(&hub, &folder).await;
-        assert_eq!((code, said.ends_with("no commit for revision main")), (69, true), "{said}");
+        assert_eq!(
+            (code, said.ends_with("no commit for revision main")),
+            (69, true),
+            "{said}"
+        );
         let (code, said) = refused_by(On::Resolve, Fault::OtherCommit("../../x".to_owned())).await;
         assert_eq!(code, 69, "{said}");
     }
@@ -61,7 +92,8 @@ async fn a_commit_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_size_that_is_not_the_files_publishes_nothing() {
     for size in ["299999", "300001", "0", "1", "18446744073709551615"] {
-        let (code, said) = refused_by(On::Resolve, Fault::Header("x-linked-size", size.to_owned())).await;
+        let (code, said) =
+            refused_by(On::Resolve, Fault::Header("x-linked-size", size.to_owned())).await;
         assert!(matches!(code, 65 | 69 | 74), "{size}: {code} {said}");
     }
     // What is no number is not believed; the source of the bytes is asked.
@@ -80,7 +112,11 @@ async fn a_page_in_place_of_the_bytes_is_never_taken_for_them() {
         body,
     };
     for fault in [
-        page(200, "text/html", "<!DOCTYPE html><html>Log in to the network</html>"),
+        page(
+            200,
+            "text/html",
+            "<!DOCTYPE html><html>Log in to the network</html>",
+        ),
         page(200, "application/json", "{\"error\":\"no\"}"),
         page(203, "text/plain", "transformed"),
         page(204, "text/plain", ""),
@@ -97,8 +133,12 @@ async fn a_page_in_place_of_the_bytes_is_never_taken_for_them() {
 
 #[tokio::test]
 async fn an_address_without_end_or_sense_is_refused() {
-    for location in ["x".repeat(100_000), "http://".to_owned(), "ftp://127.0.0.1/x".to_owned(), String::new()]
-    {
+    for location in [
+        "x".repeat(100_000),
+        "http://".to_owned(),
+        "ftp://127.0.0.1/x".to_owned(),
+        String::new(),
+    ] {
         let (code, said) = refused_by(On::Resolve, Fault::RedirectTo(location)).await;
         assert_eq!(code, 69, "{said}");
     }
@@ -106,8 +146,14 @@ async fn an_address_without_end_or_sense_is_refused() {
 
 #[tokio::test]
 async fn answers_that_never_become_one_or_never_end_are_given_up() {
-    let hints = ("HTTP/1.1 103 Early Hints\r\n", "Link: </x>\r\n\r\nHTTP/1.1 103 Early Hints\r\n");
-    let drips = ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", " ");
+    let hints = (
+        "HTTP/1.1 103 Early Hints\r\n",
+        "Link: </x>\r\n\r\nHTTP/1.1 103 Early Hints\r\n",
+    );
+    let drips = (
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n",
+        " ",
+    );
     for (start, again) in [hints, drips] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -127,7 +173,9 @@ async fn answers_that_never_become_one_or_never_end_are_given_up() {
         let mut wanted = settings(&hub, &folder);
         wanted.endpoint = endpoint.parse().unwrap();
         wanted.tuning.stall = Duration::from_millis(200);
-        let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&wanted))
+            .await
+            .unwrap();
         assert_eq!(ended.unwrap_err().exit_code(), 69);
     }
 }
@@ -135,7 +183,11 @@ async fn answers_that_never_become_one_or_never_end_are_given_up() {
 #[tokio::test]
 async fn an_api_that_answers_nonsense_is_refused() {
     let nested: &str = "[".repeat(100_000).leak();
-    let siblings = format!("{{\"id\":\"a/b\",\"sha\":\"{}\",\"siblings\":{nested}", "a".repeat(40)).leak();
+    let siblings = format!(
+        "{{\"id\":\"a/b\",\"sha\":\"{}\",\"siblings\":{nested}",
+        "a".repeat(40)
+    )
+    .leak();
     for body in [
         "",
         "{}",
@@ -150,7 +202,11 @@ async fn an_api_that_answers_nonsense_is_refused() {
         nested,
         siblings,
     ] {
-        let fault = Fault::Status { code: 200, headers: Vec::new(), body };
+        let fault = Fault::Status {
+            code: 200,
+            headers: Vec::new(),
+            body,
+        };
         let (code, said) = refused_by(On::Api, fault).await;
         assert_eq!(code, 69, "{body:.60}: {said}");
         assert!(said.len() < 1_000, "{said}");
@@ -162,16 +218,33 @@ async fn an_answer_of_the_api_is_read_up_to_ten_megabytes_and_no_deeper_than_it_
     let of = |n_files: usize, rest: &str| {
         let sibling = "{\"rfilename\":\"x.gguf\"},";
         let (commit, siblings) = ("a".repeat(40), sibling.repeat(n_files));
-        let body =
-            format!("{{\"id\":\"a/b\",\"sha\":\"{commit}\",\"siblings\":[{siblings}{sibling:.22}]{rest}}}");
-        Fault::Status { code: 200, headers: Vec::new(), body: body.leak() }
+        let body = format!(
+            "{{\"id\":\"a/b\",\"sha\":\"{commit}\",\"siblings\":[{siblings}{sibling:.22}]{rest}}}"
+        );
+        Fault::Status {
+            code: 200,
+            headers: Vec::new(),
+            body: body.leak(),
+        }
     };
     let (code, said) = refused_by(On::Api, of(1_000_000, "")).await;
-    assert_eq!((code, said.ends_with("more than 10 MB from its API")), (69, true), "{said}");
+    assert_eq!(
+        (code, said.ends_with("more than 10 MB from its API")),
+        (69, true),
+        "{said}"
+    );
     let deep = format!(",\"gated\":{}{}", "[".repeat(1_000), "]".repeat(1_000));
     let (code, said) = refused_by(On::Api, of(1, &deep)).await;
-    assert_eq!((code, said.contains("recursion limit exceeded")), (69, true), "{said}");
+    assert_eq!(
+        (code, said.contains("recursion limit exceeded")),
+        (69, true),
+        "{said}"
+    );
     // Many files are no reason to refuse; the one that is wanted is not among them.
     let (code, said) = refused_by(On::Api, of(400_000, "")).await;
-    assert_eq!((code, said.contains("has no file tiny.Q4_0.gguf")), (64, true), "{said}");
+    assert_eq!(
+        (code, said.contains("has no file tiny.Q4_0.gguf")),
+        (64, true),
+        "{said}"
+    );
 }

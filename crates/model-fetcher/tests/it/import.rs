@@ -30,7 +30,9 @@ async fn an_imported_file_is_verified_published_and_then_in_place_without_a_requ
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &bytes).unwrap();
     let wanted = import_settings(&from, &folder, Some(&hub.repository().files[0].sha256));
-    let entry = model_fetcher::import(&wanted, &CancellationToken::new()).await.unwrap();
+    let entry = model_fetcher::import(&wanted, &CancellationToken::new())
+        .await
+        .unwrap();
     let expected = Entry {
         file: FILE.to_owned(),
         repository: Some(REPOSITORY.to_owned()),
@@ -55,7 +57,9 @@ async fn an_imported_file_with_another_digest_is_not_published() {
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, gguf::tiny(300_000)).unwrap();
     let wanted = import_settings(&from, &folder, Some(&"ab".repeat(32)));
-    let error = model_fetcher::import(&wanted, &CancellationToken::new()).await.unwrap_err();
+    let error = model_fetcher::import(&wanted, &CancellationToken::new())
+        .await
+        .unwrap_err();
     assert_eq!(error.exit_code(), 65);
     assert_eq!(names(folder.path()), [""; 0]);
 }
@@ -66,14 +70,20 @@ async fn an_imported_file_that_was_cut_or_is_none_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &gguf::tiny(300_000)[..299_999]).unwrap();
-    let error = model_fetcher::import(&import_settings(&from, &folder, None), &CancellationToken::new())
-        .await
-        .unwrap_err();
+    let error = model_fetcher::import(
+        &import_settings(&from, &folder, None),
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.exit_code(), 65);
     let missing = usb.path().join("nothing.gguf");
-    let error = model_fetcher::import(&import_settings(&missing, &folder, None), &CancellationToken::new())
-        .await
-        .unwrap_err();
+    let error = model_fetcher::import(
+        &import_settings(&missing, &folder, None),
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.exit_code(), 64);
     assert_eq!(names(folder.path()), [""; 0]);
 }
@@ -86,18 +96,26 @@ async fn an_import_without_a_digest_is_recorded_as_unchecked_and_verify_finds_la
     let mut bytes = gguf::tiny(300_000);
     std::fs::write(&from, &bytes).unwrap();
     let stop = CancellationToken::new();
-    let entry = model_fetcher::import(&import_settings(&from, &folder, None), &stop).await.unwrap();
+    let entry = model_fetcher::import(&import_settings(&from, &folder, None), &stop)
+        .await
+        .unwrap();
     assert!(!entry.checked);
     let states = async || {
         let files = model_fetcher::verify(folder.path(), &stop).await.unwrap();
-        files.into_iter().map(|found| found.state).collect::<Vec<_>>()
+        files
+            .into_iter()
+            .map(|found| found.state)
+            .collect::<Vec<_>>()
     };
     assert_eq!(states().await, [State::Verified]);
     let path = folder.path().join(FILE);
     let modified = path.metadata().unwrap().modified().unwrap();
     bytes[200_000] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    std::fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+    std::fs::File::open(&path)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     assert_eq!(
         model_fetcher::status(folder.path()).unwrap().files[0].state,
         State::Verified,

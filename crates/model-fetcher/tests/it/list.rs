@@ -19,11 +19,18 @@ const NAMES: [(&str, usize); 6] = [
 ];
 
 fn files() -> Vec<File> {
-    NAMES.iter().map(|(name, n_bytes)| File::from_bytes(name, gguf::tiny(*n_bytes))).collect()
+    NAMES
+        .iter()
+        .map(|(name, n_bytes)| File::from_bytes(name, gguf::tiny(*n_bytes)))
+        .collect()
 }
 
 async fn list(hub: &FakeHub, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
         .env_clear()
         .env("HF_ENDPOINT", hub.endpoint())
         .arg("list")
@@ -58,7 +65,14 @@ async fn models_are_listed_with_sizes_smallest_first_and_projectors_apart() {
 
 #[tokio::test]
 async fn one_quantisation_is_listed_as_json_for_machines() {
-    let (hub, _) = hub_of(Repository { gated: true, ..repository(files()) }, Vec::new()).await;
+    let (hub, _) = hub_of(
+        Repository {
+            gated: true,
+            ..repository(files())
+        },
+        Vec::new(),
+    )
+    .await;
     let (code, out, _) = list(&hub, &["acme/tiny-GGUF:q4_k_m", "--json"]).await;
     assert_eq!(code, Some(0));
     let mut listing: Value = serde_json::from_str(&out).unwrap();
@@ -83,10 +97,16 @@ async fn what_is_not_there_is_answered_with_what_is_and_an_exit_code() {
     let (hub, _) = hub_of(repository(files()), Vec::new()).await;
     let expected = "model-fetcher: acme/tiny-GGUF has no model with the tag :Q2_K: set HF_FILENAME to one of :IQ4_K_M, \
                     :Q4_K_M, :Q8_0\n";
-    assert_eq!(list(&hub, &["acme/tiny-GGUF:Q2_K"]).await, (Some(64), String::new(), expected.to_owned()));
+    assert_eq!(
+        list(&hub, &["acme/tiny-GGUF:Q2_K"]).await,
+        (Some(64), String::new(), expected.to_owned())
+    );
     let (code, _, err) = list(&hub, &["acme/tinny-GGUF"]).await;
     assert_eq!(code, Some(64), "{err}");
     let (code, _, err) = list(&hub, &["../x"]).await;
     assert_eq!(code, Some(64));
-    assert!(err.contains("REPO is not usable: it must be owner/name"), "{err}");
+    assert!(
+        err.contains("REPO is not usable: it must be owner/name"),
+        "{err}"
+    );
 }

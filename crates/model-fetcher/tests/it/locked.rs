@@ -9,7 +9,9 @@ use testkit::fake_hub::{FakeHub, Fault, File, On};
 use testkit::gguf;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{COMMIT, FILE, REPOSITORY, fetch, hub_of, hub_with, names, repository, settings};
+use crate::support::{
+    COMMIT, FILE, REPOSITORY, fetch, hub_of, hub_with, names, repository, settings,
+};
 
 const NOBODY: &str = "http://127.0.0.1:9";
 
@@ -18,8 +20,15 @@ async fn locked(bytes: &[u8]) -> (FakeHub, TempDir, Fetch) {
     let (hub, first) = hub_with(bytes).await;
     fetch(&settings(&hub, &first)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(first.path().join("models.lock"), folder.path().join("models.lock")).unwrap();
-    let wanted = Fetch { locked: true, ..settings(&hub, &folder) };
+    std::fs::copy(
+        first.path().join("models.lock"),
+        folder.path().join("models.lock"),
+    )
+    .unwrap();
+    let wanted = Fetch {
+        locked: true,
+        ..settings(&hub, &folder)
+    };
     (hub, folder, wanted)
 }
 
@@ -77,7 +86,11 @@ async fn a_locked_run_fetches_the_recorded_file_without_asking_what_it_is() {
     let (lock, n_requests) = (text(folder.path()), hub.requests().len());
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
-    assert!(hub.requests()[n_requests..].iter().all(|request| !request.path.starts_with("/api")));
+    assert!(
+        hub.requests()[n_requests..]
+            .iter()
+            .all(|request| !request.path.starts_with("/api"))
+    );
     assert_eq!(text(folder.path()), lock);
     let n_requests = hub.requests().len();
     fetch(&wanted).await.unwrap();
@@ -99,7 +112,11 @@ async fn a_locked_run_takes_the_recorded_file_from_a_mirror_when_the_hub_is_gone
     wanted.endpoint = hub.endpoint().parse().unwrap();
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
-    assert_eq!(hub.bytes_served(), 0, "its digest is another one, so that nothing is fetched from it");
+    assert_eq!(
+        hub.bytes_served(),
+        0,
+        "its digest is another one, so that nothing is fetched from it"
+    );
 }
 
 #[tokio::test]
@@ -112,8 +129,17 @@ async fn what_was_pinned_and_locked_without_the_hub_is_fetched_from_it_once_it_i
     pinned.endpoint = NOBODY.parse().unwrap();
     assert_eq!(fetch(&pinned).await.unwrap().commit, None);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(first.path().join("models.lock"), folder.path().join("models.lock")).unwrap();
-    fetch(&Fetch { locked: true, ..settings(&hub, &folder) }).await.unwrap();
+    std::fs::copy(
+        first.path().join("models.lock"),
+        folder.path().join("models.lock"),
+    )
+    .unwrap();
+    fetch(&Fetch {
+        locked: true,
+        ..settings(&hub, &folder)
+    })
+    .await
+    .unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
 }
 
@@ -130,7 +156,10 @@ async fn a_locked_run_without_a_source_of_the_recorded_bytes_fails_and_publishes
 #[tokio::test]
 async fn a_locked_run_for_what_is_not_in_the_lock_says_so_and_asks_nobody() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let wanted = Fetch { locked: true, ..settings(&hub, &folder) };
+    let wanted = Fetch {
+        locked: true,
+        ..settings(&hub, &folder)
+    };
     let error = fetch(&wanted).await.unwrap_err();
     assert_eq!(
         (error.exit_code(), error.to_string()),
@@ -179,12 +208,28 @@ async fn a_lock_that_cannot_be_read_or_names_a_path_outside_is_refused_and_kept(
             "ab".repeat(32)
         )
     };
-    let bad = ["", "{}", r#"{"version":2,"models":[]}"#, &file("../x.gguf"), &file("/etc/x.gguf")];
+    let bad = [
+        "",
+        "{}",
+        r#"{"version":2,"models":[]}"#,
+        &file("../x.gguf"),
+        &file("/etc/x.gguf"),
+    ];
     for broken in bad {
         let (hub, folder) = hub_with(&gguf::tiny(1_000)).await;
         std::fs::write(folder.path().join("models.lock"), broken).unwrap();
-        assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 64, "{broken}");
-        assert_eq!((text(folder.path()).as_str(), hub.requests()), (broken, Vec::new()));
+        assert_eq!(
+            fetch(&settings(&hub, &folder))
+                .await
+                .unwrap_err()
+                .exit_code(),
+            64,
+            "{broken}"
+        );
+        assert_eq!(
+            (text(folder.path()).as_str(), hub.requests()),
+            (broken, Vec::new())
+        );
     }
 }
 
@@ -203,7 +248,9 @@ async fn an_import_takes_the_place_of_what_the_lock_had_and_is_then_what_is_want
         pin: None,
         tuning: wanted.tuning,
     };
-    let entry = model_fetcher::import(&import, &CancellationToken::new()).await.unwrap();
+    let entry = model_fetcher::import(&import, &CancellationToken::new())
+        .await
+        .unwrap();
     let n_requests = hub.requests().len();
     assert_eq!(fetch(&wanted).await.unwrap(), entry);
     wanted.locked = false;
@@ -227,7 +274,9 @@ async fn an_import_with_the_digest_that_the_lock_has_counts_as_checked_and_keeps
         pin: None,
         tuning: wanted.tuning,
     };
-    let entry = model_fetcher::import(&import, &CancellationToken::new()).await.unwrap();
+    let entry = model_fetcher::import(&import, &CancellationToken::new())
+        .await
+        .unwrap();
     assert!(entry.checked);
     assert_eq!(text(folder.path()), lock);
 }
@@ -239,7 +288,13 @@ async fn a_locked_run_replaces_a_verified_file_that_is_not_the_recorded_one() {
     let lock = text(folder.path());
     let (other, _) = hub_with(&gguf::tiny(310_000)).await;
     let endpoint = other.endpoint().parse().unwrap();
-    fetch(&Fetch { locked: false, endpoint, ..wanted.clone() }).await.unwrap();
+    fetch(&Fetch {
+        locked: false,
+        endpoint,
+        ..wanted.clone()
+    })
+    .await
+    .unwrap();
     std::fs::write(folder.path().join("models.lock"), lock).unwrap();
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);

@@ -22,20 +22,32 @@ async fn mounted(mount: &str, hub: &FakeHub, folder: &Path) -> Option<(i32, Stri
     let script = format!("{mount}; shift; \"$@\" >/dev/null; echo \"$?\"; ls -A \"$MODELS_DIR\"");
     let shown = folder.display().to_string();
     let arguments = ["-rm", "sh", "-c", &script, "sh", &shown];
-    let output = run_by("unshare", &arguments, &command(hub, folder)).output().await.unwrap();
+    let output = run_by("unshare", &arguments, &command(hub, folder))
+        .output()
+        .await
+        .unwrap();
     let said = text(&output.stdout);
     let mut lines = said.lines().map(str::to_owned);
     let code = lines.next().unwrap().parse().unwrap();
-    Some((code, text(&output.stderr), lines.filter(|name| !name.starts_with(".corral")).collect()))
+    Some((
+        code,
+        text(&output.stderr),
+        lines.filter(|name| !name.starts_with(".corral")).collect(),
+    ))
 }
 
 #[tokio::test]
 async fn a_disk_without_room_for_the_model_is_refused_before_the_first_byte() {
     let (hub, folder) = hub_with(&gguf::tiny(20 << 20)).await;
     let mount = "mount -t tmpfs -o size=10m tmpfs \"$1\"";
-    let Some((code, said, left)) = mounted(mount, &hub, folder.path()).await else { return };
+    let Some((code, said, left)) = mounted(mount, &hub, folder.path()).await else {
+        return;
+    };
     assert_eq!((code, left.as_slice()), (74, [].as_slice()), "{said}");
-    assert!(said.contains("is too full: 88.0 MB are needed and 10.4 MB are free; free 77.5 MB"), "{said}");
+    assert!(
+        said.contains("is too full: 88.0 MB are needed and 10.4 MB are free; free 77.5 MB"),
+        "{said}"
+    );
     assert_eq!(hub.bytes_served(), 0);
 }
 
@@ -44,9 +56,14 @@ async fn a_read_only_disk_is_named_within_a_second() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
     let began = Instant::now();
-    let Some((code, said, left)) = mounted(mount, &hub, folder.path()).await else { return };
+    let Some((code, said, left)) = mounted(mount, &hub, folder.path()).await else {
+        return;
+    };
     assert_eq!((code, left.as_slice()), (73, [].as_slice()), "{said}");
-    assert!(said.contains("it is mounted read-only: mount it writable for model-fetcher"), "{said}");
+    assert!(
+        said.contains("it is mounted read-only: mount it writable for model-fetcher"),
+        "{said}"
+    );
     assert!(began.elapsed().as_secs() < 2, "{:?}", began.elapsed());
     assert_eq!(hub.requests(), []);
 }
@@ -58,8 +75,16 @@ async fn a_folder_of_another_user_is_refused_before_a_request() {
     let mut owner = rustix::process::getuid().as_raw();
     let user = if rustix::process::getuid().is_root() {
         // Nobody; where it may not even reach the binary, there is nothing to see.
-        if !can_run("setpriv", &["--reuid=65534", "--clear-groups", crate::support::BINARY, "--version"])
-            .await
+        if !can_run(
+            "setpriv",
+            &[
+                "--reuid=65534",
+                "--clear-groups",
+                crate::support::BINARY,
+                "--version",
+            ],
+        )
+        .await
         {
             return;
         }
@@ -83,7 +108,12 @@ async fn a_folder_of_another_user_is_refused_before_a_request() {
 
 #[tokio::test]
 async fn a_disk_that_fills_up_at_any_write_keeps_what_came_and_publishes_nothing() {
-    if !can_run("strace", &["-qq", "-e", "inject=pwrite64:error=ENOSPC:when=99", "true"]).await {
+    if !can_run(
+        "strace",
+        &["-qq", "-e", "inject=pwrite64:error=ENOSPC:when=99", "true"],
+    )
+    .await
+    {
         return;
     }
     let bytes = gguf::tiny(6 << 20);
@@ -92,7 +122,10 @@ async fn a_disk_that_fills_up_at_any_write_keeps_what_came_and_publishes_nothing
             let (hub, folder) = hub_with(&bytes).await;
             let inject = format!("inject={call}:error=ENOSPC:when={when}");
             let arguments = ["-f", "-qq", "-o", "/dev/null", "-e", inject.as_str()];
-            let output = run_by("strace", &arguments, &command(&hub, folder.path())).output().await.unwrap();
+            let output = run_by("strace", &arguments, &command(&hub, folder.path()))
+                .output()
+                .await
+                .unwrap();
             if output.status.success() {
                 // There is no such call any more.
                 assert!(when > 1, "{call} is never called");
@@ -100,16 +133,29 @@ async fn a_disk_that_fills_up_at_any_write_keeps_what_came_and_publishes_nothing
             }
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(74), "{inject}: {said}");
-            assert!(said.contains("free some space, or set MODELS_DIR to a larger disk"), "{inject}: {said}");
+            assert!(
+                said.contains("free some space, or set MODELS_DIR to a larger disk"),
+                "{inject}: {said}"
+            );
             let path = folder.path().join(FILE);
-            assert!(!path.exists() || std::fs::read(&path).unwrap() == bytes, "{inject}");
+            assert!(
+                !path.exists() || std::fs::read(&path).unwrap() == bytes,
+                "{inject}"
+            );
             let (n_requests, served) = (ranges(&hub).len(), hub.bytes_served());
             let output = command(&hub, folder.path()).output().await.unwrap();
-            assert_eq!(output.status.code(), Some(0), "{inject}: {}", text(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{inject}: {}",
+                text(&output.stderr)
+            );
             assert!(std::fs::read(&path).unwrap() == bytes);
             assert_eq!(names(folder.path()), [FILE]);
             if served > 3 << 20 {
-                let resumed = ranges(&hub)[n_requests..].iter().all(|range| !range.starts_with("bytes=0-"));
+                let resumed = ranges(&hub)[n_requests..]
+                    .iter()
+                    .all(|range| !range.starts_with("bytes=0-"));
                 assert!(resumed, "{inject}: {:?}", ranges(&hub));
             }
         }
@@ -124,8 +170,19 @@ async fn a_file_is_flushed_then_renamed_then_its_folder_is_flushed_and_then_it_i
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     let log = tempfile::NamedTempFile::new().unwrap();
     let file = log.path().display().to_string();
-    let arguments = ["-f", "-qq", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o", &file];
-    let output = run_by("strace", &arguments, &command(&hub, folder.path())).output().await.unwrap();
+    let arguments = [
+        "-f",
+        "-qq",
+        "-y",
+        "-e",
+        "trace=fsync,rename,renameat,renameat2",
+        "-o",
+        &file,
+    ];
+    let output = run_by("strace", &arguments, &command(&hub, folder.path()))
+        .output()
+        .await
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let folder = folder.path().display().to_string();
     let part = format!(".{}.part", hub.repository().files[0].sha256);
@@ -152,10 +209,23 @@ async fn a_file_is_flushed_then_renamed_then_its_folder_is_flushed_and_then_it_i
 
 /// A line of strace as a verb and names within `folder`.
 fn step(call: &str, folder: &str) -> String {
-    let verb = if call.starts_with("fsync") { "fsync" } else { "rename" };
-    let named = |text: &str| text.strip_prefix(folder).map(|name| name.trim_start_matches('/').to_owned());
+    let verb = if call.starts_with("fsync") {
+        "fsync"
+    } else {
+        "rename"
+    };
+    let named = |text: &str| {
+        text.strip_prefix(folder)
+            .map(|name| name.trim_start_matches('/').to_owned())
+    };
     let names = call.split(['"', '<', '>']).filter_map(named);
-    let names = names.map(|name| if name.is_empty() { "FOLDER".to_owned() } else { name });
+    let names = names.map(|name| {
+        if name.is_empty() {
+            "FOLDER".to_owned()
+        } else {
+            name
+        }
+    });
     [vec![verb.to_owned()], names.collect()].concat().join(" ")
 }
 

@@ -20,7 +20,10 @@ const HUGE: &[(&str, u32)] = &[
 
 /// What is logged when a model with these numbers is fetched.
 async fn log(numbers: &[(&str, u32)], context: &str) -> String {
-    let files = vec![File::from_bytes(FILE, gguf::with_numbers(3_000_000, numbers))];
+    let files = vec![File::from_bytes(
+        FILE,
+        gguf::with_numbers(3_000_000, numbers),
+    )];
     let (hub, folder) = hub_of(repository(files), Vec::new()).await;
     let output = Command::new(env!("CARGO_BIN_EXE_model-fetcher"))
         .env_clear()
@@ -61,7 +64,9 @@ async fn a_model_that_fits_or_says_nothing_of_itself_is_not_warned_of() {
 /// The most memory that the process has had, in KiB, as long as it lives.
 fn peak_kib(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 

@@ -6,7 +6,9 @@ use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, Fault, File, On, Token};
 use testkit::gguf;
 
-use crate::support::{FILE, REPOSITORY, TOKEN, fetch, hub_of, hub_with, names, ranges, repository, settings};
+use crate::support::{
+    FILE, REPOSITORY, TOKEN, fetch, hub_of, hub_with, names, ranges, repository, settings,
+};
 
 /// Nobody listens there.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -60,18 +62,29 @@ async fn a_source_that_stalls_errs_or_sends_other_ranges_is_left_in_mid_file() {
 async fn several_streams_go_on_from_the_mirror_and_most_of_what_came_is_kept() {
     let bytes = gguf::tiny(8 << 20);
     let (hub, mirror, folder, wanted) = two(&bytes).await;
-    hub.next(On::Bytes, std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 7));
+    hub.next(
+        On::Bytes,
+        std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 7),
+    );
     hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 100));
     fetch(&wanted).await.unwrap();
     assert!(is_published(&folder, &bytes));
-    assert!(mirror.bytes_served() <= (8 << 20) - (1 << 20), "{}", mirror.bytes_served());
+    assert!(
+        mirror.bytes_served() <= (8 << 20) - (1 << 20),
+        "{}",
+        mirror.bytes_served()
+    );
 }
 
 #[tokio::test]
 async fn a_hub_that_asks_to_wait_is_not_waited_for_when_there_is_a_mirror() {
     let bytes = gguf::tiny(300_000);
     let (hub, mirror, folder, wanted) = two(&bytes).await;
-    let wait = Fault::Status { code: 429, headers: vec![("retry-after", "200".to_owned())], body: "" };
+    let wait = Fault::Status {
+        code: 429,
+        headers: vec![("retry-after", "200".to_owned())],
+        body: "",
+    };
     hub.always(On::Bytes, wait);
     let began = std::time::Instant::now();
     fetch(&wanted).await.unwrap();
@@ -84,13 +97,25 @@ async fn a_hub_that_asks_to_wait_is_not_waited_for_when_there_is_a_mirror() {
 async fn mirrors_are_asked_in_order_and_one_without_the_file_or_with_another_is_left() {
     let bytes = gguf::tiny(300_000);
     let (hub, good, folder, mut wanted) = two(&bytes).await;
-    let (without, _) =
-        hub_of(repository(vec![File::from_bytes("x.gguf", gguf::tiny(1_000))]), Vec::new()).await;
+    let (without, _) = hub_of(
+        repository(vec![File::from_bytes("x.gguf", gguf::tiny(1_000))]),
+        Vec::new(),
+    )
+    .await;
     let (other, _) = hub_with(&gguf::tiny(300_001)).await;
-    let template = |hub: &FakeHub| format!("{}/{{repository}}/resolve/main/{{file}}", hub.endpoint());
+    let template =
+        |hub: &FakeHub| format!("{}/{{repository}}/resolve/main/{{file}}", hub.endpoint());
     let direct = format!("{}/{REPOSITORY}/resolve/main/{FILE}", other.endpoint());
-    let mirrors = [NOBODY.to_owned(), template(&without), direct, template(&good)];
-    wanted.mirrors = mirrors.iter().map(|mirror| mirror.parse().unwrap()).collect();
+    let mirrors = [
+        NOBODY.to_owned(),
+        template(&without),
+        direct,
+        template(&good),
+    ];
+    wanted.mirrors = mirrors
+        .iter()
+        .map(|mirror| mirror.parse().unwrap())
+        .collect();
     hub.always(On::Bytes, Fault::CutAfter(100_000));
     fetch(&wanted).await.unwrap();
     assert!(is_published(&folder, &bytes));
@@ -109,7 +134,10 @@ async fn a_mirror_that_lies_is_found_out_and_the_next_source_is_asked() {
     liar.always(On::Bytes, Fault::FlipByteAt(250_000));
     fetch(&wanted).await.unwrap();
     assert!(is_published(&folder, &bytes));
-    assert_eq!((liar.bytes_served(), good.bytes_served()), (300_000, 300_000));
+    assert_eq!(
+        (liar.bytes_served(), good.bytes_served()),
+        (300_000, 300_000)
+    );
 }
 
 #[tokio::test]
@@ -124,7 +152,10 @@ async fn when_every_source_lies_nothing_is_published() {
 #[tokio::test]
 async fn the_token_never_goes_to_a_mirror() {
     let bytes = gguf::tiny(300_000);
-    let token = Token { text: TOKEN.to_owned(), accepted: true };
+    let token = Token {
+        text: TOKEN.to_owned(),
+        accepted: true,
+    };
     let files = || vec![File::from_bytes(FILE, bytes.clone())];
     let (hub, folder) = hub_of(repository(files()), vec![token]).await;
     let (mirror, _) = hub_of(repository(files()), Vec::new()).await;
@@ -135,19 +166,30 @@ async fn the_token_never_goes_to_a_mirror() {
     fetch(&wanted).await.unwrap();
     assert!(hub.requests().iter().any(|request| request.authorization));
     assert!(!mirror.requests().is_empty());
-    assert!(mirror.requests().iter().all(|request| !request.authorization));
+    assert!(
+        mirror
+            .requests()
+            .iter()
+            .all(|request| !request.authorization)
+    );
 }
 
 #[tokio::test]
 async fn a_mirror_on_the_hubs_own_origin_gets_no_token_either() {
     let bytes = gguf::tiny(300_000);
-    let token = Token { text: TOKEN.to_owned(), accepted: true };
+    let token = Token {
+        text: TOKEN.to_owned(),
+        accepted: true,
+    };
     let (hub, folder) = hub_of(repository(vec![File::from_bytes(FILE, bytes)]), vec![token]).await;
     let mut wanted = settings(&hub, &folder);
     wanted.token = Some(Secret::new(TOKEN));
     let mirror = format!("{}/{{repository}}/resolve/main/{{file}}", hub.endpoint());
     wanted.mirrors = vec![mirror.parse().unwrap()];
-    hub.next(On::Bytes, [Fault::CutAfter(50_000), Fault::CutAfter(50_000)]);
+    hub.next(
+        On::Bytes,
+        [Fault::CutAfter(50_000), Fault::CutAfter(50_000)],
+    );
     fetch(&wanted).await.unwrap();
     let mirrored: Vec<bool> = hub
         .requests()

@@ -15,18 +15,33 @@ async fn private_hub(gated: bool) -> (FakeHub, tempfile::TempDir, PathBuf) {
     let authority = Authority::for_names(&["hub.test", "127.0.0.1"]);
     let mut repository = repository(vec![File::from_bytes(FILE, gguf::tiny(300_000))]);
     repository.gated = gated;
-    let tokens = vec![Token { text: TOKEN.to_owned(), accepted: true }];
+    let tokens = vec![Token {
+        text: TOKEN.to_owned(),
+        accepted: true,
+    }];
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("authority.pem");
     std::fs::write(&bundle, authority.pem()).unwrap();
-    let listening = Listening { tls: Some(authority), ..Listening::default() };
-    (FakeHub::start_on(repository, tokens, listening).await.unwrap(), folder, bundle)
+    let listening = Listening {
+        tls: Some(authority),
+        ..Listening::default()
+    };
+    (
+        FakeHub::start_on(repository, tokens, listening)
+            .await
+            .unwrap(),
+        folder,
+        bundle,
+    )
 }
 
 /// The exit code of `command` and all that it said.
 async fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().await.unwrap();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout) + &text(&output.stderr),
+    )
 }
 
 fn is_there(folder: &Path) -> bool {
@@ -39,7 +54,10 @@ async fn a_private_authority_in_ssl_cert_file_is_trusted_and_nothing_else_is() {
     let models = folder.path().join("models");
     let (code, said) = ended(&mut command(&hub, &models)).await;
     assert_eq!(code, Some(69), "{said}");
-    assert!(said.contains("ertificate") && said.contains("name it in SSL_CERT_FILE"), "{said}");
+    assert!(
+        said.contains("ertificate") && said.contains("name it in SSL_CERT_FILE"),
+        "{said}"
+    );
     assert_eq!(hub.requests(), []);
     let (code, said) = ended(command(&hub, &models).env("SSL_CERT_FILE", &bundle)).await;
     assert_eq!(code, Some(0), "{said}");
@@ -51,7 +69,12 @@ async fn a_server_of_another_name_is_not_trusted_although_its_authority_is() {
     let (hub, folder, bundle) = private_hub(false).await;
     let endpoint = format!("https://localhost:{}", hub.hub_address().port());
     let mut command = command(&hub, &folder.path().join("models"));
-    let (code, said) = ended(command.env("SSL_CERT_FILE", &bundle).env("HF_ENDPOINT", endpoint)).await;
+    let (code, said) = ended(
+        command
+            .env("SSL_CERT_FILE", &bundle)
+            .env("HF_ENDPOINT", endpoint),
+    )
+    .await;
     assert_eq!((code, hub.requests().len()), (Some(69), 0), "{said}");
 }
 
@@ -61,54 +84,86 @@ async fn https_goes_through_a_tunnel_of_https_proxy_and_the_proxy_sees_no_token(
     let proxy = ForwardProxy::start().await.unwrap();
     let port = hub.hub_address().port();
     let mut command = command(&hub, &folder.path().join("models"));
-    command.env("HF_ENDPOINT", format!("https://hub.test:{port}")).env("HTTPS_PROXY", proxy.url());
+    command
+        .env("HF_ENDPOINT", format!("https://hub.test:{port}"))
+        .env("HTTPS_PROXY", proxy.url());
     command.env("SSL_CERT_FILE", &bundle).env("HF_TOKEN", TOKEN);
     let (code, said) = ended(&mut command).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(is_there(folder.path()));
     let passed = proxy.passed();
-    let targets: Vec<_> =
-        passed.iter().map(|passed| (passed.method.as_str(), passed.target.as_str())).collect();
-    let (to_hub, to_cdn) = (format!("hub.test:{port}"), format!("hub.test:{}", hub.cdn_address().port()));
+    let targets: Vec<_> = passed
+        .iter()
+        .map(|passed| (passed.method.as_str(), passed.target.as_str()))
+        .collect();
+    let (to_hub, to_cdn) = (
+        format!("hub.test:{port}"),
+        format!("hub.test:{}", hub.cdn_address().port()),
+    );
     assert!(
         targets.contains(&("CONNECT", &to_hub)) && targets.contains(&("CONNECT", &to_cdn)),
         "{targets:?}"
     );
-    assert!(passed.iter().all(|passed| passed.method == "CONNECT" && !passed.head.contains(TOKEN)));
+    assert!(
+        passed
+            .iter()
+            .all(|passed| passed.method == "CONNECT" && !passed.head.contains(TOKEN))
+    );
 }
 
 #[tokio::test]
 async fn http_goes_through_http_proxy_and_no_proxy_names_what_does_not() {
-    for (no_proxy, through) in
-        [("", true), ("127.0.0.1", false), ("other.test", true), ("127.0.0.0/8", false)]
-    {
+    for (no_proxy, through) in [
+        ("", true),
+        ("127.0.0.1", false),
+        ("other.test", true),
+        ("127.0.0.0/8", false),
+    ] {
         let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
         let proxy = ForwardProxy::start().await.unwrap();
         let models = folder.path().join("models");
         let mut command = command(&hub, &models);
-        let (code, said) = ended(command.env("HTTP_PROXY", proxy.url()).env("NO_PROXY", no_proxy)).await;
+        let (code, said) = ended(
+            command
+                .env("HTTP_PROXY", proxy.url())
+                .env("NO_PROXY", no_proxy),
+        )
+        .await;
         assert_eq!(code, Some(0), "{said}");
         assert!(is_there(folder.path()));
         let n_passed = proxy.passed().len();
-        assert_eq!(n_passed, if through { hub.requests().len() } else { 0 }, "NO_PROXY={no_proxy}");
+        assert_eq!(
+            n_passed,
+            if through { hub.requests().len() } else { 0 },
+            "NO_PROXY={no_proxy}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_named_as_a_thing_to_check() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut command = command(&hub, &folder.path().join("models"));
     let (code, said) = ended(command.env("HTTP_PROXY", format!("http://{free}"))).await;
     assert_eq!((code, hub.requests().len()), (Some(69), 0), "{said}");
-    assert!(said.contains("Check the network, HTTPS_PROXY and HF_ENDPOINT"), "{said}");
+    assert!(
+        said.contains("Check the network, HTTPS_PROXY and HF_ENDPOINT"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn a_redirect_from_https_to_http_is_refused() {
     let (hub, folder, bundle) = private_hub(false).await;
     let (plain, _folder) = hub_with(&gguf::tiny(300_000)).await;
-    hub.always(On::Resolve, Fault::RedirectTo(format!("{}/x", plain.endpoint())));
+    hub.always(
+        On::Resolve,
+        Fault::RedirectTo(format!("{}/x", plain.endpoint())),
+    );
     let mut command = command(&hub, &folder.path().join("models"));
     let (code, said) = ended(command.env("SSL_CERT_FILE", &bundle)).await;
     assert_eq!((code, plain.requests().len()), (Some(69), 0), "{said}");
@@ -127,9 +182,14 @@ async fn a_name_that_does_not_resolve_is_named_within_a_minute() {
     }
     runs.push(fetcher);
     for mut run in runs {
-        let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run)).await.unwrap();
+        let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run))
+            .await
+            .unwrap();
         assert_eq!(code, Some(69), "{said}");
-        assert!(said.contains("cannot fetch from http://no-such-hub.invalid: "), "{said}");
+        assert!(
+            said.contains("cannot fetch from http://no-such-hub.invalid: "),
+            "{said}"
+        );
     }
 }
 
@@ -171,13 +231,27 @@ async fn a_slow_name_server_is_waited_for_and_a_silent_one_is_given_up_within_a_
     std::fs::write(&list, "nameserver 127.9.8.7\n").unwrap();
     let models = folder.path().join("models");
     let mut fetcher = command(&hub, &models);
-    fetcher.env("HF_ENDPOINT", format!("http://slow.test:{}", hub.hub_address().port()));
+    fetcher.env(
+        "HF_ENDPOINT",
+        format!("http://slow.test:{}", hub.hub_address().port()),
+    );
     let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
     let list = list.display().to_string();
-    let run = || run_by("unshare", &["-rm", "sh", "-c", script, "sh", &list], &fetcher);
-    let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run())).await.unwrap();
+    let run = || {
+        run_by(
+            "unshare",
+            &["-rm", "sh", "-c", script, "sh", &list],
+            &fetcher,
+        )
+    };
+    let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run()))
+        .await
+        .unwrap();
     assert_eq!(code, Some(69), "{said}");
-    assert!(said.contains("cannot fetch from http://slow.test:"), "{said}");
+    assert!(
+        said.contains("cannot fetch from http://slow.test:"),
+        "{said}"
+    );
     assert_eq!(hub.requests(), []);
     tokio::select! {
         (code, said) = async { ended(&mut run()).await } => assert_eq!(code, Some(0), "{said}"),

@@ -18,7 +18,10 @@ async fn a_fetched_file_is_published_whole_under_its_name_and_recorded() {
     let entry = fetch(&settings(&hub, &folder)).await.unwrap();
     let path = folder.path().join(FILE);
     assert!(std::fs::read(&path).unwrap() == bytes);
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    assert_eq!(
+        path.metadata().unwrap().permissions().mode() & 0o7777,
+        0o644
+    );
     assert_eq!(names(folder.path()), [FILE]);
     let expected = Entry {
         file: FILE.to_owned(),
@@ -32,7 +35,11 @@ async fn a_fetched_file_is_published_whole_under_its_name_and_recorded() {
     };
     assert_eq!(entry, expected);
     assert_eq!(entry.state(folder.path()), State::Verified);
-    assert_eq!(hub.bytes_served(), 5_000_000, "several streams fetch every byte once");
+    assert_eq!(
+        hub.bytes_served(),
+        5_000_000,
+        "several streams fetch every byte once"
+    );
 }
 
 #[tokio::test]
@@ -49,8 +56,18 @@ async fn the_revision_is_resolved_once_and_then_only_the_commit_is_asked_for() {
     assert_eq!(
         hub.requests(),
         [
-            request(Origin::Hub, "GET", format!("/api/models/{REPOSITORY}/revision/main"), None),
-            request(Origin::Hub, "HEAD", format!("/{REPOSITORY}/resolve/{COMMIT}/{FILE}"), None),
+            request(
+                Origin::Hub,
+                "GET",
+                format!("/api/models/{REPOSITORY}/revision/main"),
+                None
+            ),
+            request(
+                Origin::Hub,
+                "HEAD",
+                format!("/{REPOSITORY}/resolve/{COMMIT}/{FILE}"),
+                None
+            ),
             request(
                 Origin::Cdn,
                 "GET",
@@ -68,7 +85,11 @@ async fn a_second_run_makes_no_request_and_takes_milliseconds() {
     let n_requests = hub.requests().len();
     let began = std::time::Instant::now();
     assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap(), first);
-    assert!(began.elapsed() < Duration::from_millis(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(20),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(hub.requests().len(), n_requests);
 }
 
@@ -76,7 +97,10 @@ async fn a_second_run_makes_no_request_and_takes_milliseconds() {
 async fn another_revision_or_file_is_fetched_anew_and_the_same_bytes_are_not_moved_again() {
     let other = "other.Q8_0.gguf";
     let (first, second) = (gguf::tiny(300_000), gguf::tiny(400_000));
-    let files = vec![File::from_bytes(FILE, first), File::from_bytes(other, second.clone())];
+    let files = vec![
+        File::from_bytes(FILE, first),
+        File::from_bytes(other, second.clone()),
+    ];
     let (hub, folder) = hub_of(repository(files), Vec::new()).await;
     fetch(&settings(&hub, &folder)).await.unwrap();
     let mut wanted = settings(&hub, &folder);
@@ -110,7 +134,10 @@ async fn a_file_that_was_only_touched_is_hashed_again_without_a_request() {
     let n_requests = hub.requests().len();
     std::fs::write(folder.path().join(FILE), &bytes).unwrap();
     let entry = fetch(&settings(&hub, &folder)).await.unwrap();
-    assert_eq!((hub.requests().len(), entry.state(folder.path())), (n_requests, State::Verified));
+    assert_eq!(
+        (hub.requests().len(), entry.state(folder.path())),
+        (n_requests, State::Verified)
+    );
 }
 
 #[tokio::test]
@@ -155,7 +182,11 @@ async fn waiting_for_another_process_ends_in_time_and_says_for_whom() {
 #[tokio::test]
 async fn a_file_in_a_folder_of_the_repository_keeps_its_path() {
     let (name, bytes) = ("Q4_0/tiny model.gguf", gguf::tiny(300_000));
-    let (hub, folder) = hub_of(repository(vec![File::from_bytes(name, bytes.clone())]), Vec::new()).await;
+    let (hub, folder) = hub_of(
+        repository(vec![File::from_bytes(name, bytes.clone())]),
+        Vec::new(),
+    )
+    .await;
     let mut wanted = settings(&hub, &folder);
     wanted.choice = name.parse().unwrap();
     fetch(&wanted).await.unwrap();
@@ -169,7 +200,11 @@ async fn a_small_file_behind_a_relative_redirect_is_fetched_when_its_digest_is_p
     file.lfs = false;
     let (hub, folder) = hub_of(repository(vec![file]), Vec::new()).await;
     let mut wanted = settings(&hub, &folder);
-    assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 64, "its ETag is no SHA-256");
+    assert_eq!(
+        fetch(&wanted).await.unwrap_err().exit_code(),
+        64,
+        "its ETag is no SHA-256"
+    );
     wanted.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);

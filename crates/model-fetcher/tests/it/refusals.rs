@@ -15,9 +15,15 @@ async fn gated(token: Option<&str>) -> (u8, String, String) {
         gated: true,
         files: vec![File::from_bytes(FILE, gguf::tiny(300_000))],
     };
-    let known = Token { text: "hf_not_accepted".to_owned(), accepted: false };
+    let known = Token {
+        text: "hf_not_accepted".to_owned(),
+        accepted: false,
+    };
     let (hub, folder) = hub_of(repository, vec![known]).await;
-    let wanted = Fetch { token: token.map(Secret::new), ..settings(&hub, &folder) };
+    let wanted = Fetch {
+        token: token.map(Secret::new),
+        ..settings(&hub, &folder)
+    };
     let error = fetch(&wanted).await.unwrap_err();
     assert_eq!(names(folder.path()), [""; 0]);
     assert_eq!(hub.bytes_served(), 0);
@@ -31,7 +37,10 @@ async fn refused(change: impl FnOnce(&FakeHub, &mut Fetch)) -> (u8, String) {
     change(&hub, &mut wanted);
     let error = fetch(&wanted).await.unwrap_err();
     assert_eq!(hub.bytes_served(), 0);
-    (error.exit_code(), error.to_string().replace(&hub.endpoint(), "HUB"))
+    (
+        error.exit_code(),
+        error.to_string().replace(&hub.endpoint(), "HUB"),
+    )
 }
 
 #[tokio::test]
@@ -79,10 +88,14 @@ async fn a_wrong_token_is_told_apart_and_never_printed() {
 
 #[tokio::test]
 async fn a_misspelt_file_is_answered_with_the_nearest_names() {
-    let (code, message) = refused(|_, wanted| wanted.choice = "tiny.q4_1.gguf".parse().unwrap()).await;
+    let (code, message) =
+        refused(|_, wanted| wanted.choice = "tiny.q4_1.gguf".parse().unwrap()).await;
     assert_eq!(
         (code, message.as_str()),
-        (64, "acme/tiny-GGUF has no file tiny.q4_1.gguf: check HF_FILENAME; it has tiny.Q4_0.gguf")
+        (
+            64,
+            "acme/tiny-GGUF has no file tiny.q4_1.gguf: check HF_FILENAME; it has tiny.Q4_0.gguf"
+        )
     );
 }
 
@@ -91,13 +104,17 @@ async fn a_misspelt_revision_is_told_apart() {
     let (code, message) = refused(|_, wanted| wanted.revision = "mian".to_owned()).await;
     assert_eq!(
         (code, message.as_str()),
-        (64, "acme/tiny-GGUF has no revision mian: check HF_REVISION, or leave it unset for main")
+        (
+            64,
+            "acme/tiny-GGUF has no revision mian: check HF_REVISION, or leave it unset for main"
+        )
     );
 }
 
 #[tokio::test]
 async fn a_misspelt_repository_is_told_apart_although_the_hub_says_401() {
-    let (code, message) = refused(|_, wanted| wanted.repository = "acme/tyni".parse().unwrap()).await;
+    let (code, message) =
+        refused(|_, wanted| wanted.repository = "acme/tyni".parse().unwrap()).await;
     assert_eq!(
         (code, message.as_str()),
         (
@@ -122,12 +139,18 @@ async fn a_file_without_a_published_digest_is_refused_unless_one_is_pinned() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     hub.always(On::Resolve, Fault::NoDigest);
     let pin = Some(hub.repository().files[0].sha256.parse().unwrap());
-    fetch(&Fetch { pin, ..settings(&hub, &folder) }).await.unwrap();
+    fetch(&Fetch {
+        pin,
+        ..settings(&hub, &folder)
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn a_file_of_another_commit_is_refused() {
-    let (code, message) = refused(|hub, _| hub.always(On::Resolve, Fault::OtherCommit("f".repeat(40)))).await;
+    let (code, message) =
+        refused(|hub, _| hub.always(On::Resolve, Fault::OtherCommit("f".repeat(40)))).await;
     assert_eq!(code, 69);
     let other = "f".repeat(40);
     assert_eq!(
@@ -139,7 +162,10 @@ async fn a_file_of_another_commit_is_refused() {
 #[tokio::test]
 async fn without_a_network_it_says_so_soon() {
     let (code, message) = refused(|_, wanted| {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         wanted.endpoint = format!("http://{free}").parse().unwrap();
     })
     .await;
@@ -158,11 +184,20 @@ async fn a_folder_that_may_not_be_written_names_the_owner_and_the_user() {
     let file = place.path().join("file");
     std::fs::write(&file, "").unwrap();
     let folder = file.join("models");
-    let wanted = Fetch { folder: folder.clone(), ..settings(&hub, &place) };
+    let wanted = Fetch {
+        folder: folder.clone(),
+        ..settings(&hub, &place)
+    };
     let error = fetch(&wanted).await.unwrap_err();
     assert_eq!(
         (error.exit_code(), error.to_string()),
-        (73, format!("cannot make the folder {}: Not a directory (os error 20)", folder.display()))
+        (
+            73,
+            format!(
+                "cannot make the folder {}: Not a directory (os error 20)",
+                folder.display()
+            )
+        )
     );
     let denied = model_fetcher::Error::Io {
         action: "write",

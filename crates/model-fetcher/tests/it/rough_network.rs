@@ -21,12 +21,22 @@ async fn ranges_with(faults: impl IntoIterator<Item = Fault>) -> Vec<String> {
 #[tokio::test]
 async fn a_cut_download_goes_on_where_it_stopped() {
     let faults = [Fault::CutAfter(100_000), Fault::CutAfter(50_000)];
-    assert_eq!(ranges_with(faults).await, ["bytes=0-299999", "bytes=100000-299999", "bytes=150000-299999"]);
+    assert_eq!(
+        ranges_with(faults).await,
+        [
+            "bytes=0-299999",
+            "bytes=100000-299999",
+            "bytes=150000-299999"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn a_stalled_download_is_given_up_and_goes_on_where_it_stopped() {
-    assert_eq!(ranges_with([Fault::StallAfter(100_000)]).await, ["bytes=0-299999", "bytes=100000-299999"]);
+    assert_eq!(
+        ranges_with([Fault::StallAfter(100_000)]).await,
+        ["bytes=0-299999", "bytes=100000-299999"]
+    );
 }
 
 #[tokio::test]
@@ -60,7 +70,11 @@ async fn a_source_that_says_nothing_is_given_up_within_the_budget() {
         wanted.tuning.stall = Duration::from_millis(100);
         let began = Instant::now();
         assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 69, "{on:?}");
-        assert!(began.elapsed() < Duration::from_secs(3), "{on:?}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "{on:?}: {:?}",
+            began.elapsed()
+        );
         assert!(!folder.path().join(FILE).exists());
     }
 }
@@ -72,7 +86,10 @@ async fn a_source_that_drips_is_left_and_what_it_sent_is_kept() {
     hub.next(On::Bytes, [Fault::BytesPerSecond(2_000)]);
     let mut wanted = settings(&hub, &folder);
     wanted.tuning.slow_for = Duration::from_millis(300);
-    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
     let asked = ranges(&hub);
     assert_eq!((asked.len(), asked[0].as_str()), (2, "bytes=0-299999"));
@@ -81,7 +98,9 @@ async fn a_source_that_drips_is_left_and_what_it_sent_is_kept() {
     hub.always(On::Bytes, Fault::BytesPerSecond(2_000));
     let mut wanted = settings(&hub, &folder);
     wanted.tuning.slow_for = Duration::from_millis(100);
-    let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&wanted))
+        .await
+        .unwrap();
     assert_eq!(ended.unwrap_err().exit_code(), 69);
     assert_eq!(ranges(&hub).len(), 5);
 }
@@ -96,7 +115,11 @@ async fn nothing_is_ever_spliced_whatever_the_source_does_to_ranges() {
             Fault::WrongContentRange,
             header("etag", "\"another-version\""),
             header("content-range", "bytes 0-99/3000000"),
-            Fault::Status { code: 416, headers: vec![("content-range", "bytes */7".to_owned())], body: "" },
+            Fault::Status {
+                code: 416,
+                headers: vec![("content-range", "bytes */7".to_owned())],
+                body: "",
+            },
         ] {
             let (hub, folder) = hub_with(&bytes).await;
             hub.next(On::Bytes, vec![Fault::CutAfter(200_000); n_before]);
@@ -104,7 +127,10 @@ async fn nothing_is_ever_spliced_whatever_the_source_does_to_ranges() {
             let ended = fetch(&settings(&hub, &folder)).await;
             let published = std::fs::read(folder.path().join(FILE)).ok();
             match ended {
-                Ok(_) => assert!(published.is_some_and(|read| read == bytes), "{n_before} {fault:?}"),
+                Ok(_) => assert!(
+                    published.is_some_and(|read| read == bytes),
+                    "{n_before} {fault:?}"
+                ),
                 Err(error) => assert!(published.is_none(), "{n_before} {fault:?}: {error}"),
             }
         }
@@ -116,7 +142,10 @@ async fn a_source_that_ignores_ranges_is_never_spliced() {
     let bytes = gguf::tiny(5_000_000);
     let (hub, folder) = hub_with(&bytes).await;
     hub.always(On::Bytes, Fault::IgnoreRange);
-    hub.next(On::Bytes, [Fault::CutAfter(200_000), Fault::CutAfter(300_000)]);
+    hub.next(
+        On::Bytes,
+        [Fault::CutAfter(200_000), Fault::CutAfter(300_000)],
+    );
     fetch(&settings(&hub, &folder)).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
 }
@@ -129,12 +158,21 @@ async fn a_range_that_was_not_asked_for_is_never_written() {
 
 #[tokio::test]
 async fn a_source_that_calls_the_range_impossible_is_asked_again_and_then_given_up() {
-    let impossible =
-        || Fault::Status { code: 416, headers: vec![("content-range", "bytes */7".to_owned())], body: "" };
+    let impossible = || Fault::Status {
+        code: 416,
+        headers: vec![("content-range", "bytes */7".to_owned())],
+        body: "",
+    };
     assert_eq!(ranges_with([impossible()]).await.len(), 2);
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     hub.always(On::Bytes, impossible());
-    assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 69);
+    assert_eq!(
+        fetch(&settings(&hub, &folder))
+            .await
+            .unwrap_err()
+            .exit_code(),
+        69
+    );
     assert_eq!(ranges(&hub).len(), 5);
 }
 
@@ -142,10 +180,17 @@ async fn a_source_that_calls_the_range_impossible_is_asked_again_and_then_given_
 async fn an_expired_address_is_asked_for_again_and_its_error_page_is_not_taken_for_the_model() {
     let bytes = gguf::tiny(300_000);
     let (hub, folder) = hub_with(&bytes).await;
-    hub.next(On::Bytes, [Fault::CutAfter(100_000), Fault::Expired, Fault::Expired]);
+    hub.next(
+        On::Bytes,
+        [Fault::CutAfter(100_000), Fault::Expired, Fault::Expired],
+    );
     fetch(&settings(&hub, &folder)).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
-    let resolved = hub.requests().iter().filter(|request| request.path.contains("/resolve/")).count();
+    let resolved = hub
+        .requests()
+        .iter()
+        .filter(|request| request.path.contains("/resolve/"))
+        .count();
     assert_eq!(resolved, 3);
 }
 
@@ -155,7 +200,11 @@ async fn a_burst_of_server_errors_is_ridden_out_everywhere() {
         let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
         hub.next(on, [500, 502, 503].map(Fault::status));
         fetch(&settings(&hub, &folder)).await.unwrap();
-        assert_eq!(hub.requests().len(), 6, "three requests, and three that failed");
+        assert_eq!(
+            hub.requests().len(),
+            6,
+            "three requests, and three that failed"
+        );
     }
 }
 
@@ -188,7 +237,11 @@ async fn retry_after_is_honoured_and_capped() {
         hub.next(on, [limited("1")]);
         let began = Instant::now();
         fetch(&settings(&hub, &folder)).await.unwrap();
-        assert!(began.elapsed() >= Duration::from_secs(1), "{on:?}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= Duration::from_secs(1),
+            "{on:?}: {:?}",
+            began.elapsed()
+        );
     }
     // As a date, which the answer's own date is compared with.
     for on in [On::Resolve, On::Bytes] {
@@ -200,27 +253,44 @@ async fn retry_after_is_honoured_and_capped() {
         hub.next(on, [dated]);
         let began = Instant::now();
         fetch(&settings(&hub, &folder)).await.unwrap();
-        assert!(began.elapsed() >= Duration::from_secs(2), "{on:?}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= Duration::from_secs(2),
+            "{on:?}: {:?}",
+            began.elapsed()
+        );
     }
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     hub.next(On::Bytes, [limited("999999")]);
     let mut wanted = settings(&hub, &folder);
     wanted.tuning.max_retry_after = Duration::from_millis(50);
-    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), fetch(&wanted))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn the_token_reaches_the_hub_and_never_the_cdn() {
-    let mut gated = repository(vec![testkit::fake_hub::File::from_bytes(FILE, gguf::tiny(3_000_000))]);
+    let mut gated = repository(vec![testkit::fake_hub::File::from_bytes(
+        FILE,
+        gguf::tiny(3_000_000),
+    )]);
     gated.gated = true;
-    let token = testkit::fake_hub::Token { text: TOKEN.to_owned(), accepted: true };
+    let token = testkit::fake_hub::Token {
+        text: TOKEN.to_owned(),
+        accepted: true,
+    };
     let (hub, folder) = hub_of(gated, vec![token]).await;
     hub.next(On::Bytes, [Fault::Expired]);
     let mut wanted = settings(&hub, &folder);
     wanted.token = Some(Secret::new(TOKEN));
     fetch(&wanted).await.unwrap();
     for request in hub.requests() {
-        assert_eq!(request.authorization, request.origin == Origin::Hub, "{request:?}");
+        assert_eq!(
+            request.authorization,
+            request.origin == Origin::Hub,
+            "{request:?}"
+        );
     }
 }
 
@@ -228,15 +298,27 @@ async fn the_token_reaches_the_hub_and_never_the_cdn() {
 async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_refused() {
     let bytes = gguf::tiny(300_000);
     let (third, _unused) = hub_with(&bytes).await;
-    let token = testkit::fake_hub::Token { text: TOKEN.to_owned(), accepted: true };
+    let token = testkit::fake_hub::Token {
+        text: TOKEN.to_owned(),
+        accepted: true,
+    };
     let files = vec![testkit::fake_hub::File::from_bytes(FILE, bytes)];
     let (hub, folder) = hub_of(repository(files), vec![token]).await;
     let home = hub.endpoint();
-    let circle = format!("{home}/acme/tiny-GGUF/resolve/{}/{FILE}", crate::support::COMMIT);
+    let circle = format!(
+        "{home}/acme/tiny-GGUF/resolve/{}/{FILE}",
+        crate::support::COMMIT
+    );
     for (location, reason) in [
         (circle.as_str(), "more than 5 redirects in a row"),
-        ("file:///etc/passwd", "a redirect to something other than http or https"),
-        ("http://user:word@127.0.0.1/x", "a redirect with credentials in its address"),
+        (
+            "file:///etc/passwd",
+            "a redirect to something other than http or https",
+        ),
+        (
+            "http://user:word@127.0.0.1/x",
+            "a redirect with credentials in its address",
+        ),
     ] {
         hub.behave();
         hub.always(On::Resolve, Fault::RedirectTo(location.to_owned()));
@@ -247,11 +329,19 @@ async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_
         );
     }
     hub.behave();
-    hub.always(On::Resolve, Fault::RedirectTo(format!("{}/x", third.endpoint())));
+    hub.always(
+        On::Resolve,
+        Fault::RedirectTo(format!("{}/x", third.endpoint())),
+    );
     let mut wanted = settings(&hub, &folder);
     wanted.token = Some(Secret::new(TOKEN));
     wanted.tuning.attempts = 2;
     fetch(&wanted).await.unwrap_err();
     assert!(!third.requests().is_empty());
-    assert!(third.requests().iter().all(|request| !request.authorization));
+    assert!(
+        third
+            .requests()
+            .iter()
+            .all(|request| !request.authorization)
+    );
 }

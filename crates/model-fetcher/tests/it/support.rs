@@ -23,17 +23,27 @@ pub(crate) const TOKEN: &str = "hf_the_token_of_the_test";
 
 /// A Hub with `bytes` under [`FILE`], and an empty folder.
 pub(crate) async fn hub_with(bytes: &[u8]) -> (FakeHub, TempDir) {
-    let files =
-        vec![File::from_bytes(FILE, bytes.to_vec()), File::from_bytes("README.md", b"# tiny".to_vec())];
+    let files = vec![
+        File::from_bytes(FILE, bytes.to_vec()),
+        File::from_bytes("README.md", b"# tiny".to_vec()),
+    ];
     hub_of(repository(files), Vec::new()).await
 }
 
 pub(crate) fn repository(files: Vec<File>) -> Repository {
-    Repository { id: REPOSITORY.to_owned(), commit: COMMIT.to_owned(), gated: false, files }
+    Repository {
+        id: REPOSITORY.to_owned(),
+        commit: COMMIT.to_owned(),
+        gated: false,
+        files,
+    }
 }
 
 pub(crate) async fn hub_of(repository: Repository, tokens: Vec<Token>) -> (FakeHub, TempDir) {
-    (FakeHub::start(repository, tokens).await.unwrap(), tempfile::tempdir().unwrap())
+    (
+        FakeHub::start(repository, tokens).await.unwrap(),
+        tempfile::tempdir().unwrap(),
+    )
 }
 
 /// Settings for [`FILE`] of the Hub's repository.
@@ -76,14 +86,20 @@ pub(crate) async fn fetch_all(settings: &Fetch) -> Result<Vec<Entry>, Error> {
 
 /// Every range that the CDN was asked for, in order.
 pub(crate) fn ranges(hub: &FakeHub) -> Vec<String> {
-    let cdn = hub.requests().into_iter().filter(|request| request.origin == Origin::Cdn);
-    cdn.map(|request| request.range.unwrap_or_default()).collect()
+    let cdn = hub
+        .requests()
+        .into_iter()
+        .filter(|request| request.origin == Origin::Cdn);
+    cdn.map(|request| request.range.unwrap_or_default())
+        .collect()
 }
 
 /// The names in `folder` that are not model-fetcher's own records, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let items = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = items.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = items
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.retain(|name| ![".corral.json", ".corral.lock", "models.lock"].contains(&name.as_str()));
     names.sort();
     names
@@ -118,25 +134,47 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) fn run_by(program: &str, arguments: &[&str], fetcher: &Command) -> Command {
     let fetcher = fetcher.as_std();
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", PATH).args(arguments).arg(fetcher.get_program()).args(fetcher.get_args());
-    command.envs(fetcher.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .args(arguments)
+        .arg(fetcher.get_program())
+        .args(fetcher.get_args());
+    command.envs(
+        fetcher
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     command
 }
 
 /// Whether `program` can be run here with `arguments`; says so when it cannot, and the test then ends early.
 pub(crate) async fn can_run(program: &str, arguments: &[&str]) -> bool {
-    let ended = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
+    let ended = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await;
     let can = ended.is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("skipped: `{program} {}` does not work here", arguments.join(" "));
+        eprintln!(
+            "skipped: `{program} {}` does not work here",
+            arguments.join(" ")
+        );
     }
     can
 }
 
 /// Bytes that more than one of `sent` holds, counted once per extra time.
 pub(crate) fn twice(sent: &[Range<u64>]) -> u64 {
-    sent.iter().map(|range| range.end - range.start).sum::<u64>()
+    sent.iter()
+        .map(|range| range.end - range.start)
+        .sum::<u64>()
         - union(sent).iter().map(|r| r.end - r.start).sum::<u64>()
 }
 

@@ -18,8 +18,14 @@ async fn a_flipped_byte_is_fetched_once_more_and_never_published() {
     assert_eq!(error.exit_code(), 65);
     let message = error.to_string();
     let sha256 = &hub.repository().files[0].sha256;
-    assert!(message.starts_with("tiny.Q4_0.gguf from acme/tiny-GGUF has SHA-256 "), "{message}");
-    assert!(message.contains(&format!(", not {sha256}: nothing was published")), "{message}");
+    assert!(
+        message.starts_with("tiny.Q4_0.gguf from acme/tiny-GGUF has SHA-256 "),
+        "{message}"
+    );
+    assert!(
+        message.contains(&format!(", not {sha256}: nothing was published")),
+        "{message}"
+    );
     assert_eq!(names(folder.path()), [""; 0]);
     assert_eq!(hub.bytes_served(), 600_000);
 }
@@ -43,7 +49,13 @@ async fn a_byte_flipped_anywhere_is_never_visible_at_the_final_path() {
     for n in 0..100 {
         hub.behave();
         hub.always(On::Bytes, Fault::FlipByteAt(n * 199));
-        assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 65);
+        assert_eq!(
+            fetch(&settings(&hub, &folder))
+                .await
+                .unwrap_err()
+                .exit_code(),
+            65
+        );
     }
     done.store(true, Ordering::Relaxed);
     assert!(!watch.join().unwrap(), "a wrong file was seen");
@@ -80,14 +92,29 @@ async fn a_pin_that_is_not_the_published_digest_is_refused_before_the_first_byte
 #[tokio::test]
 async fn what_is_no_gguf_file_fails_within_its_first_bytes_and_says_what_it_looks_like() {
     let cases: [(&[u8], &str); 8] = [
-        (b"<!DOCTYPE html><html>", "an HTML page, perhaps of a login or a proxy"),
-        (b"<Error><Code>AccessDenied</Code></Error>", "an XML error message"),
-        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file that it points to"),
+        (
+            b"<!DOCTYPE html><html>",
+            "an HTML page, perhaps of a login or a proxy",
+        ),
+        (
+            b"<Error><Code>AccessDenied</Code></Error>",
+            "an XML error message",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "a Git LFS pointer, not the file that it points to",
+        ),
         (b"PK\x03\x04", "a zip archive"),
         (b"{\"error\":\"no\"}", "JSON, perhaps an error message"),
         (b"FUGG\0\0\0\x03", "a GGUF file for big-endian machines"),
-        (b"ggml", "a GGML file from before GGUF; llama.cpp no longer reads it"),
-        (b"\x80\x02", "something else (safetensors and PyTorch files need converting first)"),
+        (
+            b"ggml",
+            "a GGML file from before GGUF; llama.cpp no longer reads it",
+        ),
+        (
+            b"\x80\x02",
+            "something else (safetensors and PyTorch files need converting first)",
+        ),
     ];
     for (start, looks_like) in cases {
         let mut bytes = start.to_vec();
@@ -95,10 +122,15 @@ async fn what_is_no_gguf_file_fails_within_its_first_bytes_and_says_what_it_look
         let (hub, folder) = hub_with(&bytes).await;
         let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
         assert_eq!(error.exit_code(), 65);
-        let expected =
-            format!("tiny.Q4_0.gguf from acme/tiny-GGUF is not a GGUF file: it looks like {looks_like}: ");
+        let expected = format!(
+            "tiny.Q4_0.gguf from acme/tiny-GGUF is not a GGUF file: it looks like {looks_like}: "
+        );
         assert!(error.to_string().starts_with(&expected), "{error}");
-        assert!(hub.bytes_served() < 4 << 20, "{} bytes for a wrong file", hub.bytes_served());
+        assert!(
+            hub.bytes_served() < 4 << 20,
+            "{} bytes for a wrong file",
+            hub.bytes_served()
+        );
         assert_eq!(names(folder.path()), [""; 0]);
     }
 }
@@ -110,7 +142,9 @@ async fn a_gguf_file_that_was_cut_is_refused_before_the_rest_is_fetched() {
     let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
     assert_eq!(error.exit_code(), 65);
     assert!(
-        error.to_string().contains("is cut off: its tensors end at byte 6291456, the file at byte 5242880")
+        error
+            .to_string()
+            .contains("is cut off: its tensors end at byte 6291456, the file at byte 5242880")
     );
     assert!(hub.bytes_served() < 4 << 20);
     assert_eq!(names(folder.path()), [""; 0]);
@@ -127,12 +161,20 @@ async fn nothing_is_written_through_a_symbolic_link_or_over_a_folder() {
         (error.exit_code(), error.to_string()),
         (
             73,
-            format!("{shown} is a symbolic link, and a model is never written through or over it: remove it")
+            format!(
+                "{shown} is a symbolic link, and a model is never written through or over it: remove it"
+            )
         )
     );
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap_err().exit_code(), 73);
+    assert_eq!(
+        fetch(&settings(&hub, &folder))
+            .await
+            .unwrap_err()
+            .exit_code(),
+        73
+    );
     std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("Q4")).unwrap();
     let mut wanted = settings(&hub, &folder);
     wanted.choice = "Q4/x.gguf".parse().unwrap();
@@ -194,7 +236,10 @@ fn a_header_that_lies_is_refused_without_taking_memory() {
         let padded = [&lie[..], &[0; 1_000]].concat();
         let verdict = model_fetcher::gguf::check(&padded[..], size);
         assert!(
-            !matches!(verdict, Ok(_) | Err(model_fetcher::gguf::Problem::NeedsMore)),
+            !matches!(
+                verdict,
+                Ok(_) | Err(model_fetcher::gguf::Problem::NeedsMore)
+            ),
             "{lie:?}: {verdict:?}"
         );
     }
@@ -218,18 +263,32 @@ proptest! {
 async fn a_byte_that_changed_on_the_disk_between_two_runs_is_found_out() {
     let bytes = gguf::tiny(3 << 20);
     let (hub, folder) = hub_with(&bytes).await;
-    hub.next(On::Bytes, std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 4));
+    hub.next(
+        On::Bytes,
+        std::iter::repeat_n(Fault::BytesPerSecond(1 << 30), 4),
+    );
     hub.next(On::Bytes, std::iter::repeat_n(Fault::status(503), 20));
     let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
     assert_eq!(error.exit_code(), 69, "{error}");
     hub.behave();
-    let part = folder.path().join(format!(".{}.part", hub.repository().files[0].sha256));
+    let part = folder
+        .path()
+        .join(format!(".{}.part", hub.repository().files[0].sha256));
     let mut left = std::fs::read(&part).unwrap();
-    assert_eq!((left[1 << 20..][..100_000] == bytes[1 << 20..][..100_000], left.len()), (true, 3 << 20));
+    assert_eq!(
+        (
+            left[1 << 20..][..100_000] == bytes[1 << 20..][..100_000],
+            left.len()
+        ),
+        (true, 3 << 20)
+    );
     left[(1 << 20) + 5] ^= 1;
     std::fs::write(&part, left).unwrap();
     let served = hub.bytes_served();
     fetch(&settings(&hub, &folder)).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
-    assert!(hub.bytes_served() - served > bytes.len() as u64, "it was not fetched once more");
+    assert!(
+        hub.bytes_served() - served > bytes.len() as u64,
+        "it was not fetched once more"
+    );
 }

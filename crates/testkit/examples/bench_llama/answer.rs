@@ -36,12 +36,17 @@ impl Order {
     pub(crate) fn read(body: &[u8]) -> (Self, Option<u64>) {
         let (mut order, mut id) = (Self::default(), None);
         // Proxies put a blank after the colon, or not.
-        order.stream =
-            [&b"\"stream\":true"[..], b"\"stream\": true"].iter().any(|text| find(body, text).is_some());
-        let words = find(body, b"bench:").map(|at| &body[at + b"bench:".len()..]).unwrap_or_default();
+        order.stream = [&b"\"stream\":true"[..], b"\"stream\": true"]
+            .iter()
+            .any(|text| find(body, text).is_some());
+        let words = find(body, b"bench:")
+            .map(|at| &body[at + b"bench:".len()..])
+            .unwrap_or_default();
         let words = words.split(|byte| *byte == b';').next().unwrap_or_default();
         for word in words.split(|byte| *byte == b',') {
-            let Some((name, value)) = std::str::from_utf8(word).ok().and_then(|word| word.split_once('='))
+            let Some((name, value)) = std::str::from_utf8(word)
+                .ok()
+                .and_then(|word| word.split_once('='))
             else {
                 continue;
             };
@@ -91,16 +96,31 @@ impl Rendered {
                 r#"{{"choices":[{{"finish_reason":"stop","index":0,"message":{{"role":"assistant","content":"{text}"}}}}],"created":1795359974,"model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion",{},"id":"chatcmpl-bench"}}"#,
                 usage(n_tokens)
             );
-            return Self { whole: document(200, &body), ..Self::default() };
+            return Self {
+                whole: document(200, &body),
+                ..Self::default()
+            };
         }
         let head = "HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nX-Accel-Buffering: no\r\n\
             Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nKeep-Alive: timeout=5, max=100\r\n\r\n";
-        let mut rendered = Self { head: head.into(), ..Self::default() };
-        rendered.head.extend(event(&chunk(r#"{"role":"assistant","content":null}"#, "null")));
+        let mut rendered = Self {
+            head: head.into(),
+            ..Self::default()
+        };
+        rendered.head.extend(event(&chunk(
+            r#"{"role":"assistant","content":null}"#,
+            "null",
+        )));
         if order.megabytes > 0 {
-            rendered.events.push(token(&TEXT.repeat(PIECE_BYTES / TEXT.len())));
+            rendered
+                .events
+                .push(token(&TEXT.repeat(PIECE_BYTES / TEXT.len())));
         } else if order.pace == 0 {
-            let n_events = if order.size > 0 { order.events.clamp(1, n_tokens) } else { n_tokens };
+            let n_events = if order.size > 0 {
+                order.events.clamp(1, n_tokens)
+            } else {
+                n_tokens
+            };
             for n in 0..n_events {
                 // The tokens, spread over the events as evenly as whole ones can be.
                 let share = (n + 1) * n_tokens / n_events - n * n_tokens / n_events;
@@ -167,7 +187,10 @@ pub(crate) fn slots(slots: usize, running: u64) -> String {
     for id in 0..slots {
         let comma = if id > 0 { "," } else { "" };
         let busy = u64::try_from(id).is_ok_and(|id| id < running);
-        let _infallible = write!(list, r#"{comma}{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#);
+        let _infallible = write!(
+            list,
+            r#"{comma}{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#
+        );
     }
     list + "]"
 }
@@ -177,7 +200,10 @@ pub(crate) fn models() -> String {
 }
 
 /// Requests so far, running ones, the most at once, and who left when, since this was last asked.
-pub(crate) fn counts((requests, running, most_running): (u64, u64, u64), left: &[(u64, u128)]) -> String {
+pub(crate) fn counts(
+    (requests, running, most_running): (u64, u64, u64),
+    left: &[(u64, u128)],
+) -> String {
     let left: Vec<String> = left.iter().map(|(id, at)| format!("[{id},{at}]")).collect();
     format!(
         r#"{{"requests":{requests},"running":{running},"most_running":{most_running},"left":[{}]}}"#,
@@ -186,5 +212,7 @@ pub(crate) fn counts((requests, running, most_running): (u64, u64, u64), left: &
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|bytes| bytes == needle)
+    haystack
+        .windows(needle.len())
+        .position(|bytes| bytes == needle)
 }

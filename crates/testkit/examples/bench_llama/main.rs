@@ -56,7 +56,10 @@ async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening {}", listener.local_addr()?);
-    let state = Rc::new(RefCell::new(State { slots: arguments.slots, ..State::default() }));
+    let state = Rc::new(RefCell::new(State {
+        slots: arguments.slots,
+        ..State::default()
+    }));
     let connections = LocalSet::new();
     let accept = async {
         loop {
@@ -86,7 +89,9 @@ async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Res
                 return Ok(());
             }
         }
-        let Some(request) = read(&mut stream, &mut buffer).await? else { return Ok(()) };
+        let Some(request) = read(&mut stream, &mut buffer).await? else {
+            return Ok(());
+        };
         if request.line.starts_with(b"POST /v1/chat/completions") {
             chat(&mut stream, &request.body, state).await?;
         } else {
@@ -106,7 +111,11 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
         }
     };
     let head = &buffer[..head_end];
-    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default().to_vec();
+    let line = head
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default()
+        .to_vec();
     let length = content_length(head);
     while buffer.len() < head_end + length {
         if stream.read_buf(buffer).await? == 0 || buffer.len() > MAX_REQUEST_BYTES {
@@ -120,9 +129,17 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
 
 fn content_length(head: &[u8]) -> usize {
     let name = b"\ncontent-length:";
-    let at = head.windows(name.len()).position(|bytes| bytes.eq_ignore_ascii_case(name));
-    let value = at.and_then(|at| std::str::from_utf8(&head[at + name.len()..]).ok()).unwrap_or_default();
-    value.lines().next().and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    let at = head
+        .windows(name.len())
+        .position(|bytes| bytes.eq_ignore_ascii_case(name));
+    let value = at
+        .and_then(|at| std::str::from_utf8(&head[at + name.len()..]).ok())
+        .unwrap_or_default();
+    value
+        .lines()
+        .next()
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 async fn chat(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::Result<()> {
@@ -132,7 +149,12 @@ async fn chat(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::R
         state.n_requests += 1;
         state.running += 1;
         state.most_running = state.most_running.max(state.running);
-        Rc::clone(state.rendered.entry(order).or_insert_with(|| Rc::new(Rendered::new(order))))
+        Rc::clone(
+            state
+                .rendered
+                .entry(order)
+                .or_insert_with(|| Rc::new(Rendered::new(order))),
+        )
     };
     let (mut reader, mut writer) = stream.split();
     // Without a pause there is nothing to wait for, and a client that leaves shows in the write.
@@ -209,7 +231,8 @@ fn document(line: &[u8], state: &Shared) -> (u16, String) {
         _ => {
             return (
                 404,
-                r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#.to_owned(),
+                r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#
+                    .to_owned(),
             );
         }
     };
@@ -218,5 +241,8 @@ fn document(line: &[u8], state: &Shared) -> (u16, String) {
 
 /// The time in nanoseconds since 1970, which all processes of a machine share.
 fn now() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos()
 }

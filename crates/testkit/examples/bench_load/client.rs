@@ -64,7 +64,12 @@ impl Client {
     pub(crate) async fn connect(to: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(to).await.map_err(|_| Failure::Connect)?;
         stream.set_nodelay(true).map_err(|_| Failure::Connect)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(32 * 1024), left: Left::Nothing, closes: false })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(32 * 1024),
+            left: Left::Nothing,
+            closes: false,
+        })
     }
 
     /// Asks, and reads the answer to its end.
@@ -85,24 +90,41 @@ impl Client {
 
     /// Sends a request and reads the answer's header.
     pub(crate) async fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
-        self.stream.write_all(request).await.map_err(|_| Failure::Broken)?;
+        self.stream
+            .write_all(request)
+            .await
+            .map_err(|_| Failure::Broken)?;
         self.buffer.clear();
         let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            if let Some(at) = self
+                .buffer
+                .windows(4)
+                .position(|bytes| bytes == b"\r\n\r\n")
+            {
                 break at + 4;
             }
             self.read().await?;
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
         self.buffer.drain(..end);
-        let status = head.get(9..12).and_then(|status| status.parse().ok()).ok_or(Failure::Broken)?;
-        let field = |name: &str| head.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));
+        let status = head
+            .get(9..12)
+            .and_then(|status| status.parse().ok())
+            .ok_or(Failure::Broken)?;
+        let field = |name: &str| {
+            head.lines()
+                .find_map(|line| Some(line.strip_prefix(name)?.trim()))
+        };
         self.closes = field("connection:") == Some("close");
         self.left = match field("content-length:").and_then(|length| length.parse().ok()) {
             Some(length) => Left::Bytes(length),
             None => Left::Chunk(0),
         };
-        if status == 200 { Ok(()) } else { Err(Failure::Status(status)) }
+        if status == 200 {
+            Ok(())
+        } else {
+            Err(Failure::Status(status))
+        }
     }
 
     /// Hands the next part of the body to `look`; `false` after the last. Not cancel-safe.
@@ -126,7 +148,9 @@ impl Client {
                     (self.left, at) = (Left::Bytes(length - take), at + take);
                 }
                 Left::Chunk(0) => {
-                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                        break;
+                    };
                     let line = std::str::from_utf8(&rest[..end]).unwrap_or_default().trim();
                     let size = usize::from_str_radix(line, 16).map_err(|_| Failure::Broken)?;
                     if size == 0 {

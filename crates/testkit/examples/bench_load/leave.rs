@@ -35,7 +35,9 @@ pub(crate) async fn run(to: &Target, upstream: SocketAddr, rounds: u64) -> Value
                 continue;
             };
             match seen(upstream, id).await {
-                Some(at) => micros.push(u32::try_from(at.saturating_sub(left) / 1000).unwrap_or(u32::MAX)),
+                Some(at) => {
+                    micros.push(u32::try_from(at.saturating_sub(left) / 1000).unwrap_or(u32::MAX))
+                }
                 None => never += 1,
             }
             // One that nobody stops costs its time each round; a few are enough.
@@ -43,8 +45,7 @@ pub(crate) async fn run(to: &Target, upstream: SocketAddr, rounds: u64) -> Value
                 break;
             }
         }
-        let phase =
-            json!({"micros": spread(&mut micros), "seen": micros.len(), "never": never, "failed": failed});
+        let phase = json!({"micros": spread(&mut micros), "seen": micros.len(), "never": never, "failed": failed});
         phases.insert(name.to_owned(), phase);
     }
     Value::Object(phases)
@@ -57,7 +58,10 @@ async fn leave(to: SocketAddr, request: &[u8], for_a_token: bool) -> Option<u128
         client.send(request).await.ok()?;
         let mut bytes = 0;
         while bytes < 2000 {
-            client.next(&mut |part: &[u8]| bytes += part.len()).await.ok()?;
+            client
+                .next(&mut |part: &[u8]| bytes += part.len())
+                .await
+                .ok()?;
         }
         let left = now();
         drop(client);
@@ -77,7 +81,10 @@ async fn seen(upstream: SocketAddr, id: u64) -> Option<u128> {
     while begin.elapsed() < LIMIT {
         let mut stream = TcpStream::connect(upstream).await.ok()?;
         let mut answer = Vec::new();
-        stream.write_all(b"GET /bench HTTP/1.1\r\n\r\n").await.ok()?;
+        stream
+            .write_all(b"GET /bench HTTP/1.1\r\n\r\n")
+            .await
+            .ok()?;
         let body = loop {
             stream.read_buf(&mut answer).await.ok().filter(|n| *n > 0)?;
             let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -87,7 +94,9 @@ async fn seen(upstream: SocketAddr, id: u64) -> Option<u128> {
             }
         };
         let left = body["left"].as_array().into_iter().flatten();
-        let mut left = left.filter(|left| left[0] == id).filter_map(|left| left[1].as_number()?.as_u128());
+        let mut left = left
+            .filter(|left| left[0] == id)
+            .filter_map(|left| left[1].as_number()?.as_u128());
         if let Some(at) = left.next() {
             return Some(at);
         }
@@ -97,5 +106,8 @@ async fn seen(upstream: SocketAddr, id: u64) -> Option<u128> {
 }
 
 fn now() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos()
 }

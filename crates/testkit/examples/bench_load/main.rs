@@ -109,13 +109,23 @@ impl Target {
 async fn main() -> anyhow::Result<()> {
     let Arguments { to, load } = Arguments::parse();
     let result = match load {
-        Load::Plain { connections, size, events } => {
+        Load::Plain {
+            connections,
+            size,
+            events,
+        } => {
             let request = to.request(&format!("size={size},events={events}"), false);
             closed_loop(&to, &request, connections, move |body| body.bytes >= size).await
         }
-        Load::Stream { connections, tokens } => {
+        Load::Stream {
+            connections,
+            tokens,
+        } => {
             let request = to.request(&format!("tokens={tokens}"), true);
-            closed_loop(&to, &request, connections, move |body| body.done && body.events > tokens).await
+            closed_loop(&to, &request, connections, move |body| {
+                body.done && body.events > tokens
+            })
+            .await
         }
         Load::Paced { streams, pace } => paced::run(&to, streams, pace).await,
         Load::Leave { upstream, rounds } => leave::run(&to, upstream, rounds).await,
@@ -150,15 +160,20 @@ async fn closed_loop(
             let mut client = None;
             while Instant::now() < end {
                 let sent = Instant::now();
-                let answered = tokio::time::timeout_at((end + Duration::from_secs(5)).into(), async {
-                    let mut open = match client.take() {
-                        Some(open) => open,
-                        None => Client::connect(address).await?,
-                    };
-                    let body = open.ask(&request).await?;
-                    client = open.is_reusable().then_some(open);
-                    if whole(&body) { Ok(()) } else { Err(Failure::Partial) }
-                });
+                let answered =
+                    tokio::time::timeout_at((end + Duration::from_secs(5)).into(), async {
+                        let mut open = match client.take() {
+                            Some(open) => open,
+                            None => Client::connect(address).await?,
+                        };
+                        let body = open.ask(&request).await?;
+                        client = open.is_reusable().then_some(open);
+                        if whole(&body) {
+                            Ok(())
+                        } else {
+                            Err(Failure::Partial)
+                        }
+                    });
                 let answered = answered.await.unwrap_or(Err(Failure::Late));
                 if sent < begin || Instant::now() > end {
                     continue;
@@ -200,8 +215,11 @@ async fn closed_loop(
 /// Median, 99th percentile and maximum.
 fn spread(samples: &mut [u32]) -> Value {
     samples.sort_unstable();
-    let at =
-        |thousandths: usize| samples.get((samples.len().saturating_sub(1)) * thousandths / 1000).copied();
+    let at = |thousandths: usize| {
+        samples
+            .get((samples.len().saturating_sub(1)) * thousandths / 1000)
+            .copied()
+    };
     json!({"p50": at(500), "p99": at(990), "max": at(1000)})
 }
 

@@ -41,7 +41,9 @@ pub(crate) async fn run(to: &Target, streams: usize, pace: u64) -> Value {
         opened.push(tasks.spawn_local(async move {
             tokio::time::sleep_until(at.into()).await;
             let mut seen = Seen::default();
-            let ended = tokio::time::timeout_at(end.into(), watch(address, &request, from, &mut seen)).await;
+            let ended =
+                tokio::time::timeout_at(end.into(), watch(address, &request, from, &mut seen))
+                    .await;
             seen.outcome = ended.unwrap_or(Err(Failure::Late)).err();
             seen
         }));
@@ -82,7 +84,10 @@ async fn watch(
     let mut text = Vec::new();
     let mut look = |part: &[u8]| {
         text.extend_from_slice(part);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let counts = Instant::now() >= from;
         let (mut run, mut used) = (0, 0);
         for (at, byte) in text.iter().enumerate() {
@@ -92,7 +97,9 @@ async fn watch(
                 let written: u128 = digits.parse().unwrap_or(now);
                 seen.tokens += 1;
                 if counts {
-                    seen.micros.push(u32::try_from(now.saturating_sub(written) / 1000).unwrap_or(u32::MAX));
+                    seen.micros.push(
+                        u32::try_from(now.saturating_sub(written) / 1000).unwrap_or(u32::MAX),
+                    );
                 }
                 (run, used) = (0, at + 1);
             }

@@ -15,7 +15,11 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn begin(process: Option<u32>) -> Self {
-        Self { process, ticks: process.map_or(0, ticks), rss_kib: 0 }
+        Self {
+            process,
+            ticks: process.map_or(0, ticks),
+            rss_kib: 0,
+        }
     }
 
     /// Notes how much memory it has now.
@@ -25,7 +29,9 @@ impl Watched {
 
     pub(crate) fn end(mut self) -> Value {
         self.look();
-        let Some(process) = self.process else { return Value::Null };
+        let Some(process) = self.process else {
+            return Value::Null;
+        };
         let ticks = ticks(process).saturating_sub(self.ticks);
         json!({"rss_kib": self.rss_kib, "cpu_seconds": ticks as f64 * TICK})
     }
@@ -34,23 +40,44 @@ impl Watched {
 fn rss_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let own = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
-    children(process).into_iter().map(rss_kib).fold(own, |sum, child| sum + child)
+    let own = line
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .unwrap_or(0);
+    children(process)
+        .into_iter()
+        .map(rss_kib)
+        .fold(own, |sum, child| sum + child)
 }
 
 fn ticks(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // utime and stime are fields 14 and 15, counted from 1; what follows the name begins with field 3.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2);
     let own: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
-    children(process).into_iter().map(ticks).fold(own, |sum, child| sum + child)
+    children(process)
+        .into_iter()
+        .map(ticks)
+        .fold(own, |sum, child| sum + child)
 }
 
 /// Those that any thread of it started.
 fn children(process: u32) -> Vec<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
     lists
-        .flat_map(|list| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|child| child.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }

@@ -55,7 +55,13 @@ impl Fault {
         Self::StuckLog,
     ];
     /// Those for a minute.
-    pub(crate) const FEW: [Self; 5] = [Self::Restart, Self::Killed, Self::Resets, Self::Keys, Self::Burst];
+    pub(crate) const FEW: [Self; 5] = [
+        Self::Restart,
+        Self::Killed,
+        Self::Resets,
+        Self::Keys,
+        Self::Burst,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -71,7 +77,9 @@ impl Fault {
             Self::Starved => "8 threads that spin for 10 s",
             Self::SlowReaders => "200 slow readers",
             Self::HugeAnswer => "an answer of a gigabyte",
-            Self::StaleConnections => "10,000 requests 150 to 250 ms apart, connections closed after 200 ms",
+            Self::StaleConnections => {
+                "10,000 requests 150 to 250 ms apart, connections closed after 200 ms"
+            }
             Self::DrippingHeads => "5,000 heads that drip",
             Self::StuckLog => "a log that nobody reads",
         }
@@ -97,12 +105,19 @@ impl Fault {
     }
 
     /// Happens, and is over when this returns. What it found out, in a few words.
-    pub(crate) async fn happen(self, stage: &mut Stage, callers: &Callers) -> anyhow::Result<String> {
+    pub(crate) async fn happen(
+        self,
+        stage: &mut Stage,
+        callers: &Callers,
+    ) -> anyhow::Result<String> {
         match self {
             Self::Restart => {
                 let began = Instant::now();
                 stage.restart_proxy().await?;
-                return Ok(format!("ready again after {:.1} s", began.elapsed().as_secs_f64()));
+                return Ok(format!(
+                    "ready again after {:.1} s",
+                    began.elapsed().as_secs_f64()
+                ));
             }
             Self::Killed => {
                 stage.upstreams[0].kill().await?;
@@ -119,7 +134,10 @@ impl Fault {
                     upstream.kill().await?;
                 }
                 sleep(Duration::from_secs(2)).await;
-                stage.upstreams.iter_mut().try_for_each(super::stage::Upstream::start_again)?;
+                stage
+                    .upstreams
+                    .iter_mut()
+                    .try_for_each(super::stage::Upstream::start_again)?;
             }
             Self::Resets => return wave(callers, 60, "tokens=20,pace=5,cut=5").await,
             Self::Stalls => return wave(callers, 12, "tokens=20,pace=5,stall=5").await,
@@ -136,12 +154,18 @@ impl Fault {
                 let all = join_all((0..200).map(|_| callers.slow())).await;
                 all.iter().for_each(|class| callers.counts.add(*class));
                 let whole = all.iter().filter(|class| **class == Class::Ok).count();
-                return Ok(format!("{whole} whole after {:.1} s", began.elapsed().as_secs_f64()));
+                return Ok(format!(
+                    "{whole} whole after {:.1} s",
+                    began.elapsed().as_secs_f64()
+                ));
             }
         }
         let began = Instant::now();
         stage.all_up().await?;
-        Ok(format!("all slots back after {:.1} s", began.elapsed().as_secs_f64()))
+        Ok(format!(
+            "all slots back after {:.1} s",
+            began.elapsed().as_secs_f64()
+        ))
     }
 }
 
@@ -163,7 +187,10 @@ async fn keys(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
         sleep(Duration::from_millis(100)).await;
     }
     let mut words = Vec::new();
-    for (n, expected) in [(KEYS.len() - 1, Class::Unauthorized), (KEYS.len(), Class::Ok)] {
+    for (n, expected) in [
+        (KEYS.len() - 1, Class::Unauthorized),
+        (KEYS.len(), Class::Ok),
+    ] {
         stage.keys(n)?;
         let began = Instant::now();
         while callers.chat("tokens=1,pace=1", false, last).await != expected {
@@ -172,7 +199,10 @@ async fn keys(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
                 "a key that was changed did not become {expected:?}"
             );
         }
-        words.push(format!("{expected:?} after {:.1} s", began.elapsed().as_secs_f64()));
+        words.push(format!(
+            "{expected:?} after {:.1} s",
+            began.elapsed().as_secs_f64()
+        ));
     }
     Ok(words.join(", "))
 }
@@ -180,13 +210,18 @@ async fn keys(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
 async fn burst(callers: &Callers) -> anyhow::Result<String> {
     let began = Instant::now();
     let ask = |number: usize| async move {
-        let class = callers.chat("tokens=20,pace=20", true, KEYS[number % 3]).await;
+        let class = callers
+            .chat("tokens=20,pace=20", true, KEYS[number % 3])
+            .await;
         (class, began.elapsed())
     };
     let all = join_all((0..400).map(ask)).await;
     all.iter().for_each(|(class, _)| callers.counts.add(*class));
     let of = |wanted: Class| all.iter().filter(move |(class, _)| *class == wanted);
-    let slowest = of(Class::Full).map(|(_, after)| *after).max().unwrap_or_default();
+    let slowest = of(Class::Full)
+        .map(|(_, after)| *after)
+        .max()
+        .unwrap_or_default();
     Ok(format!(
         "{} served, {} refused within {:.2} s",
         of(Class::Ok).count(),
@@ -230,12 +265,19 @@ async fn big_bodies(stage: &Stage, callers: &Callers) -> anyhow::Result<String> 
     let pid = stage.pid()?;
     let all = join_all((0..1000).map(send)).await;
     let peak_mib = watch::rss_kib(pid) / 1024;
-    let refused = all.iter().flatten().filter(|status| matches!(status, 413 | 503)).count();
+    let refused = all
+        .iter()
+        .flatten()
+        .filter(|status| matches!(status, 413 | 503))
+        .count();
     let others = all.iter().flatten().count() - refused;
     ensure!(others == 0, "{others} bodies of 1 MiB were not refused");
     ensure!(refused > 0, "nobody was told why");
     ensure!(peak_mib < 128, "llm-proxy has {peak_mib} MiB");
-    Ok(format!("{refused} told, {} closed, {peak_mib} MiB", 1000 - refused))
+    Ok(format!(
+        "{refused} told, {} closed, {peak_mib} MiB",
+        1000 - refused
+    ))
 }
 
 /// More than all processors' worth of other work. Nothing may count as gone for it.
@@ -251,7 +293,11 @@ async fn starved(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         let began = Instant::now();
-        let health = callers.http.get(format!("http://{}/health", callers.to)).send().await;
+        let health = callers
+            .http
+            .get(format!("http://{}/health", callers.to))
+            .send()
+            .await;
         slowest = slowest.max(began.elapsed());
         if !health.is_ok_and(|health| health.status() == 200) {
             bail!("/health is not 200 while other work takes the processors");
@@ -260,7 +306,16 @@ async fn starved(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
         sleep(Duration::from_millis(200)).await;
     }
     stop.store(true, Ordering::Relaxed);
-    let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-    ensure!(panicked == 0 && slots >= 72.0, "an upstream counted as gone: {slots} slots");
-    Ok(format!("/health within {:.2} s, no upstream ejected", slowest.as_secs_f64()))
+    let panicked = threads
+        .into_iter()
+        .filter_map(|thread| thread.join().err())
+        .count();
+    ensure!(
+        panicked == 0 && slots >= 72.0,
+        "an upstream counted as gone: {slots} slots"
+    );
+    Ok(format!(
+        "/health within {:.2} s, no upstream ejected",
+        slowest.as_secs_f64()
+    ))
 }

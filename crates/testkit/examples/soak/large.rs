@@ -31,7 +31,10 @@ const HEALTH_WITHIN: Duration = Duration::from_millis(50);
 pub(crate) async fn answer(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
     let (pid, began) = (stage.pid()?, Instant::now());
     let before = watch::rss_kib(pid);
-    let response = callers.ask(&format!("megabytes={MEGABYTES}"), KEYS[0]).await?.error_for_status()?;
+    let response = callers
+        .ask(&format!("megabytes={MEGABYTES}"), KEYS[0])
+        .await?
+        .error_for_status()?;
     let mut parts = response.bytes_stream();
     let (mut n_bytes, mut next_look, mut peak, mut end) = (0, 0, before, Vec::new());
     while let Some(part) = parts.next().await {
@@ -45,11 +48,21 @@ pub(crate) async fn answer(stage: &Stage, callers: &Callers) -> anyhow::Result<S
         }
     }
     ensure!(n_bytes > MEGABYTES * 1_000_000, "{n_bytes} bytes came");
-    ensure!(end.ends_with(b"data: [DONE]\n\n"), "the answer is not whole");
-    ensure!(peak <= before + MAX_ANSWER_KIB, "memory grew from {before} to {peak} KiB");
+    ensure!(
+        end.ends_with(b"data: [DONE]\n\n"),
+        "the answer is not whole"
+    );
+    ensure!(
+        peak <= before + MAX_ANSWER_KIB,
+        "memory grew from {before} to {peak} KiB"
+    );
     callers.counts.add(Class::Ok);
     let seconds = began.elapsed().as_secs_f64();
-    Ok(format!("{} MB in {seconds:.1} s, at most {} KiB more", n_bytes / 1_000_000, peak - before))
+    Ok(format!(
+        "{} MB in {seconds:.1} s, at most {} KiB more",
+        n_bytes / 1_000_000,
+        peak - before
+    ))
 }
 
 /// An upstream closes what waits for 200 ms, and callers come 150 to 250 ms after one another, over and over.
@@ -60,14 +73,24 @@ pub(crate) async fn stale_connections(stage: &Stage) -> anyhow::Result<String> {
     for round in 0..POSTS.1 {
         let gap = 150 + round * 100 / POSTS.1;
         let asked = (0..POSTS.0).map(|n| callers.chat("tokens=1,pace=1", n % 2 == 0, KEYS[0]));
-        failed.extend(join_all(asked).await.into_iter().filter(|class| *class != Class::Ok));
+        failed.extend(
+            join_all(asked)
+                .await
+                .into_iter()
+                .filter(|class| *class != Class::Ok),
+        );
         sleep(Duration::from_millis(gap)).await;
     }
     let all = u64::try_from(POSTS.0)? * POSTS.1;
     // A request and a close may cross each other, and what may have been sent is not sent again. llama-server waits for
     // 5 s, and nothing is sent on a connection that waited for 3.
     let few = failed.len() <= MAX_CROSSED && failed.iter().all(|class| *class == Class::Bad);
-    ensure!(few, "{} of {all} failed: {:?}", failed.len(), failed.first());
+    ensure!(
+        few,
+        "{} of {all} failed: {:?}",
+        failed.len(),
+        failed.first()
+    );
     Ok(format!("{all} requests, {} crossed a close", failed.len()))
 }
 
@@ -81,7 +104,9 @@ pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::
         let began = Instant::now();
         let mut stream = TcpStream::connect(to).await.context("no connection")?;
         let connected = Instant::now();
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ").await?;
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+            .await?;
         let (mut reader, mut writer) = stream.split();
         let drips = async {
             let mut seconds = interval(Duration::from_secs(1));
@@ -121,28 +146,56 @@ pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::
     };
     let all = all.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     // At the earliest from its first packet on, at the latest from when it stood.
-    let first = all.iter().map(|(at_most, ..)| *at_most).min().unwrap_or_default();
-    let last = all.iter().map(|(_, at_least, _)| *at_least).max().unwrap_or_default();
+    let first = all
+        .iter()
+        .map(|(at_most, ..)| *at_most)
+        .min()
+        .unwrap_or_default();
+    let last = all
+        .iter()
+        .map(|(_, at_least, _)| *at_least)
+        .max()
+        .unwrap_or_default();
     let told = all.iter().filter(|(.., told)| *told).count();
     slow.sort_unstable();
     let p99 = slow[slow.len() * 99 / 100];
-    ensure!(first >= Duration::from_secs(9) && last <= CLOSED_WITHIN, "closed after {first:?} to {last:?}");
+    ensure!(
+        first >= Duration::from_secs(9) && last <= CLOSED_WITHIN,
+        "closed after {first:?} to {last:?}"
+    );
     ensure!(told == DRIPS, "{} were closed without a word", DRIPS - told);
-    ensure!(peak <= before + MAX_DRIPS_KIB, "memory grew from {before} to {peak} KiB");
+    ensure!(
+        peak <= before + MAX_DRIPS_KIB,
+        "memory grew from {before} to {peak} KiB"
+    );
     ensure!(p99 <= HEALTH_WITHIN, "the 99th of 100 /health took {p99:?}");
     let closed = async || watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT;
     stage.until("its descriptors to be closed", closed).await?;
     let (last, more) = (last.as_secs_f64(), (peak - before) / 1024);
-    Ok(format!("all told by {last:.1} s, /health p99 {:.1} ms, {more} MiB more", p99.as_secs_f64() * 1e3))
+    Ok(format!(
+        "all told by {last:.1} s, /health p99 {:.1} ms, {more} MiB more",
+        p99.as_secs_f64() * 1e3
+    ))
 }
 
 /// Two proxies beside each other, of which one has a log that nobody reads any more.
 pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
-    let (read, unread) = (stage.beside("read", &[]).await?, stage.with_unread_log().await?);
+    let (read, unread) = (
+        stage.beside("read", &[]).await?,
+        stage.with_unread_log().await?,
+    );
     let (with, without) = (Callers::new(read.public), Callers::new(unread.public));
     // Until the pipe is full, and lines are lost.
-    while unread.gauge("llm_proxy_log_lines_lost_total").await.unwrap_or_default() < 100.0 {
-        ensure!(without.chat("tokens=1,pace=1", false, KEYS[0]).await == Class::Ok, "a request failed");
+    while unread
+        .gauge("llm_proxy_log_lines_lost_total")
+        .await
+        .unwrap_or_default()
+        < 100.0
+    {
+        ensure!(
+            without.chat("tokens=1,pace=1", false, KEYS[0]).await == Class::Ok,
+            "a request failed"
+        );
     }
     let mut seen = Vec::new();
     for _ in 0..5 {
@@ -150,7 +203,10 @@ pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
         for _ in 0..500 {
             for (callers, times) in [(&with, &mut read), (&without, &mut unread)] {
                 let began = Instant::now();
-                ensure!(callers.chat("tokens=1", false, KEYS[0]).await == Class::Ok, "a request failed");
+                ensure!(
+                    callers.chat("tokens=1", false, KEYS[0]).await == Class::Ok,
+                    "a request failed"
+                );
                 times.push(began.elapsed());
             }
         }

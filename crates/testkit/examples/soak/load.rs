@@ -55,7 +55,12 @@ pub(crate) struct Counts(Arc<Mutex<BTreeMap<Class, u64>>>);
 
 impl Counts {
     pub(crate) fn add(&self, class: Class) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(class)
+            .or_default() += 1;
     }
 
     pub(crate) fn take(&self) -> BTreeMap<Class, u64> {
@@ -74,9 +79,16 @@ pub(crate) struct Callers {
 
 impl Callers {
     pub(crate) fn new(to: SocketAddr) -> Self {
-        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .pool_idle_timeout(Duration::from_secs(5));
         let http = http.build().expect("a client without TLS needs nothing");
-        Self { to, http, counts: Counts::default(), random: Arc::new(AtomicU64::new(88_172_645_463_325_252)) }
+        Self {
+            to,
+            http,
+            counts: Counts::default(),
+            random: Arc::new(AtomicU64::new(88_172_645_463_325_252)),
+        }
     }
 
     /// A number below `end`. The order of callers is chance; the numbers need not be.
@@ -86,7 +98,9 @@ impl Callers {
             x ^= x >> 7;
             x ^ (x << 17)
         };
-        self.random.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(next(x))).unwrap_or_default()
+        self.random
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(next(x)))
+            .unwrap_or_default()
             % end
     }
 
@@ -107,7 +121,12 @@ impl Callers {
     }
 
     fn order(&self) -> String {
-        format!("tokens={},pace={},first={}", 5 + self.below(40), 5 + self.below(20), self.below(3) * 30)
+        format!(
+            "tokens={},pace={},first={}",
+            5 + self.below(40),
+            5 + self.below(20),
+            self.below(3) * 30
+        )
     }
 
     fn body(order: &str, stream: bool) -> Value {
@@ -120,7 +139,12 @@ impl Callers {
 
     /// An answer read to its end.
     pub(crate) async fn chat(&self, order: &str, stream: bool, key: &str) -> Class {
-        let asked = self.http.post(self.url()).bearer_auth(key).json(&Self::body(order, stream)).send();
+        let asked = self
+            .http
+            .post(self.url())
+            .bearer_auth(key)
+            .json(&Self::body(order, stream))
+            .send();
         let response = match timeout(PATIENCE, asked).await {
             Err(_) => return Class::Unexplained,
             Ok(Err(error)) if error.is_connect() => return Class::NotConnected,
@@ -130,11 +154,18 @@ impl Callers {
         if response.status() != 200 {
             return refused(&response);
         }
-        let Ok(Ok(text)) = timeout(PATIENCE, response.text()).await else { return Class::Truncated };
-        let wanted: usize =
-            order.split([',', ';']).find_map(|word| word.strip_prefix("tokens=")?.parse().ok()).unwrap_or(0);
+        let Ok(Ok(text)) = timeout(PATIENCE, response.text()).await else {
+            return Class::Truncated;
+        };
+        let wanted: usize = order
+            .split([',', ';'])
+            .find_map(|word| word.strip_prefix("tokens=")?.parse().ok())
+            .unwrap_or(0);
         if stream {
-            match (text.ends_with("data: [DONE]\n\n"), text.contains("data: {\"error\"")) {
+            match (
+                text.ends_with("data: [DONE]\n\n"),
+                text.contains("data: {\"error\""),
+            ) {
                 (true, false) if text.matches("\"content\":\"").count() == wanted => Class::Ok,
                 (false, true) => Class::ErrorEvent,
                 _ => Class::Truncated,
@@ -149,7 +180,12 @@ impl Callers {
 
     /// A stream that has begun.
     pub(crate) async fn ask(&self, order: &str, key: &str) -> reqwest::Result<reqwest::Response> {
-        self.http.post(self.url()).bearer_auth(key).json(&Self::body(order, true)).send().await
+        self.http
+            .post(self.url())
+            .bearer_auth(key)
+            .json(&Self::body(order, true))
+            .send()
+            .await
     }
 
     /// Goes at a moment of its own, whatever the answer has come to.
@@ -180,7 +216,13 @@ impl Callers {
         let request = self.http.post(self.url());
         let good = Self::body("tokens=1", false);
         let (request, status) = match self.below(6) {
-            0 => (request.bearer_auth(self.key()).header("content-type", "application/json").body("{"), 400),
+            0 => (
+                request
+                    .bearer_auth(self.key())
+                    .header("content-type", "application/json")
+                    .body("{"),
+                400,
+            ),
             1 => (request.bearer_auth("not-a-key").json(&good), 401),
             2 => (
                 request
@@ -188,9 +230,25 @@ impl Callers {
                     .json(&json!({"model": "other", "messages": good["messages"]})),
                 404,
             ),
-            3 => (request.bearer_auth(self.key()).json(&json!({"pad": "x".repeat(300_000)})), 413),
-            4 => (request.bearer_auth(self.key()).header("content-type", "text/plain").body("hello"), 415),
-            _ => (self.http.get(format!("http://{}/slots", self.to)).bearer_auth(self.key()), 404),
+            3 => (
+                request
+                    .bearer_auth(self.key())
+                    .json(&json!({"pad": "x".repeat(300_000)})),
+                413,
+            ),
+            4 => (
+                request
+                    .bearer_auth(self.key())
+                    .header("content-type", "text/plain")
+                    .body("hello"),
+                415,
+            ),
+            _ => (
+                self.http
+                    .get(format!("http://{}/slots", self.to))
+                    .bearer_auth(self.key()),
+                404,
+            ),
         };
         match timeout(PATIENCE, request.send()).await {
             Ok(Ok(response)) if response.status() == status => Class::Refused,
@@ -205,9 +263,13 @@ impl Callers {
 
     /// Takes an answer of 600 KB a little at a time, with a small window.
     pub(crate) async fn slow(&self) -> Class {
-        let Ok(socket) = TcpSocket::new_v4() else { return Class::NotConnected };
+        let Ok(socket) = TcpSocket::new_v4() else {
+            return Class::NotConnected;
+        };
         let _small = socket.set_recv_buffer_size(4096);
-        let Ok(mut stream) = socket.connect(self.to).await else { return Class::NotConnected };
+        let Ok(mut stream) = socket.connect(self.to).await else {
+            return Class::NotConnected;
+        };
         let body = Self::body("tokens=2000", true).to_string();
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
@@ -231,7 +293,9 @@ impl Callers {
         }
         let text = String::from_utf8_lossy(&text);
         match text.get(9..12) {
-            Some("200") if text.contains("data: [DONE]\n\n") && text.ends_with("0\r\n\r\n") => Class::Ok,
+            Some("200") if text.contains("data: [DONE]\n\n") && text.ends_with("0\r\n\r\n") => {
+                Class::Ok
+            }
             Some("200") if text.contains("data: {\"error\"") => Class::ErrorEvent,
             Some("200") => Class::Truncated,
             Some("429") => Class::Full,
@@ -246,7 +310,8 @@ impl Callers {
 
 /// Says what the client says, because nothing else will.
 fn not_answered(asked: impl std::fmt::Display, error: &reqwest::Error) -> Class {
-    let sources = std::iter::successors(std::error::Error::source(error), |error| (*error).source());
+    let sources =
+        std::iter::successors(std::error::Error::source(error), |error| (*error).source());
     let why: Vec<String> = sources.map(ToString::to_string).collect();
     println!("not answered: {asked}: {error}: {}", why.join(": "));
     Class::NotAnswered

@@ -43,15 +43,27 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let minutes = Arguments::parse().minutes;
-    let menu: &[Fault] = if minutes < 5.0 { &Fault::FEW } else { &Fault::ALL };
+    let menu: &[Fault] = if minutes < 5.0 {
+        &Fault::FEW
+    } else {
+        &Fault::ALL
+    };
     let every = Duration::from_secs_f64(minutes * 60.0) / u32::try_from(menu.len() + 1)?;
     let mut stage = Stage::start().await?;
     let callers = Callers::new(stage.public);
     let mut report = Report::default();
     let idle_descriptors = watch::descriptors(stage.pid()?);
-    println!("llm-proxy at {}, {} faults, one every {:.0} s", stage.public, menu.len(), every.as_secs_f64());
+    println!(
+        "llm-proxy at {}, {} faults, one every {:.0} s",
+        stage.public,
+        menu.len(),
+        every.as_secs_f64()
+    );
 
-    let (load, stop) = (TaskTracker::new(), tokio_util::sync::CancellationToken::new());
+    let (load, stop) = (
+        TaskTracker::new(),
+        tokio_util::sync::CancellationToken::new(),
+    );
     for kind in 0..CALLERS {
         let (callers, stop) = (callers.clone(), stop.clone());
         load.spawn(async move {
@@ -66,7 +78,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let mut warm_kib = 0;
     for (number, fault) in menu.iter().enumerate() {
-        report.quiet(&stage, &callers, began, began + every * u32::try_from(number + 1)?).await?;
+        report
+            .quiet(
+                &stage,
+                &callers,
+                began,
+                began + every * u32::try_from(number + 1)?,
+            )
+            .await?;
         if number == 1 {
             warm_kib = watch::rss_kib(stage.pid()?);
         }
@@ -74,12 +93,21 @@ async fn main() -> anyhow::Result<ExitCode> {
         sleep(AFTERMATH).await;
         report.fault(*fault, found, callers.counts.take());
     }
-    report.quiet(&stage, &callers, began, began + every * u32::try_from(menu.len() + 1)?).await?;
+    report
+        .quiet(
+            &stage,
+            &callers,
+            began,
+            began + every * u32::try_from(menu.len() + 1)?,
+        )
+        .await?;
     stop.cancel();
     load.wait().await;
     report.count("the end", callers.counts.take(), &[]);
     drop(callers);
-    report.left_behind(&stage, idle_descriptors, warm_kib).await?;
+    report
+        .left_behind(&stage, idle_descriptors, warm_kib)
+        .await?;
     Ok(report.finish())
 }
 
@@ -105,7 +133,9 @@ impl Report {
             sleep_until(until.min(Instant::now() + Duration::from_secs(5))).await;
             let counts = callers.counts.take();
             println!("{}", line(stage, began, &counts).await?);
-            counts.into_iter().for_each(|(class, n)| *all.entry(class).or_default() += n);
+            counts
+                .into_iter()
+                .for_each(|(class, n)| *all.entry(class).or_default() += n);
             if Instant::now() >= until {
                 break;
             }
@@ -120,7 +150,11 @@ impl Report {
             format!("FAILED: {error:#}")
         });
         println!("{}: {found}; {}", fault.name(), words(&counts));
-        self.rows.push(format!("| {} | {found} | {} |", fault.name(), words(&counts)));
+        self.rows.push(format!(
+            "| {} | {found} | {} |",
+            fault.name(),
+            words(&counts)
+        ));
         self.count(fault.name(), counts, fault.excuses());
     }
 
@@ -128,16 +162,25 @@ impl Report {
         for (class, n) in counts {
             *self.total.entry(class).or_default() += n;
             if !FINE.contains(&class) && !excused.contains(&class) {
-                self.problems.push(format!("{when}: {n} {class:?} without a reason"));
+                self.problems
+                    .push(format!("{when}: {n} {class:?} without a reason"));
             }
         }
     }
 
     /// Without load: no permit, no slot, no connection, no memory may be held.
-    async fn left_behind(&mut self, stage: &Stage, descriptors: usize, warm_kib: u64) -> anyhow::Result<()> {
+    async fn left_behind(
+        &mut self,
+        stage: &Stage,
+        descriptors: usize,
+        warm_kib: u64,
+    ) -> anyhow::Result<()> {
         let pid = stage.pid()?;
         for name in ["llm_proxy_requests_in_flight", "llm_proxy_queue_depth"] {
-            if let Err(error) = stage.until(name, async || stage.gauge(name).await == Some(0.0)).await {
+            if let Err(error) = stage
+                .until(name, async || stage.gauge(name).await == Some(0.0))
+                .await
+            {
                 self.problems.push(format!("{error:#} to be 0"));
             }
         }
@@ -146,14 +189,20 @@ impl Report {
             self.problems.push(format!("{error:#}"));
         }
         let closed = async || watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT;
-        if stage.until("descriptors to be closed", closed).await.is_err() {
+        if stage
+            .until("descriptors to be closed", closed)
+            .await
+            .is_err()
+        {
             let now = watch::descriptors(pid);
-            self.problems
-                .push(format!("{now} descriptors are open without load, {descriptors} were before it"));
+            self.problems.push(format!(
+                "{now} descriptors are open without load, {descriptors} were before it"
+            ));
         }
         let (end_kib, threads) = (watch::rss_kib(pid), watch::threads(pid));
         if end_kib > warm_kib + MAX_GROWTH_KIB {
-            self.problems.push(format!("memory grew from {warm_kib} KiB to {end_kib} KiB"));
+            self.problems
+                .push(format!("memory grew from {warm_kib} KiB to {end_kib} KiB"));
         }
         self.rows.push(format!(
             "| the end, without load | {} descriptors ({descriptors} before), {threads} threads, {} MiB ({} MiB when warm) | |",
@@ -168,7 +217,9 @@ impl Report {
         println!("\n| fault | what was found | how requests ended meanwhile |\n|---|---|---|");
         self.rows.iter().for_each(|row| println!("{row}"));
         println!("| all together | | {} |\n", words(&self.total));
-        self.problems.iter().for_each(|problem| println!("WRONG: {problem}"));
+        self.problems
+            .iter()
+            .for_each(|problem| println!("WRONG: {problem}"));
         if self.problems.is_empty() {
             println!("nothing wrong, nothing left behind");
             ExitCode::SUCCESS
@@ -178,9 +229,16 @@ impl Report {
     }
 }
 
-async fn line(stage: &Stage, began: Instant, counts: &BTreeMap<Class, u64>) -> anyhow::Result<String> {
+async fn line(
+    stage: &Stage,
+    began: Instant,
+    counts: &BTreeMap<Class, u64>,
+) -> anyhow::Result<String> {
     let pid = stage.pid()?;
-    let in_flight = stage.gauge("llm_proxy_requests_in_flight").await.unwrap_or_default();
+    let in_flight = stage
+        .gauge("llm_proxy_requests_in_flight")
+        .await
+        .unwrap_or_default();
     Ok(format!(
         "{:4.0} s  {:5} KiB  {:3} descriptors  {in_flight:3} in flight  {}",
         began.elapsed().as_secs_f64(),
@@ -191,6 +249,9 @@ async fn line(stage: &Stage, began: Instant, counts: &BTreeMap<Class, u64>) -> a
 }
 
 fn words(counts: &BTreeMap<Class, u64>) -> String {
-    let words: Vec<String> = counts.iter().map(|(class, n)| format!("{n} {class:?}")).collect();
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(class, n)| format!("{n} {class:?}"))
+        .collect();
     words.join(", ")
 }

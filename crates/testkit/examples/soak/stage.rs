@@ -12,7 +12,12 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 /// Keys of the callers. The last is taken out of the file and put back.
-pub(crate) const KEYS: [&str; 4] = ["soak-key-alpha", "soak-key-beta", "soak-key-gamma", "soak-key-delta"];
+pub(crate) const KEYS: [&str; 4] = [
+    "soak-key-alpha",
+    "soak-key-beta",
+    "soak-key-gamma",
+    "soak-key-delta",
+];
 /// Slots of each upstream.
 const SLOTS: usize = 24;
 /// How long anything may take to come back.
@@ -44,7 +49,13 @@ impl Stage {
         let (public, admin) = (free()?, free()?);
         write_keys(&folder, KEYS.len())?;
         let proxy = start_proxy(&upstreams, public, admin, &folder).await?;
-        let mut stage = Self { upstreams, proxy, public, admin, folder };
+        let mut stage = Self {
+            upstreams,
+            proxy,
+            public,
+            admin,
+            folder,
+        };
         stage.proxy.ready().await?;
         stage.all_up().await?;
         Ok(stage)
@@ -66,10 +77,17 @@ impl Stage {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder)?;
         write_keys(&folder, KEYS.len())?;
-        let (upstream, public, admin) = (Upstream::start_with(free()?, arguments)?, free()?, free()?);
-        let mut proxy = start_proxy(std::slice::from_ref(&upstream), public, admin, &folder).await?;
+        let (upstream, public, admin) =
+            (Upstream::start_with(free()?, arguments)?, free()?, free()?);
+        let mut proxy =
+            start_proxy(std::slice::from_ref(&upstream), public, admin, &folder).await?;
         proxy.ready().await?;
-        Ok(Beside { public, admin, proxy: Process::Read(proxy), _upstream: upstream })
+        Ok(Beside {
+            public,
+            admin,
+            proxy: Process::Read(proxy),
+            _upstream: upstream,
+        })
     }
 
     /// As [`Stage::beside`], but nobody reads what it logs.
@@ -81,13 +99,25 @@ impl Stage {
         let proxy = Command::new(binary("llm-proxy")?)
             .env_clear()
             .env("LOG_FORMAT", "json")
-            .envs(settings(std::slice::from_ref(&upstream), public, admin, &folder))
+            .envs(settings(
+                std::slice::from_ref(&upstream),
+                public,
+                admin,
+                &folder,
+            ))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let beside = Beside { public, admin, proxy: Process::Unread(proxy), _upstream: upstream };
-        self.until("it to be ready", async || beside.gauge("llm_proxy_slots").await == Some(SLOTS as f64))
-            .await?;
+        let beside = Beside {
+            public,
+            admin,
+            proxy: Process::Unread(proxy),
+            _upstream: upstream,
+        };
+        self.until("it to be ready", async || {
+            beside.gauge("llm_proxy_slots").await == Some(SLOTS as f64)
+        })
+        .await?;
         Ok(beside)
     }
 
@@ -103,8 +133,10 @@ impl Stage {
     /// Waits until every upstream counts as one that answers.
     pub(crate) async fn all_up(&self) -> anyhow::Result<()> {
         let slots = (SLOTS * self.upstreams.len()) as f64;
-        self.until("all upstreams to be back", async || self.gauge("llm_proxy_slots").await == Some(slots))
-            .await
+        self.until("all upstreams to be back", async || {
+            self.gauge("llm_proxy_slots").await == Some(slots)
+        })
+        .await
     }
 
     /// A value of `/metrics`, all its series added up.
@@ -116,14 +148,22 @@ impl Stage {
     pub(crate) async fn running(&self) -> anyhow::Result<u64> {
         let mut running = 0;
         for upstream in &self.upstreams {
-            let counts: Value =
-                reqwest::get(format!("http://{}/bench", upstream.address)).await?.json().await?;
-            running += counts["running"].as_u64().context("the mock does not count")?;
+            let counts: Value = reqwest::get(format!("http://{}/bench", upstream.address))
+                .await?
+                .json()
+                .await?;
+            running += counts["running"]
+                .as_u64()
+                .context("the mock does not count")?;
         }
         Ok(running)
     }
 
-    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) -> anyhow::Result<()> {
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        is_so: impl AsyncFn() -> bool,
+    ) -> anyhow::Result<()> {
         let begin = Instant::now();
         while !is_so().await {
             if begin.elapsed() > BACK {
@@ -172,10 +212,19 @@ impl Beside {
 }
 
 async fn gauge(admin: SocketAddr, name: &str) -> Option<f64> {
-    let text = reqwest::get(format!("http://{admin}/metrics")).await.ok()?.text().await.ok()?;
+    let text = reqwest::get(format!("http://{admin}/metrics"))
+        .await
+        .ok()?
+        .text()
+        .await
+        .ok()?;
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
-        let rest = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        let rest = if rest.starts_with('{') {
+            rest.split_once("} ")?.1
+        } else {
+            rest.strip_prefix(' ')?
+        };
         rest.trim().parse::<f64>().ok()
     });
     values.reduce(|sum, value| sum + value)
@@ -189,9 +238,19 @@ impl Upstream {
     fn start_with(address: SocketAddr, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("bench_llama");
         let mut command = Command::new(program);
-        command.args(["--listen", &address.to_string(), "--slots", &SLOTS.to_string()]).args(arguments);
-        let process =
-            command.stdout(Stdio::null()).kill_on_drop(true).spawn().context("the mock does not start")?;
+        command
+            .args([
+                "--listen",
+                &address.to_string(),
+                "--slots",
+                &SLOTS.to_string(),
+            ])
+            .args(arguments);
+        let process = command
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("the mock does not start")?;
         Ok(Self { address, process })
     }
 
@@ -218,7 +277,10 @@ async fn start_proxy(
     folder: &std::path::Path,
 ) -> anyhow::Result<Service> {
     let settings = settings(upstreams, public, admin, folder);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     Service::start("llm-proxy", &settings).await
 }
 
@@ -228,8 +290,10 @@ fn settings(
     admin: SocketAddr,
     folder: &std::path::Path,
 ) -> [(&'static str, String); 11] {
-    let upstreams: Vec<String> =
-        upstreams.iter().map(|upstream| format!("http://{}", upstream.address)).collect();
+    let upstreams: Vec<String> = upstreams
+        .iter()
+        .map(|upstream| format!("http://{}", upstream.address))
+        .collect();
     let path = |name: &str| folder.join(name).display().to_string();
     [
         ("PROXY_LISTEN", public.to_string()),
@@ -250,8 +314,10 @@ fn settings(
 fn write_keys(folder: &std::path::Path, n: usize) -> anyhow::Result<()> {
     use sha2::{Digest as _, Sha256};
     let entry = |key: &&str| {
-        let digest: String =
-            Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = Sha256::digest(key.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         format!("[[key]]\nname = \"{key}\"\nsha256 = \"{digest}\"\n")
     };
     let new = folder.join("keys.toml.new");
@@ -260,8 +326,15 @@ fn write_keys(folder: &std::path::Path, n: usize) -> anyhow::Result<()> {
 }
 
 async fn signal(name: &str, pid: u32) -> anyhow::Result<()> {
-    let status = Command::new("kill").args([name, &pid.to_string()]).status().await?;
-    if status.success() { Ok(()) } else { bail!("kill {name} {pid} failed") }
+    let status = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .status()
+        .await?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("kill {name} {pid} failed")
+    }
 }
 
 /// An address that nobody listens on now.

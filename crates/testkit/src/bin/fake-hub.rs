@@ -75,7 +75,9 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut report = signal(SignalKind::user_defined1())?;
-    let hub = FakeHub::start_on(repository, Vec::new(), listening).await.context("cannot listen")?;
+    let hub = FakeHub::start_on(repository, Vec::new(), listening)
+        .await
+        .context("cannot listen")?;
     if let Some(rate) = options.bytes_per_second {
         hub.always(On::Bytes, Fault::BytesPerSecond(rate));
     }
@@ -111,15 +113,25 @@ async fn main() -> anyhow::Result<()> {
 impl Options {
     /// What is to be served.
     fn content(&self) -> anyhow::Result<File> {
-        let on_disk = self.file.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-        let name =
-            self.name.as_deref().or(on_disk).context("--file names no file; give its name with --name")?;
+        let on_disk = self
+            .file
+            .as_deref()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        let name = self
+            .name
+            .as_deref()
+            .or(on_disk)
+            .context("--file names no file; give its name with --name")?;
         match (&self.file, self.synthetic) {
-            (Some(path), _) => {
-                File::from_path(name, path.clone()).with_context(|| format!("cannot read {}", path.display()))
-            }
+            (Some(path), _) => File::from_path(name, path.clone())
+                .with_context(|| format!("cannot read {}", path.display())),
             (None, Some(n_bytes)) => {
-                ensure!(n_bytes >= gguf::SMALLEST, "--synthetic takes at least {} bytes", gguf::SMALLEST);
+                ensure!(
+                    n_bytes >= gguf::SMALLEST,
+                    "--synthetic takes at least {} bytes",
+                    gguf::SMALLEST
+                );
                 Ok(File::from_bytes(name, gguf::tiny(n_bytes)))
             }
             (None, None) => bail!("give --file or --synthetic"),

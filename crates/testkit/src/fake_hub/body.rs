@@ -47,7 +47,13 @@ struct Reader {
 }
 
 /// The bytes `start..end` of `content`.
-pub(super) fn body(shared: &Arc<Shared>, content: &Content, start: u64, end: u64, faults: &[Fault]) -> Body {
+pub(super) fn body(
+    shared: &Arc<Shared>,
+    content: &Content,
+    start: u64,
+    end: u64,
+    faults: &[Fault],
+) -> Body {
     let mut bend = Bend::default();
     for fault in faults {
         match fault {
@@ -125,7 +131,11 @@ impl Reader {
                 served = *all;
             });
             let before = served - chunk.len() as u64;
-            if self.bend.cut_every.is_some_and(|step| before / step.max(1) < served / step.max(1)) {
+            if self
+                .bend
+                .cut_every
+                .is_some_and(|step| before / step.max(1) < served / step.max(1))
+            {
                 return self.cut().await;
             }
         }

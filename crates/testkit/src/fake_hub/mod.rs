@@ -54,7 +54,13 @@ impl File {
     #[must_use]
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Self {
         let (size, sha256) = (bytes.len() as u64, body::sha256(&bytes));
-        Self { name: name.to_owned(), content: Content::Bytes(bytes.into()), size, sha256, lfs: true }
+        Self {
+            name: name.to_owned(),
+            content: Content::Bytes(bytes.into()),
+            size,
+            sha256,
+            lfs: true,
+        }
     }
 
     /// A large file (LFS) from disk; it is read once now, for its digest.
@@ -64,7 +70,13 @@ impl File {
     /// When the file cannot be read.
     pub fn from_path(name: &str, path: PathBuf) -> std::io::Result<Self> {
         let (size, sha256) = body::sha256_of_file(&path)?;
-        Ok(Self { name: name.to_owned(), content: Content::Path(path), size, sha256, lfs: true })
+        Ok(Self {
+            name: name.to_owned(),
+            content: Content::Path(path),
+            size,
+            sha256,
+            lfs: true,
+        })
     }
 }
 
@@ -169,7 +181,13 @@ pub struct Listening {
 impl Default for Listening {
     fn default() -> Self {
         let any = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
-        Self { hub: any, cdn: any, advertised_host: None, log_requests: false, tls: None }
+        Self {
+            hub: any,
+            cdn: any,
+            advertised_host: None,
+            log_requests: false,
+            tls: None,
+        }
     }
 }
 
@@ -208,7 +226,11 @@ impl FakeHub {
         let shared = Arc::new(Shared {
             repository,
             tokens,
-            scheme: if listening.tls.is_some() { "https" } else { "http" },
+            scheme: if listening.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
             cdn_port: cdn.port(),
             advertised_host: listening.advertised_host,
             requests: watch::Sender::default(),
@@ -220,16 +242,31 @@ impl FakeHub {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let servers = [
-            (hub_listener, Router::new().fallback(routes::hub).with_state(Arc::clone(&shared))),
-            (cdn_listener, Router::new().fallback(routes::cdn).with_state(Arc::clone(&shared))),
+            (
+                hub_listener,
+                Router::new()
+                    .fallback(routes::hub)
+                    .with_state(Arc::clone(&shared)),
+            ),
+            (
+                cdn_listener,
+                Router::new()
+                    .fallback(routes::cdn)
+                    .with_state(Arc::clone(&shared)),
+            ),
         ];
         for (listener, router) in servers {
-            let (stop, tls) = (stop.clone(), listening.tls.as_ref().map(Authority::acceptor));
+            let (stop, tls) = (
+                stop.clone(),
+                listening.tls.as_ref().map(Authority::acceptor),
+            );
             tasks.spawn(async move {
                 let serve = async {
                     match tls {
                         None => axum::serve(listener, router).await,
-                        Some(acceptor) => axum::serve(tls::Listener::new(listener, acceptor), router).await,
+                        Some(acceptor) => {
+                            axum::serve(tls::Listener::new(listener, acceptor), router).await
+                        }
                     }
                 };
                 tokio::select! {
@@ -238,7 +275,12 @@ impl FakeHub {
                 }
             });
         }
-        Ok(Self { hub, cdn, shared, _running: stop.drop_guard() })
+        Ok(Self {
+            hub,
+            cdn,
+            shared,
+            _running: stop.drop_guard(),
+        })
     }
 
     /// The value for `HF_ENDPOINT`.
@@ -307,6 +349,8 @@ impl FakeHub {
     /// Waits until that many requests arrived. Cancel-safe.
     pub async fn until_requests(&self, n_requests: usize) {
         let mut requests = self.shared.requests.subscribe();
-        let _sender_outlives_this = requests.wait_for(|requests| requests.len() >= n_requests).await;
+        let _sender_outlives_this = requests
+            .wait_for(|requests| requests.len() >= n_requests)
+            .await;
     }
 }

@@ -42,19 +42,28 @@ impl ForwardProxy {
     /// When no port can be bound.
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, stop, tasks) = (listener.local_addr()?, CancellationToken::new(), TaskTracker::new());
+        let (address, stop, tasks) = (
+            listener.local_addr()?,
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
         let passed = Arc::new(Mutex::new(Vec::new()));
         let (log, ended, connections) = (Arc::clone(&passed), stop.clone(), tasks.clone());
         tasks.spawn(async move {
             let accept = async {
                 while let Ok((client, _)) = listener.accept().await {
                     let (log, ended) = (Arc::clone(&log), ended.clone());
-                    connections.spawn(async move { ended.run_until_cancelled(pass(client, &log)).await });
+                    connections
+                        .spawn(async move { ended.run_until_cancelled(pass(client, &log)).await });
                 }
             };
             ended.run_until_cancelled(accept).await
         });
-        Ok(Self { address, passed, _running: stop.drop_guard() })
+        Ok(Self {
+            address,
+            passed,
+            _running: stop.drop_guard(),
+        })
     }
 
     /// The value for `HTTP_PROXY` and `HTTPS_PROXY`.
@@ -66,7 +75,10 @@ impl ForwardProxy {
     /// Every request so far, oldest first.
     #[must_use]
     pub fn passed(&self) -> Vec<Passed> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.passed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -75,22 +87,36 @@ async fn pass(mut client: TcpStream, log: &Mutex<Vec<Passed>>) -> io::Result<()>
     let head = head(&mut client).await?;
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let (line, headers) = head.split_once("\r\n").ok_or_else(malformed)?;
-    let [method, target, _] = line.split(' ').collect::<Vec<_>>()[..] else { return Err(malformed()) };
+    let [method, target, _] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(malformed());
+    };
     let (authority, path) = match target.strip_prefix("http://") {
         Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
         None => (target, ""),
     };
-    let passed = Passed { method: method.to_owned(), target: authority.to_owned(), head: head.clone() };
-    log.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
-    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let passed = Passed {
+        method: method.to_owned(),
+        target: authority.to_owned(),
+        head: head.clone(),
+    };
+    log.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(passed);
+    let port = authority
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse::<u16>().ok());
     let mut server = TcpStream::connect(("127.0.0.1", port.ok_or_else(malformed)?)).await?;
     if method == "CONNECT" {
-        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+        client
+            .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            .await?;
     } else {
         let forwarded = format!("{method} /{path} HTTP/1.1\r\nConnection: close\r\n{headers}");
         server.write_all(forwarded.as_bytes()).await?;
     }
-    tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
+    tokio::io::copy_bidirectional(&mut client, &mut server)
+        .await
+        .map(drop)
 }
 
 /// What comes up to the empty line; a client sends nothing behind it before it is answered.

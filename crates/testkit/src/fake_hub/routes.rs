@@ -17,8 +17,7 @@ use super::body::body;
 use super::script::{Fault, On};
 use super::{File, Origin, Request, Shared};
 
-const EXPIRED: &str =
-    "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+const EXPIRED: &str = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
 
 /// Answers on the Hub's origin.
 pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response<Body> {
@@ -34,7 +33,12 @@ pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest)
     bent(scripted(&faults).unwrap_or_else(right), &faults).await
 }
 
-fn hub_answer(shared: &Arc<Shared>, request: &HttpRequest, path: &str, faults: &[Fault]) -> Response<Body> {
+fn hub_answer(
+    shared: &Arc<Shared>,
+    request: &HttpRequest,
+    path: &str,
+    faults: &[Fault],
+) -> Response<Body> {
     if let Some(rest) = path.strip_prefix("/api/resolve-cache/models/") {
         return match rest.splitn(4, '/').collect::<Vec<_>>()[..] {
             [_, _, _, name] => match find(shared, name) {
@@ -47,10 +51,22 @@ fn hub_answer(shared: &Arc<Shared>, request: &HttpRequest, path: &str, faults: &
     if let Some(rest) = request.uri().path().strip_prefix("/api/models/") {
         return api(shared, rest, request.headers());
     }
-    let encoded: Vec<&str> = request.uri().path().trim_start_matches('/').splitn(5, '/').collect();
+    let encoded: Vec<&str> = request
+        .uri()
+        .path()
+        .trim_start_matches('/')
+        .splitn(5, '/')
+        .collect();
     if let [owner, name, "resolve", revision, file] = encoded[..] {
         let (repository, revision) = (format!("{owner}/{name}"), decode(revision));
-        return resolve(shared, &repository, &revision, &decode(file), request.headers(), faults);
+        return resolve(
+            shared,
+            &repository,
+            &revision,
+            &decode(file),
+            request.headers(),
+            faults,
+        );
     }
     refusal(StatusCode::NOT_FOUND, "", "Not found")
 }
@@ -64,17 +80,33 @@ pub(super) async fn cdn(State(shared): State<Arc<Shared>>, request: HttpRequest)
 
 fn cdn_answer(shared: &Arc<Shared>, request: &HttpRequest, faults: &[Fault]) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default();
-    let signature = query.rsplit_once("signature=").and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(0);
+    let signature = query
+        .rsplit_once("signature=")
+        .and_then(|(_, n)| n.parse::<u64>().ok())
+        .unwrap_or(0);
     if faults.iter().any(|fault| matches!(fault, Fault::Expired)) {
         shared.script().expire(signature);
     }
     if !shared.script().is_valid(signature) {
-        return answer(StatusCode::FORBIDDEN, &[("content-type", "application/xml")], EXPIRED);
+        return answer(
+            StatusCode::FORBIDDEN,
+            &[("content-type", "application/xml")],
+            EXPIRED,
+        );
     }
     let digest = request.uri().path().trim_start_matches('/');
-    match shared.repository.files.iter().find(|file| file.sha256 == digest) {
+    match shared
+        .repository
+        .files
+        .iter()
+        .find(|file| file.sha256 == digest)
+    {
         Some(file) => scripted(faults).unwrap_or_else(|| bytes(shared, file, request, faults)),
-        None => answer(StatusCode::NOT_FOUND, &[], "<Error><Code>NoSuchKey</Code></Error>"),
+        None => answer(
+            StatusCode::NOT_FOUND,
+            &[],
+            "<Error><Code>NoSuchKey</Code></Error>",
+        ),
     }
 }
 
@@ -125,11 +157,16 @@ fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
         }),
         Some(_) => return refusal(StatusCode::NOT_FOUND, "", "Not found"),
     };
-    answer(StatusCode::OK, &[("content-type", "application/json")], page.to_string())
+    answer(
+        StatusCode::OK,
+        &[("content-type", "application/json")],
+        page.to_string(),
+    )
 }
 
 fn tree_entry(file: &File) -> serde_json::Value {
-    let mut entry = json!({"type": "file", "path": file.name, "size": file.size, "oid": &file.sha256[..40]});
+    let mut entry =
+        json!({"type": "file", "path": file.name, "size": file.size, "oid": &file.sha256[..40]});
     if file.lfs {
         entry["lfs"] = json!({"oid": file.sha256, "size": file.size, "pointerSize": 134});
     }
@@ -151,9 +188,10 @@ fn resolve(
     };
     if repository.gated && who != Some(true) {
         let (status, advice) = match who {
-            None => {
-                (StatusCode::UNAUTHORIZED, "You must have access to it and be authenticated to access it.")
-            }
+            None => (
+                StatusCode::UNAUTHORIZED,
+                "You must have access to it and be authenticated to access it.",
+            ),
             Some(_) => (StatusCode::FORBIDDEN, "You are not in the authorized list."),
         };
         let message = format!("Access to model {id} is restricted. {advice}");
@@ -177,13 +215,26 @@ fn resolve(
     }
     if !file.lfs {
         let location = format!("/api/resolve-cache/models/{id}/{commit}/{name}");
-        let headers = [("location", location.as_str()), ("x-repo-commit", commit.as_str())];
-        return answer(StatusCode::TEMPORARY_REDIRECT, &headers, "Temporary Redirect");
+        let headers = [
+            ("location", location.as_str()),
+            ("x-repo-commit", commit.as_str()),
+        ];
+        return answer(
+            StatusCode::TEMPORARY_REDIRECT,
+            &headers,
+            "Temporary Redirect",
+        );
     }
     let location = location.unwrap_or_else(|| {
-        let host = shared.advertised_host.clone().unwrap_or_else(|| host_of(headers));
+        let host = shared
+            .advertised_host
+            .clone()
+            .unwrap_or_else(|| host_of(headers));
         let (port, signature) = (shared.cdn_port, shared.script().sign());
-        format!("{}://{host}:{port}/{}?X-Amz-Expires=3600&signature={signature}", shared.scheme, file.sha256)
+        format!(
+            "{}://{host}:{port}/{}?X-Amz-Expires=3600&signature={signature}",
+            shared.scheme, file.sha256
+        )
     });
     let (size, digest) = (file.size.to_string(), format!("\"{}\"", file.sha256));
     let mut headers = vec![
@@ -193,32 +244,71 @@ fn resolve(
         ("x-request-id", "Root=1-fake"),
     ];
     if !faults.iter().any(|fault| matches!(fault, Fault::NoDigest)) {
-        headers.extend([("x-linked-size", size.as_str()), ("x-linked-etag", digest.as_str())]);
+        headers.extend([
+            ("x-linked-size", size.as_str()),
+            ("x-linked-etag", digest.as_str()),
+        ]);
     }
-    answer(StatusCode::FOUND, &headers, format!("Found. Redirecting to {location}"))
+    answer(
+        StatusCode::FOUND,
+        &headers,
+        format!("Found. Redirecting to {location}"),
+    )
 }
 
 /// The bytes of `file`, whole or as `Range` asks.
-fn bytes(shared: &Arc<Shared>, file: &File, request: &HttpRequest, faults: &[Fault]) -> Response<Body> {
-    let ignore = faults.iter().any(|fault| matches!(fault, Fault::IgnoreRange));
-    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok()).filter(|_| !ignore);
+fn bytes(
+    shared: &Arc<Shared>,
+    file: &File,
+    request: &HttpRequest,
+    faults: &[Fault],
+) -> Response<Body> {
+    let ignore = faults
+        .iter()
+        .any(|fault| matches!(fault, Fault::IgnoreRange));
+    let range = request
+        .headers()
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok())
+        .filter(|_| !ignore);
     let response = Response::builder().header(ACCEPT_RANGES, "bytes");
     let (response, start, end) = match range.map(|range| parse_range(range, file.size)) {
         None => (response.status(StatusCode::OK), 0, file.size),
         Some(None) => {
             let of = format!("bytes */{}", file.size);
-            return answer(StatusCode::RANGE_NOT_SATISFIABLE, &[("content-range", &of)], "");
+            return answer(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                &[("content-range", &of)],
+                "",
+            );
         }
         Some(Some((start, end))) => {
-            let shift = u64::from(faults.iter().any(|fault| matches!(fault, Fault::WrongContentRange)));
-            let (start, end) = if start >= shift { (start - shift, end - shift) } else { (start + 1, end) };
+            let shift = u64::from(
+                faults
+                    .iter()
+                    .any(|fault| matches!(fault, Fault::WrongContentRange)),
+            );
+            let (start, end) = if start >= shift {
+                (start - shift, end - shift)
+            } else {
+                (start + 1, end)
+            };
             let of = format!("bytes {start}-{}/{}", end - 1, file.size);
-            (response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, of), start, end)
+            (
+                response
+                    .status(StatusCode::PARTIAL_CONTENT)
+                    .header(CONTENT_RANGE, of),
+                start,
+                end,
+            )
         }
     };
     let response = response.header(CONTENT_LENGTH, end - start);
-    let response =
-        if file.lfs { response } else { response.header(ETAG, format!("\"{}\"", &file.sha256[..40])) };
+    let response = if file.lfs {
+        response
+    } else {
+        response.header(ETAG, format!("\"{}\"", &file.sha256[..40]))
+    };
     let body = if request.method() == Method::HEAD {
         Body::empty()
     } else {
@@ -230,9 +320,13 @@ fn bytes(shared: &Arc<Shared>, file: &File, request: &HttpRequest, faults: &[Fau
 /// Whether the caller may see the repository, and if it has a token, whether that one's owner accepted the licence.
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
 fn known(shared: &Shared, id: &str, headers: &HeaderMap) -> Result<Option<bool>, Response<Body>> {
-    let bearer = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default());
+    let bearer = headers.get(AUTHORIZATION).map(|value| {
+        value
+            .to_str()
+            .ok()
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .unwrap_or_default()
+    });
     let who = match bearer {
         None => None,
         Some(text) => match shared.tokens.iter().find(|token| token.text == text) {
@@ -246,48 +340,87 @@ fn known(shared: &Shared, id: &str, headers: &HeaderMap) -> Result<Option<bool>,
     if id == shared.repository.id {
         return Ok(who);
     }
-    let status = if who.is_some() { StatusCode::NOT_FOUND } else { StatusCode::UNAUTHORIZED };
+    let status = if who.is_some() {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::UNAUTHORIZED
+    };
     Err(refusal(status, "RepoNotFound", "Repository not found"))
 }
 
 fn scripted(faults: &[Fault]) -> Option<Response<Body>> {
     faults.iter().find_map(|fault| match fault {
-        Fault::Status { code, headers, body } => {
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            Some(answer(StatusCode::from_u16(*code).expect("a test names a valid status"), &headers, *body))
+        Fault::Status {
+            code,
+            headers,
+            body,
+        } => {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            Some(answer(
+                StatusCode::from_u16(*code).expect("a test names a valid status"),
+                &headers,
+                *body,
+            ))
         }
         _ => None,
     })
 }
 
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let headers =
-        [("x-error-code", code), ("x-error-message", message), ("content-type", "application/json")];
+    let headers = [
+        ("x-error-code", code),
+        ("x-error-message", message),
+        ("content-type", "application/json"),
+    ];
     let skip = usize::from(code.is_empty());
-    answer(status, &headers[skip..], json!({"error": message}).to_string())
+    answer(
+        status,
+        &headers[skip..],
+        json!({"error": message}).to_string(),
+    )
 }
 
 fn answer(status: StatusCode, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
     let start = Response::builder().status(status);
-    let response = headers.iter().fold(start, |response, (name, value)| response.header(*name, *value));
-    response.body(body.into()).expect("these headers are well-formed")
+    let response = headers.iter().fold(start, |response, (name, value)| {
+        response.header(*name, *value)
+    });
+    response
+        .body(body.into())
+        .expect("these headers are well-formed")
 }
 
 fn find<'a>(shared: &'a Shared, name: &str) -> Option<&'a File> {
-    shared.repository.files.iter().find(|file| file.name == name)
+    shared
+        .repository
+        .files
+        .iter()
+        .find(|file| file.name == name)
 }
 
 /// The host of the `Host` header, without its port.
 fn host_of(headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
-    host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned()
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("127.0.0.1");
+    host.rsplit_once(':')
+        .map_or(host, |(host, _)| host)
+        .to_owned()
 }
 
 /// `bytes=a-b` or `bytes=a-` as a half-open range; `None` when it cannot be satisfied.
 fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
     let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let start = start.parse::<u64>().ok()?;
-    let end = if last.is_empty() { size } else { last.parse::<u64>().ok()?.saturating_add(1).min(size) };
+    let end = if last.is_empty() {
+        size
+    } else {
+        last.parse::<u64>().ok()?.saturating_add(1).min(size)
+    };
     (start < end).then_some((start, end))
 }
 
@@ -295,7 +428,8 @@ fn decode(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let Some((&first, tail)) = rest.split_first() {
         let escaped = (first == b'%').then(|| tail.get(..2)).flatten();
-        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let byte =
+            escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         bytes.push(byte.unwrap_or(first));
         rest = if byte.is_some() { &tail[2..] } else { tail };
     }
@@ -303,7 +437,11 @@ fn decode(text: &str) -> String {
 }
 
 fn record(shared: &Shared, origin: Origin, request: &HttpRequest) {
-    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
+    let range = request
+        .headers()
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok())
+        .map(str::to_owned);
     let request = Request {
         origin,
         method: request.method().to_string(),
@@ -313,9 +451,17 @@ fn record(shared: &Shared, origin: Origin, request: &HttpRequest) {
     };
     if shared.log_requests {
         let origin = if origin == Origin::Hub { "hub" } else { "cdn" };
-        let Request { method, path, authorization, range, .. } = &request;
+        let Request {
+            method,
+            path,
+            authorization,
+            range,
+            ..
+        } = &request;
         let line = json!({"origin": origin, "method": method, "path": path, "authorization": authorization, "range": range});
         eprintln!("{line}");
     }
-    shared.requests.send_modify(|requests| requests.push(request));
+    shared
+        .requests
+        .send_modify(|requests| requests.push(request));
 }

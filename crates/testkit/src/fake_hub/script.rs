@@ -57,7 +57,11 @@ impl Fault {
     /// An answer with that status and nothing else.
     #[must_use]
     pub fn status(code: u16) -> Self {
-        Self::Status { code, headers: Vec::new(), body: "" }
+        Self::Status {
+            code,
+            headers: Vec::new(),
+            body: "",
+        }
     }
 }
 
@@ -92,7 +96,11 @@ impl Script {
 
     /// The faults of one request of that kind: the lasting ones and the next scripted one.
     pub(super) fn take(&mut self, on: On) -> Vec<Fault> {
-        let lasting = self.always.iter().filter(|(kind, _)| *kind == on).map(|(_, fault)| fault.clone());
+        let lasting = self
+            .always
+            .iter()
+            .filter(|(kind, _)| *kind == on)
+            .map(|(_, fault)| fault.clone());
         let mut faults: Vec<Fault> = lasting.collect();
         let queue = self.next.iter_mut().find(|(kind, _)| *kind == on);
         faults.extend(queue.and_then(|(_, queue)| queue.pop_front()));

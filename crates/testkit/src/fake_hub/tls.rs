@@ -42,9 +42,12 @@ impl Authority {
         let mut own = CertificateParams::default();
         own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         own.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        own.distinguished_name.push(DnType::CommonName, "the authority of a test");
+        own.distinguished_name
+            .push(DnType::CommonName, "the authority of a test");
         let own_key = KeyPair::generate().expect("a key pair can be made");
-        let certificate = own.self_signed(&own_key).expect("the authority's certificate is well-formed");
+        let certificate = own
+            .self_signed(&own_key)
+            .expect("the authority's certificate is well-formed");
         let issuer = Issuer::new(own, own_key);
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key pair can be made");
@@ -59,7 +62,10 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![server.der().clone()], key)
             .expect("the key is the certificate's");
-        Self { pem: certificate.pem(), server: Arc::new(server) }
+        Self {
+            pem: certificate.pem(),
+            server: Arc::new(server),
+        }
     }
 
     /// The authority's certificate, as PEM.
@@ -92,7 +98,9 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, peer) = axum::serve::Listener::accept(&mut self.tcp).await;
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+            if let Ok(Ok(stream)) =
+                tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await
+            {
                 return (stream, peer);
             }
         }

@@ -28,8 +28,16 @@ pub(super) struct Wire<'a, 'b> {
 }
 
 impl<'a, 'b> Wire<'a, 'b> {
-    pub(super) fn new(out: &'a mut WriteHalf<'b>, changes: watch::Receiver<State>, number: usize) -> Self {
-        Self { out, changes, number }
+    pub(super) fn new(
+        out: &'a mut WriteHalf<'b>,
+        changes: watch::Receiver<State>,
+        number: usize,
+    ) -> Self {
+        Self {
+            out,
+            changes,
+            number,
+        }
     }
 
     /// Writes `bytes` of the body in HTTP chunks of at most `slice` bytes.
@@ -48,7 +56,12 @@ impl<'a, 'b> Wire<'a, 'b> {
     }
 
     /// Passes `pause`, or the time until a release, with pings when the script has some.
-    async fn wait(&mut self, script: &Script, pause: Option<Duration>, pings: bool) -> std::io::Result<()> {
+    async fn wait(
+        &mut self,
+        script: &Script,
+        pause: Option<Duration>,
+        pings: bool,
+    ) -> std::io::Result<()> {
         if pause == Some(Duration::ZERO) {
             // A timer would take a millisecond for it.
             return Ok(());
@@ -85,7 +98,8 @@ pub(super) async fn play(
     if script.stall_before_headers {
         wire.wait(script, None, false).await?;
     }
-    wire.wait(script, Some(script.before_headers), false).await?;
+    wire.wait(script, Some(script.before_headers), false)
+        .await?;
     if script.reset_before_headers {
         return Ok(Connection::Reset);
     }
@@ -94,7 +108,11 @@ pub(super) async fn play(
         for _ in 0..*times {
             wire.out.write_all(block).await?;
         }
-        return Ok(if script.raw_reset { Connection::Reset } else { Connection::Close });
+        return Ok(if script.raw_reset {
+            Connection::Reset
+        } else {
+            Connection::Close
+        });
     }
     if let Some((status, body)) = &script.refusal {
         wire.out.write_all(&json_close(*status, body)).await?;
@@ -115,7 +133,12 @@ pub(super) async fn play(
         wire.event(script, &event).await?;
     }
     for sent in 0..=script.deltas.len() {
-        match script.fault.as_ref().filter(|(at, _)| *at == sent).map(|(_, fault)| fault) {
+        match script
+            .fault
+            .as_ref()
+            .filter(|(at, _)| *at == sent)
+            .map(|(_, fault)| fault)
+        {
             None => {}
             Some(Fault::Stall) => wire.wait(script, None, true).await?,
             Some(Fault::Reset) => return Ok(Connection::Reset),
@@ -137,7 +160,9 @@ pub(super) async fn play(
         wire.event(script, &event).await?;
     }
     let kept = end(wire).await?;
-    let Some(pause) = script.closes_after else { return Ok(kept) };
+    let Some(pause) = script.closes_after else {
+        return Ok(kept);
+    };
     tokio::time::sleep(pause).await;
     Ok(Connection::Close)
 }
@@ -170,7 +195,10 @@ const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Contro
 
 /// An error in llama-server's words; it closes the connection after one.
 pub(super) fn error(status: u16, kind: &str, message: &str) -> Vec<u8> {
-    json_close(status, &json!({"error": {"message": message, "type": kind, "code": status}}).to_string())
+    json_close(
+        status,
+        &json!({"error": {"message": message, "type": kind, "code": status}}).to_string(),
+    )
 }
 
 pub(super) fn json(status: u16, body: &str) -> Vec<u8> {

@@ -30,7 +30,11 @@ impl<'a> Events<'a> {
             "POST /v1/messages" => Route::Messages,
             _ => Route::Chat,
         };
-        Self { route, alias, script }
+        Self {
+            route,
+            alias,
+            script,
+        }
     }
 
     /// How far the prefill is; messages do not tell it.
@@ -38,12 +42,14 @@ impl<'a> Events<'a> {
         let progress = json!({"total": 7, "cache": 0, "processed": processed, "time_ms": 1});
         match self.route {
             Route::Chat => {
-                let mut event = self.chunk(&json!({"role": "assistant", "content": null}), &Value::Null);
+                let mut event =
+                    self.chunk(&json!({"role": "assistant", "content": null}), &Value::Null);
                 event["prompt_progress"] = progress;
                 format!("data: {event}\n\n")
             }
             Route::Responses => {
-                let response = json!({"id": RESPONSE, "object": "response", "status": "in_progress"});
+                let response =
+                    json!({"id": RESPONSE, "object": "response", "status": "in_progress"});
                 named(
                     &json!({"type": "response.in_progress", "response": response, "prompt_progress": progress}),
                 )
@@ -60,7 +66,8 @@ impl<'a> Events<'a> {
                 vec![format!("data: {role}\n\n")]
             }
             Route::Responses => {
-                let response = json!({"id": RESPONSE, "object": "response", "status": "in_progress"});
+                let response =
+                    json!({"id": RESPONSE, "object": "response", "status": "in_progress"});
                 let item = json!({"content": [], "id": ITEM, "role": "assistant", "status": "in_progress", "type": "message"});
                 let part = json!({"type": "output_text", "text": ""});
                 [
@@ -95,10 +102,15 @@ impl<'a> Events<'a> {
                     Value::Null => (self.text_index(), "text", "text_delta", &delta["content"]),
                     thought => (0, "thinking", "thinking_delta", thought),
                 };
-                let begins = n == 0 || (kind == "text" && !self.script.deltas[n - 1]["content"].is_string());
+                let begins =
+                    n == 0 || (kind == "text" && !self.script.deltas[n - 1]["content"].is_string());
                 let start = json!({"type": "content_block_start", "index": index, "content_block": {"type": kind, kind: ""}});
                 let delta = json!({"type": "content_block_delta", "index": index, "delta": {"type": name, kind: text}});
-                if begins { named(&start) + &named(&delta) } else { named(&delta) }
+                if begins {
+                    named(&start) + &named(&delta)
+                } else {
+                    named(&delta)
+                }
             }
         }
     }
@@ -127,7 +139,8 @@ impl<'a> Events<'a> {
                     "input_tokens_details": {"cached_tokens": cached}});
                 let response = json!({"id": RESPONSE, "object": "response", "created_at": 1_795_359_974_u64,
                     "status": "completed", "model": self.alias, "output": [item], "usage": usage});
-                let timings = json!({"cache_n": cached, "prompt_n": 7 - cached, "predicted_n": n_tokens});
+                let timings =
+                    json!({"cache_n": cached, "prompt_n": 7 - cached, "predicted_n": n_tokens});
                 [
                     json!({"type": "response.output_text.done", "item_id": ITEM, "text": self.text("content")}),
                     json!({"type": "response.content_part.done", "item_id": ITEM, "part": part}),
@@ -139,11 +152,18 @@ impl<'a> Events<'a> {
                 .collect()
             }
             Route::Messages => {
-                let reason = if self.script.finish_reason == "length" { "max_tokens" } else { "end_turn" };
+                let reason = if self.script.finish_reason == "length" {
+                    "max_tokens"
+                } else {
+                    "end_turn"
+                };
                 let stop = json!({"type": "content_block_stop", "index": self.text_index()});
                 let end = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
                     "usage": {"output_tokens": n_tokens}});
-                [stop, end, json!({"type": "message_stop"})].iter().map(named).collect()
+                [stop, end, json!({"type": "message_stop"})]
+                    .iter()
+                    .map(named)
+                    .collect()
             }
         }
     }
@@ -160,7 +180,11 @@ impl<'a> Events<'a> {
 
     /// All that the deltas hold under `name`.
     pub(super) fn text(&self, name: &str) -> String {
-        self.script.deltas.iter().filter_map(|delta| delta[name].as_str()).collect()
+        self.script
+            .deltas
+            .iter()
+            .filter_map(|delta| delta[name].as_str())
+            .collect()
     }
 
     fn text_index(&self) -> u32 {
@@ -184,5 +208,8 @@ pub(super) fn usage(script: &Script) -> Value {
 }
 
 fn named(event: &Value) -> String {
-    format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
+    format!(
+        "event: {}\ndata: {event}\n\n",
+        event["type"].as_str().unwrap_or_default()
+    )
 }

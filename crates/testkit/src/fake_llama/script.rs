@@ -44,7 +44,11 @@ impl Script {
     /// One content event per token, then finish, usage and `[DONE]`.
     #[must_use]
     pub fn tokens<T: Into<String>>(tokens: impl IntoIterator<Item = T>) -> Self {
-        Self::deltas(tokens.into_iter().map(|token| json!({"content": token.into()})))
+        Self::deltas(
+            tokens
+                .into_iter()
+                .map(|token| json!({"content": token.into()})),
+        )
     }
 
     /// Any `delta` objects: `reasoning_content`, `tool_calls`.
@@ -72,13 +76,19 @@ impl Script {
     /// An answer that is not a stream: any status with any body, typed as JSON.
     #[must_use]
     pub fn status(status: u16, body: impl Into<String>) -> Self {
-        Self { refusal: Some((status, body.into())), ..Self::tokens([""; 0]) }
+        Self {
+            refusal: Some((status, body.into())),
+            ..Self::tokens([""; 0])
+        }
     }
 
     /// An error as llama-server words it, with its integer `code`.
     #[must_use]
     pub fn refusal(status: u16, kind: &str, message: &str) -> Self {
-        Self::status(status, json!({"error": {"code": status, "message": message, "type": kind}}).to_string())
+        Self::status(
+            status,
+            json!({"error": {"code": status, "message": message, "type": kind}}).to_string(),
+        )
     }
 
     /// Any bytes at all instead of an answer, head included, and then the connection's end.
@@ -90,7 +100,10 @@ impl Script {
     /// As [`Script::raw`], with `block` written `times` after it.
     #[must_use]
     pub fn raw_repeated(head: impl Into<Vec<u8>>, block: impl Into<Vec<u8>>, times: usize) -> Self {
-        Self { raw: Some((head.into(), block.into(), times)), ..Self::tokens([""; 0]) }
+        Self {
+            raw: Some((head.into(), block.into(), times)),
+            ..Self::tokens([""; 0])
+        }
     }
 
     /// Whether the bytes of [`Script::raw`] end with a reset and not with a proper close.

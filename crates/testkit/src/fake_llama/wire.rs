@@ -66,7 +66,9 @@ async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::
         if idle {
             return Ok(());
         }
-        let Some(request) = read_request(&mut stream, &mut buffer).await? else { return Ok(()) };
+        let Some(request) = read_request(&mut stream, &mut buffer).await? else {
+            return Ok(());
+        };
         if let Some(refusal) = refused(&request, state) {
             stream.write_all(&refusal).await?;
             return Ok(());
@@ -80,14 +82,23 @@ async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::
             }
         } else {
             let (status, body) = route(&request.line, state);
-            stream.write_all(&answer::json(status, &body.to_string())).await?;
+            stream
+                .write_all(&answer::json(status, &body.to_string()))
+                .await?;
         }
     }
 }
 
 /// Whether a request is there, though the runtime has not heard of it: on a busy machine its word comes late.
 fn has_come(stream: &TcpStream) -> bool {
-    matches!(recv(stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1.., _)))
+    matches!(
+        recv(
+            stream,
+            &mut [0_u8; 1],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT
+        ),
+        Ok((1.., _))
+    )
 }
 
 /// Runs the script; `false` when the connection is no longer usable.
@@ -100,13 +111,22 @@ async fn chat(
     let (mut number, mut script) = (0, None);
     state.send_modify(|state| {
         number = state.received.len();
-        script = Some(state.once.pop_front().unwrap_or_else(|| state.script.clone()));
+        script = Some(
+            state
+                .once
+                .pop_front()
+                .unwrap_or_else(|| state.script.clone()),
+        );
         state.received.push(request);
         state.ended.push(None);
         state.running += 1;
         state.most_running = state.most_running.max(state.running);
     });
-    let mut running = Running { state, number, ended: Ended::ClientLeft };
+    let mut running = Running {
+        state,
+        number,
+        ended: Ended::ClientLeft,
+    };
     let script = script.expect("send_modify ran");
     let alias = state.borrow().alias.clone();
     let (mut reader, mut writer) = stream.split();
@@ -144,7 +164,10 @@ async fn gone(reader: &mut tokio::net::tcp::ReadHalf<'_>) {
     while matches!(reader.read(&mut waste).await, Ok(1..)) {}
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Received>> {
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<Option<Received>> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break at + 4;
@@ -156,15 +179,24 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
     let head: Vec<u8> = buffer.drain(..head_end).collect();
     let head = String::from_utf8_lossy(&head);
     let mut lines = head.lines();
-    let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    let line = lines
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(" HTTP/1.1")
+        .to_owned();
     let mut headers = HeaderMap::new();
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.trim())) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(name),
+            HeaderValue::try_from(value.trim()),
+        ) {
             headers.append(name, value);
         }
     }
-    let length =
-        headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
     while buffer.len() < length {
         if stream.read_buf(buffer).await? == 0 || buffer.len() > MAX_REQUEST_BYTES {
             return Ok(None);
@@ -172,7 +204,12 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
     }
     let body: Vec<u8> = buffer.drain(..length).collect();
     let peer = stream.peer_addr()?;
-    Ok(Some(Received { peer, line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }))
+    Ok(Some(Received {
+        peer,
+        line,
+        headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    }))
 }
 
 /// What llama-server says before it routes: still loading, or the wrong key.
@@ -181,8 +218,14 @@ fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> 
     if state.loading {
         return Some(answer::error(503, "unavailable_error", "Loading model"));
     }
-    let key = state.key.as_ref().filter(|_| request.line != "GET /health")?;
-    let given = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let key = state
+        .key
+        .as_ref()
+        .filter(|_| request.line != "GET /health")?;
+    let given = request
+        .headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
     let right = given.is_some_and(|given| given.strip_prefix("Bearer ").unwrap_or(given) == key);
     (!right).then(|| answer::error(401, "authentication_error", "Invalid API Key"))
 }
@@ -207,13 +250,18 @@ fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
             }),
         ),
         "GET /slots" => {
-            let slot = |id| json!({"id": id, "n_ctx": state.n_ctx, "is_processing": id < state.running});
+            let slot =
+                |id| json!({"id": id, "n_ctx": state.n_ctx, "is_processing": id < state.running});
             (200, (0..state.slots).map(slot).collect())
         }
         "GET /v1/models" => {
-            let model = json!({"id": state.alias, "object": "model", "meta": {"n_ctx": state.n_ctx}});
+            let model =
+                json!({"id": state.alias, "object": "model", "meta": {"n_ctx": state.n_ctx}});
             (200, json!({"object": "list", "data": [model]}))
         }
-        _ => (404, json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}})),
+        _ => (
+            404,
+            json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}),
+        ),
     }
 }

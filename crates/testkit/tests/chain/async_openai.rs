@@ -28,29 +28,42 @@ impl Stack {
     /// A question in the crate's own types.
     fn asked(&self, more: &Value) -> CreateChatCompletionRequest {
         let mut question = self.question("Name one colour.", false, 24);
-        question.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        question
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         serde_json::from_value(question).unwrap()
     }
 
     /// How a question with `more` in it ends at llm-proxy, and at llama-server.
     async fn errors(&self, more: &Value) -> [Result<CreateChatCompletionResponse, OpenAIError>; 2] {
         let [proxy, engine] = self.both();
-        [proxy.chat().create(self.asked(more)).await, engine.chat().create(self.asked(more)).await]
+        [
+            proxy.chat().create(self.asked(more)).await,
+            engine.chat().create(self.asked(more)).await,
+        ]
     }
 }
 
 /// A client that asks once; the crate's own way of sending asks again after 429 and 5xx.
 fn api(base: &str, key: &str) -> Api {
-    let config = OpenAIConfig::new().with_api_base(format!("{base}/v1")).with_api_key(key);
+    let config = OpenAIConfig::new()
+        .with_api_base(format!("{base}/v1"))
+        .with_api_key(key);
     Client::with_config(config).with_http_service(ReqwestService::new(reqwest::Client::new()))
 }
 
 /// The status, code and field of an error that the crate could read.
 fn told<T: std::fmt::Debug>(result: Result<T, OpenAIError>) -> (u16, String, Option<String>) {
     match result {
-        Err(OpenAIError::ApiError(ApiErrorResponse { status_code, api_error })) => {
-            (status_code.as_u16(), api_error.code.unwrap_or_default(), api_error.param)
-        }
+        Err(OpenAIError::ApiError(ApiErrorResponse {
+            status_code,
+            api_error,
+        })) => (
+            status_code.as_u16(),
+            api_error.code.unwrap_or_default(),
+            api_error.param,
+        ),
         other => panic!("no error of the API: {other:?}"),
     }
 }
@@ -61,11 +74,24 @@ fn is_lost<T>(result: &Result<T, OpenAIError>) -> bool {
 }
 
 fn text(answer: &CreateChatCompletionResponse) -> &str {
-    answer.choices[0].message.content.as_deref().unwrap_or_default()
+    answer.choices[0]
+        .message
+        .content
+        .as_deref()
+        .unwrap_or_default()
 }
 
-async fn stream(api: &Api, request: CreateChatCompletionRequest) -> Vec<CreateChatCompletionStreamResponse> {
-    api.chat().create_stream(request).await.unwrap().try_collect().await.unwrap()
+async fn stream(
+    api: &Api,
+    request: CreateChatCompletionRequest,
+) -> Vec<CreateChatCompletionStreamResponse> {
+    api.chat()
+        .create_stream(request)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -74,7 +100,14 @@ async fn the_served_model_is_listed() {
     let stack = Stack::running();
     for api in stack.both() {
         let models = api.models().list().await.unwrap();
-        assert_eq!(models.data.iter().map(|model| &model.id).collect::<Vec<_>>(), [&stack.model]);
+        assert_eq!(
+            models
+                .data
+                .iter()
+                .map(|model| &model.id)
+                .collect::<Vec<_>>(),
+            [&stack.model]
+        );
     }
 }
 
@@ -85,9 +118,15 @@ async fn a_whole_answer_has_text_a_reason_to_end_and_usage() {
     for api in stack.both() {
         let answer = api.chat().create(stack.asked(&json!({}))).await.unwrap();
         assert!(!text(&answer).is_empty());
-        assert!(matches!(answer.choices[0].finish_reason, Some(FinishReason::Stop | FinishReason::Length)));
+        assert!(matches!(
+            answer.choices[0].finish_reason,
+            Some(FinishReason::Stop | FinishReason::Length)
+        ));
         let usage = answer.usage.unwrap();
-        assert!((1..=24).contains(&usage.completion_tokens) && usage.prompt_tokens > 0, "{usage:?}");
+        assert!(
+            (1..=24).contains(&usage.completion_tokens) && usage.prompt_tokens > 0,
+            "{usage:?}"
+        );
     }
 }
 
@@ -100,12 +139,34 @@ async fn a_streamed_answer_is_the_whole_one_in_pieces_and_has_usage_when_asked_f
         let chunks = stream(&api, stack.asked(&asked)).await;
         let choices = || chunks.iter().flat_map(|chunk| &chunk.choices);
         assert!(chunks.len() > 3);
-        assert_eq!(choices().filter(|choice| choice.finish_reason.is_some()).count(), 1);
-        assert!(chunks.last().unwrap().usage.as_ref().unwrap().completion_tokens > 0);
-        let words: String = choices().filter_map(|choice| choice.delta.content.as_deref()).collect();
-        assert_eq!(words, text(&api.chat().create(stack.asked(&json!({}))).await.unwrap()));
+        assert_eq!(
+            choices()
+                .filter(|choice| choice.finish_reason.is_some())
+                .count(),
+            1
+        );
+        assert!(
+            chunks
+                .last()
+                .unwrap()
+                .usage
+                .as_ref()
+                .unwrap()
+                .completion_tokens
+                > 0
+        );
+        let words: String = choices()
+            .filter_map(|choice| choice.delta.content.as_deref())
+            .collect();
+        assert_eq!(
+            words,
+            text(&api.chat().create(stack.asked(&json!({}))).await.unwrap())
+        );
         for chunk in stream(&api, stack.asked(&json!({"stream": true}))).await {
-            assert!(chunk.usage.is_none() && chunk.choices.len() == 1, "{chunk:?}");
+            assert!(
+                chunk.usage.is_none() && chunk.choices.len() == 1,
+                "{chunk:?}"
+            );
         }
     }
 }
@@ -131,7 +192,13 @@ async fn log_probabilities_come_when_asked_for() {
         let asked = json!({"logprobs": true, "top_logprobs": 2});
         let answer = api.chat().create(stack.asked(&asked)).await.unwrap();
         let n_tokens = answer.usage.as_ref().unwrap().completion_tokens as usize;
-        let tokens = answer.choices[0].logprobs.as_ref().unwrap().content.as_ref().unwrap();
+        let tokens = answer.choices[0]
+            .logprobs
+            .as_ref()
+            .unwrap()
+            .content
+            .as_ref()
+            .unwrap();
         // A stream, which every answer is put together from, does not show the token that ends it.
         assert!([0, 1].contains(&(n_tokens - tokens.len())) && tokens[0].top_logprobs.len() == 2);
     }
@@ -142,8 +209,7 @@ async fn log_probabilities_come_when_asked_for() {
 async fn a_schema_is_kept_to() {
     let stack = Stack::running();
     let schema = json!({"type": "object", "properties": {"colour": {"type": "string", "maxLength": 12}}, "required": ["colour"]});
-    let format =
-        json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": schema}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": schema}});
     for api in stack.both() {
         let asked = json!({"response_format": format, "max_tokens": 64});
         let answer = api.chat().create(stack.asked(&asked)).await.unwrap();
@@ -158,13 +224,22 @@ async fn tools_are_taken_and_their_results_are_read() {
     let stack = Stack::running();
     let parameters =
         json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
-    let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": parameters}}]);
+    let tools =
+        json!([{"type": "function", "function": {"name": "weather", "parameters": parameters}}]);
     let call = json!({"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Rome\"}"}});
     let turns = json!([{"role": "user", "content": "Name one colour."}, {"role": "assistant", "content": null, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": "sunny"}]);
     for api in stack.both() {
         let choice = json!({"tools": tools, "tool_choice": "auto"});
-        assert_eq!(api.chat().create(stack.asked(&choice)).await.unwrap().choices.len(), 1);
+        assert_eq!(
+            api.chat()
+                .create(stack.asked(&choice))
+                .await
+                .unwrap()
+                .choices
+                .len(),
+            1
+        );
         let results = json!({"tools": tools, "messages": turns, "max_tokens": 8});
         let answer = api.chat().create(stack.asked(&results)).await.unwrap();
         assert!(answer.choices[0].message.content.is_some(), "{answer:?}");
@@ -180,7 +255,10 @@ async fn numbers_that_only_other_servers_know_are_taken() {
         asked.as_object_mut().unwrap().remove("max_tokens");
         let more = json!({"top_k": -1, "min_p": 0.05, "seed": 1_u64 << 62, "max_completion_tokens": 4, "user": "u",
             "metadata": {"a": "b"}, "store": false});
-        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        asked
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let answer: CreateChatCompletionResponse = api.chat().create_byot(asked).await.unwrap();
         assert!(answer.usage.unwrap().completion_tokens <= 4);
     }
@@ -193,7 +271,9 @@ async fn a_wrong_key_is_a_401_with_a_code() {
     let [proxy, engine] = [&stack.proxy, &stack.engine].map(|base| api(base, "not-the-key"));
     let error = told(proxy.chat().create(stack.asked(&json!({}))).await);
     assert_eq!(error, (401, "invalid_api_key".to_owned(), None));
-    assert!(is_lost(&engine.chat().create(stack.asked(&json!({}))).await));
+    assert!(is_lost(
+        &engine.chat().create(stack.asked(&json!({}))).await
+    ));
 }
 
 #[tokio::test]
@@ -201,7 +281,10 @@ async fn a_wrong_key_is_a_401_with_a_code() {
 async fn a_model_or_a_route_that_is_not_there_is_a_404_with_a_code() {
     let stack = Stack::running();
     let [proxy, engine] = stack.errors(&json!({"model": "no-such-model"})).await;
-    assert_eq!(told(proxy), (404, "model_not_found".to_owned(), Some("model".to_owned())));
+    assert_eq!(
+        told(proxy),
+        (404, "model_not_found".to_owned(), Some("model".to_owned()))
+    );
     engine.expect("any name is answered");
     let [proxy, engine] = stack.both();
     let error = told(proxy.models().retrieve("x").await);
@@ -214,7 +297,14 @@ async fn a_model_or_a_route_that_is_not_there_is_a_404_with_a_code() {
 async fn a_field_out_of_range_is_a_400_that_names_it() {
     let stack = Stack::running();
     let [proxy, engine] = stack.errors(&json!({"temperature": 9})).await;
-    assert_eq!(told(proxy), (400, "invalid_field".to_owned(), Some("temperature".to_owned())));
+    assert_eq!(
+        told(proxy),
+        (
+            400,
+            "invalid_field".to_owned(),
+            Some("temperature".to_owned())
+        )
+    );
     engine.expect("a temperature of 9 is taken");
 }
 
@@ -224,7 +314,10 @@ async fn a_prompt_that_does_not_fit_is_a_400_with_a_code() {
     let stack = Stack::running();
     let long = json!({"messages": [{"role": "user", "content": "word ".repeat(6_000)}]});
     let [proxy, engine] = stack.errors(&long).await;
-    assert_eq!(told(proxy), (400, "context_length_exceeded".to_owned(), None));
+    assert_eq!(
+        told(proxy),
+        (400, "context_length_exceeded".to_owned(), None)
+    );
     assert!(is_lost(&engine));
 }
 
@@ -257,9 +350,15 @@ async fn a_full_queue_is_a_429_with_a_code() {
 #[ignore = "needs the running chain: cargo xtask test"]
 async fn nobody_there_and_the_clients_own_deadline_are_told_apart() {
     let stack = Stack::running();
-    let nobody = api("http://127.0.0.1:9", &stack.key).chat().create(stack.asked(&json!({}))).await;
+    let nobody = api("http://127.0.0.1:9", &stack.key)
+        .chat()
+        .create(stack.asked(&json!({})))
+        .await;
     assert!(matches!(nobody, Err(OpenAIError::Reqwest(error)) if error.is_connect()));
-    let hasty = reqwest::Client::builder().timeout(Duration::from_millis(1)).build().unwrap();
+    let hasty = reqwest::Client::builder()
+        .timeout(Duration::from_millis(1))
+        .build()
+        .unwrap();
     for base in [&stack.proxy, &stack.engine] {
         let late = api(base, &stack.key).with_http_service(ReqwestService::new(hasty.clone()));
         let late = late.chat().create(stack.asked(&json!({}))).await;

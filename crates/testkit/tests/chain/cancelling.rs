@@ -37,7 +37,10 @@ fn story(stack: &Stack, stream: bool) -> reqwest::RequestBuilder {
 
 /// A prompt that takes many batches to prefill. `salt` keeps it out of the prompt cache.
 fn essay(stack: &Stack, salt: &str) -> reqwest::RequestBuilder {
-    let text = format!("{salt} {}", "The quick brown fox jumps over the lazy dog. ".repeat(300));
+    let text = format!(
+        "{salt} {}",
+        "The quick brown fox jumps over the lazy dog. ".repeat(300)
+    );
     stack.completion(&stack.question(&text, true, 8))
 }
 
@@ -53,8 +56,13 @@ async fn leaving_a_streamed_answer_frees_the_slot() {
     stack.wait_for_busy_slots(1).await;
     drop(body);
     stack.wait_for_busy_slots(0).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
-    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
+    assert!(
+        stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS,
+        "the answer went on"
+    );
 }
 
 #[tokio::test]
@@ -70,8 +78,13 @@ async fn leaving_a_whole_answer_frees_the_slot() {
         () = busy => {}
     }
     stack.wait_for_busy_slots(0).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
-    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
+    assert!(
+        stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS,
+        "the answer went on"
+    );
 }
 
 #[tokio::test]
@@ -88,8 +101,13 @@ async fn leaving_during_prefill_frees_the_slot() {
         () = busy => {}
     }
     stack.wait_for_busy_slots(0).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
-    assert!(stack.engine_counter(PROMPTS).await - before < CUT_PROMPT_TOKENS, "the prefill went on");
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
+    assert!(
+        stack.engine_counter(PROMPTS).await - before < CUT_PROMPT_TOKENS,
+        "the prefill went on"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +133,9 @@ async fn leaving_the_queue_never_reaches_the_engine() {
     drop(running);
     // Had the queued request gone upstream, its long prefill would now hold a slot.
     stack.wait_for_busy_slots(0).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
 }
 
 #[tokio::test]
@@ -125,13 +145,21 @@ async fn closing_the_browsers_socket_frees_the_slot() {
     stack.wait_for_busy_slots(0).await;
     let before = stack.engine_counter(PREDICTED).await;
     let mut socket = WsClient::connect(&stack.chat()).await.unwrap();
-    socket.send_json(&json!({"content": LONG_QUESTION})).await.unwrap();
+    socket
+        .send_json(&json!({"content": LONG_QUESTION}))
+        .await
+        .unwrap();
     assert_eq!(socket.next_json().await.unwrap()["type"], "delta");
     stack.wait_for_busy_slots(1).await;
     socket.abort();
     stack.wait_for_busy_slots(0).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
-    assert!(stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS, "the answer went on");
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
+    assert!(
+        stack.engine_counter(PREDICTED).await - before < CUT_ANSWER_TOKENS,
+        "the answer went on"
+    );
 }
 
 #[tokio::test]
@@ -166,7 +194,10 @@ async fn a_prefill_that_is_left_ends_within_a_batch_or_two() {
         stack.wait_for_busy_slots(0).await;
         // One to its end, for how long a batch takes here and now.
         let began = Instant::now();
-        let whole = essay(&stack, &format!("{salt:?} {attempt} whole")).send().await.unwrap();
+        let whole = essay(&stack, &format!("{salt:?} {attempt} whole"))
+            .send()
+            .await
+            .unwrap();
         let mut body = whole.bytes_stream();
         let mut text = Vec::new();
         while !String::from_utf8_lossy(&text).contains(r#""content":""#) {
@@ -234,13 +265,24 @@ async fn a_storm_of_two_hundred_that_come_and_leave_holds_no_slot_and_no_permit(
         let asked = async { request.send().await.unwrap().text().await };
         let _left = tokio::time::timeout(patience, asked).await;
     };
-    futures_util::stream::iter(0..STORM).for_each_concurrent(8, one).await;
-    stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+    futures_util::stream::iter(0..STORM)
+        .for_each_concurrent(8, one)
+        .await;
+    stack
+        .wait_for_metric("llm_proxy_requests_in_flight", "0")
+        .await;
     stack.wait_for_metric("llm_proxy_queue_depth", "0").await;
     stack.wait_for_busy_slots(0).await;
     // A caller that left before its request's first line was read was never one; the others are all accounted for.
     let ended = stack.ended().await - before;
-    assert!((STORM * 3 / 4..=STORM).contains(&ended), "{ended} requests ended");
-    let answer = stack.completion(&stack.question("Hello", false, 2)).send().await.unwrap();
+    assert!(
+        (STORM * 3 / 4..=STORM).contains(&ended),
+        "{ended} requests ended"
+    );
+    let answer = stack
+        .completion(&stack.question("Hello", false, 2))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
 }

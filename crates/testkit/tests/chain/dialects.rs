@@ -24,25 +24,39 @@ impl Stack {
     /// A question with a short, nearly deterministic answer, in the words of `path`.
     fn ask(&self, path: &str, text: &str, stream: bool, max_tokens: u32) -> Value {
         let mut body = json!({"model": self.model, "stream": stream, "temperature": 0});
-        let (said, limit) =
-            if path == RESPONSES { ("input", "max_output_tokens") } else { ("messages", "max_tokens") };
+        let (said, limit) = if path == RESPONSES {
+            ("input", "max_output_tokens")
+        } else {
+            ("messages", "max_tokens")
+        };
         body[said] = json!([{"role": "user", "content": text}]);
         body[limit] = json!(max_tokens);
         body
     }
 
     fn post(&self, base: &str, path: &str, body: &Value) -> reqwest::RequestBuilder {
-        self.http.post(format!("{base}{path}")).bearer_auth(&self.key).json(body)
+        self.http
+            .post(format!("{base}{path}"))
+            .bearer_auth(&self.key)
+            .json(body)
     }
 
     async fn answer(&self, base: &str, path: &str, body: &Value) -> Value {
-        self.post(base, path, body).send().await.unwrap().json().await.unwrap()
+        self.post(base, path, body)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     /// Sends a question with `more` in it, and expects a 400 for the field `param`.
     async fn refuses(&self, path: &str, more: &Value, param: &str) {
         let mut body = self.ask(path, "Hello", true, 4);
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let error = self.answer(&self.proxy, path, &body).await;
         assert_eq!(
             (&error["src"], &error["error"]["param"]),
@@ -70,7 +84,10 @@ fn words(text: &str) -> String {
     let events = events.filter_map(|data| serde_json::from_str::<Value>(data).ok());
     let word = |event: Value| {
         let delta = &event["delta"];
-        delta.as_str().or_else(|| delta["text"].as_str()).map(str::to_owned)
+        delta
+            .as_str()
+            .or_else(|| delta["text"].as_str())
+            .map(str::to_owned)
     };
     events.filter_map(word).collect()
 }
@@ -79,19 +96,30 @@ fn words(text: &str) -> String {
 #[ignore = "needs the running chain: cargo xtask test"]
 async fn answers_are_those_of_the_engine_whole_and_streamed() {
     let stack = Stack::running();
-    for (path, end) in [(RESPONSES, "response.completed"), (MESSAGES, "message_stop")] {
+    for (path, end) in [
+        (RESPONSES, "response.completed"),
+        (MESSAGES, "message_stop"),
+    ] {
         let body = stack.ask(path, "Name three colours.", false, 24);
         let through = stack.answer(&stack.proxy, path, &body).await;
         let straight = stack.answer(&stack.engine, path, &body).await;
-        assert_eq!(without_ids(through.clone()), without_ids(straight), "{path}");
+        assert_eq!(
+            without_ids(through.clone()),
+            without_ids(straight),
+            "{path}"
+        );
         let body = stack.ask(path, "Name three colours.", true, 24);
         let response = stack.post(&stack.proxy, path, &body).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let text = response.text().await.unwrap();
-        let whole =
-            through.pointer("/output/0/content/0/text").or_else(|| through.pointer("/content/0/text"));
+        let whole = through
+            .pointer("/output/0/content/0/text")
+            .or_else(|| through.pointer("/content/0/text"));
         assert_eq!(json!(words(&text)), *whole.unwrap(), "{path}");
-        assert!(text.contains(&format!("event: {end}\n")) && !text.contains("prompt_progress"), "{text}");
+        assert!(
+            text.contains(&format!("event: {end}\n")) && !text.contains("prompt_progress"),
+            "{text}"
+        );
     }
 }
 
@@ -104,14 +132,24 @@ async fn leaving_an_answer_of_either_frees_the_slot() {
             stack.wait_for_busy_slots(0).await;
             let before = stack.engine_counter(PREDICTED).await;
             let body = stack.ask(path, LONG_QUESTION, stream, 900);
-            let answered =
-                async { stack.post(&stack.proxy, path, &body).send().await.unwrap().text().await.unwrap() };
+            let answered = async {
+                stack
+                    .post(&stack.proxy, path, &body)
+                    .send()
+                    .await
+                    .unwrap()
+                    .text()
+                    .await
+                    .unwrap()
+            };
             tokio::select! {
                 text = answered => panic!("answered before the client left: {text}"),
                 () = stack.wait_for_busy_slots(1) => {}
             }
             stack.wait_for_busy_slots(0).await;
-            stack.wait_for_metric("llm_proxy_requests_in_flight", "0").await;
+            stack
+                .wait_for_metric("llm_proxy_requests_in_flight", "0")
+                .await;
             let computed = stack.engine_counter(PREDICTED).await - before;
             assert!(computed < CUT_ANSWER_TOKENS, "{path}: {computed} tokens");
         }
@@ -126,11 +164,25 @@ async fn leaving_a_prefill_of_either_frees_the_slot() {
         stack.wait_for_busy_slots(0).await;
         let before = stack.engine_counter(PROMPTS).await;
         // Not in the cache of prompts, however often this runs.
-        let salt = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let text = format!("{salt} {}", "The quick brown fox jumps over the lazy dog. ".repeat(300));
+        let salt = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos();
+        let text = format!(
+            "{salt} {}",
+            "The quick brown fox jumps over the lazy dog. ".repeat(300)
+        );
         let body = stack.ask(path, &text, true, 8);
-        let answered =
-            async { stack.post(&stack.proxy, path, &body).send().await.unwrap().text().await.unwrap() };
+        let answered = async {
+            stack
+                .post(&stack.proxy, path, &body)
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap()
+        };
         tokio::select! {
             text = answered => panic!("answered before the client left: {text}"),
             () = stack.wait_for_busy_slots(1) => {}
@@ -139,7 +191,10 @@ async fn leaving_a_prefill_of_either_frees_the_slot() {
         stack.wait_for_busy_slots(0).await;
         let (took, computed) = (left.elapsed(), stack.engine_counter(PROMPTS).await - before);
         println!("{path}: {took:?}, {computed} tokens");
-        assert!(computed < CUT_PROMPT_TOKENS, "{path}: {computed} tokens in {took:?}");
+        assert!(
+            computed < CUT_PROMPT_TOKENS,
+            "{path}: {computed} tokens in {took:?}"
+        );
     }
 }
 
@@ -154,7 +209,10 @@ async fn a_prompt_that_does_not_fit_is_refused_with_its_size_in_the_words_of_its
         let answer: Value = response.json().await.unwrap();
         let error = &answer["error"];
         assert_eq!(error["code"], "context_length_exceeded");
-        assert!(error["n_prompt_tokens"].as_u64() > error["n_ctx"].as_u64(), "{answer}");
+        assert!(
+            error["n_prompt_tokens"].as_u64() > error["n_ctx"].as_u64(),
+            "{answer}"
+        );
         let anthropics = (path == MESSAGES).then_some("error");
         assert_eq!(answer.get("type").and_then(Value::as_str), anthropics);
     }
@@ -170,31 +228,61 @@ async fn what_stops_or_crashes_the_engine_is_refused_on_both() {
     let stops = json!({"type": "string", "pattern": "^(a?){500}$"});
     let grammar = format!("root ::= {}\"a\"{}", "(".repeat(20_000), ")".repeat(20_000));
     for path in [RESPONSES, MESSAGES] {
-        stack.refuses(path, &json!({"grammar": grammar}), "grammar").await;
-        stack.refuses(path, &json!({"json_schema": stops}), "json_schema").await;
-        stack.refuses(path, &json!({"n_predict": -1}), "n_predict").await;
-        stack.refuses(path, &json!({"ignore_eos": true}), "ignore_eos").await;
+        stack
+            .refuses(path, &json!({"grammar": grammar}), "grammar")
+            .await;
+        stack
+            .refuses(path, &json!({"json_schema": stops}), "json_schema")
+            .await;
+        stack
+            .refuses(path, &json!({"n_predict": -1}), "n_predict")
+            .await;
+        stack
+            .refuses(path, &json!({"ignore_eos": true}), "ignore_eos")
+            .await;
         stack.refuses(path, &json!({"id_slot": 0}), "id_slot").await;
     }
     let tool = json!({"type": "function", "name": "f", "parameters": stops});
     stack
-        .refuses(RESPONSES, &json!({"tools": [tool], "tool_choice": "required"}), "tools[0].parameters")
+        .refuses(
+            RESPONSES,
+            &json!({"tools": [tool], "tool_choice": "required"}),
+            "tools[0].parameters",
+        )
         .await;
     let format = json!({"type": "json_schema", "name": "s", "schema": stops});
-    stack.refuses(RESPONSES, &json!({"text": {"format": format}}), "text.format.schema").await;
+    stack
+        .refuses(
+            RESPONSES,
+            &json!({"text": {"format": format}}),
+            "text.format.schema",
+        )
+        .await;
     let tool = json!({"name": "f", "input_schema": stops});
     let choice = json!({"type": "any"});
-    stack.refuses(MESSAGES, &json!({"tools": [tool], "tool_choice": choice}), "tools[0].input_schema").await;
+    stack
+        .refuses(
+            MESSAGES,
+            &json!({"tools": [tool], "tool_choice": choice}),
+            "tools[0].input_schema",
+        )
+        .await;
     let image = json!({"type": "input_image", "image_url": url});
     let said = json!({"input": [{"role": "user", "content": [image]}]});
-    stack.refuses(RESPONSES, &said, "input[0].content[0].image_url").await;
+    stack
+        .refuses(RESPONSES, &said, "input[0].content[0].image_url")
+        .await;
     let image = json!({"type": "image", "source": {"type": "url", "url": url}});
     let said = json!({"messages": [{"role": "user", "content": [image]}]});
-    stack.refuses(MESSAGES, &said, "messages[0].content[0].source.type").await;
+    stack
+        .refuses(MESSAGES, &said, "messages[0].content[0].source.type")
+        .await;
     let connected = tokio::time::timeout(Duration::from_millis(200), trap.accept()).await;
     assert!(connected.is_err(), "somebody fetched it");
     for path in [RESPONSES, MESSAGES] {
-        let answer = stack.answer(&stack.proxy, path, &stack.ask(path, "Hello", false, 2)).await;
+        let answer = stack
+            .answer(&stack.proxy, path, &stack.ask(path, "Hello", false, 2))
+            .await;
         assert!(answer["id"].is_string(), "{answer}");
     }
 }
@@ -220,7 +308,12 @@ async fn a_stream_of_either_is_cut_within_a_tenth_of_a_second_of_its_callers_lea
         for _ in 0..5 {
             stack.wait_for_busy_slots(0).await;
             let body = stack.ask(path, LONG_QUESTION, true, 900);
-            let mut stream = stack.post(&stack.proxy, path, &body).send().await.unwrap().bytes_stream();
+            let mut stream = stack
+                .post(&stack.proxy, path, &body)
+                .send()
+                .await
+                .unwrap()
+                .bytes_stream();
             let mut text = Vec::new();
             while words(&String::from_utf8_lossy(&text)).is_empty() {
                 text.extend_from_slice(&stream.next().await.unwrap().unwrap());

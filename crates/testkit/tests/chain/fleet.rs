@@ -29,7 +29,15 @@ async fn a_conversation_goes_on_at_the_engine_that_has_its_prompt() {
     proxy.ready().await.unwrap();
     let both_up = async || {
         let url = format!("{}/metrics", proxy.admin_url());
-        let metrics = stack.http.get(url).send().await.unwrap().text().await.unwrap();
+        let metrics = stack
+            .http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         metrics
             .lines()
             .filter(|line| line.starts_with("llm_proxy_upstream_up{") && line.ends_with(" 1"))
@@ -61,7 +69,10 @@ async fn a_conversation_goes_on_at_the_engine_that_has_its_prompt() {
         let answers = join_all(conversations.iter().map(&ask)).await;
         for (conversation, answer) in conversations.iter_mut().zip(answers) {
             let timings = &answer["timings"];
-            n_cached.push((timings["cache_n"].as_u64().unwrap(), timings["prompt_n"].as_u64().unwrap()));
+            n_cached.push((
+                timings["cache_n"].as_u64().unwrap(),
+                timings["prompt_n"].as_u64().unwrap(),
+            ));
             let messages = conversation["messages"].as_array_mut().unwrap();
             messages.push(answer["choices"][0]["message"].clone());
             messages.push(json!({"role": "user", "content": "Go on."}));
@@ -69,5 +80,10 @@ async fn a_conversation_goes_on_at_the_engine_that_has_its_prompt() {
     }
     // Of the first turns nothing was there; of the later ones all but what is new.
     let later = &n_cached[topics.len()..];
-    assert!(later.iter().all(|(cached, computed)| cached > &(4 * computed)), "{n_cached:?}");
+    assert!(
+        later
+            .iter()
+            .all(|(cached, computed)| cached > &(4 * computed)),
+        "{n_cached:?}"
+    );
 }

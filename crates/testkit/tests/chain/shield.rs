@@ -18,32 +18,56 @@ const PROMPTLY: Duration = Duration::from_secs(15);
 impl Stack {
     /// Sends `body` as a chat request and returns its refusal as status, code and field.
     async fn refusal(&self, body: String) -> (u16, String, String) {
-        let request = self.http.post(format!("{}/v1/chat/completions", self.proxy)).bearer_auth(&self.key);
-        let response = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        let request = self
+            .http
+            .post(format!("{}/v1/chat/completions", self.proxy))
+            .bearer_auth(&self.key);
+        let response = request
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         let status = response.status().as_u16();
         let envelope: Value = response.json().await.unwrap();
         assert_eq!(envelope["src"], "llm-proxy", "{envelope}");
-        let text = |name: &str| envelope["error"][name].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            envelope["error"][name]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
         (status, text("code"), text("param"))
     }
 
     /// Sends a chat request with `more` in it, and expects a 400 for the field `param`.
     async fn is_refused(&self, more: &Value, param: &str) {
         let mut body = self.question("Hello", true, 4);
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let refusal = self.refusal(body.to_string()).await;
-        assert_eq!(refusal, (400, "invalid_field".to_owned(), param.to_owned()), "{more:.200}");
+        assert_eq!(
+            refusal,
+            (400, "invalid_field".to_owned(), param.to_owned()),
+            "{more:.200}"
+        );
     }
 
     /// The engine is the process that it was, and answers.
     async fn engine_lives(&self) {
         if let Some(pid) = &self.engine_pid {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            assert!(!stat.is_empty() && !stat.contains(") Z "), "the engine has died: {stat}");
+            assert!(
+                !stat.is_empty() && !stat.contains(") Z "),
+                "the engine has died: {stat}"
+            );
         }
         let asked = self.completion(&self.question("Hello", false, 2)).send();
-        let answer =
-            tokio::time::timeout(PROMPTLY, asked).await.expect("the engine answers promptly").unwrap();
+        let answer = tokio::time::timeout(PROMPTLY, asked)
+            .await
+            .expect("the engine answers promptly")
+            .unwrap();
         assert_eq!(answer.status(), 200);
     }
 }
@@ -58,11 +82,19 @@ async fn a_grammar_that_crashes_the_engine_is_refused() {
     // Bare: SIGSEGV. Thirteen thousand levels pass there, and an empty grammar has aborted other builds.
     let stack = Stack::running();
     let grammar = format!("root ::= {}\"a\"{}", "(".repeat(20_000), ")".repeat(20_000));
-    stack.is_refused(&json!({"grammar": grammar}), "grammar").await;
+    stack
+        .is_refused(&json!({"grammar": grammar}), "grammar")
+        .await;
     stack.is_refused(&json!({"grammar": ""}), "grammar").await;
-    stack.is_refused(&json!({"grammar_lazy": true}), "grammar_lazy").await;
-    stack.is_refused(&json!({"grammar_triggers": []}), "grammar_triggers").await;
-    stack.is_refused(&json!({"chat_parser": "x"}), "chat_parser").await;
+    stack
+        .is_refused(&json!({"grammar_lazy": true}), "grammar_lazy")
+        .await;
+    stack
+        .is_refused(&json!({"grammar_triggers": []}), "grammar_triggers")
+        .await;
+    stack
+        .is_refused(&json!({"chat_parser": "x"}), "chat_parser")
+        .await;
     stack.engine_lives().await;
 }
 
@@ -71,17 +103,27 @@ async fn a_grammar_that_crashes_the_engine_is_refused() {
 async fn json_nested_thousands_deep_is_refused() {
     // Bare: a schema of 8,000 levels is SIGSEGV, or stops the engine for more than 20 s.
     let stack = Stack::running();
-    let deep = |open: &str, close: &str, levels| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+    let deep = |open: &str, close: &str, levels| {
+        format!("{}1{}", open.repeat(levels), close.repeat(levels))
+    };
     let body = |field: &str, value: &str| {
         let model = &stack.model;
-        format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}],"{field}":{value}}}"#)
+        format!(
+            r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}],"{field}":{value}}}"#
+        )
     };
     let too_deep = (400, "invalid_field".to_owned(), "body".to_owned());
     let items = deep(r#"{"type":"array","items":"#, "}", 8_000);
     let format = format!(r#"{{"type":"json_schema","json_schema":{{"schema":{items}}}}}"#);
-    assert_eq!(stack.refusal(body("response_format", &format)).await, too_deep);
+    assert_eq!(
+        stack.refusal(body("response_format", &format)).await,
+        too_deep
+    );
     assert_eq!(stack.refusal(body("json_schema", &items)).await, too_deep);
-    assert_eq!(stack.refusal(body("x", &deep("[", "]", 100_000))).await, too_deep);
+    assert_eq!(
+        stack.refusal(body("x", &deep("[", "]", 100_000))).await,
+        too_deep
+    );
     assert_eq!(stack.refusal("[".repeat(200_000)).await.0, 400);
     stack.engine_lives().await;
 }
@@ -93,25 +135,52 @@ async fn a_schema_that_stops_the_engine_for_minutes_is_refused() {
     let stack = Stack::running();
     let param = "response_format.json_schema.schema";
     let pattern = |pattern: String| schema(&json!({"type": "string", "pattern": pattern}));
-    stack.is_refused(&pattern("^(a?){500}$".to_owned()), param).await;
-    stack.is_refused(&pattern(format!("^{}$", "a*".repeat(200))), param).await;
-    stack.is_refused(&pattern(format!("^({})*$", vec!["a"; 400].join("|"))), param).await;
+    stack
+        .is_refused(&pattern("^(a?){500}$".to_owned()), param)
+        .await;
+    stack
+        .is_refused(&pattern(format!("^{}$", "a*".repeat(200))), param)
+        .await;
+    stack
+        .is_refused(
+            &pattern(format!("^({})*$", vec!["a"; 400].join("|"))),
+            param,
+        )
+        .await;
     let words: Vec<String> = (0..20_000).map(|n| format!("w{n}")).collect();
-    stack.is_refused(&pattern(format!("^({})$", words.join("|"))), param).await;
-    stack.is_refused(&schema(&json!({"enum": words})), param).await;
+    stack
+        .is_refused(&pattern(format!("^({})$", words.join("|"))), param)
+        .await;
+    stack
+        .is_refused(&schema(&json!({"enum": words})), param)
+        .await;
     let level = |at| {
         let next = json!({"$ref": format!("#/$defs/a{}", at + 1)});
         (format!("a{at}"), json!({"anyOf": vec![next; 16]}))
     };
     let mut levels: serde_json::Map<String, Value> = (0..16).map(level).collect();
     levels.insert("a16".to_owned(), json!({"type": "string"}));
-    stack.is_refused(&schema(&json!({"$ref": "#/$defs/a0", "$defs": levels})), param).await;
-    let range = |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000 + at});
+    stack
+        .is_refused(
+            &schema(&json!({"$ref": "#/$defs/a0", "$defs": levels})),
+            param,
+        )
+        .await;
+    let range =
+        |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000 + at});
     let ranges: Vec<Value> = (0..100).map(range).collect();
-    stack.is_refused(&schema(&json!({"type": "array", "items": {"anyOf": ranges}})), param).await;
+    stack
+        .is_refused(
+            &schema(&json!({"type": "array", "items": {"anyOf": ranges}})),
+            param,
+        )
+        .await;
     let function = json!({"name": "f", "parameters": {"type": "string", "pattern": "^(a?){500}$"}});
-    let tools = json!({"tools": [{"type": "function", "function": function}], "tool_choice": "required"});
-    stack.is_refused(&tools, "tools[0].function.parameters").await;
+    let tools =
+        json!({"tools": [{"type": "function", "function": function}], "tool_choice": "required"});
+    stack
+        .is_refused(&tools, "tools[0].function.parameters")
+        .await;
     stack.engine_lives().await;
 }
 
@@ -121,9 +190,11 @@ async fn every_schema_that_passes_leaves_the_engine_answering() {
     // The largest of each kind that are let through; all together they take a few seconds.
     let stack = Stack::running();
     let values: Vec<String> = (0..500).map(|n| format!("v{n}")).collect();
-    let fields: serde_json::Map<String, Value> =
-        (0..240).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
-    let range = |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000 + at});
+    let fields: serde_json::Map<String, Value> = (0..240)
+        .map(|n| (format!("p{n}"), json!({"type": "string"})))
+        .collect();
+    let range =
+        |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000 + at});
     for passes in [
         json!({"type": "string", "pattern": "^(a?){15}$"}),
         json!({"type": "string", "pattern": format!("^{}$", "a*".repeat(31))}),
@@ -135,10 +206,18 @@ async fn every_schema_that_passes_leaves_the_engine_answering() {
         json!({"type": "array", "items": {"anyOf": (0..13).map(range).collect::<Vec<_>>()}}),
     ] {
         let mut body = stack.question("Hello", false, 8);
-        body.as_object_mut().unwrap().extend(schema(&passes).as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(schema(&passes).as_object().unwrap().clone());
         let asked = stack.completion(&body).send();
-        let answer = tokio::time::timeout(PROMPTLY, asked).await.expect("an answer in time").unwrap();
-        assert!([200, 400].contains(&answer.status().as_u16()), "{passes:.100}: {answer:?}");
+        let answer = tokio::time::timeout(PROMPTLY, asked)
+            .await
+            .expect("an answer in time")
+            .unwrap();
+        assert!(
+            [200, 400].contains(&answer.status().as_u16()),
+            "{passes:.100}: {answer:?}"
+        );
     }
     stack.engine_lives().await;
 }
@@ -184,7 +263,14 @@ async fn no_name_of_the_token_limit_gives_more_than_the_smallest() {
     let stack = Stack::running();
     let mut body = stack.question("Write a very long story about a horse.", false, 1_000_000);
     body["max_completion_tokens"] = json!(5);
-    let answer: Value = stack.completion(&body).send().await.unwrap().json().await.unwrap();
+    let answer: Value = stack
+        .completion(&body)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(answer["usage"]["completion_tokens"], 5, "{answer}");
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
 }
@@ -226,11 +312,15 @@ async fn nothing_that_a_caller_names_is_fetched_or_read() {
     ] {
         let part = json!({"type": "image_url", "image_url": {"url": url}});
         let messages = json!({"messages": [{"role": "user", "content": [part]}]});
-        stack.is_refused(&messages, "messages[0].content[0].image_url.url").await;
+        stack
+            .is_refused(&messages, "messages[0].content[0].image_url.url")
+            .await;
     }
     for kind in ["input_audio", "video_url", "file"] {
         let messages = json!({"messages": [{"role": "user", "content": [{"type": kind}]}]});
-        stack.is_refused(&messages, "messages[0].content[0].type").await;
+        stack
+            .is_refused(&messages, "messages[0].content[0].type")
+            .await;
     }
     let connected = tokio::time::timeout(Duration::from_millis(200), trap.accept()).await;
     assert!(connected.is_err(), "somebody fetched it");
@@ -267,10 +357,17 @@ async fn no_route_of_the_engine_that_shows_or_changes_what_is_anothers_can_be_re
         ("POST", "/predict"),
     ] {
         let url = format!("{}{path}", stack.proxy);
-        let request = stack.http.request(method.parse().unwrap(), url).bearer_auth(&stack.key);
+        let request = stack
+            .http
+            .request(method.parse().unwrap(), url)
+            .bearer_auth(&stack.key);
         let response = request.json(&json!([])).send().await.unwrap();
         assert_eq!(response.status(), 404, "{method} {path}");
-        assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "not_found", "{method} {path}");
+        assert_eq!(
+            response.json::<Value>().await.unwrap()["error"]["code"],
+            "not_found",
+            "{method} {path}"
+        );
     }
     stack.engine_lives().await;
 }
@@ -282,11 +379,20 @@ async fn a_conversation_id_neither_keeps_an_answer_running_nor_lets_anyone_read_
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
     let body = stack.question("Write a very long story about a horse.", true, 900);
-    let request = stack.completion(&body).header("x-conversation-id", "guessed");
+    let request = stack
+        .completion(&body)
+        .header("x-conversation-id", "guessed");
     let mut answer = request.send().await.unwrap().bytes_stream();
     answer.next().await.unwrap().unwrap();
-    let kept = stack.http.get(format!("{}/v1/stream?conv_id=guessed", stack.engine)).bearer_auth(&stack.key);
-    assert_eq!(kept.send().await.unwrap().status(), 404, "the engine keeps the answer");
+    let kept = stack
+        .http
+        .get(format!("{}/v1/stream?conv_id=guessed", stack.engine))
+        .bearer_auth(&stack.key);
+    assert_eq!(
+        kept.send().await.unwrap().status(),
+        404,
+        "the engine keeps the answer"
+    );
     drop(answer);
     stack.wait_for_busy_slots(0).await;
 }
@@ -300,12 +406,24 @@ async fn half_sent_requests_never_reach_the_engine() {
     let mut sockets = Vec::new();
     for _ in 0..400 {
         let mut socket = TcpStream::connect(address).await.unwrap();
-        socket.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthor").await.unwrap();
+        socket
+            .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthor")
+            .await
+            .unwrap();
         sockets.push(socket);
     }
     let began = Instant::now();
-    let health = stack.http.get(format!("{}/health", stack.engine)).send().await.unwrap();
+    let health = stack
+        .http
+        .get(format!("{}/health", stack.engine))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "the engine took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "the engine took {:?}",
+        began.elapsed()
+    );
     stack.engine_lives().await;
 }

@@ -52,7 +52,10 @@ impl Stack {
 
     /// A chat request with the right key.
     pub(crate) fn completion(&self, body: &Value) -> reqwest::RequestBuilder {
-        self.http.post(format!("{}/v1/chat/completions", self.proxy)).bearer_auth(&self.key).json(body)
+        self.http
+            .post(format!("{}/v1/chat/completions", self.proxy))
+            .bearer_auth(&self.key)
+            .json(body)
     }
 
     /// A question with a short, nearly deterministic answer.
@@ -69,15 +72,27 @@ impl Stack {
 
     /// What the engine itself answers.
     pub(crate) async fn engine_json(&self, path: &str) -> Value {
-        let request = self.http.get(format!("{}{path}", self.engine)).bearer_auth(&self.key);
-        request.send().await.expect("the engine answers").json().await.expect("the engine answers JSON")
+        let request = self
+            .http
+            .get(format!("{}{path}", self.engine))
+            .bearer_auth(&self.key);
+        request
+            .send()
+            .await
+            .expect("the engine answers")
+            .json()
+            .await
+            .expect("the engine answers JSON")
     }
 
     /// How many of the engine's slots compute now.
     pub(crate) async fn busy_slots(&self) -> usize {
         let slots = self.engine_json("/slots").await;
         let slots = slots.as_array().expect("/slots is a list");
-        slots.iter().filter(|slot| slot["is_processing"] == true).count()
+        slots
+            .iter()
+            .filter(|slot| slot["is_processing"] == true)
+            .count()
     }
 
     /// Waits until exactly `busy` slots compute.
@@ -88,7 +103,10 @@ impl Stack {
             if now == busy {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{now} slots are busy, not {busy}, after {PATIENCE:?}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{now} slots are busy, not {busy}, after {PATIENCE:?}"
+            );
             tokio::time::sleep(SLOTS_INTERVAL).await;
         }
     }
@@ -104,7 +122,10 @@ impl Stack {
     pub(crate) async fn time_until_idle(&self) -> Duration {
         let start = Instant::now();
         while self.busy_slots().await > 0 {
-            assert!(start.elapsed() < PATIENCE, "a slot is busy after {PATIENCE:?}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "a slot is busy after {PATIENCE:?}"
+            );
             tokio::time::sleep(SHORT_INTERVAL).await;
         }
         start.elapsed()
@@ -112,36 +133,71 @@ impl Stack {
 
     /// A counter of the engine's own metrics: it shows how far a request ran that its caller had left.
     pub(crate) async fn engine_counter(&self, name: &str) -> u64 {
-        let request = self.http.get(format!("{}/metrics", self.engine)).bearer_auth(&self.key);
-        let text = request.send().await.expect("metrics").text().await.expect("metrics are text");
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+        let request = self
+            .http
+            .get(format!("{}/metrics", self.engine))
+            .bearer_auth(&self.key);
+        let text = request
+            .send()
+            .await
+            .expect("metrics")
+            .text()
+            .await
+            .expect("metrics are text");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 
     /// How many slots the engine has.
     pub(crate) async fn slots(&self) -> usize {
         let props = self.engine_json("/props").await;
-        usize::try_from(props["total_slots"].as_u64().expect("total_slots is a number")).expect("it is small")
+        usize::try_from(
+            props["total_slots"]
+                .as_u64()
+                .expect("total_slots is a number"),
+        )
+        .expect("it is small")
     }
 
     /// The proxy's metrics.
     async fn metrics(&self) -> String {
         let url = format!("{}/metrics", self.proxy_admin);
-        self.http.get(url).send().await.expect("metrics").text().await.expect("metrics")
+        self.http
+            .get(url)
+            .send()
+            .await
+            .expect("metrics")
+            .text()
+            .await
+            .expect("metrics")
     }
 
     /// The sample `name` (with its labels) of the proxy's metrics.
     pub(crate) async fn metric(&self, name: &str) -> String {
         let text = self.metrics().await;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+            .to_owned()
     }
 
     /// How many chat requests have ended, in whatever way.
     pub(crate) async fn ended(&self) -> u64 {
         let text = self.metrics().await;
         let chat = r#"llm_proxy_requests_total{route="/v1/chat/completions","#;
-        let value = |line: &str| line.strip_prefix(chat)?.rsplit_once(' ')?.1.parse::<u64>().ok();
+        let value = |line: &str| {
+            line.strip_prefix(chat)?
+                .rsplit_once(' ')?
+                .1
+                .parse::<u64>()
+                .ok()
+        };
         text.lines().filter_map(value).sum()
     }
 
@@ -155,7 +211,10 @@ impl Stack {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the addresses of a chain that another process started")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the addresses of a chain that another process started"
+)]
 fn setting(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))

@@ -19,7 +19,11 @@ async fn an_upgrade_under_load_loses_neither_a_running_nor_a_waiting_answer() {
     stack.wait_for_busy_slots(0).await;
     let slots = stack.slots().await;
     // A port that each process binds anew.
-    let public = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let public = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let settings = [
         ("PROXY_LISTEN", &*public),
         ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
@@ -33,7 +37,11 @@ async fn an_upgrade_under_load_loses_neither_a_running_nor_a_waiting_answer() {
         let url = format!("{}/v1/chat/completions", proxy.url());
         let caller = async |n: usize| {
             let stream = n.is_multiple_of(2);
-            let body = stack.question(&format!("Tell a story of {n} horses."), stream, ANSWER_TOKENS);
+            let body = stack.question(
+                &format!("Tell a story of {n} horses."),
+                stream,
+                ANSWER_TOKENS,
+            );
             let request = stack.http.post(&url).bearer_auth(&stack.key).json(&body);
             let text = request.send().await.unwrap().text().await.unwrap();
             if stream {
@@ -46,9 +54,26 @@ async fn an_upgrade_under_load_loses_neither_a_running_nor_a_waiting_answer() {
         let operator = async {
             let metrics = format!("{}/metrics", proxy.admin_url());
             let full = format!("llm_proxy_queue_depth {WAITING}");
-            while !stack.http.get(&metrics).send().await.unwrap().text().await.unwrap().contains(&full) {}
+            while !stack
+                .http
+                .get(&metrics)
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap()
+                .contains(&full)
+            {}
             let pid = proxy.pid().unwrap().to_string();
-            assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+            assert!(
+                Command::new("kill")
+                    .args(["-TERM", &pid])
+                    .status()
+                    .await
+                    .unwrap()
+                    .success()
+            );
         };
         tokio::join!(join_all((0..slots + WAITING).map(caller)), operator);
         assert_eq!(proxy.exit_code().await.unwrap(), Some(0));

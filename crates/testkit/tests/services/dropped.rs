@@ -22,7 +22,12 @@ const ATTEMPTS: usize = 5;
 async fn in_a_network_of_its_own(command: &str) -> Option<Output> {
     let test = std::env::current_exe().unwrap();
     let command = format!("ip link set lo up && {command}");
-    Command::new("unshare").args(["-rn", "sh", "-c", &command]).arg(test).output().await.ok()
+    Command::new("unshare")
+        .args(["-rn", "sh", "-c", &command])
+        .arg(test)
+        .output()
+        .await
+        .ok()
 }
 
 #[tokio::test]
@@ -35,7 +40,10 @@ async fn an_upstream_whose_packets_are_dropped_is_passed_over_or_given_up_in_tim
     let inside = "exec \"$0\" --ignored --exact dropped::inside";
     let output = in_a_network_of_its_own(inside).await.unwrap();
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 /// Drops every packet from and to `port`, or no longer.
@@ -43,7 +51,15 @@ async fn drop_packets(port: &str, begin: bool) {
     let verb = if begin { "-A" } else { "-D" };
     for side in ["--sport", "--dport"] {
         let rule = ["INPUT", "-p", "tcp", side, port, "-j", "DROP"];
-        assert!(Command::new("iptables").arg(verb).args(rule).status().await.unwrap().success());
+        assert!(
+            Command::new("iptables")
+                .arg(verb)
+                .args(rule)
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -59,7 +75,13 @@ async fn cut_off(llama: &FakeLlama, port: &str) {
 async fn ask(proxy: &Service, stream: bool) -> (u16, String, Duration) {
     let (http, began) = (reqwest::Client::new(), Instant::now());
     let url = format!("{}/v1/chat/completions", proxy.url());
-    let response = http.post(url).bearer_auth(KEY).json(&question(stream)).send().await.unwrap();
+    let response = http
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&question(stream))
+        .send()
+        .await
+        .unwrap();
     let status = response.status().as_u16();
     (status, response.text().await.unwrap(), began.elapsed())
 }
@@ -68,9 +90,14 @@ async fn ask(proxy: &Service, stream: bool) -> (u16, String, Duration) {
 #[ignore = "runs in a network namespace, which another test makes for it"]
 async fn inside() {
     let [silent, there] = [FakeLlama::start().await, FakeLlama::start().await];
-    [&silent, &there].iter().for_each(|llama| llama.require_key(KEY));
+    [&silent, &there]
+        .iter()
+        .for_each(|llama| llama.require_key(KEY));
     let port = silent.url().rsplit_once(':').unwrap().1.to_owned();
-    let settings = [("PROXY_TOKEN_DEADLINE_SECONDS", "1"), ("PROXY_FIRST_TOKEN_DEADLINE_SECONDS", "3")];
+    let settings = [
+        ("PROXY_TOKEN_DEADLINE_SECONDS", "1"),
+        ("PROXY_FIRST_TOKEN_DEADLINE_SECONDS", "3"),
+    ];
     let mut alone = start_proxy_with(&silent.url(), &settings).await;
     for stream in [true, false] {
         let mut fastest = Duration::MAX;
@@ -103,7 +130,13 @@ async fn inside() {
     silent.script_once(Script::tokens(["a", "b"]).stall_after(1));
     let http = reqwest::Client::new();
     let url = format!("{}/v1/chat/completions", alone.url());
-    let mut response = http.post(url).bearer_auth(KEY).json(&question(true)).send().await.unwrap();
+    let mut response = http
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&question(true))
+        .send()
+        .await
+        .unwrap();
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains(r#""content":"a""#) {
         text.extend_from_slice(&response.chunk().await.unwrap().unwrap());
@@ -114,7 +147,10 @@ async fn inside() {
     text.extend_from_slice(&response.bytes().await.unwrap());
     let took = began.elapsed();
     let text = String::from_utf8(text).unwrap();
-    assert!(text.contains(r#""code":"token_timeout""#) && !text.contains("[DONE]"), "{text}");
+    assert!(
+        text.contains(r#""code":"token_timeout""#) && !text.contains("[DONE]"),
+        "{text}"
+    );
     assert!(took < TOKEN_DEADLINE * 3, "{took:?}");
     drop_packets(&port, false).await;
 
@@ -123,7 +159,14 @@ async fn inside() {
     let mut proxy = start_proxy_with(&both, &settings).await;
     proxy.ready().await.unwrap();
     let slots = format!("{}/metrics", proxy.admin_url());
-    while !reqwest::get(&slots).await.unwrap().text().await.unwrap().contains("llm_proxy_slots 4") {}
+    while !reqwest::get(&slots)
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
+        .contains("llm_proxy_slots 4")
+    {}
     for _ in 0..ATTEMPTS {
         cut_off(&silent, &port).await;
         let before = there.requests().len();

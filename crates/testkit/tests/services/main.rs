@@ -38,12 +38,18 @@ impl Chain {
         let base = format!("{}/v1", proxy.url());
         let mut gateway = start_gateway_with(&base, settings).await;
         gateway.ready().await.unwrap();
-        Self { llama, proxy, gateway }
+        Self {
+            llama,
+            proxy,
+            gateway,
+        }
     }
 
     async fn chat(&self) -> WsClient {
         let url = self.gateway.url().replacen("http", "ws", 1);
-        WsClient::connect(&format!("{url}/api/v1/ws/chat")).await.unwrap()
+        WsClient::connect(&format!("{url}/api/v1/ws/chat"))
+            .await
+            .unwrap()
     }
 }
 
@@ -59,7 +65,9 @@ async fn start_proxy_with(upstream: &str, settings: &[(&str, &str)]) -> Service 
         ("LLM_API_KEY", KEY),
         ("LLM_MODEL", "fake-model"),
     ];
-    Service::start("llm-proxy", &[&needed, settings].concat()).await.unwrap()
+    Service::start("llm-proxy", &[&needed, settings].concat())
+        .await
+        .unwrap()
 }
 
 async fn start_gateway(base_url: &str) -> Service {
@@ -74,7 +82,9 @@ async fn start_gateway_with(base_url: &str, settings: &[(&str, &str)]) -> Servic
         ("LLM_API_KEY", KEY),
         ("LLM_MODEL", "fake-model"),
     ];
-    Service::start("chat-gateway", &[&needed, settings].concat()).await.unwrap()
+    Service::start("chat-gateway", &[&needed, settings].concat())
+        .await
+        .unwrap()
 }
 
 fn delta(content: &str) -> Value {
@@ -82,13 +92,24 @@ fn delta(content: &str) -> Value {
 }
 
 async fn ask(socket: &mut WsClient) {
-    socket.send_json(&json!({"content": "Hello"})).await.unwrap();
+    socket
+        .send_json(&json!({"content": "Hello"}))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn every_token_reaches_the_browser_as_it_was_sent() {
     let chain = Chain::start(1).await;
-    let tokens = ["Ein ", "Käse", "brot", " 芝士", "🧀", "\n", "\"quoted\" \\ "];
+    let tokens = [
+        "Ein ",
+        "Käse",
+        "brot",
+        " 芝士",
+        "🧀",
+        "\n",
+        "\"quoted\" \\ ",
+    ];
     chain.llama.script(Script::tokens(tokens).sliced(1));
     let mut socket = chain.chat().await;
     ask(&mut socket).await;
@@ -107,7 +128,9 @@ async fn the_gateway_is_ready_only_when_the_model_behind_the_proxy_is_loaded() {
     // The first answer that the gateway had from the proxy says no.
     let mut readiness = String::new();
     while !readiness.contains("503") {
-        let answer = reqwest::get(format!("{}/readyz", gateway.admin_url())).await.unwrap();
+        let answer = reqwest::get(format!("{}/readyz", gateway.admin_url()))
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 503);
         readiness = answer.text().await.unwrap();
     }
@@ -120,7 +143,9 @@ async fn the_gateway_is_ready_only_when_the_model_behind_the_proxy_is_loaded() {
 async fn thirty_two_chats_have_their_first_token_before_any_has_its_second() {
     const CHATS: usize = 32;
     let chain = Chain::start(CHATS).await;
-    chain.llama.script(Script::tokens(["first", "second"]).stall_after(1));
+    chain
+        .llama
+        .script(Script::tokens(["first", "second"]).stall_after(1));
     let mut sockets = join_all((0..CHATS).map(|_| chain.chat())).await;
     join_all(sockets.iter_mut().map(ask)).await;
     for first in join_all(sockets.iter_mut().map(WsClient::next_json)).await {
@@ -137,7 +162,9 @@ async fn thirty_two_chats_have_their_first_token_before_any_has_its_second() {
 #[tokio::test]
 async fn closing_the_socket_mid_answer_frees_the_slot_for_the_next_in_the_queue() {
     let chain = Chain::start(1).await;
-    chain.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    chain
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     let (mut leaving, mut waiting) = (chain.chat().await, chain.chat().await);
     ask(&mut leaving).await;
     assert_eq!(leaving.next_json().await.unwrap(), delta("a"));
@@ -151,7 +178,9 @@ async fn closing_the_socket_mid_answer_frees_the_slot_for_the_next_in_the_queue(
 #[tokio::test]
 async fn an_answer_that_breaks_is_an_error_at_both_doors_and_never_done() {
     let chain = Chain::start(1).await;
-    chain.llama.script(Script::tokens(["half", " an answer"]).end_after(1));
+    chain
+        .llama
+        .script(Script::tokens(["half", " an answer"]).end_after(1));
     let mut socket = chain.chat().await;
     ask(&mut socket).await;
     assert_eq!(socket.next_json().await.unwrap(), delta("half"));
@@ -159,10 +188,22 @@ async fn an_answer_that_breaks_is_an_error_at_both_doors_and_never_done() {
     assert_eq!(end["type"], "error");
 
     let url = format!("{}/v1/chat/completions", chain.proxy.url());
-    let body =
-        json!({"model": "fake-model", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
-    let response = reqwest::Client::new().post(url).bearer_auth(KEY).json(&body).send().await.unwrap();
+    let body = json!({"model": "fake-model", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    let response = reqwest::Client::new()
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     let text = response.text().await.unwrap();
     assert!(!text.contains("[DONE]"), "{text}");
-    assert!(text.trim_end().lines().last().unwrap().starts_with(r#"data: {"error":"#), "{text}");
+    assert!(
+        text.trim_end()
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with(r#"data: {"error":"#),
+        "{text}"
+    );
 }

@@ -15,15 +15,31 @@ pub(super) async fn terminate(pid: Option<u32>) {
 
 async fn signal(name: &str, pid: Option<u32>) {
     let pid = pid.unwrap().to_string();
-    assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
 async fn every_service_refuses_bad_settings_all_at_once_with_exit_code_64() {
     for (name, expected) in [
-        ("llm-proxy", ["LLM_API_KEY is not set", "PROXY_LISTEN is not usable"]),
-        ("chat-gateway", ["LLM_API_KEY is not set", "GATEWAY_LISTEN is not usable"]),
-        ("model-fetcher", ["HF_REPO_ID is not set", "HF_FILENAME is not set"]),
+        (
+            "llm-proxy",
+            ["LLM_API_KEY is not set", "PROXY_LISTEN is not usable"],
+        ),
+        (
+            "chat-gateway",
+            ["LLM_API_KEY is not set", "GATEWAY_LISTEN is not usable"],
+        ),
+        (
+            "model-fetcher",
+            ["HF_REPO_ID is not set", "HF_FILENAME is not set"],
+        ),
     ] {
         let output = Command::new(binary(name).unwrap())
             .env_clear()
@@ -33,15 +49,23 @@ async fn every_service_refuses_bad_settings_all_at_once_with_exit_code_64() {
             .unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{name}: {message}");
-        assert!(expected.iter().all(|part| message.contains(part)), "{name}: {message}");
-        assert!(!message.contains("nowhere"), "{name} shows a value: {message}");
+        assert!(
+            expected.iter().all(|part| message.contains(part)),
+            "{name}: {message}"
+        );
+        assert!(
+            !message.contains("nowhere"),
+            "{name} shows a value: {message}"
+        );
     }
 }
 
 #[tokio::test]
 async fn sigterm_lets_a_running_answer_end_and_both_services_exit_0() {
     let mut chain = Chain::start(1).await;
-    chain.llama.script(Script::tokens(["a", "b"]).stall_after(1));
+    chain
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
     let mut socket = chain.chat().await;
     ask(&mut socket).await;
     assert_eq!(socket.next_json().await.unwrap(), delta("a"));
@@ -65,7 +89,10 @@ async fn whoever_the_kernel_had_let_in_when_the_signal_came_is_answered_by_both_
         let mut waiting = Vec::new();
         for _ in 0..100 {
             let mut stream = TcpStream::connect(&address).await.unwrap();
-            stream.write_all(b"GET /api HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"GET /api HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .unwrap();
             waiting.push(stream);
         }
         terminate(service.pid()).await;

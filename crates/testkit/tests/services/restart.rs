@@ -33,7 +33,12 @@ pub(crate) fn question(stream: bool) -> Value {
 
 async fn ask(http: &reqwest::Client, url: &str, stream: bool) -> reqwest::Result<Response> {
     let url = format!("{url}/v1/chat/completions");
-    http.post(url).bearer_auth(KEY).json(&question(stream)).send().await?.error_for_status()
+    http.post(url)
+        .bearer_auth(KEY)
+        .json(&question(stream))
+        .send()
+        .await?
+        .error_for_status()
 }
 
 /// llm-proxy with a drain of so many seconds.
@@ -86,12 +91,22 @@ async fn sigterm_under_a_hundred_streams_that_do_not_fit_the_drain_tells_each_an
     terminate(proxy.pid()).await;
     for text in join_all(streams.into_iter().map(Response::text)).await {
         let text = text.unwrap();
-        let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
-        assert!(last.contains(r#""code":"shutting_down""#) && !text.contains("[DONE]"), "{text}");
+        let last = text
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
+        assert!(
+            last.contains(r#""code":"shutting_down""#) && !text.contains("[DONE]"),
+            "{text}"
+        );
     }
     assert_eq!(proxy.exit_code().await.unwrap(), Some(0));
     let took = began.elapsed();
-    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(10)).contains(&took),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]
@@ -103,9 +118,20 @@ async fn sigkill_frees_the_slots_at_once_and_the_next_process_serves() {
     let http = reqwest::Client::new();
     let cut = ask(&http, &proxy.url(), true).await.unwrap();
     let (pid, killed) = (proxy.pid().unwrap().to_string(), Instant::now());
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().await.unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
     llama.client_left(0).await;
-    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        killed.elapsed()
+    );
     assert!(cut.text().await.is_err(), "a cut answer looks whole");
     let mut proxy = start_proxy(&llama.url()).await;
     proxy.ready().await.unwrap();
@@ -128,16 +154,26 @@ async fn a_proxy_is_replaced_again_and_again_under_load_and_no_request_fails() {
     ];
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let caller = async |stream: bool, keep: usize| {
-        let http = reqwest::Client::builder().pool_max_idle_per_host(keep).build().unwrap();
+        let http = reqwest::Client::builder()
+            .pool_max_idle_per_host(keep)
+            .build()
+            .unwrap();
         while !over.load(Ordering::SeqCst) {
-            let answer = ask(&http, &url, stream).await.unwrap_or_else(|error| panic!("{error:?}"));
-            let text = answer.text().await.unwrap_or_else(|error| panic!("{error:?}"));
+            let answer = ask(&http, &url, stream)
+                .await
+                .unwrap_or_else(|error| panic!("{error:?}"));
+            let text = answer
+                .text()
+                .await
+                .unwrap_or_else(|error| panic!("{error:?}"));
             assert!(!stream || text.ends_with("data: [DONE]\n\n"), "{text}");
             asked.fetch_add(1, Ordering::SeqCst);
         }
     };
     let operator = async {
-        let mut running = Service::start_on("llm-proxy", &public, &settings).await.unwrap();
+        let mut running = Service::start_on("llm-proxy", &public, &settings)
+            .await
+            .unwrap();
         for n in 0..RESTARTS {
             let before = asked.load(Ordering::SeqCst);
             while asked.load(Ordering::SeqCst) < before + 50 {
@@ -145,7 +181,9 @@ async fn a_proxy_is_replaced_again_and_again_under_load_and_no_request_fails() {
             }
             if n % 2 == 0 {
                 // The next one is there before the last one goes.
-                let next = Service::start_on("llm-proxy", &public, &settings).await.unwrap();
+                let next = Service::start_on("llm-proxy", &public, &settings)
+                    .await
+                    .unwrap();
                 terminate(running.pid()).await;
                 assert_eq!(running.exit_code().await.unwrap(), Some(0));
                 running = next;
@@ -153,7 +191,9 @@ async fn a_proxy_is_replaced_again_and_again_under_load_and_no_request_fails() {
                 // The last one goes before the next one is there: callers wait meanwhile.
                 terminate(running.pid()).await;
                 assert_eq!(running.exit_code().await.unwrap(), Some(0));
-                running = Service::start_on("llm-proxy", &public, &settings).await.unwrap();
+                running = Service::start_on("llm-proxy", &public, &settings)
+                    .await
+                    .unwrap();
             }
         }
         over.store(true, Ordering::SeqCst);
@@ -172,7 +212,11 @@ async fn an_upgrade_loses_neither_a_running_nor_a_waiting_answer() {
     const CALLERS: usize = 24;
     let llama = llama(SLOTS).await;
     // A port of its own, which each process binds anew.
-    let public = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let public = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let upstream = llama.url();
     let settings = [
         ("PROXY_LISTEN", &*public),
@@ -190,15 +234,30 @@ async fn an_upgrade_loses_neither_a_running_nor_a_waiting_answer() {
         let (http, url) = (reqwest::Client::new(), proxy.url());
         let caller = async |n: usize| {
             let stream = n.is_multiple_of(2);
-            let text = ask(&http, &url, stream).await.unwrap().text().await.unwrap();
-            let whole = if stream { text.ends_with("data: [DONE]\n\n") } else { text.contains(r#""Hello""#) };
+            let text = ask(&http, &url, stream)
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            let whole = if stream {
+                text.ends_with("data: [DONE]\n\n")
+            } else {
+                text.contains(r#""Hello""#)
+            };
             assert!(whole, "{text}");
         };
         let operator = async {
             let waiting = format!("llm_proxy_queue_depth {}", CALLERS - SLOTS);
             let admin = proxy.admin_url();
             let read = async |path: &str| reqwest::get(format!("{admin}/{path}")).await.unwrap();
-            while !read("metrics").await.text().await.unwrap().contains(&waiting) {}
+            while !read("metrics")
+                .await
+                .text()
+                .await
+                .unwrap()
+                .contains(&waiting)
+            {}
             terminate(proxy.pid()).await;
             while read("readyz").await.status() != 503 {}
             llama.release();
@@ -206,7 +265,10 @@ async fn an_upgrade_loses_neither_a_running_nor_a_waiting_answer() {
         tokio::join!(join_all((0..CALLERS).map(caller)), operator);
         assert_eq!(proxy.exit_code().await.unwrap(), Some(0));
         // Each was asked once, and never more at a time than there are slots.
-        assert_eq!((llama.requests().len(), llama.most_running()), (upgrade * CALLERS, SLOTS));
+        assert_eq!(
+            (llama.requests().len(), llama.most_running()),
+            (upgrade * CALLERS, SLOTS)
+        );
     }
 }
 
@@ -215,9 +277,18 @@ async fn a_proxy_without_descriptors_neither_spins_nor_dies_and_recovers() {
     let llama = llama(2).await;
     let mut proxy = start_proxy(&llama.url()).await;
     proxy.ready().await.unwrap();
-    assert_eq!(ask(&reqwest::Client::new(), &proxy.url(), false).await.unwrap().status(), 200);
+    assert_eq!(
+        ask(&reqwest::Client::new(), &proxy.url(), false)
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let pid = proxy.pid().unwrap().to_string();
-    let limited = Command::new("prlimit").args(["--pid", &pid, "--nofile=64:64"]).status().await;
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid, "--nofile=64:64"])
+        .status()
+        .await;
     if !limited.is_ok_and(|status| status.success()) {
         eprintln!("skipped: prlimit does not work here");
         return;
@@ -230,16 +301,32 @@ async fn a_proxy_without_descriptors_neither_spins_nor_dies_and_recovers() {
     let before = cpu_ticks(&pid);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let ticks = cpu_ticks(&pid) - before;
-    assert!(ticks < 20, "{ticks} of 100 ticks of a second went into accepting nothing");
+    assert!(
+        ticks < 20,
+        "{ticks} of 100 ticks of a second went into accepting nothing"
+    );
     drop(crowd);
     let began = Instant::now();
     let mut stream = TcpStream::connect(&address).await.unwrap();
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    assert_eq!(ask(&reqwest::Client::new(), &proxy.url(), false).await.unwrap().status(), 200);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        ask(&reqwest::Client::new(), &proxy.url(), false)
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 /// What the process has had of the processor, in hundredths of a second.

@@ -9,10 +9,14 @@ use super::{Chain, ask};
 #[tokio::test]
 async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_server_is_told() {
     let collector = FakeCollector::start().await;
-    let mut chain = Chain::start_with(1, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]).await;
+    let mut chain =
+        Chain::start_with(1, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]).await;
     let mut socket = chain.chat().await;
     ask(&mut socket).await;
-    assert_eq!(socket.collect_answer().await.unwrap().1, json!({"type": "done"}));
+    assert_eq!(
+        socket.collect_answer().await.unwrap().1,
+        json!({"type": "done"})
+    );
     socket.close().await.unwrap();
     let told = chain.llama.request_started(0).await;
     terminate(chain.gateway.pid()).await;
@@ -25,7 +29,13 @@ async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_se
     let (gateway, proxy) = (of("chat-gateway"), of("llm-proxy"));
     assert_eq!((spans.len(), gateway.parent.as_str()), (2, ""));
     assert_eq!((&proxy.trace, &proxy.parent), (&gateway.trace, &gateway.id));
-    assert_eq!(told.headers["traceparent"], format!("00-{}-{}-01", proxy.trace, proxy.id));
+    assert_eq!(
+        told.headers["traceparent"],
+        format!("00-{}-{}-01", proxy.trace, proxy.id)
+    );
     // The same name for it in both logs.
-    assert_eq!(proxy.attributes["llm_proxy.request_id"], gateway.attributes["chat_gateway.request_id"]);
+    assert_eq!(
+        proxy.attributes["llm_proxy.request_id"],
+        gateway.attributes["chat_gateway.request_id"]
+    );
 }

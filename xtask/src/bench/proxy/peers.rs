@@ -22,7 +22,10 @@ const ROOM: &str = "1024";
 const BEGIN: Duration = Duration::from_secs(120);
 /// What is installed. Two releases of LiteLLM were tampered with.
 const ONWARDS: &str = "onwards@1.2.0";
-const PYTHON: [(&str, &str); 2] = [("smg", "smg==1.13.0"), ("litellm", "litellm[proxy]==1.106.2")];
+const PYTHON: [(&str, &str); 2] = [
+    ("smg", "smg==1.13.0"),
+    ("litellm", "litellm[proxy]==1.106.2"),
+];
 
 /// A server, running or not.
 pub(super) struct Server {
@@ -47,7 +50,11 @@ impl Server {
 
     /// Its process; for the mock asked directly, the mock's.
     pub(super) fn pid(&self) -> Option<i32> {
-        self.process.as_ref().unwrap_or(&self.mock).pid().map(|pid| pid.as_raw_nonzero().get())
+        self.process
+            .as_ref()
+            .unwrap_or(&self.mock)
+            .pid()
+            .map(|pid| pid.as_raw_nonzero().get())
     }
 }
 
@@ -70,7 +77,8 @@ struct Way {
 /// another server would be busy for llm-proxy, which sends nothing there then.
 pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Server>> {
     let folder = settings.target("bench/proxy");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let (upstream, mock) = start_mock(settings)?;
     let mut servers = vec![Server {
         name: "direct",
@@ -82,14 +90,23 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
         mock,
     }];
     type Find = fn(&Place<'_>) -> Result<Way>;
-    let ways: [(&str, Find); 5] =
-        [("nginx", nginx), ("llm-proxy", ours), ("onwards", onwards), ("smg", smg), ("litellm", litellm)];
+    let ways: [(&str, Find); 5] = [
+        ("nginx", nginx),
+        ("llm-proxy", ours),
+        ("onwards", onwards),
+        ("smg", smg),
+        ("litellm", litellm),
+    ];
     for (name, way) in ways {
         if !only.is_empty() && !only.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
         let (upstream, mock) = start_mock(settings)?;
-        let place = Place { settings, folder: folder.clone(), upstream };
+        let place = Place {
+            settings,
+            folder: folder.clone(),
+            upstream,
+        };
         let way = way(&place)?;
         let log = place.folder.join(format!("{name}.log"));
         let mut server = Server {
@@ -106,7 +123,10 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
                 server.version = version;
                 server.process = Some(way.call.start(Output::Log(&log))?);
                 if !begins(&mut server).await? {
-                    let problem = format!("{name} does not answer; the end of its log:\n{}", tail(&log));
+                    let problem = format!(
+                        "{name} does not answer; the end of its log:\n{}",
+                        tail(&log)
+                    );
                     if name == "llm-proxy" {
                         bail!(problem);
                     }
@@ -128,8 +148,13 @@ async fn begins(server: &mut Server) -> Result<bool> {
         if answers(server.address) {
             return Ok(true);
         }
-        let Some(process) = &mut server.process else { return Ok(false) };
-        if tokio::time::timeout(Duration::from_millis(100), process.wait()).await.is_ok() {
+        let Some(process) = &mut server.process else {
+            return Ok(false);
+        };
+        if tokio::time::timeout(Duration::from_millis(100), process.wait())
+            .await
+            .is_ok()
+        {
             return Ok(false);
         }
     }
@@ -142,8 +167,14 @@ fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
     let process = call.start(Output::Pipe(writer))?;
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
-    let address = line.trim().strip_prefix("listening ").and_then(|address| address.parse().ok());
-    Ok((address.with_context(|| format!("the mock did not begin: {line}"))?, process))
+    let address = line
+        .trim()
+        .strip_prefix("listening ")
+        .and_then(|address| address.parse().ok());
+    Ok((
+        address.with_context(|| format!("the mock did not begin: {line}"))?,
+        process,
+    ))
 }
 
 /// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
@@ -172,8 +203,13 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
         .which("nginx")
         .or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
     let version = match &program {
-        Some(_) => Ok(format!("{}, connections kept, streams unbuffered, an access log", package("nginx"))),
-        None => Err(anyhow::anyhow!("not installed (Debian: apt-get install nginx-light)")),
+        Some(_) => Ok(format!(
+            "{}, connections kept, streams unbuffered, an access log",
+            package("nginx")
+        )),
+        None => Err(anyhow::anyhow!(
+            "not installed (Debian: apt-get install nginx-light)"
+        )),
     };
     let call = Call::new(program.unwrap_or_default()).args([
         "-e",
@@ -181,15 +217,28 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
         "-c",
         &file(place, "nginx.conf", &text)?,
     ]);
-    Ok(Way { version, call, address })
+    Ok(Way {
+        version,
+        call,
+        address,
+    })
 }
 
 /// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
 fn ours(place: &Place<'_>) -> Result<Way> {
     let (address, admin) = (free()?, free()?);
-    let key = |number: u32| if number == 0 { KEY.to_owned() } else { format!("another-key-{number}") };
+    let key = |number: u32| {
+        if number == 0 {
+            KEY.to_owned()
+        } else {
+            format!("another-key-{number}")
+        }
+    };
     let entry = |number: u32| {
-        let digest: String = Sha256::digest(key(number)).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = Sha256::digest(key(number))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
     };
     let keys = file(place, "keys.toml", &(0..100).map(entry).collect::<String>())?;
@@ -204,9 +253,12 @@ fn ours(place: &Place<'_>) -> Result<Way> {
         ("LLM_MODEL", "bench"),
         ("PROXY_MAX_TOKENS", "100000"),
     ]);
-    let version =
-        "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
-    Ok(Way { version: Ok(version.to_owned()), call, address })
+    let version = "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
+    Ok(Way {
+        version: Ok(version.to_owned()),
+        call,
+        address,
+    })
 }
 
 fn onwards(place: &Place<'_>) -> Result<Way> {
@@ -226,19 +278,43 @@ fn onwards(place: &Place<'_>) -> Result<Way> {
         "--metrics-port",
         &metrics.port().to_string(),
     ]);
-    Ok(Way { version, call, address })
+    Ok(Way {
+        version,
+        call,
+        address,
+    })
 }
 
 fn smg(place: &Place<'_>) -> Result<Way> {
     let (address, metrics) = (free()?, free()?);
     let program = place.settings.target("bench/smg/bin/smg");
     let version = installed(&program, || format!("{}, one upstream", PYTHON[0].1));
-    let call =
-        Call::new(program).args(["launch", "--host", "127.0.0.1", "--port", &address.port().to_string()]);
+    let call = Call::new(program).args([
+        "launch",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &address.port().to_string(),
+    ]);
     let upstream = format!("http://{}", place.upstream);
-    let call = call.args(["--worker-urls", &upstream, "--backend", "openai", "--disable-tokenizer-autoload"]);
-    let call = call.args(["--prometheus-port", &metrics.port().to_string(), "--log-level", "warn"]);
-    Ok(Way { version, call, address })
+    let call = call.args([
+        "--worker-urls",
+        &upstream,
+        "--backend",
+        "openai",
+        "--disable-tokenizer-autoload",
+    ]);
+    let call = call.args([
+        "--prometheus-port",
+        &metrics.port().to_string(),
+        "--log-level",
+        "warn",
+    ]);
+    Ok(Way {
+        version,
+        call,
+        address,
+    })
 }
 
 fn litellm(place: &Place<'_>) -> Result<Way> {
@@ -250,12 +326,20 @@ fn litellm(place: &Place<'_>) -> Result<Way> {
     );
     let program = place.settings.target("bench/litellm/bin/litellm");
     let version = installed(&program, || format!("{}, one worker", PYTHON[1].1));
-    let call =
-        Call::new(program).args(["--config", &file(place, "litellm.yaml", &text)?, "--host", "127.0.0.1"]);
+    let call = Call::new(program).args([
+        "--config",
+        &file(place, "litellm.yaml", &text)?,
+        "--host",
+        "127.0.0.1",
+    ]);
     let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
     // Without it, LiteLLM fetches a list of prices from the network as it begins.
     let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
-    Ok(Way { version, call, address })
+    Ok(Way {
+        version,
+        call,
+        address,
+    })
 }
 
 /// Installs those that are missing, each into a folder of its own.
@@ -263,14 +347,25 @@ pub(super) async fn install(settings: &Settings) -> Result<()> {
     let folder = settings.target("bench");
     if !folder.join("onwards/bin/onwards").exists() {
         let root = folder.join("onwards").display().to_string();
-        Call::new("cargo").args(["install", ONWARDS, "--locked", "--root", &root]).run().await?;
+        Call::new("cargo")
+            .args(["install", ONWARDS, "--locked", "--root", &root])
+            .run()
+            .await?;
     }
     for (name, requirement) in PYTHON {
         let home = folder.join(name);
         if !home.join("bin").join(name).exists() {
-            Call::new("python3").args(["-m", "venv", "--clear"]).args([&home]).run().await?;
-            let pip =
-                Call::new(home.join("bin/python")).args(["-m", "pip", "--disable-pip-version-check", "-q"]);
+            Call::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .args([&home])
+                .run()
+                .await?;
+            let pip = Call::new(home.join("bin/python")).args([
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "-q",
+            ]);
             pip.args(["install", requirement]).run().await?;
         }
     }
@@ -287,9 +382,13 @@ fn installed(program: &std::path::Path, version: impl Fn() -> String) -> Result<
 
 /// Name and version of a package of Debian's.
 fn package(name: &str) -> String {
-    let output =
-        std::process::Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", name]).output();
-    output.map_or_else(|_| name.to_owned(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = std::process::Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${Version}", name])
+        .output();
+    output.map_or_else(
+        |_| name.to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 fn file(place: &Place<'_>, name: &str, text: &str) -> Result<String> {

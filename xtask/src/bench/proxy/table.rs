@@ -23,12 +23,24 @@ struct Row {
 impl Table {
     fn new(columns: &[&str]) -> Self {
         let lines = "--:|".repeat(columns.len() - 1);
-        Self { head: format!("| | {} |\n|---|{lines}---|", columns.join(" | ")), rows: Vec::new() }
+        Self {
+            head: format!("| | {} |\n|---|{lines}---|", columns.join(" | ")),
+            rows: Vec::new(),
+        }
     }
 
     /// Of a closed loop.
     pub(super) fn throughput(rate: &str, cpu: &str) -> Self {
-        Self::new(&[rate, "of direct", "of nginx", "p50 ms", "p99 ms", cpu, "memory", "failures"])
+        Self::new(&[
+            rate,
+            "of direct",
+            "of nginx",
+            "p50 ms",
+            "p99 ms",
+            cpu,
+            "memory",
+            "failures",
+        ])
     }
 
     /// Adds what a closed loop saw of a server; each answer counts as `units`.
@@ -42,14 +54,25 @@ impl Table {
                 memory(&seen),
                 failures(&seen),
             ];
-            (Some(seen["per_second"].as_f64().unwrap_or_default() * units), cells)
+            (
+                Some(seen["per_second"].as_f64().unwrap_or_default() * units),
+                cells,
+            )
         });
         self.add(name, row);
     }
 
     /// Of paced streams.
     pub(super) fn paced() -> Self {
-        Self::new(&["whole streams", "p50 ms", "p99 ms", "max ms", "CPU per token", "memory", "failures"])
+        Self::new(&[
+            "whole streams",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "CPU per token",
+            "memory",
+            "failures",
+        ])
     }
 
     /// Adds what paced streams saw of a server.
@@ -73,7 +96,12 @@ impl Table {
 
     /// Of clients that leave.
     pub(super) fn leave() -> Self {
-        Self::new(&["streaming p50 / max ms", "before the header", "whole answer", "never seen"])
+        Self::new(&[
+            "streaming p50 / max ms",
+            "before the header",
+            "whole answer",
+            "never seen",
+        ])
     }
 
     /// Adds what was seen of clients that left a server.
@@ -89,7 +117,9 @@ impl Table {
                 }
             };
             let mut cells: Vec<String> = phases.iter().map(times).collect();
-            let never = phases.iter().map(|phase| seen[phase]["never"].as_u64().unwrap_or_default());
+            let never = phases
+                .iter()
+                .map(|phase| seen[phase]["never"].as_u64().unwrap_or_default());
             cells.push(never.sum::<u64>().to_string());
             (None, cells)
         });
@@ -98,22 +128,34 @@ impl Table {
 
     fn add(&mut self, name: &str, row: Result<(Option<f64>, Vec<String>)>) {
         let (rate, cells) = row.unwrap_or_else(|error| (None, vec![format!("{error:#}")]));
-        self.rows.push(Row { name: name.to_owned(), rate, cells });
+        self.rows.push(Row {
+            name: name.to_owned(),
+            rate,
+            cells,
+        });
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = |name: &str| self.rows.iter().find(|row| row.name == name).and_then(|row| row.rate);
+        let rate = |name: &str| {
+            self.rows
+                .iter()
+                .find(|row| row.name == name)
+                .and_then(|row| row.rate)
+        };
         let (direct, nginx) = (self.rows.first().and_then(|row| row.rate), rate("nginx"));
         writeln!(f, "{}", self.head)?;
         for row in &self.rows {
             write!(f, "| {} |", row.name)?;
             if let Some(rate) = row.rate {
-                let share = |of: Option<f64>| of.map_or_else(String::new, |of| format!("{:.2}", rate / of));
+                let share =
+                    |of: Option<f64>| of.map_or_else(String::new, |of| format!("{:.2}", rate / of));
                 write!(f, " {rate:.0} | {} | {} |", share(direct), share(nginx))?;
             }
-            row.cells.iter().try_for_each(|cell| write!(f, " {cell} |"))?;
+            row.cells
+                .iter()
+                .try_for_each(|cell| write!(f, " {cell} |"))?;
             writeln!(f)?;
         }
         Ok(())
@@ -122,25 +164,37 @@ impl fmt::Display for Table {
 
 /// Microseconds as milliseconds.
 fn millis(micros: &Value) -> String {
-    micros.as_f64().map_or_else(|| "–".to_owned(), |micros| format!("{:.2}", micros / 1e3))
+    micros
+        .as_f64()
+        .map_or_else(|| "–".to_owned(), |micros| format!("{:.2}", micros / 1e3))
 }
 
 /// Processor time of the server, for each of `n` answers or tokens.
 fn cpu(seen: &Value, n: f64) -> String {
     let seconds = seen["cost"]["cpu_seconds"].as_f64().filter(|_| n > 0.0);
-    seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{:.1} µs", seconds * 1e6 / n))
+    seconds.map_or_else(
+        || "–".to_owned(),
+        |seconds| format!("{:.1} µs", seconds * 1e6 / n),
+    )
 }
 
 fn memory(seen: &Value) -> String {
     let mib = |kib: u64| format!("{} MiB", kib.div_ceil(1024));
-    seen["cost"]["rss_kib"].as_u64().map(mib).unwrap_or_default()
+    seen["cost"]["rss_kib"]
+        .as_u64()
+        .map(mib)
+        .unwrap_or_default()
 }
 
 /// `none`, or how many of each kind.
 fn failures(seen: &Value) -> String {
     let counts = seen["failures"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts.map(|(kind, n)| format!("{n} {kind}")).collect();
-    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +216,12 @@ mod tests {
         table.throughput_row("nginx", seen(800), 1.0);
         table.throughput_row("x", seen(400), 1.0);
         table.throughput_row("y", Err(anyhow::anyhow!("not installed")), 1.0);
-        let rows: Vec<String> = table.to_string().lines().skip(2).map(str::to_owned).collect();
+        let rows: Vec<String> = table
+            .to_string()
+            .lines()
+            .skip(2)
+            .map(str::to_owned)
+            .collect();
         assert_eq!(
             rows,
             [

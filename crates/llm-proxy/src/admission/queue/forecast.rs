@@ -32,7 +32,10 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { seconds: Mean::guess(FIRST_ANSWER_SECONDS), tokens: Mean::guess(FIRST_ANSWER_TOKENS) }
+        Self {
+            seconds: Mean::guess(FIRST_ANSWER_SECONDS),
+            tokens: Mean::guess(FIRST_ANSWER_TOKENS),
+        }
     }
 }
 
@@ -92,13 +95,15 @@ impl<W> Queue<W> {
     /// What the request at `place` may expect, while it waits.
     pub(in crate::admission) fn forecast(&self, place: Place, now: Now) -> Option<Forecast> {
         let lane = &self.lanes[place.lane];
-        lane.holds(place.number).then(|| self.expect(place.lane, lane.before(place.number), now))
+        lane.holds(place.number)
+            .then(|| self.expect(place.lane, lane.before(place.number), now))
     }
 
     /// How long a further request of the same key would wait.
     pub(in crate::admission) fn wait_of_another(&self, place: Place, now: Now) -> Duration {
         let lane = &self.lanes[place.lane];
-        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), now).wait
+        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), now)
+            .wait
     }
 
     /// Each key that has something waiting or running, by name.
@@ -111,7 +116,12 @@ impl<W> Queue<W> {
             let wait = || self.expect(*id, (waiting, lane.n_tokens), now).wait;
             let wait = if at_once { Duration::ZERO } else { wait() };
             let wait_seconds = thousandths(wait.as_secs_f64());
-            (waiting + running > 0).then(|| Key { key: name.to_string(), waiting, running, wait_seconds })
+            (waiting + running > 0).then(|| Key {
+                key: name.to_string(),
+                waiting,
+                running,
+                wait_seconds,
+            })
         });
         let mut keys: Vec<Key> = busy.collect();
         keys.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -124,9 +134,17 @@ impl<W> Queue<W> {
         let n_slots = now.n_slots.max(1) as f64;
         let rest = self.running.rest_seconds(&self.pace, now.time);
         let own = &self.lanes[id];
-        let level = if own.is_ready() { own.level() } else { own.level().max(self.floor()) };
+        let level = if own.is_ready() {
+            own.level()
+        } else {
+            own.level().max(self.floor())
+        };
         let turn = level + own.rise(own_tokens);
-        let others = self.filled.iter().filter(|other| **other != id).map(|other| &self.lanes[*other]);
+        let others = self
+            .filled
+            .iter()
+            .filter(|other| **other != id)
+            .map(|other| &self.lanes[*other]);
         let (requests, tokens) = others.map(|lane| lane.before_turn(turn)).fold(
             (own_requests as f64, own_tokens as f64),
             |(requests, tokens), (more_requests, more_tokens)| {
@@ -141,7 +159,10 @@ impl<W> Queue<W> {
         } else {
             0.0
         };
-        Forecast { position: requests as usize + 1, wait: Duration::from_secs_f64(fair.max(limited)) }
+        Forecast {
+            position: requests as usize + 1,
+            wait: Duration::from_secs_f64(fair.max(limited)),
+        }
     }
 }
 

@@ -87,7 +87,9 @@ impl<W> Lane<W> {
     /// The requests before `number`, and their tokens.
     pub(super) fn before(&self, number: u64) -> (usize, u64) {
         let before = self.waiting.range(..number);
-        before.fold((0, 0), |(n, n_tokens), (_, waiter)| (n + 1, n_tokens + waiter.n_tokens))
+        before.fold((0, 0), |(n, n_tokens), (_, waiter)| {
+            (n + 1, n_tokens + waiter.n_tokens)
+        })
     }
 
     pub(super) fn holds(&self, number: u64) -> bool {
@@ -108,7 +110,9 @@ impl<W> Lane<W> {
     }
 
     pub(super) fn first(&self) -> Option<&W> {
-        self.waiting.first_key_value().map(|(_, waiter)| &waiter.waiter)
+        self.waiting
+            .first_key_value()
+            .map(|(_, waiter)| &waiter.waiter)
     }
 
     pub(super) fn take_first(&mut self) -> Option<(u64, Queued<W>)> {
@@ -135,7 +139,11 @@ impl<W> Lane<W> {
         self.under_way -= under_way;
         self.in_flight -= 1;
         let Some(spent) = spent else { return };
-        self.had += self.rise(spent.n_prompt_tokens.saturating_add(spent.n_completion_tokens));
+        self.had += self.rise(
+            spent
+                .n_prompt_tokens
+                .saturating_add(spent.n_completion_tokens),
+        );
         self.completion_tokens.add(spent.n_completion_tokens as f64);
     }
 }

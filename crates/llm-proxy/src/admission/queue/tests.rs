@@ -44,7 +44,12 @@ fn asking(key: usize) -> Asking<'static> {
 /// One thing that happens. Indices wrap around.
 #[derive(Clone, Debug)]
 enum Event {
-    Enter { key: usize, weight: u32, n_tokens: u64, n_bytes: usize },
+    Enter {
+        key: usize,
+        weight: u32,
+        n_tokens: u64,
+        n_bytes: usize,
+    },
     Leave(usize),
     Finish(usize, Option<u64>),
     Slots(usize),
@@ -71,7 +76,10 @@ struct Model {
 
 impl Model {
     fn in_flight(&self, key: usize) -> usize {
-        self.running.iter().filter(|(running, _)| *running == key).count()
+        self.running
+            .iter()
+            .filter(|(running, _)| *running == key)
+            .count()
     }
 
     fn remove(&mut self, place: Place) -> Option<usize> {
@@ -84,7 +92,8 @@ impl Model {
     /// Gives out the free slots and checks each grant.
     fn dispatch(&mut self, queue: &mut Queue<usize>) {
         while self.running.len() < self.slots {
-            let eligible = |key: &usize| !self.waiting[*key].is_empty() && self.in_flight(*key) <= *key;
+            let eligible =
+                |key: &usize| !self.waiting[*key].is_empty() && self.in_flight(*key) <= *key;
             let eligible: Vec<usize> = (0..KEYS.len()).filter(eligible).collect();
             let Some((grant, key)) = queue.grant(Duration::ZERO) else {
                 assert_eq!(eligible, [0; 0], "a slot is idle while a key may use it");
@@ -92,7 +101,11 @@ impl Model {
             };
             assert!(eligible.contains(&key), "key {key} got a slot");
             let (first, _) = self.waiting[key].pop_front().unwrap();
-            assert_eq!(queue.leave(first), None, "the longest wait of a key is over first");
+            assert_eq!(
+                queue.leave(first),
+                None,
+                "the longest wait of a key is over first"
+            );
             self.running.push((key, grant));
         }
     }
@@ -180,7 +193,11 @@ fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() 
     let mut queue = Queue::new(8, 1 << 20);
     let refused = |queue: &mut Queue<usize>, key| {
         let place = queue.enter(&asking(key), key);
-        queue.trim(place).into_iter().map(|(_, key)| key).collect::<Vec<usize>>()
+        queue
+            .trim(place)
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect::<Vec<usize>>()
     };
     for _ in 0..8 {
         assert_eq!(refused(&mut queue, 0), [0; 0]);
@@ -192,7 +209,10 @@ fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() 
     assert_eq!(refused(&mut queue, 1), [1]);
     assert_eq!(refused(&mut queue, 0), [0]);
     // A key of twice the weight may have twice as much.
-    let heavy = Asking { weight: weight(2), ..asking(2) };
+    let heavy = Asking {
+        weight: weight(2),
+        ..asking(2)
+    };
     for _ in 0..4 {
         let place = queue.enter(&heavy, 2);
         assert!(queue.trim(place).iter().all(|(_, key)| *key != 2));
@@ -208,7 +228,13 @@ fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
         let place = queue.enter(&asking(0), 0);
         assert_eq!(queue.trim(place), []);
     }
-    let place = queue.enter(&Asking { n_bytes: 950, ..asking(1) }, 1);
+    let place = queue.enter(
+        &Asking {
+            n_bytes: 950,
+            ..asking(1)
+        },
+        1,
+    );
     assert_eq!(queue.trim(place), [(place, 1)]);
     assert_eq!((queue.n_requests(), queue.n_bytes()), (6, 600));
 }
@@ -216,7 +242,11 @@ fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
 #[test]
 fn a_key_that_was_away_is_next_but_has_saved_nothing_up() {
     let mut queue = Queue::new(100, 1 << 20);
-    let spent = Spent { n_prompt_tokens: 50, n_completion_tokens: 50, time: Duration::from_secs(1) };
+    let spent = Spent {
+        n_prompt_tokens: 50,
+        n_completion_tokens: 50,
+        time: Duration::from_secs(1),
+    };
     let one_slot = |queue: &mut Queue<usize>, n: usize| -> String {
         let turn = |_| {
             let (grant, key) = queue.grant(Duration::ZERO).unwrap();
@@ -240,10 +270,19 @@ fn free_slots_are_shared_by_weight_before_any_answer_has_ended() {
     let mut queue = Queue::new(100, 1 << 20);
     for _ in 0..8 {
         queue.enter(&asking(0), 0);
-        queue.enter(&Asking { weight: weight(3), ..asking(1) }, 1);
+        queue.enter(
+            &Asking {
+                weight: weight(3),
+                ..asking(1)
+            },
+            1,
+        );
     }
-    let mut of_the_heavy_key =
-        |n: usize| (0..n).map(|_| queue.grant(Duration::ZERO).unwrap().1).sum::<usize>();
+    let mut of_the_heavy_key = |n: usize| {
+        (0..n)
+            .map(|_| queue.grant(Duration::ZERO).unwrap().1)
+            .sum::<usize>()
+    };
     assert_eq!((of_the_heavy_key(4), of_the_heavy_key(4)), (3, 3));
 }
 
@@ -262,7 +301,14 @@ struct Slots {
 impl Slots {
     fn new(slots: usize) -> Self {
         let queue = Queue::new(usize::MAX >> 32, usize::MAX >> 32);
-        Self { queue, slots, now: 0.0, running: Vec::new(), script: Vec::new(), started: Vec::new() }
+        Self {
+            queue,
+            slots,
+            now: 0.0,
+            running: Vec::new(),
+            script: Vec::new(),
+            started: Vec::new(),
+        }
     }
 
     /// A prompt of `n_prompt` tokens, estimated within a quarter, and a completion that nobody knows before.
@@ -275,22 +321,32 @@ impl Slots {
             ..*asking
         };
         let place = self.queue.enter(&asking, self.script.len());
-        self.script.push(Spent { n_prompt_tokens: n_prompt, n_completion_tokens: n_completion, time });
+        self.script.push(Spent {
+            n_prompt_tokens: n_prompt,
+            n_completion_tokens: n_completion,
+            time,
+        });
         self.started.push(None);
         self.dispatch();
         place
     }
 
     fn now(&self) -> Now {
-        Now { time: Duration::from_secs_f64(self.now), n_slots: self.slots }
+        Now {
+            time: Duration::from_secs_f64(self.now),
+            n_slots: self.slots,
+        }
     }
 
     fn dispatch(&mut self) {
         while self.running.len() < self.slots {
-            let Some((grant, request)) = self.queue.grant(self.now().time) else { return };
+            let Some((grant, request)) = self.queue.grant(self.now().time) else {
+                return;
+            };
             let spent = self.script[request];
             self.started[request] = Some(self.now);
-            self.running.push((self.now + spent.time.as_secs_f64(), grant, spent));
+            self.running
+                .push((self.now + spent.time.as_secs_f64(), grant, spent));
         }
     }
 
@@ -316,10 +372,16 @@ fn a_forecast_is_what_then_happens() {
         let mut slots = Slots::new(seed.number(1, 6) as usize);
         let mut key = |key| Asking {
             weight: weight(seed.number(1, 4) as u32),
-            max_in_flight: if seed.number(0, 3) == 0 { 1 } else { usize::MAX },
+            max_in_flight: if seed.number(0, 3) == 0 {
+                1
+            } else {
+                usize::MAX
+            },
             ..asking(key)
         };
-        let keys: Vec<Asking<'_>> = (0..1 + number as usize % KEYS.len()).map(&mut key).collect();
+        let keys: Vec<Asking<'_>> = (0..1 + number as usize % KEYS.len())
+            .map(&mut key)
+            .collect();
         let any = |seed: &mut Seed| keys[seed.number(0, keys.len() as u64 - 1) as usize];
         // What has been measured so far, and then a full queue.
         for _ in 0..60 {
@@ -339,14 +401,26 @@ fn a_forecast_is_what_then_happens() {
                 expected.push((request, forecast));
                 // One that was refused in its place would have been told the same.
                 let waiter = slots.queue.leave(place).unwrap();
-                assert_eq!(slots.queue.wait_of_another(place, slots.now()), forecast.wait);
-                let again = Asking { n_prompt_tokens: slots.script[request].n_prompt_tokens, ..*asking };
+                assert_eq!(
+                    slots.queue.wait_of_another(place, slots.now()),
+                    forecast.wait
+                );
+                let again = Asking {
+                    n_prompt_tokens: slots.script[request].n_prompt_tokens,
+                    ..*asking
+                };
                 slots.queue.enter(&again, waiter);
             }
         }
         while slots.step() {}
         let later = |at: &f64| *at > now;
-        let order: Vec<f64> = slots.started.iter().flatten().copied().filter(later).collect();
+        let order: Vec<f64> = slots
+            .started
+            .iter()
+            .flatten()
+            .copied()
+            .filter(later)
+            .collect();
         for (request, Forecast { position, wait }) in expected {
             let started = slots.started[request].unwrap();
             ratios.push((started - now) / wait.as_secs_f64());
@@ -356,13 +430,24 @@ fn a_forecast_is_what_then_happens() {
     }
     ratios.sort_by(f64::total_cmp);
     let part = |percent| ratios[ratios.len() * percent / 100];
-    eprintln!("{} {:?} {misplaced}", ratios.len(), [1, 5, 10, 50, 90, 95, 99].map(part));
-    assert!((0.9..1.1).contains(&part(50)), "half of the waits are shorter than foretold: {}", part(50));
+    eprintln!(
+        "{} {:?} {misplaced}",
+        ratios.len(),
+        [1, 5, 10, 50, 90, 95, 99].map(part)
+    );
+    assert!(
+        (0.9..1.1).contains(&part(50)),
+        "half of the waits are shorter than foretold: {}",
+        part(50)
+    );
     assert!(
         part(5) > 0.5 && part(95) < 2.0,
         "nine of ten are within a factor of two: {} {}",
         part(5),
         part(95)
     );
-    assert!(misplaced * 10 < ratios.len(), "nine of ten positions are right: {misplaced} are not");
+    assert!(
+        misplaced * 10 < ratios.len(),
+        "nine of ten positions are right: {misplaced} are not"
+    );
 }

@@ -45,7 +45,10 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn in_flight(&self, upstream: usize) -> usize {
-        self.held.iter().filter(|permit| permit.upstream() == UpstreamId(upstream as u64)).count()
+        self.held
+            .iter()
+            .filter(|permit| permit.upstream() == UpstreamId(upstream as u64))
+            .count()
     }
 
     fn happen(&mut self, admission: &'a Admission, event: Event) {

@@ -37,8 +37,20 @@ pub(super) struct Fields<'a, 'i> {
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
-    pub(super) fn new(table: DeTable<'i>, lines: &'a Lines, line: usize, problems: &'a mut Problems) -> Self {
-        Self { table, lines, line, name: None, places: Vec::new(), problems }
+    pub(super) fn new(
+        table: DeTable<'i>,
+        lines: &'a Lines,
+        line: usize,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Self {
+            table,
+            lines,
+            line,
+            name: None,
+            places: Vec::new(),
+            problems,
+        }
     }
 
     /// Problems from here on name the key.
@@ -48,7 +60,10 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// Notes that a field, which was taken, is wrong. `problem` continues the sentence that begins with its name.
     pub(super) fn refuse(&mut self, field: &'static str, problem: &str) {
-        self.note(self.place(field).unwrap_or(self.line), &format!("`{field}` {problem}"));
+        self.note(
+            self.place(field).unwrap_or(self.line),
+            &format!("`{field}` {problem}"),
+        );
     }
 
     /// Notes that a field is missing, unless it is there and wrong.
@@ -67,9 +82,21 @@ impl<'a, 'i> Fields<'a, 'i> {
             let name = field.get_ref();
             let plain = name.len() <= 24
                 && !key::has_prefix(name.as_bytes())
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            let name = if plain { format!("`{name}`") } else { "one".to_owned() };
-            self.note(line, &format!("{name} is not a field of a key; the fields are {}", known.join(", ")));
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let name = if plain {
+                format!("`{name}`")
+            } else {
+                "one".to_owned()
+            };
+            self.note(
+                line,
+                &format!(
+                    "{name} is not a field of a key; the fields are {}",
+                    known.join(", ")
+                ),
+            );
         }
     }
 
@@ -102,7 +129,9 @@ impl<'a, 'i> Fields<'a, 'i> {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
         };
-        let number = number.filter(|number| *number <= max).and_then(NonZeroU64::new);
+        let number = number
+            .filter(|number| *number <= max)
+            .and_then(NonZeroU64::new);
         number.or_else(|| self.not(&format!("a whole number from 1 to {max}"), field))
     }
 
@@ -114,7 +143,12 @@ impl<'a, 'i> Fields<'a, 'i> {
             _ => None,
         };
         let moment = datetime.as_ref().and_then(moment);
-        moment.or_else(|| self.not("a date as 2027-01-31, or a moment as 2027-01-31T12:00:00Z", field))
+        moment.or_else(|| {
+            self.not(
+                "a date as 2027-01-31, or a moment as 2027-01-31T12:00:00Z",
+                field,
+            )
+        })
     }
 
     /// The value of a field that has one.
@@ -124,7 +158,12 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     fn take(&mut self, field: &'static str) -> Option<DeValue<'i>> {
         let entry = self.table.remove_entry(field);
-        self.places.push((field, entry.as_ref().map(|(name, _)| self.lines.at(name.span().start))));
+        self.places.push((
+            field,
+            entry
+                .as_ref()
+                .map(|(name, _)| self.lines.at(name.span().start)),
+        ));
         entry.map(|(_, value)| value.into_inner())
     }
 
@@ -139,7 +178,11 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     fn note(&mut self, line: usize, problem: &str) {
-        let name = self.name.as_ref().map(|name| format!(", key \"{name}\"")).unwrap_or_default();
+        let name = self
+            .name
+            .as_ref()
+            .map(|name| format!(", key \"{name}\""))
+            .unwrap_or_default();
         self.problems.note(line, format!("{name}: {problem}"));
     }
 }
@@ -158,5 +201,9 @@ pub(super) fn moment(datetime: &Datetime) -> Option<SystemTime> {
         Offset::Custom { minutes } => minutes,
     };
     let shift = Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60);
-    if minutes > 0 { moment.checked_sub(shift) } else { moment.checked_add(shift) }
+    if minutes > 0 {
+        moment.checked_sub(shift)
+    } else {
+        moment.checked_add(shift)
+    }
 }

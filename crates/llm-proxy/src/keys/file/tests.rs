@@ -16,7 +16,10 @@ fn hex(key: &str) -> String {
 
 /// A file of one good key, with `more` lines in its table.
 fn one(more: &str) -> String {
-    format!("[[key]]\nname = \"app\"\nsha256 = \"{}\"\n{more}\n", hex("a"))
+    format!(
+        "[[key]]\nname = \"app\"\nsha256 = \"{}\"\n{more}\n",
+        hex("a")
+    )
 }
 
 fn read(text: &str) -> Entry {
@@ -37,8 +40,15 @@ fn every_field_of_a_key_is_read() {
         hex("old"),
         hex("new").to_uppercase()
     );
-    let Entry { digests, caller, line } = read(&text);
-    assert_eq!((digests, line), (vec![Digest::of(b"old"), Digest::of(b"new")], 3));
+    let Entry {
+        digests,
+        caller,
+        line,
+    } = read(&text);
+    assert_eq!(
+        (digests, line),
+        (vec![Digest::of(b"old"), Digest::of(b"new")], 3)
+    );
     assert_eq!((&*caller.name, caller.weight.get()), ("app", 3));
     assert_eq!(caller.models, Some(vec!["m".to_owned(), "n".to_owned()]));
     assert_eq!(caller.scopes, [Scope::Chat, Scope::Tokens]);
@@ -49,13 +59,19 @@ fn every_field_of_a_key_is_read() {
         tokens_per_day: NonZeroU64::new(1_000_000),
     };
     assert_eq!(caller.limits, limits);
-    assert_eq!((caller.not_before, caller.expires), (moment("2026-11-01"), moment("2027-01-01T00:00:00Z")));
+    assert_eq!(
+        (caller.not_before, caller.expires),
+        (moment("2026-11-01"), moment("2027-01-01T00:00:00Z"))
+    );
 }
 
 #[test]
 fn a_key_needs_a_name_and_a_digest_and_opens_chat_without_limits() {
     let Entry { caller, .. } = read(&one(""));
-    assert_eq!((caller.weight, caller.limits), (NonZeroU32::MIN, Limits::default()));
+    assert_eq!(
+        (caller.weight, caller.limits),
+        (NonZeroU32::MIN, Limits::default())
+    );
     assert_eq!((caller.models, caller.scopes), (None, vec![Scope::Chat]));
     assert_eq!((caller.not_before, caller.expires), (None, None));
 }
@@ -94,7 +110,9 @@ fn every_problem_is_told_with_its_line_the_keys_name_and_the_field() {
         [
             "line 4, key \"app\": `weight` must be a whole number from 1 to 1000",
             "line 5, key \"app\": `expires` must be a date as 2027-01-31, or a moment as 2027-01-31T12:00:00Z",
-            &format!("line 6, key \"app\": `wieght` is not a field of a key; the fields are {fields}"),
+            &format!(
+                "line 6, key \"app\": `wieght` is not a field of a key; the fields are {fields}"
+            ),
             "line 7: `name` is missing: choose one, of letters, digits, `.`, `_` and `-`",
             "line 8: `sha256` must be text in quotes, or a list of such texts",
             "line 9: `scopes` may hold `chat`, `embeddings` and `tokens`",
@@ -119,9 +137,18 @@ fn what_is_no_file_of_keys_is_refused() {
         problems("[key]\nname = \"app\""),
         ["line 1: the heading of a key is [[key]], with two brackets"]
     );
-    assert_eq!(problems("key = [1]"), ["line 1: a key is a table with the heading [[key]]"]);
-    assert_eq!(problems("[[key]]\nname\n"), ["line 2: not TOML: key with no value, expected `=`"]);
-    assert_eq!(problems("[[key]]\nname = \"a\"\nname = \"b\"\n"), ["line 3: not TOML: duplicate key"]);
+    assert_eq!(
+        problems("key = [1]"),
+        ["line 1: a key is a table with the heading [[key]]"]
+    );
+    assert_eq!(
+        problems("[[key]]\nname\n"),
+        ["line 2: not TOML: key with no value, expected `=`"]
+    );
+    assert_eq!(
+        problems("[[key]]\nname = \"a\"\nname = \"b\"\n"),
+        ["line 3: not TOML: duplicate key"]
+    );
     let not_text = parse(b"[[key]]\n\xff").unwrap_err().sentences();
     assert_eq!(not_text, ["line 2: the file is not UTF-8 text"]);
 }
@@ -138,8 +165,14 @@ fn two_keys_share_neither_a_name_nor_a_digest() {
         problems(&(one("") + &again)),
         ["line 5, key \"app\": `name` is also that of the key on line 1"]
     );
-    let twice = format!("[[key]]\nname = \"app\"\nsha256 = [\"{0}\", \"{0}\"]\n", hex("a"));
-    assert_eq!(problems(&twice), ["line 1, key \"app\": `sha256` is twice the same"]);
+    let twice = format!(
+        "[[key]]\nname = \"app\"\nsha256 = [\"{0}\", \"{0}\"]\n",
+        hex("a")
+    );
+    assert_eq!(
+        problems(&twice),
+        ["line 1, key \"app\": `sha256` is twice the same"]
+    );
 }
 
 #[test]
@@ -148,8 +181,10 @@ fn a_key_in_place_of_its_digest_and_the_digest_of_nothing_are_refused() {
     let text = one("").replace(&hex("a"), key.expose());
     assert_eq!(
         problems(&text),
-        ["line 3, key \"app\": `sha256` holds a key instead of its digest: take that key out of use, \
-          since it has stood in a file, and make another with `llm-proxy keys new NAME`"]
+        [
+            "line 3, key \"app\": `sha256` holds a key instead of its digest: take that key out of use, \
+          since it has stood in a file, and make another with `llm-proxy keys new NAME`"
+        ]
     );
     assert_eq!(
         problems(&one("").replace("app", key.expose())),
@@ -162,7 +197,9 @@ fn a_key_in_place_of_its_digest_and_the_digest_of_nothing_are_refused() {
     // It would open the door for everyone who sends no key.
     assert_eq!(
         problems(&one("").replace(&hex("a"), &hex(""))),
-        ["line 3, key \"app\": `sha256` is the digest of nothing: the text that was hashed was empty"]
+        [
+            "line 3, key \"app\": `sha256` is the digest of nothing: the text that was hashed was empty"
+        ]
     );
 }
 
@@ -174,9 +211,15 @@ fn a_file_with_thousands_of_problems_tells_twenty() {
 
 #[test]
 fn ten_thousand_keys_are_read() {
-    let keys = (0..10_000)
-        .map(|n| one("weight = 2").replace("app", &n.to_string()).replace(&hex("a"), &hex(&n.to_string())));
-    assert_eq!(parse(keys.collect::<String>().as_bytes()).unwrap().len(), 10_000);
+    let keys = (0..10_000).map(|n| {
+        one("weight = 2")
+            .replace("app", &n.to_string())
+            .replace(&hex("a"), &hex(&n.to_string()))
+    });
+    assert_eq!(
+        parse(keys.collect::<String>().as_bytes()).unwrap().len(),
+        10_000
+    );
 }
 
 proptest! {
