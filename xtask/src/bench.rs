@@ -72,7 +72,7 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
         Subject::Route => {
             say::run(cmd!(
                 sh,
-                "cargo build --release --package llm-proxy --example bench_route"
+                "cargo build --release --package admission --example bench_route"
             ))?;
             let bench = settings.target("release/examples/bench_route");
             say::run(cmd!(sh, "{bench}"))

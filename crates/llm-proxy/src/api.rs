@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use crate::keys::Scope;
+use crate::auth::Scope;
 
 /// One route that ends in llama-server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,14 @@ impl Api {
             | Self::CountTokens
             | Self::CountMessages
             | Self::Tokenize => "application/json",
+        }
+    }
+
+    /// How llama-server is asked for it.
+    pub(crate) fn ask(self) -> llama_client::Ask<'static> {
+        llama_client::Ask {
+            path: self.path(),
+            accept: self.answers(),
         }
     }
 

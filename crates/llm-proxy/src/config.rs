@@ -3,23 +3,22 @@
 //! Everything is parsed here, once; the rest of the crate only sees types. Fields without a variable are bounds that
 //! nobody needs to turn but tests.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::uri::Authority;
-use axum::http::{HeaderValue, Uri};
+use axum::http::HeaderValue;
 use common::env::{Environment, Variable};
 use common::secret::Secret;
 use common::traces::Endpoint;
+use llama_client::Upstream;
 
+use crate::answer::deadlines::Deadlines;
 use crate::api::Api;
-use crate::audit::Destination;
-use crate::deadlines::Deadlines;
-use crate::keys::Keys;
+use crate::auth::Keys;
+use crate::observe::audit::Destination;
 
 const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where callers connect.");
 const ADMIN_LISTEN: Variable = Variable::new(
@@ -337,74 +336,14 @@ fn per_token(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be whole milliseconds from 0 to 10000".to_owned())
 }
 
-/// A llama-server's address, `http://HOST:PORT`, or the name of several, `dns+http://NAME:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    authority: Authority,
-    is_name: bool,
-}
-
-impl Upstream {
-    /// The llama-server at an address.
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        let authority = address
-            .to_string()
-            .parse()
-            .expect("an address and a port are an authority");
-        Self {
-            authority,
-            is_name: false,
-        }
-    }
-
-    /// `HOST:PORT`.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        self.authority.as_str()
-    }
-
-    /// Whether each address behind the name is an upstream of its own.
-    pub(crate) fn is_name(&self) -> bool {
-        self.is_name
-    }
-
-    /// Whether a server that listens there would ask itself.
-    fn is_served_by(&self, listen: SocketAddr) -> bool {
-        let host = self.authority.host().trim_matches(['[', ']']);
-        let here =
-            |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
-        self.authority.port_u16().unwrap_or(80) == listen.port()
-            && (host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(here))
-    }
-}
-
-impl FromStr for Upstream {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || {
-            "every upstream must look like http://HOST:PORT or dns+http://NAME:PORT, without a path or a password"
-                .to_owned()
-        };
-        let (is_name, url) = text
-            .strip_prefix("dns+")
-            .map_or((false, text), |url| (true, url));
-        let uri: Uri = url.parse().map_err(|_| problem())?;
-        let authority = uri.authority().ok_or_else(problem)?.clone();
-        let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
-        let has_port = authority.port_u16().is_some_and(|port| port > 0);
-        if plain && !authority.as_str().contains('@') && (has_port || !is_name) {
-            Ok(Self { authority, is_name })
-        } else {
-            Err(problem())
-        }
-    }
-}
-
 fn upstreams(list: &str, listen: [SocketAddr; 2]) -> Result<Vec<Upstream>, String> {
     let upstreams: Vec<Upstream> = list
         .split(',')
-        .map(|url| url.trim().parse())
+        .map(|url| {
+            url.trim()
+                .parse()
+                .map_err(|error: llama_client::InvalidUpstream| error.to_string())
+        })
         .collect::<Result<_, _>>()?;
     for (at, upstream) in upstreams.iter().enumerate() {
         let authority = upstream.authority();

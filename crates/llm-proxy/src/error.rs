@@ -5,8 +5,9 @@
 
 use axum::http::StatusCode;
 use common::openai_error::OpenAiError;
+use llama_client::Refusal;
 
-use crate::keys::{Denied, Limit};
+use crate::auth::{Denied, Limit};
 
 mod told;
 
@@ -95,13 +96,20 @@ pub(crate) enum Error {
     Internal,
 }
 
-/// What llama-server itself said no to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) message: String,
-    /// The prompt's size and the slot's, when the first does not fit into the second.
-    pub(crate) does_not_fit: Option<(u64, u64)>,
+impl From<llama_client::Error> for Error {
+    fn from(error: llama_client::Error) -> Self {
+        match error {
+            llama_client::Error::Unreachable => Self::UpstreamUnavailable,
+            llama_client::Error::ConnectTimeout => Self::ConnectTimeout,
+            llama_client::Error::Loading => Self::ModelLoading,
+            llama_client::Error::WrongKey => Self::UpstreamKey,
+            llama_client::Error::Disconnected => Self::UpstreamDisconnected,
+            llama_client::Error::Truncated => Self::UpstreamTruncated,
+            llama_client::Error::Invalid => Self::UpstreamInvalid,
+            llama_client::Error::Failed => Self::UpstreamFailed,
+            llama_client::Error::Refused(refusal) => Self::UpstreamRefused(refusal),
+        }
+    }
 }
 
 impl Error {

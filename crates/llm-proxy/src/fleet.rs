@@ -13,20 +13,18 @@ use common::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::admission::Admission;
-use crate::config::{Config, Upstream};
+use crate::config::Config;
 use crate::error::Error;
-use crate::metrics::{Member as MemberLabel, Metrics};
-use crate::placement::UpstreamId;
-use crate::status::Upstream as UpstreamStatus;
-use crate::upstream::Client;
+use crate::observe::metrics::{Member as MemberLabel, Metrics};
+use crate::observe::status::Upstream as UpstreamStatus;
+use admission::Admission;
+use admission::placement::UpstreamId;
+use llama_client::{Client, Upstream};
 
 mod breaker;
 mod member;
 mod names;
 mod probe;
-#[cfg(fuzzing)]
-pub use probe::fuzz;
 
 use member::{Doubt, Member, Status};
 

@@ -25,42 +25,28 @@ use common::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-mod admission;
+mod answer;
 mod api;
-mod audit;
+mod auth;
 mod config;
-mod deadlines;
 mod error;
 mod fleet;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
-mod keys;
-mod metrics;
-pub mod placement;
-mod queue_events;
-mod recent;
-mod record;
-mod relay;
+mod observe;
 mod request;
+mod request_id;
 mod router;
 mod routes;
-mod sse;
 mod state;
-mod status;
-mod top;
-mod upstream;
-mod whole;
 
-use audit::Audit;
-
+pub use answer::deadlines::Deadlines;
 pub use api::Api;
-pub use audit::Destination;
-pub use config::{Config, Upstream, VARIABLES};
-pub use deadlines::Deadlines;
-pub use keys::command::Command as KeysCommand;
-pub use status::Status;
-pub use top::top;
+pub use auth::command::Command as KeysCommand;
+pub use config::{Config, VARIABLES};
+pub use llama_client::Upstream;
+use observe::audit::Audit;
+pub use observe::audit::Destination;
+pub use observe::status::Status;
+pub use observe::top::top;
 
 /// This service's name in errors.
 const SERVICE: &str = "llm-proxy";
@@ -100,7 +86,8 @@ pub async fn serve(
     listeners: Listeners,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let (metrics, registry) = metrics::Metrics::new();
+    let admission = admission::Admission::new(config.queue_requests, config.queue_bytes);
+    let (metrics, registry) = observe::metrics::Metrics::new(admission.clone());
     // The admin listener outlives the drain, so that operators can watch it.
     let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
     let drain = config.drain;
@@ -117,8 +104,15 @@ pub async fn serve(
         config.traces.as_ref(),
     )
     .map_err(ServeError::Setting)?;
-    let app = state::App::new(config, metrics, audit, traces.clone(), shutdown.clone())
-        .map_err(ServeError::Setting)?;
+    let app = state::App::new(
+        config,
+        admission,
+        metrics,
+        audit,
+        traces.clone(),
+        shutdown.clone(),
+    )
+    .map_err(ServeError::Setting)?;
     // From here on, before anyone can know of this process, SIGHUP no longer ends it.
     let hangups = signal(SignalKind::hangup())
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;

@@ -1,7 +1,5 @@
 //! The public surface: the routes that are switched on, and the layers around them in their order. Nothing else is ever forwarded.
 
-use std::sync::{Arc, OnceLock};
-
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, EXPECT, HOST};
 use axum::http::uri::Authority;
@@ -11,42 +9,17 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
-use uuid::Uuid;
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::record::Record;
+use crate::observe::record::Record;
+use crate::request_id::RequestId;
 use crate::routes::{chat, health, models, tokens};
 use crate::state::App;
 
 #[cfg(test)]
 mod tests;
 mod unread;
-
-/// The request's id: in the answer's header, in the log, in the audit and upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(Arc<(String, OnceLock<String>)>);
-
-impl RequestId {
-    fn new() -> Self {
-        Self(Arc::new((Uuid::now_v7().to_string(), OnceLock::new())))
-    }
-
-    /// Takes over the id that a caller gave, so that its log and ours speak of the same request. Only for a caller whose
-    /// key was good, and only a UUID: a log must not hold what strangers write.
-    pub(crate) fn adopt(&self, headers: &HeaderMap) {
-        let given = headers
-            .get("x-request-id")
-            .and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
-        if let Some(given) = given {
-            self.0.1.get_or_init(|| given.to_string());
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.1.get().unwrap_or(&self.0.0)
-    }
-}
 
 pub(crate) fn router(app: &App) -> Router {
     in_layers(routes(app), app)

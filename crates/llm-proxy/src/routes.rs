@@ -7,9 +7,9 @@ use axum::http::request::Parts;
 use tokio::time::Instant;
 
 use crate::api::Api;
+use crate::auth::Caller;
 use crate::error::Error;
-use crate::keys::Caller;
-use crate::record::Record;
+use crate::observe::record::Record;
 use crate::request::{self, Checked};
 use crate::state::App;
 

@@ -7,16 +7,16 @@ use common::traces::Traces;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::admission::Admission;
-use crate::audit::Audit;
+use crate::auth::Keys;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::keys::Keys;
-use crate::metrics::Metrics;
-use crate::recent::Recent;
+use crate::observe::audit::Audit;
+use crate::observe::metrics::Metrics;
+use crate::observe::recent::Recent;
 use crate::request::Bodies;
-use crate::upstream::Client;
+use admission::Admission;
+use llama_client::Client;
 
 /// Requests that count tokens at once: llama-server does it on the threads that its other answers need.
 const MAX_COUNTING: usize = 4;
@@ -51,18 +51,15 @@ impl App {
     /// When the upstream's key cannot stand in a header, or the keys file is not usable.
     pub(crate) fn new(
         config: Config,
+        admission: Admission,
         metrics: Metrics,
         audit: Audit,
         traces: Traces,
         shutdown: Shutdown,
     ) -> Result<Self, String> {
         let metrics = Arc::new(metrics);
-        let client = Client::new(&config)?;
-        let admission = Admission::new(
-            config.queue_requests,
-            config.queue_bytes,
-            Arc::clone(&metrics),
-        );
+        let client = Client::new(&config.upstream_api_key, config.deadlines.connect)
+            .map_err(|error| format!("PROXY_UPSTREAM_API_KEY: {error}"))?;
         let fleet = Fleet::new(
             &config,
             client.clone(),

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use crate::config::Upstream;
-use crate::placement::UpstreamId;
+use admission::placement::UpstreamId;
+use llama_client::Upstream;
 
 /// What is known of one upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

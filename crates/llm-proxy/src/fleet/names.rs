@@ -11,8 +11,8 @@ use common::shutdown::Shutdown;
 use tokio::time::Instant;
 
 use super::Fleet;
-use crate::config::Upstream;
-use crate::placement::UpstreamId;
+use admission::placement::UpstreamId;
+use llama_client::Upstream;
 
 /// Between two lookups while all is well.
 const REFRESH: Duration = Duration::from_secs(10);

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{in_layers, routes};
-use crate::audit::Audit;
-use crate::metrics::Metrics;
-use crate::placement::{Prefix, UpstreamId};
+use crate::observe::audit::Audit;
+use crate::observe::metrics::Metrics;
 use crate::state::App;
 use crate::{Config, VARIABLES};
+use admission::placement::{Prefix, UpstreamId};
 
 fn app(shutdown: &Shutdown) -> App {
     let settings = [
@@ -25,15 +25,16 @@ fn app(shutdown: &Shutdown) -> App {
     let mut env = Environment::from_pairs("PROXY_", &[VARIABLES], settings);
     let config = Config::read(&mut env);
     env.finish().unwrap();
-    let metrics = Metrics::new().0;
+    let admission = admission::Admission::new(config.queue_requests, config.queue_bytes);
+    let metrics = Metrics::new(admission.clone()).0;
     let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone()).unwrap();
     let traces = Traces::start("llm-proxy", "0", None).unwrap();
-    App::new(config, metrics, audit, traces, shutdown.clone()).unwrap()
+    App::new(config, admission, metrics, audit, traces, shutdown.clone()).unwrap()
 }
 
 /// Takes a slot and fails, as only a mistake of ours could.
 async fn panics(State(app): State<App>) {
-    let asking = crate::admission::Asking {
+    let asking = admission::Asking {
         caller: "default",
         weight: std::num::NonZeroU32::MIN,
         max_in_flight: usize::MAX,

@@ -18,22 +18,22 @@ use common::server::Connection;
 use futures_util::stream::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
-use crate::admission::{Asking, Entered, Permit, Refused};
+use crate::answer::deadlines::Clock;
+use crate::answer::queue_events;
+use crate::answer::relay::{self, Answer};
+use crate::answer::whole::whole;
 use crate::api::Api;
-use crate::deadlines::Clock;
+use crate::auth::Caller;
 use crate::error::Error;
-use crate::keys::Caller;
-use crate::placement::Prefix;
-use crate::queue_events;
-use crate::record::{Phase, Record};
-use crate::relay::{self, Answer};
+use crate::observe::record::{Phase, Record};
 use crate::request::Checked;
-use crate::router::RequestId;
+use crate::request_id::RequestId;
 use crate::routes::{MAX_TRIES, check, tokens};
-use crate::sse::counted;
 use crate::state::App;
-use crate::upstream;
-use crate::whole::whole;
+use admission::placement::Prefix;
+use admission::{Asking, Entered, Permit, Refused};
+use llama_client as upstream;
+use llama_client::events::counted;
 
 /// What an answer is that is neither streamed nor written token by token.
 const PLAIN: &str = "application/json";
@@ -103,14 +103,14 @@ async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
     permit.begin();
     let whole = async {
         let whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)).await;
-        whole.unwrap_or(Err(Error::TotalTimeout))
+        whole.map_or(Err(Error::TotalTimeout), |whole| whole.map_err(Error::from))
     };
     match app.until_closing(whole).await {
         Ok(bytes) => {
             app.fleet.served(permit.upstream());
             if let Some(usage) = counted(&bytes) {
                 record.usage(usage);
-                permit.counted(usage);
+                permit.counted(relay::count(usage));
             }
             record.answer(tokens::json(bytes))
         }
@@ -298,9 +298,10 @@ async fn ask(
     app.client
         .open(
             &upstream,
-            asked.api,
+            asked.api.ask(),
             asked.request.body.clone(),
             record.identity(),
         )
         .await
+        .map_err(Error::from)
 }

@@ -7,8 +7,8 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use crate::api::Dialect;
-use crate::record::Record;
-use crate::router::RequestId;
+use crate::observe::record::Record;
+use crate::request_id::RequestId;
 use crate::state::App;
 
 pub(crate) async fn models(

@@ -8,8 +8,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::observe::status::{FirstToken, Key, LastMinute, Status, thousandths};
 use crate::state::App;
-use crate::status::{FirstToken, LastMinute, Status, thousandths};
 
 #[derive(Deserialize)]
 struct Format {
@@ -56,7 +56,7 @@ fn status(app: &App) -> Status {
         slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy: upstreams.iter().map(|upstream| upstream.busy).sum(),
         upstreams,
-        keys: app.admission.keys(),
+        keys: app.admission.lanes().into_iter().map(Key::of).collect(),
         last_minute: LastMinute {
             requests_per_second: thousandths(rates.requests),
             refused_per_second: thousandths(rates.refused),

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::record::Record;
-use crate::router::RequestId;
+use crate::observe::record::Record;
+use crate::request_id::RequestId;
 use crate::routes::{MAX_TRIES, check};
 use crate::state::App;
 
@@ -47,11 +47,17 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
             record.ask(upstream.authority());
             match app
                 .client
-                .open(&upstream, api, request.body.clone(), record.identity())
+                .open(
+                    &upstream,
+                    api.ask(),
+                    request.body.clone(),
+                    record.identity(),
+                )
                 .await
             {
-                Ok(body) => return body.whole(MAX_ANSWER_BYTES).await,
+                Ok(body) => return body.whole(MAX_ANSWER_BYTES).await.map_err(Error::from),
                 Err(error) => {
+                    let error = Error::from(error);
                     app.fleet.failed(id, &error);
                     if !error.is_unsent() || n_tries == MAX_TRIES {
                         return Err(error);

@@ -39,7 +39,6 @@ mod reload;
 mod requests;
 mod responses;
 mod routes;
-mod routing;
 mod secrets;
 mod shutdown;
 mod slow;

@@ -1,0 +1,274 @@
+//! Who is next: the fair order of those who wait, without a clock, a lock or a task; times are told to it.
+//!
+//! Each key has a lane. A lane's level is the tokens it has had and those its running requests are expected to take,
+//! over its weight; the lowest lane is next, and within a lane the longest wait. That is deficit round robin with the
+//! smallest quantum: no key is ahead of its share by more than the request that is chosen. What a request was expected
+//! to take is replaced by what it took when it ends, so that asking for little and taking much buys nothing.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+mod forecast;
+mod lane;
+mod mean;
+
+pub use forecast::Forecast;
+pub(super) use forecast::Now;
+use forecast::{Pace, Running};
+use lane::{Lane, Queued};
+
+/// What is asked for, by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The key's name.
+    pub caller: &'a str,
+    /// The key's share of the tokens, against the weights of the other keys.
+    pub weight: NonZeroU32,
+    /// Requests of this key that may hold a slot at once.
+    pub max_in_flight: usize,
+    /// The prompt's length, estimated.
+    pub n_prompt_tokens: u64,
+    /// The limit of the completion.
+    pub max_completion_tokens: u64,
+    /// What the request takes of the memory while it waits.
+    pub n_bytes: usize,
+}
+
+/// Where a request waits, or waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    lane: usize,
+    number: u64,
+}
+
+/// A request that may start; it must be given back to [`Queue::finish`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) place: Place,
+    n_tokens: u64,
+    under_way: u64,
+    /// When it started, on the owner's clock.
+    started: Duration,
+}
+
+/// What an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) n_prompt_tokens: u64,
+    pub(super) n_completion_tokens: u64,
+    pub(super) time: Duration,
+}
+
+/// Those who wait. `W` is what the owner keeps for each of them.
+#[derive(Debug)]
+pub(super) struct Queue<W> {
+    max_requests: usize,
+    max_bytes: usize,
+    n_requests: usize,
+    n_bytes: usize,
+    lanes: Vec<Lane<W>>,
+    /// The lane of each key. Keys come from the operator's file, so lanes are as many as it ever named.
+    names: HashMap<Box<str>, usize>,
+    /// The lanes in which someone waits.
+    filled: BTreeSet<usize>,
+    /// Those whose first request may start, lowest first.
+    ready: BTreeSet<(lane::Turn, usize)>,
+    /// The most that any lane has had.
+    highest: u64,
+    n_entered: u64,
+    n_granted: u64,
+    pace: Pace,
+    running: Running,
+}
+
+impl<W> Queue<W> {
+    /// A queue of at most `max_requests` requests and `max_bytes` of them.
+    pub(super) fn new(max_requests: usize, max_bytes: usize) -> Self {
+        Self {
+            max_requests,
+            max_bytes,
+            n_requests: 0,
+            n_bytes: 0,
+            lanes: Vec::new(),
+            names: HashMap::new(),
+            filled: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            highest: 0,
+            n_entered: 0,
+            n_granted: 0,
+            pace: Pace::default(),
+            running: Running::default(),
+        }
+    }
+
+    pub(super) fn n_requests(&self) -> usize {
+        self.n_requests
+    }
+
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Puts a request at the end of its key's lane. Follow with [`Queue::grant`] while slots are free, then with
+    /// [`Queue::trim`].
+    pub(super) fn enter(&mut self, asking: &Asking<'_>, waiter: W) -> Place {
+        self.n_entered += 1;
+        let place = Place {
+            lane: self.lane(asking.caller),
+            number: self.n_entered,
+        };
+        self.enter_at(place, asking, waiter);
+        place
+    }
+
+    /// The same for a request that was granted and came to nothing: it is in its old place again.
+    pub(super) fn enter_at(&mut self, place: Place, asking: &Asking<'_>, waiter: W) {
+        self.change(place.lane, |lane| {
+            lane.weight = u64::from(asking.weight.get());
+            lane.max_in_flight = asking.max_in_flight;
+            let n_tokens =
+                asking.n_prompt_tokens + lane.n_completion_tokens(asking.max_completion_tokens);
+            lane.insert(
+                place.number,
+                Queued {
+                    n_tokens,
+                    n_bytes: asking.n_bytes,
+                    waiter,
+                },
+            );
+        });
+    }
+
+    /// Takes a request out, unless it is no longer there.
+    pub(super) fn leave(&mut self, place: Place) -> Option<W> {
+        self.change(place.lane, |lane| lane.remove(place.number))
+            .map(|waiter| waiter.waiter)
+    }
+
+    /// The request that [`Queue::grant`] gives out next.
+    pub(super) fn first(&self) -> Option<&W> {
+        let (_, lane) = self.ready.first()?;
+        self.lanes[*lane].first()
+    }
+
+    /// The next request, for a slot that is free.
+    pub(super) fn grant(&mut self, now: Duration) -> Option<(Grant, W)> {
+        let (_, lane) = *self.ready.first()?;
+        self.n_granted += 1;
+        let turn = self.n_granted;
+        let (grant, waiter) = self.change(lane, |known| {
+            let (number, waiter) = known.take_first()?;
+            let under_way = known.start(waiter.n_tokens, turn);
+            let place = Place { lane, number };
+            Some((
+                Grant {
+                    place,
+                    n_tokens: waiter.n_tokens,
+                    under_way,
+                    started: now,
+                },
+                waiter.waiter,
+            ))
+        })?;
+        self.running.add(grant.n_tokens, now);
+        Some((grant, waiter))
+    }
+
+    /// A granted request is over. `spent` is `None` when nothing was computed for it.
+    pub(super) fn finish(&mut self, grant: Grant, spent: Option<Spent>) {
+        if let Some(spent) = spent {
+            self.pace.learn(grant.n_tokens, spent.time);
+        }
+        self.running.remove(grant.n_tokens, grant.started);
+        self.change(grant.place.lane, |lane| lane.end(grant.under_way, spent));
+    }
+
+    /// Makes room when more wait than may, and returns whom it cost their place.
+    ///
+    /// The newest request goes of the key that fills the largest part of the queue for its weight. So a lone key may
+    /// fill the queue, and a further key finds room all the same. When that is the newcomer's own key, it is the
+    /// newcomer that goes, and nobody else.
+    pub(super) fn trim(&mut self, newcomer: Place) -> Vec<(Place, W)> {
+        let mut dropped = Vec::new();
+        while self.n_requests > self.max_requests || self.n_bytes > self.max_bytes {
+            let own = self.part(newcomer.lane);
+            let largest = self
+                .filled
+                .iter()
+                .copied()
+                .max_by_key(|lane| self.part(*lane));
+            let lane = largest
+                .filter(|lane| self.part(*lane) > own)
+                .unwrap_or(newcomer.lane);
+            let Some((number, waiter)) = self.change(lane, Lane::take_last) else {
+                break;
+            };
+            let place = Place { lane, number };
+            if place == newcomer {
+                for (place, waiter) in dropped.drain(..).rev() {
+                    let (place, waiter): (Place, Queued<W>) = (place, waiter);
+                    self.change(place.lane, |lane| lane.insert(place.number, waiter));
+                }
+            }
+            dropped.push((place, waiter));
+        }
+        dropped
+            .into_iter()
+            .map(|(place, waiter)| (place, waiter.waiter))
+            .collect()
+    }
+
+    /// How much of the queue a lane fills, by requests or by bytes, over its weight.
+    fn part(&self, lane: usize) -> u128 {
+        let lane = &self.lanes[lane];
+        let by_requests = lane.n_requests() as u128 * self.max_bytes as u128;
+        let by_bytes = lane.n_bytes as u128 * self.max_requests as u128;
+        by_requests.max(by_bytes) / u128::from(lane.weight)
+    }
+
+    fn lane(&mut self, caller: &str) -> usize {
+        if let Some(lane) = self.names.get(caller) {
+            return *lane;
+        }
+        self.lanes.push(Lane::default());
+        self.names.insert(caller.into(), self.lanes.len() - 1);
+        self.lanes.len() - 1
+    }
+
+    /// The least that a lane has had when it becomes ready: as much as the next in line, not counting what that one
+    /// has under way. Idle time earns nothing, and what ends later can only raise the others.
+    fn floor(&self) -> u64 {
+        self.ready
+            .first()
+            .map_or(self.highest, |(_, lane)| self.lanes[*lane].had)
+    }
+
+    /// Changes a lane, and keeps the sums and the order true.
+    fn change<R>(&mut self, id: usize, change: impl FnOnce(&mut Lane<W>) -> R) -> R {
+        let was_ready = self.ready.remove(&(self.lanes[id].turn(), id));
+        let floor = self.floor();
+        let lane = &mut self.lanes[id];
+        self.n_requests -= lane.n_requests();
+        self.n_bytes -= lane.n_bytes;
+        let result = change(lane);
+        self.n_requests += lane.n_requests();
+        self.n_bytes += lane.n_bytes;
+        if lane.n_requests() > 0 {
+            self.filled.insert(id);
+        } else {
+            self.filled.remove(&id);
+        }
+        if lane.is_ready() {
+            if !was_ready {
+                lane.had = lane.had.max(floor);
+            }
+            self.ready.insert((lane.turn(), id));
+        }
+        self.highest = self.highest.max(lane.had);
+        result
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

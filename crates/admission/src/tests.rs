@@ -1,0 +1,197 @@
+//! The queue with its clock: deadlines, leaving, slots that come and go.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Admission, Asking, Entered, Load, Permit, Refused};
+use crate::placement::{Prefix, UpstreamId};
+
+mod fairness;
+mod leaks;
+
+const SHORT: Duration = Duration::from_secs(1);
+
+fn admission(max_requests: usize) -> Admission {
+    Admission::new(max_requests, 1 << 20)
+}
+
+/// A request of the key `caller`, for 100 tokens in 100 bytes.
+fn asking(caller: &str) -> Asking<'_> {
+    Asking {
+        caller,
+        weight: std::num::NonZeroU32::MIN,
+        max_in_flight: usize::MAX,
+        n_prompt_tokens: 50,
+        max_completion_tokens: 50,
+        n_bytes: 100,
+    }
+}
+
+impl Admission {
+    async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
+        self.enter(&asking(caller), Prefix::default())?
+            .permit(SHORT)
+            .await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_served_in_the_order_they_came() {
+    let admission = admission(8);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let order = std::sync::Mutex::new(Vec::new());
+    let wait = |name| {
+        let (admission, order) = (&admission, &order);
+        async move {
+            let permit = admission.ask("a").await.unwrap();
+            order.lock().unwrap().push(name);
+            drop(permit);
+        }
+    };
+    let release = async move { drop(held) };
+    tokio::join!(wait(1), wait(2), wait(3), release);
+    assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_a_long_wait_at_its_deadline() {
+    let admission = admission(1);
+    admission.set_slots(UpstreamId(0), 1);
+    let _held = admission.ask("a").await.unwrap();
+    let began = Instant::now();
+    let (waited, refused) = tokio::join!(admission.ask("a"), admission.ask("a"));
+    // Nothing has been measured yet: 256 tokens are taken to last 5 s, and 100 run while 100 wait before the second.
+    assert_eq!(
+        refused.unwrap_err(),
+        Refused::Full {
+            retry_after_seconds: 4
+        }
+    );
+    assert_eq!(
+        waited.unwrap_err(),
+        Refused::Timeout {
+            retry_after_seconds: 1
+        }
+    );
+    assert_eq!(began.elapsed(), SHORT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_waiting_is_out_of_the_queue_at_once() {
+    let admission = admission(1000);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let mut leaving: Vec<_> = (0..1000).map(|_| Box::pin(admission.ask("a"))).collect();
+    for wait in &mut leaving {
+        assert!(futures_util::poll!(wait.as_mut()).is_pending());
+    }
+    assert_eq!(
+        admission.load(),
+        Load {
+            waiting: 1000,
+            waiting_bytes: 100_000,
+            in_flight: 1,
+            slots: 1
+        }
+    );
+    // In no order: the middle, the end, the beginning.
+    for n in [500, 998, 0] {
+        drop(leaving.swap_remove(n));
+    }
+    assert_eq!(admission.load().waiting, 997);
+    drop(leaving);
+    assert_eq!(
+        admission.load(),
+        Load {
+            waiting: 0,
+            waiting_bytes: 0,
+            in_flight: 1,
+            slots: 1
+        }
+    );
+    drop(held);
+    drop(admission.ask("a").await.unwrap());
+    assert_eq!(admission.load().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
+    let admission = admission(0);
+    assert_eq!(admission.ask("a").await.unwrap_err(), Refused::NoUpstream);
+    admission.set_slots(UpstreamId(0), 2);
+    admission.set_slots(UpstreamId(1), 2);
+    let mut held = Vec::new();
+    for upstream in [0, 1, 0] {
+        let permit = admission.ask("a").await.unwrap();
+        assert_eq!(permit.upstream(), UpstreamId(upstream));
+        held.push(permit);
+    }
+    admission.set_slots(UpstreamId(1), 0);
+    assert!(matches!(
+        admission.ask("a").await,
+        Err(Refused::Full { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_that_come_back_serve_those_who_waited() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let waiting = admission.ask("a");
+    let restart = async {
+        admission.set_slots(UpstreamId(0), 0);
+        drop(held);
+        admission.set_slots(UpstreamId(0), 3);
+    };
+    let (permit, ()) = tokio::join!(waiting, restart);
+    assert_eq!(permit.unwrap().upstream(), UpstreamId(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    admission.set_slots(UpstreamId(1), 1);
+    let held = admission.ask("a").await.unwrap();
+    let _busy = admission.ask("a").await.unwrap();
+    let later = admission.ask("a");
+    let again = async {
+        admission.set_slots(UpstreamId(0), 0);
+        admission
+            .admit_again(held, &asking("a"), Prefix::default(), SHORT)
+            .await
+    };
+    let back = async { admission.set_slots(UpstreamId(2), 1) };
+    let (later, again, ()) = tokio::join!(later, again, back);
+    assert_eq!(again.unwrap().upstream(), UpstreamId(2));
+    assert!(matches!(later, Err(Refused::Timeout { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_limit_was_raised_gets_every_slot_that_is_free() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 3);
+    let limited = |max_in_flight| Asking {
+        max_in_flight,
+        ..asking("a")
+    };
+    let enter = |max_in_flight| {
+        admission
+            .enter(&limited(max_in_flight), Prefix::default())
+            .unwrap()
+    };
+    let Entered::Admitted(_held) = enter(1) else {
+        panic!("the first slot is free")
+    };
+    let first = enter(1);
+    assert!(matches!(first, Entered::Waiting(_)));
+    let raised = enter(3);
+    assert!(
+        matches!(raised, Entered::Admitted(_)),
+        "a slot is free, and the key's limit is not reached"
+    );
+    first.permit(Duration::ZERO).await.unwrap();
+}

@@ -1,0 +1,54 @@
+//! Everything that can go wrong between us and a llama-server.
+
+use http::StatusCode;
+
+/// Why there is no answer, or why it ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens there. No byte of the request was sent.
+    #[error("it cannot be reached")]
+    Unreachable,
+    /// The connection was not accepted in time. No byte of the request was sent.
+    #[error("it did not accept a connection in time")]
+    ConnectTimeout,
+    /// Its model loads.
+    #[error("its model is loading")]
+    Loading,
+    /// It does not take our key.
+    #[error("it refused our key")]
+    WrongKey,
+    /// The connection broke before the answer was complete.
+    #[error("it broke the connection before the answer was complete")]
+    Disconnected,
+    /// The answer ended in order, but before it was complete.
+    #[error("it ended the answer before it was complete")]
+    Truncated,
+    /// The answer is not what llama-server sends.
+    #[error("its answer could not be understood")]
+    Invalid,
+    /// It answered with a 5xx, or with an error inside the answer.
+    #[error("it failed while answering")]
+    Failed,
+    /// It said no to the request.
+    #[error("it refused the request: {}", .0.message)]
+    Refused(Refusal),
+}
+
+/// What llama-server itself said no to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its status, a 4xx.
+    pub status: StatusCode,
+    /// Its own words where those help the sender, cut to a bound.
+    pub message: String,
+    /// The prompt's size and the slot's, in tokens, when the first does not fit into the second.
+    pub does_not_fit: Option<(u64, u64)>,
+}
+
+impl Error {
+    /// Whether no byte of the request was sent, so that another upstream may be asked.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::ConnectTimeout)
+    }
+}

@@ -1,0 +1,582 @@
+//! Cuts a byte stream into whole server-sent events and says what each one is, without ever writing one anew.
+//!
+//! The events laid end to end are the bytes that came in, but for a byte order mark before the first. A line ends with
+//! LF, CRLF or CR; llama-server writes LF. It reads the three dialects that llama-server streams in.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+mod alike;
+
+pub use alike::{Alike, Text};
+
+/// The largest single event. llama-server's largest, a token with 20 alternatives, has about 4 KiB.
+pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+/// More tokens than any context has: an upstream that counts wrongly costs nobody more than this.
+const MAX_TOKENS: u64 = 1 << 32;
+
+/// What a stream may begin with. Passed on, it could stand after a comment of ours, where it would hide the event.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The bytes that are not yet a whole event.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    buffer: BytesMut,
+    /// Whether what the stream begins with was looked at.
+    begun: bool,
+    /// Up to here the buffer has been looked through.
+    scanned: usize,
+    /// Where the line that `scanned` is in begins.
+    line_start: usize,
+}
+
+/// An event grew beyond [`MAX_EVENT_BYTES`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+impl Scanner {
+    /// Takes in what arrived, once [`Scanner::next`] has nothing more.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        // What was looked through and is still here belongs to one event, however many lines that has.
+        if self.scanned > MAX_EVENT_BYTES {
+            return Err(TooLong);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next whole event, with the blank line that ends it.
+    pub fn next(&mut self) -> Option<BytesMut> {
+        if !self.begun {
+            let n = self.buffer.len().min(BYTE_ORDER_MARK.len());
+            let marked = self.buffer[..n] == BYTE_ORDER_MARK[..n];
+            if marked && n < BYTE_ORDER_MARK.len() {
+                return None;
+            }
+            self.buffer.advance(if marked { n } else { 0 });
+            self.begun = true;
+        }
+        while let Some(found) = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]) {
+            let line_end = self.scanned + found;
+            let next_line = match (self.buffer[line_end], self.buffer.get(line_end + 1)) {
+                (b'\r', Some(b'\n')) => line_end + 2,
+                // Whether a line feed belongs to it shows with the next byte.
+                (b'\r', None) => {
+                    self.scanned = line_end;
+                    return None;
+                }
+                _ => line_end + 1,
+            };
+            let blank = line_end == self.line_start;
+            (self.scanned, self.line_start) = (next_line, next_line);
+            if blank {
+                let event = self.buffer.split_to(next_line);
+                (self.scanned, self.line_start) = (0, 0);
+                return Some(event);
+            }
+        }
+        self.scanned = self.buffer.len();
+        None
+    }
+
+    /// What is left when the stream has ended: an event without its blank line, or a part of one.
+    pub fn rest(&mut self) -> Option<BytesMut> {
+        (self.scanned, self.line_start) = (0, 0);
+        Some(std::mem::take(&mut self.buffer)).filter(|rest| !rest.is_empty())
+    }
+}
+
+fn ends_line(byte: &u8) -> bool {
+    matches!(*byte, b'\n' | b'\r')
+}
+
+/// What an event is to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A piece of the answer: text, reasoning, or a tool call.
+    Token,
+    /// Counts and nothing else, which only come because the proxy asks for them.
+    Usage,
+    /// How far the prefill is, which also only comes because the proxy asks for it.
+    Progress(Progress),
+    /// `[DONE]`, or the event that stands for it: the answer is complete.
+    Done,
+    /// The upstream failed.
+    Error,
+    /// Anything else: comments, the role, the finish reason.
+    Other,
+}
+
+/// How far a prefill is, in tokens; both include what was cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Progress {
+    #[serde(default)]
+    processed: u64,
+    #[serde(default)]
+    total: u64,
+}
+
+impl Progress {
+    /// The comment for a caller that asked to see it.
+    pub fn comment(self) -> Bytes {
+        Bytes::from(format!(": prefill {}/{}\n\n", self.processed, self.total))
+    }
+}
+
+/// What the upstream counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All tokens of the prompt.
+    pub n_prompt_tokens: u64,
+    /// How many of those the upstream still had from an earlier prompt, when it says so.
+    pub n_cached_tokens: Option<u64>,
+    /// Tokens of the completion.
+    pub n_completion_tokens: u64,
+    /// How long the uncached part of the prompt took; zero when it does not say so.
+    pub prefill: Duration,
+    /// How long the answer took after its first token; zero when it does not say so.
+    pub decode: Duration,
+}
+
+impl Usage {
+    /// Both: an answer may count its prompt at its begin and its completion at its end.
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            n_prompt_tokens: self.n_prompt_tokens.max(more.n_prompt_tokens),
+            n_cached_tokens: more.n_cached_tokens.or(self.n_cached_tokens),
+            n_completion_tokens: self.n_completion_tokens.max(more.n_completion_tokens),
+            prefill: self.prefill.max(more.prefill),
+            decode: self.decode.max(more.decode),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    /// The name of the event in `/v1/responses` and `/v1/messages`.
+    #[serde(rename = "type", borrow)]
+    name: Option<Cow<'a, str>>,
+    choices: Option<Vec<Choice>>,
+    usage: Option<Counts>,
+    /// The answer in an event of `/v1/responses`.
+    response: Option<Counted>,
+    /// The answer in an event of `/v1/messages`.
+    message: Option<Counted>,
+    timings: Option<Timings>,
+    error: Option<IgnoredAny>,
+    prompt_progress: Option<Progress>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    /// The piece in `/v1/completions`.
+    text: Option<NonEmpty>,
+    delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<NonEmpty>,
+    reasoning_content: Option<NonEmpty>,
+    tool_calls: Option<Vec<IgnoredAny>>,
+}
+
+impl Choice {
+    fn is_token(&self) -> bool {
+        let there = |text: &Option<NonEmpty>| text.as_ref().is_some_and(|text| text.0);
+        let delta = |delta: &Delta| {
+            there(&delta.content)
+                || there(&delta.reasoning_content)
+                || delta
+                    .tool_calls
+                    .as_ref()
+                    .is_some_and(|calls| !calls.is_empty())
+        };
+        there(&self.text) || self.delta.as_ref().is_some_and(delta)
+    }
+}
+
+/// Whether a text is there, without keeping it.
+#[derive(Deserialize)]
+#[serde(from = "Cow<'_, str>")]
+struct NonEmpty(bool);
+
+impl From<Cow<'_, str>> for NonEmpty {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self(!text.is_empty())
+    }
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: u64,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: u64,
+    /// `/v1/messages` counts them apart from the others.
+    cache_read_input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Timings {
+    cache_n: Option<u64>,
+    #[serde(default)]
+    prompt_ms: f64,
+    #[serde(default)]
+    predicted_ms: f64,
+}
+
+impl Timings {
+    /// What no clock shows is no time.
+    fn duration(milliseconds: f64) -> Duration {
+        Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default()
+    }
+}
+
+impl Chunk<'_> {
+    fn usage(&self) -> Option<Usage> {
+        let inner = self
+            .response
+            .as_ref()
+            .or(self.message.as_ref())
+            .and_then(|inner| inner.usage.as_ref());
+        let timings = self.timings.as_ref();
+        let cached = |counts: &Counts| counts.cache_read_input_tokens.unwrap_or_default();
+        self.usage.as_ref().or(inner).map(|counts| Usage {
+            n_prompt_tokens: counts
+                .prompt_tokens
+                .saturating_add(cached(counts))
+                .min(MAX_TOKENS),
+            n_cached_tokens: timings
+                .and_then(|timings| timings.cache_n)
+                .or(counts.cache_read_input_tokens)
+                .map(|n| n.min(MAX_TOKENS)),
+            n_completion_tokens: counts.completion_tokens.min(MAX_TOKENS),
+            prefill: timings.map_or(Duration::ZERO, |timings| {
+                Timings::duration(timings.prompt_ms)
+            }),
+            decode: timings.map_or(Duration::ZERO, |timings| {
+                Timings::duration(timings.predicted_ms)
+            }),
+        })
+    }
+}
+
+/// What an answer that is no stream says was counted.
+pub fn counted(document: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<Chunk<'_>>(document).ok()?.usage()
+}
+
+/// What `event` is, and what it says was counted.
+pub fn read(event: &[u8]) -> (Kind, Option<Usage>) {
+    let data = data(event);
+    if data.as_ref() == b"[DONE]" {
+        return (Kind::Done, None);
+    }
+    let failed = is_named_error(event);
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
+        return (if failed { Kind::Error } else { Kind::Other }, None);
+    };
+    let usage = chunk.usage();
+    let choices = chunk.choices.unwrap_or_default();
+    let kind = match chunk.name.as_deref() {
+        _ if failed || chunk.error.is_some() => Kind::Error,
+        Some("error" | "response.failed") => Kind::Error,
+        Some("response.completed" | "response.incomplete" | "message_stop") => Kind::Done,
+        Some(name) if name.ends_with("delta") && name != "message_delta" => Kind::Token,
+        Some(_) => chunk.prompt_progress.map_or(Kind::Other, Kind::Progress),
+        None if choices.iter().any(Choice::is_token) => Kind::Token,
+        None => match chunk.prompt_progress {
+            Some(progress) => Kind::Progress(progress),
+            None if choices.is_empty() && usage.is_some() => Kind::Usage,
+            None => Kind::Other,
+        },
+    };
+    (kind, usage)
+}
+
+/// Whether the event is called an error: in `/v1/messages` what it holds does not say so.
+fn is_named_error(event: &[u8]) -> bool {
+    let is_name = |line: &[u8]| {
+        line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error")
+    };
+    event.split(ends_line).any(is_name)
+}
+
+/// The payload: the text of the `data` lines, joined by LF.
+pub fn data(event: &[u8]) -> Cow<'_, [u8]> {
+    let mut lines = event.split(ends_line).filter_map(|line| {
+        let line = line.strip_prefix(b"data:")?;
+        Some(line.strip_prefix(b" ").unwrap_or(line))
+    });
+    let first = lines.next().unwrap_or_default();
+    match lines.next() {
+        None => first.into(),
+        Some(second) => {
+            let all: Vec<&[u8]> = [first, second].into_iter().chain(lines).collect();
+            all.join(&b'\n').into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, any, prop_oneof, proptest};
+    use proptest::{collection, prop_assert_eq};
+
+    use super::{Kind, MAX_EVENT_BYTES, MAX_TOKENS, Progress, Scanner, TooLong, Usage, read};
+
+    fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+        let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+        for chunk in chunks {
+            scanner.push(chunk).unwrap();
+            while let Some(event) = scanner.next() {
+                events.push(event.to_vec());
+            }
+        }
+        events.extend(scanner.rest().map(|rest| rest.to_vec()));
+        events
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_bytes_and_the_same_events(
+            lines in collection::vec(prop_oneof![
+                Just(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xc3\xa4\"}}]}".to_vec()),
+                Just(b"data: [DONE]".to_vec()), Just(b": ping".to_vec()), Just(Vec::new()), Just(b"\r".to_vec()),
+                collection::vec(any::<u8>(), 0..12),
+            ], 0..40),
+            cuts in collection::vec(1_usize..9, 1..20),
+        ) {
+            let stream = lines.join(&b'\n');
+            let (mut rest, mut chunks, mut cuts) = (stream.as_slice(), Vec::new(), cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (chunk, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            let events = scan(chunks);
+            prop_assert_eq!(events.concat(), stream.clone());
+            prop_assert_eq!(&events, &scan([stream.as_slice()]));
+        }
+
+        #[test]
+        fn no_event_makes_it_panic(event in collection::vec(any::<u8>(), 0..200)) {
+            read(&event);
+        }
+    }
+
+    #[test]
+    fn events_are_known_for_what_they_are() {
+        let of = |text: &str| read(text.as_bytes()).0;
+        assert_eq!(of(":\n\n"), Kind::Other);
+        assert_eq!(of("data: [DONE]\r\n\r\n"), Kind::Done);
+        assert_eq!(of("data:[DONE]"), Kind::Done);
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"role":"assistant","content":null}}]}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(
+                r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9,"processed":4}}"#
+            ),
+            Kind::Progress(Progress {
+                processed: 4,
+                total: 9
+            })
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"content":"a\nb"}}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":null,"delta":null,"usage":null}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":null}],"error":null}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"delta":{"tool_calls":[]}}]}"#),
+            Kind::Other
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"text":"a","logprobs":null}]}"#),
+            Kind::Token
+        );
+        assert_eq!(
+            of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#),
+            Kind::Progress(Progress {
+                processed: 0,
+                total: 0
+            })
+        );
+        assert_eq!(of(r#"data: {"error":{"code":500}}"#), Kind::Error);
+        assert_eq!(of(r#"error: {"code":500}"#), Kind::Error);
+    }
+
+    #[test]
+    fn events_of_responses_and_messages_are_known_too() {
+        let of = |name: &str| {
+            read(format!("event: {name}\ndata: {{\"type\":\"{name}\"}}\n\n").as_bytes()).0
+        };
+        for (kind, names) in [
+            (
+                Kind::Token,
+                &["response.output_text.delta", "content_block_delta"][..],
+            ),
+            (
+                Kind::Done,
+                &["response.completed", "response.incomplete", "message_stop"],
+            ),
+            (Kind::Error, &["error", "response.failed"]),
+            (
+                Kind::Other,
+                &[
+                    "response.created",
+                    "response.output_text.done",
+                    "message_start",
+                    "message_delta",
+                    "ping",
+                ],
+            ),
+        ] {
+            names
+                .iter()
+                .for_each(|name| assert_eq!(of(name), kind, "{name}"));
+        }
+        let failed =
+            b"event: error\ndata: {\"code\":500,\"message\":\"x\",\"type\":\"server_error\"}\n\n";
+        assert_eq!(read(failed).0, Kind::Error);
+        let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
+        assert_eq!(
+            read(progress).0,
+            Kind::Progress(Progress {
+                processed: 0,
+                total: 31
+            })
+        );
+    }
+
+    #[test]
+    fn counts_are_found_wherever_they_stand() {
+        let of = |text: &str| read(format!("data: {text}").as_bytes());
+        let usage = |n_prompt_tokens, n_cached_tokens, n_completion_tokens| {
+            Some(Usage {
+                n_prompt_tokens,
+                n_cached_tokens,
+                n_completion_tokens,
+                ..Usage::default()
+            })
+        };
+        let counts = r#""usage":{"completion_tokens":6,"prompt_tokens":37}"#;
+        assert_eq!(
+            of(&format!(r#"{{"choices":[],{counts}}}"#)),
+            (Kind::Usage, usage(37, None, 6))
+        );
+        assert_eq!(
+            of(&format!(
+                r#"{{"choices":[],{counts},"timings":{{"cache_n":36}}}}"#
+            )),
+            (Kind::Usage, usage(37, Some(36), 6))
+        );
+        // `/v1/completions` has them on the event with the finish reason, which every caller gets.
+        assert_eq!(
+            of(&format!(
+                r#"{{"choices":[{{"text":"","finish_reason":"stop"}}],{counts}}}"#
+            )),
+            (Kind::Other, usage(37, None, 6))
+        );
+        let completed = r#"{"type":"response.completed","response":{"usage":{"input_tokens":31,"output_tokens":3}}}"#;
+        assert_eq!(of(completed), (Kind::Done, usage(31, None, 3)));
+        let (_, start) = of(
+            r#"{"type":"message_start","message":{"usage":{"cache_read_input_tokens":24,"input_tokens":7,"output_tokens":0}}}"#,
+        );
+        let (_, end) = of(r#"{"type":"message_delta","usage":{"output_tokens":3}}"#);
+        assert_eq!(
+            start.unwrap().and(end.unwrap()),
+            usage(31, Some(24), 3).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing_and_any_line_end_ends_a_line() {
+        let text = "\u{feff}data: [DONE]\n\n".as_bytes();
+        assert_eq!(scan(text.chunks(1)), [b"data: [DONE]\n\n"]);
+        let text = b": a\r\rdata: 1\rdata: 2\r\rdata: 3\r\n\r\ndata: [DONE]\r\r";
+        for events in [scan([&text[..]]), scan(text.chunks(1))] {
+            let kinds: Vec<Kind> = events.iter().map(|event| read(event).0).collect();
+            assert_eq!(
+                (kinds, events.concat()),
+                (
+                    vec![Kind::Other, Kind::Other, Kind::Other, Kind::Done],
+                    text.to_vec()
+                )
+            );
+            assert_eq!(super::data(&events[1]), &b"1\n2"[..]);
+        }
+    }
+
+    #[test]
+    fn an_endless_event_is_refused_and_many_events_at_once_are_not() {
+        let mut scanner = Scanner::default();
+        scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]).unwrap();
+        assert_eq!((scanner.next(), scanner.push(b"x")), (None, Err(TooLong)));
+        let mut scanner = Scanner::default();
+        assert_eq!(
+            scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()),
+            Ok(())
+        );
+        while scanner.next().is_some() {}
+        assert_eq!(scanner.rest(), None);
+        // Lines that never end their event are one event too.
+        let endless = (0..MAX_EVENT_BYTES).find_map(|_| {
+            let pushed = scanner.push(b"data: x\n");
+            assert_eq!(scanner.next(), None);
+            pushed.err()
+        });
+        assert_eq!(endless, Some(TooLong));
+    }
+
+    #[test]
+    fn a_count_that_no_context_has_is_cut() {
+        let most = u64::MAX;
+        let counts = format!(
+            r#"data: {{"choices":[],"usage":{{"prompt_tokens":{most},"completion_tokens":{most},"cache_read_input_tokens":{most}}}}}"#
+        );
+        let (kind, usage) = read(counts.as_bytes());
+        let usage = usage.unwrap();
+        assert_eq!(kind, Kind::Usage);
+        assert_eq!(
+            (
+                usage.n_prompt_tokens,
+                usage.n_cached_tokens,
+                usage.n_completion_tokens
+            ),
+            (MAX_TOKENS, Some(MAX_TOKENS), MAX_TOKENS)
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! What `cargo fuzz` gives any bytes to: each parser of what llama-server sends, with what must hold of its verdict.
+//!
+//! Compiled only for the targets in `fuzz/`, because the parsers are nobody else's business.
+
+use bytes::Bytes;
+
+use crate::events::{Alike, Kind, Scanner, data, read};
+use crate::props::{Props, busy};
+
+/// An upstream's answer, header and body: the same body however it is cut.
+pub fn answer(input: &[u8]) {
+    crate::connection::fuzz(input);
+}
+
+/// Any bytes as `/props`, and as `/slots`.
+pub fn props(input: &[u8]) {
+    if let Some(props) = Props::parse(input) {
+        assert!(props.total_slots <= crate::props::MAX_SLOTS);
+    }
+    busy(&Bytes::copy_from_slice(input));
+}
+
+/// A stream of events, cut into pieces as long as its first byte says: the same events however it is cut, and laid end
+/// to end the bytes that came.
+pub fn events(input: &[u8]) {
+    let Some((n, bytes)) = input.split_first() else {
+        return;
+    };
+    let (Some(whole), Some(pieces)) = (cut(bytes, bytes.len()), cut(bytes, usize::from(*n))) else {
+        return;
+    };
+    assert_eq!(whole, pieces);
+    assert_eq!(
+        whole.concat(),
+        bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+    );
+    let mut alike = Alike::default();
+    for event in &whole {
+        let (text, (kind, _)) = (alike.token(event), read(event));
+        match text {
+            Some(text) => {
+                assert_eq!(kind, Kind::Token);
+                assert!(std::str::from_utf8(&event[text.at]).is_ok_and(|text| !text.is_empty()));
+            }
+            None if kind == Kind::Token => alike.learn(event),
+            None => drop(data(event)),
+        }
+    }
+}
+
+/// The events, and what is left at the end.
+fn cut(bytes: &[u8], n: usize) -> Option<Vec<Vec<u8>>> {
+    let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+    for piece in bytes.chunks(n.max(1)) {
+        scanner.push(piece).ok()?;
+        events.extend(std::iter::from_fn(|| scanner.next()).map(|event| event.to_vec()));
+    }
+    events.extend(scanner.rest().map(|rest| rest.to_vec()));
+    Some(events)
+}

@@ -1,0 +1,330 @@
+//! `llm-proxy keys new|list|check`: what an operator does with keys before the server sees them.
+//!
+//! A key is printed once, to standard error, by the command that makes it; only its digest goes to standard output, and
+//! from there into the file. No command prints a whole digest of a file, or takes a key as an argument, where other
+//! users of the machine could read it.
+
+use std::io::{Read as _, Write as _};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+
+use crate::auth::caller::{Caller, Scope, State};
+use crate::auth::file::{self, Entry};
+use crate::auth::key::{self, Digest};
+
+/// The exit code for a file that is wrong (`EX_DATAERR` of sysexits.h).
+const EXIT_DATA: u8 = 65;
+/// The longest text that is taken for a key.
+const MAX_KEY_BYTES: u64 = 4096;
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a key: print it once, and the lines for the keys file.
+    #[command(after_help = "\
+Example: append the lines to the file; the key itself appears on the terminal only.
+  llm-proxy keys new app --requests-per-minute 60 --tokens-per-day 1000000 --expires 90d >> keys.toml")]
+    New(Box<New>),
+    /// List the keys of a file: names, whether they are good now, limits. Never a key or a whole digest.
+    #[command(after_help = "Example:\n  llm-proxy keys list keys.toml")]
+    List {
+        /// The keys file.
+        file: PathBuf,
+    },
+    /// Check a file as the server would; every problem with its line. Exits with 65 when there is one.
+    #[command(after_help = "\
+Examples: check a file before it is put in place; find out what a key opens (exits with 1 when nothing).
+  llm-proxy keys check keys.toml.new && mv keys.toml.new keys.toml
+  llm-proxy keys check keys.toml --key < key.txt")]
+    Check {
+        /// The keys file.
+        file: PathBuf,
+        /// Read a key from standard input and say what it opens.
+        #[arg(long)]
+        key: bool,
+    },
+}
+
+/// A key to be made. What is left out has no bound.
+#[derive(Args, Debug)]
+pub struct New {
+    /// The key's name in logs and metrics: letters, digits, `.`, `_` and `-`.
+    #[arg(value_parser = name)]
+    name: String,
+    /// What the key opens, divided by commas: chat, embeddings, tokens. By default chat.
+    #[arg(long, value_delimiter = ',', value_parser = scope)]
+    scopes: Vec<String>,
+    /// The models it may use, divided by commas. By default all.
+    #[arg(long, value_delimiter = ',', value_parser = model)]
+    models: Vec<String>,
+    /// Its share of the slots against other keys that wait, from 1 to 1000. By default 1.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    weight: Option<u32>,
+    /// Requests that may be answered at the same time; further ones wait their turn.
+    #[arg(long)]
+    requests_at_once: Option<NonZeroU32>,
+    /// Requests per minute.
+    #[arg(long)]
+    requests_per_minute: Option<NonZeroU32>,
+    /// Tokens per minute, of prompts and completions.
+    #[arg(long)]
+    tokens_per_minute: Option<NonZeroU32>,
+    /// Tokens per UTC day, of prompts and completions.
+    #[arg(long)]
+    tokens_per_day: Option<NonZeroU64>,
+    /// The first moment it is good for: a date (midnight UTC), a moment as 2027-01-31T12:00:00Z, or a time from now as 7d.
+    #[arg(long, value_parser = moment)]
+    not_before: Option<SystemTime>,
+    /// The moment it ends: a date (midnight UTC), a moment as 2027-01-31T12:00:00Z, or a time from now as 90d.
+    #[arg(long, value_parser = moment)]
+    expires: Option<SystemTime>,
+}
+
+impl Command {
+    /// Does it, and says what went wrong on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let ended = match self {
+            Self::New(new) => new.run(),
+            Self::List { file } => list(&file),
+            Self::Check { file, key } => check(&file, key),
+        };
+        ended.unwrap_or_else(|problem| {
+            eprintln!("llm-proxy: {problem}");
+            ExitCode::from(EXIT_DATA)
+        })
+    }
+}
+
+impl New {
+    fn run(&self) -> Result<ExitCode, String> {
+        if let (Some(not_before), Some(expires)) = (self.not_before, self.expires)
+            && expires <= not_before
+        {
+            return Err("--expires must be later than --not-before".to_owned());
+        }
+        let key = key::generate()
+            .map_err(|error| format!("the system has no random numbers: {error}"))?;
+        print(&self.lines(Digest::of(key.expose().as_bytes())))?;
+        eprintln!(
+            "The key of {}. It is shown this once and is kept nowhere:\n{}",
+            self.name,
+            key.expose()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The lines for the file.
+    fn lines(&self, digest: Digest) -> String {
+        let mut lines = format!(
+            "\n[[key]]\nname = \"{}\"\nsha256 = \"{}\"\n",
+            self.name,
+            digest.to_hex()
+        );
+        let mut line = |field: &str, value: Option<String>| {
+            lines.extend(value.map(|value| format!("{field} = {value}\n")));
+        };
+        let list = |texts: &[String]| {
+            let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+            (!texts.is_empty()).then(|| format!("[{}]", quoted.join(", ")))
+        };
+        line("models", list(&self.models));
+        line("scopes", list(&self.scopes));
+        line("weight", self.weight.map(|weight| weight.to_string()));
+        line(
+            "requests_at_once",
+            self.requests_at_once.map(|limit| limit.to_string()),
+        );
+        line(
+            "requests_per_minute",
+            self.requests_per_minute.map(|limit| limit.to_string()),
+        );
+        line(
+            "tokens_per_minute",
+            self.tokens_per_minute.map(|limit| limit.to_string()),
+        );
+        line(
+            "tokens_per_day",
+            self.tokens_per_day.map(|limit| limit.to_string()),
+        );
+        line("not_before", self.not_before.map(written));
+        line("expires", self.expires.map(written));
+        lines
+    }
+}
+
+fn list(path: &Path) -> Result<ExitCode, String> {
+    let entries = read(path)?;
+    let now = SystemTime::now();
+    let mut rows = vec![["NAME", "STATE", "KEY", "OPENS", "WEIGHT", "LIMITS"].map(str::to_owned)];
+    rows.extend(entries.iter().map(|entry| row(entry, now)));
+    let widths: Vec<usize> = (0..6)
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut table = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        table.push('\n');
+    }
+    print(&table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(entry: &Entry, now: SystemTime) -> [String; 6] {
+    let Caller {
+        name,
+        weight,
+        limits,
+        models,
+        scopes,
+        ..
+    } = &entry.caller;
+    let ids: Vec<String> = entry.digests.iter().map(|digest| digest.id()).collect();
+    let mut opens: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+    if let Some(models) = models {
+        opens.push("of");
+        opens.extend(models.iter().map(String::as_str));
+    }
+    let limits = [
+        limits
+            .requests_at_once
+            .map(|limit| format!("{limit} at once")),
+        limits
+            .requests_per_minute
+            .map(|limit| format!("{limit} requests/min")),
+        limits
+            .tokens_per_minute
+            .map(|limit| format!("{limit} tokens/min")),
+        limits
+            .tokens_per_day
+            .map(|limit| format!("{limit} tokens/day")),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    let limits = if limits.is_empty() {
+        "none".to_owned()
+    } else {
+        limits.join(", ")
+    };
+    [
+        name.to_string(),
+        state(&entry.caller, now),
+        ids.join(","),
+        opens.join(" "),
+        weight.to_string(),
+        limits,
+    ]
+}
+
+fn state(caller: &Caller, now: SystemTime) -> String {
+    let at = |moment: Option<SystemTime>| moment.map(written).unwrap_or_default();
+    match (caller.state(now), caller.expires) {
+        (State::Valid, None) => "valid".to_owned(),
+        (State::Valid, Some(_)) => format!("valid until {}", at(caller.expires)),
+        (State::NotYet, _) => format!("not before {}", at(caller.not_before)),
+        (State::Expired, _) => format!("expired {}", at(caller.expires)),
+    }
+}
+
+fn check(path: &Path, with_key: bool) -> Result<ExitCode, String> {
+    let entries = read(path)?;
+    let n_keys = entries.len();
+    if !with_key {
+        print(&format!(
+            "{}: {n_keys} {}, all good\n",
+            path.display(),
+            if n_keys == 1 { "key" } else { "keys" }
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = Vec::new();
+    let read = std::io::stdin().take(MAX_KEY_BYTES).read_to_end(&mut text);
+    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    let key = text.trim_ascii();
+    let (found, now) = (find(&entries, key), SystemTime::now());
+    let problem = match found {
+        Some(entry) => {
+            let Caller { name, scopes, .. } = &entry.caller;
+            let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+            let (scopes, line, state) = (scopes.join(", "), entry.line, state(&entry.caller, now));
+            print(&format!(
+                "the key of \"{name}\" (line {line}): {state}; opens {scopes}\n"
+            ))?;
+            return Ok(if entry.caller.state(now) == State::Valid {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        None if key.is_empty() => "standard input holds no key",
+        None if key::is_malformed(key) => "this key is not whole: it was cut or mistyped",
+        // `echo KEY | sha256sum` hashes the end of the line too.
+        None if find(&entries, &[key, b"\n"].concat()).is_some() => {
+            "the file holds the digest of this key with an end of line: hash it with `printf %s`"
+        }
+        None => "this key opens nothing: the file does not hold its digest",
+    };
+    eprintln!("llm-proxy: {problem}");
+    Ok(ExitCode::FAILURE)
+}
+
+fn find<'a>(entries: &'a [Entry], key: &[u8]) -> Option<&'a Entry> {
+    let digest = Digest::of(key);
+    entries.iter().find(|entry| entry.digests.contains(&digest))
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, String> {
+    file::parse(&file::read(path)?).map_err(|problems| problems.listed(path))
+}
+
+/// To standard output; a reader that has had enough is no error worth a panic.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("standard output cannot be written: {error}"))
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    file::is_name(text).map(|()| text.to_owned())
+}
+
+fn scope(text: &str) -> Result<String, &'static str> {
+    file::scope(text).map(|scope: Scope| scope.name().to_owned())
+}
+
+fn model(text: &str) -> Result<String, &'static str> {
+    let plain =
+        !text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"' || c == '\\');
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a model's name, without quotes, `\\` and control characters")
+    }
+}
+
+/// A moment, or a time from now, to the second.
+fn moment(text: &str) -> Result<SystemTime, &'static str> {
+    let from_now = humantime::parse_duration(text)
+        .ok()
+        .and_then(|after| SystemTime::now().checked_add(after));
+    from_now.or_else(|| file::moment(text)).ok_or(
+        "must be a date as 2027-01-31, a moment as 2027-01-31T12:00:00Z, or a time from now as 90d",
+    )
+}
+
+fn written(moment: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(moment).to_string()
+}

@@ -1,0 +1,413 @@
+//! One request's story: where it is, when it got there, how it ended.
+//!
+//! It is told once, to the log, the metrics, the audit and the trace, when the record is dropped; a record dropped before its end was named
+//! is a caller that left. It holds counts, times and ids, never words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::HttpBody as _;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use common::traces::Span;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::Instant;
+
+use crate::api::{Api, Dialect};
+use crate::auth::{Caller, Denied, Reservation};
+use crate::error::Error;
+use crate::observe::audit::{Line, SCHEMA};
+use crate::observe::metrics::{KeyName, Left, NONE, OTHER};
+use crate::request_id::RequestId;
+use crate::state::App;
+use llama_client::events::Usage;
+use llama_client::{Identity, traceparent};
+
+mod count;
+mod span;
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its key and body are read and checked.
+    Reading,
+    /// It waits for a slot.
+    Queued,
+    /// It has a slot and waits for the upstream's header.
+    Connecting,
+    /// The upstream computes its prompt.
+    Prefilling,
+    /// Tokens come.
+    Streaming,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Queued => "queued",
+            Self::Connecting => "connecting",
+            Self::Prefilling => "prefilling",
+            Self::Streaming => "streaming",
+        }
+    }
+}
+
+/// The record of one request.
+pub(crate) struct Record {
+    app: App,
+    request_id: RequestId,
+    route: &'static str,
+    /// How its caller is told of an error.
+    dialect: Dialect,
+    /// The name of the caller's key.
+    key: Arc<str>,
+    caller: Option<Arc<Caller>>,
+    /// Why there is no caller.
+    denied: Option<Denied>,
+    /// The tokens that were charged in advance, and how many of them are for the prompt.
+    reservation: Option<(Reservation, u64)>,
+    /// The alias that is asked for.
+    model: Arc<str>,
+    /// Who answers, as `HOST:PORT`.
+    upstream: Option<Arc<str>>,
+    started: Instant,
+    phase: Phase,
+    /// What of the time before the upstream was asked went into waiting for the body.
+    body: Duration,
+    queue: Option<Duration>,
+    stream: Option<bool>,
+    first_token: Option<Instant>,
+    last_token: Option<Instant>,
+    n_tokens_seen: u64,
+    /// Its own series of this histogram, so that a token costs no look-up.
+    between_tokens: Option<Histogram>,
+    /// As the upstream counts them.
+    usage: Option<Usage>,
+    status: Option<StatusCode>,
+    outcome: Option<&'static str>,
+    /// When it was noticed that the caller has gone, while it had a slot.
+    left: Option<Instant>,
+    bytes_in: u64,
+    bytes_out: u64,
+    span: Span,
+    /// What the upstream is told: our own span, or the caller's where spans go nowhere.
+    traceparent: Option<HeaderValue>,
+}
+
+impl Record {
+    pub(crate) fn new(app: &App, request_id: &RequestId, route: &'static str) -> Self {
+        Self {
+            app: app.clone(),
+            request_id: request_id.clone(),
+            route,
+            dialect: Dialect::default(),
+            key: NONE.into(),
+            caller: None,
+            denied: None,
+            reservation: None,
+            model: NONE.into(),
+            upstream: None,
+            started: Instant::now(),
+            phase: Phase::Reading,
+            body: Duration::ZERO,
+            queue: None,
+            stream: None,
+            first_token: None,
+            last_token: None,
+            n_tokens_seen: 0,
+            between_tokens: None,
+            usage: None,
+            status: None,
+            outcome: None,
+            left: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            span: Span::default(),
+            traceparent: None,
+        }
+    }
+
+    /// The record of a request for `api`, with a span below its caller's when that named one.
+    pub(crate) fn of(app: &App, request_id: &RequestId, api: Api, headers: &HeaderMap) -> Self {
+        let mut record = Self::new(app, request_id, api.path());
+        record.dialect = api.dialect();
+        let parent = traceparent(headers);
+        let named = parent.as_ref().and_then(|parent| parent.to_str().ok());
+        record.span = app.traces.server(count::operation(record.route), named);
+        let own = record
+            .span
+            .traceparent()
+            .and_then(|own| HeaderValue::try_from(own).ok());
+        record.traceparent = own.or(parent);
+        record
+    }
+
+    /// As whose request the upstream is asked.
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity {
+            request_id: self.request_id.as_str(),
+            traceparent: self.traceparent.as_ref(),
+        }
+    }
+
+    /// The caller is known, and may have named the request.
+    pub(crate) fn adopt_id(&self, headers: &HeaderMap) {
+        self.request_id.adopt(headers);
+    }
+
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// The key was good.
+    pub(crate) fn called_by(&mut self, caller: &Arc<Caller>) {
+        self.key = Arc::clone(&caller.name);
+        self.caller = Some(Arc::clone(caller));
+    }
+
+    /// Tokens were charged by estimate; when the record ends, what was used is charged instead.
+    pub(crate) fn reserved(&mut self, reservation: Reservation, n_prompt_tokens: u64) {
+        self.reservation = Some((reservation, n_prompt_tokens));
+    }
+
+    /// The body is here, after waiting this long for it.
+    pub(crate) fn body_read(&mut self, waited: Duration, n_bytes: usize) {
+        self.body = waited;
+        self.bytes_in = n_bytes as u64;
+    }
+
+    /// Which model is asked for, by an alias that is served and never by what a caller wrote, and whether for a stream.
+    pub(crate) fn asks_for(&mut self, model: &Arc<str>, stream: bool) {
+        self.model = Arc::clone(model);
+        self.stream = Some(stream);
+    }
+
+    /// The request has its slot, after waiting this long.
+    pub(crate) fn admitted(&mut self, waited: Duration) {
+        self.queue = Some(waited);
+        self.phase = Phase::Connecting;
+        self.span.event("admitted");
+        let label = KeyName {
+            key: Arc::clone(&self.key),
+        };
+        self.app
+            .metrics
+            .queue_wait
+            .get_or_create(&label)
+            .observe(waited.as_secs_f64());
+        self.between_tokens = Some(
+            self.app
+                .metrics
+                .between_tokens
+                .get_or_create_owned(&self.gen_ai()),
+        );
+    }
+
+    /// The upstream is asked, now. Asking another one is no overhead of ours.
+    pub(crate) fn ask(&mut self, upstream: &str) {
+        if self.upstream.replace(upstream.into()).is_none() {
+            let waited = self.body + self.queue.unwrap_or_default();
+            self.app
+                .metrics
+                .overhead
+                .observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
+        }
+    }
+
+    /// A token came.
+    pub(crate) fn token(&mut self, now: Instant) {
+        self.n_tokens_seen += 1;
+        self.app.recent.token();
+        if let (Some(last), Some(between)) = (self.last_token.replace(now), &self.between_tokens) {
+            between.observe((now - last).as_secs_f64());
+            return;
+        }
+        self.first_token = Some(now);
+        self.phase = Phase::Streaming;
+        self.span.event("first token");
+        let after = now - self.started;
+        self.app.recent.first_token(now, after);
+        self.app
+            .metrics
+            .first_token
+            .get_or_create(&self.gen_ai())
+            .observe(after.as_secs_f64());
+    }
+
+    /// What the upstream counted.
+    pub(crate) fn usage(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+    }
+
+    /// The answer's header goes out, before its body is there.
+    pub(crate) fn begin(&mut self, status: StatusCode) -> HeaderMap {
+        self.status = Some(status);
+        let mut head = HeaderMap::new();
+        self.write(&mut head);
+        head
+    }
+
+    /// What every answer to a known caller says: where its limits stand, and how long it took so far.
+    fn write(&self, head: &mut HeaderMap) {
+        if let Some(caller) = &self.caller {
+            caller.write_limits(head);
+        }
+        let Some(queue) = self.queue else { return };
+        let ttft = self
+            .first_token
+            .map(|at| format!(", ttft;dur={}", milliseconds(at - self.started)));
+        let timing = format!(
+            "queue;dur={}{}",
+            milliseconds(queue),
+            ttft.unwrap_or_default()
+        );
+        if let Ok(timing) = HeaderValue::try_from(timing) {
+            head.insert("server-timing", timing);
+        }
+    }
+
+    /// So much of the answer's body was handed over.
+    pub(crate) fn sent(&mut self, n_bytes: usize) {
+        self.bytes_out += n_bytes as u64;
+    }
+
+    /// The last byte was handed over.
+    pub(crate) fn complete(&mut self) {
+        self.outcome = Some("ok");
+    }
+
+    /// The answer ended badly after its header was sent. Returns its last event.
+    pub(crate) fn broke(&mut self, error: &Error) -> Bytes {
+        self.outcome = Some(error.code());
+        error.event(self.dialect)
+    }
+
+    /// The answer is let go of, now; when nothing has ended it, its caller left.
+    pub(crate) fn released(&mut self, now: Instant) {
+        self.left = Some(now);
+    }
+
+    /// Ends a request of which nothing was sent back yet.
+    pub(crate) fn refuse(&mut self, error: &Error) -> Response {
+        if *error == Error::ModelNotFound {
+            self.model = OTHER.into();
+        }
+        if let Error::Unauthorized(denied) = error {
+            self.denied = Some(denied.clone());
+        }
+        self.outcome = Some(error.code());
+        self.whole(error.response(self.dialect))
+    }
+
+    /// Ends a request that was answered at once.
+    pub(crate) fn answer(&mut self, response: Response) -> Response {
+        self.complete();
+        self.whole(response)
+    }
+
+    fn whole(&mut self, mut response: Response) -> Response {
+        self.status = Some(response.status());
+        self.bytes_out = response.body().size_hint().exact().unwrap_or_default();
+        self.write(response.headers_mut());
+        response
+    }
+
+    fn line(&self, outcome: &'static str, duration: Duration) -> Line<'_> {
+        let (_, _, tokens_out) = self.counts();
+        Line {
+            schema: SCHEMA,
+            time: common::telemetry::timestamp(),
+            request_id: self.request_id.as_str(),
+            key: Some(&*self.key).filter(|name| *name != NONE),
+            model: Some(&*self.model).filter(|name| *name != NONE),
+            upstream: self.upstream.as_deref(),
+            route: self.route,
+            stream: self.stream,
+            queue_ms: self.queue.map(milliseconds),
+            first_token_ms: self.first_token.map(|at| milliseconds(at - self.started)),
+            total_ms: milliseconds(duration),
+            tokens_in: self.usage.map(|usage| usage.n_prompt_tokens),
+            tokens_cached: self.usage.and_then(|usage| usage.n_cached_tokens),
+            tokens_out,
+            outcome,
+            status: self.status.map(|status| status.as_u16()),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
+    /// Charges what was used: as the upstream counts it, or the prompt's estimate and the tokens that were seen.
+    fn settle(&mut self) {
+        let begun = matches!(self.phase, Phase::Prefilling | Phase::Streaming);
+        let (input, _, output) = self.counts();
+        if let Some((reservation, n_prompt_tokens)) = &mut self.reservation
+            && begun
+        {
+            let input = if self.usage.is_some() {
+                input
+            } else {
+                *n_prompt_tokens
+            };
+            reservation.used(input.saturating_add(output));
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or_else(|| {
+            if std::thread::panicking() {
+                return Error::Internal.code();
+            }
+            self.app
+                .metrics
+                .cancellations
+                .get_or_create(&Left {
+                    phase: self.phase.name(),
+                })
+                .inc();
+            if let Some(left) = self.left {
+                self.app
+                    .metrics
+                    .cancel_to_free
+                    .observe(left.elapsed().as_secs_f64());
+            }
+            "client_left"
+        });
+        self.settle();
+        let duration = self.started.elapsed();
+        self.count(outcome, duration);
+        self.app
+            .recent
+            .request(self.status.is_some_and(|status| !status.is_success()));
+        self.app.audit.tell(|| self.line(outcome, duration));
+        self.end_span(outcome);
+        let (_, _, n_completion_tokens) = self.counts();
+        tracing::info!(
+            request_id = self.request_id.as_str(),
+            route = self.route,
+            caller = &*self.key,
+            denied = self.denied.as_ref().map(|denied| denied.reason),
+            denied_key = self
+                .denied
+                .as_ref()
+                .and_then(|denied| denied.key.as_deref()),
+            outcome,
+            phase = self.phase.name(),
+            status = self.status.map(|status| status.as_u16()),
+            queue_ms = self.queue.map(milliseconds),
+            ttft_ms = self.first_token.map(|at| milliseconds(at - self.started)),
+            duration_ms = milliseconds(duration),
+            n_prompt_tokens = self.usage.map(|usage| usage.n_prompt_tokens),
+            n_completion_tokens,
+            "request"
+        );
+    }
+}
+
+/// Milliseconds with three decimals, for people and for `Server-Timing`.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
