@@ -1,13 +1,14 @@
-//! The queue before the slots: fair across keys, bounded, never more in flight than slots.
+//! Who is next, and where: a fair, bounded queue before the slots of all upstreams.
 //!
-//! A [`Permit`] is one slot of one upstream; dropping it frees the slot for the next in line. Who is next is decided
-//! in `queue`, whose slot it gets in `slots`, both when a slot is free and not before. A caller that stops waiting is
-//! out of the queue at once. It knows nothing of HTTP, and holds no lock while anyone waits.
+//! A request is described by an [`Asking`] and gets a [`Ticket`]. The ticket becomes a [`Permit`], which is one slot of
+//! one upstream, or it is [`Refused`]. Dropping a ticket leaves the queue; dropping a permit frees the slot for the
+//! next in line. `queue` decides who is next and [`placement`] decides whose slot that is, both when a slot is free and
+//! not before. The crate knows nothing of HTTP or of metrics, and holds no lock while anyone waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 pub mod placement;
@@ -15,8 +16,8 @@ mod queue;
 mod slots;
 
 use placement::{Counted, Placed, Prefix, UpstreamId};
-pub use queue::{Asking, Forecast};
-use queue::{Grant, Now, Place, Queue, Spent};
+pub use queue::{Asking, Forecast, Place};
+use queue::{Grant, Now, Queue, Spent};
 use slots::Slots;
 
 /// The longest `Retry-After`, in seconds.
@@ -24,21 +25,31 @@ const MAX_RETRY_AFTER_SECONDS: u64 = 600;
 
 /// The queue and the count of busy slots. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Admission {
-    shared: Arc<Shared>,
-}
+pub struct Admission(Arc<Shared>);
 
-#[derive(Debug)]
-struct Shared {
-    inner: Mutex<Inner>,
+/// Why there is no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No upstream answers.
+    NoUpstream,
+    /// The queue is full, by requests or by bytes.
+    Full {
+        /// When a further request of the same key would have its slot.
+        retry_after_seconds: u64,
+    },
+    /// The wait was longer than its deadline.
+    Timeout {
+        /// When a further request of the same key would have its slot.
+        retry_after_seconds: u64,
+    },
 }
 
 /// How much waits and runs now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Requests that wait for a slot.
     pub waiting: usize,
-    /// What those take of the memory, in bytes.
+    /// The memory that those take, in bytes.
     pub waiting_bytes: usize,
     /// Requests that hold a slot.
     pub in_flight: usize,
@@ -64,19 +75,26 @@ pub struct LaneStatus {
 pub struct UpstreamCount {
     /// All tokens of the prompt.
     pub n_prompt_tokens: u64,
-    /// Those of them that the upstream still had, when it says so.
+    /// Those of them that the upstream had cached, if it says so.
     pub n_cached_tokens: Option<u64>,
     /// Tokens of the completion.
     pub n_completion_tokens: u64,
-    /// How long the uncached part of the prompt took; zero when it does not say so.
+    /// How long the uncached part of the prompt took; zero if the upstream does not say so.
     pub prefill: Duration,
-    /// How long the answer took after its first token; zero when it does not say so.
+    /// How long the answer took after its first token; zero if the upstream does not say so.
     pub decode: Duration,
 }
 
 #[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Wakes [`Admission::waits_for_others`].
+    new_waiter: Notify,
+}
+
+#[derive(Debug)]
 struct Inner {
-    /// Where the queue's clock begins.
+    /// When the queue's clock began.
     epoch: Instant,
     slots: Slots,
     queue: Queue<Waiter>,
@@ -91,71 +109,57 @@ struct Waiter {
     n_prompt_tokens: u64,
 }
 
-/// Why there is no permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No upstream answers.
-    NoUpstream,
-    /// As many requests wait as may, or as many bytes of them.
-    Full {
-        /// When a further request of the same key would have its slot.
-        retry_after_seconds: u64,
-    },
-    /// The wait was longer than the deadline.
-    Timeout {
-        /// When a further request of the same key would have its slot.
-        retry_after_seconds: u64,
-    },
-}
-
-/// What became of a request at once.
-pub enum Entered {
-    /// It has its slot.
-    Admitted(Permit),
-    /// It has a place in the queue.
-    Waiting(Waiting),
-}
-
-impl Entered {
-    /// Waits for the slot, at most until `deadline` from now. A dropped wait leaves the queue.
-    pub async fn permit(self, deadline: Duration) -> Result<Permit, Refused> {
-        match self {
-            Self::Admitted(permit) => Ok(permit),
-            Self::Waiting(waiting) => waiting.permit(deadline).await,
-        }
-    }
+/// A waiter whose turn it is, and the slot it gets.
+struct Turn {
+    waiter: Waiter,
+    grant: Grant,
+    placed: Placed,
 }
 
 impl Admission {
-    /// A queue of at most `max_requests` requests and `max_bytes` of them, before upstreams that are yet to come.
+    /// A queue of at most `max_requests` requests and `max_bytes` of them. It has no upstreams yet.
+    #[must_use]
     pub fn new(max_requests: usize, max_bytes: usize) -> Self {
         let inner = Inner {
             epoch: Instant::now(),
             slots: Slots::default(),
             queue: Queue::new(max_requests, max_bytes),
         };
-        Self {
-            shared: Arc::new(Shared {
-                inner: Mutex::new(inner),
-            }),
-        }
+        Self(Arc::new(Shared {
+            inner: Mutex::new(inner),
+            new_waiter: Notify::new(),
+        }))
     }
 
-    /// How many slots an upstream has; 0 when it does not answer. What is in flight there goes on.
+    /// Sets how many slots an upstream has; 0 while it does not answer. What runs there goes on. When no upstream has a
+    /// slot left, everybody who waits is refused at once.
     pub fn set_slots(&self, upstream: UpstreamId, slots: usize) {
-        self.shared.lock().slots.set(upstream, slots);
-        self.shared.dispatch();
+        self.0.lock().slots.set(upstream, slots);
+        self.0.dispatch();
+    }
+
+    /// Sets how many slots of an upstream are taken by others, who ask it directly.
+    pub fn set_others(&self, upstream: UpstreamId, n_others: usize) {
+        self.0.lock().slots.set_others(upstream, n_others);
+        self.0.dispatch();
+    }
+
+    /// Removes an upstream. What runs there goes on.
+    pub fn forget(&self, upstream: UpstreamId) {
+        self.0.lock().slots.forget(upstream);
+        self.0.dispatch();
     }
 
     /// How many requests hold a slot of an upstream.
+    #[must_use]
     pub fn in_flight_at(&self, upstream: UpstreamId) -> usize {
-        self.shared.lock().slots.in_flight_at(upstream)
+        self.0.lock().slots.in_flight_at(upstream)
     }
 
     /// How much waits and runs now.
     #[must_use]
     pub fn load(&self) -> Load {
-        let inner = self.shared.lock();
+        let inner = self.0.lock();
         Load {
             waiting: inner.queue.n_requests(),
             waiting_bytes: inner.queue.n_bytes(),
@@ -167,99 +171,52 @@ impl Admission {
     /// Each key that has something waiting or running.
     #[must_use]
     pub fn lanes(&self) -> Vec<LaneStatus> {
-        let inner = self.shared.lock();
+        let inner = self.0.lock();
         let any_free = inner.slots.any_free();
         inner.queue.lanes(inner.now(), any_free)
     }
 
-    /// How many slots of an upstream others have taken, who ask it directly.
-    pub fn set_others(&self, upstream: UpstreamId, n_others: usize) {
-        self.shared.lock().slots.set_others(upstream, n_others);
-        self.shared.dispatch();
+    /// The place in the queue and the estimated wait; `None` when nobody waits there any longer.
+    #[must_use]
+    pub fn forecast(&self, place: Place) -> Option<Forecast> {
+        let inner = self.0.lock();
+        inner.queue.forecast(place, inner.now())
     }
 
-    /// The upstream is a member no longer. What is in flight there goes on.
-    pub fn forget(&self, upstream: UpstreamId) {
-        let mut inner = self.shared.lock();
-        inner.slots.forget(upstream);
-    }
-
-    /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
-    pub async fn admit_again(
-        &self,
-        permit: Permit,
-        asking: &Asking<'_>,
-        prefix: Prefix,
-        deadline: Duration,
-    ) -> Result<Permit, Refused> {
-        let place = permit.grant.place;
-        drop(permit);
-        self.enter_at(Some(place), asking, prefix)?
-            .permit(deadline)
-            .await
+    /// Resolves when a request waits while others hold a slot of `upstream`. Cancel-safe.
+    pub async fn waits_for_others(&self, upstream: UpstreamId) {
+        loop {
+            let new_waiter = self.0.new_waiter.notified();
+            tokio::pin!(new_waiter);
+            new_waiter.as_mut().enable();
+            let inner = self.0.lock();
+            let waits = inner.queue.n_requests() > 0 && inner.slots.others_at(upstream) > 0;
+            drop(inner);
+            if waits {
+                return;
+            }
+            new_waiter.await;
+        }
     }
 
     /// Takes a slot or a place in the queue.
-    pub fn enter(&self, asking: &Asking<'_>, prefix: Prefix) -> Result<Entered, Refused> {
-        self.enter_at(None, asking, prefix)
+    ///
+    /// # Errors
+    ///
+    /// When no upstream answers, or when the queue is full.
+    pub fn enter(&self, asking: &Asking<'_>) -> Result<Ticket, Refused> {
+        self.0.enter(None, asking)
     }
 
-    fn enter_at(
-        &self,
-        place: Option<Place>,
-        asking: &Asking<'_>,
-        prefix: Prefix,
-    ) -> Result<Entered, Refused> {
-        let (answer, mut answered) = oneshot::channel();
-        let mut inner = self.shared.lock();
-        if inner.slots.total() == 0 {
-            return Err(Refused::NoUpstream);
-        }
-        let waiter = Waiter {
-            answer,
-            prefix,
-            n_prompt_tokens: asking.n_prompt_tokens,
-        };
-        let place = match place {
-            Some(place) => {
-                inner.queue.enter_at(place, asking, waiter);
-                place
-            }
-            None => inner.queue.enter(asking, waiter),
-        };
-        // As a rule that is the newcomer or nobody; but it may have told of a higher limit of its key, for which others
-        // have waited.
-        let granted: Vec<_> = std::iter::from_fn(|| inner.next()).collect();
-        let dropped = inner.queue.trim(place);
-        let refusals: Vec<_> = dropped
-            .into_iter()
-            .map(|(place, waiter)| {
-                let retry_after_seconds = inner.retry_after_seconds(place);
-                (
-                    waiter,
-                    Refused::Full {
-                        retry_after_seconds,
-                    },
-                )
-            })
-            .collect();
-        drop(inner);
-        granted
-            .into_iter()
-            .for_each(|granted| self.shared.hand_over(granted));
-        for (waiter, refused) in refusals {
-            let _left = waiter.answer.send(Err(refused));
-        }
-        match answered.try_recv() {
-            Ok(answer) => answer.map(Entered::Admitted),
-            Err(_) => Ok(Entered::Waiting(Waiting {
-                place: Held {
-                    shared: Arc::clone(&self.shared),
-                    place,
-                },
-                answered,
-            })),
-        }
+    /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
+    ///
+    /// # Errors
+    ///
+    /// When no upstream answers, or when the queue is full.
+    pub fn enter_again(&self, permit: Permit, asking: &Asking<'_>) -> Result<Ticket, Refused> {
+        let place = permit.grant.place;
+        drop(permit);
+        self.0.enter(Some(place), asking)
     }
 }
 
@@ -268,43 +225,119 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives free slots to those who wait, the next in line first.
+    fn enter(
+        self: &Arc<Self>,
+        old_place: Option<Place>,
+        asking: &Asking<'_>,
+    ) -> Result<Ticket, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let mut inner = self.lock();
+        if inner.slots.total() == 0 {
+            return Err(Refused::NoUpstream);
+        }
+        let waiter = Waiter {
+            answer,
+            prefix: asking.prefix.clone(),
+            n_prompt_tokens: asking.n_prompt_tokens,
+        };
+        let place = match old_place {
+            Some(place) => {
+                inner.queue.enter_at(place, asking, waiter);
+                place
+            }
+            None => inner.queue.enter(asking, waiter),
+        };
+        // Usually this is the newcomer or nobody. But the newcomer may have brought a higher limit of its key, and
+        // others of that key may have waited for it.
+        let turns: Vec<Turn> = std::iter::from_fn(|| inner.next()).collect();
+        let dropped = inner.queue.trim(place);
+        let mut refusals = Vec::with_capacity(dropped.len());
+        for (place, waiter) in dropped {
+            let retry_after_seconds = inner.retry_after_seconds(place);
+            refusals.push((
+                waiter,
+                Refused::Full {
+                    retry_after_seconds,
+                },
+            ));
+        }
+        drop(inner);
+        for turn in turns {
+            self.hand_over(turn);
+        }
+        for (waiter, refused) in refusals {
+            waiter.refuse(refused);
+        }
+        let mut ticket = Ticket {
+            shared: Arc::clone(self),
+            place,
+            answered,
+            permit: None,
+        };
+        match ticket.answered.try_recv() {
+            Ok(Ok(permit)) => ticket.permit = Some(permit),
+            Ok(Err(refused)) => return Err(refused),
+            Err(_) => self.new_waiter.notify_waiters(),
+        }
+        Ok(ticket)
+    }
+
+    /// Gives free slots to those who wait, the next in line first. Without any slot it refuses them all.
     fn dispatch(self: &Arc<Self>) {
         loop {
             let mut inner = self.lock();
-            let granted = inner.next();
+            if inner.slots.total() == 0 {
+                let waiters = inner.queue.clear();
+                drop(inner);
+                for waiter in waiters {
+                    waiter.refuse(Refused::NoUpstream);
+                }
+                return;
+            }
+            let Some(turn) = inner.next() else {
+                return;
+            };
             drop(inner);
-            let Some(granted) = granted else { return };
-            self.hand_over(granted);
+            self.hand_over(turn);
         }
     }
 
-    fn hand_over(self: &Arc<Self>, (waiter, grant, placed): Granted) {
+    /// Call it without the lock: a waiter that has just left drops the permit, and that takes the lock.
+    fn hand_over(self: &Arc<Self>, turn: Turn) {
+        let spent = Spent {
+            n_prompt_tokens: turn.waiter.n_prompt_tokens,
+            ..Spent::default()
+        };
         let permit = Permit {
             shared: Arc::clone(self),
-            placed,
-            grant,
+            placed: turn.placed,
+            grant: turn.grant,
             since: Instant::now(),
-            spent: Spent {
-                n_prompt_tokens: waiter.n_prompt_tokens,
-                ..Spent::default()
-            },
+            spent,
             has_begun: false,
             has_token: false,
         };
-        // A waiter that has just left drops the permit, and that frees the slot for the next one.
-        let _left = waiter.answer.send(Ok(permit));
+        drop(turn.waiter.answer.send(Ok(permit)));
     }
 }
 
-type Granted = (Waiter, Grant, Placed);
+impl Waiter {
+    fn refuse(self, refused: Refused) {
+        // A waiter that has left needs no answer.
+        self.answer.send(Err(refused)).ok();
+    }
+}
 
 impl Inner {
-    /// The next in line, and the slot it gets.
-    fn next(&mut self) -> Option<Granted> {
+    /// Takes the next in line and the slot it gets.
+    fn next(&mut self) -> Option<Turn> {
         let placed = self.slots.take(&self.queue.first()?.prefix)?;
         let (grant, waiter) = self.queue.grant(self.epoch.elapsed())?;
-        Some((waiter, grant, placed))
+        Some(Turn {
+            waiter,
+            grant,
+            placed,
+        })
     }
 
     fn now(&self) -> Now {
@@ -321,66 +354,63 @@ impl Inner {
     }
 }
 
-/// A request that waits; dropping it gives its place up.
-pub struct Waiting {
-    place: Held,
-    answered: oneshot::Receiver<Result<Permit, Refused>>,
-}
-
-impl Waiting {
-    async fn permit(self, deadline: Duration) -> Result<Permit, Refused> {
-        let Self { place, answered } = self;
-        let waited = tokio::time::timeout(deadline, answered).await;
-        if let Ok(Ok(answer)) = waited {
-            return answer;
-        }
-        let (shared, at) = (Arc::clone(&place.shared), place.place);
-        drop(place);
-        let retry_after_seconds = shared.lock().retry_after_seconds(at);
-        Err(Refused::Timeout {
-            retry_after_seconds,
-        })
-    }
-
-    /// For looking at the place while [`Waiting::permit`] waits.
-    pub fn watch(&self) -> Watch {
-        Watch {
-            shared: Arc::clone(&self.place.shared),
-            place: self.place.place,
-        }
-    }
-}
-
-/// Sees how a place in the queue moves, without holding it.
+/// A request's place in the queue, or the permit that it got at once. Dropping it gives up both.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Ticket {
     shared: Arc<Shared>,
     place: Place,
+    answered: oneshot::Receiver<Result<Permit, Refused>>,
+    permit: Option<Permit>,
 }
 
-impl Watch {
-    /// What the caller may expect; `None` once it waits no longer.
-    pub fn forecast(&self) -> Option<Forecast> {
-        let inner = self.shared.lock();
-        inner.queue.forecast(self.place, inner.now())
+impl Ticket {
+    /// Whether it got no permit at once.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.permit.is_none()
+    }
+
+    /// Waits for the slot, at most until `deadline`. Call it until it returns. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the deadline passes, when others take the place in a full queue, or when the last upstream goes.
+    pub async fn permit(&mut self, deadline: Instant) -> Result<Permit, Refused> {
+        if let Some(permit) = self.permit.take() {
+            return Ok(permit);
+        }
+        match tokio::time::timeout_at(deadline, &mut self.answered).await {
+            Ok(Ok(answer)) => answer,
+            // The queue answers everybody whom it removes, so only the deadline comes here.
+            Ok(Err(_)) | Err(_) => {
+                let mut inner = self.shared.lock();
+                let left = inner.queue.leave(self.place);
+                let retry_after_seconds = inner.retry_after_seconds(self.place);
+                drop(inner);
+                drop(left);
+                Err(Refused::Timeout {
+                    retry_after_seconds,
+                })
+            }
+        }
+    }
+
+    /// Its place, for [`Admission::forecast`].
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
     }
 }
 
-struct Held {
-    shared: Arc<Shared>,
-    place: Place,
-}
-
-impl Drop for Held {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut inner = self.shared.lock();
-        let left = inner.queue.leave(self.place);
-        drop(inner);
+        // The fields drop afterwards and without the lock. One of them may hold a permit.
+        let left = self.shared.lock().queue.leave(self.place);
         drop(left);
     }
 }
 
-/// One slot of one upstream, held until the answer's last byte or the caller's going.
+/// One slot of one upstream, held until the answer's last byte or until the caller leaves.
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
@@ -394,6 +424,7 @@ pub struct Permit {
 
 impl Permit {
     /// Whose slot it is.
+    #[must_use]
     pub fn upstream(&self) -> UpstreamId {
         self.placed.upstream()
     }
@@ -411,7 +442,7 @@ impl Permit {
         self.spent.n_completion_tokens += 1;
     }
 
-    /// What the upstream counted. Tokens that it still had cost their key nothing.
+    /// The upstream counted. Cached tokens cost their key nothing.
     pub fn counted(&mut self, count: UpstreamCount) {
         let n_cached = count.n_cached_tokens.unwrap_or(0);
         self.spent.n_prompt_tokens = count.n_prompt_tokens.saturating_sub(n_cached);
@@ -436,9 +467,8 @@ impl Drop for Permit {
         self.spent.time = self.since.elapsed();
         let mut inner = self.shared.lock();
         inner.slots.give_back(&self.placed);
-        inner
-            .queue
-            .finish(self.grant, self.has_begun.then_some(self.spent));
+        let spent = self.has_begun.then_some(self.spent);
+        inner.queue.finish(self.grant, spent);
         drop(inner);
         self.shared.dispatch();
     }

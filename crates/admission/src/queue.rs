@@ -13,6 +13,7 @@ mod forecast;
 mod lane;
 mod mean;
 
+use crate::placement::Prefix;
 pub use forecast::Forecast;
 pub(super) use forecast::Now;
 use forecast::{Pace, Running};
@@ -31,13 +32,15 @@ pub struct Asking<'a> {
     pub n_prompt_tokens: u64,
     /// The limit of the completion.
     pub max_completion_tokens: u64,
-    /// What the request takes of the memory while it waits.
+    /// The memory that the request takes while it waits.
     pub n_bytes: usize,
+    /// The prompt's beginning; empty where there is no choice of an upstream.
+    pub prefix: &'a Prefix,
 }
 
 /// Where a request waits, or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     lane: usize,
     number: u64,
 }
@@ -144,6 +147,17 @@ impl<W> Queue<W> {
     pub(super) fn leave(&mut self, place: Place) -> Option<W> {
         self.change(place.lane, |lane| lane.remove(place.number))
             .map(|waiter| waiter.waiter)
+    }
+
+    /// Takes everybody out.
+    pub(super) fn clear(&mut self) -> Vec<W> {
+        let mut cleared = Vec::with_capacity(self.n_requests);
+        for lane in 0..self.lanes.len() {
+            while let Some((_, waiting)) = self.change(lane, Lane::take_first) {
+                cleared.push(waiting.waiter);
+            }
+        }
+        cleared
     }
 
     /// The request that [`Queue::grant`] gives out next.

@@ -53,6 +53,11 @@ impl Slots {
             .map_or(0, |load| load.in_flight)
     }
 
+    /// How many slots others hold there.
+    pub(super) fn others_at(&self, upstream: UpstreamId) -> usize {
+        self.upstreams.get(&upstream).map_or(0, |load| load.others)
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.upstreams.values().map(|load| load.in_flight).sum()
     }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Admission, Asking, Entered, Load, Permit, Refused};
+use super::{Admission, Asking, Load, Permit, Refused};
 use crate::placement::{Prefix, UpstreamId};
 
 mod fairness;
 mod leaks;
 
 const SHORT: Duration = Duration::from_secs(1);
+pub(crate) static EMPTY: std::sync::LazyLock<Prefix> = std::sync::LazyLock::new(Prefix::default);
 
 fn admission(max_requests: usize) -> Admission {
     Admission::new(max_requests, 1 << 20)
@@ -25,13 +26,14 @@ fn asking(caller: &str) -> Asking<'_> {
         n_prompt_tokens: 50,
         max_completion_tokens: 50,
         n_bytes: 100,
+        prefix: &EMPTY,
     }
 }
 
 impl Admission {
     async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
-        self.enter(&asking(caller), Prefix::default())?
-            .permit(SHORT)
+        self.enter(&asking(caller))?
+            .permit(Instant::now() + SHORT)
             .await
     }
 }
@@ -136,18 +138,38 @@ async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_that_come_back_serve_those_who_waited() {
+async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
     let admission = admission(4);
     admission.set_slots(UpstreamId(0), 1);
-    let held = admission.ask("a").await.unwrap();
-    let waiting = admission.ask("a");
-    let restart = async {
+    admission.set_slots(UpstreamId(1), 1);
+    let _first = admission.ask("a").await.unwrap();
+    let second = admission.ask("a").await.unwrap();
+    let began = Instant::now();
+    let go = async {
         admission.set_slots(UpstreamId(0), 0);
-        drop(held);
+        assert_eq!(admission.load().waiting, 1, "one upstream is left");
+        admission.forget(second.upstream());
         admission.set_slots(UpstreamId(0), 3);
     };
-    let (permit, ()) = tokio::join!(waiting, restart);
-    assert_eq!(permit.unwrap().upstream(), UpstreamId(0));
+    let (waited, ()) = tokio::join!(admission.ask("a"), go);
+    assert_eq!(waited.unwrap_err(), Refused::NoUpstream);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    admission.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_slots_of_others_is_noticed_and_nothing_else_is() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    let noticed = || tokio::time::timeout(SHORT, admission.waits_for_others(UpstreamId(0)));
+    let held = admission.ask("a").await.unwrap();
+    let (nobody, _) = tokio::join!(noticed(), admission.ask("a"));
+    assert!(nobody.is_err(), "the slot is ours");
+    drop(held);
+    admission.set_others(UpstreamId(0), 1);
+    assert!(noticed().await.is_err(), "nobody waits");
+    let (noticed, _) = tokio::join!(noticed(), admission.ask("a"));
+    noticed.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,9 +182,8 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     let later = admission.ask("a");
     let again = async {
         admission.set_slots(UpstreamId(0), 0);
-        admission
-            .admit_again(held, &asking("a"), Prefix::default(), SHORT)
-            .await
+        let mut ticket = admission.enter_again(held, &asking("a"))?;
+        ticket.permit(Instant::now() + SHORT).await
     };
     let back = async { admission.set_slots(UpstreamId(2), 1) };
     let (later, again, ()) = tokio::join!(later, again, back);
@@ -178,20 +199,14 @@ async fn a_key_whose_limit_was_raised_gets_every_slot_that_is_free() {
         max_in_flight,
         ..asking("a")
     };
-    let enter = |max_in_flight| {
-        admission
-            .enter(&limited(max_in_flight), Prefix::default())
-            .unwrap()
-    };
-    let Entered::Admitted(_held) = enter(1) else {
-        panic!("the first slot is free")
-    };
-    let first = enter(1);
-    assert!(matches!(first, Entered::Waiting(_)));
-    let raised = enter(3);
+    let held = admission.enter(&limited(1)).unwrap();
+    assert!(!held.waits(), "the first slot is free");
+    let mut first = admission.enter(&limited(1)).unwrap();
+    assert!(first.waits());
+    let raised = admission.enter(&limited(3)).unwrap();
     assert!(
-        matches!(raised, Entered::Admitted(_)),
-        "a slot is free, and the key's limit is not reached"
+        !raised.waits(),
+        "a slot is free, and the limit is not reached"
     );
-    first.permit(Duration::ZERO).await.unwrap();
+    first.permit(Instant::now()).await.unwrap();
 }

@@ -156,6 +156,24 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// The tokens of two answers. The times of one say nothing of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let n_cached_tokens = match (self.n_cached_tokens, other.n_cached_tokens) {
+            (Some(one), Some(two)) => Some(one + two),
+            (one, two) => one.or(two),
+        };
+        Self {
+            n_prompt_tokens: self.n_prompt_tokens + other.n_prompt_tokens,
+            n_cached_tokens,
+            n_completion_tokens: self.n_completion_tokens + other.n_completion_tokens,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Chunk<'a> {
     /// The name of the event in `/v1/responses` and `/v1/messages`.

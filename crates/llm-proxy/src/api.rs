@@ -41,6 +41,19 @@ pub(crate) enum Dialect {
 }
 
 impl Api {
+    /// All of them.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Rerank,
+        Self::Responses,
+        Self::Messages,
+        Self::CountMessages,
+        Self::CountTokens,
+        Self::Tokenize,
+    ];
+
     /// Those that `PROXY_ROUTES` may name, by name.
     const OPTIONAL: [(&str, Self); 6] = [
         ("chat", Self::Chat),
@@ -63,6 +76,18 @@ impl Api {
             Self::CountMessages => "/v1/messages/count_tokens",
             Self::CountTokens => "/v1/chat/completions/input_tokens",
             Self::Tokenize => "/tokenize",
+        }
+    }
+
+    /// What its operator adds to `PROXY_ROUTES` to switch it on; `None` for a route that is always there.
+    pub(crate) fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Chat | Self::CountTokens | Self::Tokenize => None,
+            Self::Completions => Some("completions"),
+            Self::Embeddings => Some("embeddings"),
+            Self::Rerank => Some("rerank"),
+            Self::Responses => Some("responses"),
+            Self::Messages | Self::CountMessages => Some("messages"),
         }
     }
 

@@ -15,7 +15,6 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use llama_client::Upstream;
 
-use crate::answer::deadlines::Deadlines;
 use crate::api::Api;
 use crate::auth::Keys;
 use crate::observe::audit::Destination;
@@ -107,8 +106,8 @@ const MAX_TOKENS: Variable = Variable::new(
 );
 const ROUTES: Variable = Variable::new(
     "PROXY_ROUTES",
-    "chat",
-    "The routes that are there: `chat`, `completions`, `responses`, `messages`, `embeddings`, `rerank`, divided by commas. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
+    "",
+    "Routes beside those of chats, with commas between them: `completions`, `responses`, `messages`, `embeddings`, `rerank`. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
 );
 const DRAIN: Variable = Variable::new(
     "PROXY_DRAIN_SECONDS",
@@ -146,6 +145,23 @@ pub const VARIABLES: &[Variable] = &[
     DRAIN,
     AUDIT,
 ];
+
+/// How long each part of a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Waiting for a slot.
+    pub queue: Duration,
+    /// The TCP connection to the upstream.
+    pub connect: Duration,
+    /// From the slot to the first token, for an empty prompt.
+    pub first_token: Duration,
+    /// What each token of the prompt adds to `first_token`; a CPU prefills 10 to 300 tokens a second.
+    pub first_token_per_prompt_token: Duration,
+    /// From one token to the next.
+    pub between_tokens: Duration,
+    /// From the slot to the last byte.
+    pub total: Duration,
+}
 
 /// What a running llm-proxy is told.
 #[derive(Clone, Debug)]
@@ -286,9 +302,12 @@ impl Config {
 }
 
 impl Config {
-    /// Reads the keys file; problems are noted in `env`. Apart from [`Config::read`], because a running llm-proxy goes
-    /// on without a file that was broken, and so must its health check.
-    pub fn check_keys(&self, env: &mut Environment) {
+    /// Opens the files that the settings name; problems are noted in `env`. Apart from [`Config::read`], because a
+    /// running llm-proxy goes on without a file that was broken, and so must its health check.
+    pub fn check_files(&self, env: &mut Environment) {
+        if let Err(problem) = self.audit.check() {
+            env.refuse(&AUDIT, problem);
+        }
         if let Err(problem) = Keys::new(self.api_key.as_ref(), self.keys_file.clone()) {
             env.refuse(&KEYS_FILE, format_args!("is not usable: {problem}"));
         }
@@ -303,14 +322,14 @@ fn whole(text: &str, min: usize, max: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
 }
 
+/// The routes of chats, which are always there, and those of the list.
 fn routes(list: &str) -> Result<Vec<Api>, String> {
-    let mut routes = Vec::new();
-    for name in list.split(',') {
+    let mut routes = vec![Api::Chat];
+    for name in list.split(',').filter(|name| !name.trim().is_empty()) {
         let api = name.parse()?;
-        if routes.contains(&api) {
-            return Err(format!("names {name} twice"));
+        if !routes.contains(&api) {
+            routes.push(api);
         }
-        routes.push(api);
     }
     Ok(routes)
 }

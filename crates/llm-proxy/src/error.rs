@@ -24,8 +24,8 @@ pub(crate) enum Error {
     ConnectionOption,
     #[error("the only expectation that can be met is 100-continue")]
     Expectation,
-    #[error("there is no such route, or it is not switched on (PROXY_ROUTES)")]
-    NotFound,
+    #[error("there is no such route{}", .0.text())]
+    NotFound(RouteHint),
     #[error("this route does not take this method")]
     MethodNotAllowed,
     #[error("the API key is missing or wrong: send `Authorization: Bearer KEY`")]
@@ -96,6 +96,36 @@ pub(crate) enum Error {
     Internal,
 }
 
+/// What a caller of a route that is not there has probably meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteHint {
+    /// Nothing that is known.
+    Unknown,
+    /// The path of a route, without its `/v1`.
+    LacksVersion,
+    /// The path of a route, with `/v1` before it.
+    RepeatsVersion,
+    /// A route that is switched off; what switches it on.
+    SwitchedOff(&'static str),
+}
+
+impl RouteHint {
+    fn text(self) -> String {
+        match self {
+            Self::Unknown => String::new(),
+            Self::LacksVersion => {
+                ": the path begins with /v1, so let the base URL end in /v1".to_owned()
+            }
+            Self::RepeatsVersion => {
+                ": the path has /v1 twice, so let the base URL end before one of them".to_owned()
+            }
+            Self::SwitchedOff(option) => {
+                format!(": its operator has not switched it on (PROXY_ROUTES lacks `{option}`)")
+            }
+        }
+    }
+}
+
 impl From<llama_client::Error> for Error {
     fn from(error: llama_client::Error) -> Self {
         match error {
@@ -135,7 +165,7 @@ impl Error {
             Self::BadTarget => (StatusCode::BAD_REQUEST, "bad_target"),
             Self::ConnectionOption => (StatusCode::BAD_REQUEST, "bad_connection_option"),
             Self::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Self::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scope_missing"),

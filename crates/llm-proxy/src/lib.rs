@@ -1,19 +1,18 @@
 //! llm-proxy: the only door to llama-server.
 //!
-//! It owns what llama-server lacks: a bounded queue as wide as the slots, deadlines that count tokens, cancelling in
-//! every phase, an allow-list of routes and fields, and errors a client can read. It never re-encodes an answer.
+//! It owns what llama-server lacks: a bounded, fair queue as wide as the slots, deadlines that count tokens, cancelling
+//! in every phase, an allow-list of routes and fields, and errors that a client can read.
 //!
-//! One request's way, by module:
+//! One request passes these modules:
 //!
-//! 1. `router`: the layers around every route; then `routes/chat.rs`, which orders all that follows.
-//! 2. `keys`: whose key this is, what it opens, and what is left of its limits.
-//! 3. `request`: the body, read once, checked field by field and built anew.
-//! 4. `admission`: waits its fair turn for a slot, chosen by [`placement`]; the permit lives until the last byte.
-//! 5. `fleet`: where that slot's upstream is, and whether it can be believed to answer.
-//! 6. `upstream`: sends what was built, and reads the answer's header.
-//! 7. `relay`: passes the answer on, cut into events by `sse` and bound by `deadlines`; `whole` puts it together for a
-//!    caller that wants no stream, `queue_events` tells one that waits.
-//! 8. `record`: dropped at the end, it tells the log, `metrics`, `audit`, `recent` and the trace; `error` has the words.
+//! 1. `router`: the layers around every route. Then `routes/chat.rs`, which orders the rest.
+//! 2. `auth`: whose key this is, what it may do, and what is left of its limits.
+//! 3. `request`: the body, read once into typed fields and built anew.
+//! 4. The crate `admission`: the queue, and the choice of an upstream. It gives out a permit for one slot.
+//! 5. `fleet`: where that upstream is, and whether it works.
+//! 6. The crate `llama-client`: the connection, and the events that come back.
+//! 7. `answer`: drives the answer from the queue to its last byte, as a stream or as one object.
+//! 8. `observe`: the record that each request leaves in the log, the metrics, the audit and the trace.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,23 +37,22 @@ mod router;
 mod routes;
 mod state;
 
-pub use answer::deadlines::Deadlines;
 pub use api::Api;
 pub use auth::command::Command as KeysCommand;
-pub use config::{Config, VARIABLES};
+pub use config::{Config, Deadlines, VARIABLES};
 pub use llama_client::Upstream;
 use observe::audit::Audit;
 pub use observe::audit::Destination;
 pub use observe::status::Status;
-pub use observe::top::top;
+pub use observe::top::{View as TopView, top};
 
 /// This service's name in errors.
 const SERVICE: &str = "llm-proxy";
 
-/// How long a start waits for the first look at the upstreams before it takes callers all the same.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// Between two questions whether it is done.
-const FIRST_LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long a start waits for the first probe of the upstreams before it takes callers without it.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+/// Between two checks whether that probe is done.
+const FIRST_PROBE_EVERY: Duration = Duration::from_millis(5);
 
 /// The two bound listeners.
 #[derive(Debug)]
@@ -71,7 +69,7 @@ pub enum ServeError {
     /// A listener has no address.
     #[error("a listener's address cannot be read: {0}")]
     Listener(#[from] std::io::Error),
-    /// A setting only showed to be wrong when it was used.
+    /// A setting was only seen to be wrong when it was used.
     #[error("{0}")]
     Setting(String),
 }
@@ -80,7 +78,7 @@ pub enum ServeError {
 ///
 /// # Errors
 ///
-/// When a listener is unusable, or the upstream's key cannot stand in a header.
+/// When a listener is unusable, or when a setting turns out to be wrong.
 pub async fn serve(
     config: Config,
     listeners: Listeners,
@@ -88,14 +86,15 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let admission = admission::Admission::new(config.queue_requests, config.queue_bytes);
     let (metrics, registry) = observe::metrics::Metrics::new(admission.clone());
+    let shutdown = Shutdown::new();
     // The admin listener outlives the drain, so that operators can watch it.
-    let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+    let admin_shutdown = Shutdown::new();
     let drain = config.drain;
     let limits = Limits {
         write_stall: config.write_stall,
         ..Limits::default()
     };
-    // Dropped last, when the last request has told its story.
+    // The flush is dropped last, when the last record was written.
     let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone())
         .map_err(ServeError::Setting)?;
     let traces = Traces::start(
@@ -116,31 +115,36 @@ pub async fn serve(
     // From here on, before anyone can know of this process, SIGHUP no longer ends it.
     let hangups = signal(SignalKind::hangup())
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
+    let routes: Vec<&str> = app.config.routes.iter().map(|api| api.path()).collect();
+    tracing::info!(routes = routes.join(" "), "routes that are switched on");
     announce("admin", listeners.admin.local_addr()?);
     announce("public", listeners.public.local_addr()?);
 
     let ready = app.clone();
     let admin = common::admin::router(Arc::new(registry), move || ready.ready());
     let admin = admin.merge(routes::status::router(&app));
-    let (own, watched) = (admin_shutdown.clone(), listeners.admin);
     let uncounted = Refusals::of(SERVICE);
     admin_shutdown.spawn(common::server::serve(
-        watched,
+        listeners.admin,
         admin,
         Limits::default(),
         uncounted,
-        own,
+        admin_shutdown.clone(),
     ));
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone(), hangups));
     shutdown.spawn(count_seconds(app.clone()));
     app.keys
-        .watch(app.config.keys_poll, Arc::clone(&app.metrics), &shutdown)
+        .watch(
+            app.config.keys_poll,
+            Arc::clone(&app.reporter.metrics),
+            &shutdown,
+        )
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
     let accepting = shutdown.clone();
     shutdown.spawn(async move {
-        first_look(&app, &accepting).await;
-        let refusals = app.metrics.connections_refused.clone();
+        first_probe(&app, &accepting).await;
+        let refusals = app.reporter.metrics.connections_refused.clone();
         common::server::serve(
             listeners.public,
             router::router(&app),
@@ -168,17 +172,17 @@ pub async fn serve(
     Ok(())
 }
 
-/// Waits until the upstreams have been looked at. Callers that come earlier wait in the kernel's backlog instead of being
-/// told that nobody answers, which matters when this process takes over from another. Cancel-safe.
-async fn first_look(app: &state::App, shutdown: &Shutdown) {
-    let looking = async {
+/// Waits until the upstreams were probed. Callers that come earlier wait in the kernel's backlog. Without this wait they
+/// would be refused, for example while this process takes over from another. Cancel-safe.
+async fn first_probe(app: &state::App, shutdown: &Shutdown) {
+    let probing = async {
         while !app.fleet.has_looked() {
-            tokio::time::sleep(FIRST_LOOK_EVERY).await;
+            tokio::time::sleep(FIRST_PROBE_EVERY).await;
         }
     };
     tokio::select! {
         () = shutdown.draining() => {}
-        _given_up = tokio::time::timeout(FIRST_LOOK, looking) => {}
+        _ = tokio::time::timeout(FIRST_PROBE, probing) => {}
     }
 }
 
@@ -187,7 +191,7 @@ async fn reopen_on_hangup(app: state::App, mut hangups: Signal) {
     loop {
         tokio::select! {
             () = app.shutdown.draining() => return,
-            _ = hangups.recv() => app.audit.reopen(),
+            _ = hangups.recv() => app.reporter.audit.reopen(),
         }
     }
 }
@@ -195,7 +199,7 @@ async fn reopen_on_hangup(app: state::App, mut hangups: Signal) {
 async fn count_seconds(app: state::App) {
     tokio::select! {
         () = app.shutdown.draining() => {}
-        () = app.recent.watch() => {}
+        () = app.reporter.recent.watch() => {}
     }
 }
 

@@ -8,7 +8,7 @@ use common::env::{EXIT_CONFIGURATION, Environment, markdown};
 use common::server::Inherited;
 use common::telemetry::{self, Telemetry};
 use common::traces;
-use llm_proxy::{Config, KeysCommand, Listeners, VARIABLES};
+use llm_proxy::{Config, KeysCommand, Listeners, TopView, VARIABLES};
 
 /// What stands below the list of commands.
 const HELP: &str = "\
@@ -50,6 +50,9 @@ enum Verb {
         /// Print it once.
         #[arg(long)]
         once: bool,
+        /// Print it once, as JSON.
+        #[arg(long, conflicts_with = "once")]
+        json: bool,
     },
     /// Print every setting with its default and meaning, as a Markdown table.
     Settings,
@@ -61,7 +64,14 @@ fn main() -> ExitCode {
         Verb::Serve => true,
         Verb::Healthcheck => false,
         Verb::Keys(command) => return command.run(),
-        Verb::Top { admin, once } => return run(llm_proxy::top(&admin, once)),
+        Verb::Top { admin, once, json } => {
+            let view = match (json, once) {
+                (true, _) => TopView::Json,
+                (false, true) => TopView::Once,
+                (false, false) => TopView::Live,
+            };
+            return run(llm_proxy::top(&admin, view));
+        }
         Verb::Settings => {
             print!("{}", markdown(tables));
             return ExitCode::SUCCESS;
@@ -70,7 +80,7 @@ fn main() -> ExitCode {
     let mut env = Environment::from_process("PROXY_", tables);
     let (config, telemetry) = (Config::read(&mut env), Telemetry::read(&mut env));
     if serving {
-        config.check_keys(&mut env);
+        config.check_files(&mut env);
     }
     if let Err(invalid) = env.finish() {
         eprintln!("llm-proxy: {invalid}");

@@ -87,9 +87,23 @@ pub(crate) struct Checked {
     pub(crate) has_images: bool,
     /// Unknown fields that were dropped.
     pub(crate) n_dropped: u64,
+    /// How many answers the caller wants.
+    pub(crate) n_answers: usize,
 }
 
 impl Checked {
+    pub(crate) fn body(&self, _answer: usize) -> Bytes {
+        self.body.clone()
+    }
+
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(crate) fn notice(&self) -> Option<String> {
+        None
+    }
+
     /// An upper estimate of the prompt's length, in tokens.
     pub(crate) fn n_prompt_tokens(&self) -> u32 {
         u32::try_from(self.body.len() / MIN_BYTES_PER_TOKEN).unwrap_or(u32::MAX)
@@ -177,7 +191,7 @@ impl Checked {
             limit = limit.min(fields.token_limit(name)?.unwrap_or(limit));
         }
         out.insert("max_tokens".to_owned(), limit.into());
-        fields.integer("n", 1, 1)?;
+        let n_answers = fields.integer("n", 1, 8)?.unwrap_or(1) as usize;
         for (name, min, max) in NUMBERS {
             insert(&mut out, name, fields.number(name, min, max)?);
         }
@@ -196,6 +210,7 @@ impl Checked {
             include_usage,
             has_images,
             n_dropped,
+            n_answers,
         })
     }
 }

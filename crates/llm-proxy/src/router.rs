@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, EXPECT, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -11,7 +11,7 @@ use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::Api;
-use crate::error::Error;
+use crate::error::{Error, RouteHint};
 use crate::observe::record::Record;
 use crate::request_id::RequestId;
 use crate::routes::{chat, health, models, tokens};
@@ -30,7 +30,7 @@ fn routes(app: &App) -> Router<App> {
     for api in app.config.routes.iter().copied() {
         router = router.route(
             api.path(),
-            post(move |app, id, request| chat::completions(api, app, id, request)),
+            post(move |app, id, request| chat::ask(api, app, id, request)),
         );
     }
     let messages = app.config.routes.contains(&Api::Messages);
@@ -44,7 +44,9 @@ fn routes(app: &App) -> Router<App> {
         );
     }
     router
-        .route("/v1/models", get(models::models))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
         .route("/health", get(health::health))
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_route)
@@ -108,7 +110,7 @@ async fn check_head(
     } else {
         return next.run(request).await;
     };
-    Record::new(&app, &id, "other").refuse(&error)
+    Record::new(&app.reporter, &id, "other").refuse(&error)
 }
 
 /// Any one host and port will do: whoever reaches this listener shows a key, which no web page of another site has.
@@ -133,10 +135,35 @@ fn are_harmless(options: &HeaderValue) -> bool {
         .is_ok_and(|options| options.split(',').all(known))
 }
 
-async fn no_such_route(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app, &id, "other").refuse(&Error::NotFound)
+async fn no_such_route(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    uri: Uri,
+) -> Response {
+    let error = Error::NotFound(hint(uri.path()));
+    Record::new(&app.reporter, &id, "other").refuse(&error)
+}
+
+/// What the caller of a path that is no route has probably meant.
+fn hint(path: &str) -> RouteHint {
+    let is_known = |path: &str| {
+        path.starts_with("/v1/models") || Api::ALL.iter().any(|api| api.path() == path)
+    };
+    if let Some(option) = Api::ALL
+        .iter()
+        .find(|api| api.path() == path)
+        .and_then(|api| api.option())
+    {
+        RouteHint::SwitchedOff(option)
+    } else if is_known(&format!("/v1{path}")) {
+        RouteHint::LacksVersion
+    } else if path.strip_prefix("/v1").is_some_and(is_known) {
+        RouteHint::RepeatsVersion
+    } else {
+        RouteHint::Unknown
+    }
 }
 
 async fn wrong_method(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {
-    Record::new(&app, &id, "other").refuse(&Error::MethodNotAllowed)
+    Record::new(&app.reporter, &id, "other").refuse(&Error::MethodNotAllowed)
 }

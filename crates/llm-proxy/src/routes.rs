@@ -19,9 +19,6 @@ pub(crate) mod models;
 pub(crate) mod status;
 pub(crate) mod tokens;
 
-/// Upstreams that one request is offered to, when they do not take the connection.
-const MAX_TRIES: u32 = 3;
-
 /// Whose request this is, and what is asked, both checked. Not cancel-safe: a part of the body is lost.
 async fn check(
     api: Api,
@@ -40,7 +37,10 @@ async fn check(
     let body = app.bodies.read(body).await?;
     record.body_read(began.elapsed(), body.bytes.len());
     let request = Checked::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
-    app.metrics.dropped_fields.inc_by(request.n_dropped);
+    app.reporter
+        .metrics
+        .dropped_fields
+        .inc_by(request.n_dropped);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);
     }

@@ -14,8 +14,9 @@ use crate::fleet::Fleet;
 use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::observe::recent::Recent;
+use crate::observe::record::Reporter;
 use crate::request::Bodies;
-use admission::Admission;
+use admission::{Admission, Refused};
 use llama_client::Client;
 
 /// Requests that count tokens at once: llama-server does it on the threads that its other answers need.
@@ -35,10 +36,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) client: Client,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) audit: Audit,
-    pub(crate) traces: Traces,
-    pub(crate) recent: Recent,
+    pub(crate) reporter: Arc<Reporter>,
     pub(crate) started: Instant,
     pub(crate) shutdown: Shutdown,
     /// When this process began, in seconds since 1970; `created` of the model.
@@ -72,6 +70,12 @@ impl App {
             config.api_key.as_ref(),
             config.keys_file.clone(),
         )?);
+        let reporter = Arc::new(Reporter {
+            metrics,
+            audit,
+            traces,
+            recent: Recent::new(),
+        });
         let bodies = Bodies::new(&config);
         let counting = Semaphore::new(MAX_COUNTING);
         Ok(Self(Arc::new(Shared {
@@ -82,10 +86,7 @@ impl App {
             admission,
             fleet,
             client,
-            metrics,
-            audit,
-            traces,
-            recent: Recent::new(),
+            reporter,
             started: Instant::now(),
             shutdown,
             since,
@@ -100,6 +101,23 @@ impl App {
         tokio::select! {
             done = work => done,
             () = self.shutdown.closing() => Err(Error::ShuttingDown),
+        }
+    }
+
+    /// Why the queue has no slot for a request, for its caller.
+    pub(crate) fn refusal(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::NoUpstream => self.fleet.error(),
+            Refused::Full {
+                retry_after_seconds,
+            } => Error::QueueFull {
+                retry_after_seconds,
+            },
+            Refused::Timeout {
+                retry_after_seconds,
+            } => Error::QueueTimeout {
+                retry_after_seconds,
+            },
         }
     }
 

@@ -38,6 +38,7 @@ fn asking(key: usize) -> Asking<'static> {
         n_prompt_tokens: 50,
         max_completion_tokens: 50,
         n_bytes: 100,
+        prefix: &crate::tests::EMPTY,
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Admission, admission};
+use super::{Admission, EMPTY, admission};
 use crate::Asking;
 use crate::UpstreamCount;
-use crate::placement::{Prefix, UpstreamId};
+use crate::placement::UpstreamId;
 use crate::queue::tests::Seed;
 
-const PATIENT: Duration = Duration::from_secs(1 << 40);
+const PATIENT: Duration = Duration::from_secs(1 << 30);
 
 /// A key, and how its callers are.
 #[derive(Clone, Copy)]
@@ -77,13 +77,14 @@ impl World {
             n_prompt_tokens: n_prompt_tokens / key.lies,
             max_completion_tokens: 2048 / key.lies,
             n_bytes: 100,
+            prefix: &EMPTY,
         };
         let began = Instant::now();
         let mut permit = self
             .admission
-            .enter(&asking, Prefix::default())
+            .enter(&asking)
             .unwrap()
-            .permit(PATIENT)
+            .permit(Instant::now() + PATIENT)
             .await
             .unwrap();
         let waited = began.elapsed();

@@ -104,13 +104,12 @@ proptest! {
                     prop_assert!(now <= slots.max(before), "{now} on {slots} slots");
                     prop_assert!(world.waiting.is_empty() || now >= slots, "a slot is idle while someone waits");
                 }
-                let metrics = &admission.shared.metrics;
-                prop_assert_eq!(metrics.in_flight.get(), world.held.len() as i64);
-                prop_assert_eq!(metrics.queue_depth.get(), world.waiting.len() as i64);
+                let load = admission.load();
+                prop_assert_eq!((load.in_flight, load.waiting), (world.held.len(), world.waiting.len()));
             }
             drop(world);
-            let metrics = &admission.shared.metrics;
-            prop_assert_eq!((metrics.in_flight.get(), metrics.queue_depth.get(), metrics.queue_bytes.get()), (0, 0, 0));
+            let load = admission.load();
+            prop_assert_eq!((load.in_flight, load.waiting, load.waiting_bytes), (0, 0, 0));
             for upstream in 0..UPSTREAMS {
                 admission.set_slots(UpstreamId(upstream as u64), 1);
             }
@@ -118,7 +117,7 @@ proptest! {
             for _ in 0..UPSTREAMS {
                 held.push(admission.ask("a").await.unwrap());
             }
-            prop_assert_eq!(metrics.in_flight.get(), UPSTREAMS as i64);
+            prop_assert_eq!(admission.load().in_flight, UPSTREAMS);
             Ok(())
         })?;
     }

@@ -40,6 +40,24 @@ impl FromStr for Destination {
     }
 }
 
+impl Destination {
+    /// Whether lines can be written there.
+    ///
+    /// # Errors
+    ///
+    /// In words that name the path.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self::File(path) = self else {
+            return Ok(());
+        };
+        let opened = AppendFile::open(path, Arc::default());
+        opened.map(drop).map_err(|error| {
+            let path = path.display();
+            format!("{path} cannot be opened to append to: {error}; name a file that this user may write")
+        })
+    }
+}
+
 /// What is told of one request. Times are in milliseconds; `null` is what the request had not come to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
@@ -92,11 +110,9 @@ impl Audit {
                 Some(file.and_then(|file| Lines::start("audit", file, lost)))
             }
         };
-        let started = started.transpose().map_err(|error| {
-            format!(
-                "PROXY_AUDIT: cannot be opened to append to: {error}; name a file that this user may write"
-            )
-        })?;
+        let started = started
+            .transpose()
+            .map_err(|error| format!("PROXY_AUDIT: {error}"))?;
         let (lines, flush) = started.unzip();
         Ok((Self { lines, reopen }, flush))
     }

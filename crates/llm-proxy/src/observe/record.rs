@@ -10,17 +10,17 @@ use axum::body::HttpBody as _;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use common::traces::Span;
+use common::traces::{Span, Traces};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 use crate::api::{Api, Dialect};
 use crate::auth::{Caller, Denied, Reservation};
 use crate::error::Error;
-use crate::observe::audit::{Line, SCHEMA};
-use crate::observe::metrics::{KeyName, Left, NONE, OTHER};
+use crate::observe::audit::{Audit, Line, SCHEMA};
+use crate::observe::metrics::{KeyName, Left, Metrics, NONE, OTHER};
+use crate::observe::recent::Recent;
 use crate::request_id::RequestId;
-use crate::state::App;
 use llama_client::events::Usage;
 use llama_client::{Identity, traceparent};
 
@@ -54,9 +54,34 @@ impl Phase {
     }
 }
 
+/// Where a record goes when its request has ended.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
+    pub(crate) traces: Traces,
+    pub(crate) recent: Recent,
+}
+
+/// As whose request an upstream is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    request_id: RequestId,
+    traceparent: Option<HeaderValue>,
+}
+
+impl Asker {
+    pub(crate) fn borrow(&self) -> Identity<'_> {
+        Identity {
+            request_id: self.request_id.as_str(),
+            traceparent: self.traceparent.as_ref(),
+        }
+    }
+}
+
 /// The record of one request.
 pub(crate) struct Record {
-    app: App,
+    reporter: Arc<Reporter>,
     request_id: RequestId,
     route: &'static str,
     /// How its caller is told of an error.
@@ -89,6 +114,7 @@ pub(crate) struct Record {
     outcome: Option<&'static str>,
     /// When it was noticed that the caller has gone, while it had a slot.
     left: Option<Instant>,
+    is_poll: bool,
     bytes_in: u64,
     bytes_out: u64,
     span: Span,
@@ -97,9 +123,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(app: &App, request_id: &RequestId, route: &'static str) -> Self {
+    pub(crate) fn new(
+        reporter: &Arc<Reporter>,
+        request_id: &RequestId,
+        route: &'static str,
+    ) -> Self {
         Self {
-            app: app.clone(),
+            reporter: Arc::clone(reporter),
             request_id: request_id.clone(),
             route,
             dialect: Dialect::default(),
@@ -122,6 +152,7 @@ impl Record {
             status: None,
             outcome: None,
             left: None,
+            is_poll: false,
             bytes_in: 0,
             bytes_out: 0,
             span: Span::default(),
@@ -130,12 +161,19 @@ impl Record {
     }
 
     /// The record of a request for `api`, with a span below its caller's when that named one.
-    pub(crate) fn of(app: &App, request_id: &RequestId, api: Api, headers: &HeaderMap) -> Self {
-        let mut record = Self::new(app, request_id, api.path());
+    pub(crate) fn of(
+        reporter: &Arc<Reporter>,
+        request_id: &RequestId,
+        api: Api,
+        headers: &HeaderMap,
+    ) -> Self {
+        let mut record = Self::new(reporter, request_id, api.path());
         record.dialect = api.dialect();
         let parent = traceparent(headers);
         let named = parent.as_ref().and_then(|parent| parent.to_str().ok());
-        record.span = app.traces.server(count::operation(record.route), named);
+        record.span = reporter
+            .traces
+            .server(count::operation(record.route), named);
         let own = record
             .span
             .traceparent()
@@ -145,11 +183,16 @@ impl Record {
     }
 
     /// As whose request the upstream is asked.
-    pub(crate) fn identity(&self) -> Identity<'_> {
-        Identity {
-            request_id: self.request_id.as_str(),
-            traceparent: self.traceparent.as_ref(),
+    pub(crate) fn identity(&self) -> Asker {
+        Asker {
+            request_id: self.request_id.clone(),
+            traceparent: self.traceparent.clone(),
         }
+    }
+
+    /// Whether it waits for its first slot.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.phase == Phase::Queued
     }
 
     /// The caller is known, and may have named the request.
@@ -192,13 +235,13 @@ impl Record {
         let label = KeyName {
             key: Arc::clone(&self.key),
         };
-        self.app
+        self.reporter
             .metrics
             .queue_wait
             .get_or_create(&label)
             .observe(waited.as_secs_f64());
         self.between_tokens = Some(
-            self.app
+            self.reporter
                 .metrics
                 .between_tokens
                 .get_or_create_owned(&self.gen_ai()),
@@ -209,7 +252,7 @@ impl Record {
     pub(crate) fn ask(&mut self, upstream: &str) {
         if self.upstream.replace(upstream.into()).is_none() {
             let waited = self.body + self.queue.unwrap_or_default();
-            self.app
+            self.reporter
                 .metrics
                 .overhead
                 .observe(self.started.elapsed().saturating_sub(waited).as_secs_f64());
@@ -219,7 +262,7 @@ impl Record {
     /// A token came.
     pub(crate) fn token(&mut self, now: Instant) {
         self.n_tokens_seen += 1;
-        self.app.recent.token();
+        self.reporter.recent.token();
         if let (Some(last), Some(between)) = (self.last_token.replace(now), &self.between_tokens) {
             between.observe((now - last).as_secs_f64());
             return;
@@ -228,8 +271,8 @@ impl Record {
         self.phase = Phase::Streaming;
         self.span.event("first token");
         let after = now - self.started;
-        self.app.recent.first_token(now, after);
-        self.app
+        self.reporter.recent.first_token(now, after);
+        self.reporter
             .metrics
             .first_token
             .get_or_create(&self.gen_ai())
@@ -307,11 +350,31 @@ impl Record {
         self.whole(response)
     }
 
+    /// Ends a question that is asked again and again and tells nothing: it is counted, and neither logged nor audited.
+    pub(crate) fn answer_poll(&mut self, response: Response) -> Response {
+        self.is_poll = true;
+        self.answer(response)
+    }
+
     fn whole(&mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
         self.bytes_out = response.body().size_hint().exact().unwrap_or_default();
         self.write(response.headers_mut());
         response
+    }
+
+    /// Nothing has ended the request: its caller left, or the proxy has a defect.
+    fn left(&self) -> &'static str {
+        if std::thread::panicking() {
+            return Error::Internal.code();
+        }
+        let metrics = &self.reporter.metrics;
+        let phase = self.phase.name();
+        metrics.cancellations.get_or_create(&Left { phase }).inc();
+        if let Some(left) = self.left {
+            metrics.cancel_to_free.observe(left.elapsed().as_secs_f64());
+        }
+        "client_left"
     }
 
     fn line(&self, outcome: &'static str, duration: Duration) -> Line<'_> {
@@ -357,43 +420,27 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let outcome = self.outcome.unwrap_or_else(|| {
-            if std::thread::panicking() {
-                return Error::Internal.code();
-            }
-            self.app
-                .metrics
-                .cancellations
-                .get_or_create(&Left {
-                    phase: self.phase.name(),
-                })
-                .inc();
-            if let Some(left) = self.left {
-                self.app
-                    .metrics
-                    .cancel_to_free
-                    .observe(left.elapsed().as_secs_f64());
-            }
-            "client_left"
-        });
+        let outcome = self.outcome.unwrap_or_else(|| self.left());
         self.settle();
         let duration = self.started.elapsed();
         self.count(outcome, duration);
-        self.app
-            .recent
-            .request(self.status.is_some_and(|status| !status.is_success()));
-        self.app.audit.tell(|| self.line(outcome, duration));
+        let refused = self.status.is_some_and(|status| !status.is_success());
+        self.reporter.recent.request(refused);
         self.end_span(outcome);
+        if self.is_poll {
+            let request_id = self.request_id.as_str();
+            tracing::debug!(request_id, route = self.route, caller = &*self.key, "poll");
+            return;
+        }
+        self.reporter.audit.tell(|| self.line(outcome, duration));
         let (_, _, n_completion_tokens) = self.counts();
+        let denied = self.denied.as_ref();
         tracing::info!(
             request_id = self.request_id.as_str(),
             route = self.route,
             caller = &*self.key,
-            denied = self.denied.as_ref().map(|denied| denied.reason),
-            denied_key = self
-                .denied
-                .as_ref()
-                .and_then(|denied| denied.key.as_deref()),
+            denied = denied.map(|denied| denied.reason),
+            denied_key = denied.and_then(|denied| denied.key.as_deref()),
             outcome,
             phase = self.phase.name(),
             status = self.status.map(|status| status.as_u16()),

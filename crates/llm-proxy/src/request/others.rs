@@ -96,6 +96,7 @@ impl Checked {
             include_usage: false,
             has_images: false,
             n_dropped,
+            n_answers: 1,
         })
     }
 }

@@ -41,9 +41,11 @@ async fn panics(State(app): State<App>) {
         n_prompt_tokens: 1,
         max_completion_tokens: 1,
         n_bytes: 1,
+        prefix: &Prefix::default(),
     };
-    let entered = app.admission.enter(&asking, Prefix::default()).unwrap();
-    let _permit = entered.permit(app.config.deadlines.queue).await.unwrap();
+    let mut ticket = app.admission.enter(&asking).unwrap();
+    let deadline = tokio::time::Instant::now() + app.config.deadlines.queue;
+    let _permit = ticket.permit(deadline).await.unwrap();
     panic!("a mistake");
 }
 
@@ -55,7 +57,7 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = in_layers(routes(&app).route("/panics", post(panics)), &app);
-    let refusals = app.metrics.connections_refused.clone();
+    let refusals = app.reporter.metrics.connections_refused.clone();
     shutdown.spawn(common::server::serve(
         listener,
         router,

@@ -47,7 +47,7 @@ async fn answer(
 fn status(app: &App) -> Status {
     let now = Instant::now();
     let upstreams = app.fleet.status();
-    let rates = app.recent.rates(now);
+    let rates = app.reporter.recent.rates(now);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: (now - app.started).as_secs(),
@@ -62,6 +62,6 @@ fn status(app: &App) -> Status {
             refused_per_second: thousandths(rates.refused),
             tokens_per_second: thousandths(rates.tokens),
         },
-        first_token: FirstToken::of(&app.recent.first_tokens(now)),
+        first_token: FirstToken::of(&app.reporter.recent.first_tokens(now)),
     }
 }

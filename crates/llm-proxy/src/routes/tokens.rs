@@ -13,9 +13,11 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::observe::record::Record;
 use crate::request_id::RequestId;
-use crate::routes::{MAX_TRIES, check};
+use crate::routes::check;
 use crate::state::App;
 
+/// Upstreams that one request is offered to, when they do not take the connection.
+const MAX_TRIES: u32 = 3;
 /// The largest answer: a token and its piece take about fifty bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
@@ -25,7 +27,7 @@ pub(crate) async fn count(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let mut record = Record::of(&app, &request_id, api, request.headers());
+    let mut record = Record::of(&app.reporter, &request_id, api, request.headers());
     match app
         .until_closing(ask(api, &app, request, &mut record))
         .await
@@ -50,8 +52,8 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
                 .open(
                     &upstream,
                     api.ask(),
-                    request.body.clone(),
-                    record.identity(),
+                    request.body(0),
+                    record.identity().borrow(),
                 )
                 .await
             {

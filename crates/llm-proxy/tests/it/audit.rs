@@ -10,7 +10,7 @@ use testkit::fake_llama::{FakeLlama, Script};
 
 use crate::keys::{self, KeysFile};
 use crate::process::Process;
-use crate::{MODEL, PATIENCE, Proxy, question, until};
+use crate::{KEY, MODEL, PATIENCE, Proxy, question, until};
 
 /// The lines of the file, once there are `n`.
 async fn lines(file: &Path, n: usize) -> Vec<Value> {
@@ -170,21 +170,40 @@ async fn a_full_disk_costs_lines_and_no_request() {
         .await;
 }
 
+#[test]
+fn a_file_that_cannot_be_opened_is_refused_by_its_path_before_a_port_is_bound() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+        .env_clear()
+        .envs([("LLM_API_KEY", KEY), ("LLM_MODEL", MODEL)])
+        .env("PROXY_AUDIT", "/nowhere/audit.jsonl")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "PROXY_AUDIT /nowhere/audit.jsonl cannot be opened to append to: No such file or \
+                    directory (os error 2); name a file that this user may write";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(output.status.code(), Some(64));
+}
+
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_is_refused_before_anything_is_served() {
+async fn a_poll_of_the_model_list_is_counted_and_neither_logged_nor_audited() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::start(&llama.url(), |config| {
-        config.audit = Destination::File("/nowhere/audit.jsonl".into());
+    let proxy = Proxy::with(&llama, |config| {
+        config.audit = Destination::File(file.clone());
     })
     .await;
-    let mut proxy = proxy;
-    let ended = proxy.task.join_next().await.unwrap().unwrap().unwrap_err();
-    assert!(
-        ended
-            .to_string()
-            .starts_with("PROXY_AUDIT: cannot be opened to append to: "),
-        "{ended}"
-    );
+    for _ in 0..3 {
+        assert_eq!(proxy.models_as(KEY).await.0, 200);
+    }
+    assert_eq!(proxy.models_as("a-strangers-key").await.0, 401);
+    proxy.ask(&question(false)).await;
+    let lines = lines(&file, 2).await;
+    let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, ["invalid_api_key", "ok"]);
+    let polls = r#"llm_proxy_requests_total{route="/v1/models",key="default",model="none",outcome="ok",status="2xx"} 3"#;
+    proxy.until_metric(polls).await;
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
             .map(|rest| rest.split_once('"').unwrap().0);
         routes.extend(quoted.filter(|path| path.starts_with('/')));
     }
-    assert_eq!(routes.len(), 11, "{routes:?}");
+    assert_eq!(routes.len(), 13, "{routes:?}");
     assert!(routes.contains(&"/v1/chat/completions"), "{routes:?}");
     for route in routes {
         let mut answers = Vec::new();

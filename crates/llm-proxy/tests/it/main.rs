@@ -40,12 +40,12 @@ mod requests;
 mod responses;
 mod routes;
 mod secrets;
+mod several;
 mod shutdown;
 mod slow;
 mod status;
 mod streaming;
 mod surface;
-mod terminal;
 mod tracing;
 mod whole;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::process::Command;
 
-use crate::{MODEL, Proxy, question, until};
+use crate::{MODEL, PATIENCE, Proxy, question, until};
 
 impl Proxy {
     async fn status(&self) -> Value {
@@ -146,4 +146,54 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
         said.starts_with(&format!("llm-proxy: {admin} cannot be asked: ")),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn top_without_a_terminal_prints_one_page_without_colours() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let admin = proxy.admin.to_string();
+    let output = top(&["--admin", &admin]).await;
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{page}");
+    assert!(
+        page.contains("slots busy") && !page.contains('\u{1b}'),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn top_prints_the_document_of_status_as_json() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let output = top(&["--json", "--admin", &proxy.admin.to_string()]).await;
+    let printed: Status = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((printed.model.as_str(), printed.slots), (MODEL, 2));
+}
+
+#[tokio::test]
+async fn top_says_at_once_what_is_no_address() {
+    for admin in [
+        "localhost",
+        "http://localhost/",
+        "https://localhost:9081",
+        "localhost:",
+        "localhost:x",
+    ] {
+        let output = top(&["--once", "--admin", admin]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "llm-proxy: --admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081\n"
+        );
+        assert_eq!((said, output.status.code()), (expected, Some(1)));
+    }
+}
+
+async fn top(arguments: &[&str]) -> std::process::Output {
+    let mut top = Command::new(env!("CARGO_BIN_EXE_llm-proxy"));
+    let output = top.arg("top").args(arguments).output();
+    tokio::time::timeout(PATIENCE, output)
+        .await
+        .unwrap()
+        .unwrap()
 }

@@ -8,7 +8,7 @@ use testkit::fake_llama::FakeLlama;
 use crate::{KEY, MODEL, Proxy, UPSTREAM_KEY, envelope, question};
 
 /// Everything else that llama-server, its router, its tools or our own admin listener answer to.
-const NOT_HERE: [&str; 40] = [
+const NOT_HERE: [&str; 38] = [
     "/",
     "*",
     "/livez",
@@ -36,7 +36,6 @@ const NOT_HERE: [&str; 40] = [
     "/models",
     "/models/load",
     "/models/unload",
-    "/v1/models/fake-model",
     "/mcp",
     "/sse",
     "/tools",
@@ -46,7 +45,6 @@ const NOT_HERE: [&str; 40] = [
     "/index.html",
     "/v1/../slots",
     "/v1/%2e%2e/props",
-    "/v1/models/../../slots",
     "/v1/models%2f..%2f..%2fslots",
     "/\\slots",
 ];
@@ -71,8 +69,6 @@ async fn no_other_path_or_spelling_reaches_llama_server() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let body = question(false).to_string();
-    let message = "there is no such route, or it is not switched on (PROXY_ROUTES)";
-    let expected = envelope("llm-proxy", "not_found_error", "not_found", message);
     for path in NOT_HERE.into_iter().chain(MISSPELT) {
         for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS"] {
             let request = format!(
@@ -87,12 +83,85 @@ async fn no_other_path_or_spelling_reaches_llama_server() {
                 "{method} {path}: {answer}"
             );
             assert!(head.contains("x-request-id: "), "{method} {path}: {answer}");
-            assert_eq!(
-                serde_json::from_str::<Value>(error).unwrap(),
-                expected,
-                "{method} {path}"
-            );
+            let error: Value = serde_json::from_str(error).unwrap();
+            let message = error["error"]["message"].as_str().unwrap();
+            assert!(message.starts_with("there is no such route"), "{message}");
+            let expected = envelope("llm-proxy", "not_found_error", "not_found", message);
+            assert_eq!(error, expected, "{method} {path}");
         }
+    }
+    assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_route_that_is_not_there_says_what_its_caller_probably_meant() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::before(&llama).await;
+    let lacks = ": the path begins with /v1, so let the base URL end in /v1";
+    let twice = ": the path has /v1 twice, so let the base URL end before one of them";
+    for (path, hint) in [
+        ("/chat/completions", lacks),
+        ("/models", lacks),
+        ("/models/a", lacks),
+        ("/responses", lacks),
+        ("/v1/v1/chat/completions", twice),
+        ("/v1/v1/models", twice),
+        (
+            "/v1/responses",
+            ": its operator has not switched it on (PROXY_ROUTES lacks `responses`)",
+        ),
+        (
+            "/v1/messages/count_tokens",
+            ": its operator has not switched it on (PROXY_ROUTES lacks `messages`)",
+        ),
+        ("/api/chat", ""),
+        ("/v1/nothing", ""),
+    ] {
+        let url = format!("http://{}{path}", proxy.address);
+        let answer = proxy.http.post(url).bearer_auth(KEY).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let mut error: Value = answer.json().await.unwrap();
+        let message = error["error"]["message"].take();
+        assert_eq!(
+            (status, message),
+            (404, json!(format!("there is no such route{hint}"))),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_model_can_be_asked_for_by_its_name_and_no_other() {
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::with(&llama, |config| {
+        config.model = "a model/of Q4_0.gguf".into()
+    })
+    .await;
+    let get = async |path: &str| {
+        let url = format!("http://{}{path}", proxy.address);
+        let answer = proxy.http.get(url).bearer_auth(KEY).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let (_, list) = get("/v1/models").await;
+    let model = &list["data"][0];
+    assert_eq!(model["id"], "a model/of Q4_0.gguf");
+    for path in [
+        "/v1/models/a%20model/of%20Q4_0.gguf",
+        "/v1/models/a%20model%2Fof%20Q4_0.gguf",
+    ] {
+        assert_eq!(get(path).await, (200, model.clone()), "{path}");
+    }
+    assert_eq!(get("/v1/models/").await, (200, list.clone()));
+    for path in [
+        "/v1/models/other",
+        "/v1/models/%ff",
+        "/v1/models/../../slots",
+        "/v1/models//",
+    ] {
+        let (status, error) = get(path).await;
+        let code = &error["error"]["code"];
+        assert_eq!((status, code), (404, &json!("model_not_found")), "{path}");
     }
     assert_eq!(llama.requests().len(), 0);
 }

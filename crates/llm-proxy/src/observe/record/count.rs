@@ -23,7 +23,7 @@ impl Record {
             outcome,
             status,
         };
-        self.app.metrics.requests.get_or_create(&ending).inc();
+        self.reporter.metrics.requests.get_or_create(&ending).inc();
         if self.queue.is_some() {
             self.count_admitted(duration, outcome);
         }
@@ -46,7 +46,7 @@ impl Record {
             ("completion", output),
         ] {
             let (key, model) = (Arc::clone(&self.key), Arc::clone(&self.model));
-            self.app
+            self.reporter
                 .metrics
                 .tokens
                 .get_or_create(&Tokens { key, model, kind })
@@ -60,7 +60,7 @@ impl Record {
                 gen_ai: self.gen_ai(),
                 gen_ai_token_type,
             };
-            self.app
+            self.reporter
                 .metrics
                 .usage
                 .get_or_create(&label)
@@ -87,7 +87,7 @@ impl Record {
             && self.n_tokens_seen > 1
         {
             let mean = (last - first).as_secs_f64() / (self.n_tokens_seen - 1) as f64;
-            self.app
+            self.reporter
                 .metrics
                 .per_token
                 .get_or_create(&gen_ai)
@@ -95,7 +95,7 @@ impl Record {
         }
         let error_type = if outcome == "ok" { "" } else { outcome };
         let label = GenAiEnding { gen_ai, error_type };
-        self.app
+        self.reporter
             .metrics
             .duration
             .get_or_create(&label)

@@ -1,33 +1,16 @@
-//! The five deadlines: queue, connect, first token, between tokens, total.
+//! The deadlines of a running request: first token, between tokens, total.
 //!
-//! They count tokens, not bytes: neither llama-server's comments nor its progress events move them. The first two are
-//! kept by `admission` and `upstream`; the other three by a [`Clock`] that runs from the slot to the last byte.
+//! They count tokens, not bytes: neither llama-server's comments nor its progress events move them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Deadlines;
 use crate::error::Error;
 
-/// How long each part of a request may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Waiting for a slot.
-    pub queue: Duration,
-    /// The TCP connection to the upstream.
-    pub connect: Duration,
-    /// From the slot to the first token, for an empty prompt.
-    pub first_token: Duration,
-    /// What each token of the prompt adds to `first_token`; a CPU prefills 10 to 300 tokens a second.
-    pub first_token_per_prompt_token: Duration,
-    /// From one token to the next.
-    pub between_tokens: Duration,
-    /// From the slot to the last byte.
-    pub total: Duration,
-}
-
 /// The deadlines of one running request.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     token_at: Instant,
     total_at: Instant,
