@@ -3,7 +3,7 @@
 //! Compiled only for the targets in `fuzz/`, because the parsers are nobody else's business.
 
 use crate::api::Api;
-use crate::request::ChatRequest;
+use crate::request::Checked;
 use crate::sse::{Alike, Kind, Scanner, data, read};
 
 pub use crate::fleet::fuzz as props;
@@ -29,7 +29,7 @@ pub fn body(input: &[u8]) {
         return;
     };
     let api = APIS[usize::from(*api) % APIS.len()];
-    if let Ok(request) = ChatRequest::parse(api, bytes, "model", MAX_TOKENS) {
+    if let Ok(request) = Checked::parse(api, bytes, "model", MAX_TOKENS) {
         let sent: serde_json::Value =
             serde_json::from_slice(&request.body).expect("what leaves is JSON");
         assert!(sent.is_object() && request.max_tokens <= MAX_TOKENS);
