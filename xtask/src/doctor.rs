@@ -15,8 +15,8 @@ use crate::settings::{Profile, Settings};
 
 /// Below this, compiling and the model do not fit.
 const MIN_FREE_GIB: u64 = 5;
-/// The oldest Node that builds the page.
-const MIN_NODE: u32 = 20;
+/// The Node versions that vite builds the page on, as its `engines` says; [`builds_the_page`] reads the same.
+const NODE: &str = "^20.19.0 || >=22.12.0";
 
 /// One row of the table.
 struct Row {
@@ -83,7 +83,7 @@ fn rows(settings: &Settings) -> Vec<Row> {
             &["--version"],
             "for `ci`: `cargo install --locked cargo-deny`",
         ),
-        row("node", true, node(settings)),
+        Row { name: "node", needed: true, found: node(settings) },
         tool("npm", true, "npm", &["--version"], "Debian: apt-get install npm"),
         row(
             "python3 with venv",
@@ -131,18 +131,28 @@ fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> 
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn node(settings: &Settings) -> Result<String, &'static str> {
-    let how = "install Node 20 or newer. Debian: apt-get install nodejs npm";
-    let version = version(settings, "node", &["--version"]).ok_or(how)?;
-    let major = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    if major.is_some_and(|major| major >= MIN_NODE) {
+fn node(settings: &Settings) -> Result<String, String> {
+    let how = format!("install Node {NODE} with npm. Debian: apt-get install nodejs npm");
+    let version = version(settings, "node", &["--version"]).ok_or(how.clone())?;
+    if builds_the_page(&version) {
         Ok(version)
     } else {
-        Err(how)
+        Err(format!("{version} is too old for the page: {how}"))
+    }
+}
+
+/// Whether vite accepts this `node --version`. There are releases between 20 and 22.12 that it refuses.
+fn builds_the_page(version: &str) -> bool {
+    let numbers: Vec<u32> = version
+        .trim_start_matches('v')
+        .split('.')
+        .map_while(|number| number.parse().ok())
+        .collect();
+    match numbers[..] {
+        [20, minor, ..] => minor >= 19,
+        [22, minor, ..] => minor >= 12,
+        [major, ..] => major > 22,
+        [] => false,
     }
 }
 
@@ -199,4 +209,33 @@ fn ports(settings: &Settings) -> Result<String, String> {
         .map(|(.., address)| address.port().to_string())
         .collect();
     Ok(format!("{} are free", ports.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NODE, builds_the_page};
+    use crate::settings::workspace;
+
+    #[test]
+    fn only_the_node_versions_that_vite_accepts_build_the_page() {
+        for version in ["v20.19.0", "v20.20.2", "v22.12.0", "v23.0.0", "v24.1.0"] {
+            assert!(builds_the_page(version), "{version}");
+        }
+        for version in [
+            "v18.20.0", "v20.18.3", "v21.7.3", "v22.11.0", "v22", "", "x",
+        ] {
+            assert!(!builds_the_page(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn the_node_versions_are_those_of_the_vite_that_is_installed() {
+        let text = std::fs::read_to_string(workspace().join("web/package-lock.json")).unwrap();
+        let lock: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            lock["packages"]["node_modules/vite"]["engines"]["node"],
+            NODE
+        );
+        assert_eq!(lock["packages"][""]["engines"]["node"], NODE);
+    }
 }
