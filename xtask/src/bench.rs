@@ -38,19 +38,13 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
     sh.change_dir(settings.root());
     match subject {
         Subject::Chain => {
-            let packages = [
-                "--package",
-                "llm-proxy",
-                "--package",
-                "chat-gateway",
-                "--package",
-                "testkit",
-            ];
+            let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
             say::run(cmd!(
                 sh,
-                "cargo build --release {packages...} --bins --example bench_chain"
+                "cargo build --release --package bench --bin bench_chain"
             ))?;
-            let bench = settings.target("release/examples/bench_chain");
+            let bench = settings.target("release/bench_chain");
             say::run(cmd!(sh, "{bench}"))
         }
         Subject::Fetch(options) => {
@@ -65,7 +59,7 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
             say::run(cmd!(
                 sh,
-                "cargo build --release --package testkit --example bench_llama --example bench_load"
+                "cargo build --release --package bench --bin bench_llama --bin bench_load"
             ))?;
             crate::block_on(proxy::run(&settings, options))
         }

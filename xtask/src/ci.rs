@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     steps.run("format", || {
         passed(say::run(cmd!(sh, "cargo fmt --all -- --check")))
     });
-    steps.run("tidy", || passed(tidy::run()));
+    steps.run("tidy", || passed(tidy::run(&tidy::Options::default())));
     steps.run("clippy", || {
         // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
         let rest = ["--all-targets", "--", "-D", "warnings"];
@@ -33,6 +33,19 @@ pub(crate) fn run() -> Result<ExitCode> {
             "cargo clippy --workspace --exclude xtask {rest...}"
         ))?;
         passed(say::run(cmd!(sh, "cargo clippy --package xtask {rest...}")))
+    });
+    steps.run("fuzz targets", || {
+        // Other flags, so a folder of its own; what the targets do is compiled in no other build.
+        let _flags = sh.push_env("RUSTFLAGS", "--cfg fuzzing");
+        let folder = settings.target("fuzzing");
+        say::run(cmd!(
+            sh,
+            "cargo check --workspace --exclude xtask --exclude bench --lib --target-dir {folder}"
+        ))?;
+        passed(say::run(cmd!(
+            sh,
+            "cargo check --manifest-path fuzz/Cargo.toml --all-features --target-dir {folder}"
+        )))
     });
     steps.run("docs", || {
         let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");

@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: mixed load on llm-proxy as it is released, with a fault a minute, until it has shown that nothing
-//! is lost, unexplained or left behind. testkit's example `soak` does the work and judges.
+//! is lost, unexplained or left behind. `soak` of the crate bench does the work and judges.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -27,9 +27,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
     say::run(cmd!(
         sh,
-        "cargo build --release --package testkit --example bench_llama --example soak"
+        "cargo build --release --package bench --bin bench_llama --bin soak"
     ))?;
-    let soak = settings.target("release/examples/soak");
+    let soak = settings.target("release/soak");
     let minutes = options.minutes.to_string();
     say::run(cmd!(sh, "{soak} --minutes {minutes}"))
 }

@@ -2,6 +2,7 @@
 //! each load all servers take turns; load, mock and server share the machine, so only rows of one table compare.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 mod peers;
 mod table;
 
-use peers::{KEY, Server};
+use peers::{BEFORE, KEY, Server};
 use table::Table;
 
 /// Bytes of text in one token of the mock.
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// How long each server has each load, in seconds. Paced streams run three times as long.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// An older llm-proxy binary, measured as one more server, so that before and after stand in one table.
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// A look in a minute: one second each, 32 connections and 200 streams only.
     #[arg(long)]
     quick: bool,
@@ -48,6 +52,10 @@ enum Scenario {
     Stream,
     /// 200 and 1,000 streams at 20 tokens a second: what a token waits on its way, and memory.
     Paced,
+    /// Four answers of one request (`n: 4`), whole and streamed, on 32 connections.
+    Several,
+    /// Embeddings of 768 numbers on 32 connections.
+    Embeddings,
     /// Clients that leave: when the upstream sees it.
     Leave,
 }
@@ -61,7 +69,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     if options.install_peers {
         peers::install(settings).await?;
     }
-    let servers = peers::start(settings, &options.only).await?;
+    let servers = peers::start(settings, &options.only, options.before.as_deref()).await?;
     println!(
         "{}, which load, mock and the server under load share\n",
         machine()
@@ -73,6 +81,8 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
         Scenario::Plain,
         Scenario::Stream,
         Scenario::Paced,
+        Scenario::Several,
+        Scenario::Embeddings,
         Scenario::Leave,
     ];
     let scenarios = if options.scenarios.is_empty() {
@@ -95,7 +105,12 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
                         .try_for_each(|connections| bench.plain(size, *connections))?;
                 }
             }
-            Scenario::Stream => bench.streams(32, 64)?,
+            Scenario::Stream => bench.streams(32, 64, 1)?,
+            Scenario::Several => {
+                bench.several(1024, 32, 4)?;
+                bench.streams(32, 64, 4)?;
+            }
+            Scenario::Embeddings => bench.embeddings(768, 32)?,
             Scenario::Paced => {
                 let streams: &[usize] = if options.quick { &[200] } else { &[200, 1000] };
                 streams
@@ -120,7 +135,7 @@ impl Bench<'_> {
         for server in self.servers {
             // llm-proxy always asks for a stream; llama-server sends an event for each token.
             let ways: &[(usize, &str)] = match server.name {
-                "llm-proxy" => &[
+                "llm-proxy" | BEFORE => &[
                     (size / TOKEN_BYTES, ", an event per token"),
                     (1, ", all in one event"),
                 ],
@@ -144,24 +159,59 @@ impl Bench<'_> {
         self.print(&title, &table)
     }
 
-    fn streams(&self, connections: usize, tokens: usize) -> Result<()> {
+    fn several(&self, size: usize, connections: usize, answers: usize) -> Result<()> {
+        let mut table = Table::throughput("answers/s", "CPU per answer");
+        for server in self.servers {
+            let load = [
+                "plain".to_owned(),
+                format!("--connections={connections}"),
+                format!("--size={size}"),
+                format!("--answers={answers}"),
+            ];
+            let seen = self.ask(server, self.seconds, &load);
+            table.throughput_row(server.name, seen, answers as f64);
+        }
+        let title = format!(
+            "{answers} whole answers of {} KiB to each request, {connections} connections",
+            size / 1024
+        );
+        self.print(&title, &table)
+    }
+
+    fn embeddings(&self, dimensions: usize, connections: usize) -> Result<()> {
+        let mut table = Table::throughput("answers/s", "CPU per answer");
+        for server in self.servers {
+            let load = [
+                "embeddings".to_owned(),
+                format!("--connections={connections}"),
+                format!("--dimensions={dimensions}"),
+            ];
+            table.throughput_row(server.name, self.ask(server, self.seconds, &load), 1.0);
+        }
+        let title = format!("Embeddings of {dimensions} numbers, {connections} connections");
+        self.print(&title, &table)
+    }
+
+    fn streams(&self, connections: usize, tokens: usize, answers: usize) -> Result<()> {
         let mut table = Table::throughput("tokens/s", "CPU per token");
         for server in self.servers {
             let load = [
                 "stream".to_owned(),
                 format!("--connections={connections}"),
                 format!("--tokens={tokens}"),
+                format!("--answers={answers}"),
             ];
-            table.throughput_row(
-                server.name,
-                self.ask(server, self.seconds, &load),
-                tokens as f64,
-            );
+            let seen = self.ask(server, self.seconds, &load);
+            table.throughput_row(server.name, seen, (tokens * answers) as f64);
         }
-        self.print(
-            &format!("Streams of {tokens} unpaced tokens, {connections} connections"),
-            &table,
-        )
+        let title = if answers == 1 {
+            format!("Streams of {tokens} unpaced tokens, {connections} connections")
+        } else {
+            format!(
+                "Streams of {answers} answers of {tokens} unpaced tokens to each request, {connections} connections"
+            )
+        };
+        self.print(&title, &table)
     }
 
     fn paced(&self, streams: usize) -> Result<()> {
@@ -195,7 +245,7 @@ impl Bench<'_> {
     fn ask(&self, server: &Server, seconds: f64, load: &[String]) -> Result<Value> {
         ensure!(server.why_not.is_none(), "not measured");
         say::line(format_args!("{}: {}", server.name, load.join(" ")));
-        let mut command = Command::new(self.settings.target("release/examples/bench_load"));
+        let mut command = Command::new(self.settings.target("release/bench_load"));
         command
             .arg(format!("--to={}", server.address))
             .arg(format!("--seconds={seconds}"));

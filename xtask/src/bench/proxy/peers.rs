@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +16,8 @@ use crate::settings::Settings;
 
 /// What every server that knows keys asks for.
 pub(super) const KEY: &str = "llmk-bench-0123456789";
+/// What the tables call the llm-proxy of `--before`.
+pub(super) const BEFORE: &str = "llm-proxy before";
 /// Requests and connections that no server may refuse.
 const ROOM: &str = "1024";
 /// How long a server may take to begin; LiteLLM loads for many seconds.
@@ -63,6 +65,8 @@ struct Place<'a> {
     settings: &'a Settings,
     /// Settings and logs of this run.
     folder: PathBuf,
+    /// The older llm-proxy, if one was given.
+    before: Option<&'a Path>,
     upstream: SocketAddr,
 }
 
@@ -75,7 +79,11 @@ struct Way {
 
 /// Starts llm-proxy and those of the others that are installed, each before a mock of its own: a mock that still works for
 /// another server would be busy for llm-proxy, which sends nothing there then.
-pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Server>> {
+pub(super) async fn start(
+    settings: &Settings,
+    only: &[String],
+    before: Option<&Path>,
+) -> Result<Vec<Server>> {
     let folder = settings.target("bench/proxy");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -90,9 +98,10 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
         mock,
     }];
     type Find = fn(&Place<'_>) -> Result<Way>;
-    let ways: [(&str, Find); 5] = [
+    let ways: [(&str, Find); 6] = [
         ("nginx", nginx),
         ("llm-proxy", ours),
+        (BEFORE, theirs_before),
         ("onwards", onwards),
         ("smg", smg),
         ("litellm", litellm),
@@ -101,10 +110,14 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
         if !only.is_empty() && !only.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
+        if name == BEFORE && before.is_none() {
+            continue;
+        }
         let (upstream, mock) = start_mock(settings)?;
         let place = Place {
             settings,
             folder: folder.clone(),
+            before,
             upstream,
         };
         let way = way(&place)?;
@@ -163,7 +176,7 @@ async fn begins(server: &mut Server) -> Result<bool> {
 
 fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
     let (reader, writer) = std::io::pipe()?;
-    let call = Call::new(settings.target("release/examples/bench_llama")).args(["--slots", ROOM]);
+    let call = Call::new(settings.target("release/bench_llama")).args(["--slots", ROOM]);
     let process = call.start(Output::Pipe(writer))?;
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
@@ -224,9 +237,25 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
     })
 }
 
-/// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
 fn ours(place: &Place<'_>) -> Result<Way> {
-    let (address, admin) = (free()?, free()?);
+    let program = place.settings.target("release/llm-proxy");
+    llm_proxy(place, "now", program, "this workspace's release build")
+}
+
+/// The older binary, with the same settings.
+fn theirs_before(place: &Place<'_>) -> Result<Way> {
+    let program = place
+        .before
+        .context("--before names no binary")?
+        .to_path_buf();
+    let shown = program.display().to_string();
+    llm_proxy(place, "before", program, &shown)
+}
+
+/// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
+fn llm_proxy(place: &Place<'_>, label: &str, program: PathBuf, what: &str) -> Result<Way> {
+    let address = free()?;
+    let admin = free()?;
     let key = |number: u32| {
         if number == 0 {
             KEY.to_owned()
@@ -241,21 +270,24 @@ fn ours(place: &Place<'_>) -> Result<Way> {
             .collect();
         format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
     };
-    let keys = file(place, "keys.toml", &(0..100).map(entry).collect::<String>())?;
-    let call = Call::new(place.settings.target("release/llm-proxy")).variables([
+    let entries: String = (0..100).map(entry).collect();
+    let keys = file(place, &format!("keys-{label}.toml"), &entries)?;
+    let audit = file(place, &format!("audit-{label}.jsonl"), "")?;
+    let call = Call::new(program).variables([
         ("PROXY_LISTEN", address.to_string().as_str()),
         ("PROXY_ADMIN_LISTEN", &admin.to_string()),
         ("PROXY_UPSTREAMS", &format!("http://{}", place.upstream)),
         ("PROXY_QUEUE_REQUESTS", ROOM),
         ("PROXY_KEYS_FILE", &keys),
-        ("PROXY_AUDIT", &file(place, "audit.jsonl", "")?),
+        ("PROXY_AUDIT", &audit),
+        ("PROXY_ROUTES", "chat,embeddings"),
         ("PROXY_UPSTREAM_API_KEY", "bench"),
         ("LLM_MODEL", "bench"),
         ("PROXY_MAX_TOKENS", "100000"),
     ]);
-    let version = "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
+    let version = format!("{what}; a hundred keys, queue, deadlines, audit, log and metrics on");
     Ok(Way {
-        version: Ok(version.to_owned()),
+        version: Ok(version),
         call,
         address,
     })
@@ -372,7 +404,7 @@ pub(super) async fn install(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn installed(program: &std::path::Path, version: impl Fn() -> String) -> Result<String> {
+fn installed(program: &Path, version: impl Fn() -> String) -> Result<String> {
     if program.exists() {
         Ok(version())
     } else {

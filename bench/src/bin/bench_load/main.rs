@@ -59,6 +59,9 @@ enum Load {
         /// Events in which the upstream sends it to whoever asks for a stream.
         #[arg(long, default_value_t = 1)]
         events: usize,
+        /// Answers of one request.
+        #[arg(long, default_value_t = 1)]
+        answers: usize,
     },
     /// Streams one after another on each connection, all tokens of each at once.
     Stream {
@@ -66,6 +69,17 @@ enum Load {
         connections: usize,
         #[arg(long)]
         tokens: usize,
+        /// Answers of one request.
+        #[arg(long, default_value_t = 1)]
+        answers: usize,
+    },
+    /// Embeddings one after another on each connection.
+    Embeddings {
+        #[arg(long)]
+        connections: usize,
+        /// Numbers of an embedding.
+        #[arg(long)]
+        dimensions: usize,
     },
     /// Streams at once, their tokens paced.
     Paced {
@@ -86,12 +100,25 @@ enum Load {
 }
 
 impl Target {
-    /// A request as bytes. `order` is for the upstream.
+    /// A request for one answer as bytes. `order` is for the upstream.
     fn request(&self, order: &str, stream: bool) -> Vec<u8> {
+        self.request_for(1, order, stream)
+    }
+
+    /// A request for `n` answers.
+    fn request_for(&self, n: usize, order: &str, stream: bool) -> Vec<u8> {
         let messages = json!([{"role": "user", "content": format!("bench:{order};")}]);
-        let body = json!({"model": self.model, "messages": messages, "stream": stream}).to_string();
+        let mut body = json!({"model": self.model, "messages": messages, "stream": stream});
+        if n > 1 {
+            body["n"] = json!(n);
+        }
+        self.post("/v1/chat/completions", &body)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Vec<u8> {
+        let body = body.to_string();
         let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.to,
             self.key,
@@ -113,17 +140,36 @@ async fn main() -> anyhow::Result<()> {
             connections,
             size,
             events,
+            answers,
         } => {
-            let request = to.request(&format!("size={size},events={events}"), false);
-            closed_loop(&to, &request, connections, move |body| body.bytes >= size).await
+            let order = format!("size={size},events={events}");
+            let request = to.request_for(answers, &order, false);
+            closed_loop(&to, &request, connections, move |body| {
+                body.bytes >= size * answers
+            })
+            .await
         }
         Load::Stream {
             connections,
             tokens,
+            answers,
         } => {
-            let request = to.request(&format!("tokens={tokens}"), true);
+            let request = to.request_for(answers, &format!("tokens={tokens}"), true);
             closed_loop(&to, &request, connections, move |body| {
-                body.done && body.events > tokens
+                body.done && body.events > tokens * answers
+            })
+            .await
+        }
+        Load::Embeddings {
+            connections,
+            dimensions,
+        } => {
+            let input = format!("bench:dimensions={dimensions};");
+            let body = json!({"model": to.model, "input": input});
+            let request = to.post("/v1/embeddings", &body);
+            // A number has more than eight characters with its comma.
+            closed_loop(&to, &request, connections, move |body| {
+                body.bytes > dimensions * 8
             })
             .await
         }

@@ -92,8 +92,9 @@ async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Res
         let Some(request) = read(&mut stream, &mut buffer).await? else {
             return Ok(());
         };
-        if request.line.starts_with(b"POST /v1/chat/completions") {
-            chat(&mut stream, &request.body, state).await?;
+        let answers = [&b"POST /v1/chat/completions"[..], b"POST /v1/embeddings"];
+        if answers.iter().any(|line| request.line.starts_with(line)) {
+            answer(&mut stream, &request.body, state).await?;
         } else {
             let (status, body) = document(&request.line, state);
             stream.write_all(&answer::document(status, &body)).await?;
@@ -142,7 +143,7 @@ fn content_length(head: &[u8]) -> usize {
         .unwrap_or_default()
 }
 
-async fn chat(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::Result<()> {
+async fn answer(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::Result<()> {
     let (order, id) = Order::read(body);
     let rendered = {
         let mut state = state.borrow_mut();
@@ -205,7 +206,7 @@ async fn play(out: &mut WriteHalf<'_>, order: Order, rendered: &Rendered) -> std
         }
         sleep_until(at).await;
         at += pace;
-        out.write_all(&answer::token(&now().to_string())).await?;
+        out.write_all(&answer::token(0, &now().to_string())).await?;
     }
     out.write_all(&rendered.tail).await
 }
