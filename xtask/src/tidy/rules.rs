@@ -1,5 +1,6 @@
 //! Rules about the text of one file. Each takes text and returns its problems, so that each can be tested on a line.
 
+use super::unclean::{Finding, Habit};
 use crate::settings;
 
 /// Lines that one source file may have.
@@ -96,6 +97,21 @@ fn trailing_space(line: &str) -> Option<&'static str> {
         .then_some("white space at the end of the line")
 }
 
+/// Tests that say they are skipped in a way that `cargo xtask test` cannot count.
+pub(super) fn silent_skips(path: &str, text: &str) -> Vec<Finding> {
+    if path == "crates/testkit/src/tools.rs" {
+        return Vec::new();
+    }
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| line.contains(concat!("\"", "skipped: ")))
+        .map(|(index, _)| {
+            let what = "a skipped test must count: use testkit::tools::needs";
+            Finding::new(Habit::SilentSkip, path, index + 1, what)
+        })
+        .collect()
+}
+
 /// The change log exists and has an entry.
 pub(super) fn changelog(text: &str) -> Option<String> {
     let has_entry = text.lines().any(|line| line.starts_with("## "))
@@ -122,8 +138,8 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::{
-        bare_allow, changelog, env_file, environment, file, length, module_docs, trailing_space,
-        unfinished,
+        bare_allow, changelog, env_file, environment, file, length, module_docs, silent_skips,
+        trailing_space, unfinished,
     };
 
     #[test]
@@ -144,6 +160,13 @@ mod tests {
         assert!(bare_allow("#![allow(dead_code)]").is_some());
         assert_eq!(bare_allow("#[expect(dead_code, reason = \"x\")]"), None);
         assert_eq!(bare_allow("self.allow(caller)"), None);
+    }
+
+    #[test]
+    fn a_test_that_skips_itself_without_telling_is_found() {
+        let text = concat!("x\neprintln!(\"", "skipped: no strace\");\n");
+        assert_eq!(silent_skips("crates/a/tests/it/b.rs", text).len(), 1);
+        assert_eq!(silent_skips("crates/testkit/src/tools.rs", text), []);
     }
 
     #[test]
