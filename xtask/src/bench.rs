@@ -20,9 +20,9 @@ pub(crate) enum Subject {
     /// What chat-gateway and llm-proxy add to the first token, beside asking the same upstream directly.
     Chain,
     /// What model-fetcher takes for a model, beside curl, aria2c and `hf download`, from a Hub on this machine.
-    Fetch(fetch::Options),
+    Fetch(fetch::FetchBenchOptions),
     /// What llm-proxy adds to answers and tokens, beside nginx and other gateways, before one mock of llama-server.
-    Proxy(proxy::Options),
+    Proxy(proxy::ProxyBenchOptions),
     /// Which upstream a request should go to: llm-proxy's choice beside others, on simulated llama-servers.
     Route,
 }

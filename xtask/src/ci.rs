@@ -18,13 +18,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
-    let passed = |result: Result<()>| result.map(|()| Outcome::Passed);
     let mut steps = Steps::new(false);
 
     steps.run("format", || {
         passed(say::run(cmd!(sh, "cargo fmt --all -- --check")))
     });
-    steps.run("tidy", || passed(tidy::run(&tidy::Options::default())));
+    steps.run("tidy", || passed(tidy::run(&tidy::TidyOptions::default())));
     steps.run("clippy", || {
         // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
         let rest = ["--all-targets", "--", "-D", "warnings"];
@@ -73,4 +72,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         passed(say::run(cmd!(sh, "npm --prefix web run lint")))
     });
     Ok(steps.finish())
+}
+
+fn passed(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
 }

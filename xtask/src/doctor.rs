@@ -19,7 +19,7 @@ const MIN_FREE_GIB: u64 = 5;
 const NODE: &str = "^20.19.0 || >=22.12.0";
 
 /// One row of the table.
-struct Row {
+struct DoctorRow {
     name: &'static str,
     /// What is here, or how to get it.
     found: Result<String, String>,
@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let rows = rows(&settings);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for Row {
+    for DoctorRow {
         name,
         found,
         needed,
@@ -57,63 +57,79 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(settings: &Settings) -> Vec<Row> {
-    let row = |name, needed, found: Result<String, &str>| Row {
-        name,
-        needed,
-        found: found.map_err(str::to_owned),
-    };
-    let tool = |name, needed, program: &str, args: &[&str], how: &'static str| {
-        row(name, needed, version(settings, program, args).ok_or(how))
-    };
+fn rows(settings: &Settings) -> Vec<DoctorRow> {
     let wheel = matches!(engine::installed(settings), Ok(None));
     vec![
-        tool("rust", true, "rustc", &["--version"], "install it from https://rustup.rs"),
-        tool(
-            "cargo-nextest",
-            false,
-            "cargo-nextest",
-            &["--version"],
-            "`cargo install --locked cargo-nextest`; until then tests run with cargo test",
+        DoctorRow::needed(
+            "rust",
+            version(settings, "rustc", &["--version"]).ok_or("install it from https://rustup.rs"),
         ),
-        tool(
-            "cargo-deny",
-            false,
-            "cargo-deny",
-            &["--version"],
-            "for `ci`: `cargo install --locked cargo-deny`",
-        ),
-        Row { name: "node", needed: true, found: node(settings) },
-        tool("npm", true, "npm", &["--version"], "Debian: apt-get install npm"),
-        row(
-            "python3 with venv",
-            wheel,
-            python(settings).ok_or(
-                "for the engine and the model from PyPI. Debian: apt-get install python3 python3-venv",
+        DoctorRow::optional(
+            "cargo-nextest",
+            version(settings, "cargo-nextest", &["--version"]).ok_or(
+                "`cargo install --locked cargo-nextest`; until then tests run with cargo test",
             ),
         ),
-        Row { name: "llama-server", needed: true, found: llama_server(settings) },
-        row(
-            "chromium",
-            false,
-            chromium(settings)
-                .ok_or("for the page's tests. Debian: apt-get install chromium; or set CHROMIUM_BIN"),
+        DoctorRow::optional(
+            "cargo-deny",
+            version(settings, "cargo-deny", &["--version"])
+                .ok_or("for `ci`: `cargo install --locked cargo-deny`"),
         ),
-        row(
+        DoctorRow::optional(
+            "cargo-mutants",
+            version(settings, "cargo-mutants", &["mutants", "--version"])
+                .ok_or("for `mutants`: `cargo install --locked cargo-mutants`"),
+        ),
+        DoctorRow::needed("node", node(settings)),
+        DoctorRow::needed(
+            "npm",
+            version(settings, "npm", &["--version"]).ok_or("Debian: apt-get install npm"),
+        ),
+        DoctorRow {
+            name: "python3 with venv",
+            needed: wheel,
+            found: python(settings).ok_or_else(|| {
+                "for the engine and the model from PyPI. Debian: apt-get install python3 python3-venv"
+                    .to_owned()
+            }),
+        },
+        DoctorRow::needed("llama-server", llama_server(settings)),
+        DoctorRow::optional(
+            "chromium",
+            chromium(settings).ok_or(
+                "for the page's tests. Debian: apt-get install chromium; or set CHROMIUM_BIN",
+            ),
+        ),
+        DoctorRow::optional(
             "docker engine",
-            false,
             version(settings, "docker", &["version", "--format", "{{.Server.Version}}"])
                 .ok_or("for Compose: install Docker Engine 26 or newer and start it"),
         ),
-        row(
+        DoctorRow::optional(
             "docker compose",
-            false,
             version(settings, "docker", &["compose", "version", "--short"])
                 .ok_or("for Compose: Debian: apt-get install docker-compose"),
         ),
-        Row { name: "disk", needed: true, found: disk(settings.root()) },
-        Row { name: "ports", needed: true, found: ports(settings) },
+        DoctorRow::needed("disk", disk(settings.root())),
+        DoctorRow::needed("ports", ports(settings)),
     ]
+}
+
+impl DoctorRow {
+    fn needed(name: &'static str, found: Result<String, impl Into<String>>) -> Self {
+        Self {
+            name,
+            found: found.map_err(Into::into),
+            needed: true,
+        }
+    }
+
+    fn optional(name: &'static str, found: Result<String, impl Into<String>>) -> Self {
+        Self {
+            needed: false,
+            ..Self::needed(name, found)
+        }
+    }
 }
 
 /// The first line that `program` prints.

@@ -67,11 +67,11 @@ enum Verb {
     /// Says what this machine has, what it lacks, and how to get it.
     Doctor,
     /// Runs the tests, after setting up what they need.
-    Test(test::Options),
+    Test(test::TestOptions),
     /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
     Ci,
     /// Checks the house rules: file length, module docs, dependency direction, style and the like.
-    Tidy(tidy::Options),
+    Tidy(tidy::TidyOptions),
     /// Measures, and prints a table.
     Bench {
         /// What to measure.
@@ -79,9 +79,9 @@ enum Verb {
         subject: bench::Subject,
     },
     /// Puts mixed load and a fault a minute on llm-proxy, and fails when anything is lost or left behind.
-    Soak(soak::Options),
+    Soak(soak::SoakOptions),
     /// Breaks the code in small ways and sees whether a test notices. Takes hours.
-    Mutants(mutants::Options),
+    Mutants(mutants::MutantsOptions),
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.

@@ -12,7 +12,7 @@ use crate::steps::{Outcome, Steps};
 
 /// What to break.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct MutantsOptions {
     /// Only this area; may be repeated.
     #[arg(long = "area", value_enum)]
     areas: Vec<Area>,
@@ -94,7 +94,7 @@ impl Area {
 /// # Errors
 ///
 /// When cargo-mutants is not there; an area with survivors is in the exit code.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &MutantsOptions) -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
@@ -115,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(steps.finish())
 }
 
-fn one_area(sh: &Shell, settings: &Settings, options: &Options, area: Area) -> Result<()> {
+fn one_area(sh: &Shell, settings: &Settings, options: &MutantsOptions, area: Area) -> Result<()> {
     let mut arguments = Vec::new();
     match &options.file {
         Some(glob) => arguments.extend(["--file".to_owned(), glob.clone()]),

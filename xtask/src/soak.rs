@@ -9,7 +9,7 @@ use crate::settings::{Profile, Settings};
 
 /// How to soak.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct SoakOptions {
     /// How long. Below five minutes only a few faults happen; one is enough for a look.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// When it does not build, or something was wrong: it has been said above.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &SoakOptions) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());

@@ -24,7 +24,7 @@ const SKIPPED: &str = "tests-skipped";
 
 /// What to test.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Fails where something this machine lacks would be skipped.
     #[arg(long)]
     all: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// When the workspace cannot be entered; a failed step is in the exit code.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
@@ -57,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     steps.run("tools of tests", || skipped(&settings));
     steps.run("page", || page_units(&sh, &settings));
 
-    let (runtime, mut started) = (runtime()?, None);
+    let runtime = runtime()?;
+    let mut started = None;
     steps.run("chain starts", || {
         started = Some(runtime.block_on(TestChain::start(&sh, &settings))?);
         Ok(Outcome::Passed)

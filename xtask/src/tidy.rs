@@ -22,7 +22,7 @@ mod unclean;
 
 /// How to check.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct TidyOptions {
     /// First takes out of the list of files that are not yet clean whatever is clean by now.
     #[arg(long)]
     shrink: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// With a line per problem: the place, what is wrong and what to do.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &TidyOptions) -> Result<()> {
     let root = workspace();
     let sh = Shell::new()?;
     sh.change_dir(&root);

@@ -1,9 +1,11 @@
 //! `cargo xtask bench proxy`: llm-proxy beside nginx and other gateways, in one run, before one mock of llama-server. For
 //! each load all servers take turns; load, mock and server share the machine, so only rows of one table compare.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -23,17 +25,17 @@ const TOKEN_BYTES: usize = 4;
 
 /// What `bench proxy` measures.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct ProxyBenchOptions {
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
-    scenarios: Vec<Scenario>,
+    scenarios: Vec<ProxyScenario>,
     /// Only servers whose name contains this, beside the mock asked directly; may be repeated.
     #[arg(long = "only", value_name = "NAME")]
     only: Vec<String>,
     /// How long each server has each load, in seconds. Paced streams run three times as long.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// An older llm-proxy binary, measured as one more server, so that before and after stand in one table.
+    /// An older llm-proxy binary, measured as one more server, to have before and after in one table.
     #[arg(long, value_name = "BINARY")]
     before: Option<PathBuf>,
     /// A look in a minute: one second each, 32 connections and 200 streams only.
@@ -45,7 +47,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Scenario {
+enum ProxyScenario {
     /// Whole answers of 1 KiB and 16 KiB, on 1, 32 and 256 connections.
     Plain,
     /// Streams of 64 tokens as fast as they go, on 32 connections.
@@ -65,7 +67,7 @@ enum Scenario {
 /// # Errors
 ///
 /// When the mock or llm-proxy does not run; a peer that is missing or fails is a row that says so.
-pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
+pub(crate) async fn run(settings: &Settings, options: &ProxyBenchOptions) -> Result<()> {
     if options.install_peers {
         peers::install(settings).await?;
     }
@@ -78,12 +80,12 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
         .iter()
         .for_each(|server| println!("- {}: {}", server.name, server.what()));
     let every = [
-        Scenario::Plain,
-        Scenario::Stream,
-        Scenario::Paced,
-        Scenario::Several,
-        Scenario::Embeddings,
-        Scenario::Leave,
+        ProxyScenario::Plain,
+        ProxyScenario::Stream,
+        ProxyScenario::Paced,
+        ProxyScenario::Several,
+        ProxyScenario::Embeddings,
+        ProxyScenario::Leave,
     ];
     let scenarios = if options.scenarios.is_empty() {
         every.as_slice()
@@ -97,7 +99,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     };
     for scenario in scenarios {
         match scenario {
-            Scenario::Plain => {
+            ProxyScenario::Plain => {
                 let connections: &[usize] = if options.quick { &[32] } else { &[1, 32, 256] };
                 for size in [1024, 16 * 1024] {
                     connections
@@ -105,19 +107,19 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
                         .try_for_each(|connections| bench.plain(size, *connections))?;
                 }
             }
-            Scenario::Stream => bench.streams(32, 64, 1)?,
-            Scenario::Several => {
+            ProxyScenario::Stream => bench.streams(32, 64, 1)?,
+            ProxyScenario::Several => {
                 bench.several(1024, 32, 4)?;
                 bench.streams(32, 64, 4)?;
             }
-            Scenario::Embeddings => bench.embeddings(768, 32)?,
-            Scenario::Paced => {
+            ProxyScenario::Embeddings => bench.embeddings(768, 32)?,
+            ProxyScenario::Paced => {
                 let streams: &[usize] = if options.quick { &[200] } else { &[200, 1000] };
                 streams
                     .iter()
                     .try_for_each(|streams| bench.paced(*streams))?;
             }
-            Scenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
+            ProxyScenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
         }
     }
     Ok(())
@@ -272,21 +274,20 @@ impl Bench<'_> {
 
 /// Whether whoever listens on `address` answers a chat request.
 fn answers(address: SocketAddr) -> bool {
-    let request = |mut stream: std::net::TcpStream| -> std::io::Result<bool> {
-        use std::io::{Read as _, Write as _};
-        let body = r#"{"model":"bench","messages":[{"role":"user","content":"bench:tokens=1;"}]}"#;
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
-        let length = body.len();
-        write!(
-            stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        )?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(&status == b"HTTP/1.1 200")
-    };
-    std::net::TcpStream::connect(address)
-        .and_then(request)
-        .unwrap_or(false)
+    asked(address).unwrap_or(false)
+}
+
+fn asked(address: SocketAddr) -> std::io::Result<bool> {
+    let body = r#"{"model":"bench","messages":[{"role":"user","content":"bench:tokens=1;"}]}"#;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(&status == b"HTTP/1.1 200")
 }

@@ -22,7 +22,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
 
 /// A top module that uses another, and where.
 #[derive(Debug)]
-struct Import<'a> {
+struct ModuleUse<'a> {
     path: &'a str,
     line: usize,
     from: String,
@@ -73,7 +73,7 @@ fn crate_circles(name: &str, ranks: &[&[&str]], files: &[(String, String)]) -> V
     for import in &imports {
         uses.entry(&import.from).or_default().insert(&import.to);
     }
-    for Import {
+    for ModuleUse {
         path,
         line,
         from,
@@ -107,7 +107,7 @@ fn module(path: &str) -> Option<Vec<&str>> {
 }
 
 /// What one file uses of other top modules of its crate, outside of tests.
-fn imports_of<'a>(path: &'a str, module: &[&str], text: &str) -> Vec<Import<'a>> {
+fn imports_of<'a>(path: &'a str, module: &[&str], text: &str) -> Vec<ModuleUse<'a>> {
     let Some(from) = module.first() else {
         // lib.rs uses its modules; that is what it is there for.
         return Vec::new();
@@ -118,7 +118,7 @@ fn imports_of<'a>(path: &'a str, module: &[&str], text: &str) -> Vec<Import<'a>>
     for at in 0..code.len() {
         for name in targets(&code, at, module.len()) {
             if name.text != *from {
-                found.push(Import {
+                found.push(ModuleUse {
                     path,
                     line: name.line,
                     from: (*from).to_owned(),

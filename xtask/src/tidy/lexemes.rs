@@ -52,7 +52,7 @@ pub(super) fn lexemes(text: &str) -> Vec<Lexeme<'_>> {
     found
 }
 
-/// The lexemes without the items that `#[cfg(test)]` stands before.
+/// The lexemes without the items that are marked `#[cfg(test)]`.
 pub(super) fn without_tests<'a>(lexemes: &[Lexeme<'a>]) -> Vec<Lexeme<'a>> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(lexemes.len());

@@ -31,25 +31,27 @@ type Rule = fn(&str) -> Option<&'static str>;
 
 /// All rules for the file at `path`, from the workspace's root.
 pub(super) fn file(path: &str, text: &str) -> Vec<String> {
-    let is = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
     let mut problems = Vec::new();
-    if is(&[".rs", ".ts", ".tsx"]) {
+    if ends_with(path, &[".rs", ".ts", ".tsx"]) {
         problems.extend(length(text).map(|problem| format!("{path}: {problem}")));
     }
-    if is(&[".rs"]) {
+    if ends_with(path, &[".rs"]) {
         problems.extend(module_docs(text).map(|problem| format!("{path}:1: {problem}")));
     }
     let rules: &[(bool, Rule)] = &[
-        (is(&[".rs"]), bare_allow),
+        (ends_with(path, &[".rs"]), bare_allow),
         (
-            is(&[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)),
+            ends_with(path, &[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)),
             environment,
         ),
         (
-            is(&[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"]),
+            ends_with(
+                path,
+                &[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"],
+            ),
             unfinished,
         ),
-        (is(TEXT), trailing_space),
+        (ends_with(path, TEXT), trailing_space),
     ];
     for (number, line) in text.lines().enumerate() {
         let found = rules
@@ -59,6 +61,10 @@ pub(super) fn file(path: &str, text: &str) -> Vec<String> {
         problems.extend(found.map(|problem| format!("{path}:{}: {problem}", number + 1)));
     }
     problems
+}
+
+fn ends_with(path: &str, endings: &[&str]) -> bool {
+    endings.iter().any(|ending| path.ends_with(ending))
 }
 
 fn length(text: &str) -> Option<String> {
@@ -104,7 +110,7 @@ pub(super) fn silent_skips(path: &str, text: &str) -> Vec<Finding> {
     }
     let lines = text.lines().enumerate();
     lines
-        .filter(|(_, line)| line.contains(concat!("\"", "skipped: ")))
+        .filter(|(_, line)| line.contains(concat!("\"skip", "ped: ")))
         .map(|(index, _)| {
             let what = "a skipped test must count: use testkit::tools::needs";
             Finding::new(Habit::SilentSkip, path, index + 1, what)
@@ -121,7 +127,7 @@ pub(super) fn changelog(text: &str) -> Option<String> {
     })
 }
 
-/// Each variable of an env file stands in `documented`, the page that is rendered from the code.
+/// Each variable of an env file is in `documented`, the page that is rendered from the code.
 pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> {
     let pairs = match settings::parse(text) {
         Ok(pairs) => pairs,
@@ -131,7 +137,12 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
         .into_iter()
         .filter(|(variable, _)| !documented.contains(&format!("`{variable}`")));
     unknown
-        .map(|(variable, _)| format!("{name}: {variable} stands nowhere in {}", crate::env::PAGE))
+        .map(|(variable, _)| {
+            format!(
+                "{name}: {variable} is not documented in {}",
+                crate::env::PAGE
+            )
+        })
         .collect()
 }
 
@@ -164,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_test_that_skips_itself_without_telling_is_found() {
-        let text = concat!("x\neprintln!(\"", "skipped: no strace\");\n");
+        let text = concat!("x\neprintln!(\"skip", "ped: no strace\");\n");
         assert_eq!(silent_skips("crates/a/tests/it/b.rs", text).len(), 1);
         assert_eq!(silent_skips("crates/testkit/src/tools.rs", text), []);
     }
@@ -211,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             env_file(".env.dev", "HF_TOKN=x\n", page),
-            [".env.dev: HF_TOKN stands nowhere in docs/configuration.md"]
+            [".env.dev: HF_TOKN is not documented in docs/configuration.md"]
         );
     }
 }

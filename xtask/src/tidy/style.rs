@@ -17,6 +17,7 @@ const GUARDS: &[&str] = &[
     "_held",
     "_list",
     "_lock",
+    "_mock",
     "_models",
     "_permit",
     "_reservation",

@@ -1,7 +1,5 @@
 //! What the mock sends, in llama-server's own shapes, rendered once for each kind of answer.
 
-use std::fmt::Write as _;
-
 /// One token's worth of text, of the length that a token has in English.
 const TEXT: &str = "tok ";
 
@@ -36,9 +34,10 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// What stands in a request's body, and the number it gave itself.
+    /// Reads the order in a request's body, and the number that the request gave itself.
     pub(crate) fn read(body: &[u8]) -> (Self, Option<u64>) {
-        let (mut order, mut id) = (Self::default(), None);
+        let mut order = Self::default();
+        let mut id = None;
         // Proxies put a blank after the colon, or not.
         order.stream = [&b"\"stream\":true"[..], b"\"stream\": true"]
             .iter()
@@ -237,16 +236,13 @@ pub(crate) fn props(slots: usize) -> String {
 }
 
 pub(crate) fn slots(slots: usize, running: u64) -> String {
-    let mut list = String::from("[");
-    for id in 0..slots {
-        let comma = if id > 0 { "," } else { "" };
-        let busy = u64::try_from(id).is_ok_and(|id| id < running);
-        let _infallible = write!(
-            list,
-            r#"{comma}{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#
-        );
-    }
-    list + "]"
+    let all: Vec<String> = (0..slots)
+        .map(|id| {
+            let busy = u64::try_from(id).is_ok_and(|id| id < running);
+            format!(r#"{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#)
+        })
+        .collect();
+    format!("[{}]", all.join(","))
 }
 
 pub(crate) fn models() -> String {

@@ -15,16 +15,16 @@ mod leave;
 mod paced;
 mod process;
 
-use client::{Client, Failure};
-use process::Watched;
+use client::{LoadClient, LoadFailure};
+use process::WatchedProcess;
 
 /// The load of `cargo xtask bench proxy`.
 #[derive(Parser)]
-struct Arguments {
+struct LoadArguments {
     #[command(flatten)]
     to: Target,
     #[command(subcommand)]
-    load: Load,
+    load: LoadKind,
 }
 
 /// Who is asked.
@@ -48,7 +48,7 @@ struct Target {
 }
 
 #[derive(Subcommand)]
-enum Load {
+enum LoadKind {
     /// Answers one after another on each connection.
     Plain {
         #[arg(long)]
@@ -134,9 +134,9 @@ impl Target {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { to, load } = Arguments::parse();
+    let LoadArguments { to, load } = LoadArguments::parse();
     let result = match load {
-        Load::Plain {
+        LoadKind::Plain {
             connections,
             size,
             events,
@@ -149,7 +149,7 @@ async fn main() -> anyhow::Result<()> {
             })
             .await
         }
-        Load::Stream {
+        LoadKind::Stream {
             connections,
             tokens,
             answers,
@@ -160,7 +160,7 @@ async fn main() -> anyhow::Result<()> {
             })
             .await
         }
-        Load::Embeddings {
+        LoadKind::Embeddings {
             connections,
             dimensions,
         } => {
@@ -173,8 +173,8 @@ async fn main() -> anyhow::Result<()> {
             })
             .await
         }
-        Load::Paced { streams, pace } => paced::run(&to, streams, pace).await,
-        Load::Leave { upstream, rounds } => leave::run(&to, upstream, rounds).await,
+        LoadKind::Paced { streams, pace } => paced::run(&to, streams, pace).await,
+        LoadKind::Leave { upstream, rounds } => leave::run(&to, upstream, rounds).await,
     };
     println!("{result}");
     Ok(())
@@ -184,7 +184,7 @@ async fn main() -> anyhow::Result<()> {
 #[derive(Default)]
 struct Tally {
     micros: Vec<u32>,
-    failures: Vec<Failure>,
+    failures: Vec<LoadFailure>,
 }
 
 /// Asks on every connection again and again. An answer that is not `whole` is a failure.
@@ -192,7 +192,7 @@ async fn closed_loop(
     to: &Target,
     request: &[u8],
     connections: usize,
-    whole: impl Fn(&client::Body) -> bool + Copy + 'static,
+    whole: impl Fn(&client::BodySeen) -> bool + Copy + 'static,
 ) -> Value {
     let tasks = LocalSet::new();
     // A quarter of the time before the measurement is for warming up.
@@ -200,7 +200,8 @@ async fn closed_loop(
     let end = begin + to.time();
     let mut connected = Vec::new();
     for _ in 0..connections {
-        let (address, request) = (to.to, request.to_vec());
+        let address = to.to;
+        let request = request.to_vec();
         connected.push(tasks.spawn_local(async move {
             let mut tally = Tally::default();
             let mut client = None;
@@ -210,17 +211,17 @@ async fn closed_loop(
                     tokio::time::timeout_at((end + Duration::from_secs(5)).into(), async {
                         let mut open = match client.take() {
                             Some(open) => open,
-                            None => Client::connect(address).await?,
+                            None => LoadClient::connect(address).await?,
                         };
                         let body = open.ask(&request).await?;
                         client = open.is_reusable().then_some(open);
                         if whole(&body) {
                             Ok(())
                         } else {
-                            Err(Failure::Partial)
+                            Err(LoadFailure::Partial)
                         }
                     });
-                let answered = answered.await.unwrap_or(Err(Failure::Late));
+                let answered = answered.await.unwrap_or(Err(LoadFailure::Late));
                 if sent < begin || Instant::now() > end {
                     continue;
                 }
@@ -238,7 +239,7 @@ async fn closed_loop(
     }
     let run = async {
         tokio::time::sleep_until(begin.into()).await;
-        let mut watched = Watched::begin(to.process);
+        let mut watched = WatchedProcess::begin(to.process);
         tokio::time::sleep_until((begin + to.time() / 2).into()).await;
         watched.look();
         tokio::time::sleep_until(end.into()).await;
@@ -255,18 +256,19 @@ async fn closed_loop(
     let (mut all, cost) = tasks.run_until(run).await;
     let answers = all.micros.len();
     json!({"answers": answers, "per_second": answers as f64 / to.seconds, "micros": spread(&mut all.micros),
-        "failures": Failure::count(&all.failures), "cost": cost})
+        "failures": LoadFailure::count(&all.failures), "cost": cost})
 }
 
 /// Median, 99th percentile and maximum.
 fn spread(samples: &mut [u32]) -> Value {
     samples.sort_unstable();
-    let at = |thousandths: usize| {
-        samples
-            .get((samples.len().saturating_sub(1)) * thousandths / 1000)
-            .copied()
-    };
-    json!({"p50": at(500), "p99": at(990), "max": at(1000)})
+    json!({"p50": sample_at(samples, 500), "p99": sample_at(samples, 990), "max": sample_at(samples, 1000)})
+}
+
+fn sample_at(sorted: &[u32], thousandths: usize) -> Option<u32> {
+    sorted
+        .get((sorted.len().saturating_sub(1)) * thousandths / 1000)
+        .copied()
 }
 
 fn micros(time: Duration) -> u32 {

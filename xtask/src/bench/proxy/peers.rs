@@ -1,5 +1,5 @@
 //! The servers that are compared: how each is configured, started and known to be ready, and how to get one that is
-//! missing. Their settings and logs stand in `target/bench/proxy`.
+//! missing. Their settings and logs are in `target/bench/proxy`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -61,7 +61,7 @@ impl Server {
 }
 
 /// Where things are.
-struct Place<'a> {
+struct BenchPlace<'a> {
     settings: &'a Settings,
     /// Settings and logs of this run.
     folder: PathBuf,
@@ -71,7 +71,7 @@ struct Place<'a> {
 }
 
 /// How a server is called: its version, or what to do to get it, and the call.
-struct Way {
+struct PeerCall {
     version: Result<String>,
     call: Call,
     address: SocketAddr,
@@ -97,7 +97,7 @@ pub(super) async fn start(
         process: None,
         mock,
     }];
-    type Find = fn(&Place<'_>) -> Result<Way>;
+    type Find = fn(&BenchPlace<'_>) -> Result<PeerCall>;
     let ways: [(&str, Find); 6] = [
         ("nginx", nginx),
         ("llm-proxy", ours),
@@ -114,7 +114,7 @@ pub(super) async fn start(
             continue;
         }
         let (upstream, mock) = start_mock(settings)?;
-        let place = Place {
+        let place = BenchPlace {
             settings,
             folder: folder.clone(),
             before,
@@ -191,12 +191,14 @@ fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
 }
 
 /// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
-fn nginx(place: &Place<'_>) -> Result<Way> {
+fn nginx(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let address = free()?;
-    let path = |name: &str| place.folder.join(name).display().to_string();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
-        .map(|kind| format!("  {kind}_temp_path {};\n", path(&format!("nginx-{kind}"))))
+        .map(|kind| {
+            let folder = path(place, &format!("nginx-{kind}"));
+            format!("  {kind}_temp_path {folder};\n")
+        })
         .collect();
     let text = format!(
         "daemon off;\nworker_processes auto;\nworker_rlimit_nofile 16384;\npid {pid};\nerror_log {errors} warn;\n\
@@ -206,9 +208,9 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
          \x20 server {{\n    listen {address} backlog=1024;\n    location / {{\n      proxy_pass http://llama;\n\
          \x20     proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
          \x20     proxy_read_timeout 600s;\n    }}\n  }}\n}}\n",
-        pid = path("nginx.pid"),
-        errors = path("nginx-errors.log"),
-        log = path("nginx-access.log"),
+        pid = path(place, "nginx.pid"),
+        errors = path(place, "nginx-errors.log"),
+        log = path(place, "nginx-access.log"),
         upstream = place.upstream,
     );
     let program = place
@@ -230,20 +232,20 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
         "-c",
         &file(place, "nginx.conf", &text)?,
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
-fn ours(place: &Place<'_>) -> Result<Way> {
+fn ours(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let program = place.settings.target("release/llm-proxy");
     llm_proxy(place, "now", program, "this workspace's release build")
 }
 
 /// The older binary, with the same settings.
-fn theirs_before(place: &Place<'_>) -> Result<Way> {
+fn theirs_before(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let program = place
         .before
         .context("--before names no binary")?
@@ -253,24 +255,15 @@ fn theirs_before(place: &Place<'_>) -> Result<Way> {
 }
 
 /// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
-fn llm_proxy(place: &Place<'_>, label: &str, program: PathBuf, what: &str) -> Result<Way> {
+fn llm_proxy(
+    place: &BenchPlace<'_>,
+    label: &str,
+    program: PathBuf,
+    what: &str,
+) -> Result<PeerCall> {
     let address = free()?;
     let admin = free()?;
-    let key = |number: u32| {
-        if number == 0 {
-            KEY.to_owned()
-        } else {
-            format!("another-key-{number}")
-        }
-    };
-    let entry = |number: u32| {
-        let digest: String = Sha256::digest(key(number))
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
-    };
-    let entries: String = (0..100).map(entry).collect();
+    let entries: String = (0..100).map(key_entry).collect();
     let keys = file(place, &format!("keys-{label}.toml"), &entries)?;
     let audit = file(place, &format!("audit-{label}.jsonl"), "")?;
     let call = Call::new(program).variables([
@@ -286,15 +279,30 @@ fn llm_proxy(place: &Place<'_>, label: &str, program: PathBuf, what: &str) -> Re
         ("PROXY_MAX_TOKENS", "100000"),
     ]);
     let version = format!("{what}; a hundred keys, queue, deadlines, audit, log and metrics on");
-    Ok(Way {
+    Ok(PeerCall {
         version: Ok(version),
         call,
         address,
     })
 }
 
-fn onwards(place: &Place<'_>) -> Result<Way> {
-    let (address, metrics) = (free()?, free()?);
+/// An entry of a keys file; the first has the key that the load has.
+fn key_entry(number: u32) -> String {
+    let key = if number == 0 {
+        KEY.to_owned()
+    } else {
+        format!("another-key-{number}")
+    };
+    let digest: String = Sha256::digest(key)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
+}
+
+fn onwards(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let address = free()?;
+    let metrics = free()?;
     let text = format!(
         r#"{{"targets":{{"bench":{{"url":"http://{}","keys":["{KEY}"]}}}},"http_pool":{{"max_idle_per_host":{ROOM},"idle_timeout_secs":90}}}}"#,
         place.upstream
@@ -310,15 +318,16 @@ fn onwards(place: &Place<'_>) -> Result<Way> {
         "--metrics-port",
         &metrics.port().to_string(),
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
-fn smg(place: &Place<'_>) -> Result<Way> {
-    let (address, metrics) = (free()?, free()?);
+fn smg(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let address = free()?;
+    let metrics = free()?;
     let program = place.settings.target("bench/smg/bin/smg");
     let version = installed(&program, || format!("{}, one upstream", PYTHON[0].1));
     let call = Call::new(program).args([
@@ -342,14 +351,14 @@ fn smg(place: &Place<'_>) -> Result<Way> {
         "--log-level",
         "warn",
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
-fn litellm(place: &Place<'_>) -> Result<Way> {
+fn litellm(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let address = free()?;
     let text = format!(
         "model_list:\n  - model_name: bench\n    litellm_params:\n      model: openai/bench\n      \
@@ -367,7 +376,7 @@ fn litellm(place: &Place<'_>) -> Result<Way> {
     let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
     // Without it, LiteLLM fetches a list of prices from the network as it begins.
     let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
@@ -423,10 +432,14 @@ fn package(name: &str) -> String {
     )
 }
 
-fn file(place: &Place<'_>, name: &str, text: &str) -> Result<String> {
-    let path = place.folder.join(name);
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path.display().to_string())
+fn file(place: &BenchPlace<'_>, name: &str, text: &str) -> Result<String> {
+    let path = path(place, name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
+    Ok(path)
+}
+
+fn path(place: &BenchPlace<'_>, name: &str) -> String {
+    place.folder.join(name).display().to_string()
 }
 
 /// An address that nobody listens on now.
