@@ -26,6 +26,9 @@ const GUARDS: &[&str] = &[
     "_turn",
 ];
 
+/// Characters that the name of a test may have. It is one promise, and the module says of what.
+const MAX_TEST_NAME: usize = 75;
+
 /// The findings in the file at `path`, but for those that need to know other files.
 pub(super) fn file(path: &str, text: &str) -> Vec<Finding> {
     let all = lexemes(text);
@@ -38,6 +41,15 @@ pub(super) fn file(path: &str, text: &str) -> Vec<Finding> {
         }
         if let Some(what) = underscore(all[at]) {
             findings.push(Finding::new(Habit::Underscore, path, all[at].line, what));
+        }
+    }
+    for name in (0..all.len()).filter_map(|at| test_name(&all, at)) {
+        let length = name.text.len();
+        if length > MAX_TEST_NAME {
+            let what = format!(
+                "the name of a test has {length} characters, at most {MAX_TEST_NAME}: one promise, and the module says of what"
+            );
+            findings.push(Finding::new(Habit::TestName, path, name.line, what));
         }
     }
     // A test's closures hold what the test has set up; elsewhere a helper is a function.
@@ -157,6 +169,26 @@ fn underscore(lexeme: Lexeme<'_>) -> Option<String> {
     ))
 }
 
+/// The name of the test whose attribute is at `at`.
+fn test_name<'a>(lexemes: &[Lexeme<'a>], at: usize) -> Option<Lexeme<'a>> {
+    let rest = &lexemes[at..];
+    let is_test = begins_with(rest, &["#", "[", "test", "]"])
+        || begins_with(rest, &["#", "[", "tokio", ":", ":", "test"]);
+    if !is_test {
+        return None;
+    }
+    let mut next = at;
+    while lexemes.get(next)?.text == "#" {
+        next = partner(lexemes, next + 1)? + 1;
+    }
+    let is_async = usize::from(lexemes.get(next)?.text == "async");
+    let is_function = lexemes.get(next + is_async)?.text == "fn";
+    lexemes
+        .get(next + is_async + 1)
+        .filter(|_| is_function)
+        .copied()
+}
+
 /// The name of the closure that a `let` at `at` binds.
 fn named_closure<'a>(lexemes: &[Lexeme<'a>], at: usize) -> Option<&'a str> {
     if lexemes[at].text != "let" {
@@ -229,6 +261,18 @@ mod tests {
             [0; 0]
         );
         assert_eq!(find("\"_a_string\" // _a_comment"), [0; 0]);
+    }
+
+    #[test]
+    fn a_test_whose_name_is_no_longer_one_promise_is_found() {
+        let long = "x".repeat(76);
+        let find = |text: &str| lines(Habit::TestName, "crates/a/tests/it/b.rs", text);
+        assert_eq!(find(&format!("#[test]\nfn {long}() {{}}")), [2]);
+        let text =
+            format!("#[tokio::test(start_paused = true)]\n#[ignore]\nasync fn {long}() {{}}");
+        assert_eq!(find(&text), [3]);
+        assert_eq!(find(&format!("fn {long}() {{}}")), [0; 0]);
+        assert_eq!(find(&format!("#[test]\nfn {}() {{}}", &long[1..])), [0; 0]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) enum Habit {
     NamedClosure,
     /// Two types of one name.
     TypeName,
+    /// A test whose name is longer than a sentence of moderate length.
+    TestName,
     /// A turn of phrase from the list in `prose`.
     Prose,
     /// Two modules that need each other, or one that needs what is above it.
@@ -35,6 +37,7 @@ impl fmt::Display for Habit {
             Self::Underscore => "underscore",
             Self::NamedClosure => "named-closure",
             Self::TypeName => "type-name",
+            Self::TestName => "test-name",
             Self::Prose => "prose",
             Self::ImportCircle => "import-circle",
             Self::SilentSkip => "silent-skip",
