@@ -43,10 +43,12 @@ pub(crate) fn run(options: &TidyOptions) -> Result<()> {
         sh,
         "git ls-files --cached --others --exclude-standard"
     ))?;
+    let fuzz = read(&root.join("fuzz/Cargo.toml"));
     for path in files.lines() {
         // A file that was just deleted, or one that is no text, has no rules.
         if let Ok(text) = std::fs::read_to_string(root.join(path)) {
             problems.extend(rules::file(path, &text));
+            problems.extend(rules::unfuzzed(path, &text, &fuzz));
         }
     }
     let functions = named::Functions::of(files.lines().map(|path| (path, read(&root.join(path)))));

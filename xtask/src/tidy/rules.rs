@@ -118,6 +118,15 @@ pub(super) fn silent_skips(path: &str, text: &str) -> Vec<Finding> {
         .collect()
 }
 
+/// A crate that compiles something for fuzz targets alone is one that `fuzz/` uses, or nothing ever compiles that.
+pub(super) fn unfuzzed(path: &str, text: &str, manifest: &str) -> Option<String> {
+    let name = path.strip_prefix("crates/")?.split('/').next()?;
+    let is_fuzzed = text.contains("cfg(fuzzing)") && path.ends_with(".rs");
+    let is_used = manifest.contains(&format!("\"../crates/{name}\""));
+    (is_fuzzed && !is_used)
+        .then(|| format!("{path}: has cfg(fuzzing), but fuzz/Cargo.toml does not use {name}"))
+}
+
 /// The change log exists and has an entry.
 pub(super) fn changelog(text: &str) -> Option<String> {
     let has_entry = text.lines().any(|line| line.starts_with("## "))
@@ -150,7 +159,7 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
 mod tests {
     use super::{
         bare_allow, changelog, env_file, environment, file, length, module_docs, silent_skips,
-        trailing_space, unfinished,
+        trailing_space, unfinished, unfuzzed,
     };
 
     #[test]
@@ -178,6 +187,18 @@ mod tests {
         let text = concat!("x\neprintln!(\"skip", "ped: no strace\");\n");
         assert_eq!(silent_skips("crates/a/tests/it/b.rs", text).len(), 1);
         assert_eq!(silent_skips("crates/testkit/src/tools.rs", text), []);
+    }
+
+    #[test]
+    fn a_crate_with_something_to_fuzz_is_used_by_the_fuzz_targets() {
+        let manifest = "a = { path = \"../crates/a\" }";
+        let text = "#[cfg(fuzzing)]\npub mod fuzzing;\n";
+        assert_eq!(unfuzzed("crates/a/src/lib.rs", text, manifest), None);
+        assert_eq!(unfuzzed("crates/b/src/lib.rs", "", manifest), None);
+        assert_eq!(
+            unfuzzed("crates/b/src/lib.rs", text, manifest).as_deref(),
+            Some("crates/b/src/lib.rs: has cfg(fuzzing), but fuzz/Cargo.toml does not use b")
+        );
     }
 
     #[test]
