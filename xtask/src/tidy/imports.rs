@@ -62,7 +62,7 @@ fn crate_circles(name: &str, ranks: &[&[&str]], files: &[(String, String)]) -> V
                 imports.push(import);
             } else {
                 let what = format!(
-                    "`crate::{}` is an item of lib.rs, which uses this module: give it a module of its own",
+                    "`crate::{}` goes through lib.rs, which uses this module: import it from the module that declares it",
                     import.to
                 );
                 findings.push(Finding::new(Habit::ImportCircle, path, import.line, what));
