@@ -92,7 +92,7 @@ impl SoakStage {
         })
     }
 
-    /// As [`Stage::beside`], but nobody reads what it logs.
+    /// As [`SoakStage::beside`], but nobody reads what it logs.
     pub(crate) async fn with_unread_log(&self) -> anyhow::Result<Beside> {
         let folder = self.folder.join("unread");
         std::fs::create_dir_all(&folder)?;
@@ -201,7 +201,7 @@ enum Process {
 }
 
 impl Beside {
-    /// As [`Stage::pid`].
+    /// As [`SoakStage::pid`].
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         let pid = match &self.proxy {
             Process::Read(service) => service.pid(),
@@ -210,7 +210,7 @@ impl Beside {
         pid.context("it has ended")
     }
 
-    /// As [`Stage::gauge`].
+    /// As [`SoakStage::gauge`].
     pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
         gauge(self.admin, name).await
     }
