@@ -297,7 +297,8 @@ fn key_entry(number: u32) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
+    let scopes = r#"["chat", "embeddings"]"#;
+    format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\nscopes = {scopes}\n")
 }
 
 fn onwards(place: &BenchPlace<'_>) -> Result<PeerCall> {
