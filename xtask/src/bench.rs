@@ -20,9 +20,9 @@ pub(crate) enum Subject {
     /// What chat-gateway and llm-proxy add to the first token, beside asking the same upstream directly.
     Chain,
     /// What model-fetcher takes for a model, beside curl, aria2c and `hf download`, from a Hub on this machine.
-    Fetch(fetch::Options),
+    Fetch(fetch::FetchBenchOptions),
     /// What llm-proxy adds to answers and tokens, beside nginx and other gateways, before one mock of llama-server.
-    Proxy(proxy::Options),
+    Proxy(proxy::ProxyBenchOptions),
     /// Which upstream a request should go to: llm-proxy's choice beside others, on simulated llama-servers.
     Route,
 }
@@ -38,19 +38,13 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
     sh.change_dir(settings.root());
     match subject {
         Subject::Chain => {
-            let packages = [
-                "--package",
-                "llm-proxy",
-                "--package",
-                "chat-gateway",
-                "--package",
-                "testkit",
-            ];
+            let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
             say::run(cmd!(
                 sh,
-                "cargo build --release {packages...} --bins --example bench_chain"
+                "cargo build --release --package bench --bin bench_chain"
             ))?;
-            let bench = settings.target("release/examples/bench_chain");
+            let bench = settings.target("release/bench_chain");
             say::run(cmd!(sh, "{bench}"))
         }
         Subject::Fetch(options) => {
@@ -65,7 +59,7 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
             say::run(cmd!(
                 sh,
-                "cargo build --release --package testkit --example bench_llama --example bench_load"
+                "cargo build --release --package bench --bin bench_llama --bin bench_load"
             ))?;
             crate::block_on(proxy::run(&settings, options))
         }

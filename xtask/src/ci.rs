@@ -18,13 +18,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
-    let passed = |result: Result<()>| result.map(|()| Outcome::Passed);
     let mut steps = Steps::new(false);
 
     steps.run("format", || {
         passed(say::run(cmd!(sh, "cargo fmt --all -- --check")))
     });
-    steps.run("tidy", || passed(tidy::run()));
+    steps.run("tidy", || passed(tidy::run(&tidy::TidyOptions::default())));
     steps.run("clippy", || {
         // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
         let rest = ["--all-targets", "--", "-D", "warnings"];
@@ -33,6 +32,16 @@ pub(crate) fn run() -> Result<ExitCode> {
             "cargo clippy --workspace --exclude xtask {rest...}"
         ))?;
         passed(say::run(cmd!(sh, "cargo clippy --package xtask {rest...}")))
+    });
+    steps.run("fuzz targets", || {
+        // Other flags, so a folder of its own. The fuzz targets use every crate that has something to fuzz, which tidy
+        // checks, so what only they compile is compiled here.
+        let _flags = sh.push_env("RUSTFLAGS", "--cfg fuzzing");
+        let folder = settings.target("fuzzing");
+        passed(say::run(cmd!(
+            sh,
+            "cargo check --manifest-path fuzz/Cargo.toml --all-features --target-dir {folder}"
+        )))
     });
     steps.run("docs", || {
         let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
@@ -60,4 +69,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         passed(say::run(cmd!(sh, "npm --prefix web run lint")))
     });
     Ok(steps.finish())
+}
+
+fn passed(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
 }

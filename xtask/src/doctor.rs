@@ -15,11 +15,11 @@ use crate::settings::{Profile, Settings};
 
 /// Below this, compiling and the model do not fit.
 const MIN_FREE_GIB: u64 = 5;
-/// The oldest Node that builds the page.
-const MIN_NODE: u32 = 20;
+/// The Node versions that vite builds the page on, as its `engines` says; [`builds_the_page`] reads the same.
+const NODE: &str = "^20.19.0 || >=22.12.0";
 
 /// One row of the table.
-struct Row {
+struct DoctorRow {
     name: &'static str,
     /// What is here, or how to get it.
     found: Result<String, String>,
@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let rows = rows(&settings);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for Row {
+    for DoctorRow {
         name,
         found,
         needed,
@@ -57,63 +57,79 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(settings: &Settings) -> Vec<Row> {
-    let row = |name, needed, found: Result<String, &str>| Row {
-        name,
-        needed,
-        found: found.map_err(str::to_owned),
-    };
-    let tool = |name, needed, program: &str, args: &[&str], how: &'static str| {
-        row(name, needed, version(settings, program, args).ok_or(how))
-    };
+fn rows(settings: &Settings) -> Vec<DoctorRow> {
     let wheel = matches!(engine::installed(settings), Ok(None));
     vec![
-        tool("rust", true, "rustc", &["--version"], "install it from https://rustup.rs"),
-        tool(
-            "cargo-nextest",
-            false,
-            "cargo-nextest",
-            &["--version"],
-            "`cargo install --locked cargo-nextest`; until then tests run with cargo test",
+        DoctorRow::needed(
+            "rust",
+            version(settings, "rustc", &["--version"]).ok_or("install it from https://rustup.rs"),
         ),
-        tool(
-            "cargo-deny",
-            false,
-            "cargo-deny",
-            &["--version"],
-            "for `ci`: `cargo install --locked cargo-deny`",
-        ),
-        row("node", true, node(settings)),
-        tool("npm", true, "npm", &["--version"], "Debian: apt-get install npm"),
-        row(
-            "python3 with venv",
-            wheel,
-            python(settings).ok_or(
-                "for the engine and the model from PyPI. Debian: apt-get install python3 python3-venv",
+        DoctorRow::optional(
+            "cargo-nextest",
+            version(settings, "cargo-nextest", &["--version"]).ok_or(
+                "`cargo install --locked cargo-nextest`; until then tests run with cargo test",
             ),
         ),
-        Row { name: "llama-server", needed: true, found: llama_server(settings) },
-        row(
-            "chromium",
-            false,
-            chromium(settings)
-                .ok_or("for the page's tests. Debian: apt-get install chromium; or set CHROMIUM_BIN"),
+        DoctorRow::optional(
+            "cargo-deny",
+            version(settings, "cargo-deny", &["--version"])
+                .ok_or("for `ci`: `cargo install --locked cargo-deny`"),
         ),
-        row(
+        DoctorRow::optional(
+            "cargo-mutants",
+            version(settings, "cargo-mutants", &["mutants", "--version"])
+                .ok_or("for `mutants`: `cargo install --locked cargo-mutants`"),
+        ),
+        DoctorRow::needed("node", node(settings)),
+        DoctorRow::needed(
+            "npm",
+            version(settings, "npm", &["--version"]).ok_or("Debian: apt-get install npm"),
+        ),
+        DoctorRow {
+            name: "python3 with venv",
+            needed: wheel,
+            found: python(settings).ok_or_else(|| {
+                "for the engine and the model from PyPI. Debian: apt-get install python3 python3-venv"
+                    .to_owned()
+            }),
+        },
+        DoctorRow::needed("llama-server", llama_server(settings)),
+        DoctorRow::optional(
+            "chromium",
+            chromium(settings).ok_or(
+                "for the page's tests. Debian: apt-get install chromium; or set CHROMIUM_BIN",
+            ),
+        ),
+        DoctorRow::optional(
             "docker engine",
-            false,
             version(settings, "docker", &["version", "--format", "{{.Server.Version}}"])
                 .ok_or("for Compose: install Docker Engine 26 or newer and start it"),
         ),
-        row(
+        DoctorRow::optional(
             "docker compose",
-            false,
             version(settings, "docker", &["compose", "version", "--short"])
                 .ok_or("for Compose: Debian: apt-get install docker-compose"),
         ),
-        Row { name: "disk", needed: true, found: disk(settings.root()) },
-        Row { name: "ports", needed: true, found: ports(settings) },
+        DoctorRow::needed("disk", disk(settings.root())),
+        DoctorRow::needed("ports", ports(settings)),
     ]
+}
+
+impl DoctorRow {
+    fn needed(name: &'static str, found: Result<String, impl Into<String>>) -> Self {
+        Self {
+            name,
+            found: found.map_err(Into::into),
+            needed: true,
+        }
+    }
+
+    fn optional(name: &'static str, found: Result<String, impl Into<String>>) -> Self {
+        Self {
+            needed: false,
+            ..Self::needed(name, found)
+        }
+    }
 }
 
 /// The first line that `program` prints.
@@ -131,18 +147,28 @@ fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> 
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn node(settings: &Settings) -> Result<String, &'static str> {
-    let how = "install Node 20 or newer. Debian: apt-get install nodejs npm";
-    let version = version(settings, "node", &["--version"]).ok_or(how)?;
-    let major = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    if major.is_some_and(|major| major >= MIN_NODE) {
+fn node(settings: &Settings) -> Result<String, String> {
+    let how = format!("install Node {NODE} with npm. Debian: apt-get install nodejs npm");
+    let version = version(settings, "node", &["--version"]).ok_or(how.clone())?;
+    if builds_the_page(&version) {
         Ok(version)
     } else {
-        Err(how)
+        Err(format!("{version} is too old for the page: {how}"))
+    }
+}
+
+/// Whether vite accepts this `node --version`. There are releases between 20 and 22.12 that it refuses.
+fn builds_the_page(version: &str) -> bool {
+    let numbers: Vec<u32> = version
+        .trim_start_matches('v')
+        .split('.')
+        .map_while(|number| number.parse().ok())
+        .collect();
+    match numbers[..] {
+        [20, minor, ..] => minor >= 19,
+        [22, minor, ..] => minor >= 12,
+        [major, ..] => major > 22,
+        [] => false,
     }
 }
 
@@ -199,4 +225,33 @@ fn ports(settings: &Settings) -> Result<String, String> {
         .map(|(.., address)| address.port().to_string())
         .collect();
     Ok(format!("{} are free", ports.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NODE, builds_the_page};
+    use crate::settings::workspace;
+
+    #[test]
+    fn only_the_node_versions_that_vite_accepts_build_the_page() {
+        for version in ["v20.19.0", "v20.20.2", "v22.12.0", "v23.0.0", "v24.1.0"] {
+            assert!(builds_the_page(version), "{version}");
+        }
+        for version in [
+            "v18.20.0", "v20.18.3", "v21.7.3", "v22.11.0", "v22", "", "x",
+        ] {
+            assert!(!builds_the_page(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn the_node_versions_are_those_of_the_vite_that_is_installed() {
+        let text = std::fs::read_to_string(workspace().join("web/package-lock.json")).unwrap();
+        let lock: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            lock["packages"]["node_modules/vite"]["engines"]["node"],
+            NODE
+        );
+        assert_eq!(lock["packages"][""]["engines"]["node"], NODE);
+    }
 }

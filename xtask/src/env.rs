@@ -131,7 +131,10 @@ pub(crate) fn run(write: bool) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
-    say::run(cmd!(sh, "cargo build --workspace --exclude xtask --bins"))?;
+    say::run(cmd!(
+        sh,
+        "cargo build --workspace --exclude xtask --exclude bench --bins"
+    ))?;
     let mut page = String::from(INTRO);
     for (binary, about) in SERVICES {
         let program = settings.target("debug").join(binary);

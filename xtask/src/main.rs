@@ -23,6 +23,7 @@ mod engine;
 mod env;
 mod fetch_model;
 mod model;
+mod mutants;
 mod page;
 mod probe;
 mod python;
@@ -66,11 +67,11 @@ enum Verb {
     /// Says what this machine has, what it lacks, and how to get it.
     Doctor,
     /// Runs the tests, after setting up what they need.
-    Test(test::Options),
+    Test(test::TestOptions),
     /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
     Ci,
-    /// Checks the house rules: file length, module docs, dependency direction and the like.
-    Tidy,
+    /// Checks the house rules: file length, module docs, dependency direction, style and the like.
+    Tidy(tidy::TidyOptions),
     /// Measures, and prints a table.
     Bench {
         /// What to measure.
@@ -78,7 +79,9 @@ enum Verb {
         subject: bench::Subject,
     },
     /// Puts mixed load and a fault a minute on llm-proxy, and fails when anything is lost or left behind.
-    Soak(soak::Options),
+    Soak(soak::SoakOptions),
+    /// Breaks the code in small ways and sees whether a test notices. Takes hours.
+    Mutants(mutants::MutantsOptions),
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.
@@ -112,9 +115,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Doctor => return doctor::run(),
         Verb::Test(options) => return test::run(&options),
         Verb::Ci => return ci::run(),
-        Verb::Tidy => tidy::run()?,
+        Verb::Tidy(options) => tidy::run(&options)?,
         Verb::Bench { subject } => bench::run(&subject)?,
         Verb::Soak(options) => soak::run(&options)?,
+        Verb::Mutants(options) => return mutants::run(&options),
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

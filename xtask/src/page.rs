@@ -98,7 +98,7 @@ fn npm(settings: &Settings) -> Result<Call> {
     match settings.which("npm") {
         Some(npm) => Ok(Call::new(npm)),
         None => bail!(
-            "npm is not on PATH: install Node 20 or newer (Debian: apt-get install nodejs npm)"
+            "npm is not on PATH: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
         ),
     }
 }

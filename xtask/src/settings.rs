@@ -187,7 +187,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>> {
         }
         match line.split_once('=') {
             Some((name, value)) if is_name(name) => {
-                pairs.push((name.to_owned(), value.trim().to_owned()))
+                pairs.push((name.to_owned(), value.trim().to_owned()));
             }
             _ => bail!("line {} is not NAME=VALUE", number + 1),
         }

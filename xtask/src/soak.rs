@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: mixed load on llm-proxy as it is released, with a fault a minute, until it has shown that nothing
-//! is lost, unexplained or left behind. testkit's example `soak` does the work and judges.
+//! is lost, unexplained or left behind. `soak` of the crate bench does the work and judges.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -9,7 +9,7 @@ use crate::settings::{Profile, Settings};
 
 /// How to soak.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct SoakOptions {
     /// How long. Below five minutes only a few faults happen; one is enough for a look.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
@@ -20,16 +20,16 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// When it does not build, or something was wrong: it has been said above.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &SoakOptions) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
     say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;
     say::run(cmd!(
         sh,
-        "cargo build --release --package testkit --example bench_llama --example soak"
+        "cargo build --release --package bench --bin bench_llama --bin soak"
     ))?;
-    let soak = settings.target("release/examples/soak");
+    let soak = settings.target("release/soak");
     let minutes = options.minutes.to_string();
     say::run(cmd!(sh, "{soak} --minutes {minutes}"))
 }

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
@@ -16,9 +16,15 @@ mod whole;
 
 use chain::TestChain;
 
+/// What all builds of tests select, because another selection would compile dependencies with other features again.
+/// bench has no tests.
+const OURS: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "bench"];
+/// Below target: a line for each test that ended early.
+const SKIPPED: &str = "tests-skipped";
+
 /// What to test.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Fails where something this machine lacks would be skipped.
     #[arg(long)]
     all: bool,
@@ -34,22 +40,25 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// When the workspace cannot be entered; a failed step is in the exit code.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
     let mut steps = Steps::new(!options.all);
     if let Some(filter) = &options.filter {
-        steps.run("rust", || rust(&sh, &settings, &[filter.as_str()]));
+        steps.run("rust", || {
+            rust(&sh, &settings, &[filter.as_str()], options.all)
+        });
+        steps.run("tools of tests", || skipped(&settings));
         return Ok(steps.finish());
     }
 
-    steps.run("rust", || rust(&sh, &settings, &[]));
-    steps.run("crash tools", || Ok(crash_tools(&settings)));
-    steps.run("packet filter", || packet_filter(&sh));
+    steps.run("rust", || rust(&sh, &settings, &[], options.all));
+    steps.run("tools of tests", || skipped(&settings));
     steps.run("page", || page_units(&sh, &settings));
 
-    let (runtime, mut started) = (runtime()?, None);
+    let runtime = runtime()?;
+    let mut started = None;
     steps.run("chain starts", || {
         started = Some(runtime.block_on(TestChain::start(&sh, &settings))?);
         Ok(Outcome::Passed)
@@ -74,12 +83,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// xtask apart: `cargo xtask` has compiled its dependencies with its own few features already.
-fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
-    say::run(cmd!(sh, "cargo build --workspace --exclude xtask --bins"))?;
+fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<Outcome> {
+    let list = settings.target(SKIPPED);
+    sh.write_file(&list, "")?;
+    // `testkit::tools` reads both.
+    let _list = sh.push_env("CORRAL_TEST_SKIPPED", &list);
+    let _all = all.then(|| sh.push_env("CORRAL_TEST_ALL", "1"));
+    say::run(cmd!(sh, "cargo build {OURS...} --bins"))?;
     if settings.which("cargo-nextest").is_some() {
         say::run(cmd!(
             sh,
-            "cargo nextest run --workspace --exclude xtask --no-tests pass --no-fail-fast {filter...}"
+            "cargo nextest run {OURS...} --no-tests pass --no-fail-fast {filter...}"
         ))?;
         say::run(cmd!(
             sh,
@@ -89,51 +103,34 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str]) -> Result<Outcome> {
         say::line(
             "cargo-nextest is not here (`cargo install --locked cargo-nextest`): using cargo test",
         );
-        say::run(cmd!(
-            sh,
-            "cargo test --workspace --exclude xtask --no-fail-fast {filter...}"
-        ))?;
+        say::run(cmd!(sh, "cargo test {OURS...} --no-fail-fast {filter...}"))?;
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
     Ok(Outcome::Passed)
 }
 
-/// Some tests of model-fetcher need these programs and test nothing without them, which no test runner can show.
-fn crash_tools(settings: &Settings) -> Outcome {
-    let missing: Vec<_> = ["strace", "faketime"]
-        .into_iter()
-        .filter(|tool| settings.which(tool).is_none())
-        .collect();
-    if missing.is_empty() {
-        return Outcome::Passed;
-    }
-    let missing = missing.join(" ");
-    Outcome::Skipped(format!(
-        "model-fetcher's tests that need {missing} tested nothing (Debian: apt-get install {missing})"
-    ))
-}
-
-/// The test of an upstream whose packets are dropped needs a network of its own, and tests nothing without one.
-fn packet_filter(sh: &Shell) -> Result<Outcome> {
-    let rule = "ip link set lo up && iptables -A INPUT -p tcp --dport 9 -j DROP";
-    let works = cmd!(sh, "unshare -rn sh -c {rule}")
-        .quiet()
-        .ignore_status()
-        .output();
-    if works.is_ok_and(|output| output.status.success()) {
+/// The tests that ended early because their tool does not work here, which no test runner shows. Under `--all` they have
+/// failed themselves.
+fn skipped(settings: &Settings) -> Result<Outcome> {
+    let path = settings.target(SKIPPED);
+    let list = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let lines: Vec<&str> = list.lines().collect();
+    if lines.is_empty() {
         return Ok(Outcome::Passed);
     }
-    Ok(Outcome::Skipped(
-        "no packets could be dropped: needs iptables, iproute2 and user namespaces \
-         (Debian: apt-get install iptables iproute2)"
-            .to_owned(),
-    ))
+    Ok(Outcome::Skipped(format!(
+        "{} tests tested nothing (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind):\n  {}",
+        lines.len(),
+        lines.join("\n  ")
+    )))
 }
 
 fn page_units(sh: &Shell, settings: &Settings) -> Result<Outcome> {
     if settings.which("npm").is_none() {
         return Ok(Outcome::Skipped(
-            "no npm: install Node 20 (Debian: apt-get install nodejs npm)".to_owned(),
+            "no npm: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
+                .to_owned(),
         ));
     }
     block_on(page::install(settings))?;
@@ -145,24 +142,15 @@ fn page_units(sh: &Shell, settings: &Settings) -> Result<Outcome> {
 fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
     let variables = chain.variables();
     if settings.which("cargo-nextest").is_some() {
-        let selection = ["--workspace", "--exclude", "xtask", "--test", "chain"];
         say::run(
             cmd!(
                 sh,
-                "cargo nextest run {selection...} --run-ignored only --no-fail-fast"
+                "cargo nextest run {OURS...} --test chain --run-ignored only --no-fail-fast"
             )
             .envs(variables),
         )?;
     } else {
-        let selection = [
-            "--workspace",
-            "--exclude",
-            "xtask",
-            "--test",
-            "chain",
-            "--",
-            "--ignored",
-        ];
+        let selection = [OURS.as_slice(), &["--test", "chain", "--", "--ignored"]].concat();
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
     }
     Ok(Outcome::Passed)
@@ -192,7 +180,7 @@ fn javascript_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Resu
     if !missing.is_empty() {
         let missing = missing.join(" or ");
         return Ok(Outcome::Skipped(format!(
-            "no {missing}: install Node 20 (Debian: apt-get install nodejs npm)"
+            "no {missing}: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
         )));
     }
     let folder = block_on(page::install_client(settings))?;

@@ -79,7 +79,15 @@ async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, Model)> {
 pub(crate) async fn build(settings: &Settings) -> Result<()> {
     let cargo = settings.get("CARGO").unwrap_or("cargo");
     Call::new(cargo)
-        .args(["build", "--workspace", "--exclude", "xtask", "--bins"])
+        .args([
+            "build",
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--exclude",
+            "bench",
+            "--bins",
+        ])
         .folder(settings.root())
         .run()
         .await

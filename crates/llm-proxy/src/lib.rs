@@ -30,6 +30,9 @@ mod auth;
 mod config;
 mod error;
 mod fleet;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod observe;
 mod request;
 mod request_id;

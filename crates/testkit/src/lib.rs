@@ -7,4 +7,5 @@ pub mod fake_llama;
 pub mod gguf;
 pub mod observability;
 pub mod service;
+pub mod tools;
 pub mod ws_client;

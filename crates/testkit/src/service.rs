@@ -145,11 +145,14 @@ impl Service {
 ///
 /// When it is not built.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test
-        .parent()
-        .and_then(std::path::Path::parent)
-        .context("a test stands in target/*/deps")?;
+    let program = std::env::current_exe()?;
+    let own = program.parent().context("a program is in a folder")?;
+    // A test is in target/*/deps, a bench is where the binaries are.
+    let folder = if own.ends_with("deps") {
+        own.parent().context("a test is in target/*/deps")?
+    } else {
+        own
+    };
     let path = folder.join(name);
     if !path.exists() {
         bail!(

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::hub::{Count, Hub};
+use super::hub::{BenchHub, Count};
 use super::measure::{Cost, measure};
 use super::table::{HEAD, Run, refusal, row};
 use super::tools::{Care, Tool, all};
@@ -26,13 +26,13 @@ const CUT_EVERY: u64 = 100_000_000;
 
 /// What `bench fetch` measures.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct FetchBenchOptions {
     /// The model's size, as in 64MiB or 4GiB; may be repeated.
     #[arg(long = "size", value_name = "SIZE", value_parser = parse_size, default_values = ["1GiB", "4GiB"])]
     sizes: Vec<u64>,
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
-    scenarios: Vec<Scenario>,
+    scenarios: Vec<FetchScenario>,
     /// Only tools whose row holds this word, as in curl or model-fetcher; may be repeated.
     #[arg(long = "tool", value_name = "WORD")]
     tools: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Scenario {
+enum FetchScenario {
     /// As fast as it goes.
     Unthrottled,
     /// Everything is in place already.
@@ -60,7 +60,7 @@ enum Scenario {
 /// # Errors
 ///
 /// When the Hub does not run or the disk does not take the files; a tool that fails is a row that says so.
-pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
+pub(crate) async fn run(settings: &Settings, options: &FetchBenchOptions) -> Result<()> {
     let folder = settings.target("bench");
     let mut tools = all(settings).await?;
     tools.retain(|tool| {
@@ -72,11 +72,11 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
         options.tools.join(" --tool ")
     );
     let every = [
-        Scenario::Unthrottled,
-        Scenario::Again,
-        Scenario::Slow,
-        Scenario::Cut,
-        Scenario::Killed,
+        FetchScenario::Unthrottled,
+        FetchScenario::Again,
+        FetchScenario::Slow,
+        FetchScenario::Cut,
+        FetchScenario::Killed,
     ];
     let scenarios = if options.scenarios.is_empty() {
         every.as_slice()
@@ -104,20 +104,19 @@ fn measure_all(
     settings: &Settings,
     folder: &Path,
     tools: &[Tool],
-    scenario: Scenario,
+    scenario: FetchScenario,
     size: u64,
     n_runs: usize,
 ) -> Result<Vec<String>> {
     let flags = match scenario {
-        Scenario::Slow => vec!["--bytes-per-second".to_owned(), SLOW.to_string()],
-        Scenario::Cut => vec!["--cut-every".to_owned(), CUT_EVERY.to_string()],
-        Scenario::Unthrottled | Scenario::Again | Scenario::Killed => Vec::new(),
+        FetchScenario::Slow => vec!["--bytes-per-second".to_owned(), SLOW.to_string()],
+        FetchScenario::Cut => vec!["--cut-every".to_owned(), CUT_EVERY.to_string()],
+        FetchScenario::Unthrottled | FetchScenario::Again | FetchScenario::Killed => Vec::new(),
     };
-    let hub = Hub::start(settings, size, &flags)?;
-    let takes_part = |tool: &Tool| scenario != Scenario::Again || tool.notices;
+    let hub = BenchHub::start(settings, size, &flags)?;
     let mut results: Vec<_> = tools
         .iter()
-        .filter(|tool| takes_part(tool))
+        .filter(|tool| scenario != FetchScenario::Again || tool.notices)
         .map(|tool| (tool, Ok(Vec::new())))
         .collect();
     for round in 1..=n_runs {
@@ -149,22 +148,29 @@ fn measure_all(
 }
 
 /// One run of `tool` into an empty folder.
-fn one_run(tool: &Tool, scenario: Scenario, hub: &Hub, empty: &Empty) -> Result<Run> {
+fn one_run(tool: &Tool, scenario: FetchScenario, hub: &BenchHub, empty: &Empty) -> Result<Run> {
     let mut before = hub.count()?;
-    let half = || {
-        hub.count()
-            .is_ok_and(|count| count.served - before.served >= hub.place.size / 2)
-    };
     let mut cost = Cost::default();
     match scenario {
-        Scenario::Killed => cost = call(tool, hub, empty, Care::Doomed, Some(&half))?,
-        Scenario::Again => {
+        FetchScenario::Killed => {
+            cost = call(
+                tool,
+                hub,
+                empty,
+                Care::Doomed,
+                Some(&|| {
+                    let count = hub.count();
+                    count.is_ok_and(|count| count.served - before.served >= hub.place.size / 2)
+                }),
+            )?;
+        }
+        FetchScenario::Again => {
             call(tool, hub, empty, Care::Once, None)?;
             before = hub.count()?;
         }
-        Scenario::Unthrottled | Scenario::Slow | Scenario::Cut => {}
+        FetchScenario::Unthrottled | FetchScenario::Slow | FetchScenario::Cut => {}
     }
-    let care = if scenario == Scenario::Cut {
+    let care = if scenario == FetchScenario::Cut {
         Care::Stubborn
     } else {
         Care::Once
@@ -182,7 +188,7 @@ fn one_run(tool: &Tool, scenario: Scenario, hub: &Hub, empty: &Empty) -> Result<
 /// Calls `tool` once, to its end or until it is killed.
 fn call(
     tool: &Tool,
-    hub: &Hub,
+    hub: &BenchHub,
     empty: &Empty,
     care: Care,
     kill: Option<&(dyn Fn() -> bool + Sync)>,
@@ -206,7 +212,8 @@ fn call(
 /// What a tool leaves behind is judged, not what it says.
 fn check(goal: &Path, sha256: &str) -> Result<()> {
     let mut file = File::open(goal).context("it left no file")?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
     loop {
         match file.read(&mut piece)? {
             0 => break,
@@ -241,11 +248,12 @@ impl Empty {
 
 impl Drop for Empty {
     fn drop(&mut self) {
-        let _not_there = fs::remove_dir_all(&self.0);
+        // It may not be there.
+        fs::remove_dir_all(&self.0).ok();
     }
 }
 
-impl fmt::Display for Scenario {
+impl fmt::Display for FetchScenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unthrottled => "unthrottled",

@@ -16,16 +16,16 @@ pub(super) const REPOSITORY: &str = "corral/bench-GGUF";
 pub(super) const FILE: &str = "bench-Q4_0.gguf";
 
 /// A running Hub; dropping it ends it.
-pub(super) struct Hub {
+pub(super) struct BenchHub {
     /// What it serves, and where.
-    pub(super) place: Place,
+    pub(super) place: ServedModel,
     process: Running,
     lines: Mutex<BufReader<PipeReader>>,
 }
 
-/// What a Hub says when it has begun.
+/// What a BenchHub says when it has begun.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ServedModel {
     /// The value for `HF_ENDPOINT`.
     pub(super) hub: String,
     /// The file's size in bytes.
@@ -43,14 +43,14 @@ pub(super) struct Count {
     pub(super) served: u64,
 }
 
-impl Place {
+impl ServedModel {
     /// Where the file is, before the redirect.
     pub(super) fn url(&self) -> String {
         format!("{}/{REPOSITORY}/resolve/main/{FILE}", self.hub)
     }
 }
 
-impl Hub {
+impl BenchHub {
     /// Serves `n_bytes`, bent by `flags`.
     pub(super) fn start(settings: &Settings, n_bytes: u64, flags: &[String]) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;

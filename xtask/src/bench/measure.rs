@@ -55,23 +55,24 @@ pub(super) fn measure(
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    let (pid, over) = (child.id(), AtomicBool::new(false));
-    let look = || {
-        let mut peak_bytes = 0;
-        while !over.load(Ordering::Relaxed) {
-            peak_bytes = peak_bytes.max(peak_of(pid));
-            if (enough() || began.elapsed() > LIMIT)
-                && let Some(group) = Pid::from_raw(pid.cast_signed())
-            {
-                let _already_gone = kill_process_group(group, Signal::KILL);
-                break;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-        peak_bytes
-    };
+    let pid = child.id();
+    let over = AtomicBool::new(false);
     let (ended, peak_bytes) = std::thread::scope(|scope| {
-        let looking = scope.spawn(look);
+        let looking = scope.spawn(|| {
+            let mut peak_bytes = 0;
+            while !over.load(Ordering::Relaxed) {
+                peak_bytes = peak_bytes.max(peak_of(pid));
+                if (enough() || began.elapsed() > LIMIT)
+                    && let Some(group) = Pid::from_raw(pid.cast_signed())
+                {
+                    // It may have ended by itself meanwhile.
+                    kill_process_group(group, Signal::KILL).ok();
+                    break;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            peak_bytes
+        });
         let ended = child.wait().map(|status| (status, began.elapsed()));
         over.store(true, Ordering::Relaxed);
         (ended, looking.join().unwrap_or_default())

@@ -1,8 +1,11 @@
 //! `cargo xtask bench proxy`: llm-proxy beside nginx and other gateways, in one run, before one mock of llama-server. For
 //! each load all servers take turns; load, mock and server share the machine, so only rows of one table compare.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -14,7 +17,7 @@ use crate::settings::Settings;
 mod peers;
 mod table;
 
-use peers::{KEY, Server};
+use peers::{BEFORE, KEY, Server};
 use table::Table;
 
 /// Bytes of text in one token of the mock.
@@ -22,16 +25,19 @@ const TOKEN_BYTES: usize = 4;
 
 /// What `bench proxy` measures.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct ProxyBenchOptions {
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
-    scenarios: Vec<Scenario>,
+    scenarios: Vec<ProxyScenario>,
     /// Only servers whose name contains this, beside the mock asked directly; may be repeated.
     #[arg(long = "only", value_name = "NAME")]
     only: Vec<String>,
     /// How long each server has each load, in seconds. Paced streams run three times as long.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// An older llm-proxy binary, measured as one more server, to have before and after in one table.
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// A look in a minute: one second each, 32 connections and 200 streams only.
     #[arg(long)]
     quick: bool,
@@ -41,13 +47,17 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Scenario {
+enum ProxyScenario {
     /// Whole answers of 1 KiB and 16 KiB, on 1, 32 and 256 connections.
     Plain,
     /// Streams of 64 tokens as fast as they go, on 32 connections.
     Stream,
     /// 200 and 1,000 streams at 20 tokens a second: what a token waits on its way, and memory.
     Paced,
+    /// Four answers of one request (`n: 4`), whole and streamed, on 32 connections.
+    Several,
+    /// Embeddings of 768 numbers on 32 connections.
+    Embeddings,
     /// Clients that leave: when the upstream sees it.
     Leave,
 }
@@ -57,11 +67,11 @@ enum Scenario {
 /// # Errors
 ///
 /// When the mock or llm-proxy does not run; a peer that is missing or fails is a row that says so.
-pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
+pub(crate) async fn run(settings: &Settings, options: &ProxyBenchOptions) -> Result<()> {
     if options.install_peers {
         peers::install(settings).await?;
     }
-    let servers = peers::start(settings, &options.only).await?;
+    let servers = peers::start(settings, &options.only, options.before.as_deref()).await?;
     println!(
         "{}, which load, mock and the server under load share\n",
         machine()
@@ -70,10 +80,12 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
         .iter()
         .for_each(|server| println!("- {}: {}", server.name, server.what()));
     let every = [
-        Scenario::Plain,
-        Scenario::Stream,
-        Scenario::Paced,
-        Scenario::Leave,
+        ProxyScenario::Plain,
+        ProxyScenario::Stream,
+        ProxyScenario::Paced,
+        ProxyScenario::Several,
+        ProxyScenario::Embeddings,
+        ProxyScenario::Leave,
     ];
     let scenarios = if options.scenarios.is_empty() {
         every.as_slice()
@@ -87,7 +99,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
     };
     for scenario in scenarios {
         match scenario {
-            Scenario::Plain => {
+            ProxyScenario::Plain => {
                 let connections: &[usize] = if options.quick { &[32] } else { &[1, 32, 256] };
                 for size in [1024, 16 * 1024] {
                     connections
@@ -95,14 +107,19 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> Result<()> {
                         .try_for_each(|connections| bench.plain(size, *connections))?;
                 }
             }
-            Scenario::Stream => bench.streams(32, 64)?,
-            Scenario::Paced => {
+            ProxyScenario::Stream => bench.streams(32, 64, 1)?,
+            ProxyScenario::Several => {
+                bench.several(1024, 32, 4)?;
+                bench.streams(32, 64, 4)?;
+            }
+            ProxyScenario::Embeddings => bench.embeddings(768, 32)?,
+            ProxyScenario::Paced => {
                 let streams: &[usize] = if options.quick { &[200] } else { &[200, 1000] };
                 streams
                     .iter()
                     .try_for_each(|streams| bench.paced(*streams))?;
             }
-            Scenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
+            ProxyScenario::Leave => bench.leave(if options.quick { 3 } else { 20 })?,
         }
     }
     Ok(())
@@ -120,7 +137,7 @@ impl Bench<'_> {
         for server in self.servers {
             // llm-proxy always asks for a stream; llama-server sends an event for each token.
             let ways: &[(usize, &str)] = match server.name {
-                "llm-proxy" => &[
+                "llm-proxy" | BEFORE => &[
                     (size / TOKEN_BYTES, ", an event per token"),
                     (1, ", all in one event"),
                 ],
@@ -144,24 +161,59 @@ impl Bench<'_> {
         self.print(&title, &table)
     }
 
-    fn streams(&self, connections: usize, tokens: usize) -> Result<()> {
+    fn several(&self, size: usize, connections: usize, answers: usize) -> Result<()> {
+        let mut table = Table::throughput("answers/s", "CPU per answer");
+        for server in self.servers {
+            let load = [
+                "plain".to_owned(),
+                format!("--connections={connections}"),
+                format!("--size={size}"),
+                format!("--answers={answers}"),
+            ];
+            let seen = self.ask(server, self.seconds, &load);
+            table.throughput_row(server.name, seen, answers as f64);
+        }
+        let title = format!(
+            "{answers} whole answers of {} KiB to each request, {connections} connections",
+            size / 1024
+        );
+        self.print(&title, &table)
+    }
+
+    fn embeddings(&self, dimensions: usize, connections: usize) -> Result<()> {
+        let mut table = Table::throughput("answers/s", "CPU per answer");
+        for server in self.servers {
+            let load = [
+                "embeddings".to_owned(),
+                format!("--connections={connections}"),
+                format!("--dimensions={dimensions}"),
+            ];
+            table.throughput_row(server.name, self.ask(server, self.seconds, &load), 1.0);
+        }
+        let title = format!("Embeddings of {dimensions} numbers, {connections} connections");
+        self.print(&title, &table)
+    }
+
+    fn streams(&self, connections: usize, tokens: usize, answers: usize) -> Result<()> {
         let mut table = Table::throughput("tokens/s", "CPU per token");
         for server in self.servers {
             let load = [
                 "stream".to_owned(),
                 format!("--connections={connections}"),
                 format!("--tokens={tokens}"),
+                format!("--answers={answers}"),
             ];
-            table.throughput_row(
-                server.name,
-                self.ask(server, self.seconds, &load),
-                tokens as f64,
-            );
+            let seen = self.ask(server, self.seconds, &load);
+            table.throughput_row(server.name, seen, (tokens * answers) as f64);
         }
-        self.print(
-            &format!("Streams of {tokens} unpaced tokens, {connections} connections"),
-            &table,
-        )
+        let title = if answers == 1 {
+            format!("Streams of {tokens} unpaced tokens, {connections} connections")
+        } else {
+            format!(
+                "Streams of {answers} answers of {tokens} unpaced tokens to each request, {connections} connections"
+            )
+        };
+        self.print(&title, &table)
     }
 
     fn paced(&self, streams: usize) -> Result<()> {
@@ -195,7 +247,7 @@ impl Bench<'_> {
     fn ask(&self, server: &Server, seconds: f64, load: &[String]) -> Result<Value> {
         ensure!(server.why_not.is_none(), "not measured");
         say::line(format_args!("{}: {}", server.name, load.join(" ")));
-        let mut command = Command::new(self.settings.target("release/examples/bench_load"));
+        let mut command = Command::new(self.settings.target("release/bench_load"));
         command
             .arg(format!("--to={}", server.address))
             .arg(format!("--seconds={seconds}"));
@@ -222,21 +274,20 @@ impl Bench<'_> {
 
 /// Whether whoever listens on `address` answers a chat request.
 fn answers(address: SocketAddr) -> bool {
-    let request = |mut stream: std::net::TcpStream| -> std::io::Result<bool> {
-        use std::io::{Read as _, Write as _};
-        let body = r#"{"model":"bench","messages":[{"role":"user","content":"bench:tokens=1;"}]}"#;
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
-        let length = body.len();
-        write!(
-            stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        )?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(&status == b"HTTP/1.1 200")
-    };
-    std::net::TcpStream::connect(address)
-        .and_then(request)
-        .unwrap_or(false)
+    asked(address).unwrap_or(false)
+}
+
+fn asked(address: SocketAddr) -> std::io::Result<bool> {
+    let body = r#"{"model":"bench","messages":[{"role":"user","content":"bench:tokens=1;"}]}"#;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(&status == b"HTTP/1.1 200")
 }

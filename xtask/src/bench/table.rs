@@ -27,7 +27,8 @@ pub(super) fn row(name: &str, verifies: bool, mut runs: Vec<Run>) -> String {
     let Some(Run { cost, count }) = runs.get(runs.len() / 2) else {
         return refusal(name, "did not run");
     };
-    let (wall, cpu) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
+    let wall = cost.wall.as_secs_f64();
+    let cpu = cost.cpu.as_secs_f64();
     let wall = if wall < 0.1 {
         format!("{:.1} ms", wall * 1e3)
     } else {

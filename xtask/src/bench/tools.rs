@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::hub::{FILE, Place, REPOSITORY};
+use super::hub::{FILE, REPOSITORY, ServedModel};
 use crate::python::Python;
 use crate::settings::Settings;
 
@@ -23,7 +23,7 @@ pub(super) struct Tool {
     pub(super) verifies: bool,
     /// Whether a second run in the same folder is expected to notice that there is nothing to do.
     pub(super) notices: bool,
-    way: Way,
+    way: DownloadCall,
 }
 
 /// What a call has to expect; it matters to curl, which needs a script for the rest.
@@ -37,7 +37,7 @@ pub(super) enum Care {
     Doomed,
 }
 
-enum Way {
+enum DownloadCall {
     Ours(Vec<PathBuf>),
     Curl { then_sum: bool },
     Aria2c(PathBuf),
@@ -46,7 +46,7 @@ enum Way {
 }
 
 impl Tool {
-    fn new(name: &str, verifies: bool, notices: bool, way: Way) -> Self {
+    fn new(name: &str, verifies: bool, notices: bool, way: DownloadCall) -> Self {
         Self {
             name: name.to_owned(),
             verifies,
@@ -57,7 +57,7 @@ impl Tool {
 
     /// How to get it, if it is not here.
     pub(super) fn missing(&self) -> Option<&str> {
-        if let Way::Missing(advice) = &self.way {
+        if let DownloadCall::Missing(advice) = &self.way {
             Some(advice)
         } else {
             None
@@ -70,15 +70,15 @@ impl Tool {
     }
 
     /// The command that brings the file of `place` into `folder`, going on with what is there.
-    pub(super) fn command(&self, place: &Place, folder: &Path, care: Care) -> Command {
+    pub(super) fn command(&self, place: &ServedModel, folder: &Path, care: Care) -> Command {
         let url = place.url();
         let mut command = match &self.way {
-            Way::Ours(words) => {
+            DownloadCall::Ours(words) => {
                 let mut command = Command::new(&words[0]);
                 command.args(&words[1..]);
                 command
             }
-            Way::Curl { then_sum } => {
+            DownloadCall::Curl { then_sum } => {
                 let curl = format!("curl -fsSL -C - -o {FILE} {url}");
                 let sum = format!("echo '{}  {FILE}' | sha256sum --check", place.sha256);
                 let script = match (care, then_sum) {
@@ -96,7 +96,7 @@ impl Tool {
                 command.args(["-c", &script]);
                 command
             }
-            Way::Aria2c(program) => {
+            DownloadCall::Aria2c(program) => {
                 let mut command = Command::new(program);
                 command.args([
                     "-x8",
@@ -115,12 +115,12 @@ impl Tool {
                 ]);
                 command
             }
-            Way::Hf(program) => {
+            DownloadCall::Hf(program) => {
                 let mut command = Command::new(program);
                 command.args(["download", REPOSITORY, FILE, "--local-dir", "."]);
                 command
             }
-            Way::Missing(_) => Command::new("false"),
+            DownloadCall::Missing(_) => Command::new("false"),
         };
         command.current_dir(folder).env_clear();
         command.envs([
@@ -147,57 +147,67 @@ impl Tool {
 pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
     let program = settings.target("release/model-fetcher");
     let example = settings.target("release/examples/bench_fetch");
-    let streams = |n: &str| vec![example.clone(), PathBuf::from(n)];
-    let unsynced = |n: &str| match settings.which("eatmydata") {
-        Some(eatmydata) => Way::Ours([vec![eatmydata], streams(n)].concat()),
-        None => Way::Missing("needs eatmydata (Debian: apt-get install eatmydata)".to_owned()),
-    };
+    let one_stream = vec![example.clone(), PathBuf::from("1")];
+    let eight_streams = vec![example, PathBuf::from("8")];
     let aria2c = match settings.which("aria2c") {
-        Some(program) => Way::Aria2c(program),
-        None => Way::Missing("not installed (Debian: apt-get install aria2)".to_owned()),
+        Some(program) => DownloadCall::Aria2c(program),
+        None => DownloadCall::Missing("not installed (Debian: apt-get install aria2)".to_owned()),
     };
     let hf = match Python::new(settings).install(HF).await {
-        Ok(()) => Way::Hf(settings.target("venv/bin/hf")),
-        Err(error) => Way::Missing(format!("not installed ({HF} from PyPI): {error}")),
-    };
-    let curl = |then_sum| match settings.which("curl") {
-        Some(_) => Way::Curl { then_sum },
-        None => Way::Missing("not installed (Debian: apt-get install curl)".to_owned()),
+        Ok(()) => DownloadCall::Hf(settings.target("venv/bin/hf")),
+        Err(error) => DownloadCall::Missing(format!("not installed ({HF} from PyPI): {error}")),
     };
     Ok(vec![
         Tool::new(
             "model-fetcher as shipped",
             true,
             true,
-            Way::Ours(vec![program]),
+            DownloadCall::Ours(vec![program]),
         ),
         Tool::new(
             "model-fetcher, 1 stream",
             true,
             false,
-            Way::Ours(streams("1")),
+            DownloadCall::Ours(one_stream.clone()),
         ),
         Tool::new(
             "model-fetcher, 8 streams",
             true,
             false,
-            Way::Ours(streams("8")),
+            DownloadCall::Ours(eight_streams.clone()),
         ),
         Tool::new(
             "model-fetcher, 1 stream, fsync does nothing",
             true,
             false,
-            unsynced("1"),
+            unsynced(settings, one_stream),
         ),
         Tool::new(
             "model-fetcher, 8 streams, fsync does nothing",
             true,
             false,
-            unsynced("8"),
+            unsynced(settings, eight_streams),
         ),
-        Tool::new("curl", false, false, curl(false)),
-        Tool::new("curl, then sha256sum", true, false, curl(true)),
+        Tool::new("curl", false, false, curl(settings, false)),
+        Tool::new("curl, then sha256sum", true, false, curl(settings, true)),
         Tool::new("aria2c -x8 -s8 --checksum", true, true, aria2c),
         Tool::new("hf download, without Xet", false, true, hf),
     ])
+}
+
+/// `words`, with calls of fsync that do nothing.
+fn unsynced(settings: &Settings, words: Vec<PathBuf>) -> DownloadCall {
+    match settings.which("eatmydata") {
+        Some(eatmydata) => DownloadCall::Ours([vec![eatmydata], words].concat()),
+        None => {
+            DownloadCall::Missing("needs eatmydata (Debian: apt-get install eatmydata)".to_owned())
+        }
+    }
+}
+
+fn curl(settings: &Settings, then_sum: bool) -> DownloadCall {
+    match settings.which("curl") {
+        Some(_) => DownloadCall::Curl { then_sum },
+        None => DownloadCall::Missing("not installed (Debian: apt-get install curl)".to_owned()),
+    }
 }

@@ -1,9 +1,9 @@
-//! Which crate of ours may depend on which, from `cargo metadata`.
+//! Which crate of ours may depend on which, from `cargo metadata`. Crates that are to come are in it already.
 //!
 //! ```text
-//! model-fetcher --+
-//! llm-proxy ------+-> common        testkit <- [dev] the services        xtask -> none of ours
-//! chat-gateway ---+
+//! model-fetcher --+                             testkit <- [dev] all but admission; bench
+//! chat-gateway ---+-> common <-- llama-client   xtask -> none of ours
+//! llm-proxy ------+-> admission, llama-client   admission -> none of ours
 //! ```
 
 use serde::Deserialize;
@@ -12,11 +12,16 @@ use serde::Deserialize;
 const DIRECTION: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("model-fetcher", &["common"]),
-    ("llm-proxy", &["common"]),
+    ("admission", &[]),
+    ("llama-client", &["common"]),
+    ("llm-proxy", &["common", "admission", "llama-client"]),
     ("chat-gateway", &["common"]),
     ("testkit", &[]),
+    ("bench", &["testkit"]),
     ("xtask", &[]),
 ];
+/// Those that not even a test of theirs may pull out of their place: xtask builds first, admission is pure.
+const ALONE: &[&str] = &["xtask", "admission"];
 /// Only for tests.
 const FOR_TESTS: &str = "testkit";
 
@@ -68,7 +73,7 @@ fn refusal(package: &str, allowed: &[&str], dependency: &Dependency) -> Option<S
     if wanted != FOR_TESTS {
         return Some("dependencies point the other way".to_owned());
     }
-    let for_tests = dependency.kind.as_deref() == Some("dev") && package != "xtask";
+    let for_tests = dependency.kind.as_deref() == Some("dev") && !ALONE.contains(&package);
     (!for_tests).then(|| "it is for tests: make it a dev-dependency of a service".to_owned())
 }
 
@@ -96,7 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn testkit_is_for_tests_only() {
+    fn admission_depends_on_none_of_ours_and_the_client_only_on_common() {
+        for dependency in ["common", "llama-client", "testkit"] {
+            let found = problems("admission", dependency, Some("dev"));
+            assert_eq!(found.len(), 1, "{dependency}");
+        }
+        assert_eq!(problems("llm-proxy", "admission", None), [""; 0]);
+        assert_eq!(problems("llama-client", "common", None), [""; 0]);
+        assert_eq!(problems("llama-client", "admission", None).len(), 1);
+        assert_eq!(problems("chat-gateway", "admission", None).len(), 1);
+    }
+
+    #[test]
+    fn testkit_is_for_tests_and_benches_only() {
+        assert_eq!(problems("bench", "testkit", None), [""; 0]);
         assert_eq!(
             problems("llm-proxy", "testkit", Some("dev")),
             Vec::<String>::new()

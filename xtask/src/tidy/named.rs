@@ -10,21 +10,14 @@ pub(super) struct Functions(Vec<(Vec<String>, BTreeSet<String>)>);
 
 impl Functions {
     pub(super) fn of<'a>(files: impl Iterator<Item = (&'a str, String)>) -> Self {
-        let sources = files.filter_map(|(path, text)| Some((path.strip_suffix(".rs")?, text)));
-        let read = |(path, text): (&str, String)| {
-            let names = text.lines().filter_map(|line| {
-                let line = line.trim_start();
-                let name = line
-                    .strip_prefix("fn ")
-                    .or_else(|| line.strip_prefix("async fn "))?;
-                Some(name.split(['(', '<']).next()?.to_owned())
-            });
-            (
-                path.split('/').map(str::to_owned).collect(),
-                names.collect(),
-            )
-        };
-        Self(sources.map(read).collect())
+        let mut sources = Vec::new();
+        for (path, text) in files {
+            if let Some(path) = path.strip_suffix(".rs") {
+                let parts = path.split('/').map(str::to_owned).collect();
+                sources.push((parts, function_names(&text)));
+            }
+        }
+        Self(sources)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -33,26 +26,41 @@ impl Functions {
             return false;
         };
         self.0.iter().any(|(path, functions)| {
-            let is_in = |parts: &[&str]| {
-                // A module of tests may stand within its file.
-                let mut path = path.iter();
-                parts
-                    .iter()
-                    .filter(|part| **part != "tests")
-                    .all(|part| path.any(|known| known == part))
-            };
             let whole_file = path
                 .last()
                 .is_some_and(|file| [file.as_str(), "tests"].contains(last));
-            (is_in(folders) && (functions.contains(*last) || *last == "*"))
-                || (whole_file && is_in(&parts))
+            (is_in(path, folders) && (functions.contains(*last) || *last == "*"))
+                || (whole_file && is_in(path, &parts))
         })
     }
 }
 
+/// The functions that are declared in `text`.
+fn function_names(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| {
+            let line = line.trim_start();
+            let name = line
+                .strip_prefix("fn ")
+                .or_else(|| line.strip_prefix("async fn "))?;
+            Some(name.split(['(', '<']).next()?.to_owned())
+        })
+        .collect()
+}
+
+/// Whether `parts` are in `path`, in their order. A module of tests may be within its file, so its name does not count.
+fn is_in(path: &[String], parts: &[&str]) -> bool {
+    let mut path = path.iter();
+    parts
+        .iter()
+        .filter(|part| **part != "tests")
+        .all(|part| path.any(|known| known == part))
+}
+
 /// What the tables of the page at `path` name that is not there.
 pub(super) fn missing(path: &str, page: &str, functions: &Functions) -> Vec<String> {
-    let (mut problems, mut in_table) = (Vec::new(), false);
+    let mut problems = Vec::new();
+    let mut in_table = false;
     for (number, line) in page.lines().enumerate() {
         let cells: Vec<&str> = line
             .trim()

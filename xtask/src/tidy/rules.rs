@@ -1,5 +1,6 @@
 //! Rules about the text of one file. Each takes text and returns its problems, so that each can be tested on a line.
 
+use super::unclean::{Finding, Habit};
 use crate::settings;
 
 /// Lines that one source file may have.
@@ -30,25 +31,27 @@ type Rule = fn(&str) -> Option<&'static str>;
 
 /// All rules for the file at `path`, from the workspace's root.
 pub(super) fn file(path: &str, text: &str) -> Vec<String> {
-    let is = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
     let mut problems = Vec::new();
-    if is(&[".rs", ".ts", ".tsx"]) {
+    if ends_with(path, &[".rs", ".ts", ".tsx"]) {
         problems.extend(length(text).map(|problem| format!("{path}: {problem}")));
     }
-    if is(&[".rs"]) {
+    if ends_with(path, &[".rs"]) {
         problems.extend(module_docs(text).map(|problem| format!("{path}:1: {problem}")));
     }
     let rules: &[(bool, Rule)] = &[
-        (is(&[".rs"]), bare_allow),
+        (ends_with(path, &[".rs"]), bare_allow),
         (
-            is(&[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)),
+            ends_with(path, &[".rs"]) && !READERS.iter().any(|reader| path.starts_with(reader)),
             environment,
         ),
         (
-            is(&[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"]),
+            ends_with(
+                path,
+                &[".rs", ".ts", ".tsx", ".py", ".yml", ".toml", "Dockerfile"],
+            ),
             unfinished,
         ),
-        (is(TEXT), trailing_space),
+        (ends_with(path, TEXT), trailing_space),
     ];
     for (number, line) in text.lines().enumerate() {
         let found = rules
@@ -58,6 +61,10 @@ pub(super) fn file(path: &str, text: &str) -> Vec<String> {
         problems.extend(found.map(|problem| format!("{path}:{}: {problem}", number + 1)));
     }
     problems
+}
+
+fn ends_with(path: &str, endings: &[&str]) -> bool {
+    endings.iter().any(|ending| path.ends_with(ending))
 }
 
 fn length(text: &str) -> Option<String> {
@@ -96,6 +103,30 @@ fn trailing_space(line: &str) -> Option<&'static str> {
         .then_some("white space at the end of the line")
 }
 
+/// Tests that say they are skipped in a way that `cargo xtask test` cannot count.
+pub(super) fn silent_skips(path: &str, text: &str) -> Vec<Finding> {
+    if path == "crates/testkit/src/tools.rs" {
+        return Vec::new();
+    }
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| line.contains(concat!("\"skip", "ped: ")))
+        .map(|(index, _)| {
+            let what = "a skipped test must count: use testkit::tools::needs";
+            Finding::new(Habit::SilentSkip, path, index + 1, what)
+        })
+        .collect()
+}
+
+/// A crate that compiles something for fuzz targets alone is one that `fuzz/` uses, or nothing ever compiles that.
+pub(super) fn unfuzzed(path: &str, text: &str, manifest: &str) -> Option<String> {
+    let name = path.strip_prefix("crates/")?.split('/').next()?;
+    let is_fuzzed = text.contains("cfg(fuzzing)") && path.ends_with(".rs");
+    let is_used = manifest.contains(&format!("\"../crates/{name}\""));
+    (is_fuzzed && !is_used)
+        .then(|| format!("{path}: has cfg(fuzzing), but fuzz/Cargo.toml does not use {name}"))
+}
+
 /// The change log exists and has an entry.
 pub(super) fn changelog(text: &str) -> Option<String> {
     let has_entry = text.lines().any(|line| line.starts_with("## "))
@@ -105,7 +136,7 @@ pub(super) fn changelog(text: &str) -> Option<String> {
     })
 }
 
-/// Each variable of an env file stands in `documented`, the page that is rendered from the code.
+/// Each variable of an env file is in `documented`, the page that is rendered from the code.
 pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> {
     let pairs = match settings::parse(text) {
         Ok(pairs) => pairs,
@@ -115,15 +146,20 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
         .into_iter()
         .filter(|(variable, _)| !documented.contains(&format!("`{variable}`")));
     unknown
-        .map(|(variable, _)| format!("{name}: {variable} stands nowhere in {}", crate::env::PAGE))
+        .map(|(variable, _)| {
+            format!(
+                "{name}: {variable} is not documented in {}",
+                crate::env::PAGE
+            )
+        })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        bare_allow, changelog, env_file, environment, file, length, module_docs, trailing_space,
-        unfinished,
+        bare_allow, changelog, env_file, environment, file, length, module_docs, silent_skips,
+        trailing_space, unfinished, unfuzzed,
     };
 
     #[test]
@@ -144,6 +180,25 @@ mod tests {
         assert!(bare_allow("#![allow(dead_code)]").is_some());
         assert_eq!(bare_allow("#[expect(dead_code, reason = \"x\")]"), None);
         assert_eq!(bare_allow("self.allow(caller)"), None);
+    }
+
+    #[test]
+    fn a_test_that_skips_itself_without_telling_is_found() {
+        let text = concat!("x\neprintln!(\"skip", "ped: no strace\");\n");
+        assert_eq!(silent_skips("crates/a/tests/it/b.rs", text).len(), 1);
+        assert_eq!(silent_skips("crates/testkit/src/tools.rs", text), []);
+    }
+
+    #[test]
+    fn a_crate_with_something_to_fuzz_is_used_by_the_fuzz_targets() {
+        let manifest = "a = { path = \"../crates/a\" }";
+        let text = "#[cfg(fuzzing)]\npub mod fuzzing;\n";
+        assert_eq!(unfuzzed("crates/a/src/lib.rs", text, manifest), None);
+        assert_eq!(unfuzzed("crates/b/src/lib.rs", "", manifest), None);
+        assert_eq!(
+            unfuzzed("crates/b/src/lib.rs", text, manifest).as_deref(),
+            Some("crates/b/src/lib.rs: has cfg(fuzzing), but fuzz/Cargo.toml does not use b")
+        );
     }
 
     #[test]
@@ -188,7 +243,7 @@ mod tests {
         );
         assert_eq!(
             env_file(".env.dev", "HF_TOKN=x\n", page),
-            [".env.dev: HF_TOKN stands nowhere in docs/configuration.md"]
+            [".env.dev: HF_TOKN is not documented in docs/configuration.md"]
         );
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use common::env::Environment;
 use llm_proxy::{Config, VARIABLES};
 use testkit::fake_llama::FakeLlama;
+use testkit::tools::needs;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -33,12 +34,7 @@ async fn binary_with_hosts(
     hosts: &std::path::Path,
     upstreams: &str,
 ) -> Option<tokio::process::Child> {
-    let allowed = Command::new("unshare")
-        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-        .status()
-        .await;
-    if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: `unshare -rm mount` does not work here");
+    if !needs("unshare", &["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]) {
         return None;
     }
     let script = "mount --bind \"$1\" /etc/hosts && exec \"$2\"";

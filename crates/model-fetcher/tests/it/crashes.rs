@@ -9,8 +9,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, Fault, On};
 use testkit::gguf;
+use testkit::tools::needs;
 
-use crate::support::{FILE, can_run, command, hub_with, names, run_by, text, twice, union};
+use crate::support::{FILE, command, hub_with, names, run_by, text, twice, union};
 
 /// Kills that the random test waits for.
 const KILLS: usize = 110;
@@ -150,7 +151,7 @@ async fn killed_by(inject: &[&str], hub: &FakeHub, folder: &TempDir) -> bool {
 
 #[tokio::test]
 async fn killed_at_every_step_of_the_journal_and_of_publishing_the_next_run_ends_well() {
-    if !can_run(
+    if !needs(
         "strace",
         &[
             "-f",
@@ -159,9 +160,7 @@ async fn killed_at_every_step_of_the_journal_and_of_publishing_the_next_run_ends
             "inject=rename:signal=KILL:when=99",
             "true",
         ],
-    )
-    .await
-    {
+    ) {
         return;
     }
     let bytes = gguf::tiny(3 << 20);

@@ -5,9 +5,10 @@ use std::io::Read;
 use model_fetcher::gguf::{self as check, Header, Problem};
 use proptest::prelude::*;
 use testkit::fake_hub::File;
+use testkit::tools::needs;
 use tokio::process::Command;
 
-use crate::support::{BINARY, FILE, can_run, fetch, hub_of, names, repository, run_by, settings};
+use crate::support::{BINARY, FILE, fetch, hub_of, names, repository, run_by, settings};
 
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
@@ -294,7 +295,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_header_that_claims_gigabytes_is_refused_in_little_memory() {
-    if !can_run("prlimit", &["--as=400000000", BINARY, "--version"]).await {
+    if !needs("prlimit", &["--as=400000000", BINARY, "--version"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

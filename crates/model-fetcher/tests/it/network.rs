@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use testkit::fake_hub::{Authority, FakeHub, Fault, File, ForwardProxy, Listening, On, Token};
 use testkit::gguf;
+use testkit::tools::{needs, skip};
 use tokio::process::Command;
 use tokio_util::task::TaskTracker;
 
-use crate::support::{FILE, TOKEN, can_run, command, hub_with, repository, run_by, text};
+use crate::support::{FILE, TOKEN, command, hub_with, repository, run_by, text};
 
 /// A Hub and a CDN that speak HTTPS, for which a name stands that only a proxy knows.
 async fn private_hub(gated: bool) -> (FakeHub, tempfile::TempDir, PathBuf) {
@@ -177,7 +178,7 @@ async fn a_name_that_does_not_resolve_is_named_within_a_minute() {
     fetcher.env("HF_ENDPOINT", "http://no-such-hub.invalid");
     let mut runs = vec![];
     // A machine without any network, where that can be made.
-    if can_run("unshare", &["-rn", "true"]).await {
+    if needs("unshare", &["-rn", "true"]) {
         runs.push(run_by("unshare", &["-rn"], &fetcher));
     }
     runs.push(fetcher);
@@ -219,11 +220,11 @@ async fn answer_names(socket: tokio::net::UdpSocket, pause: Duration) {
 
 #[tokio::test]
 async fn a_slow_name_server_is_waited_for_and_a_silent_one_is_given_up_within_a_minute() {
-    if !can_run("unshare", &["-rm", "true"]).await {
+    if !needs("unshare", &["-rm", "true"]) {
         return;
     }
     let Ok(socket) = tokio::net::UdpSocket::bind(NAME_SERVER).await else {
-        eprintln!("skipped: nobody may listen on {NAME_SERVER} here");
+        skip(&format!("nobody may listen on {NAME_SERVER}"));
         return;
     };
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;

@@ -107,7 +107,12 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
 
 /// The binary with settings for [`FILE`] of the Hub's repository and nothing else in its environment.
 pub(crate) fn command(hub: &FakeHub, folder: &Path) -> Command {
-    let mut command = Command::new(BINARY);
+    command_of(Path::new(BINARY), hub, folder)
+}
+
+/// [`command`] of a copy of the binary.
+pub(crate) fn command_of(binary: &Path, hub: &FakeHub, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     command
         .env_clear()
         .env("HF_ENDPOINT", hub.endpoint())
@@ -151,23 +156,6 @@ pub(crate) fn run_by(program: &str, arguments: &[&str], fetcher: &Command) -> Co
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
-}
-
-/// Whether `program` can be run here with `arguments`; says so when it cannot, and the test then ends early.
-pub(crate) async fn can_run(program: &str, arguments: &[&str]) -> bool {
-    let ended = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .await;
-    let can = ended.is_ok_and(|output| output.status.success());
-    if !can {
-        eprintln!(
-            "skipped: `{program} {}` does not work here",
-            arguments.join(" ")
-        );
-    }
-    can
 }
 
 /// Bytes that more than one of `sent` holds, counted once per extra time.

@@ -9,6 +9,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use testkit::service::Service;
+use testkit::tools::needs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -285,12 +286,7 @@ async fn a_proxy_without_descriptors_neither_spins_nor_dies_and_recovers() {
         200
     );
     let pid = proxy.pid().unwrap().to_string();
-    let limited = Command::new("prlimit")
-        .args(["--pid", &pid, "--nofile=64:64"])
-        .status()
-        .await;
-    if !limited.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: prlimit does not work here");
+    if !needs("prlimit", &["--pid", &pid, "--nofile=64:64"]) {
         return;
     }
     let address = proxy.url().replace("http://", "");

@@ -1,9 +1,9 @@
 //! The servers that are compared: how each is configured, started and known to be ready, and how to get one that is
-//! missing. Their settings and logs stand in `target/bench/proxy`.
+//! missing. Their settings and logs are in `target/bench/proxy`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +16,8 @@ use crate::settings::Settings;
 
 /// What every server that knows keys asks for.
 pub(super) const KEY: &str = "llmk-bench-0123456789";
+/// What the tables call the llm-proxy of `--before`.
+pub(super) const BEFORE: &str = "llm-proxy before";
 /// Requests and connections that no server may refuse.
 const ROOM: &str = "1024";
 /// How long a server may take to begin; LiteLLM loads for many seconds.
@@ -59,15 +61,17 @@ impl Server {
 }
 
 /// Where things are.
-struct Place<'a> {
+struct BenchPlace<'a> {
     settings: &'a Settings,
     /// Settings and logs of this run.
     folder: PathBuf,
+    /// The older llm-proxy, if one was given.
+    before: Option<&'a Path>,
     upstream: SocketAddr,
 }
 
 /// How a server is called: its version, or what to do to get it, and the call.
-struct Way {
+struct PeerCall {
     version: Result<String>,
     call: Call,
     address: SocketAddr,
@@ -75,7 +79,11 @@ struct Way {
 
 /// Starts llm-proxy and those of the others that are installed, each before a mock of its own: a mock that still works for
 /// another server would be busy for llm-proxy, which sends nothing there then.
-pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Server>> {
+pub(super) async fn start(
+    settings: &Settings,
+    only: &[String],
+    before: Option<&Path>,
+) -> Result<Vec<Server>> {
     let folder = settings.target("bench/proxy");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -89,10 +97,11 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
         process: None,
         mock,
     }];
-    type Find = fn(&Place<'_>) -> Result<Way>;
-    let ways: [(&str, Find); 5] = [
+    type Find = fn(&BenchPlace<'_>) -> Result<PeerCall>;
+    let ways: [(&str, Find); 6] = [
         ("nginx", nginx),
         ("llm-proxy", ours),
+        (BEFORE, theirs_before),
         ("onwards", onwards),
         ("smg", smg),
         ("litellm", litellm),
@@ -101,10 +110,14 @@ pub(super) async fn start(settings: &Settings, only: &[String]) -> Result<Vec<Se
         if !only.is_empty() && !only.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
+        if name == BEFORE && before.is_none() {
+            continue;
+        }
         let (upstream, mock) = start_mock(settings)?;
-        let place = Place {
+        let place = BenchPlace {
             settings,
             folder: folder.clone(),
+            before,
             upstream,
         };
         let way = way(&place)?;
@@ -163,7 +176,7 @@ async fn begins(server: &mut Server) -> Result<bool> {
 
 fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
     let (reader, writer) = std::io::pipe()?;
-    let call = Call::new(settings.target("release/examples/bench_llama")).args(["--slots", ROOM]);
+    let call = Call::new(settings.target("release/bench_llama")).args(["--slots", ROOM]);
     let process = call.start(Output::Pipe(writer))?;
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
@@ -178,12 +191,14 @@ fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
 }
 
 /// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
-fn nginx(place: &Place<'_>) -> Result<Way> {
+fn nginx(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let address = free()?;
-    let path = |name: &str| place.folder.join(name).display().to_string();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
-        .map(|kind| format!("  {kind}_temp_path {};\n", path(&format!("nginx-{kind}"))))
+        .map(|kind| {
+            let folder = path(place, &format!("nginx-{kind}"));
+            format!("  {kind}_temp_path {folder};\n")
+        })
         .collect();
     let text = format!(
         "daemon off;\nworker_processes auto;\nworker_rlimit_nofile 16384;\npid {pid};\nerror_log {errors} warn;\n\
@@ -193,9 +208,9 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
          \x20 server {{\n    listen {address} backlog=1024;\n    location / {{\n      proxy_pass http://llama;\n\
          \x20     proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
          \x20     proxy_read_timeout 600s;\n    }}\n  }}\n}}\n",
-        pid = path("nginx.pid"),
-        errors = path("nginx-errors.log"),
-        log = path("nginx-access.log"),
+        pid = path(place, "nginx.pid"),
+        errors = path(place, "nginx-errors.log"),
+        log = path(place, "nginx-access.log"),
         upstream = place.upstream,
     );
     let program = place
@@ -217,52 +232,78 @@ fn nginx(place: &Place<'_>) -> Result<Way> {
         "-c",
         &file(place, "nginx.conf", &text)?,
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
+fn ours(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let program = place.settings.target("release/llm-proxy");
+    llm_proxy(place, "now", program, "this workspace's release build")
+}
+
+/// The older binary, with the same settings.
+fn theirs_before(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let program = place
+        .before
+        .context("--before names no binary")?
+        .to_path_buf();
+    let shown = program.display().to_string();
+    llm_proxy(place, "before", program, &shown)
+}
+
 /// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
-fn ours(place: &Place<'_>) -> Result<Way> {
-    let (address, admin) = (free()?, free()?);
-    let key = |number: u32| {
-        if number == 0 {
-            KEY.to_owned()
-        } else {
-            format!("another-key-{number}")
-        }
-    };
-    let entry = |number: u32| {
-        let digest: String = Sha256::digest(key(number))
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\n")
-    };
-    let keys = file(place, "keys.toml", &(0..100).map(entry).collect::<String>())?;
-    let call = Call::new(place.settings.target("release/llm-proxy")).variables([
+fn llm_proxy(
+    place: &BenchPlace<'_>,
+    label: &str,
+    program: PathBuf,
+    what: &str,
+) -> Result<PeerCall> {
+    let address = free()?;
+    let admin = free()?;
+    let entries: String = (0..100).map(key_entry).collect();
+    let keys = file(place, &format!("keys-{label}.toml"), &entries)?;
+    let audit = file(place, &format!("audit-{label}.jsonl"), "")?;
+    let call = Call::new(program).variables([
         ("PROXY_LISTEN", address.to_string().as_str()),
         ("PROXY_ADMIN_LISTEN", &admin.to_string()),
         ("PROXY_UPSTREAMS", &format!("http://{}", place.upstream)),
         ("PROXY_QUEUE_REQUESTS", ROOM),
         ("PROXY_KEYS_FILE", &keys),
-        ("PROXY_AUDIT", &file(place, "audit.jsonl", "")?),
+        ("PROXY_AUDIT", &audit),
+        ("PROXY_ROUTES", "chat,embeddings"),
         ("PROXY_UPSTREAM_API_KEY", "bench"),
         ("LLM_MODEL", "bench"),
         ("PROXY_MAX_TOKENS", "100000"),
     ]);
-    let version = "this workspace's release build; a hundred keys, queue, deadlines, audit, log and metrics on";
-    Ok(Way {
-        version: Ok(version.to_owned()),
+    let version = format!("{what}; a hundred keys, queue, deadlines, audit, log and metrics on");
+    Ok(PeerCall {
+        version: Ok(version),
         call,
         address,
     })
 }
 
-fn onwards(place: &Place<'_>) -> Result<Way> {
-    let (address, metrics) = (free()?, free()?);
+/// An entry of a keys file; the first has the key that the load has.
+fn key_entry(number: u32) -> String {
+    let key = if number == 0 {
+        KEY.to_owned()
+    } else {
+        format!("another-key-{number}")
+    };
+    let digest: String = Sha256::digest(key)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let scopes = r#"["chat", "embeddings"]"#;
+    format!("[[key]]\nname = \"key-{number}\"\nsha256 = \"{digest}\"\nscopes = {scopes}\n")
+}
+
+fn onwards(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let address = free()?;
+    let metrics = free()?;
     let text = format!(
         r#"{{"targets":{{"bench":{{"url":"http://{}","keys":["{KEY}"]}}}},"http_pool":{{"max_idle_per_host":{ROOM},"idle_timeout_secs":90}}}}"#,
         place.upstream
@@ -278,15 +319,16 @@ fn onwards(place: &Place<'_>) -> Result<Way> {
         "--metrics-port",
         &metrics.port().to_string(),
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
-fn smg(place: &Place<'_>) -> Result<Way> {
-    let (address, metrics) = (free()?, free()?);
+fn smg(place: &BenchPlace<'_>) -> Result<PeerCall> {
+    let address = free()?;
+    let metrics = free()?;
     let program = place.settings.target("bench/smg/bin/smg");
     let version = installed(&program, || format!("{}, one upstream", PYTHON[0].1));
     let call = Call::new(program).args([
@@ -310,14 +352,14 @@ fn smg(place: &Place<'_>) -> Result<Way> {
         "--log-level",
         "warn",
     ]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
     })
 }
 
-fn litellm(place: &Place<'_>) -> Result<Way> {
+fn litellm(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let address = free()?;
     let text = format!(
         "model_list:\n  - model_name: bench\n    litellm_params:\n      model: openai/bench\n      \
@@ -335,7 +377,7 @@ fn litellm(place: &Place<'_>) -> Result<Way> {
     let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
     // Without it, LiteLLM fetches a list of prices from the network as it begins.
     let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
-    Ok(Way {
+    Ok(PeerCall {
         version,
         call,
         address,
@@ -372,7 +414,7 @@ pub(super) async fn install(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn installed(program: &std::path::Path, version: impl Fn() -> String) -> Result<String> {
+fn installed(program: &Path, version: impl Fn() -> String) -> Result<String> {
     if program.exists() {
         Ok(version())
     } else {
@@ -391,10 +433,14 @@ fn package(name: &str) -> String {
     )
 }
 
-fn file(place: &Place<'_>, name: &str, text: &str) -> Result<String> {
-    let path = place.folder.join(name);
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path.display().to_string())
+fn file(place: &BenchPlace<'_>, name: &str, text: &str) -> Result<String> {
+    let path = path(place, name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
+    Ok(path)
+}
+
+fn path(place: &BenchPlace<'_>, name: &str) -> String {
+    place.folder.join(name).display().to_string()
 }
 
 /// An address that nobody listens on now.

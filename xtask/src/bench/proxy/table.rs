@@ -9,11 +9,11 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) struct Table {
     head: String,
-    rows: Vec<Row>,
+    rows: Vec<PeerRow>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct PeerRow {
     name: String,
     /// What is compared.
     rate: Option<f64>,
@@ -78,8 +78,8 @@ impl Table {
     /// Adds what paced streams saw of a server.
     pub(super) fn paced_row(&mut self, name: &str, seen: Result<Value>) {
         let row = seen.map(|seen| {
-            let number = |name: &str| seen[name].as_f64().unwrap_or_default();
-            let tokens = number("streams") * number("cost_seconds") * 1e3 / number("pace");
+            let per_stream = number(&seen, "cost_seconds") * 1e3 / number(&seen, "pace");
+            let tokens = number(&seen, "streams") * per_stream;
             let cells = vec![
                 format!("{} of {}", seen["whole"], seen["streams"]),
                 millis(&seen["micros"]["p50"]),
@@ -108,15 +108,10 @@ impl Table {
     pub(super) fn leave_row(&mut self, name: &str, seen: Result<Value>) {
         let row = seen.map(|seen| {
             let phases = ["streaming", "before the header", "whole answer"];
-            let times = |phase: &&str| {
-                let micros = &seen[phase]["micros"];
-                if micros["p50"].is_null() {
-                    "not within 2 s".to_owned()
-                } else {
-                    format!("{} / {}", millis(&micros["p50"]), millis(&micros["max"]))
-                }
-            };
-            let mut cells: Vec<String> = phases.iter().map(times).collect();
+            let mut cells: Vec<String> = phases
+                .iter()
+                .map(|phase| times(&seen[phase]["micros"]))
+                .collect();
             let never = phases
                 .iter()
                 .map(|phase| seen[phase]["never"].as_u64().unwrap_or_default());
@@ -128,7 +123,7 @@ impl Table {
 
     fn add(&mut self, name: &str, row: Result<(Option<f64>, Vec<String>)>) {
         let (rate, cells) = row.unwrap_or_else(|error| (None, vec![format!("{error:#}")]));
-        self.rows.push(Row {
+        self.rows.push(PeerRow {
             name: name.to_owned(),
             rate,
             cells,
@@ -138,20 +133,19 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = |name: &str| {
-            self.rows
-                .iter()
-                .find(|row| row.name == name)
-                .and_then(|row| row.rate)
-        };
-        let (direct, nginx) = (self.rows.first().and_then(|row| row.rate), rate("nginx"));
+        let direct = self.rows.first().and_then(|row| row.rate);
+        let nginx = self
+            .rows
+            .iter()
+            .find(|row| row.name == "nginx")
+            .and_then(|row| row.rate);
         writeln!(f, "{}", self.head)?;
         for row in &self.rows {
             write!(f, "| {} |", row.name)?;
             if let Some(rate) = row.rate {
-                let share =
-                    |of: Option<f64>| of.map_or_else(String::new, |of| format!("{:.2}", rate / of));
-                write!(f, " {rate:.0} | {} | {} |", share(direct), share(nginx))?;
+                let of_direct = share(rate, direct);
+                let of_nginx = share(rate, nginx);
+                write!(f, " {rate:.0} | {of_direct} | {of_nginx} |")?;
             }
             row.cells
                 .iter()
@@ -159,6 +153,23 @@ impl fmt::Display for Table {
             writeln!(f)?;
         }
         Ok(())
+    }
+}
+
+fn share(rate: f64, of: Option<f64>) -> String {
+    of.map_or_else(String::new, |of| format!("{:.2}", rate / of))
+}
+
+fn number(seen: &Value, name: &str) -> f64 {
+    seen[name].as_f64().unwrap_or_default()
+}
+
+/// The median and the maximum, if the upstream saw a client go at all.
+fn times(micros: &Value) -> String {
+    if micros["p50"].is_null() {
+        "not within 2 s".to_owned()
+    } else {
+        format!("{} / {}", millis(&micros["p50"]), millis(&micros["max"]))
     }
 }
 
@@ -179,10 +190,9 @@ fn cpu(seen: &Value, n: f64) -> String {
 }
 
 fn memory(seen: &Value) -> String {
-    let mib = |kib: u64| format!("{} MiB", kib.div_ceil(1024));
     seen["cost"]["rss_kib"]
         .as_u64()
-        .map(mib)
+        .map(|kib| format!("{} MiB", kib.div_ceil(1024)))
         .unwrap_or_default()
 }
 

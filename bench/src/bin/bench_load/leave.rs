@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::client::Client;
+use crate::client::LoadClient;
 use crate::{Target, spread};
 
 /// After this long the upstream is taken to work to its end.
@@ -26,7 +26,9 @@ pub(crate) async fn run(to: &Target, upstream: SocketAddr, rounds: u64) -> Value
     let mut phases = serde_json::Map::new();
     let mut id = u64::from(std::process::id()) << 16;
     for (name, order, stream) in PHASES {
-        let (mut micros, mut never, mut failed) = (Vec::new(), 0, 0);
+        let mut micros = Vec::new();
+        let mut never = 0;
+        let mut failed = 0;
         for _ in 0..rounds {
             id += 1;
             let request = to.request(&format!("{order},id={id}"), stream);
@@ -36,7 +38,7 @@ pub(crate) async fn run(to: &Target, upstream: SocketAddr, rounds: u64) -> Value
             };
             match seen(upstream, id).await {
                 Some(at) => {
-                    micros.push(u32::try_from(at.saturating_sub(left) / 1000).unwrap_or(u32::MAX))
+                    micros.push(u32::try_from(at.saturating_sub(left) / 1000).unwrap_or(u32::MAX));
                 }
                 None => never += 1,
             }
@@ -54,7 +56,7 @@ pub(crate) async fn run(to: &Target, upstream: SocketAddr, rounds: u64) -> Value
 /// Asks, waits for the first token where there is one, goes. When it went, in nanoseconds since 1970.
 async fn leave(to: SocketAddr, request: &[u8], for_a_token: bool) -> Option<u128> {
     if for_a_token {
-        let mut client = Client::connect(to).await.ok()?;
+        let mut client = LoadClient::connect(to).await.ok()?;
         client.send(request).await.ok()?;
         let mut bytes = 0;
         while bytes < 2000 {

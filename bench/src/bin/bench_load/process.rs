@@ -7,13 +7,13 @@ const TICK: f64 = 0.01;
 
 /// A process that is looked at while it works.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchedProcess {
     process: Option<u32>,
     ticks: u64,
     rss_kib: u64,
 }
 
-impl Watched {
+impl WatchedProcess {
     pub(crate) fn begin(process: Option<u32>) -> Self {
         Self {
             process,

@@ -1,7 +1,7 @@
 //! A llama-server that costs next to nothing: the upstream of `cargo xtask bench proxy` and `cargo xtask soak`.
 //!
-//! One thread, bytes that were rendered before. What an answer is like stands in the prompt, as `bench:tokens=64,pace=50;`,
-//! because that passes every proxy unchanged. A paced token is the time at which it was written, in nanoseconds.
+//! One thread, bytes that were rendered before. The prompt says what the answer is like, as in `bench:tokens=64,pace=50;`,
+//! because a prompt passes every proxy unchanged. A paced token is the time at which it was written, in nanoseconds.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// A mock of llama-server for load tests.
 #[derive(Parser)]
-struct Arguments {
+struct MockArguments {
     /// Where to listen; port 0 takes a free one, which is printed.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -39,7 +39,7 @@ struct Arguments {
 
 /// What it is and has seen.
 #[derive(Default)]
-struct State {
+struct MockState {
     slots: usize,
     rendered: HashMap<Order, Rc<Rendered>>,
     n_requests: u64,
@@ -49,25 +49,27 @@ struct State {
     left: Vec<(u64, u128)>,
 }
 
-type Shared = Rc<RefCell<State>>;
+type SharedMock = Rc<RefCell<MockState>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = MockArguments::parse();
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening {}", listener.local_addr()?);
-    let state = Rc::new(RefCell::new(State {
+    let state = Rc::new(RefCell::new(MockState {
         slots: arguments.slots,
-        ..State::default()
+        ..MockState::default()
     }));
     let connections = LocalSet::new();
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let (state, idle) = (Rc::clone(&state), arguments.idle);
+            let state = Rc::clone(&state);
+            let idle = arguments.idle;
             connections.spawn_local(async move {
-                let _client_gone = serve(stream, &state, idle).await;
+                // It fails only when the client has gone.
+                serve(stream, &state, idle).await.ok();
             });
         }
     };
@@ -75,12 +77,12 @@ async fn main() -> std::io::Result<()> {
 }
 
 /// A request, as far as it matters here.
-struct Request {
+struct MockRequest {
     line: Vec<u8>,
     body: Vec<u8>,
 }
 
-async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, state: &SharedMock, idle: u64) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(4096);
     loop {
         if idle > 0 {
@@ -92,8 +94,9 @@ async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Res
         let Some(request) = read(&mut stream, &mut buffer).await? else {
             return Ok(());
         };
-        if request.line.starts_with(b"POST /v1/chat/completions") {
-            chat(&mut stream, &request.body, state).await?;
+        let answers = [&b"POST /v1/chat/completions"[..], b"POST /v1/embeddings"];
+        if answers.iter().any(|line| request.line.starts_with(line)) {
+            answer(&mut stream, &request.body, state).await?;
         } else {
             let (status, body) = document(&request.line, state);
             stream.write_all(&answer::document(status, &body)).await?;
@@ -101,7 +104,10 @@ async fn serve(mut stream: TcpStream, state: &Shared, idle: u64) -> std::io::Res
     }
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+async fn read(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<Option<MockRequest>> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break at + 4;
@@ -124,7 +130,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
     }
     let body = buffer[head_end..head_end + length].to_vec();
     buffer.drain(..head_end + length);
-    Ok(Some(Request { line, body }))
+    Ok(Some(MockRequest { line, body }))
 }
 
 fn content_length(head: &[u8]) -> usize {
@@ -142,7 +148,7 @@ fn content_length(head: &[u8]) -> usize {
         .unwrap_or_default()
 }
 
-async fn chat(stream: &mut TcpStream, body: &[u8], state: &Shared) -> std::io::Result<()> {
+async fn answer(stream: &mut TcpStream, body: &[u8], state: &SharedMock) -> std::io::Result<()> {
     let (order, id) = Order::read(body);
     let rendered = {
         let mut state = state.borrow_mut();
@@ -205,7 +211,7 @@ async fn play(out: &mut WriteHalf<'_>, order: Order, rendered: &Rendered) -> std
         }
         sleep_until(at).await;
         at += pace;
-        out.write_all(&answer::token(&now().to_string())).await?;
+        out.write_all(&answer::token(0, &now().to_string())).await?;
     }
     out.write_all(&rendered.tail).await
 }
@@ -216,7 +222,7 @@ async fn gone(reader: &mut ReadHalf<'_>) {
     while matches!(reader.read(&mut waste).await, Ok(1..)) {}
 }
 
-fn document(line: &[u8], state: &Shared) -> (u16, String) {
+fn document(line: &[u8], state: &SharedMock) -> (u16, String) {
     let mut state = state.borrow_mut();
     let path = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let body = match path {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
-use crate::client::{Client, Failure};
-use crate::process::Watched;
+use crate::client::{LoadClient, LoadFailure};
+use crate::process::WatchedProcess;
 use crate::{Target, spread};
 
 /// Nanoseconds since 1970 have as many digits until the year 2286.
@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What one stream saw.
 #[derive(Default)]
-struct Seen {
+struct StreamSeen {
     micros: Vec<u32>,
     tokens: usize,
-    outcome: Option<Failure>,
+    outcome: Option<LoadFailure>,
 }
 
 /// Opens `streams`, spread over one pause between tokens, and lets each run for the time that is measured.
@@ -34,28 +34,32 @@ pub(crate) async fn run(to: &Target, streams: usize, pace: u64) -> Value {
     let end = begin + opening + to.time() + PATIENCE;
     let mut opened = Vec::new();
     for number in 0..streams {
-        let (address, request) = (to.to, request.clone());
+        let address = to.to;
+        let request = request.clone();
         let at = begin + opening.mul_f64(number as f64 / streams as f64);
         // What comes while others still connect is not counted.
         let from = begin + opening + Duration::from_millis(500);
         opened.push(tasks.spawn_local(async move {
             tokio::time::sleep_until(at.into()).await;
-            let mut seen = Seen::default();
+            let mut seen = StreamSeen::default();
             let ended =
                 tokio::time::timeout_at(end.into(), watch(address, &request, from, &mut seen))
                     .await;
-            seen.outcome = ended.unwrap_or(Err(Failure::Late)).err();
+            seen.outcome = ended.unwrap_or(Err(LoadFailure::Late)).err();
             seen
         }));
     }
     let run = async {
         tokio::time::sleep_until((begin + opening).into()).await;
-        let mut watched = Watched::begin(to.process);
+        let mut watched = WatchedProcess::begin(to.process);
         tokio::time::sleep(to.time().saturating_sub(opening) / 2).await;
         watched.look();
         tokio::time::sleep(to.time().saturating_sub(opening) / 2).await;
         let cost = watched.end();
-        let (mut micros, mut failures, mut n_tokens, mut whole) = (Vec::new(), Vec::new(), 0, 0);
+        let mut micros = Vec::new();
+        let mut failures = Vec::new();
+        let mut n_tokens = 0;
+        let mut whole = 0;
         for task in opened {
             let Ok(mut seen) = task.await else { continue };
             micros.append(&mut seen.micros);
@@ -63,11 +67,11 @@ pub(crate) async fn run(to: &Target, streams: usize, pace: u64) -> Value {
             match seen.outcome {
                 Some(failure) => failures.push(failure),
                 None if seen.tokens == tokens => whole += 1,
-                None => failures.push(Failure::Partial),
+                None => failures.push(LoadFailure::Partial),
             }
         }
         json!({"whole": whole, "streams": streams, "tokens": n_tokens, "micros": spread(&mut micros),
-            "samples": micros.len(), "failures": Failure::count(&failures), "cost": cost,
+            "samples": micros.len(), "failures": LoadFailure::count(&failures), "cost": cost,
             "cost_seconds": to.time().saturating_sub(opening).as_secs_f64(), "pace": pace})
     };
     tasks.run_until(run).await
@@ -77,37 +81,45 @@ async fn watch(
     to: std::net::SocketAddr,
     request: &[u8],
     from: Instant,
-    seen: &mut Seen,
-) -> Result<(), Failure> {
-    let mut client = Client::connect(to).await?;
+    seen: &mut StreamSeen,
+) -> Result<(), LoadFailure> {
+    let mut client = LoadClient::connect(to).await?;
     client.send(request).await?;
     let mut text = Vec::new();
-    let mut look = |part: &[u8]| {
-        text.extend_from_slice(part);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        let counts = Instant::now() >= from;
-        let (mut run, mut used) = (0, 0);
-        for (at, byte) in text.iter().enumerate() {
-            run = if byte.is_ascii_digit() { run + 1 } else { 0 };
-            if run == DIGITS {
-                let digits = std::str::from_utf8(&text[at + 1 - DIGITS..=at]).unwrap_or_default();
-                let written: u128 = digits.parse().unwrap_or(now);
-                seen.tokens += 1;
-                if counts {
-                    seen.micros.push(
-                        u32::try_from(now.saturating_sub(written) / 1000).unwrap_or(u32::MAX),
-                    );
-                }
-                (run, used) = (0, at + 1);
-            }
-        }
-        // A number that is not whole yet stays.
-        used = used.max(text.len().saturating_sub(DIGITS));
-        text.drain(..used);
-    };
-    while client.next(&mut look).await? {}
+    while client
+        .next(&mut |part: &[u8]| {
+            text.extend_from_slice(part);
+            read_times(&mut text, from, seen);
+        })
+        .await?
+    {}
     Ok(())
+}
+
+/// Takes the whole numbers out of `text`: the times at which the upstream wrote its tokens.
+fn read_times(text: &mut Vec<u8>, from: Instant, seen: &mut StreamSeen) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    let counts = Instant::now() >= from;
+    let mut run = 0;
+    let mut used = 0;
+    for (at, byte) in text.iter().enumerate() {
+        run = if byte.is_ascii_digit() { run + 1 } else { 0 };
+        if run == DIGITS {
+            let digits = std::str::from_utf8(&text[at + 1 - DIGITS..=at]).unwrap_or_default();
+            let written: u128 = digits.parse().unwrap_or(now);
+            seen.tokens += 1;
+            if counts {
+                let micros = now.saturating_sub(written) / 1000;
+                seen.micros.push(u32::try_from(micros).unwrap_or(u32::MAX));
+            }
+            run = 0;
+            used = at + 1;
+        }
+    }
+    // A number that is not whole yet stays.
+    used = used.max(text.len().saturating_sub(DIGITS));
+    text.drain(..used);
 }

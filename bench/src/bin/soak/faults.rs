@@ -1,5 +1,6 @@
 //! The menu of faults, one after another. Each says which ends of requests it excuses while it lasts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,12 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::large;
 use crate::load::{Callers, Class};
-use crate::stage::{KEYS, Stage};
+use crate::stage::{KEYS, SoakStage};
 use crate::watch;
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum SoakFault {
     Restart,
     Killed,
     Stopped,
@@ -35,7 +36,7 @@ pub(crate) enum Fault {
     StuckLog,
 }
 
-impl Fault {
+impl SoakFault {
     /// All of them. A new process of llm-proxy comes first, so that its memory can be watched from then on.
     pub(crate) const ALL: [Self; 15] = [
         Self::Restart,
@@ -107,7 +108,7 @@ impl Fault {
     /// Happens, and is over when this returns. What it found out, in a few words.
     pub(crate) async fn happen(
         self,
-        stage: &mut Stage,
+        stage: &mut SoakStage,
         callers: &Callers,
     ) -> anyhow::Result<String> {
         match self {
@@ -137,7 +138,7 @@ impl Fault {
                 stage
                     .upstreams
                     .iter_mut()
-                    .try_for_each(super::stage::Upstream::start_again)?;
+                    .try_for_each(super::stage::MockUpstream::start_again)?;
             }
             Self::Resets => return wave(callers, 60, "tokens=20,pace=5,cut=5").await,
             Self::Stalls => return wave(callers, 12, "tokens=20,pace=5,stall=5").await,
@@ -171,8 +172,9 @@ impl Fault {
 
 /// Requests whose answers all break: as streams with an error event, as whole answers with a status.
 async fn wave(callers: &Callers, n: usize, order: &str) -> anyhow::Result<String> {
-    let ask = |number: usize| callers.chat(order, number.is_multiple_of(2), KEYS[number % 3]);
-    let classes = join_all((0..n).map(ask)).await;
+    let asked =
+        (0..n).map(|number| callers.chat(order, number.is_multiple_of(2), KEYS[number % 3]));
+    let classes = join_all(asked).await;
     for class in classes {
         callers.counts.add(class);
         ensure!(class != Class::Ok, "an answer that broke looks whole");
@@ -180,7 +182,7 @@ async fn wave(callers: &Callers, n: usize, order: &str) -> anyhow::Result<String
     Ok("none looked whole".to_owned())
 }
 
-async fn keys(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
+async fn keys(stage: &SoakStage, callers: &Callers) -> anyhow::Result<String> {
     let last = KEYS[KEYS.len() - 1];
     for _ in 0..20 {
         stage.keys(KEYS.len())?;
@@ -209,61 +211,39 @@ async fn keys(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
 
 async fn burst(callers: &Callers) -> anyhow::Result<String> {
     let began = Instant::now();
-    let ask = |number: usize| async move {
+    let asked = (0..400).map(async |number: usize| {
         let class = callers
             .chat("tokens=20,pace=20", true, KEYS[number % 3])
             .await;
         (class, began.elapsed())
-    };
-    let all = join_all((0..400).map(ask)).await;
-    all.iter().for_each(|(class, _)| callers.counts.add(*class));
-    let of = |wanted: Class| all.iter().filter(move |(class, _)| *class == wanted);
-    let slowest = of(Class::Full)
-        .map(|(_, after)| *after)
-        .max()
-        .unwrap_or_default();
+    });
+    let all = join_all(asked).await;
+    let mut n_served = 0;
+    let mut n_refused = 0;
+    let mut slowest = Duration::ZERO;
+    for (class, after) in all {
+        callers.counts.add(class);
+        match class {
+            Class::Ok => n_served += 1,
+            Class::Full => {
+                n_refused += 1;
+                slowest = slowest.max(after);
+            }
+            _ => {}
+        }
+    }
     Ok(format!(
-        "{} served, {} refused within {:.2} s",
-        of(Class::Ok).count(),
-        of(Class::Full).count(),
+        "{n_served} served, {n_refused} refused within {:.2} s",
         slowest.as_secs_f64()
     ))
 }
 
 /// Bodies four times as large as may be. Some callers only see the connection close: they write while it is refused.
-async fn big_bodies(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
+async fn big_bodies(stage: &SoakStage, callers: &Callers) -> anyhow::Result<String> {
     let body = vec![b'x'; 1 << 20];
-    let send = |number: usize| {
-        let (to, body) = (callers.to, &body);
-        async move {
-            let mut stream = TcpStream::connect(to).await.ok()?;
-            let head = format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
-                 content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                KEYS[number % 3],
-                body.len()
-            );
-            let (mut reader, mut writer) = stream.split();
-            let write = async {
-                let _refused_meanwhile = async {
-                    writer.write_all(head.as_bytes()).await?;
-                    writer.write_all(body).await
-                }
-                .await;
-                std::future::pending::<()>().await;
-            };
-            let mut status = [0; 12];
-            tokio::select! {
-                read = timeout(Duration::from_secs(20), reader.read_exact(&mut status)) => {
-                    read.ok()?.ok()?;
-                    String::from_utf8_lossy(&status[9..]).parse::<u16>().ok()
-                }
-                () = write => None,
-            }
-        }
-    };
     let pid = stage.pid()?;
-    let all = join_all((0..1000).map(send)).await;
+    let sent = (0..1000).map(|number: usize| send_body(callers.to, KEYS[number % 3], &body));
+    let all = join_all(sent).await;
     let peak_mib = watch::rss_kib(pid) / 1024;
     let refused = all
         .iter()
@@ -280,8 +260,33 @@ async fn big_bodies(stage: &Stage, callers: &Callers) -> anyhow::Result<String> 
     ))
 }
 
+/// The status that a request with `body` is answered with, if its sender gets to see one.
+async fn send_body(to: SocketAddr, key: &str, body: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(to).await.ok()?;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let (mut reader, mut writer) = stream.split();
+    let write = async {
+        // It may be refused meanwhile; what counts is what is read.
+        writer.write_all(head.as_bytes()).await.ok();
+        writer.write_all(body).await.ok();
+        std::future::pending::<()>().await;
+    };
+    let mut status = [0; 12];
+    tokio::select! {
+        read = timeout(Duration::from_secs(20), reader.read_exact(&mut status)) => {
+            read.ok()?.ok()?;
+            String::from_utf8_lossy(&status[9..]).parse::<u16>().ok()
+        }
+        () = write => None,
+    }
+}
+
 /// More than all processors' worth of other work. Nothing may count as gone for it.
-async fn starved(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
+async fn starved(stage: &SoakStage, callers: &Callers) -> anyhow::Result<String> {
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..8)
         .map(|_| {
@@ -289,7 +294,8 @@ async fn starved(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
             std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {})
         })
         .collect();
-    let (mut slowest, mut slots) = (Duration::ZERO, f64::INFINITY);
+    let mut slowest = Duration::ZERO;
+    let mut slots = f64::INFINITY;
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         let began = Instant::now();

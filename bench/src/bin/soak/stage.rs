@@ -24,8 +24,8 @@ const SLOTS: usize = 24;
 const BACK: Duration = Duration::from_secs(20);
 
 /// Everything that runs.
-pub(crate) struct Stage {
-    pub(crate) upstreams: Vec<Upstream>,
+pub(crate) struct SoakStage {
+    pub(crate) upstreams: Vec<MockUpstream>,
     pub(crate) proxy: Service,
     pub(crate) public: SocketAddr,
     admin: SocketAddr,
@@ -33,20 +33,21 @@ pub(crate) struct Stage {
 }
 
 /// One mock.
-pub(crate) struct Upstream {
+pub(crate) struct MockUpstream {
     pub(crate) address: SocketAddr,
     process: Child,
 }
 
-impl Stage {
+impl SoakStage {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("corral-soak-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let mut upstreams = Vec::new();
         for _ in 0..3 {
-            upstreams.push(Upstream::start(free()?)?);
+            upstreams.push(MockUpstream::start(free()?)?);
         }
-        let (public, admin) = (free()?, free()?);
+        let public = free()?;
+        let admin = free()?;
         write_keys(&folder, KEYS.len())?;
         let proxy = start_proxy(&upstreams, public, admin, &folder).await?;
         let mut stage = Self {
@@ -77,8 +78,9 @@ impl Stage {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder)?;
         write_keys(&folder, KEYS.len())?;
-        let (upstream, public, admin) =
-            (Upstream::start_with(free()?, arguments)?, free()?, free()?);
+        let upstream = MockUpstream::start_with(free()?, arguments)?;
+        let public = free()?;
+        let admin = free()?;
         let mut proxy =
             start_proxy(std::slice::from_ref(&upstream), public, admin, &folder).await?;
         proxy.ready().await?;
@@ -86,16 +88,18 @@ impl Stage {
             public,
             admin,
             proxy: Process::Read(proxy),
-            _upstream: upstream,
+            _mock: upstream,
         })
     }
 
-    /// As [`Stage::beside`], but nobody reads what it logs.
+    /// As [`SoakStage::beside`], but nobody reads what it logs.
     pub(crate) async fn with_unread_log(&self) -> anyhow::Result<Beside> {
         let folder = self.folder.join("unread");
         std::fs::create_dir_all(&folder)?;
         write_keys(&folder, KEYS.len())?;
-        let (upstream, public, admin) = (Upstream::start(free()?)?, free()?, free()?);
+        let upstream = MockUpstream::start(free()?)?;
+        let public = free()?;
+        let admin = free()?;
         let proxy = Command::new(binary("llm-proxy")?)
             .env_clear()
             .env("LOG_FORMAT", "json")
@@ -112,7 +116,7 @@ impl Stage {
             public,
             admin,
             proxy: Process::Unread(proxy),
-            _upstream: upstream,
+            _mock: upstream,
         };
         self.until("it to be ready", async || {
             beside.gauge("llm_proxy_slots").await == Some(SLOTS as f64)
@@ -175,9 +179,10 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for SoakStage {
     fn drop(&mut self) {
-        let _left_behind = std::fs::remove_dir_all(&self.folder);
+        // It is below the system's temporary folder, and nothing waits for it to go.
+        std::fs::remove_dir_all(&self.folder).ok();
     }
 }
 
@@ -186,7 +191,7 @@ pub(crate) struct Beside {
     pub(crate) public: SocketAddr,
     admin: SocketAddr,
     proxy: Process,
-    _upstream: Upstream,
+    _mock: MockUpstream,
 }
 
 /// Dropping it ends it.
@@ -196,7 +201,7 @@ enum Process {
 }
 
 impl Beside {
-    /// As [`Stage::pid`].
+    /// As [`SoakStage::pid`].
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         let pid = match &self.proxy {
             Process::Read(service) => service.pid(),
@@ -205,7 +210,7 @@ impl Beside {
         pid.context("it has ended")
     }
 
-    /// As [`Stage::gauge`].
+    /// As [`SoakStage::gauge`].
     pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
         gauge(self.admin, name).await
     }
@@ -230,7 +235,7 @@ async fn gauge(admin: SocketAddr, name: &str) -> Option<f64> {
     values.reduce(|sum, value| sum + value)
 }
 
-impl Upstream {
+impl MockUpstream {
     fn start(address: SocketAddr) -> anyhow::Result<Self> {
         Self::start_with(address, &[])
     }
@@ -271,7 +276,7 @@ impl Upstream {
 }
 
 async fn start_proxy(
-    upstreams: &[Upstream],
+    upstreams: &[MockUpstream],
     public: SocketAddr,
     admin: SocketAddr,
     folder: &std::path::Path,
@@ -285,7 +290,7 @@ async fn start_proxy(
 }
 
 fn settings(
-    upstreams: &[Upstream],
+    upstreams: &[MockUpstream],
     public: SocketAddr,
     admin: SocketAddr,
     folder: &std::path::Path,
@@ -294,14 +299,15 @@ fn settings(
         .iter()
         .map(|upstream| format!("http://{}", upstream.address))
         .collect();
-    let path = |name: &str| folder.join(name).display().to_string();
+    let keys = folder.join("keys.toml").display().to_string();
+    let audit = folder.join("audit.jsonl").display().to_string();
     [
         ("PROXY_LISTEN", public.to_string()),
         ("PROXY_ADMIN_LISTEN", admin.to_string()),
         ("PROXY_UPSTREAMS", upstreams.join(",")),
         ("PROXY_UPSTREAM_API_KEY", "upstream".to_owned()),
-        ("PROXY_KEYS_FILE", path("keys.toml")),
-        ("PROXY_AUDIT", path("audit.jsonl")),
+        ("PROXY_KEYS_FILE", keys),
+        ("PROXY_AUDIT", audit),
         ("LLM_MODEL", "bench".to_owned()),
         ("PROXY_MAX_TOKENS", "100000".to_owned()),
         // Short ones, so that a stall is over within its minute.
@@ -313,15 +319,16 @@ fn settings(
 
 fn write_keys(folder: &std::path::Path, n: usize) -> anyhow::Result<()> {
     use sha2::{Digest as _, Sha256};
-    let entry = |key: &&str| {
+    let mut text = String::new();
+    for key in &KEYS[..n] {
         let digest: String = Sha256::digest(key.as_bytes())
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        format!("[[key]]\nname = \"{key}\"\nsha256 = \"{digest}\"\n")
-    };
+        text += &format!("[[key]]\nname = \"{key}\"\nsha256 = \"{digest}\"\n");
+    }
     let new = folder.join("keys.toml.new");
-    std::fs::write(&new, KEYS[..n].iter().map(entry).collect::<String>())?;
+    std::fs::write(&new, text)?;
     Ok(std::fs::rename(&new, folder.join("keys.toml"))?)
 }
 

@@ -32,7 +32,9 @@ async fn main() -> anyhow::Result<()> {
     let chat = format!("{}/api/v1/ws/chat", gateway.url().replacen("http", "ws", 1));
 
     let http = reqwest::Client::new();
-    let (mut direct, mut proxied, mut chained) = (Vec::new(), Vec::new(), Vec::new());
+    let mut direct = Vec::new();
+    let mut proxied = Vec::new();
+    let mut chained = Vec::new();
     for _ in 0..ROUNDS {
         direct.push(first_token_over_http(&http, &upstream).await?);
         proxied.push(first_token_over_http(&http, &proxy.url()).await?);
@@ -57,7 +59,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn start(name: &str, prefix: &str, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
-    let (listen, admin) = (format!("{prefix}_LISTEN"), format!("{prefix}_ADMIN_LISTEN"));
+    let listen = format!("{prefix}_LISTEN");
+    let admin = format!("{prefix}_ADMIN_LISTEN");
     let mut all = vec![
         (listen.as_str(), "127.0.0.1:0"),
         (admin.as_str(), "127.0.0.1:0"),
@@ -102,20 +105,22 @@ async fn first_token_over_chat(url: &str) -> anyhow::Result<Duration> {
 
 fn row(name: &str, samples: &mut [Duration]) {
     samples.sort();
-    let at = |share: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index into a few hundred samples"
-        )]
-        let index = ((samples.len() - 1) as f64 * share).round() as usize;
-        samples[index].as_secs_f64() * 1e3
-    };
     println!(
         "  {name:40} {:8.2} {:8.2} {:8.2}",
-        at(0.5),
-        at(0.99),
-        at(1.0)
+        millis_at(samples, 0.5),
+        millis_at(samples, 0.99),
+        millis_at(samples, 1.0)
     );
+}
+
+/// The sample below which a `share` of all are, in milliseconds.
+fn millis_at(sorted: &[Duration], share: f64) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index into a few hundred samples"
+    )]
+    let index = ((sorted.len() - 1) as f64 * share).round() as usize;
+    sorted[index].as_secs_f64() * 1e3
 }

@@ -15,9 +15,9 @@ mod load;
 mod stage;
 mod watch;
 
-use faults::Fault;
+use faults::SoakFault;
 use load::{Callers, Class};
-use stage::Stage;
+use stage::SoakStage;
 
 /// Callers at once; fewer than slots, so that nobody has to wait without a fault.
 const CALLERS: usize = 24;
@@ -34,7 +34,7 @@ const MAX_DESCRIPTORS_LEFT: usize = 4;
 
 /// Mixed load and faults on llm-proxy.
 #[derive(Parser)]
-struct Arguments {
+struct SoakArguments {
     /// How long; below five, only a few faults.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
@@ -42,14 +42,14 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let minutes = Arguments::parse().minutes;
-    let menu: &[Fault] = if minutes < 5.0 {
-        &Fault::FEW
+    let minutes = SoakArguments::parse().minutes;
+    let menu: &[SoakFault] = if minutes < 5.0 {
+        &SoakFault::FEW
     } else {
-        &Fault::ALL
+        &SoakFault::ALL
     };
     let every = Duration::from_secs_f64(minutes * 60.0) / u32::try_from(menu.len() + 1)?;
-    let mut stage = Stage::start().await?;
+    let mut stage = SoakStage::start().await?;
     let callers = Callers::new(stage.public);
     let mut report = Report::default();
     let idle_descriptors = watch::descriptors(stage.pid()?);
@@ -60,12 +60,11 @@ async fn main() -> anyhow::Result<ExitCode> {
         every.as_secs_f64()
     );
 
-    let (load, stop) = (
-        TaskTracker::new(),
-        tokio_util::sync::CancellationToken::new(),
-    );
+    let load = TaskTracker::new();
+    let stop = tokio_util::sync::CancellationToken::new();
     for kind in 0..CALLERS {
-        let (callers, stop) = (callers.clone(), stop.clone());
+        let callers = callers.clone();
+        let stop = stop.clone();
         load.spawn(async move {
             while !stop.is_cancelled() {
                 callers.once(kind).await;
@@ -123,7 +122,7 @@ impl Report {
     /// Time without a fault, with a word every few seconds.
     async fn quiet(
         &mut self,
-        stage: &Stage,
+        stage: &SoakStage,
         callers: &Callers,
         began: Instant,
         until: Instant,
@@ -144,7 +143,12 @@ impl Report {
         Ok(())
     }
 
-    fn fault(&mut self, fault: Fault, found: anyhow::Result<String>, counts: BTreeMap<Class, u64>) {
+    fn fault(
+        &mut self,
+        fault: SoakFault,
+        found: anyhow::Result<String>,
+        counts: BTreeMap<Class, u64>,
+    ) {
         let found = found.unwrap_or_else(|error| {
             self.problems.push(format!("{}: {error:#}", fault.name()));
             format!("FAILED: {error:#}")
@@ -171,7 +175,7 @@ impl Report {
     /// Without load: no permit, no slot, no connection, no memory may be held.
     async fn left_behind(
         &mut self,
-        stage: &Stage,
+        stage: &SoakStage,
         descriptors: usize,
         warm_kib: u64,
     ) -> anyhow::Result<()> {
@@ -184,22 +188,27 @@ impl Report {
                 self.problems.push(format!("{error:#} to be 0"));
             }
         }
-        let idle = async || stage.running().await.is_ok_and(|running| running == 0);
-        if let Err(error) = stage.until("the upstreams to be idle", idle).await {
+        let idle = stage
+            .until("the upstreams to be idle", async || {
+                stage.running().await.is_ok_and(|running| running == 0)
+            })
+            .await;
+        if let Err(error) = idle {
             self.problems.push(format!("{error:#}"));
         }
-        let closed = async || watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT;
-        if stage
-            .until("descriptors to be closed", closed)
-            .await
-            .is_err()
-        {
+        let closed = stage
+            .until("descriptors to be closed", async || {
+                watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT
+            })
+            .await;
+        if closed.is_err() {
             let now = watch::descriptors(pid);
             self.problems.push(format!(
                 "{now} descriptors are open without load, {descriptors} were before it"
             ));
         }
-        let (end_kib, threads) = (watch::rss_kib(pid), watch::threads(pid));
+        let end_kib = watch::rss_kib(pid);
+        let threads = watch::threads(pid);
         if end_kib > warm_kib + MAX_GROWTH_KIB {
             self.problems
                 .push(format!("memory grew from {warm_kib} KiB to {end_kib} KiB"));
@@ -230,7 +239,7 @@ impl Report {
 }
 
 async fn line(
-    stage: &Stage,
+    stage: &SoakStage,
     began: Instant,
     counts: &BTreeMap<Class, u64>,
 ) -> anyhow::Result<String> {

@@ -15,16 +15,16 @@ mod leave;
 mod paced;
 mod process;
 
-use client::{Client, Failure};
-use process::Watched;
+use client::{LoadClient, LoadFailure};
+use process::WatchedProcess;
 
 /// The load of `cargo xtask bench proxy`.
 #[derive(Parser)]
-struct Arguments {
+struct LoadArguments {
     #[command(flatten)]
     to: Target,
     #[command(subcommand)]
-    load: Load,
+    load: LoadKind,
 }
 
 /// Who is asked.
@@ -48,7 +48,7 @@ struct Target {
 }
 
 #[derive(Subcommand)]
-enum Load {
+enum LoadKind {
     /// Answers one after another on each connection.
     Plain {
         #[arg(long)]
@@ -59,6 +59,9 @@ enum Load {
         /// Events in which the upstream sends it to whoever asks for a stream.
         #[arg(long, default_value_t = 1)]
         events: usize,
+        /// Answers of one request.
+        #[arg(long, default_value_t = 1)]
+        answers: usize,
     },
     /// Streams one after another on each connection, all tokens of each at once.
     Stream {
@@ -66,6 +69,17 @@ enum Load {
         connections: usize,
         #[arg(long)]
         tokens: usize,
+        /// Answers of one request.
+        #[arg(long, default_value_t = 1)]
+        answers: usize,
+    },
+    /// Embeddings one after another on each connection.
+    Embeddings {
+        #[arg(long)]
+        connections: usize,
+        /// Numbers of an embedding.
+        #[arg(long)]
+        dimensions: usize,
     },
     /// Streams at once, their tokens paced.
     Paced {
@@ -86,12 +100,25 @@ enum Load {
 }
 
 impl Target {
-    /// A request as bytes. `order` is for the upstream.
+    /// A request for one answer as bytes. `order` is for the upstream.
     fn request(&self, order: &str, stream: bool) -> Vec<u8> {
+        self.request_for(1, order, stream)
+    }
+
+    /// A request for `n` answers.
+    fn request_for(&self, n: usize, order: &str, stream: bool) -> Vec<u8> {
         let messages = json!([{"role": "user", "content": format!("bench:{order};")}]);
-        let body = json!({"model": self.model, "messages": messages, "stream": stream}).to_string();
+        let mut body = json!({"model": self.model, "messages": messages, "stream": stream});
+        if n > 1 {
+            body["n"] = json!(n);
+        }
+        self.post("/v1/chat/completions", &body)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Vec<u8> {
+        let body = body.to_string();
         let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.to,
             self.key,
@@ -107,28 +134,47 @@ impl Target {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { to, load } = Arguments::parse();
+    let LoadArguments { to, load } = LoadArguments::parse();
     let result = match load {
-        Load::Plain {
+        LoadKind::Plain {
             connections,
             size,
             events,
+            answers,
         } => {
-            let request = to.request(&format!("size={size},events={events}"), false);
-            closed_loop(&to, &request, connections, move |body| body.bytes >= size).await
-        }
-        Load::Stream {
-            connections,
-            tokens,
-        } => {
-            let request = to.request(&format!("tokens={tokens}"), true);
+            let order = format!("size={size},events={events}");
+            let request = to.request_for(answers, &order, false);
             closed_loop(&to, &request, connections, move |body| {
-                body.done && body.events > tokens
+                body.bytes >= size * answers
             })
             .await
         }
-        Load::Paced { streams, pace } => paced::run(&to, streams, pace).await,
-        Load::Leave { upstream, rounds } => leave::run(&to, upstream, rounds).await,
+        LoadKind::Stream {
+            connections,
+            tokens,
+            answers,
+        } => {
+            let request = to.request_for(answers, &format!("tokens={tokens}"), true);
+            closed_loop(&to, &request, connections, move |body| {
+                body.done && body.events > tokens * answers
+            })
+            .await
+        }
+        LoadKind::Embeddings {
+            connections,
+            dimensions,
+        } => {
+            let input = format!("bench:dimensions={dimensions};");
+            let body = json!({"model": to.model, "input": input});
+            let request = to.post("/v1/embeddings", &body);
+            // A number has more than eight characters with its comma.
+            closed_loop(&to, &request, connections, move |body| {
+                body.bytes > dimensions * 8
+            })
+            .await
+        }
+        LoadKind::Paced { streams, pace } => paced::run(&to, streams, pace).await,
+        LoadKind::Leave { upstream, rounds } => leave::run(&to, upstream, rounds).await,
     };
     println!("{result}");
     Ok(())
@@ -138,7 +184,7 @@ async fn main() -> anyhow::Result<()> {
 #[derive(Default)]
 struct Tally {
     micros: Vec<u32>,
-    failures: Vec<Failure>,
+    failures: Vec<LoadFailure>,
 }
 
 /// Asks on every connection again and again. An answer that is not `whole` is a failure.
@@ -146,7 +192,7 @@ async fn closed_loop(
     to: &Target,
     request: &[u8],
     connections: usize,
-    whole: impl Fn(&client::Body) -> bool + Copy + 'static,
+    whole: impl Fn(&client::BodySeen) -> bool + Copy + 'static,
 ) -> Value {
     let tasks = LocalSet::new();
     // A quarter of the time before the measurement is for warming up.
@@ -154,7 +200,8 @@ async fn closed_loop(
     let end = begin + to.time();
     let mut connected = Vec::new();
     for _ in 0..connections {
-        let (address, request) = (to.to, request.to_vec());
+        let address = to.to;
+        let request = request.to_vec();
         connected.push(tasks.spawn_local(async move {
             let mut tally = Tally::default();
             let mut client = None;
@@ -164,17 +211,17 @@ async fn closed_loop(
                     tokio::time::timeout_at((end + Duration::from_secs(5)).into(), async {
                         let mut open = match client.take() {
                             Some(open) => open,
-                            None => Client::connect(address).await?,
+                            None => LoadClient::connect(address).await?,
                         };
                         let body = open.ask(&request).await?;
                         client = open.is_reusable().then_some(open);
                         if whole(&body) {
                             Ok(())
                         } else {
-                            Err(Failure::Partial)
+                            Err(LoadFailure::Partial)
                         }
                     });
-                let answered = answered.await.unwrap_or(Err(Failure::Late));
+                let answered = answered.await.unwrap_or(Err(LoadFailure::Late));
                 if sent < begin || Instant::now() > end {
                     continue;
                 }
@@ -192,7 +239,7 @@ async fn closed_loop(
     }
     let run = async {
         tokio::time::sleep_until(begin.into()).await;
-        let mut watched = Watched::begin(to.process);
+        let mut watched = WatchedProcess::begin(to.process);
         tokio::time::sleep_until((begin + to.time() / 2).into()).await;
         watched.look();
         tokio::time::sleep_until(end.into()).await;
@@ -209,18 +256,19 @@ async fn closed_loop(
     let (mut all, cost) = tasks.run_until(run).await;
     let answers = all.micros.len();
     json!({"answers": answers, "per_second": answers as f64 / to.seconds, "micros": spread(&mut all.micros),
-        "failures": Failure::count(&all.failures), "cost": cost})
+        "failures": LoadFailure::count(&all.failures), "cost": cost})
 }
 
 /// Median, 99th percentile and maximum.
 fn spread(samples: &mut [u32]) -> Value {
     samples.sort_unstable();
-    let at = |thousandths: usize| {
-        samples
-            .get((samples.len().saturating_sub(1)) * thousandths / 1000)
-            .copied()
-    };
-    json!({"p50": at(500), "p99": at(990), "max": at(1000)})
+    json!({"p50": sample_at(samples, 500), "p99": sample_at(samples, 990), "max": sample_at(samples, 1000)})
+}
+
+fn sample_at(sorted: &[u32], thousandths: usize) -> Option<u32> {
+    sorted
+        .get((sorted.len().saturating_sub(1)) * thousandths / 1000)
+        .copied()
 }
 
 fn micros(time: Duration) -> u32 {

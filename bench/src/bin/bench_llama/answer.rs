@@ -1,7 +1,5 @@
 //! What the mock sends, in llama-server's own shapes, rendered once for each kind of answer.
 
-use std::fmt::Write as _;
-
 /// One token's worth of text, of the length that a token has in English.
 const TEXT: &str = "tok ";
 
@@ -29,16 +27,22 @@ pub(crate) struct Order {
     pub(crate) megabytes: usize,
     /// Tokens of a paced stream after which nothing more comes; 0 for never.
     pub(crate) stall: usize,
+    /// Answers to the one request, which `n` asks for; 0 and 1 are one.
+    pub(crate) n: usize,
+    /// Numbers of an embedding, which is the whole answer then.
+    pub(crate) dimensions: usize,
 }
 
 impl Order {
-    /// What stands in a request's body, and the number it gave itself.
+    /// Reads the order in a request's body, and the number that the request gave itself.
     pub(crate) fn read(body: &[u8]) -> (Self, Option<u64>) {
-        let (mut order, mut id) = (Self::default(), None);
+        let mut order = Self::default();
+        let mut id = None;
         // Proxies put a blank after the colon, or not.
         order.stream = [&b"\"stream\":true"[..], b"\"stream\": true"]
             .iter()
             .any(|text| find(body, text).is_some());
+        order.n = n_answers(body);
         let words = find(body, b"bench:")
             .map(|at| &body[at + b"bench:".len()..])
             .unwrap_or_default();
@@ -61,6 +65,7 @@ impl Order {
                 "cut" => order.cut = number,
                 "stall" => order.stall = number,
                 "megabytes" => order.megabytes = number,
+                "dimensions" => order.dimensions = number,
                 "id" => id = Some(value),
                 _ => {}
             }
@@ -90,12 +95,13 @@ pub(crate) struct Rendered {
 impl Rendered {
     pub(crate) fn new(order: Order) -> Self {
         let n_tokens = order.tokens.max(order.size / TEXT.len());
-        if !order.stream {
-            let text = TEXT.repeat(n_tokens);
-            let body = format!(
-                r#"{{"choices":[{{"finish_reason":"stop","index":0,"message":{{"role":"assistant","content":"{text}"}}}}],"created":1795359974,"model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion",{},"id":"chatcmpl-bench"}}"#,
-                usage(n_tokens)
-            );
+        let n = order.n.max(1);
+        if order.dimensions > 0 || !order.stream {
+            let body = if order.dimensions > 0 {
+                embedding(order.dimensions)
+            } else {
+                completion(n_tokens, n)
+            };
             return Self {
                 whole: document(200, &body),
                 ..Self::default()
@@ -107,30 +113,36 @@ impl Rendered {
             head: head.into(),
             ..Self::default()
         };
-        rendered.head.extend(event(&chunk(
-            r#"{"role":"assistant","content":null}"#,
-            "null",
-        )));
+        for index in 0..n {
+            let role = r#"{"role":"assistant","content":null}"#;
+            rendered.head.extend(event(&chunk(index, role, "null")));
+        }
         if order.megabytes > 0 {
             rendered
                 .events
-                .push(token(&TEXT.repeat(PIECE_BYTES / TEXT.len())));
+                .push(token(0, &TEXT.repeat(PIECE_BYTES / TEXT.len())));
         } else if order.pace == 0 {
             let n_events = if order.size > 0 {
                 order.events.clamp(1, n_tokens)
             } else {
                 n_tokens
             };
-            for n in 0..n_events {
+            for number in 0..n_events {
                 // The tokens, spread over the events as evenly as whole ones can be.
-                let share = (n + 1) * n_tokens / n_events - n * n_tokens / n_events;
-                rendered.events.push(token(&TEXT.repeat(share)));
+                let share = (number + 1) * n_tokens / n_events - number * n_tokens / n_events;
+                let text = TEXT.repeat(share);
+                // llama-server computes the answers side by side, and their events come in turn.
+                rendered
+                    .events
+                    .extend((0..n).map(|index| token(index, &text)));
             }
         }
-        rendered.tail.extend(event(&chunk("{}", "\"stop\"")));
+        for index in 0..n {
+            rendered.tail.extend(event(&chunk(index, "{}", "\"stop\"")));
+        }
         rendered.tail.extend(event(&format!(
             r#"{{"choices":[],"created":1795359974,"id":"chatcmpl-bench","model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion.chunk",{}}}"#,
-            usage(n_tokens)
+            usage(n_tokens * n)
         )));
         rendered.tail.extend(event("[DONE]"));
         rendered.tail.extend(b"0\r\n\r\n");
@@ -144,14 +156,55 @@ impl Rendered {
     }
 }
 
-/// A token's event as a chunk.
-pub(crate) fn token(text: &str) -> Vec<u8> {
-    event(&chunk(&format!(r#"{{"content":"{text}"}}"#), "null"))
+/// An event with a token of the answer `index`, as a chunk.
+pub(crate) fn token(index: usize, text: &str) -> Vec<u8> {
+    let delta = format!(r#"{{"content":"{text}"}}"#);
+    event(&chunk(index, &delta, "null"))
 }
 
-fn chunk(delta: &str, finish_reason: &str) -> String {
+/// `n` whole answers of `n_tokens` each.
+fn completion(n_tokens: usize, n: usize) -> String {
+    let text = TEXT.repeat(n_tokens);
+    let choices: Vec<String> = (0..n)
+        .map(|index| {
+            format!(
+                r#"{{"finish_reason":"stop","index":{index},"message":{{"role":"assistant","content":"{text}"}}}}"#
+            )
+        })
+        .collect();
     format!(
-        r#"{{"choices":[{{"finish_reason":{finish_reason},"index":0,"delta":{delta}}}],"created":1795359974,"id":"chatcmpl-BO0P6czErQbtaUYBODpHR5eV9flcesn1","model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion.chunk"}}"#
+        r#"{{"choices":[{}],"created":1795359974,"model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion",{},"id":"chatcmpl-bench"}}"#,
+        choices.join(","),
+        usage(n_tokens * n)
+    )
+}
+
+/// An embedding, with numbers of the length that llama-server writes.
+fn embedding(dimensions: usize) -> String {
+    let numbers = vec!["-0.012345678"; dimensions];
+    format!(
+        r#"{{"model":"bench","object":"list","usage":{{"prompt_tokens":7,"total_tokens":7}},"data":[{{"embedding":[{}],"index":0,"object":"embedding"}}]}}"#,
+        numbers.join(",")
+    )
+}
+
+/// How many answers a request asks for.
+fn n_answers(body: &[u8]) -> usize {
+    let Some(at) = find(body, b"\"n\":") else {
+        return 1;
+    };
+    let digits: String = body[at + b"\"n\":".len()..]
+        .iter()
+        .map(|byte| char::from(*byte))
+        .skip_while(|character| *character == ' ')
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().unwrap_or(1)
+}
+
+fn chunk(index: usize, delta: &str, finish_reason: &str) -> String {
+    format!(
+        r#"{{"choices":[{{"finish_reason":{finish_reason},"index":{index},"delta":{delta}}}],"created":1795359974,"id":"chatcmpl-BO0P6czErQbtaUYBODpHR5eV9flcesn1","model":"bench","system_fingerprint":"b0-unknown","object":"chat.completion.chunk"}}"#
     )
 }
 
@@ -183,16 +236,13 @@ pub(crate) fn props(slots: usize) -> String {
 }
 
 pub(crate) fn slots(slots: usize, running: u64) -> String {
-    let mut list = String::from("[");
-    for id in 0..slots {
-        let comma = if id > 0 { "," } else { "" };
-        let busy = u64::try_from(id).is_ok_and(|id| id < running);
-        let _infallible = write!(
-            list,
-            r#"{comma}{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#
-        );
-    }
-    list + "]"
+    let all: Vec<String> = (0..slots)
+        .map(|id| {
+            let busy = u64::try_from(id).is_ok_and(|id| id < running);
+            format!(r#"{{"id":{id},"n_ctx":4096,"is_processing":{busy}}}"#)
+        })
+        .collect();
+    format!("[{}]", all.join(","))
 }
 
 pub(crate) fn models() -> String {

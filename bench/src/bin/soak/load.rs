@@ -51,9 +51,9 @@ pub(crate) enum Class {
 
 /// How many there were of each class since this was last taken.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts(Arc<Mutex<BTreeMap<Class, u64>>>);
+pub(crate) struct ClassCounts(Arc<Mutex<BTreeMap<Class, u64>>>);
 
-impl Counts {
+impl ClassCounts {
     pub(crate) fn add(&self, class: Class) {
         *self
             .0
@@ -73,7 +73,7 @@ impl Counts {
 pub(crate) struct Callers {
     pub(crate) to: SocketAddr,
     pub(crate) http: reqwest::Client,
-    pub(crate) counts: Counts,
+    pub(crate) counts: ClassCounts,
     random: Arc<AtomicU64>,
 }
 
@@ -86,20 +86,15 @@ impl Callers {
         Self {
             to,
             http,
-            counts: Counts::default(),
+            counts: ClassCounts::default(),
             random: Arc::new(AtomicU64::new(88_172_645_463_325_252)),
         }
     }
 
     /// A number below `end`. The order of callers is chance; the numbers need not be.
     fn below(&self, end: u64) -> u64 {
-        let next = |mut x: u64| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^ (x << 17)
-        };
         self.random
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(next(x)))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(shuffled(x)))
             .unwrap_or_default()
             % end
     }
@@ -207,7 +202,9 @@ impl Callers {
             Ok::<_, reqwest::Error>(())
         };
         // What came before it left is for the others to judge.
-        let _left = timeout(Duration::from_millis(self.below(500)), asked).await;
+        timeout(Duration::from_millis(self.below(500)), asked)
+            .await
+            .ok();
         Class::Left
     }
 
@@ -266,7 +263,8 @@ impl Callers {
         let Ok(socket) = TcpSocket::new_v4() else {
             return Class::NotConnected;
         };
-        let _small = socket.set_recv_buffer_size(4096);
+        // With a larger window it is only less slow.
+        socket.set_recv_buffer_size(4096).ok();
         let Ok(mut stream) = socket.connect(self.to).await else {
             return Class::NotConnected;
         };
@@ -280,7 +278,9 @@ impl Callers {
         if stream.write_all(request.as_bytes()).await.is_err() {
             return Class::NotAnswered;
         }
-        let (mut text, mut part, end) = (Vec::new(), vec![0; 4096], Instant::now() + PATIENCE);
+        let mut text = Vec::new();
+        let mut part = vec![0; 4096];
+        let end = Instant::now() + PATIENCE;
         loop {
             match timeout(end - Instant::now().min(end), stream.read(&mut part)).await {
                 Ok(Ok(0)) | Ok(Err(_)) => break,
@@ -328,4 +328,11 @@ fn refused(response: &reqwest::Response) -> Class {
         504 => Class::Late,
         _ => Class::Unexplained,
     }
+}
+
+/// The number after `x` in a row that looks like chance (xorshift).
+fn shuffled(mut x: u64) -> u64 {
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^ (x << 17)
 }

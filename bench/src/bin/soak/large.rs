@@ -1,5 +1,6 @@
 //! Faults that are too large for a test: a gigabyte, thousands of sockets, ten thousand requests.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::load::{Callers, Class};
-use crate::stage::{KEYS, Stage};
+use crate::stage::{KEYS, SoakStage};
 use crate::{MAX_DESCRIPTORS_LEFT, watch};
 
 const MEGABYTES: usize = 1_000;
@@ -28,15 +29,19 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(11);
 const HEALTH_WITHIN: Duration = Duration::from_millis(50);
 
 /// A gigabyte of tokens passes, and is never held.
-pub(crate) async fn answer(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
-    let (pid, began) = (stage.pid()?, Instant::now());
+pub(crate) async fn answer(stage: &SoakStage, callers: &Callers) -> anyhow::Result<String> {
+    let pid = stage.pid()?;
+    let began = Instant::now();
     let before = watch::rss_kib(pid);
     let response = callers
         .ask(&format!("megabytes={MEGABYTES}"), KEYS[0])
         .await?
         .error_for_status()?;
     let mut parts = response.bytes_stream();
-    let (mut n_bytes, mut next_look, mut peak, mut end) = (0, 0, before, Vec::new());
+    let mut n_bytes = 0;
+    let mut next_look = 0;
+    let mut peak = before;
+    let mut end = Vec::new();
     while let Some(part) = parts.next().await {
         let part = part?;
         n_bytes += part.len();
@@ -66,7 +71,7 @@ pub(crate) async fn answer(stage: &Stage, callers: &Callers) -> anyhow::Result<S
 }
 
 /// An upstream closes what waits for 200 ms, and callers come 150 to 250 ms after one another, over and over.
-pub(crate) async fn stale_connections(stage: &Stage) -> anyhow::Result<String> {
+pub(crate) async fn stale_connections(stage: &SoakStage) -> anyhow::Result<String> {
     let beside = stage.beside("stale", &["--idle", "200"]).await?;
     let callers = Callers::new(beside.public);
     let mut failed = Vec::new();
@@ -96,37 +101,15 @@ pub(crate) async fn stale_connections(stage: &Stage) -> anyhow::Result<String> {
 
 /// Thousands of heads that drip a byte a second, to a proxy of their own: what its heap keeps of them afterwards, for the
 /// next thousands, would hide what another fault leaves behind.
-pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::Result<String> {
+pub(crate) async fn dripping_heads(stage: &SoakStage, callers: &Callers) -> anyhow::Result<String> {
     let beside = stage.beside("dripping", &[]).await?;
-    let (pid, to) = (beside.pid()?, beside.public);
-    let (before, descriptors) = (watch::rss_kib(pid), watch::descriptors(pid));
-    let drip = |_| async move {
-        let began = Instant::now();
-        let mut stream = TcpStream::connect(to).await.context("no connection")?;
-        let connected = Instant::now();
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
-            .await?;
-        let (mut reader, mut writer) = stream.split();
-        let drips = async {
-            let mut seconds = interval(Duration::from_secs(1));
-            while writer.write_all(b"x").await.is_ok() {
-                seconds.tick().await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let mut answer = Vec::new();
-        tokio::select! {
-            read = timeout(Duration::from_secs(30), reader.read_to_end(&mut answer)) => {
-                let _reset_is_an_end_too = read.context("was never closed")?;
-            }
-            () = drips => {}
-        }
-        let told = answer.starts_with(b"HTTP/1.1 408");
-        anyhow::Ok((began.elapsed(), connected.elapsed(), told))
-    };
-    let (mut slow, mut peak) = (Vec::new(), before);
-    let dripping = join_all((0..DRIPS).map(drip));
+    let pid = beside.pid()?;
+    let to = beside.public;
+    let before = watch::rss_kib(pid);
+    let descriptors = watch::descriptors(pid);
+    let mut slow = Vec::new();
+    let mut peak = before;
+    let dripping = join_all((0..DRIPS).map(|_| drip(to)));
     let looking = async {
         loop {
             let began = Instant::now();
@@ -169,22 +152,53 @@ pub(crate) async fn dripping_heads(stage: &Stage, callers: &Callers) -> anyhow::
         "memory grew from {before} to {peak} KiB"
     );
     ensure!(p99 <= HEALTH_WITHIN, "the 99th of 100 /health took {p99:?}");
-    let closed = async || watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT;
-    stage.until("its descriptors to be closed", closed).await?;
-    let (last, more) = (last.as_secs_f64(), (peak - before) / 1024);
+    stage
+        .until("its descriptors to be closed", async || {
+            watch::descriptors(pid) <= descriptors + MAX_DESCRIPTORS_LEFT
+        })
+        .await?;
+    let last = last.as_secs_f64();
+    let more = (peak - before) / 1024;
     Ok(format!(
         "all told by {last:.1} s, /health p99 {:.1} ms, {more} MiB more",
         p99.as_secs_f64() * 1e3
     ))
 }
 
+/// Sends a head a byte a second until it is closed: since when at most, since when at least, and whether it was told why.
+async fn drip(to: SocketAddr) -> anyhow::Result<(Duration, Duration, bool)> {
+    let began = Instant::now();
+    let mut stream = TcpStream::connect(to).await.context("no connection")?;
+    let connected = Instant::now();
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+        .await?;
+    let (mut reader, mut writer) = stream.split();
+    let drips = async {
+        let mut seconds = interval(Duration::from_secs(1));
+        while writer.write_all(b"x").await.is_ok() {
+            seconds.tick().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        read = timeout(Duration::from_secs(30), reader.read_to_end(&mut answer)) => {
+            // A reset is an end too.
+            read.context("was never closed")?.ok();
+        }
+        () = drips => {}
+    }
+    let told = answer.starts_with(b"HTTP/1.1 408");
+    Ok((began.elapsed(), connected.elapsed(), told))
+}
+
 /// Two proxies beside each other, of which one has a log that nobody reads any more.
-pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
-    let (read, unread) = (
-        stage.beside("read", &[]).await?,
-        stage.with_unread_log().await?,
-    );
-    let (with, without) = (Callers::new(read.public), Callers::new(unread.public));
+pub(crate) async fn stuck_log(stage: &SoakStage) -> anyhow::Result<String> {
+    let read = stage.beside("read", &[]).await?;
+    let unread = stage.with_unread_log().await?;
+    let with = Callers::new(read.public);
+    let without = Callers::new(unread.public);
     // Until the pipe is full, and lines are lost.
     while unread
         .gauge("llm_proxy_log_lines_lost_total")
@@ -199,7 +213,8 @@ pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
     }
     let mut seen = Vec::new();
     for _ in 0..5 {
-        let (mut read, mut unread) = (Vec::new(), Vec::new());
+        let mut read = Vec::new();
+        let mut unread = Vec::new();
         for _ in 0..500 {
             for (callers, times) in [(&with, &mut read), (&without, &mut unread)] {
                 let began = Instant::now();
@@ -210,11 +225,8 @@ pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
                 times.push(began.elapsed());
             }
         }
-        let p99 = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times[times.len() * 99 / 100].as_secs_f64() * 1e3
-        };
-        let (read, unread) = (p99(&mut read), p99(&mut unread));
+        let read = p99_millis(&mut read);
+        let unread = p99_millis(&mut unread);
         seen.push(format!("{unread:.2} ms, read {read:.2} ms"));
         // Other load moves a 99th by more than that, in either direction.
         if unread <= read * 1.1 {
@@ -222,4 +234,9 @@ pub(crate) async fn stuck_log(stage: &Stage) -> anyhow::Result<String> {
         }
     }
     anyhow::bail!("more than a tenth slower five times: {}", seen.join("; "))
+}
+
+fn p99_millis(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times[times.len() * 99 / 100].as_secs_f64() * 1e3
 }

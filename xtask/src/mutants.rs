@@ -1,0 +1,142 @@
+//! `cargo xtask mutants`: breaks the code in one small way after the other and sees whether a test notices. It takes hours,
+//! so it is no part of `ci`. What survives is killed by a new test, or listed with its reason in docs/mutants.md.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::say;
+use crate::settings::{Profile, Settings};
+use crate::steps::{Outcome, Steps};
+
+/// What to break.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MutantsOptions {
+    /// Only this area; may be repeated.
+    #[arg(long = "area", value_enum)]
+    areas: Vec<Area>,
+    /// Only the files that match this glob, as in `crates/llm-proxy/src/request/schema.rs`.
+    #[arg(long)]
+    file: Option<String>,
+    /// Only this part of all, as in 0/4, for several machines or several days.
+    #[arg(long)]
+    shard: Option<String>,
+    /// Only lists them.
+    #[arg(long)]
+    list: bool,
+}
+
+/// A part of the code that must not have a line which no test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Area {
+    /// Keys, callers and their limits.
+    Auth,
+    /// The bodies of requests, with the schema builder.
+    Request,
+    /// The queue, the slots, and where a request goes.
+    Admission,
+}
+
+impl Area {
+    const ALL: [Self; 3] = [Self::Auth, Self::Request, Self::Admission];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Request => "request",
+            Self::Admission => "admission",
+        }
+    }
+
+    /// Its files. One that is not there matches nothing.
+    const fn globs(self) -> &'static [&'static str] {
+        match self {
+            Self::Auth => &[
+                "crates/llm-proxy/src/keys.rs",
+                "crates/llm-proxy/src/keys/**",
+                "crates/llm-proxy/src/auth.rs",
+                "crates/llm-proxy/src/auth/**",
+            ],
+            Self::Request => &[
+                "crates/llm-proxy/src/request.rs",
+                "crates/llm-proxy/src/request/**",
+                "crates/llm-proxy/src/schema.rs",
+                "crates/llm-proxy/src/schema/**",
+            ],
+            Self::Admission => &[
+                "crates/admission/src/**",
+                "crates/llm-proxy/src/admission.rs",
+                "crates/llm-proxy/src/admission/**",
+                "crates/llm-proxy/src/placement.rs",
+                "crates/llm-proxy/src/placement/**",
+            ],
+        }
+    }
+
+    /// The tests that a mutant has to survive, so few that each mutant takes seconds: all units of the crate, and the wire
+    /// tests of the subject.
+    const fn tests(self) -> &'static str {
+        match self {
+            Self::Auth => "kind(lib) or test(/^(commands|keys|limits|reload|secrets)::/)",
+            Self::Request => {
+                "kind(lib) or test(/^(bodies|defaults|dialects|fields|hostile|messages|requests|responses|routes|schemas?|tools)::/)"
+            }
+            Self::Admission => {
+                "kind(lib) or test(/^(admission|cancelling|fairness|queue_events|queueing|routing)::/)"
+            }
+        }
+    }
+}
+
+/// Breaks one area after the other.
+///
+/// # Errors
+///
+/// When cargo-mutants is not there; an area with survivors is in the exit code.
+pub(crate) fn run(options: &MutantsOptions) -> Result<ExitCode> {
+    let settings = Settings::load(Profile::Dev)?;
+    let sh = Shell::new()?;
+    sh.change_dir(settings.root());
+    if settings.which("cargo-mutants").is_none() {
+        bail!("cargo-mutants is not installed: `cargo install --locked cargo-mutants`");
+    }
+    let areas = if options.areas.is_empty() {
+        Area::ALL.as_slice()
+    } else {
+        &options.areas
+    };
+    let mut steps = Steps::new(true);
+    for area in areas {
+        steps.run(area.name(), || {
+            one_area(&sh, &settings, options, *area).map(|()| Outcome::Passed)
+        });
+    }
+    Ok(steps.finish())
+}
+
+fn one_area(sh: &Shell, settings: &Settings, options: &MutantsOptions, area: Area) -> Result<()> {
+    let mut arguments = Vec::new();
+    match &options.file {
+        Some(glob) => arguments.extend(["--file".to_owned(), glob.clone()]),
+        None => {
+            for glob in area.globs() {
+                arguments.extend(["--file".to_owned(), (*glob).to_owned()]);
+            }
+        }
+    }
+    if let Some(shard) = &options.shard {
+        arguments.extend(["--shard".to_owned(), shard.clone()]);
+    }
+    if options.list {
+        arguments.push("--list".to_owned());
+        return say::run(cmd!(sh, "cargo mutants {arguments...}"));
+    }
+    let output = settings.target(&format!("mutants/{}", area.name()));
+    sh.create_dir(&output)?;
+    let tests = area.tests();
+    say::run(cmd!(
+        sh,
+        "cargo mutants {arguments...} --output {output} --colors never -- -E {tests}"
+    ))
+}
