@@ -1,7 +1,7 @@
 //! The ways to choose an upstream that are compared. All stand behind the same queue: a request has left it because a
 //! slot is free, and the policy says whose.
 
-use admission::placement::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+use admission::placement::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
 use super::chance::Chance;
 
@@ -90,7 +90,7 @@ impl Chooser {
         }
     }
 
-    pub(crate) fn counted(&mut self, placed: Option<&Placed>, counted: Counted) {
+    pub(crate) fn counted(&mut self, placed: Option<&Placed>, counted: PromptCount) {
         if let Some(placed) = placed {
             self.placement.counted(placed, counted);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+use super::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
 /// A prompt of a topic's own words; a longer one of the same topic begins with the shorter one.
 fn prompt(topic: u8, n_bytes: usize) -> Prefix {
@@ -25,7 +25,7 @@ fn answer(placement: &mut Placement, placed: &Placed, n_cached: u64) {
     let (prefill, decode) = (Duration::from_millis(1), Duration::from_millis(1));
     placement.counted(
         placed,
-        Counted {
+        PromptCount {
             n_cached,
             n_prompt: 10,
             prefill,

@@ -60,7 +60,7 @@ impl Destination {
 
 /// What is told of one request. Times are in milliseconds; `null` is what the request had not come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Line<'a> {
+pub(crate) struct AuditLine<'a> {
     pub(crate) schema: &'static str,
     /// When the request ended.
     pub(crate) time: String,
@@ -88,7 +88,7 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes_out: u64,
 }
 
-/// The version of [`Line`].
+/// The version of [`AuditLine`].
 pub(crate) const SCHEMA: &str = "audit.v1";
 
 /// The way to the stream. Clones lead to the same one.
@@ -123,7 +123,7 @@ impl Audit {
     }
 
     /// Leaves a line to be written; it is only put together when somebody wants it.
-    pub(crate) fn tell<'a>(&self, line: impl FnOnce() -> Line<'a>) {
+    pub(crate) fn tell<'a>(&self, line: impl FnOnce() -> AuditLine<'a>) {
         let Some(lines) = &self.lines else { return };
         if let Ok(mut text) = serde_json::to_vec(&line()) {
             text.push(b'\n');
