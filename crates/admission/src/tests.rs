@@ -45,7 +45,8 @@ async fn those_who_wait_are_served_in_the_order_they_came() {
     let held = admission.ask("a").await.unwrap();
     let order = std::sync::Mutex::new(Vec::new());
     let wait = |name| {
-        let (admission, order) = (&admission, &order);
+        let admission = &admission;
+        let order = &order;
         async move {
             let permit = admission.ask("a").await.unwrap();
             order.lock().unwrap().push(name);
@@ -145,7 +146,7 @@ async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
     let admission = admission(4);
     admission.set_slots(UpstreamId(0), 1);
     admission.set_slots(UpstreamId(1), 1);
-    let _first = admission.ask("a").await.unwrap();
+    let _held = admission.ask("a").await.unwrap();
     let second = admission.ask("a").await.unwrap();
     let began = Instant::now();
     let go = async {
@@ -181,7 +182,7 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     admission.set_slots(UpstreamId(0), 1);
     admission.set_slots(UpstreamId(1), 1);
     let held = admission.ask("a").await.unwrap();
-    let _busy = admission.ask("a").await.unwrap();
+    let _held = admission.ask("a").await.unwrap();
     let later = admission.ask("a");
     let again = async {
         admission.set_slots(UpstreamId(0), 0);

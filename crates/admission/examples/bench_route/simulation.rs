@@ -254,7 +254,8 @@ impl World<'_> {
         self.outcome.total.push(now - request.asked_at);
         self.outcome.n_prompt += u64::from(n_tokens(&request.prompt));
         self.outcome.n_cached += u64::from(request.n_cached);
-        let (conversation, turn) = (request.conversation, request.turn + 1);
+        let conversation = request.conversation;
+        let turn = request.turn + 1;
         let before = &self.trace.conversations[conversation].turns[turn - 1];
         if turn < self.trace.conversations[conversation].turns.len() {
             let mut prompt = std::mem::take(&mut request.prompt);

@@ -117,7 +117,8 @@ proptest! {
     fn after_any_history_the_queue_is_in_order_bounded_and_leaves_no_slot_idle(
         events in collection::vec(event(), 0..200),
     ) {
-        let (mut queue, mut model) = (FairQueue::new(8, 1000), Model::default());
+        let mut queue = FairQueue::new(8, 1000);
+        let mut model = Model::default();
         for event in events {
             match event {
                 Event::Enter { key, weight: heavy, n_tokens, n_bytes } => {
@@ -314,7 +315,8 @@ impl Slots {
 
     /// A prompt of `n_prompt` tokens, estimated within a quarter, and a completion that nobody knows before.
     fn enter(&mut self, seed: &mut Seed, asking: &Asking<'_>) -> QueuePlace {
-        let (n_prompt, n_completion) = (seed.number(20, 800), seed.number(10, 600));
+        let n_prompt = seed.number(20, 800);
+        let n_completion = seed.number(10, 600);
         let time = Duration::from_millis(n_prompt * 2 + n_completion * 20);
         let asking = Asking {
             n_prompt_tokens: n_prompt * seed.number(100, 125) / 100,
@@ -367,7 +369,8 @@ impl Slots {
 
 #[test]
 fn a_forecast_is_what_then_happens() {
-    let (mut ratios, mut misplaced) = (Vec::new(), 0);
+    let mut ratios = Vec::new();
+    let mut misplaced = 0;
     for number in 0..300 {
         let mut seed = Seed(number);
         let mut slots = Slots::new(seed.number(1, 6) as usize);
@@ -394,7 +397,8 @@ fn a_forecast_is_what_then_happens() {
             let asking = any(&mut seed);
             slots.enter(&mut seed, &asking);
         }
-        let (now, mut expected) = (slots.now, Vec::new());
+        let now = slots.now;
+        let mut expected = Vec::new();
         for asking in &keys {
             let request = slots.script.len();
             let place = slots.enter(&mut seed, asking);

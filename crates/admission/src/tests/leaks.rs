@@ -100,7 +100,8 @@ proptest! {
                 world.look().await;
                 world.look().await;
                 for (upstream, before) in before.into_iter().enumerate() {
-                    let (now, slots) = (world.in_flight(upstream), world.slots[upstream]);
+                    let now = world.in_flight(upstream);
+                    let slots = world.slots[upstream];
                     prop_assert!(now <= slots.max(before), "{now} on {slots} slots");
                     prop_assert!(world.waiting.is_empty() || now >= slots, "a slot is idle while someone waits");
                 }
