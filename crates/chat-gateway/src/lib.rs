@@ -29,7 +29,7 @@ use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-pub use config::{Config, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, VARIABLES};
 
 use crate::state::Gateway;
 

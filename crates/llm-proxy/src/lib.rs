@@ -56,7 +56,7 @@ use audit::Audit;
 
 pub use api::Api;
 pub use audit::Destination;
-pub use config::{Config, Upstream, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, Upstream, VARIABLES};
 pub use deadlines::Deadlines;
 pub use keys::command::Command as KeysCommand;
 pub use status::Status;
