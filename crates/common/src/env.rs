@@ -45,6 +45,8 @@ enum Kind {
     Key,
     /// A secret of somebody else's.
     Token,
+    /// A setting that a library reads from the environment too.
+    Library,
 }
 
 impl Variable {
@@ -81,13 +83,37 @@ impl Variable {
 
     /// The variable that may name a file with this secret.
     fn file_name(&self) -> Option<String> {
-        (self.kind != Kind::Plain).then(|| format!("{}_FILE", self.name))
+        let is_secret = matches!(self.kind, Kind::Key | Kind::Token);
+        is_secret.then(|| format!("{}_FILE", self.name))
+    }
+
+    /// A setting that a library reads from the environment by itself, and that is only checked here.
+    #[must_use]
+    pub const fn of_library(name: &'static str, about: &'static str) -> Self {
+        Self {
+            kind: Kind::Library,
+            ..Self::new(name, "", about)
+        }
+    }
+
+    /// Why the settings file may not hold it.
+    fn not_in_a_file(&self) -> Option<String> {
+        let name = self.name;
+        match self.kind {
+            Kind::Plain => None,
+            Kind::Key | Kind::Token => Some(format!(
+                "{name} is a secret: name its file in {name}_FILE instead"
+            )),
+            Kind::Library => Some(format!(
+                "{name} counts in the environment only: set it there"
+            )),
+        }
     }
 
     fn parse_secret(&self, text: &str) -> Result<Secret, &'static str> {
         match self.kind {
-            Kind::Key | Kind::Plain => secret::parse_key(text),
             Kind::Token => secret::parse_token(text),
+            Kind::Plain | Kind::Key | Kind::Library => secret::parse_key(text),
         }
     }
 }

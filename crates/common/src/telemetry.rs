@@ -129,10 +129,12 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     for part in text.split(',').map(str::trim) {
         match part.split_once('=') {
             None if part.is_empty() => {}
-            None if everything.is_some() => {
-                return Err("has two levels for everything: keep one".to_owned());
+            None => {
+                let level = parse_level(part)?;
+                if everything.replace(level).is_some() {
+                    return Err("has two levels for everything: keep one".to_owned());
+                }
             }
-            None => everything = Some(parse_level(part)?),
             Some((target, level)) => {
                 let target = parse_target(target.trim())?;
                 directives.push(format!("{target}={}", parse_level(level.trim())?));

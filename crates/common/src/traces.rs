@@ -28,11 +28,40 @@ use crate::env::{Environment, Variable};
 const ENDPOINT: Variable = Variable::new(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "",
-    "The collector that spans go to, as `http://HOST:4318`; none unless set. `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and `OTEL_EXPORTER_OTLP_HEADERS` are read too.",
+    "The collector that spans go to, as `http://HOST:4318`; none unless set.",
+);
+const HEADERS: Variable = Variable::of_library(
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "Headers for the collector, as `NAME=VALUE`, divided by commas.",
+);
+const SERVICE_NAME: Variable = Variable::new(
+    "OTEL_SERVICE_NAME",
+    "",
+    "The service's name in spans; the program's unless set.",
+);
+const ATTRIBUTES: Variable = Variable::of_library(
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "What every span says of this service, as `NAME=VALUE`, divided by commas.",
+);
+const SAMPLER: Variable = Variable::of_library(
+    "OTEL_TRACES_SAMPLER",
+    "Which requests have a span: `always_on`, `always_off`, `traceidratio`, or one of these after `parentbased_`, which \
+     follows the caller's own trace. `parentbased_always_on` unless set.",
+);
+const SAMPLER_RATIO: Variable = Variable::of_library(
+    "OTEL_TRACES_SAMPLER_ARG",
+    "The share of requests that `traceidratio` takes, 0 to 1; all unless set.",
 );
 
 /// The settings that [`Endpoint::read`] understands.
-pub const VARIABLES: &[Variable] = &[ENDPOINT];
+pub const VARIABLES: &[Variable] = &[
+    ENDPOINT,
+    HEADERS,
+    SERVICE_NAME,
+    ATTRIBUTES,
+    SAMPLER,
+    SAMPLER_RATIO,
+];
 
 /// How long one batch may take.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,13 +72,28 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Where spans go.
 #[derive(Clone, Debug)]
-pub struct Endpoint(String);
+pub struct Endpoint {
+    url: String,
+    /// The service's name, when it is not the program's.
+    service: Option<String>,
+}
 
 impl Endpoint {
-    /// Reads `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Reads `OTEL_EXPORTER_OTLP_ENDPOINT`, and checks the variables that OpenTelemetry reads by itself and ignores when
+    /// they are wrong.
     pub fn read(env: &mut Environment) -> Option<Self> {
+        for (variable, parse) in CHECKED {
+            env.read_with(variable, |text| match text {
+                "" => Ok(()),
+                text => parse(text),
+            });
+        }
+        let service = env.optional(&SERVICE_NAME);
         let text = env.optional(&ENDPOINT)?;
-        let endpoint = Self::parse(&text);
+        let endpoint = Self::parse(&text).map(|endpoint| Self {
+            service,
+            ..endpoint
+        });
         if endpoint.is_none() {
             env.refuse(
                 &ENDPOINT,
@@ -67,10 +111,48 @@ impl Endpoint {
         let authority = uri
             .authority()
             .filter(|authority| plain && !authority.as_str().contains('@'))?;
-        Some(Self(format!(
-            "http://{authority}{}/v1/traces",
-            uri.path().trim_end_matches('/')
-        )))
+        let path = uri.path().trim_end_matches('/');
+        Some(Self {
+            url: format!("http://{authority}{path}/v1/traces"),
+            service: None,
+        })
+    }
+}
+
+type Check = fn(&str) -> Result<(), String>;
+
+const CHECKED: [(&Variable, Check); 4] = [
+    (&HEADERS, check_pairs),
+    (&ATTRIBUTES, check_pairs),
+    (&SAMPLER, check_sampler),
+    (&SAMPLER_RATIO, check_ratio),
+];
+
+fn check_pairs(text: &str) -> Result<(), String> {
+    let is_pair = |pair: &str| {
+        pair.split_once('=')
+            .is_some_and(|(name, value)| !name.trim().is_empty() && !value.trim().is_empty())
+    };
+    if text.split(',').all(is_pair) {
+        Ok(())
+    } else {
+        Err("must be NAME=VALUE, divided by commas".to_owned())
+    }
+}
+
+fn check_sampler(text: &str) -> Result<(), String> {
+    match text.strip_prefix("parentbased_").unwrap_or(text) {
+        "always_on" | "always_off" | "traceidratio" => Ok(()),
+        _ => Err(
+            "must be always_on, always_off or traceidratio, perhaps after parentbased_".to_owned(),
+        ),
+    }
+}
+
+fn check_ratio(text: &str) -> Result<(), String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+        _ => Err("must be a number from 0 to 1".to_owned()),
     }
 }
 
@@ -89,7 +171,7 @@ impl Traces {
         version: &'static str,
         to: Option<&Endpoint>,
     ) -> Result<Self, String> {
-        let Some(Endpoint(endpoint)) = to else {
+        let Some(Endpoint { url, service: name }) = to else {
             return Ok(Self(None));
         };
         let sender = Sender {
@@ -101,7 +183,7 @@ impl Traces {
             .with_http()
             .with_http_client(sender)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
+            .with_endpoint(url)
             .with_timeout(EXPORT_DEADLINE)
             .build()
             .map_err(|error| format!("OTEL_EXPORTER_OTLP_*: {error}"))?;
@@ -109,12 +191,14 @@ impl Traces {
             KeyValue::new("service.name", service),
             KeyValue::new("service.version", version),
         ];
-        // What the environment says of the service comes after, and wins.
+        let name = name.clone().map(|name| KeyValue::new("service.name", name));
+        // The later one wins.
         let resource = Resource::builder_empty()
             .with_attributes(own)
             .with_detector(Box::new(
                 opentelemetry_sdk::resource::EnvResourceDetector::new(),
             ))
+            .with_attributes(name)
             .build();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -263,11 +347,39 @@ impl HttpClient for Sender {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, Traces, parse};
+    use super::{Endpoint, Traces, VARIABLES, parse};
+    use crate::env::Environment;
+
+    #[test]
+    fn what_opentelemetry_would_ignore_is_refused() {
+        let read = |pairs: &[(&str, &str)]| {
+            let mut env = Environment::from_pairs("", &[VARIABLES], pairs.iter().copied());
+            Endpoint::read(&mut env);
+            env.finish()
+        };
+        for (name, good, wrong) in [
+            (
+                "OTEL_TRACES_SAMPLER",
+                "parentbased_traceidratio",
+                "sometimes",
+            ),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25", "25%"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a,x-other=b", "s3cret"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "env=prod", "env=,"),
+        ] {
+            read(&[(name, good)]).unwrap();
+            let problem = read(&[(name, wrong)]).unwrap_err().to_string();
+            assert!(
+                problem.contains(&format!("{name} is not usable: must be ")),
+                "{problem}"
+            );
+            assert!(!problem.contains(wrong), "{problem}");
+        }
+    }
 
     #[test]
     fn an_endpoint_is_plain_http_and_gets_the_path_of_traces() {
-        let of = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.0);
+        let of = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.url);
         assert_eq!(
             of("http://otel:4318").as_deref(),
             Some("http://otel:4318/v1/traces")

@@ -40,15 +40,13 @@ pub(super) fn stack(
     }
     let mut layers = Config::builder();
     let path = values.get(SETTINGS_FILE.name);
-    let in_file = path.map_or_else(|| Ok(Vec::new()), |path| read(path));
+    let in_file = path.map_or_else(|| Ok(BTreeMap::new()), |path| read(path));
     for (name, value) in in_file.unwrap_or_else(|problem| {
         problems.push(format!("SETTINGS_FILE: {problem}"));
-        Vec::new()
+        BTreeMap::new()
     }) {
-        if names.secrets.contains(&name) {
-            problems.push(format!(
-                "SETTINGS_FILE: {name} is a secret: name its file in {name}_FILE instead"
-            ));
+        if let Some(problem) = names.not_in_a_file.get(&name) {
+            problems.push(format!("SETTINGS_FILE: {problem}"));
         } else if names.all.contains(&name) {
             // A secret in the environment also hides the file's other form of it.
             if !name
@@ -71,7 +69,7 @@ pub(super) fn stack(
 const NAMES_ARE_KEYS: &str = "the name of a setting is a key of `config`";
 
 /// What the file says, with the names that have a value.
-fn read(path: &str) -> Result<Vec<(String, Value)>, String> {
+fn read(path: &str) -> Result<BTreeMap<String, Value>, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
     let settings = File::from_str(&text, FileFormat::Toml).collect();
@@ -94,8 +92,8 @@ fn read(path: &str) -> Result<Vec<(String, Value)>, String> {
 /// The names that somebody declared.
 struct Names {
     all: BTreeSet<String>,
-    /// Those whose value is a secret, and no path.
-    secrets: BTreeSet<String>,
+    /// Those that the settings file may not hold, and why.
+    not_in_a_file: BTreeMap<String, String>,
 }
 
 impl Names {
@@ -103,13 +101,16 @@ impl Names {
         let variables = || tables.iter().copied().flatten();
         let names = variables().chain([&SETTINGS_FILE]);
         let files = variables().filter_map(Variable::file_name);
-        let secrets = variables().filter(|variable| variable.file_name().is_some());
+        let not_in_a_file =
+            variables().filter_map(|variable| Some((variable.name, variable.not_in_a_file()?)));
         Self {
             all: names
                 .map(|variable| variable.name.to_owned())
                 .chain(files)
                 .collect(),
-            secrets: secrets.map(|variable| variable.name.to_owned()).collect(),
+            not_in_a_file: not_in_a_file
+                .map(|(name, problem)| (name.to_owned(), problem))
+                .collect(),
         }
     }
 

@@ -15,14 +15,9 @@ use super::{KEY, start_gateway_with, start_proxy_with};
 
 /// How long a process may take that must end by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Each service with the settings that it needs.
-const SERVICES: [(&str, &[(&str, &str)]); 3] = [
-    ("llm-proxy", NEEDED),
-    ("chat-gateway", NEEDED),
-    ("model-fetcher", NEEDED),
-];
-/// Nobody listens on port 9, and a taken port would be an exit code of its own.
-const NEEDED: &[(&str, &str)] = &[
+const SERVICES: [&str; 3] = ["llm-proxy", "chat-gateway", "model-fetcher"];
+/// What they need. Nobody listens on port 9.
+const NEEDED: [(&str, &str); 11] = [
     ("PROXY_LISTEN", "127.0.0.1:0"),
     ("PROXY_ADMIN_LISTEN", "127.0.0.1:0"),
     ("PROXY_UPSTREAMS", "http://127.0.0.1:9"),
@@ -36,7 +31,13 @@ const NEEDED: &[(&str, &str)] = &[
     ("MODELS_DIR", "/nowhere"),
 ];
 
-/// Exit code and standard error of a service with these settings above those that it needs.
+fn needed() -> Vec<(&'static str, &'static OsStr)> {
+    NEEDED
+        .map(|(name, value)| (name, OsStr::new(value)))
+        .to_vec()
+}
+
+/// Exit code and standard error of a service with these settings alone.
 async fn run(service: &str, arguments: &[&str], settings: &[(&str, &OsStr)]) -> (i32, String) {
     let mut command = Command::new(binary(service).unwrap());
     command
@@ -56,12 +57,8 @@ async fn run(service: &str, arguments: &[&str], settings: &[(&str, &OsStr)]) -> 
 /// What each service says that refuses these settings, without its own name.
 async fn refusals(settings: &[(&str, &OsStr)]) -> Vec<String> {
     let mut told = Vec::new();
-    for (service, needed) in SERVICES {
-        let needed = needed
-            .iter()
-            .map(|(name, value)| (*name, OsStr::new(*value)));
-        let settings: Vec<_> = needed.chain(settings.iter().copied()).collect();
-        let (code, message) = run(service, &[], &settings).await;
+    for service in SERVICES {
+        let (code, message) = run(service, &[], &[&needed(), settings].concat()).await;
         assert_eq!(code, 64, "{service}: {message}");
         let head = format!("{service}: the settings are not usable:\n  ");
         let problem = message.strip_prefix(&head);
@@ -101,10 +98,7 @@ async fn a_key_that_llama_server_reads_differently_is_refused_with_the_reason() 
                     format!("LLM_API_KEY_FILE: {} {reason}", path.display()),
                 ),
             ] {
-                let needed = NEEDED
-                    .iter()
-                    .map(|(name, value)| (*name, OsStr::new(*value)));
-                let settings: Vec<_> = needed.chain([(name, value)]).collect();
+                let settings = [&needed()[..], &[(name, value)]].concat();
                 let (code, message) = run(service, &[], &settings).await;
                 assert_eq!(code, 64, "{message}");
                 assert!(message.contains(&problem), "{problem}: {message}");
