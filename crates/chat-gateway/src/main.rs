@@ -52,9 +52,7 @@ fn main() -> ExitCode {
     let config = Config::read(&mut env);
     let telemetry = telemetry::Telemetry::read(&mut env);
     start(env, async {
-        let _flush = telemetry
-            .install_for_service()
-            .context("cannot write the log")?;
+        let _flush = telemetry.install_for_service();
         serve(config).await
     })
 }

@@ -97,15 +97,11 @@ impl Telemetry {
     /// As [`Telemetry::install`], for a service: a log that nobody reads holds nothing up, and costs lines instead.
     /// What is dropped at the end writes the last of them. A panic is a line that says where, not what: its message may
     /// quote what it stumbled over.
-    ///
-    /// # Errors
-    ///
-    /// When there can be no thread for it.
-    pub fn install_for_service(self) -> std::io::Result<Flush> {
-        let (lines, flush) = Lines::start("log", std::io::stdout(), lost_lines())?;
+    pub fn install_for_service(self) -> Flush {
+        let (lines, flush) = Lines::start("log", std::io::stdout(), lost_lines());
         self.install_to(move || lines.clone());
         std::panic::set_hook(Box::new(log_panic));
-        Ok(flush)
+        flush
     }
 
     fn install_to(self, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {

@@ -86,10 +86,10 @@ impl Audit {
         let reopen = Arc::new(AtomicBool::new(false));
         let started = match to {
             Destination::Off => None,
-            Destination::Stdout => Some(Lines::start("audit", std::io::stdout(), lost)),
+            Destination::Stdout => Some(Ok(Lines::start("audit", std::io::stdout(), lost))),
             Destination::File(path) => {
                 let file = AppendFile::open(path, Arc::clone(&reopen));
-                Some(file.and_then(|file| Lines::start("audit", file, lost)))
+                Some(file.map(|file| Lines::start("audit", file, lost)))
             }
         };
         let started = started.transpose().map_err(|error| {
@@ -111,7 +111,7 @@ impl Audit {
         let Some(lines) = &self.lines else { return };
         if let Ok(mut text) = serde_json::to_vec(&line()) {
             text.push(b'\n');
-            lines.push(text);
+            lines.push(&text);
         }
     }
 }

@@ -76,9 +76,7 @@ fn main() -> ExitCode {
         return refuse(&invalid);
     }
     run(async {
-        let flush = telemetry
-            .install_for_service()
-            .map_err(|error| format!("cannot write the log: {error}"))?;
+        let flush = telemetry.install_for_service();
         let served = serve(config).await;
         drop(flush);
         served
