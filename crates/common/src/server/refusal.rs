@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
-use super::framing::Fault;
+use super::framing::HeadFault;
 use crate::openai_error::OpenAiError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,13 +144,13 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<HeadFault> for Refusal {
+    fn from(fault: HeadFault) -> Self {
         match fault {
-            Fault::TwoLengths => Self::TWO_LENGTHS,
-            Fault::BareLineFeed => Self::BARE_LINE_FEED,
-            Fault::HeadTooLarge => Self::HEADER_TOO_LARGE,
-            Fault::TargetTooLong => Self::TARGET_TOO_LONG,
+            HeadFault::TwoLengths => Self::TWO_LENGTHS,
+            HeadFault::BareLineFeed => Self::BARE_LINE_FEED,
+            HeadFault::HeadTooLarge => Self::HEADER_TOO_LARGE,
+            HeadFault::TargetTooLong => Self::TARGET_TOO_LONG,
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::framing::{Framing, Place};
+use super::framing::{Framing, InputPlace};
 use super::refusal::Refusal;
 
 /// Where a connection stands.
@@ -51,7 +51,7 @@ impl Shared {
         Self {
             tcp,
             phase: AtomicU8::new(Phase::Waiting as u8),
-            place: AtomicU8::new(Place::Between as u8),
+            place: AtomicU8::new(InputPlace::Between as u8),
             n_requests: AtomicUsize::new(0),
             reads: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
@@ -93,13 +93,13 @@ impl Shared {
     }
 
     pub(super) fn is_mid_head(&self) -> bool {
-        self.place.load(Relaxed) == Place::Head as u8
+        self.place.load(Relaxed) == InputPlace::Head as u8
     }
 
     /// Whether the peer may still be sending what nobody will read. Closing then would reset the connection, and a
     /// reset overtakes the answer.
     pub(super) fn has_unread_input(&self) -> bool {
-        !self.peer_closed.load(Relaxed) && self.place.load(Relaxed) != Place::Between as u8
+        !self.peer_closed.load(Relaxed) && self.place.load(Relaxed) != InputPlace::Between as u8
     }
 
     pub(super) fn refusal(&self) -> Option<Refusal> {
