@@ -35,11 +35,11 @@ pub struct Variable {
     pub default: &'static str,
     /// One sentence for docs/configuration.md, with the unit.
     pub about: &'static str,
-    kind: Kind,
+    kind: VariableKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum VariableKind {
     Plain,
     /// A secret that llama-server may be given too.
     Key,
@@ -53,7 +53,7 @@ impl Variable {
     /// A setting with a default; an empty default means that the setting is optional or required, as `about` says.
     #[must_use]
     pub const fn new(name: &'static str, default: &'static str, about: &'static str) -> Self {
-        let kind = Kind::Plain;
+        let kind = VariableKind::Plain;
         Self {
             name,
             default,
@@ -67,7 +67,7 @@ impl Variable {
     #[must_use]
     pub const fn secret(name: &'static str, about: &'static str) -> Self {
         Self {
-            kind: Kind::Key,
+            kind: VariableKind::Key,
             ..Self::new(name, "", about)
         }
     }
@@ -76,14 +76,14 @@ impl Variable {
     #[must_use]
     pub const fn token(name: &'static str, about: &'static str) -> Self {
         Self {
-            kind: Kind::Token,
+            kind: VariableKind::Token,
             ..Self::new(name, "", about)
         }
     }
 
     /// The variable that may name a file with this secret.
     fn file_name(&self) -> Option<String> {
-        let is_secret = matches!(self.kind, Kind::Key | Kind::Token);
+        let is_secret = matches!(self.kind, VariableKind::Key | VariableKind::Token);
         is_secret.then(|| format!("{}_FILE", self.name))
     }
 
@@ -91,7 +91,7 @@ impl Variable {
     #[must_use]
     pub const fn of_library(name: &'static str, about: &'static str) -> Self {
         Self {
-            kind: Kind::Library,
+            kind: VariableKind::Library,
             ..Self::new(name, "", about)
         }
     }
@@ -100,11 +100,11 @@ impl Variable {
     fn not_in_a_file(&self) -> Option<String> {
         let name = self.name;
         match self.kind {
-            Kind::Plain => None,
-            Kind::Key | Kind::Token => Some(format!(
+            VariableKind::Plain => None,
+            VariableKind::Key | VariableKind::Token => Some(format!(
                 "{name} is a secret: name its file in {name}_FILE instead"
             )),
-            Kind::Library => Some(format!(
+            VariableKind::Library => Some(format!(
                 "{name} counts in the environment only: set it there"
             )),
         }
@@ -112,8 +112,10 @@ impl Variable {
 
     fn parse_secret(&self, text: &str) -> Result<Secret, &'static str> {
         match self.kind {
-            Kind::Token => secret::parse_token(text),
-            Kind::Plain | Kind::Key | Kind::Library => secret::parse_key(text),
+            VariableKind::Token => secret::parse_token(text),
+            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
+                secret::parse_key(text)
+            }
         }
     }
 }
@@ -133,7 +135,7 @@ impl Display for Invalid {
     }
 }
 
-/// The environment of one service, and what was found wrong with it so far.
+/// The settings of one service, and the problems found so far.
 #[derive(Debug)]
 pub struct Environment {
     values: Config,

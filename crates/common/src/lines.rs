@@ -24,7 +24,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// The way in. Clones lead to the same writer.
 #[derive(Clone, Debug)]
-pub struct Lines {
+pub struct LossyLines {
     queue: NonBlocking,
     lost: Counter,
     /// How many of the lines that found the queue full are in `lost`.
@@ -36,9 +36,8 @@ pub struct Lines {
 #[must_use = "dropping it ends the writing"]
 pub struct Flush(Option<WorkerGuard>);
 
-impl Lines {
+impl LossyLines {
     /// Begins to write to `sink`, in whole lines; `lost` counts those that never got there.
-    #[must_use]
     pub fn start(name: &str, sink: impl Write + Send + 'static, lost: Counter) -> (Self, Flush) {
         let batch = Batch {
             sink,
@@ -73,7 +72,7 @@ impl Lines {
 }
 
 /// One line of a subscriber, which writes each event in one piece.
-impl Write for Lines {
+impl Write for LossyLines {
     fn write(&mut self, line: &[u8]) -> Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -145,9 +144,9 @@ mod tests {
 
     use prometheus_client::metrics::counter::Counter;
 
-    use super::{Lines, MAX_LINES};
+    use super::{LossyLines, MAX_LINES};
 
-    /// Writes when it is let, and says what it wrote.
+    /// Writes when it may, and passes on what it wrote.
     struct Gate {
         begun: SyncSender<()>,
         let_through: Receiver<()>,
@@ -179,7 +178,7 @@ mod tests {
             let_through,
             written,
         };
-        let (lines, flush) = Lines::start("test", gate, lost.clone());
+        let (lines, flush) = LossyLines::start("test", gate, lost.clone());
         lines.push(b"0\n");
         begins.recv().unwrap();
         // One is being written and the queue is full: the last ten are lost.
@@ -198,18 +197,19 @@ mod tests {
 
     #[test]
     fn a_reader_that_stays_stuck_does_not_hold_up_the_end() {
-        let (_open, let_through) = sync_channel(0);
-        let (written, _read) = sync_channel(0);
+        let (open, let_through) = sync_channel(0);
+        let (written, read) = sync_channel(0);
         let gate = Gate {
             begun: sync_channel(1).0,
             let_through,
             written,
         };
-        let (lines, flush) = Lines::start("test", gate, Counter::default());
+        let (lines, flush) = LossyLines::start("test", gate, Counter::default());
         (0..MAX_LINES + 9).for_each(|_| lines.push(b"x\n"));
         let began = std::time::Instant::now();
         drop(flush);
         assert!(began.elapsed() < 3 * super::FLUSH);
+        drop((open, read));
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             .open("/dev/full")
             .unwrap();
         let lost = Counter::default();
-        let (lines, flush) = Lines::start("test", full, lost.clone());
+        let (lines, flush) = LossyLines::start("test", full, lost.clone());
         (0..3).for_each(|_| lines.push(b"x\n"));
         drop(flush);
         assert_eq!(lost.get(), 3);

@@ -14,33 +14,15 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::env::{Environment, Variable};
-use crate::lines::{Flush, Lines};
+use crate::lines::{Flush, LossyLines};
 
 /// Crates whose targets are switched off.
 const QUIET: [&str; 2] = ["async_openai", "tungstenite"];
 /// Crates that log, whose names begin their targets. All of Corral's are known to each service, because one `LOG_LEVEL` is
 /// often meant for all of them.
-const TARGETS: [&str; 19] = [
-    "admission",
-    "chat_gateway",
-    "common",
-    "llama_client",
-    "llm_proxy",
-    "model_fetcher",
-    "axum",
-    "hyper",
-    "hyper_util",
-    "opentelemetry",
-    "opentelemetry_otlp",
-    "opentelemetry_sdk",
-    "quinn",
-    "quinn_proto",
-    "quinn_udp",
-    "reqwest",
-    "rustls_platform_verifier",
-    "tokio_tungstenite",
-    "tower_http",
-];
+const TARGETS: &str = "admission, chat_gateway, common, llama_client, llm_proxy, model_fetcher, axum, hyper, hyper_util, \
+     opentelemetry, opentelemetry_otlp, opentelemetry_sdk, quinn, quinn_proto, quinn_udp, reqwest, \
+     rustls_platform_verifier, tokio_tungstenite, tower_http";
 
 const LOG_LEVEL: Variable = Variable::new(
     "LOG_LEVEL",
@@ -76,29 +58,29 @@ impl Telemetry {
         Self { filter, json }
     }
 
-    /// As told, but in any case as JSON.
+    /// The same, as JSON.
     #[must_use]
     pub fn as_json(self) -> Self {
         Self { json: true, ..self }
     }
 
-    /// Whether lines are for machines.
+    /// Whether the lines are JSON.
     #[must_use]
     pub const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Installs the subscriber for the whole process; a second call does nothing. A line is written before the program
-    /// goes on, which suits one that ends by itself.
+    /// Installs the subscriber for the whole process; a second call does nothing. The program waits for each line to be
+    /// written, which suits one that ends by itself.
     pub fn install(self) {
         self.install_to(std::io::stdout);
     }
 
-    /// As [`Telemetry::install`], for a service: a log that nobody reads holds nothing up, and costs lines instead.
-    /// What is dropped at the end writes the last of them. A panic is a line that says where, not what: its message may
-    /// quote what it stumbled over.
+    /// As [`Telemetry::install`], for a service: a log that nobody reads delays nothing, and costs lines instead. Dropping
+    /// the returned value writes the last of them. A panic is logged with its place and without its message, which may
+    /// quote a user.
     pub fn install_for_service(self) -> Flush {
-        let (lines, flush) = Lines::start("log", std::io::stdout(), lost_lines());
+        let (lines, flush) = LossyLines::start("log", std::io::stdout(), lost_lines());
         self.install_to(move || lines.clone());
         std::panic::set_hook(Box::new(log_panic));
         flush
@@ -108,12 +90,14 @@ impl Telemetry {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(self.filter)
             .with_writer(writer);
-        let _already_installed = if self.json {
+        let installed = if self.json {
             builder.json().flatten_event(true).try_init()
         } else {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stdout());
             builder.with_ansi(colours).with_target(false).try_init()
         };
+        // It fails when one is installed already, as in tests.
+        installed.ok();
     }
 }
 
@@ -151,7 +135,7 @@ fn parse_level(word: &str) -> Result<LevelFilter, String> {
         "debug" => Ok(LevelFilter::DEBUG),
         "trace" => Ok(LevelFilter::TRACE),
         _ => Err(
-            "a level must be off, error, warn, info, debug or trace, and a target's stands behind it, as in info,llm_proxy=debug"
+            "a level must be off, error, warn, info, debug or trace, and a target's comes after it, as in info,llm_proxy=debug"
                 .to_owned(),
         ),
     }
@@ -161,17 +145,17 @@ fn parse_level(word: &str) -> Result<LevelFilter, String> {
 fn parse_target(text: &str) -> Result<String, String> {
     let target = text.to_ascii_lowercase().replace('-', "_");
     let name = target.split("::").next().unwrap_or_default();
-    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     if QUIET.contains(&name) {
         Err(format!("{name} logs what people write, and is always off"))
-    } else if TARGETS.contains(&name) && target.chars().all(is_path) {
+    } else if is_target(name) && !target.contains(['[', ']', '{', '}', ' ']) {
         Ok(target)
     } else {
-        Err(format!(
-            "a target must begin with one of {}",
-            TARGETS.join(", ")
-        ))
+        Err(format!("a target must begin with one of {TARGETS}"))
     }
+}
+
+fn is_target(name: &str) -> bool {
+    TARGETS.split(", ").any(|target| target == name)
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -182,17 +166,19 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(at, "a panic: this is a mistake in the program");
 }
 
-/// The lines of the log that nobody will read; one counter for the process, as there is one log.
+/// Counts the lines of the log that were lost. A process has one log, and so one counter.
 pub fn lost_lines() -> Counter {
     static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
     LOST.clone()
 }
 
-/// This moment in UTC as the log writes it: RFC 3339, to the microsecond.
+/// The present time in UTC as the log writes it: RFC 3339, to the microsecond.
 #[must_use]
 pub fn timestamp() -> String {
     let mut text = String::with_capacity(32);
-    let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
+    SystemTime
+        .format_time(&mut Writer::new(&mut text))
+        .expect("a string takes every write");
     text
 }
 
@@ -201,7 +187,7 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
-    use super::{QUIET, TARGETS, log_panic, parse_filter};
+    use super::{QUIET, is_target, log_panic, parse_filter};
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -217,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_logged_by_its_place_and_never_by_its_words() {
+    fn a_panic_is_logged_with_its_place_and_without_its_message() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -318,7 +304,7 @@ mod tests {
         let silent = ["jni", "tower", "tracing_log", "tracing_subscriber"];
         for name in lock.split("[[package]]").filter(logs).filter_map(named) {
             let name = name.as_str();
-            let known = TARGETS.contains(&name) || QUIET.contains(&name) || silent.contains(&name);
+            let known = is_target(name) || QUIET.contains(&name) || silent.contains(&name);
             assert!(known, "{name}");
         }
     }

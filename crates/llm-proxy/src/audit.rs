@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::lines::{Flush, Lines};
+use common::lines::{Flush, LossyLines};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ pub(crate) const SCHEMA: &str = "audit.v1";
 /// The way to the stream. Clones lead to the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Audit {
-    lines: Option<Lines>,
+    lines: Option<LossyLines>,
     reopen: Arc<AtomicBool>,
 }
 
@@ -86,10 +86,10 @@ impl Audit {
         let reopen = Arc::new(AtomicBool::new(false));
         let started = match to {
             Destination::Off => None,
-            Destination::Stdout => Some(Ok(Lines::start("audit", std::io::stdout(), lost))),
+            Destination::Stdout => Some(Ok(LossyLines::start("audit", std::io::stdout(), lost))),
             Destination::File(path) => {
                 let file = AppendFile::open(path, Arc::clone(&reopen));
-                Some(file.map(|file| Lines::start("audit", file, lost)))
+                Some(file.map(|file| LossyLines::start("audit", file, lost)))
             }
         };
         let started = started.transpose().map_err(|error| {

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::server::{Limits, Refusals};
+use common::server::{ListenerLimits, Refusals};
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use tokio::net::TcpListener;
@@ -104,9 +104,9 @@ pub async fn serve(
     // The admin listener outlives the drain, so that operators can watch it.
     let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
     let drain = config.drain;
-    let limits = Limits {
+    let limits = ListenerLimits {
         write_stall: config.write_stall,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
     // Dropped last, when the last request has told its story.
     let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone())
@@ -133,7 +133,7 @@ pub async fn serve(
     admin_shutdown.spawn(common::server::serve(
         watched,
         admin,
-        Limits::default(),
+        ListenerLimits::default(),
         uncounted,
         own,
     ));

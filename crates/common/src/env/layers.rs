@@ -41,22 +41,18 @@ pub(super) fn stack(
     let mut layers = Config::builder();
     let path = values.get(SETTINGS_FILE.name);
     let in_file = path.map_or_else(|| Ok(BTreeMap::new()), |path| read(path));
-    for (name, value) in in_file.unwrap_or_else(|problem| {
+    let in_file = in_file.unwrap_or_else(|problem| {
         problems.push(format!("SETTINGS_FILE: {problem}"));
         BTreeMap::new()
-    }) {
-        if let Some(problem) = names.not_in_a_file.get(&name) {
-            problems.push(format!("SETTINGS_FILE: {problem}"));
-        } else if names.all.contains(&name) {
-            // A secret in the environment also hides the file's other form of it.
-            if !name
-                .strip_suffix("_FILE")
-                .is_some_and(|secret| values.contains_key(secret))
-            {
-                layers = layers.set_default(&name, value).expect(NAMES_ARE_KEYS);
-            }
-        } else if prefix.is_some() {
-            problems.push(format!("SETTINGS_FILE: {}", names.unknown(&name, "")));
+    });
+    for (name, value) in in_file {
+        // A secret in the environment also hides the file's other form of it.
+        let secret = name.strip_suffix("_FILE").unwrap_or_default();
+        match names.text_in_file(&name, value, prefix.is_some()) {
+            Ok(Some(_)) if values.contains_key(secret) => {}
+            Ok(Some(text)) => layers = layers.set_default(&name, text).expect(NAMES_ARE_KEYS),
+            Ok(None) => {}
+            Err(problem) => problems.push(format!("SETTINGS_FILE: {problem}")),
         }
     }
     for (name, value) in values {
@@ -68,7 +64,7 @@ pub(super) fn stack(
 
 const NAMES_ARE_KEYS: &str = "the name of a setting is a key of `config`";
 
-/// What the file says, with the names that have a value.
+/// What the settings file says.
 fn read(path: &str) -> Result<BTreeMap<String, Value>, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
@@ -79,14 +75,7 @@ fn read(path: &str) -> Result<BTreeMap<String, Value>, String> {
         let place = error.lines().next().unwrap_or_default();
         format!("{path} is not TOML in the form NAME = VALUE: {place}")
     })?;
-    let is_set = |value: &Value| {
-        value
-            .clone()
-            .into_string()
-            .is_ok_and(|text| !text.is_empty())
-    };
-    let settings = settings.into_iter().filter(|(_, value)| is_set(value));
-    Ok(settings.collect())
+    Ok(settings.into_iter().collect())
 }
 
 /// The names that somebody declared.
@@ -98,29 +87,53 @@ struct Names {
 
 impl Names {
     fn of(tables: &[&[Variable]]) -> Self {
-        let variables = || tables.iter().copied().flatten();
-        let names = variables().chain([&SETTINGS_FILE]);
-        let files = variables().filter_map(Variable::file_name);
-        let not_in_a_file =
-            variables().filter_map(|variable| Some((variable.name, variable.not_in_a_file()?)));
-        Self {
-            all: names
-                .map(|variable| variable.name.to_owned())
-                .chain(files)
-                .collect(),
-            not_in_a_file: not_in_a_file
-                .map(|(name, problem)| (name.to_owned(), problem))
-                .collect(),
+        let mut names = Self {
+            all: BTreeSet::from([SETTINGS_FILE.name.to_owned()]),
+            not_in_a_file: BTreeMap::new(),
+        };
+        for variable in tables.iter().copied().flatten() {
+            let name = variable.name.to_owned();
+            names.all.extend(variable.file_name());
+            if let Some(problem) = variable.not_in_a_file() {
+                names.not_in_a_file.insert(name.clone(), problem);
+            }
+            names.all.insert(name);
         }
+        names
+    }
+
+    /// The text of a value of the settings file, unless it is empty, or its name does not matter.
+    fn text_in_file(
+        &self,
+        name: &str,
+        value: Value,
+        all_matter: bool,
+    ) -> Result<Option<String>, String> {
+        if let Some(problem) = self.not_in_a_file.get(name) {
+            return Err(problem.clone());
+        }
+        if !self.all.contains(name) {
+            return if all_matter {
+                Err(self.unknown(name, ""))
+            } else {
+                Ok(None)
+            };
+        }
+        let text = value
+            .into_string()
+            .map_err(|_| format!("{name} must be text in quotes, a number, true or false"))?;
+        Ok(Some(text).filter(|text| !text.trim().is_empty()))
     }
 
     /// The problem with a name that nobody declared.
     fn unknown(&self, name: &str, prefix: &str) -> String {
-        let distance = |known: &&String| strsim::osa_distance(name, known);
-        let nearest = self.all.iter().min_by_key(distance);
-        match nearest.filter(|known| distance(known) <= MAX_TYPOS) {
-            Some(nearest) => format!("{name} is not a setting; did you mean {nearest}?"),
-            None => {
+        let known = self.all.iter();
+        let nearest = known.map(|known| (strsim::osa_distance(name, known), known));
+        match nearest.min() {
+            Some((0..=MAX_TYPOS, nearest)) => {
+                format!("{name} is not a setting; did you mean {nearest}?")
+            }
+            _ => {
                 let ours = self.all.iter().filter(|known| known.starts_with(prefix));
                 let list = ours.map(String::as_str).collect::<Vec<_>>().join(", ");
                 format!("{name} is not a setting; use one of {list}")

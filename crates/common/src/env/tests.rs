@@ -14,12 +14,16 @@ fn environment(pairs: &[(&str, &str)]) -> Environment {
     Environment::from_pairs("TEST_", &[TABLE], pairs.iter().copied())
 }
 
-/// A file that holds `text`, and its path.
-fn file(text: &str) -> (tempfile::NamedTempFile, String) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    let path = file.path().to_str().unwrap().to_owned();
-    (file, path)
+/// A folder for the files of one test.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The path of a new file in `folder` that holds `bytes`.
+fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn every_problem_is_reported_at_once_by_name_and_never_by_value() {
 }
 
 #[test]
-fn a_value_that_is_not_utf_8_is_a_problem_where_the_name_is_ours() {
+fn a_value_that_is_not_utf_8_is_refused() {
     let latin = OsStr::from_bytes(b"caf\xe9").to_owned();
     let pairs = ["TEST_NAME", "TEST_OTHER", "LLM_KEY_FILE", "OTHER"]
         .map(|name| (OsString::from(name), latin.clone()));
@@ -69,7 +73,7 @@ fn a_value_that_is_not_utf_8_is_a_problem_where_the_name_is_ours() {
 }
 
 #[test]
-fn what_kubernetes_says_of_its_services_is_passed_over() {
+fn service_links_of_kubernetes_are_passed_over() {
     environment(&[
         ("TEST_SERVICE_HOST", "10.96.0.7"),
         ("TEST_SERVICE_PORT", "8081"),
@@ -112,7 +116,8 @@ fn a_misspelt_setting_is_not_taken_for_a_service_of_kubernetes() {
 
 #[test]
 fn a_secret_comes_from_its_file_without_the_end_of_its_line() {
-    let (_file, path) = file("0012345\n");
+    let folder = folder();
+    let path = file(&folder, "key", b"0012345\n");
     let mut env = environment(&[("LLM_KEY_FILE", &path)]);
     assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345");
     env.finish().unwrap();
@@ -120,10 +125,10 @@ fn a_secret_comes_from_its_file_without_the_end_of_its_line() {
 
 #[test]
 fn a_secret_that_is_not_usable_is_refused_by_its_place_and_reason() {
-    let (_empty, empty) = file("");
-    let (_latin, latin) = file("x");
-    std::fs::write(&latin, b"caf\xe9").unwrap();
-    let (_twin, twin) = file("0012345");
+    let folder = folder();
+    let empty = file(&folder, "empty", b"");
+    let latin = file(&folder, "latin", b"caf\xe9");
+    let twin = file(&folder, "twin", b"0012345");
     let refused = |pairs: &[(&str, &str)]| {
         let mut env = environment(pairs);
         env.required_secret(&KEY, "make one");
@@ -157,10 +162,10 @@ fn a_secret_that_is_not_usable_is_refused_by_its_place_and_reason() {
 
 #[test]
 fn the_environment_wins_over_the_settings_file() {
-    let (_key, key) = file("from-the-file");
-    let (_file, path) = file(&format!(
-        "TEST_PORT = 8081\nTEST_NAME = \"ours\"\nLLM_KEY_FILE = {key:?}\n"
-    ));
+    let folder = folder();
+    let key = file(&folder, "key", b"from-the-file");
+    let text = format!("TEST_PORT = 8081\nTEST_NAME = \"ours\"\nLLM_KEY_FILE = {key:?}\n");
+    let path = file(&folder, "settings.toml", text.as_bytes());
     let mut env = environment(&[("SETTINGS_FILE", &path), ("TEST_NAME", "theirs")]);
     assert_eq!(env.read::<u16>(&PORT), 8081);
     assert_eq!(env.optional(&NAME).as_deref(), Some("theirs"));
@@ -175,7 +180,8 @@ fn the_environment_wins_over_the_settings_file() {
 #[test]
 fn a_settings_file_that_is_not_usable_is_refused_without_its_words() {
     let told = |text: &str| {
-        let (_file, path) = file(text);
+        let folder = folder();
+        let path = file(&folder, "settings.toml", text.as_bytes());
         let problems = environment(&[("SETTINGS_FILE", &path)])
             .finish()
             .unwrap_err();
@@ -188,6 +194,10 @@ fn a_settings_file_that_is_not_usable_is_refused_without_its_words() {
             "{head}LLM_KEY is a secret: name its file in LLM_KEY_FILE instead\n  \
              SETTINGS_FILE: TEST_PROT is not a setting; did you mean TEST_PORT?"
         )
+    );
+    assert_eq!(
+        told("TEST_NAME = [\"s3cret\"]\n"),
+        format!("{head}TEST_NAME must be text in quotes, a number, true or false")
     );
     assert_eq!(
         told("TEST_PORT = 1\nLLM_KEY = s3cret\n"),

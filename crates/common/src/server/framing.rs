@@ -22,7 +22,7 @@ pub(super) enum HeadFault {
     TargetTooLong,
 }
 
-/// Where the input stands.
+/// Which part of a request the input has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputPlace {
     /// Before the first byte of a head.
@@ -35,7 +35,7 @@ pub(super) enum InputPlace {
 
 /// The state between two reads.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub(super) enum InputFraming {
     Head(PartialHead),
     Body {
         n_left: u64,
@@ -54,14 +54,14 @@ pub(super) struct PartialHead {
     fields: Option<usize>,
 }
 
-impl Default for Framing {
+impl Default for InputFraming {
     fn default() -> Self {
         Self::Head(PartialHead::default())
     }
 }
 
-impl Framing {
-    /// Takes note of what was read. After a fault it must not be called again.
+impl InputFraming {
+    /// Follows what was read. After a fault it must not be called again.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), HeadFault> {
         while !bytes.is_empty() {
             let n = match self {
@@ -116,7 +116,7 @@ impl PartialHead {
     }
 
     /// Ends a line; after the last one, says what follows the head.
-    fn end_line(&mut self) -> Result<Option<Framing>, HeadFault> {
+    fn end_line(&mut self) -> Result<Option<InputFraming>, HeadFault> {
         let line = &self.text[self.line..];
         self.line = self.text.len();
         match (line.strip_suffix(b"\r\n"), self.fields) {
@@ -135,7 +135,7 @@ impl PartialHead {
 }
 
 /// What follows a head with these fields.
-fn body_after(fields: &[u8]) -> Result<Framing, HeadFault> {
+fn body_after(fields: &[u8]) -> Result<InputFraming, HeadFault> {
     let mut lengths = Vec::new();
     let mut has_end = true;
     for line in fields.split(|byte| *byte == b'\n') {
@@ -155,20 +155,20 @@ fn body_after(fields: &[u8]) -> Result<Framing, HeadFault> {
     match lengths.as_slice() {
         [_, _, ..] => Err(HeadFault::TwoLengths),
         // hyper refuses a length that is no number.
-        [None] => Ok(Framing::Opaque),
-        _ if !has_end => Ok(Framing::Opaque),
-        [Some(n_left @ 1..)] => Ok(Framing::Body { n_left: *n_left }),
-        [Some(0)] | [] => Ok(Framing::default()),
+        [None] => Ok(InputFraming::Opaque),
+        _ if !has_end => Ok(InputFraming::Opaque),
+        [Some(n_left @ 1..)] => Ok(InputFraming::Body { n_left: *n_left }),
+        [Some(0)] | [] => Ok(InputFraming::default()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Framing, HeadFault, InputPlace, MAX_HEAD_BYTES, MAX_LINE_BYTES};
+    use super::{HeadFault, InputFraming, InputPlace, MAX_HEAD_BYTES, MAX_LINE_BYTES};
 
     /// What comes of `input` when it arrives `n` bytes at a time.
     fn sliced(input: &str, n: usize) -> Result<InputPlace, HeadFault> {
-        let mut framing = Framing::default();
+        let mut framing = InputFraming::default();
         for piece in input.as_bytes().chunks(n) {
             framing.push(piece)?;
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_head_is_judged_alike_however_its_bytes_arrive() {
+    fn a_head_is_judged_alike_however_its_bytes_arrive() {
         let get = "GET / HTTP/1.1\r\nHost: x\r\n";
         let fill = |n: usize| "a".repeat(n);
         for (input, expected) in [

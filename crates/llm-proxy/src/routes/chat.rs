@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use common::server::Connection;
+use common::server::ClientConnection;
 use futures_util::stream::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
@@ -136,7 +136,7 @@ struct Asked {
     request: Checked,
     prefix: Prefix,
     queue_events: bool,
-    connection: Option<Connection>,
+    connection: Option<ClientConnection>,
 }
 
 /// Checks a request and puts it in line. Cancel-safe in that dropping it leaves nothing behind.
