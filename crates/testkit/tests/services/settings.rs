@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use testkit::fake_llama::FakeLlama;
 use testkit::service::binary;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::{KEY, start_gateway_with, start_proxy_with};
@@ -217,4 +218,22 @@ async fn settings_of_a_file_count_below_those_of_the_environment() {
     )
     .await;
     assert!(!message.contains(zero), "{message}");
+}
+
+#[tokio::test]
+async fn a_short_key_is_warned_of_at_the_start() {
+    let mut child = Command::new(binary("llm-proxy").unwrap())
+        .env_clear()
+        .envs(needed())
+        .env("LLM_API_KEY", "a")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let warned = async {
+        let warning = "LLM_API_KEY is so short that a stranger may find it by trying";
+        while !lines.next_line().await.unwrap().unwrap().contains(warning) {}
+    };
+    tokio::time::timeout(PATIENCE, warned).await.unwrap();
 }
