@@ -7,7 +7,7 @@ use admission::Asking;
 use admission::placement::Prefix;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use common::server::Connection;
+use common::server::ClientConnection;
 
 use crate::api::Api;
 
@@ -36,7 +36,7 @@ pub(crate) struct Asked {
     /// Whether the caller wants to see its place in the queue.
     pub(crate) queue_events: bool,
     /// The caller's connection.
-    pub(crate) connection: Option<Connection>,
+    pub(crate) connection: Option<ClientConnection>,
     /// What of the request was left out.
     pub(crate) notice: Option<HeaderValue>,
 }

@@ -158,7 +158,10 @@ mod tests {
         let rates = recent.rates(Instant::now());
         assert!(rates.requests < 0.05 && rates.tokens < 0.1, "{rates:?}");
         assert_eq!(recent.first_tokens(Instant::now()).len(), 120);
-        assert_eq!(recent.first_tokens(Instant::now() + FIRST_TOKENS_FOR), []);
+        assert_eq!(
+            recent.first_tokens(Instant::now() + FIRST_TOKENS_FOR),
+            [Duration::ZERO; 0]
+        );
         (0..2 * MAX_FIRST_TOKENS).for_each(|_| recent.first_token(Instant::now(), Duration::ZERO));
         assert_eq!(recent.first_tokens(Instant::now()).len(), MAX_FIRST_TOKENS);
     }
