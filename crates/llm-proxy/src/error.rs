@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use common::openai_error::OpenAiError;
 
 use crate::keys::{Denied, Limit};
+use crate::request::{BodyError, InvalidRequest};
 
 mod told;
 
@@ -93,6 +94,32 @@ pub(crate) enum Error {
     ShuttingDown,
     #[error("llm-proxy failed; its log says where")]
     Internal,
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(invalid: InvalidRequest) -> Self {
+        match invalid {
+            InvalidRequest::NotJson { line, column } => Self::InvalidJson { line, column },
+            InvalidRequest::Field { field, problem } => Self::InvalidField {
+                param: field,
+                problem,
+            },
+            InvalidRequest::UnknownModel => Self::ModelNotFound,
+        }
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::MediaType => Self::UnsupportedMediaType,
+            BodyError::Compressed => Self::ContentEncoding,
+            BodyError::TooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
+            BodyError::Timeout => Self::BodyTimeout,
+            BodyError::Unreadable => Self::BodyUnreadable,
+            BodyError::NoRoom => Self::Overloaded,
+        }
+    }
 }
 
 /// What llama-server itself said no to.

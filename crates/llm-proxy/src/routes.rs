@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::keys::Caller;
 use crate::record::Record;
-use crate::request::{self, Checked};
+use crate::request::{self, Checked, Rules, Template};
 use crate::state::App;
 
 pub(crate) mod chat;
@@ -39,7 +39,13 @@ async fn check(
     let began = Instant::now();
     let body = app.bodies.read(body).await?;
     record.body_read(began.elapsed(), body.bytes.len());
-    let request = Checked::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
+    let rules = Rules {
+        model: &app.config.model,
+        max_tokens: app.config.max_tokens,
+        max_answers: 1,
+        template: Template::default(),
+    };
+    let request = Checked::parse(api, &body.bytes, &rules)?;
     app.metrics.dropped_fields.inc_by(request.n_dropped);
     if !caller.may_use(&app.config.model) {
         return Err(Error::ModelNotFound);

@@ -160,13 +160,11 @@ async fn enter(
         ));
     }
     let n_prompt_tokens = u64::from(request.n_prompt_tokens());
-    record.reserved(
-        caller.reserve(n_prompt_tokens + request.max_tokens)?,
-        n_prompt_tokens,
-    );
+    let n_tokens = (n_prompt_tokens + request.max_tokens) * request.n_answers as u64;
+    record.reserved(caller.reserve(n_tokens)?, n_prompt_tokens);
     record.enter(Phase::Queued);
     let prefix = if app.fleet.is_several() {
-        Prefix::of(&request.body)
+        Prefix::of(&request.body(0))
     } else {
         Prefix::default()
     };
@@ -280,7 +278,7 @@ fn asking<'a>(caller: &'a Caller, request: &Checked) -> Asking<'a> {
             .map_or(usize::MAX, NonZeroUsize::get),
         n_prompt_tokens: request.n_prompt_tokens().into(),
         max_completion_tokens: request.max_tokens,
-        n_bytes: request.body.len(),
+        n_bytes: request.n_bytes(),
     }
 }
 
@@ -299,7 +297,7 @@ async fn ask(
         .open(
             &upstream,
             asked.api,
-            asked.request.body.clone(),
+            asked.request.body(0),
             record.identity(),
         )
         .await

@@ -47,7 +47,7 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
             record.ask(upstream.authority());
             match app
                 .client
-                .open(&upstream, api, request.body.clone(), record.identity())
+                .open(&upstream, api, request.body(0), record.identity())
                 .await
             {
                 Ok(body) => return body.whole(MAX_ANSWER_BYTES).await,
