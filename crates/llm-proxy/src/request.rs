@@ -216,7 +216,7 @@ impl Checked {
     fn generated(
         rules: &Rules<'_>,
         prompt: &impl Serialize,
-        generation: Generation,
+        generation: &Generation,
         fields: Fields,
     ) -> Result<Self, InvalidRequest> {
         let body = GeneratedBody {

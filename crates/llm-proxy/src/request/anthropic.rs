@@ -326,7 +326,7 @@ impl Checked {
             stop_sequences: request.stop_sequences,
         };
         let generation = Generation::take(&mut fields, rules, 1)?;
-        let mut checked = Self::generated(rules, &body, generation, fields)?;
+        let mut checked = Self::generated(rules, &body, &generation, fields)?;
         checked.has_images = conversation.n_images > 0;
         checked.tools_left_out = tools.left_out;
         Ok(checked)
@@ -359,11 +359,10 @@ impl Conversation {
             without_tools(&mut checked);
         }
         let mut n_before = 0;
-        if !template.later_system || !template.system {
-            if let Some(content) = system.take() {
-                checked.insert(0, MessagesTurn::System(TurnOf { content }));
-                n_before = 1;
-            }
+        let is_one_system = !template.later_system || !template.system;
+        if let Some(content) = system.take_if(|_| is_one_system) {
+            checked.insert(0, MessagesTurn::System(TurnOf { content }));
+            n_before = 1;
         }
         Ok(Self {
             system,

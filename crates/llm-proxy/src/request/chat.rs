@@ -225,7 +225,7 @@ impl Checked {
             response_format: format.transpose()?,
         };
         let generation = Generation::take(&mut fields, rules, rules.max_answers)?;
-        let mut checked = Self::generated(rules, &body, generation, fields)?;
+        let mut checked = Self::generated(rules, &body, &generation, fields)?;
         checked.has_images = n_images > 0;
         checked.tools_left_out = tools.left_out;
         Ok(checked)

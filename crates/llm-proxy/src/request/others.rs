@@ -88,7 +88,7 @@ impl Checked {
             logprobs: request.logprobs,
         };
         let generation = Generation::take(&mut fields, rules, rules.max_answers)?;
-        Self::generated(rules, &body, generation, fields)
+        Self::generated(rules, &body, &generation, fields)
     }
 
     /// Texts to embed.

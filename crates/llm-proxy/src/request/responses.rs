@@ -275,7 +275,7 @@ impl Checked {
             response_format: format.transpose()?,
         };
         let generation = Generation::take(&mut fields, rules, 1)?;
-        let mut checked = Self::generated(rules, &body, generation, fields)?;
+        let mut checked = Self::generated(rules, &body, &generation, fields)?;
         checked.has_images = conversation.n_images > 0;
         checked.tools_left_out = tools.left_out;
         Ok(checked)
@@ -322,11 +322,10 @@ impl Conversation {
         // The instructions are a system message too.
         let mut instructions = instructions;
         let mut n_before = 0;
-        if !template.later_system || !template.system {
-            if let Some(instructions) = instructions.take() {
-                items.insert(0, Item::of_system(instructions));
-                n_before = 1;
-            }
+        let is_one_system = !template.later_system || !template.system;
+        if let Some(instructions) = instructions.take_if(|_| is_one_system) {
+            items.insert(0, Item::of_system(instructions));
+            n_before = 1;
         }
         let items = arrange(items, ("input", n_before), template)?;
         Ok(Self {

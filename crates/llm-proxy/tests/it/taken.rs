@@ -36,7 +36,7 @@ async fn all_taken(cases: &[(&str, Value)]) -> Vec<Value> {
 }
 
 /// A conversation in which the model said `reply`.
-fn history(reply: Value) -> Value {
+fn history(reply: &Value) -> Value {
     json!({"messages": [{"role": "user", "content": "hi"}, reply, {"role": "user", "content": "and?"}]})
 }
 
@@ -52,7 +52,7 @@ async fn whatever_a_chat_gave_out_it_takes_back() {
         json!({"role": "assistant", "content": null, "tool_calls": call}),
         json!({"role": "assistant", "reasoning_content": "hm", "content": "yes", "annotations": []}),
     ];
-    let cases = cases.map(|reply| (CHAT, history(reply)));
+    let cases = cases.map(|reply| (CHAT, history(&reply)));
     let sent = all_taken(&cases).await;
     let replies: Vec<&Value> = sent.iter().map(|body| &body["messages"][1]).collect();
     let call =
@@ -70,11 +70,11 @@ async fn whatever_a_chat_gave_out_it_takes_back() {
 #[tokio::test]
 async fn whatever_messages_and_responses_gave_out_they_take_back() {
     all_taken(&[
-        (MESSAGES, history(json!({"role": "assistant", "content": []}))),
-        (MESSAGES, history(json!({"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}))),
-        (MESSAGES, history(json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": ""}]}))),
-        (MESSAGES, history(json!({"role": "assistant", "content": [{"type": "text", "text": "", "citations": null}]}))),
-        (MESSAGES, history(json!({"role": "system", "content": "be brief"}))),
+        (MESSAGES, history(&json!({"role": "assistant", "content": []}))),
+        (MESSAGES, history(&json!({"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}))),
+        (MESSAGES, history(&json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": ""}]}))),
+        (MESSAGES, history(&json!({"role": "assistant", "content": [{"type": "text", "text": "", "citations": null}]}))),
+        (MESSAGES, history(&json!({"role": "system", "content": "be brief"}))),
         (RESPONSES, json!({"input": [{"role": "user", "content": "hi"},
             {"type": "reasoning", "id": "r", "summary": [], "content": null, "encrypted_content": null, "status": null},
             {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": []},
@@ -175,7 +175,7 @@ async fn arguments_that_are_not_one_object_are_the_callers_mistake() {
         let call = json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}]);
         let body = with(
             CHAT,
-            &history(json!({"role": "assistant", "tool_calls": call})),
+            &history(&json!({"role": "assistant", "tool_calls": call})),
         );
         let param = "messages[1].tool_calls[0].function.arguments";
         let error = json!({"message": format!("`{param}` must be the text of one JSON object"), "param": param,
