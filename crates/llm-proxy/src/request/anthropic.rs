@@ -12,13 +12,14 @@ use super::conversation::{
 };
 use super::generation::{Effort, Generation, Stops, TemplateSettings};
 use super::tools::{
-    self, ChoiceWord, MessagesChoice, MessagesTool, SentMessagesTool, ToolList, WantedTools,
+    self, ChoiceWord, MessagesChoice, MessagesTool, SentTool, ToolList, WantedTools,
 };
 use super::typed::Fields;
 use super::values::{
-    Base64, FunctionName, Ignored, ImageKind, JsonObject, Listed, TextOr, WholeIn, tagged,
+    Base64, FunctionName, Ignored, ImageKind, JsonObject, JustText, Listed, TextOr, WholeIn, tagged,
 };
 use super::{Checked, InvalidRequest, Rules, Template};
+use crate::api::Dialect;
 
 /// What Anthropic runs on its own machines.
 const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
@@ -66,7 +67,7 @@ struct MessagesBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Budget>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<Vec<SentMessagesTool>>,
+    tools: Option<Vec<SentTool>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<SentChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,23 +91,14 @@ enum Thinking {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "llama-server shows all thoughts")]
 struct ThinkingBudget {
     /// The limit of the answer counts them too.
     budget_tokens: WholeIn<1, 1_000_000>,
-    #[serde(default)]
-    display: Ignored,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "llama-server shows all thoughts")]
-struct ThinkingAsItLikes {
-    #[serde(default)]
-    budget_tokens: Ignored,
-    #[serde(default)]
-    display: Ignored,
-}
+struct ThinkingAsItLikes {}
 
 /// How many tokens to think, as it leaves.
 #[derive(Debug, Serialize)]
@@ -144,13 +136,13 @@ pub(super) struct TurnOf<B> {
 tagged! {
     /// A block of the system prompt.
     enum SystemBlock: Typed { r#type by "type" }
-    "text" => Text(TextBlock),
+    "text" => Text(JustText),
 }
 
 tagged! {
     /// A block of a user's turn.
     enum UserBlock: Typed { r#type by "type" }
-    "text" => Text(TextBlock),
+    "text" => Text(JustText),
     "image" => Image(ImageBlock),
     "tool_result" => Result(ResultBlock),
 }
@@ -158,7 +150,7 @@ tagged! {
 tagged! {
     /// A block of the model's turn.
     enum AssistantBlock: Typed { r#type by "type" }
-    "text" => Text(TextBlock),
+    "text" => Text(JustText),
     "thinking" => Thinking(ThinkingBlock),
     /// Thoughts that only their author can read.
     "redacted_thinking" => Redacted(RedactedBlock),
@@ -168,36 +160,14 @@ tagged! {
 tagged! {
     /// A block of what a tool has returned.
     enum ResultPart: Typed { r#type by "type" }
-    "text" => Text(TextBlock),
+    "text" => Text(JustText),
     "image" => Image(ImageBlock),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TextBlock {
-    text: String,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    citations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed_output: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImageBlock {
     source: ImageSource,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
 }
 
 tagged! {
@@ -219,29 +189,12 @@ pub(super) struct ResultBlock {
     tool_use_id: String,
     #[serde(default = "Said::nothing")]
     content: Said<ResultPart>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    is_error: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ThinkingBlock {
     thinking: String,
-    /// Nobody has signed it.
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    signature: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -249,12 +202,6 @@ pub(super) struct ThinkingBlock {
 pub(super) struct RedactedBlock {
     #[serde(default, skip_serializing_if = "Ignored::stays")]
     data: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -263,14 +210,6 @@ pub(super) struct CallBlock {
     id: String,
     name: FunctionName,
     input: CallInput,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    caller: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    partial_json: Ignored,
 }
 
 /// A call's arguments. Nothing is an empty object.
@@ -292,7 +231,7 @@ impl Checked {
         )?;
         let request: MessagesRequest = fields.take()?;
         let wanted = request.tool_choice.map(WantedTools::from);
-        let mut tools = tools::check(request.tools, wanted, rules)?;
+        let mut tools = tools::check(request.tools, wanted, Dialect::Messages, rules)?;
         if tools.choice == Some(ChoiceWord::None) {
             tools.tools = None;
         }
@@ -433,22 +372,9 @@ impl<B: MessagePart> TurnOf<B> {
     }
 }
 
-impl TextBlock {
-    fn of(text: String) -> Self {
-        Self {
-            text,
-            cache_control: Ignored,
-            citations: Ignored,
-            parsed_output: Ignored,
-            id: Ignored,
-            index: Ignored,
-        }
-    }
-}
-
 impl MessagePart for SystemBlock {
     fn of_text(text: String) -> Self {
-        Self::Text(TextBlock::of(text))
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {
@@ -463,7 +389,7 @@ impl MessagePart for SystemBlock {
 
 impl MessagePart for UserBlock {
     fn of_text(text: String) -> Self {
-        Self::Text(TextBlock::of(text))
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {
@@ -487,7 +413,7 @@ impl MessagePart for UserBlock {
 
 impl MessagePart for AssistantBlock {
     fn of_text(text: String) -> Self {
-        Self::Text(TextBlock::of(text))
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {
@@ -504,7 +430,7 @@ impl MessagePart for AssistantBlock {
 
 impl MessagePart for ResultPart {
     fn of_text(text: String) -> Self {
-        Self::Text(TextBlock::of(text))
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {

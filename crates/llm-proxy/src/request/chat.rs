@@ -9,14 +9,13 @@ use super::conversation::{
 };
 use super::format::{AnswerFormat, ChatFormat};
 use super::generation::{Effort, Generation, TemplateSettings};
-use super::tools::{
-    self, ChatChoice, ChatTool, ChoiceWord, FunctionWord, SentChatTool, ToolList, WantedTools,
-};
+use super::tools::{self, ChatChoice, ChatTool, ChoiceWord, SentTool, ToolList, WantedTools};
 use super::typed::Fields;
 use super::values::{
-    CallArguments, FunctionName, Ignored, ImageUrl, Listed, TextOr, WholeIn, tagged,
+    CallArguments, FunctionName, ImageUrl, JustText, Listed, TextOr, WholeIn, tagged,
 };
 use super::{Checked, InvalidRequest, Rules, Template};
+use crate::api::Dialect;
 
 /// Tool calls of one message.
 const MAX_TOOL_CALLS: usize = 128;
@@ -45,7 +44,7 @@ struct ChatBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template_kwargs: Option<TemplateSettings>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<Vec<SentChatTool>>,
+    tools: Option<Vec<SentTool>>,
     messages: Vec<ChatMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<bool>,
@@ -78,8 +77,6 @@ pub(super) struct ChatStatement {
     content: Said<ChatPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
 }
 
 /// What the model has said.
@@ -96,34 +93,28 @@ pub(super) struct ChatReply {
     /// Why it would not answer: it said that.
     #[serde(skip_serializing)]
     refusal: Option<String>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    audio: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    function_call: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    annotations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct ChatToolCall {
     id: String,
-    #[serde(default = "function")]
+    #[serde(default)]
     r#type: FunctionWord,
     function: CalledFunction,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
+}
+
+/// The only kind of call there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+enum FunctionWord {
+    #[default]
+    #[serde(rename = "function")]
+    Function,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct CalledFunction {
     name: FunctionName,
     arguments: CallArguments,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed_arguments: Ignored,
 }
 
 /// What a tool has returned.
@@ -133,14 +124,12 @@ pub(super) struct ChatToolResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     tool_call_id: String,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
 }
 
 tagged! {
     /// A part of a message.
     enum ChatPart: Typed { r#type by "type" }
-    "text" => Text(ChatText),
+    "text" => Text(JustText),
     "image_url" => Image(ChatImage),
     /// Part of an assistant's message.
     "refusal" => Refusal(ChatRefusal),
@@ -148,46 +137,14 @@ tagged! {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChatText {
-    text: String,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    annotations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    citations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    logprobs: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ChatImage {
     image_url: ChatImageUrl,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    index: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    detail: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct ChatImageUrl {
     url: ImageUrl,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    detail: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    format: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -196,16 +153,12 @@ pub(super) struct ChatRefusal {
     refusal: String,
 }
 
-fn function() -> FunctionWord {
-    FunctionWord::Function
-}
-
 impl Checked {
     pub(super) fn chat(mut fields: Fields, rules: &Rules<'_>) -> Result<Self, InvalidRequest> {
         fields.refuse(&OLDER, "is not supported: use `tools` and `tool_choice`")?;
         let request: ChatRequest = fields.take()?;
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, rules)?;
+        let tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
         if let Some(on) = request.enable_thinking {
             settings.think(on);
@@ -324,16 +277,7 @@ impl ChatReply {
 
 impl MessagePart for ChatPart {
     fn of_text(text: String) -> Self {
-        Self::Text(ChatText {
-            text,
-            cache_control: Ignored,
-            annotations: Ignored,
-            citations: Ignored,
-            logprobs: Ignored,
-            parsed: Ignored,
-            id: Ignored,
-            index: Ignored,
-        })
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {
@@ -414,7 +358,6 @@ fn without_tools(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
                 ChatMessage::User(ChatStatement {
                     content: said,
                     name: None,
-                    cache_control: Ignored,
                 })
             }
             other => other,

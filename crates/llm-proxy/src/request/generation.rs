@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::typed::Fields;
-use super::values::{
-    Ignored, Listed, NumberIn, SamplingSeed, TextOr, TokenLimit, WholeIn, whole, whole_in,
-};
+use super::values::{Listed, NumberIn, SamplingSeed, TextOr, TokenLimit, WholeIn, whole, whole_in};
 use super::{InvalidRequest, Rules};
 
 /// Stop sequences in a request.
@@ -87,18 +85,8 @@ struct Delivery {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "options of other servers, which change nothing here"
-)]
 struct StreamOptions {
     include_usage: Option<bool>,
-    #[serde(default)]
-    include_obfuscation: Ignored,
-    #[serde(default)]
-    continuous_usage_stats: Ignored,
-    #[serde(default)]
-    chunk_include_usage: Ignored,
 }
 
 /// A whole number whose range the request's [`Rules`] know; none for anything else.

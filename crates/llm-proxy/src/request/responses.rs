@@ -11,11 +11,12 @@ use super::conversation::{
 use super::format::{AnswerFormat, ResponsesFormat};
 use super::generation::{Effort, Generation, TemplateSettings};
 use super::tools::{
-    self, ChoiceWord, ResponsesChoice, ResponsesTool, SentResponsesTool, ToolList, WantedTools,
+    self, ChoiceWord, ResponsesChoice, ResponsesTool, SentTool, ToolList, WantedTools,
 };
 use super::typed::Fields;
-use super::values::{CallArguments, FunctionName, Ignored, ImageUrl, Listed, TextOr, tagged};
+use super::values::{CallArguments, FunctionName, ImageUrl, JustText, Listed, TextOr, tagged};
 use super::{Checked, InvalidRequest, Rules, Template};
+use crate::api::Dialect;
 
 /// Parts of one thought.
 const MAX_THOUGHTS: usize = 256;
@@ -40,26 +41,14 @@ struct ResponsesRequest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "llama-server shows all its thoughts or none")]
 struct Reasoning {
     effort: Option<Effort>,
-    #[serde(default)]
-    summary: Ignored,
-    #[serde(default)]
-    generate_summary: Ignored,
-    #[serde(default)]
-    context: Ignored,
-    #[serde(default)]
-    mode: Ignored,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "llama-server knows no verbosity")]
 struct TextSettings {
     format: Option<ResponsesFormat>,
-    #[serde(default)]
-    verbosity: Ignored,
 }
 
 /// What leaves. The prompt comes first: two bodies begin alike as far as their prompts do.
@@ -68,7 +57,7 @@ struct ResponsesBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template_kwargs: Option<TemplateSettings>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<Vec<SentResponsesTool>>,
+    tools: Option<Vec<SentTool>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
     input: TextOr<Vec<Item>>,
@@ -111,22 +100,12 @@ tagged! {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct InputMessage {
     content: Said<InputPart>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    status: Ignored,
 }
 
 /// What the model has said.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct OutputMessage {
     content: Said<OutputPart>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    status: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    phase: Ignored,
 }
 
 /// A call of a function.
@@ -135,12 +114,6 @@ pub(super) struct ItemCall {
     call_id: String,
     name: FunctionName,
     arguments: CallArguments,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    status: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed_arguments: Ignored,
 }
 
 /// What a function has returned.
@@ -148,10 +121,6 @@ pub(super) struct ItemCall {
 pub(super) struct ItemOutput {
     call_id: String,
     output: Said<InputPart>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    status: Ignored,
 }
 
 /// What the model thought.
@@ -160,84 +129,46 @@ pub(super) struct ItemReasoning {
     #[serde(default)]
     summary: Option<Listed<SummaryPart, MAX_THOUGHTS>>,
     content: Option<Listed<ThoughtPart, MAX_THOUGHTS>>,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    encrypted_content: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    status: Ignored,
 }
 
 tagged! {
     /// A part of what was said to the model.
     enum InputPart: Typed { r#type by "type" }
-    "input_text" => Text(InputText),
+    "input_text" => Text(JustText),
     "input_image" => Image(InputImage),
 }
 
 tagged! {
     /// A part of what the model said.
     enum OutputPart: Typed { r#type by "type" }
-    "output_text" => Text(OutputText),
+    "output_text" => Text(JustText),
     /// As some clients send it back.
-    "input_text" => Input(OutputText),
+    "input_text" => Input(JustText),
     "refusal" => Refusal(OutputRefusal),
 }
 
 tagged! {
     /// A part of what the model thought.
     enum ThoughtPart: Typed { r#type by "type" }
-    "reasoning_text" => Thought(ThoughtText),
+    "reasoning_text" => Thought(JustText),
 }
 
 tagged! {
     /// A part of what the model thought, in short.
     enum SummaryPart: Typed { r#type by "type" }
-    "summary_text" => Summary(ThoughtText),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InputText {
-    text: String,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    annotations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    cache_control: Ignored,
+    "summary_text" => Summary(JustText),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InputImage {
     image_url: ImageUrl,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    detail: Ignored,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OutputText {
-    text: String,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    annotations: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    logprobs: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    parsed: Ignored,
-    #[serde(default, skip_serializing_if = "Ignored::stays")]
-    id: Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputRefusal {
     refusal: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ThoughtText {
-    text: String,
 }
 
 impl Checked {
@@ -254,7 +185,7 @@ impl Checked {
             ));
         }
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, rules)?;
+        let tools = tools::check(request.tools, wanted, Dialect::Responses, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
         if let Some(on) = request.enable_thinking {
             settings.think(on);
@@ -375,11 +306,7 @@ impl Item {
 
 impl InputMessage {
     fn of(content: Said<InputPart>) -> Self {
-        Self {
-            content,
-            id: Ignored,
-            status: Ignored,
-        }
+        Self { content }
     }
 
     fn tidy(mut self) -> Self {
@@ -390,12 +317,7 @@ impl InputMessage {
 
 impl OutputMessage {
     fn of(content: Said<OutputPart>) -> Self {
-        Self {
-            content,
-            id: Ignored,
-            status: Ignored,
-            phase: Ignored,
-        }
+        Self { content }
     }
 
     /// llama-server's template parser knows no refusal.
@@ -434,18 +356,14 @@ impl ItemReasoning {
             return None;
         }
         self.summary = Some(Listed(Vec::new()));
-        self.content = Some(Listed(vec![ThoughtPart::Thought(ThoughtText { text })]));
+        self.content = Some(Listed(vec![ThoughtPart::Thought(JustText { text })]));
         Some(self)
     }
 }
 
 impl MessagePart for InputPart {
     fn of_text(text: String) -> Self {
-        Self::Text(InputText {
-            text,
-            annotations: Ignored,
-            cache_control: Ignored,
-        })
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {
@@ -462,13 +380,7 @@ impl MessagePart for InputPart {
 
 impl MessagePart for OutputPart {
     fn of_text(text: String) -> Self {
-        Self::Text(OutputText {
-            text,
-            annotations: Ignored,
-            logprobs: Ignored,
-            parsed: Ignored,
-            id: Ignored,
-        })
+        Self::Text(JustText { text })
     }
 
     fn text(&mut self) -> Option<&mut String> {

@@ -23,6 +23,45 @@ pub(super) const TEXT_OR: &str = "a text or something else";
 /// The longest unexpected name that an error repeats, in characters.
 pub(super) const MAX_NAME_CHARS: usize = 64;
 
+/// Fields below the top that clients send and that change nothing here: marks of their own, what other servers read, and
+/// what an answer had beside its text when it comes back as history.
+const PASSED_OVER: [&str; 34] = [
+    "allowed_callers",
+    "annotations",
+    "audio",
+    "budget_tokens",
+    "cache_control",
+    "caller",
+    "chunk_include_usage",
+    "citations",
+    "continuous_usage_stats",
+    "defer_loading",
+    "detail",
+    "disable_parallel_tool_use",
+    "display",
+    "eager_input_streaming",
+    "encrypted_content",
+    "function_call",
+    "generate_summary",
+    "id",
+    "include_obfuscation",
+    "index",
+    "input_examples",
+    "is_error",
+    "logprobs",
+    "metadata",
+    "output_schema",
+    "parsed",
+    "parsed_arguments",
+    "parsed_output",
+    "partial_json",
+    "phase",
+    "signature",
+    "status",
+    "summary",
+    "verbosity",
+];
+
 /// A body's top-level fields, of which each type takes its own.
 #[derive(Debug)]
 pub(super) struct Fields {
@@ -425,7 +464,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 struct Entries<'a> {
     rest: serde_json::map::IntoIter,
     value: Option<Value>,
-    /// The names that a struct knows; an unknown one that says nothing is as good as absent.
+    /// The names that a struct knows.
     known: Option<&'static [&'static str]>,
     n_dropped: &'a Cell<u64>,
 }
@@ -438,10 +477,10 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         seed: K,
     ) -> Result<Option<K::Value>, Wrong> {
         let known = self.known;
-        let matters = |entry: &(String, Value)| {
-            known.is_none_or(|known| known.contains(&entry.0.as_str()) || !says_nothing(&entry.1))
-        };
-        let Some((name, value)) = self.rest.find(matters) else {
+        let Some((name, value)) = self
+            .rest
+            .find(|(name, value)| matters(name.as_str(), value, known))
+        else {
             return Ok(None);
         };
         self.value = Some(value);
@@ -456,6 +495,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             may_be_text: false,
         })
     }
+}
+
+/// Whether a struct that knows these names hears of the field.
+fn matters(name: &str, value: &Value, known: Option<&[&str]>) -> bool {
+    known.is_none_or(|known| {
+        known.contains(&name) || !(says_nothing(value) || PASSED_OVER.contains(&name))
+    })
 }
 
 /// A variant by its word, and what it holds.

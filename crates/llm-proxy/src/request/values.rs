@@ -262,6 +262,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Presence<T> {
     }
 }
 
+/// A part of a message that is nothing but a text.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JustText {
+    pub(super) text: String,
+}
+
 /// A function's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct FunctionName(pub(super) String);

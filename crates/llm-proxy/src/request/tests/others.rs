@@ -1,3 +1,5 @@
+//! What leaves for the other routes.
+
 use serde_json::json;
 
 use super::{MAX_TOKENS, MODEL, RULES, check, leaves, with};

@@ -1,3 +1,5 @@
+//! What leaves for a response.
+
 use serde_json::{Value, json};
 
 use super::{MAX_TOKENS, MODEL, RULES, check, field, leaves, refused, with};
