@@ -11,9 +11,9 @@ fn a_chat_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": false, "user": "u", "metadata": {"a": 1}, "top_p": 0.5, "max_tokens": null,
         "temperature": 1, "seed": 7, "stop": "x", "n": 1, "tool_choice": "auto", "extra_body": {"grammar": "x"},
         "chat_template_kwargs": {"enable_thinking": false, "date": "today", "nothing": null}, "reasoning_effort": "low",
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
         "tools": [{"type": "function", "cache_control": {"type": "ephemeral"},
-            "function": {"name": "f", "description": "", "parameters": {"type": "object"}, "strict": null}}],
+            "function": {"name": "f", "description": "", "parameters": {"type": "object", "additionalProperties": true}, "strict": null}}],
         "messages": [
             {"role": "developer", "content": "be brief", "x": 1},
             {"role": "user", "name": "u", "content": [
@@ -33,8 +33,8 @@ fn a_chat_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true,
         "max_tokens": MAX_TOKENS, "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
         "chat_template_kwargs": {"date": "today", "enable_thinking": false}, "reasoning_effort": "low",
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}}},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "additionalProperties": true}}}],
         "messages": [
             {"role": "system", "content": "be brief"},
             {"role": "user", "name": "u", "content": [
@@ -49,7 +49,7 @@ fn a_chat_is_built_anew_from_known_fields() {
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
     let body = std::str::from_utf8(&body).unwrap();
     assert!(
-        body.contains(r#""schema":{"z":1,"a":2}"#),
+        body.contains(r#""properties":{"z":{"type":"string"},"a":"#),
         "a schema keeps its order: {body}"
     );
 }
@@ -238,7 +238,7 @@ fn a_template_is_told_scalars_and_nothing_that_it_knows_itself() {
 
 #[test]
 fn a_schema_is_demanded_in_every_form_that_clients_know() {
-    let schema = json!({"type": "object", "properties": {"z": {"type": "string"}}});
+    let schema = json!({"type": "object", "properties": {"z": {"type": "string"}}, "additionalProperties": false});
     let format =
         |format: Value| field(Chat, &json!({"response_format": format}), "response_format");
     let demanded = json!({"type": "json_schema", "json_schema": {"schema": schema}});

@@ -8,7 +8,9 @@ use crate::api::Api::{self, Chat, Messages, Responses};
 /// Two tools in the words of `api`.
 fn tools(api: Api) -> [Value; 2] {
     ["a", "b"].map(|name| match api {
-        Messages => json!({"name": name, "input_schema": {"type": "object"}}),
+        Messages => {
+            json!({"name": name, "input_schema": {"type": "object", "additionalProperties": true}})
+        }
         Responses => json!({"type": "function", "name": name}),
         _ => json!({"type": "function", "function": {"name": name}}),
     })
