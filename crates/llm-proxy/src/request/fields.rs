@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema;
+use super::schema::Schema;
 use crate::api::Dialect;
 use crate::error::Error;
 
@@ -243,13 +243,13 @@ impl Fields {
         Ok(json!({"type": "json_schema", "json_schema": out}))
     }
 
-    /// A JSON schema, which passes as it is when the grammar that llama-server makes of it is bounded.
+    /// A JSON schema, built anew.
     pub(super) fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
         match self.take(name) {
             None => Ok(None),
-            Some(value @ Value::Object(_)) => match schema::problem(&value) {
-                None => Ok(Some(value)),
-                Some(problem) => Err(self.wrong(name, problem)),
+            Some(value @ Value::Object(_)) => match Schema::from_value(&value, false) {
+                Ok(schema) => Ok(serde_json::to_value(schema).ok()),
+                Err(error) => Err(self.wrong(name, format!("{}: {}", error.path, error.problem))),
             },
             Some(_) => Err(self.wrong(name, "must be an object")),
         }

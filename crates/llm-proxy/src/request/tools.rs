@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schema::Schema;
 use super::fields::Fields;
-use super::schema;
 use crate::api::Dialect;
 use crate::error::Error;
 
@@ -98,17 +98,28 @@ impl Fields {
             out.push(tool.tool(dialect)?);
             self.n_dropped += tool.drop_rest();
         }
-        let schema = match dialect {
+        let place = match dialect {
             Dialect::Chat => "/function/parameters",
             Dialect::Responses => "/parameters",
             Dialect::Messages => "/input_schema",
         };
-        if let Some(problem) =
-            schema::problem_together(out.iter().filter_map(|tool| tool.pointer(schema)))
-        {
-            return Err(self.wrong("tools", problem));
-        }
+        self.fit_together(&mut out, place)?;
         Ok(Some(out))
+    }
+
+    /// The schemas of all tools become one grammar.
+    fn fit_together(&self, tools: &mut [Value], place: &str) -> Result<(), Error> {
+        let mut places: Vec<&mut Value> = tools.iter_mut().filter_map(|tool| tool.pointer_mut(place)).collect();
+        let built: Result<Vec<Schema>, _> = places.iter().map(|given| Schema::from_value(given, false)).collect();
+        let fitted = built.and_then(|mut built| {
+            Schema::check_together(&mut built.iter_mut().collect::<Vec<_>>())?;
+            Ok(built)
+        });
+        let fitted = fitted.map_err(|error| self.wrong("tools", error.problem))?;
+        for (place, schema) in places.iter_mut().zip(fitted) {
+            **place = serde_json::to_value(schema).unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn tool(&mut self, dialect: Dialect) -> Result<Value, Error> {
