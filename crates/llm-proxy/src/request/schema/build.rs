@@ -182,11 +182,11 @@ impl<'a> Builder<'a> {
             return Ok(node.map(|node| Part { about, node }));
         }
         let kinds = facts.likely_kinds();
-        if kinds == Kinds::default() {
+        if kinds == Kinds::default() && facts.size() == 0 {
             return Ok(Some(Part { about, node: Node::Any }));
         }
         let outer = self.n_kinds;
-        self.n_kinds = outer.saturating_mul(kinds.len());
+        self.n_kinds = outer.saturating_mul(facts.n_listed.max(1));
         if self.n_kinds > MAX_KINDS {
             let problem = "must not have so many lists of types in lists of types";
             return Err(Unsupported::new(&join(path, "type"), problem));

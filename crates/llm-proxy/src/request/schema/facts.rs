@@ -38,6 +38,8 @@ pub(super) struct Choice<'a> {
 pub(super) struct Facts<'a> {
     pub(super) about: About,
     pub(super) kinds: Kinds,
+    /// The longest list that `type` was; 0 when nobody named one.
+    pub(super) n_listed: usize,
     /// What `const` and `enum` leave.
     pub(super) values: Option<Vec<Value>>,
     pub(super) choices: Vec<Choice<'a>>,
@@ -65,6 +67,7 @@ impl<'a> Facts<'a> {
         self.describe(keywords);
         let is_nullable = keywords.nullable == Some(true);
         if let Some(kind) = &keywords.kind {
+            self.n_listed = self.n_listed.max(kind.len());
             self.kinds = self.kinds.and(Kinds::of(kind).with_null_if(is_nullable));
         }
         let mut values = keywords.values.clone().filter(|values| !values.is_empty());
@@ -136,7 +139,7 @@ impl<'a> Facts<'a> {
         ];
         let hinted = hints.into_iter().filter(|(is_silent, _)| !is_silent);
         let hinted = hinted.fold(Kinds(0), |kinds, (_, kind)| kinds.or(Kinds::one(kind)));
-        if self.kinds == Kinds::default() && hinted != Kinds(0) { hinted } else { self.kinds }
+        if self.n_listed == 0 && hinted != Kinds(0) { self.kinds.and(hinted) } else { self.kinds }
     }
 }
 
@@ -190,12 +193,6 @@ impl Kinds {
 
     pub(super) fn has(self, kind: Kind) -> bool {
         self.0 & bit(kind) != 0
-    }
-
-    /// How many it has; a number is one.
-    pub(super) fn len(self) -> usize {
-        let is_any_number = self.has(Kind::Number) && self.has(Kind::Integer);
-        self.0.count_ones() as usize - usize::from(is_any_number)
     }
 
     pub(super) fn and(self, other: Self) -> Self {

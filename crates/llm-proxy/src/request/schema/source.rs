@@ -138,6 +138,15 @@ pub(crate) enum Items {
 #[derive(Debug)]
 pub(crate) struct Named<T>(pub(super) Vec<(String, T)>);
 
+impl<T> OneOrMany<T> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(list) => list.len(),
+        }
+    }
+}
+
 impl Source {
     /// The keywords, unless this is `true` or `false`.
     pub(super) fn keywords(&self) -> Option<&Keywords> {

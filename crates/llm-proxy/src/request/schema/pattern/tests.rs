@@ -58,7 +58,7 @@ fn the_width_is_how_many_places_are_open_at_once() {
         ("^[a-z]{1,500}$", Some(1)),
         ("^(a|b|c)$", Some(3)),
         ("^a?a?a?$", Some(3)),
-        ("^(a|aa){3}$", Some(3)),
+        ("^(a|aa){3}$", Some(5)),
         ("^(ab|ac)*$", Some(2)),
         ("^[0-9a-f]{8}-[0-9a-f]{4}$", Some(1)),
         ("^(a|aa){500}$", None),
