@@ -244,11 +244,19 @@ impl Fields {
     }
 
     /// A JSON schema, built anew.
-    pub(super) fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+    fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+        let given = self.checked_schema(name)?;
+        let built = given.and_then(|given| Schema::from_value(&given, false).ok());
+        Ok(built.and_then(|schema| serde_json::to_value(schema).ok()))
+    }
+
+    /// A JSON schema that can be built anew, as it was given.
+    pub(super) fn checked_schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
         match self.take(name) {
             None => Ok(None),
-            Some(value @ Value::Object(_)) => match Schema::from_value(&value, false) {
-                Ok(schema) => Ok(serde_json::to_value(schema).ok()),
+            Some(given @ Value::Object(_)) => match Schema::from_value(&given, false) {
+                Ok(_) => Ok(Some(given)),
+                Err(error) if error.path.is_empty() => Err(self.wrong(name, error.problem)),
                 Err(error) => Err(self.wrong(name, format!("{}: {}", error.path, error.problem))),
             },
             Some(_) => Err(self.wrong(name, "must be an object")),

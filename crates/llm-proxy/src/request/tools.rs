@@ -154,7 +154,7 @@ impl Fields {
         if let Some(description) = self.text("description")? {
             out.insert("description".to_owned(), description.into());
         }
-        if let Some(parameters) = self.schema(schema)? {
+        if let Some(parameters) = self.checked_schema(schema)? {
             out.insert(schema.to_owned(), parameters);
         }
         if let Some(strict) = self.switch("strict")? {

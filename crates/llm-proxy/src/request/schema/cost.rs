@@ -8,7 +8,7 @@ use super::node::{Bounds, Node, Object, Part, Text};
 /// The path that a tool's rules begin with, in bytes.
 const ROOT_BYTES: usize = 100;
 /// The rules of any JSON value, which every grammar may hold once.
-const VALUE_RULES: usize = 40;
+const VALUE_RULES: usize = 150;
 
 /// Rules and the bytes of their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

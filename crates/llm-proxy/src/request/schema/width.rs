@@ -10,7 +10,7 @@ use super::exclusive::differ;
 use super::node::{Bounds, Node, Object, Part};
 
 /// Ways that are open at once.
-pub(super) const MAX_WIDTH: usize = 300;
+pub(super) const MAX_WIDTH: usize = 400;
 
 /// Parts that are looked at, before the schema counts as endless.
 const MAX_STEPS: usize = 1_000_000;
@@ -64,7 +64,7 @@ impl<'a> Widths<'a> {
             Node::Null | Node::Boolean | Node::Number => 4,
             Node::Integer(Bounds { min: None | Some(0..=9), max: None }) => 4,
             Node::Integer(_) => 36,
-            Node::Values(values) => values.len(),
+            Node::Values(values) => values.len() * 4 / 3,
             Node::Text(text) => 3 + text.pattern.as_ref().map_or(0, |pattern| pattern.width()),
             Node::Reference(at) => self.known[*at],
             Node::AnyOf { parts, .. } => self.any_of(parts),
@@ -81,7 +81,8 @@ impl<'a> Widths<'a> {
     fn object(&self, object: &'a Object) -> usize {
         let n_optional = object.properties.iter().filter(|known| !known.is_required).count();
         let known = object.properties.iter().map(|known| &known.part);
-        self.most(known.chain(object.others.as_deref())).max(n_optional + 8)
+        // Behind each comma any of them may come, and so may the two kinds of space before it.
+        self.most(known.chain(object.others.as_deref())).max(3 * n_optional + 8)
     }
 
     fn leaf(&self, leaf: Leaf<'a>) -> usize {

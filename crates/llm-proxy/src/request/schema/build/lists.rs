@@ -38,9 +38,14 @@ pub(super) fn list<'a>(
     let items = builder.build(&behind(lists, path))?;
     Ok(match items {
         Some(items) => Some(Node::List(Box::new(List { items, min, max }))),
-        None if min == 0 => Some(Node::Tuple(Vec::new())),
+        None if min == 0 => Some(empty()),
         None => None,
     })
+}
+
+fn empty() -> Node {
+    let items = Part::from(Node::Any);
+    Node::List(Box::new(List { items, min: 0, max: Some(0) }))
 }
 
 const TOO_MANY: &str = "cannot be held above 1000";
@@ -69,7 +74,7 @@ fn tuple<'a>(
             None => return Ok(None),
         }
     }
-    Ok(Some(Node::Tuple(parts)))
+    Ok(Some(if parts.is_empty() { empty() } else { Node::Tuple(parts) }))
 }
 
 /// The schemas of single places.

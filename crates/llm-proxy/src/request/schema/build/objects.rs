@@ -13,7 +13,7 @@ const MAX_NAME_BYTES: usize = 128;
 /// Bytes of all names beside which llama.cpp can still tell other names.
 const MAX_TOLD_APART: usize = 400;
 /// Properties of one object that may be left out. The grammar has a way from each to each.
-const MAX_OPTIONAL: usize = 192;
+const MAX_OPTIONAL: usize = 128;
 
 /// An object.
 pub(super) fn object<'a>(

@@ -122,7 +122,7 @@ pub(super) fn patterns() -> Vec<Value> {
 pub(super) fn just_small_enough() -> Vec<Value> {
     let text = json!({"type": "string"});
     let words: Vec<String> = (0..300).map(|at| format!("w{at}")).collect();
-    let optional: Map<String, Value> = (0..190).map(|at| (format!("p{at}"), text.clone())).collect();
+    let optional: Map<String, Value> = (0..128).map(|at| (format!("p{at}"), text.clone())).collect();
     let required: Map<String, Value> = (0..2_000).map(|at| (format!("p{at}"), text.clone())).collect();
     let names: Vec<&String> = required.keys().collect();
     let ranges: Vec<Value> =

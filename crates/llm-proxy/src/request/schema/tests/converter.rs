@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use arbitrary::Unstructured;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::converter::{Converted, Converter, Outcome};
 use super::super::generate;
@@ -93,14 +93,27 @@ fn check(converter: &mut Converter, given: &Value, schema: &Schema) -> Converted
     let sent = serde_json::to_string(schema).unwrap();
     let converted = match converter.convert(&sent) {
         Outcome::Converted(converted) => converted,
-        other => panic!("{other:?}\n  for {given:.3000}\n  sent {sent:.3000}"),
+        other => panic!("{other:?}\n  for {given:.900}\n  sent {sent:.1500}"),
     };
-    assert!(converted.rules <= schema.n_rules(), "{} > {}: {sent:.3000}", converted.rules, schema.n_rules());
+    assert!(converted.rules <= schema.n_rules(), "{} > {}: {sent:.1500}", converted.rules, schema.n_rules());
     let width = width::of(&schema.root, &schema.defs);
-    assert!(converted.stacks <= width + SLACK, "{} > {width}: {sent:.3000}", converted.stacks);
+    assert!(converted.stacks <= width + SLACK, "{} > {width}: {sent:.1500}", converted.stacks);
     let slowest = converted.convert_s.max(converted.parse_s);
-    assert!(slowest < MAX_SECONDS, "{slowest} s: {sent:.3000}");
+    assert!(slowest < MAX_SECONDS, "{slowest} s: {sent:.1500}");
     converted
+}
+
+/// What was built is built again as it is. Patterns are left out: what leaves is llama.cpp's dialect, not the caller's.
+fn check_again(schema: &Schema) {
+    let sent = serde_json::to_value(schema).unwrap();
+    let text = sent.to_string();
+    if text.contains("\"pattern\"") {
+        return;
+    }
+    match Schema::from_value(&sent, true) {
+        Ok(again) => assert_eq!(json!(again).to_string(), text),
+        Err(error) => panic!("{error:?} for {text:.900}"),
+    }
 }
 
 #[test]
@@ -122,10 +135,7 @@ fn whatever_passes_is_converted_quickly_within_its_bounds() {
             Ok(schema) => {
                 figures.add(&check(&mut converter, &given, &schema));
                 figures.n_strict += usize::from(Schema::from_value(&given, true).is_ok());
-                let again = serde_json::to_value(&schema).unwrap();
-                let rebuilt = Schema::from_value(&again, true);
-                let rebuilt = rebuilt.unwrap_or_else(|error| panic!("{error:?} for {again:.3000}"));
-                assert_eq!(serde_json::to_value(rebuilt).unwrap(), again, "for {given:.3000}");
+                check_again(&schema);
             }
             Err(error) => {
                 let words: Vec<&str> = error.problem.split(' ').take(5).collect();
