@@ -40,6 +40,8 @@ pub(crate) use source::Source;
 const MAX_RULES: usize = 24_000;
 /// Bytes of the names of these rules.
 const MAX_NAME_BYTES: usize = 4 * 1024 * 1024;
+/// Values of all `enum`s of a request.
+const MAX_VALUES: usize = 3_000;
 /// Characters of a definition's name that are kept.
 const MAX_DEFINITION_CHARS: usize = 40;
 
@@ -88,7 +90,7 @@ impl Schema {
         for part in std::iter::once(&root).chain(&defs) {
             check_one_of(&mut builder, part, &defs)?;
         }
-        let cost = cost::of(&root, defs.iter());
+        let cost = Cost { n_values: builder.n_values, ..cost::of(&root, defs.iter()) };
         cost.check("")?;
         if width::of(&root, &defs) > width::MAX_WIDTH {
             let problem = format!(
@@ -175,6 +177,9 @@ impl Cost {
         }
         if self.n_bytes > MAX_NAME_BYTES {
             return Err(Unsupported::new(path, "is too large: shorten names, values and lengths"));
+        }
+        if self.n_values > MAX_VALUES {
+            return Err(Unsupported::new(path, format!("must list at most {MAX_VALUES} values in all")));
         }
         Ok(())
     }

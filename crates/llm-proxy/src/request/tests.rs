@@ -41,7 +41,7 @@ fn what_leaves_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": false, "user": "u", "metadata": {"a": 1}, "top_p": 0.5, "max_tokens": null,
         "temperature": 1, "seed": 7, "stop": "x", "n": 1, "tool_choice": "auto", "extra_body": {"grammar": "x"},
         "chat_template_kwargs": {"enable_thinking": false, "other": 1},
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}, "x": 1}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"properties": {"z": {}, "a": {}}}, "x": 1}},
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "x": 1}}],
         "messages": [
             {"role": "developer", "content": "be brief", "x": 1},
@@ -63,7 +63,7 @@ fn what_leaves_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true, "max_tokens": MAX_TOKENS,
         "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
         "chat_template_kwargs": {"enable_thinking": false},
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"z": 1, "a": 2}}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {}, "a": {}}}}},
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         "messages": [
             {"role": "system", "content": "be brief"},
@@ -81,7 +81,7 @@ fn what_leaves_is_built_anew_from_known_fields() {
     );
     let body = std::str::from_utf8(&parsed.body).unwrap();
     assert!(
-        body.contains(r#""schema":{"z":1,"a":2}"#),
+        body.contains(r#""properties":{"z":{},"a":{}}"#),
         "a schema keeps its order: {body}"
     );
 }

@@ -19,13 +19,15 @@ mod texts;
 mod lists;
 
 /// Schemas in schemas, with references followed.
-const MAX_DEPTH: usize = 48;
+const MAX_DEPTH: usize = 32;
 /// Schemas that are read, a reference each time that it is read together with other words.
 const MAX_STEPS: usize = 16_384;
 /// Places of keywords that are remembered as not held.
 const MAX_UNHELD: usize = 64;
 /// Kinds of a list of types, times those of the lists that it is in: llama.cpp reads the innermost so often.
 const MAX_KINDS: usize = 10_000;
+/// Values of one `enum`, also those that are given twice.
+const MAX_VALUES: usize = 511;
 /// The longest value of an `enum` or `const`, in bytes of JSON.
 const MAX_VALUE_BYTES: usize = 4_096;
 
@@ -44,6 +46,8 @@ pub(super) struct Builder<'a> {
     /// The names by which they were referred to.
     pub(super) names: Vec<String>,
     pub(super) unheld: Vec<String>,
+    /// Values of all `enum`s as they were given.
+    pub(super) n_values: usize,
     /// The references that lead to where we are, inside one value.
     followed: Vec<*const Source>,
 }
@@ -60,6 +64,7 @@ impl<'a> Builder<'a> {
             defs: Vec::new(),
             names: Vec::new(),
             unheld: Vec::new(),
+            n_values: 0,
             followed: Vec::new(),
         }
     }
@@ -238,6 +243,11 @@ impl<'a> Builder<'a> {
         facts: &Facts<'a>,
         path: &str,
     ) -> Result<Option<Node>, Unsupported> {
+        if values.len() > MAX_VALUES {
+            let problem = format!("must have at most {MAX_VALUES} values");
+            return Err(Unsupported::new(&join(path, "enum"), problem));
+        }
+        self.n_values += values.len();
         let is_allowed = |value: &&Value| {
             Kinds::of_value(value).and(facts.kinds) != Kinds::NONE
                 && texts::allows(&facts.texts, value)

@@ -10,11 +10,13 @@ const ROOT_BYTES: usize = 100;
 /// The rules of any JSON value, which every grammar may hold once.
 const VALUE_RULES: usize = 150;
 
-/// Rules and the bytes of their names.
+/// Rules, the bytes of their names, and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) n_rules: usize,
     pub(super) n_bytes: usize,
+    /// Values of all `enum`s, also those that were given twice.
+    pub(super) n_values: usize,
 }
 
 impl Cost {
@@ -22,12 +24,14 @@ impl Cost {
         Self {
             n_rules: self.n_rules.saturating_add(other.n_rules),
             n_bytes: self.n_bytes.saturating_add(other.n_bytes),
+            n_values: self.n_values.saturating_add(other.n_values),
         }
     }
 
     /// `n` rules whose names begin with a path of `path` bytes.
     fn rules(n: usize, path: usize) -> Self {
-        Self { n_rules: n, n_bytes: n.saturating_mul(path.saturating_add(16)) }
+        let n_bytes = n.saturating_mul(path.saturating_add(16));
+        Self { n_rules: n, n_bytes, n_values: 0 }
     }
 }
 
@@ -46,7 +50,7 @@ fn part(given: &Part, path: usize) -> Cost {
         Node::Text(text) => Cost::rules(text_rules(text), path),
         Node::Values(values) => {
             let n_bytes: usize = values.iter().map(|value| value.to_string().len()).sum();
-            Cost { n_rules: 1 + values.len(), n_bytes: n_bytes.saturating_mul(8) }
+            Cost { n_rules: 1 + values.len(), n_bytes: n_bytes.saturating_mul(8), n_values: 0 }
         }
         Node::AnyOf { parts, .. } | Node::Tuple(parts) => {
             let inner = parts.iter().map(|inner| part(inner, path + 10));
@@ -64,7 +68,7 @@ fn part(given: &Part, path: usize) -> Cost {
 fn object(given: &Object, path: usize) -> Cost {
     let n_optional = given.properties.iter().filter(|known| !known.is_required).count();
     // The converter writes the way from each to each again, and keeps those that differ.
-    let ways = Cost { n_rules: 0, n_bytes: Cost::rules(n_optional * n_optional / 2, path).n_bytes };
+    let ways = Cost { n_rules: 0, ..Cost::rules(n_optional * n_optional / 2, path) };
     let mut all = Cost::rules(4 + 2 * n_optional, path).and(ways);
     for known in &given.properties {
         let path = path + 1 + known.name.len();

@@ -74,6 +74,8 @@ pub(super) struct Object {
     pub(super) properties: Vec<Property>,
     /// What other properties hold, if others may be there.
     pub(super) others: Option<Box<Part>>,
+    /// Whether the caller says that there are no others. Where nobody speaks of them, llama.cpp allows none either.
+    pub(super) is_closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -212,10 +214,13 @@ impl Node {
                 }
             },
             Self::Values(values) => match values.as_slice() {
-                [constant] => Output { constant: Some(constant.clone()), ..Output::default() },
+                [constant] => {
+                    let constant = Some(constant.clone());
+                    Output { kind: kind_of(values), constant, ..Output::default() }
+                }
                 _ => {
-                    let kind = values.iter().all(Value::is_string).then(|| "string".into());
-                    Output { kind, values: Some(values.clone()), ..Output::default() }
+                    let values_given = Some(values.clone());
+                    Output { kind: kind_of(values), values: values_given, ..Output::default() }
                 }
             },
             Self::Null => Output::of_kind("null"),
@@ -247,6 +252,11 @@ impl Node {
     }
 }
 
+/// For the model to read: the converter looks at the values.
+fn kind_of(values: &[Value]) -> Option<Value> {
+    values.iter().all(Value::is_string).then(|| "string".into())
+}
+
 impl Text {
     fn output(&self) -> Output {
         let mut out = Output::of_kind("string");
@@ -273,11 +283,13 @@ impl Object {
         let required: Vec<String> = required.map(|known| known.name.clone()).collect();
         out.required = Some(required).filter(|required| !required.is_empty());
         let additional = match &self.others {
-            None => Additional::Bool(false),
-            Some(part) if matches!(part.node, Node::Any) => Additional::Bool(true),
-            Some(part) => Additional::Schema(part.output(names)),
+            None => self.is_closed.then_some(Additional::Bool(false)),
+            Some(part) if matches!(part.node, Node::Any) => {
+                (!is_free).then_some(Additional::Bool(true))
+            }
+            Some(part) => Some(Additional::Schema(part.output(names))),
         };
-        out.additional_properties = Some(Box::new(additional));
+        out.additional_properties = additional.map(Box::new);
         out
     }
 }

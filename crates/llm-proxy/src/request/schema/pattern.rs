@@ -48,15 +48,30 @@ struct Times {
     max: Option<u32>,
 }
 
+/// Why a pattern is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No grammar can say it, or it is no pattern.
+    Unknown(String),
+    /// It is meant to stop the engine, or might as well be.
+    TooMuch(String),
+}
+
+impl From<String> for Fault {
+    fn from(problem: String) -> Self {
+        Self::Unknown(problem)
+    }
+}
+
 impl Pattern {
     /// Reads `text`, which matches anywhere in a string unless it is anchored.
     ///
     /// # Errors
     ///
     /// With what is wrong, to be read after "pattern".
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         if text.len() > MAX_BYTES {
-            return Err(format!("must have at most {MAX_BYTES} bytes"));
+            return Err(Fault::TooMuch(format!("must have at most {MAX_BYTES} bytes")));
         }
         Self::of(parse::parse(text)?)
     }
@@ -84,14 +99,18 @@ impl Pattern {
         Self::of(Regex::Repeat(inner, Times { min: least, max: most })).ok()
     }
 
-    fn of(regex: Regex) -> Result<Self, String> {
+    fn of(regex: Regex) -> Result<Self, Fault> {
+        if regex.weight() > MAX_POSITIONS {
+            return Err(Fault::TooMuch("is too large with its groups repeated".to_owned()));
+        }
         let n_positions = regex.positions();
         if n_positions > MAX_POSITIONS || regex.most_times() > MAX_TIMES {
-            return Err(format!(
+            return Err(Fault::Unknown(format!(
                 "must have at most {MAX_POSITIONS} characters with its repetitions written out"
-            ));
+            )));
         }
-        let width = width::of(&regex).ok_or("can be read in too many ways at once")?;
+        let width = width::of(&regex);
+        let width = width.ok_or_else(|| Fault::TooMuch("can be read in too many ways at once".to_owned()))?;
         Ok(Self { regex, n_positions, width })
     }
 
@@ -150,6 +169,19 @@ impl Regex {
                 parts.iter().map(Self::positions).fold(0, usize::saturating_add)
             }
             Self::Repeat(part, times) => part.positions().saturating_mul(times.copies()),
+        }
+    }
+
+    /// The same, but a single character that is repeated counts once: it costs nearly nothing.
+    fn weight(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Escape(_) => 2,
+            Self::Sequence(parts) | Self::Either(parts) => {
+                parts.iter().map(Self::weight).fold(0, usize::saturating_add)
+            }
+            Self::Repeat(part, _) if matches!(**part, Self::One(_)) => 1,
+            Self::Repeat(part, times) => part.weight().saturating_mul(times.copies()),
         }
     }
 
@@ -224,6 +256,7 @@ impl Times {
             (1, None) => write!(out, "+"),
             (0, Some(1)) => write!(out, "?"),
             (_, None) => write!(out, "{{{min},}}"),
+            (_, Some(max)) if min == max => write!(out, "{{{min}}}"),
             (_, Some(max)) => write!(out, "{{{min},{max}}}"),
         };
         written.expect("a string takes everything");

@@ -60,16 +60,17 @@ impl<'a> Widths<'a> {
             return usize::MAX;
         }
         match &part.node {
-            Node::Any => 12,
-            Node::Null | Node::Boolean | Node::Number => 4,
-            Node::Integer(Bounds { min: None | Some(0..=9), max: None }) => 4,
-            Node::Integer(_) => 36,
-            Node::Values(values) => values.len() * 4 / 3,
-            Node::Text(text) => 3 + text.pattern.as_ref().map_or(0, |pattern| pattern.width()),
+            Node::Any => 20,
+            Node::Null | Node::Boolean => 6,
+            Node::Number => 12,
+            Node::Integer(Bounds { min: None | Some(0..=9), max: None }) => 9,
+            Node::Integer(_) => 44,
+            Node::Values(values) => values.len() + 6,
+            Node::Text(text) => 6 + text.pattern.as_ref().map_or(0, |pattern| pattern.width()),
             Node::Reference(at) => self.known[*at],
             Node::AnyOf { parts, .. } => self.any_of(parts),
-            Node::List(list) => self.part(&list.items).max(5),
-            Node::Tuple(parts) => self.most(parts.iter()).max(5),
+            Node::List(list) => self.part(&list.items).max(8),
+            Node::Tuple(parts) => self.most(parts.iter()).max(8),
             Node::Object(object) => self.object(object),
         }
     }
@@ -106,7 +107,7 @@ impl<'a> Widths<'a> {
             match &leaf.part.node {
                 Node::Object(object) => objects.push(Way { object, via: leaf.via }),
                 Node::List(_) | Node::Tuple(_) => lists = lists.saturating_add(self.leaf(leaf)),
-                Node::Any => anything += 12,
+                Node::Any => anything += 20,
                 _ => others = others.saturating_add(self.part(leaf.part)),
             }
             at_first += 1;
@@ -120,7 +121,7 @@ impl<'a> Widths<'a> {
         if let [] | [_] = ways {
             return ways.iter().map(|way| self.way(*way)).sum();
         }
-        let mut most = ways.len() * 4;
+        let mut most = ways.len() * 8;
         let mut rest = ways.to_vec();
         while let Some(first) = rest.pop() {
             let mut alike = vec![first];

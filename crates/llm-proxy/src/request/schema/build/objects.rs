@@ -57,7 +57,8 @@ pub(super) fn object<'a>(
         Some(given) => builder.build(&given)?.map(Box::new),
         None => None,
     };
-    Ok(Some(Node::Object(Object { properties, others })))
+    let is_closed = others.is_none() && objects.iter().any(|stated| explicit(stated.keywords).is_some());
+    Ok(Some(Node::Object(Object { properties, others, is_closed })))
 }
 
 /// Every property that is named, with all that is said of it.

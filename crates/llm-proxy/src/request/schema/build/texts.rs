@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::facts::{Facts, Stated};
+use super::super::facts::{Facts, Stated, join};
 use super::super::formats;
 use super::super::node::{Node, Text};
-use super::super::pattern::Pattern;
+use super::super::pattern::{Fault, Pattern};
 use super::{Builder, Unsupported};
 
 /// The longest length that llama.cpp counts to; it forgets a larger one.
@@ -85,7 +85,12 @@ fn patterns(
             (Some((known, _)), _) if *known == text => {}
             (Some(_), _) => builder.unheld_because(&stated.path, "pattern", "is not the only one")?,
             (None, Ok(pattern)) => held = Some((text, pattern)),
-            (None, Err(problem)) => builder.unheld_because(&stated.path, "pattern", &problem)?,
+            (None, Err(Fault::Unknown(problem))) => {
+                builder.unheld_because(&stated.path, "pattern", &problem)?;
+            }
+            (None, Err(Fault::TooMuch(problem))) => {
+                return Err(Unsupported::new(&join(&stated.path, "pattern"), problem));
+            }
         }
     }
     Ok(held.map(|(_, pattern)| pattern))

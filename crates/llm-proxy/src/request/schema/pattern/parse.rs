@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::class::Class;
-use super::{Regex, Times};
+use super::{Fault, Regex, Times};
 
 /// Groups in groups.
 const MAX_DEPTH: usize = 24;
@@ -20,7 +20,7 @@ const ESCAPED: [(char, char); 7] = [
 ];
 
 /// The expression, anchored at both ends: what may stand around it is part of it.
-pub(super) fn parse(text: &str) -> Result<Regex, String> {
+pub(super) fn parse(text: &str) -> Result<Regex, Fault> {
     let mut parser = Parser { rest: text.chars().peekable(), depth: 0 };
     let mut branches = vec![parser.branch()?];
     while parser.takes('|') {
@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Regex, String> {
     }
     match parser.rest.peek() {
         None => Ok(either(branches)),
-        Some(_) => Err("closes a group that is not open".to_owned()),
+        Some(_) => Err(unknown("closes a group that is not open")),
     }
 }
 
@@ -45,7 +45,7 @@ enum Escape {
 
 impl Parser<'_> {
     /// A whole alternative of the pattern: the only place where anchors are known.
-    fn branch(&mut self) -> Result<Regex, String> {
+    fn branch(&mut self) -> Result<Regex, Fault> {
         let starts = self.takes('^');
         let (mut parts, ends) = self.parts()?;
         if !starts {
@@ -58,7 +58,7 @@ impl Parser<'_> {
     }
 
     /// Parts up to `|`, `)` or the end, and whether `$` closes them.
-    fn parts(&mut self) -> Result<(Vec<Regex>, bool), String> {
+    fn parts(&mut self) -> Result<(Vec<Regex>, bool), Fault> {
         let mut parts = Vec::new();
         while let Some(next) = self.rest.peek().copied() {
             match next {
@@ -67,7 +67,7 @@ impl Parser<'_> {
                     self.rest.next();
                     return match (self.depth, self.rest.peek()) {
                         (0, None | Some('|')) => Ok((parts, true)),
-                        _ => Err("must have $ only at its end".to_owned()),
+                        _ => Err(unknown("must have $ only at its end")),
                     };
                 }
                 _ => {
@@ -79,7 +79,7 @@ impl Parser<'_> {
         Ok((parts, false))
     }
 
-    fn part(&mut self) -> Result<Regex, String> {
+    fn part(&mut self) -> Result<Regex, Fault> {
         match self.rest.next() {
             Some('(') => self.group(),
             Some('[') => self.class().and_then(|class| one(&class)),
@@ -88,20 +88,21 @@ impl Parser<'_> {
                 Escape::Class(class) => one(&class),
                 Escape::Character(character) => one(&Class::one(character)),
             },
-            Some('^') => Err("must have ^ only at its beginning".to_owned()),
-            Some('*' | '+' | '?') => Err("repeats nothing".to_owned()),
+            Some('^') => Err(unknown("must have ^ only at its beginning")),
+            Some('*' | '+' | '?') => Err(unknown("repeats nothing")),
             Some(character) => one(&Class::one(character)),
-            None => Err("ends too early".to_owned()),
+            None => Err(unknown("ends too early")),
         }
     }
 
-    fn group(&mut self) -> Result<Regex, String> {
+    fn group(&mut self) -> Result<Regex, Fault> {
         if self.takes('?') && !self.takes(':') {
             self.group_name()?;
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(format!("must have at most {MAX_DEPTH} groups in groups"));
+            let problem = format!("must have at most {MAX_DEPTH} groups in groups");
+            return Err(Fault::TooMuch(problem));
         }
         let mut branches = vec![sequence(self.parts()?.0)];
         while self.takes('|') {
@@ -111,26 +112,26 @@ impl Parser<'_> {
         if self.takes(')') {
             Ok(either(branches))
         } else {
-            Err("does not close a group".to_owned())
+            Err(unknown("does not close a group"))
         }
     }
 
     /// `<name>` or `P<name>`: a group with a name is a group.
-    fn group_name(&mut self) -> Result<(), String> {
+    fn group_name(&mut self) -> Result<(), Fault> {
         self.takes('P');
         let is_named = self.takes('<') && !matches!(self.rest.peek(), Some('=' | '!'));
         let ends = is_named && self.rest.any(|character| character == '>');
-        if ends { Ok(()) } else { Err("must not look around or set flags".to_owned()) }
+        if ends { Ok(()) } else { Err(unknown("must not look around or set flags")) }
     }
 
-    fn quantified(&mut self, part: Regex) -> Result<Regex, String> {
+    fn quantified(&mut self, part: Regex) -> Result<Regex, Fault> {
         let times = match self.rest.peek() {
             Some('*') => Times { min: 0, max: None },
             Some('+') => Times { min: 1, max: None },
             Some('?') => Times { min: 0, max: Some(1) },
             Some('{') => match self.counted() {
                 Some(times) => return self.repeated(part, times),
-                None => return Err("has a { that is no repetition".to_owned()),
+                None => return Err(unknown("has a { that is no repetition")),
             },
             _ => return Ok(part),
         };
@@ -138,14 +139,14 @@ impl Parser<'_> {
         self.repeated(part, times)
     }
 
-    fn repeated(&mut self, part: Regex, times: Times) -> Result<Regex, String> {
+    fn repeated(&mut self, part: Regex, times: Times) -> Result<Regex, Fault> {
         // A lazy repetition takes the same strings.
         self.takes('?');
         if matches!(self.rest.peek(), Some('*' | '+' | '?' | '{')) {
-            return Err("repeats a repetition: put it into a group".to_owned());
+            return Err(unknown("repeats a repetition: put it into a group"));
         }
         if times.max.is_some_and(|max| max < times.min) {
-            return Err("repeats at most fewer times than at least".to_owned());
+            return Err(unknown("repeats at most fewer times than at least"));
         }
         repeat(part, times)
     }
@@ -168,12 +169,12 @@ impl Parser<'_> {
     }
 
     /// What follows `[`.
-    fn class(&mut self) -> Result<Class, String> {
+    fn class(&mut self) -> Result<Class, Fault> {
         let is_negated = self.takes('^');
         let mut out = Class::default();
         loop {
             let member = match self.rest.next() {
-                None => return Err("does not close a class".to_owned()),
+                None => return Err(unknown("does not close a class")),
                 Some(']') => break,
                 Some(character) => self.member(character)?,
             };
@@ -194,13 +195,13 @@ impl Parser<'_> {
                 Escape::Character(high) if low <= high => {
                     out = out.with(&Class::of([(low.into(), high.into())]));
                 }
-                _ => return Err("has a range that runs backwards".to_owned()),
+                _ => return Err(unknown("has a range that runs backwards")),
             }
         }
         Ok(if is_negated { out.negated() } else { out })
     }
 
-    fn member(&mut self, character: char) -> Result<Escape, String> {
+    fn member(&mut self, character: char) -> Result<Escape, Fault> {
         match (character, self.rest.peek()) {
             ('\\', Some('b')) => {
                 self.rest.next();
@@ -212,9 +213,9 @@ impl Parser<'_> {
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Result<Escape, String> {
+    fn escape(&mut self) -> Result<Escape, Fault> {
         let Some(letter) = self.rest.next() else {
-            return Err("ends with a backslash".to_owned());
+            return Err(unknown("ends with a backslash"));
         };
         Ok(match letter {
             'd' => Escape::Class(Class::digits()),
@@ -232,23 +233,23 @@ impl Parser<'_> {
             'u' if self.takes('{') => Escape::Character(self.hex_in_braces()?),
             'u' => Escape::Character(self.hex(4)?),
             other if other.is_alphanumeric() => {
-                return Err(format!("must not use \\{other}"));
+                return Err(format!("must not use \\{other}").into());
             }
             other => Escape::Character(other),
         })
     }
 
-    fn hex(&mut self, n: usize) -> Result<char, String> {
+    fn hex(&mut self, n: usize) -> Result<char, Fault> {
         let digits: String = self.rest.by_ref().take(n).collect();
         let is_whole = digits.len() == n && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let code = u32::from_str_radix(&digits, 16).ok().filter(|_code| is_whole);
-        code.and_then(char::from_u32).ok_or_else(|| "has an escape without its digits".to_owned())
+        code.and_then(char::from_u32).ok_or_else(|| unknown("has an escape without its digits"))
     }
 
-    fn hex_in_braces(&mut self) -> Result<char, String> {
+    fn hex_in_braces(&mut self) -> Result<char, Fault> {
         let digits: String = self.rest.by_ref().take_while(|character| *character != '}').collect();
         let code = u32::from_str_radix(&digits, 16).ok();
-        code.and_then(char::from_u32).ok_or_else(|| "has an escape without its digits".to_owned())
+        code.and_then(char::from_u32).ok_or_else(|| unknown("has an escape without its digits"))
     }
 
     fn takes(&mut self, wanted: char) -> bool {
@@ -266,7 +267,7 @@ impl Escape {
 }
 
 /// One character of `class`, as a JSON string writes it. Where some need a backslash, the plain ones are enough.
-fn one(class: &Class) -> Result<Regex, String> {
+fn one(class: &Class) -> Result<Regex, Fault> {
     let plain = class.and(&Class::plain());
     if !plain.is_empty() {
         return Ok(Regex::One(plain));
@@ -274,12 +275,16 @@ fn one(class: &Class) -> Result<Regex, String> {
     let escaped = ESCAPED.iter().filter(|(character, _)| class.contains(u32::from(*character)));
     let letters = Class::of(escaped.map(|(_, letter)| (u32::from(*letter), u32::from(*letter))));
     if letters.is_empty() {
-        return Err("asks for a character that no JSON string can hold here".to_owned());
+        return Err(unknown("asks for a character that no JSON string can hold here"));
     }
     Ok(Regex::Escape(letters))
 }
 
-fn anything() -> Result<Regex, String> {
+fn unknown(problem: &str) -> Fault {
+    Fault::Unknown(problem.to_owned())
+}
+
+fn anything() -> Result<Regex, Fault> {
     repeat(one(&Class::any_but_line_ends())?, Times { min: 0, max: None })
 }
 
@@ -292,7 +297,7 @@ fn either(mut branches: Vec<Regex>) -> Regex {
 }
 
 /// A repetition of what may be empty would have no end of ways through it.
-fn repeat(part: Regex, times: Times) -> Result<Regex, String> {
+fn repeat(part: Regex, times: Times) -> Result<Regex, Fault> {
     match part {
         _ if times.max == Some(0) => Ok(Regex::Sequence(Vec::new())),
         part if times == (Times { min: 1, max: Some(1) }) => Ok(part),
@@ -301,7 +306,7 @@ fn repeat(part: Regex, times: Times) -> Result<Regex, String> {
             Regex::Repeat(inner, Times { max: None, .. }) => {
                 Ok(Regex::Repeat(inner, Times { min: 0, max: None }))
             }
-            _ => Err("repeats a part that may be empty".to_owned()),
+            _ => Err(Fault::TooMuch("repeats a part that may be empty".to_owned())),
         },
         part => Ok(Regex::Repeat(Box::new(part), times)),
     }

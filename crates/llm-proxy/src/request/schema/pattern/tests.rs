@@ -1,7 +1,7 @@
 use super::Pattern;
 
 fn written(text: &str) -> String {
-    Pattern::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem}")).text()
+    Pattern::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}")).text()
 }
 
 fn width(text: &str) -> Option<usize> {
@@ -12,7 +12,7 @@ fn width(text: &str) -> Option<usize> {
 fn every_form_is_written_as_classes_and_groups() {
     for (given, sent) in [
         ("^abc$", "^[a][b][c]$"),
-        (r"^\d{3}$", "^[0-9]{3,3}$"),
+        (r"^\d{3}$", "^[0-9]{3}$"),
         (r"^\w+$", r"^[0-9A-Z\x5Fa-z]+$"),
         (r"^[\w.-]$", r"^[\x2D-\x2E0-9A-Z\x5Fa-z]$"),
         (r"^a\.+$", r"^[a][\x2E]+$"),

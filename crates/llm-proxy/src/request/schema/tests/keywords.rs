@@ -20,13 +20,12 @@ fn is_left_out(given: &Value, sent: &Value, place: &str) {
 
 #[test]
 fn types_are_one_word_or_a_choice() {
-    for kind in ["string", "integer", "number", "boolean", "null", "array"] {
+    for kind in ["string", "integer", "number", "boolean", "null", "array", "object"] {
         becomes(&json!({"type": kind}), &json!({"type": kind}));
         becomes(&json!({"type": [kind]}), &json!({"type": kind}));
     }
     becomes(&json!({}), &json!({}));
     becomes(&json!(true), &json!({}));
-    becomes(&json!({"type": "object"}), &json!({"type": "object", "additionalProperties": true}));
     becomes(&json!({"type": ["string", "null"]}), &json!({"type": ["string", "null"]}));
     becomes(&json!({"type": ["null", "integer"], "minimum": 3}), &json!({"type": ["integer", "null"], "minimum": 3}));
     becomes(&json!({"type": ["integer", "number"]}), &json!({"type": "number"}));
@@ -42,7 +41,7 @@ fn types_are_one_word_or_a_choice() {
 fn a_schema_without_a_type_is_of_the_kind_that_its_keywords_speak_of() {
     becomes(&json!({"minLength": 3}), &json!({"type": "string", "minLength": 3}));
     becomes(&json!({"minItems": 3}), &json!({"type": "array", "minItems": 3}));
-    becomes(&json!({"properties": {}}), &json!({"type": "object", "properties": {}, "additionalProperties": false}));
+    becomes(&json!({"properties": {}}), &json!({"type": "object", "properties": {}}));
     becomes(
         &json!({"required": ["a"]}),
         &json!({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": true}),
@@ -70,7 +69,7 @@ fn fields_that_say_nothing_are_taken() {
                 "$defs": {}, "minLength": 0, "uniqueItems": false, "nullable": false, "description": null}),
         &json!({"type": "string"}),
     );
-    becomes(&json!({"type": "object", "required": [], "minProperties": 0}), &json!({"type": "object", "additionalProperties": true}));
+    becomes(&json!({"type": "object", "required": [], "minProperties": 0}), &json!({"type": "object"}));
 }
 
 #[test]
@@ -179,8 +178,7 @@ fn places_of_an_array_are_written_out() {
 fn properties_keep_their_order_and_names() {
     becomes(
         &json!({"type": "object", "required": ["a", "z"], "properties": {"z": {"type": "null"}, "m": {}, "a": {}}}),
-        &json!({"type": "object", "properties": {"z": {"type": "null"}, "m": {}, "a": {}}, "required": ["z", "a"],
-                "additionalProperties": false}),
+        &json!({"type": "object", "properties": {"z": {"type": "null"}, "m": {}, "a": {}}, "required": ["z", "a"]}),
     );
     let text = serde_json::to_string(&Schema::from_value(&json!({"properties": {"z": {}, "a": {}}}), true).unwrap()).unwrap();
     assert!(text.contains(r#"{"z":{},"a":{}}"#), "{text}");
@@ -209,7 +207,7 @@ fn others_are_allowed_where_the_engine_can_tell_them_apart() {
         &json!({"type": "object", "additionalProperties": {"type": "null"}}),
         "patternProperties",
     );
-    let free = json!({"type": "object", "additionalProperties": true});
+    let free = json!({"type": "object"});
     is_left_out(&json!({"type": "object", "propertyNames": {"pattern": "^a"}}), &free, "propertyNames");
     for keyword in ["minProperties", "maxProperties"] {
         is_left_out(&json!({"type": "object", keyword: 1}), &free, keyword);
@@ -228,7 +226,7 @@ fn what_is_required_but_not_described_is_there() {
     );
     is_left_out(
         &json!({"type": "object", "properties": {"a": {}}, "required": ["b"]}),
-        &json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false}),
+        &json!({"type": "object", "properties": {"a": {}}}),
         "required",
     );
 }
@@ -238,12 +236,11 @@ fn all_of_is_one_schema() {
     becomes(
         &json!({"allOf": [{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
                           {"properties": {"a": {"minLength": 2}, "b": {}}}]}),
-        &json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}, "b": {}}, "required": ["a"],
-                "additionalProperties": false}),
+        &json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}, "b": {}}, "required": ["a"]}),
     );
     becomes(
         &json!({"$ref": "#/$defs/A", "properties": {"b": {}}, "$defs": {"A": {"properties": {"a": {}}}}}),
-        &json!({"type": "object", "properties": {"b": {}, "a": {}}, "additionalProperties": false}),
+        &json!({"type": "object", "properties": {"b": {}, "a": {}}}),
     );
     is_left_out(
         &json!({"allOf": [{"properties": {"a": {}}, "additionalProperties": false}, {"properties": {"b": {}}}]}),
@@ -260,7 +257,7 @@ fn all_of_is_one_schema() {
 #[test]
 fn each_alternative_also_holds_what_is_beside_the_choice() {
     let alternative = |required: &str| {
-        json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": [required], "additionalProperties": false})
+        json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": [required]})
     };
     becomes(
         &json!({"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}),
@@ -272,12 +269,12 @@ fn each_alternative_also_holds_what_is_beside_the_choice() {
 
 #[test]
 fn one_of_is_held_where_alternatives_exclude_each_other() {
-    let cat = json!({"type": "object", "properties": {"kind": {"const": "cat"}}, "required": ["kind"], "additionalProperties": false});
-    let dog = json!({"type": "object", "properties": {"kind": {"const": "dog"}}, "required": ["kind"], "additionalProperties": false});
+    let cat = json!({"type": "object", "properties": {"kind": {"type": "string", "const": "cat"}}, "required": ["kind"], "additionalProperties": false});
+    let dog = json!({"type": "object", "properties": {"kind": {"type": "string", "const": "dog"}}, "required": ["kind"], "additionalProperties": false});
     becomes(&json!({"oneOf": [cat, dog, {"type": "null"}]}), &json!({"anyOf": [cat, dog, {"type": "null"}]}));
     is_left_out(
         &json!({"properties": {"a": {"oneOf": [{"type": "number"}, {"type": "integer"}]}}}),
-        &json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "number"}, {"type": "integer"}]}}, "additionalProperties": false}),
+        &json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "number"}, {"type": "integer"}]}}}),
         "properties.a.oneOf",
     );
 }
@@ -285,18 +282,16 @@ fn one_of_is_held_where_alternatives_exclude_each_other() {
 #[test]
 fn references_lead_to_definitions_and_trees_are_fine() {
     let tree = json!({"$ref": "#/$defs/Node", "$defs": {"Node": {"type": "object", "properties": {
-        "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}, "additionalProperties": false}}});
+        "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}}}});
     becomes(&tree, &tree);
     becomes(
         &json!({"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}),
         &json!({"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/schema"}, {"type": "null"}]}},
-            "additionalProperties": false,
-            "$defs": {"schema": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/schema"}, {"type": "null"}]}},
-                "additionalProperties": false}}}),
+            "$defs": {"schema": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/schema"}, {"type": "null"}]}}}}}),
     );
     becomes(
         &json!({"properties": {"a": {"type": "null"}, "b": {"$ref": "#/properties/a"}}}),
-        &json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"$ref": "#/$defs/a"}}, "additionalProperties": false,
+        &json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"$ref": "#/$defs/a"}},
             "$defs": {"a": {"type": "null"}}}),
     );
     let alike = json!({"properties": {"x": {"$ref": "#/$defs/a_b"}, "y": {"$ref": "#/definitions/a-b"}},
