@@ -27,6 +27,7 @@ mod page;
 mod probe;
 mod python;
 mod say;
+mod schemas;
 mod settings;
 mod signals;
 mod soak;
@@ -79,6 +80,8 @@ enum Verb {
     },
     /// Puts mixed load and a fault a minute on llm-proxy, and fails when anything is lost or left behind.
     Soak(soak::Options),
+    /// Gives generated JSON schemas that llm-proxy lets through to llama.cpp's own converter.
+    Schemas(schemas::Options),
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.
@@ -115,6 +118,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Tidy => tidy::run()?,
         Verb::Bench { subject } => bench::run(&subject)?,
         Verb::Soak(options) => soak::run(&options)?,
+        Verb::Schemas(options) => schemas::run(&options)?,
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

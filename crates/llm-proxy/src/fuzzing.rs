@@ -8,6 +8,7 @@ use crate::sse::{Alike, Kind, Scanner, data, read};
 
 pub use crate::fleet::fuzz as props;
 pub use crate::keys::fuzz as keys;
+pub use crate::request::fuzz as schema;
 pub use crate::upstream::fuzz as answer;
 
 const APIS: [Api; 9] = [

@@ -22,6 +22,8 @@ mod tools;
 
 pub(crate) use body::Bodies;
 use fields::Fields;
+#[cfg(fuzzing)]
+pub use schema::fuzz;
 
 /// Bytes of JSON per token of a prompt, at least; for estimates that must not be too small.
 const MIN_BYTES_PER_TOKEN: usize = 3;

@@ -228,33 +228,31 @@ impl Fields {
     }
 
     fn named_schema(&mut self) -> Result<Value, Error> {
-        let schema = self
-            .schema("schema")?
-            .ok_or_else(|| self.wrong("schema", "is missing"))?;
+        let is_strict = self.switch("strict")?;
+        let given = self.checked_schema("schema", is_strict == Some(true))?;
+        let built = given.and_then(|given| Schema::from_value(&given, false).ok());
+        let schema = built.ok_or_else(|| self.wrong("schema", "is missing"))?;
         let mut out = json!({"schema": schema});
         for name in ["name", "description"] {
             if let Some(text) = self.text(name)? {
                 out[name] = text.into();
             }
         }
-        if let Some(strict) = self.switch("strict")? {
+        if let Some(strict) = is_strict {
             out["strict"] = strict.into();
         }
         Ok(json!({"type": "json_schema", "json_schema": out}))
     }
 
-    /// A JSON schema, built anew.
-    fn schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
-        let given = self.checked_schema(name)?;
-        let built = given.and_then(|given| Schema::from_value(&given, false).ok());
-        Ok(built.and_then(|schema| serde_json::to_value(schema).ok()))
-    }
-
     /// A JSON schema that can be built anew, as it was given.
-    pub(super) fn checked_schema(&mut self, name: &str) -> Result<Option<Value>, Error> {
+    pub(super) fn checked_schema(
+        &mut self,
+        name: &str,
+        is_strict: bool,
+    ) -> Result<Option<Value>, Error> {
         match self.take(name) {
             None => Ok(None),
-            Some(given @ Value::Object(_)) => match Schema::from_value(&given, false) {
+            Some(given @ Value::Object(_)) => match Schema::from_value(&given, is_strict) {
                 Ok(_) => Ok(Some(given)),
                 Err(error) if error.path.is_empty() => Err(self.wrong(name, error.problem)),
                 Err(error) => Err(self.wrong(name, format!("{}: {}", error.path, error.problem))),

@@ -154,10 +154,11 @@ impl Fields {
         if let Some(description) = self.text("description")? {
             out.insert("description".to_owned(), description.into());
         }
-        if let Some(parameters) = self.checked_schema(schema)? {
+        let is_strict = self.switch("strict")?;
+        if let Some(parameters) = self.checked_schema(schema, is_strict == Some(true))? {
             out.insert(schema.to_owned(), parameters);
         }
-        if let Some(strict) = self.switch("strict")? {
+        if let Some(strict) = is_strict {
             out.insert("strict".to_owned(), strict.into());
         }
         Ok(out)

@@ -6,6 +6,7 @@ use super::{Schema, Unsupported};
 
 mod attacks;
 mod converter;
+mod harmful;
 mod keywords;
 mod real_life;
 

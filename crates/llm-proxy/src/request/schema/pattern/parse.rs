@@ -8,6 +8,8 @@ use super::{Fault, Regex, Times};
 
 /// Groups in groups.
 const MAX_DEPTH: usize = 24;
+/// Alternatives in a group.
+const MAX_BRANCHES: usize = 100;
 /// Characters that a JSON string writes as a backslash and a letter, and that letter.
 const ESCAPED: [(char, char); 7] = [
     ('"', '"'),
@@ -27,7 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Regex, Fault> {
         branches.push(parser.branch()?);
     }
     match parser.rest.peek() {
-        None => Ok(either(branches)),
+        None => either(branches),
         Some(_) => Err(unknown("closes a group that is not open")),
     }
 }
@@ -110,7 +112,7 @@ impl Parser<'_> {
         }
         self.depth -= 1;
         if self.takes(')') {
-            Ok(either(branches))
+            either(branches)
         } else {
             Err(unknown("does not close a group"))
         }
@@ -292,8 +294,20 @@ fn sequence(mut parts: Vec<Regex>) -> Regex {
     if parts.len() == 1 { parts.remove(0) } else { Regex::Sequence(parts) }
 }
 
-fn either(mut branches: Vec<Regex>) -> Regex {
-    if branches.len() == 1 { branches.remove(0) } else { Regex::Either(branches) }
+fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
+    if branches.len() > MAX_BRANCHES {
+        let problem = format!("must have at most {MAX_BRANCHES} alternatives in a group");
+        return Err(Fault::TooMuch(problem));
+    }
+    let class = branches.iter().try_fold(Class::default(), |all, branch| match branch {
+        Regex::One(class) => Some(all.with(class)),
+        _ => None,
+    });
+    Ok(match class {
+        Some(class) => Regex::One(class),
+        None if branches.len() == 1 => branches.remove(0),
+        None => Regex::Either(branches),
+    })
 }
 
 /// A repetition of what may be empty would have no end of ways through it.
