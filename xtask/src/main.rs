@@ -28,6 +28,7 @@ mod page;
 mod probe;
 mod python;
 mod say;
+mod schemas;
 mod settings;
 mod signals;
 mod soak;
@@ -82,6 +83,8 @@ enum Verb {
     Soak(soak::SoakOptions),
     /// Breaks the code in small ways and sees whether a test notices. Takes hours.
     Mutants(mutants::MutantsOptions),
+    /// Gives generated JSON schemas that llm-proxy lets through to llama.cpp's own converter.
+    Schemas(schemas::SchemasOptions),
     /// Compares docs/configuration.md with the code.
     Env {
         /// Writes the file instead.
@@ -119,6 +122,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Bench { subject } => bench::run(&subject)?,
         Verb::Soak(options) => soak::run(&options)?,
         Verb::Mutants(options) => return mutants::run(&options),
+        Verb::Schemas(options) => schemas::run(&options)?,
         Verb::Env { write } => env::run(write)?,
         Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

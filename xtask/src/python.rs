@@ -84,6 +84,27 @@ impl Python {
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
     }
 
+    /// Puts the source archive of `requirement` (without what it depends on) into `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Python::install`].
+    pub(crate) async fn download(&self, requirement: &str, folder: &Path) -> Result<()> {
+        let _one_at_a_time = self.busy.lock().await;
+        self.make().await?;
+        let path = folder.display().to_string();
+        self.pip(&[
+            "download",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            &path,
+            requirement,
+        ])
+        .await
+    }
+
     async fn make(&self) -> Result<()> {
         let stamp = self.folder.join(".made");
         if stamp.exists() {

@@ -6,6 +6,7 @@ use crate::api::Api;
 use crate::request::{Checked, Rules, Template};
 
 pub use crate::auth::fuzz as keys;
+pub use crate::request::fuzz as schema;
 
 const MAX_TOKENS: u64 = 4096;
 

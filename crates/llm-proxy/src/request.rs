@@ -18,7 +18,6 @@ mod generation;
 mod invalid;
 mod json;
 mod others;
-mod rebuilt;
 mod responses;
 mod schema;
 mod tools;
@@ -28,11 +27,16 @@ mod values;
 pub(crate) use body::{Bodies, BodyError, check_headers};
 use generation::{Generation, Sampling};
 pub(crate) use invalid::InvalidRequest;
+#[cfg(fuzzing)]
+pub use schema::fuzz;
 use typed::Fields;
 use values::SamplingSeed;
 
 /// Bytes of JSON per token of a prompt, at least; for estimates that must not be too small.
 const MIN_BYTES_PER_TOKEN: usize = 3;
+
+/// Keywords that are not enforced and that a notice names.
+const MAX_NAMED: usize = 8;
 
 /// Fields of llama-server, or of other gateways, that reach around the limits: into its grammar engine, its slots, its
 /// template, its token budget, or to another server.
@@ -120,6 +124,8 @@ pub(crate) struct Checked {
     pub(crate) n_answers: usize,
     /// Whether there were tools that the model's template cannot show.
     pub(crate) tools_left_out: bool,
+    /// Keywords of schemas that no grammar holds, with their places.
+    unheld: Vec<String>,
 }
 
 /// The body of a request that is answered with text. The prompt comes first.
@@ -204,8 +210,30 @@ impl Checked {
 
     /// What of the request was left out, in words for the caller.
     pub(crate) fn notice(&self) -> Option<String> {
-        self.tools_left_out
-            .then(|| "tools were left out: this model cannot call them".to_owned())
+        let mut notices = Vec::new();
+        if self.tools_left_out {
+            notices.push("tools were left out: this model cannot call them".to_owned());
+        }
+        if !self.unheld.is_empty() {
+            let named: Vec<&str> = self
+                .unheld
+                .iter()
+                .map(String::as_str)
+                .filter(|place| place.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+                .take(MAX_NAMED)
+                .collect();
+            let more = self.unheld.len() - named.len();
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            notices.push(format!(
+                "keywords of the schema are not enforced: {}{more}",
+                named.join(", ")
+            ));
+        }
+        (!notices.is_empty()).then(|| notices.join("; "))
     }
 
     /// An upper estimate of the prompt's length, in tokens.
@@ -241,6 +269,7 @@ impl Checked {
             n_dropped: fields.n_dropped(),
             n_answers: generation.n_answers,
             tools_left_out: false,
+            unheld: Vec::new(),
         })
     }
 
@@ -260,6 +289,7 @@ impl Checked {
             n_dropped: fields.n_dropped(),
             n_answers: 1,
             tools_left_out: false,
+            unheld: Vec::new(),
         })
     }
 }

@@ -268,6 +268,7 @@ impl Checked {
         let mut checked = Self::generated(rules, &body, &generation, fields)?;
         checked.has_images = conversation.n_images > 0;
         checked.tools_left_out = tools.left_out;
+        checked.unheld = tools.unheld;
         Ok(checked)
     }
 }

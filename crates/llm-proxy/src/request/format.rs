@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::InvalidRequest;
-use super::rebuilt::{Schema, Unsupported};
+use super::schema::{Schema, Unsupported};
 use super::values::Presence;
 
 /// The form that a chat asks for.
@@ -89,12 +89,12 @@ impl GivenSchema {
 impl Unsupported {
     /// The same for the request whose field `field` holds the schema.
     pub(super) fn in_field(self, field: &str) -> InvalidRequest {
-        let at = if self.path.is_empty() || self.path.starts_with('[') {
-            ""
+        let problem = if self.path.is_empty() {
+            self.problem
         } else {
-            "."
+            format!("has `{}`, which {}", self.path, self.problem)
         };
-        InvalidRequest::field(format!("{field}{at}{}", self.path), self.problem)
+        InvalidRequest::field(field, problem)
     }
 }
 
@@ -116,6 +116,16 @@ pub(super) struct SentSchema {
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
     schema: Schema,
+}
+
+impl AnswerFormat {
+    /// Keywords of the schema that no grammar holds, with their places.
+    pub(super) fn unheld(&self) -> &[String] {
+        match self {
+            Self::Text | Self::JsonObject => &[],
+            Self::JsonSchema { json_schema } => json_schema.schema.unheld(),
+        }
+    }
 }
 
 impl ChatFormat {

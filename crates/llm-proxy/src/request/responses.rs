@@ -209,6 +209,10 @@ impl Checked {
         let mut checked = Self::generated(rules, &body, &generation, fields)?;
         checked.has_images = conversation.n_images > 0;
         checked.tools_left_out = tools.left_out;
+        checked.unheld = tools.unheld;
+        if let Some(format) = &body.response_format {
+            checked.unheld.extend_from_slice(format.unheld());
+        }
         Ok(checked)
     }
 }

@@ -1,208 +1,284 @@
-//! What a JSON schema may cost llama-server, which makes a grammar of it and tries that for every token, for all slots
-//! at once: no cancelling helps while it does. Two hundred bytes are enough to stop it for minutes.
+//! JSON schemas: read from the caller, built anew, and only what was built is sent.
 //!
-//! It bounds three things: how much stands there, what patterns and ranges of integers grow to, and what `$ref`s grow to.
+//! llama-server makes a grammar of a schema and tries it for every token, for all slots at once, and no cancelling helps
+//! while it does. Its converter forgets keywords beside others, loops on some circles, crashes on long names, and makes a
+//! few bytes into millions of rules. So nothing of the caller's reaches it: `source` reads the keywords that are known,
+//! `facts` puts together what is said of one value, `build` makes the few forms that the converter reads as they are
+//! meant, and `cost`, `width` and `circle` bound what those become.
+//!
+//! A keyword that no grammar holds is refused under `strict`, and otherwise left out and listed by [`Schema::unheld`].
+//! docs/clients.md has the table.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::json::depth;
+mod build;
+mod circle;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod converter;
+mod cost;
+mod exclusive;
+mod facts;
+mod formats;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod generate;
+mod node;
+mod pattern;
+mod reference;
+mod source;
+mod width;
 
-/// Levels of a JSON schema.
-const MAX_DEPTH: usize = 32;
-/// Items, fields and what weighs as much. An `enum` of 500 values stops the engine for half a second, one of 20,000 for
-/// minutes.
-const MAX_ENTRIES: usize = 512;
-/// The same for the schemas of all tools of a request, of which the engine makes one grammar.
-const MAX_ENTRIES_TOGETHER: usize = 2_048;
-/// The same with every `$ref` followed: sixteen levels of sixteen references each stop it for ever.
-const MAX_EXPANDED: usize = 8_192;
-/// What a choice in a `pattern` weighs (`^(a?){500}$` stops it), and a bound of an integer (a hundred ranges stop it).
-const CHOICE_WEIGHT: usize = 16;
+use build::Builder;
+use cost::Cost;
+use facts::Given;
+use node::{Node, Output, Part};
+pub(crate) use source::Source;
 
-/// What is wrong with `schema`, if anything is.
-pub(super) fn problem(schema: &Value) -> Option<String> {
-    if depth(schema) > MAX_DEPTH {
-        return Some(format!("must be nested at most {MAX_DEPTH} deep"));
-    }
-    if weight(schema) > MAX_ENTRIES {
-        return Some(format!(
-            "must have at most {MAX_ENTRIES} entries; a bound of an integer and a choice in a pattern count as {CHOICE_WEIGHT}"
-        ));
-    }
-    let mut references = References {
-        root: schema,
-        known: HashMap::new(),
-    };
-    (references.expand(schema) > MAX_EXPANDED)
-        .then(|| format!("must have at most {MAX_EXPANDED} entries with its references followed"))
+/// Rules of the grammar of all schemas of a request.
+const MAX_RULES: usize = 24_000;
+/// Bytes of the names of these rules.
+const MAX_NAME_BYTES: usize = 4 * 1024 * 1024;
+/// Values of all `enum`s of a request.
+const MAX_VALUES: usize = 3_000;
+/// Characters of a definition's name that are kept.
+const MAX_DEFINITION_CHARS: usize = 40;
+
+/// A schema that llama.cpp can hold, within its bounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Schema {
+    root: Part,
+    defs: Vec<Part>,
+    /// The definitions' names, each used once in a request.
+    names: Vec<String>,
+    cost: Cost,
+    unheld: Vec<String>,
 }
 
-/// Whether the schemas of one request are too much together.
-pub(super) fn problem_together<'a>(schemas: impl Iterator<Item = &'a Value>) -> Option<String> {
-    (schemas.map(weight).fold(0, usize::saturating_add) > MAX_ENTRIES_TOGETHER).then(|| {
-        format!("must have at most {MAX_ENTRIES_TOGETHER} entries in all their parameters")
-    })
+/// What is wrong with a schema, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsupported {
+    /// Inside the schema, as in `properties.age.maximum`; empty for the schema as a whole.
+    pub(crate) path: String,
+    /// Reads after the name of the place.
+    pub(crate) problem: String,
 }
 
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len() + items.iter().map(weight).sum::<usize>(),
-        Value::Object(fields) => fields.iter().fold(fields.len(), |sum, (name, value)| {
-            let own = match (name.as_str(), value) {
-                ("pattern", Value::String(pattern)) => {
-                    choices(pattern).saturating_mul(CHOICE_WEIGHT)
-                }
-                (
-                    "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum",
-                    Value::Number(_),
-                ) => CHOICE_WEIGHT,
-                _ => weight(value),
+impl Unsupported {
+    fn new(path: &str, problem: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl Schema {
+    /// Builds the schema that is sent for `given`.
+    ///
+    /// # Errors
+    ///
+    /// When `given` is malformed or too much; with `is_strict` also for every keyword that cannot be held.
+    pub(crate) fn rebuild(given: &Source, is_strict: bool) -> Result<Self, Unsupported> {
+        let mut builder = Builder::new(given, is_strict);
+        let root = builder.build(&[Given::new(given, String::new())])?;
+        let root = root.ok_or_else(|| build::never(""))?;
+        let mut defs = Vec::with_capacity(builder.defs.len());
+        for def in std::mem::take(&mut builder.defs) {
+            defs.push(def.ok_or_else(|| build::never(""))?);
+        }
+        let names = std::mem::take(&mut builder.names);
+        check_circles(&defs, &names)?;
+        for part in std::iter::once(&root).chain(&defs) {
+            check_one_of(&mut builder, part, &defs)?;
+        }
+        let cost = Cost {
+            n_values: builder.n_values,
+            ..cost::of(&root, defs.iter())
+        };
+        cost.check("")?;
+        if width::of(&root, &defs) > width::MAX_WIDTH {
+            let problem = format!(
+                "must leave at most {} ways open at once: let alternatives begin with different properties, and \
+                 shorten lists of values",
+                width::MAX_WIDTH
+            );
+            return Err(Unsupported::new("", problem));
+        }
+        let mut schema = Self {
+            root,
+            defs,
+            names,
+            cost,
+            unheld: builder.unheld,
+        };
+        schema.name_definitions(&mut HashSet::new());
+        Ok(schema)
+    }
+
+    /// As [`Schema::rebuild`], from a value.
+    pub(crate) fn from_value(given: &Value, is_strict: bool) -> Result<Self, Unsupported> {
+        let source = Source::deserialize(given)
+            .map_err(|error| Unsupported::new("", format!("is no JSON schema: {error}")))?;
+        Self::rebuild(&source, is_strict)
+    }
+
+    /// Rules of the grammar that llama.cpp makes of it, at most.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn n_rules(&self) -> usize {
+        self.cost.n_rules
+    }
+
+    /// The places of keywords that will not be held, as in `properties.age.maximum`.
+    pub(crate) fn unheld(&self) -> &[String] {
+        &self.unheld
+    }
+
+    /// Makes the schemas of a request's tools fit together: they share one grammar, in which a definition's name may
+    /// stand for one thing only.
+    ///
+    /// # Errors
+    ///
+    /// When they are too much together.
+    pub(crate) fn check_together(schemas: &mut [&mut Self]) -> Result<(), Unsupported> {
+        let mut taken = HashSet::new();
+        let mut cost = Cost::default();
+        for schema in schemas {
+            schema.name_definitions(&mut taken);
+            cost = cost.and(schema.cost);
+        }
+        cost.check("")
+    }
+
+    /// Gives every definition a name that is not yet `taken`, of letters and digits: llama.cpp takes two names for one
+    /// when they differ in other characters only.
+    fn name_definitions(&mut self, taken: &mut HashSet<String>) {
+        for name in &mut self.names {
+            let letters = name.chars().filter(char::is_ascii_alphanumeric);
+            let base: String = letters.take(MAX_DEFINITION_CHARS).collect();
+            let mut candidate = if base.is_empty() {
+                "schema".to_owned()
+            } else {
+                base.clone()
             };
-            sum.saturating_add(own)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
-}
-
-/// The choices that `pattern` grows to: alternatives and quantifiers, those of a repeated group once per repetition.
-fn choices(pattern: &str) -> usize {
-    let mut characters = pattern.chars();
-    let (mut outer, mut here, mut group) = (Vec::new(), 0_usize, None);
-    while let Some(character) = characters.next() {
-        let before = group.take();
-        match character {
-            '\\' => drop(characters.next()),
-            '[' => while !matches!(characters.next(), None | Some(']')) {},
-            '(' => outer.push(std::mem::take(&mut here)),
-            ')' => {
-                group = Some(here);
-                here = here.saturating_add(outer.pop().unwrap_or_default());
+            while !taken.insert(candidate.clone()) {
+                candidate = format!("{base}x{}", taken.len());
             }
-            '|' | '*' | '+' | '?' => here = here.saturating_add(1),
-            '{' => {
-                let times = characters
-                    .by_ref()
-                    .take_while(|character| *character != '}')
-                    .collect::<String>();
-                let times = times
-                    .split(',')
-                    .filter_map(|n| n.trim().parse().ok())
-                    .max()
-                    .unwrap_or(1);
-                // A single character is repeated at no further cost.
-                let grown = before.map_or(1, |inside: usize| {
-                    inside.saturating_add(1).saturating_mul(times)
-                });
-                here = here.saturating_add(grown);
-                group = Some(grown);
+            *name = candidate;
+        }
+    }
+
+    fn output(&self) -> Output {
+        let defs = self.names.iter().zip(&self.defs);
+        let defs = defs.map(|(name, def)| (name.clone(), def.output(&self.names)));
+        self.root
+            .output(&self.names)
+            .with_definitions(defs.collect())
+    }
+}
+
+impl Serialize for Schema {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.output().serialize(to)
+    }
+}
+
+impl Cost {
+    fn check(self, path: &str) -> Result<(), Unsupported> {
+        if self.n_rules > MAX_RULES {
+            let problem = format!(
+                "would become {} rules of a grammar, of which there may be {MAX_RULES}: a bounded length, a repetition \
+                 in a pattern and a bounded number count as often as they repeat",
+                self.n_rules
+            );
+            return Err(Unsupported::new(path, problem));
+        }
+        if self.n_bytes > MAX_NAME_BYTES {
+            return Err(Unsupported::new(
+                path,
+                "is too large: shorten names, values and lengths",
+            ));
+        }
+        if self.n_values > MAX_VALUES {
+            return Err(Unsupported::new(
+                path,
+                format!("must list at most {MAX_VALUES} values in all"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_circles(defs: &[Part], names: &[String]) -> Result<(), Unsupported> {
+    if let Some(at) = circle::endless(defs) {
+        let problem = format!(
+            "refers to itself in {} without a property or an item between",
+            names[at]
+        );
+        return Err(Unsupported::new("", problem));
+    }
+    if let Some(at) = circle::bottomless(defs) {
+        let problem = format!("can never end: {} always contains itself", names[at]);
+        return Err(Unsupported::new("", problem));
+    }
+    Ok(())
+}
+
+/// Notes every `oneOf` that is not also an `anyOf`.
+fn check_one_of(builder: &mut Builder<'_>, part: &Part, defs: &[Part]) -> Result<(), Unsupported> {
+    match &part.node {
+        Node::AnyOf { parts, one_of } => {
+            if let Some(place) = one_of
+                && !exclusive::is_one_of(parts, defs)
+            {
+                let reason = "has alternatives that may hold at once, which llama.cpp allows";
+                builder.unheld_because("", place, reason)?;
             }
-            _ => {}
+            parts
+                .iter()
+                .try_for_each(|part| check_one_of(builder, part, defs))
         }
+        Node::Tuple(parts) => parts
+            .iter()
+            .try_for_each(|part| check_one_of(builder, part, defs)),
+        Node::List(list) => check_one_of(builder, &list.items, defs),
+        Node::Object(object) => {
+            let known = object.properties.iter().map(|known| &known.part);
+            let mut all = known.chain(object.others.as_deref());
+            all.try_for_each(|part| check_one_of(builder, part, defs))
+        }
+        _ => Ok(()),
     }
-    outer.into_iter().fold(here, usize::saturating_add)
 }
 
-/// The references met so far, and what each grows to; 0 while it is being followed, so that a circle counts once.
-struct References<'a> {
-    root: &'a Value,
-    known: HashMap<&'a str, usize>,
-}
+/// What `cargo fuzz` gives any bytes to: a schema is generated from them, and what passes is converted by llama.cpp.
+#[cfg(fuzzing)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a fuzz target has no configuration"
+)]
+pub fn fuzz(input: &[u8]) {
+    use std::sync::Mutex;
 
-impl<'a> References<'a> {
-    fn expand(&mut self, value: &'a Value) -> usize {
-        match value {
-            Value::Array(items) => items.iter().fold(items.len(), |sum, item| {
-                sum.saturating_add(self.expand(item))
-            }),
-            Value::Object(fields) => fields.iter().fold(fields.len(), |sum, (name, value)| {
-                let own = match (name.as_str(), value) {
-                    ("$ref", Value::String(reference)) => self.follow(reference),
-                    ("$defs" | "definitions", _) => 0,
-                    _ => self.expand(value),
-                };
-                sum.saturating_add(own)
-            }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-        }
-    }
-
-    fn follow(&mut self, reference: &'a str) -> usize {
-        if let Some(known) = self.known.get(reference) {
-            return *known;
-        }
-        self.known.insert(reference, 0);
-        let target = reference
-            .strip_prefix('#')
-            .and_then(|pointer| self.root.pointer(pointer));
-        let grown = target.map_or(0, |target| self.expand(target));
-        self.known.insert(reference, grown);
-        grown
+    static CONVERTER: Mutex<Option<converter::Converter>> = Mutex::new(None);
+    let Ok(given) = generate::schema(&mut arbitrary::Unstructured::new(input)) else {
+        return;
+    };
+    let Ok(schema) = Schema::from_value(&given, false) else {
+        return;
+    };
+    let Some(program) = std::env::var_os("CORRAL_SCHEMA_CONVERTER") else {
+        return;
+    };
+    let sent = serde_json::to_string(&schema).expect("a schema is JSON");
+    let mut converter = CONVERTER.lock().expect("nobody panicked before");
+    let converter = converter.get_or_insert_with(|| converter::Converter::new(program.as_ref()));
+    match converter.convert(&sent) {
+        converter::Outcome::Converted(converted) => assert!(converted.rules <= schema.n_rules()),
+        other => panic!("{other:?} for {sent}"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::{choices, problem};
-
-    fn pattern(pattern: &str) -> Value {
-        json!({"type": "string", "pattern": pattern})
-    }
-
-    fn fan(width: usize, levels: usize) -> Value {
-        let level = |at| {
-            (
-                format!("a{at}"),
-                json!({"anyOf": vec![json!({"$ref": format!("#/$defs/a{}", at + 1)}); width]}),
-            )
-        };
-        let mut defs: serde_json::Map<_, _> = (0..levels).map(level).collect();
-        defs.insert(format!("a{levels}"), json!({"type": "string"}));
-        json!({"$ref": "#/$defs/a0", "$defs": defs})
-    }
-
-    #[test]
-    fn schemas_that_stop_the_engine_are_refused_and_common_ones_pass() {
-        let range = |at: i64| json!({"type": "integer", "minimum": at, "maximum": 1_000_000_000_000_000_i64 + at});
-        for stops in [
-            pattern("^(a?){500}$"),
-            pattern("^((a?){30}){30}$"),
-            pattern(&"a*".repeat(200)),
-            pattern(&format!("^({})*$", vec!["a"; 400].join("|"))),
-            pattern("^(a?){9999999999999999999}{18446744073709551615}$"),
-            json!({"enum": vec!["x"; 512]}),
-            json!({"anyOf": (0..20).map(range).collect::<Vec<_>>()}),
-            fan(16, 16),
-            (0..40).fold(json!({}), |inner, _| json!({"items": inner})),
-        ] {
-            assert!(problem(&stops).is_some(), "{stops}");
-        }
-        let tree = json!({"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {
-            "name": {"type": "string", "pattern": r"^[a-z(|]{1,500}\(x\)\d{3}-\d{4}$"},
-            "age": {"type": "integer", "minimum": 0, "maximum": 150},
-            "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}, "pattern": {"type": "string"}}}}});
-        let uuid = pattern("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$");
-        for passes in [
-            tree,
-            uuid,
-            pattern("^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$"),
-            fan(2, 6),
-            json!({"$ref": "#"}),
-        ] {
-            assert_eq!(problem(&passes), None, "{passes}");
-        }
-    }
-
-    #[test]
-    fn a_repeated_group_counts_as_often_as_it_is_repeated() {
-        assert_eq!(choices("abc"), 0);
-        assert_eq!(choices(r"a*b|[*+?]\*"), 2);
-        assert_eq!(choices("a{3,9}"), 1);
-        assert_eq!(choices("(a?){5}"), 1 + 2 * 5);
-        assert_eq!(choices("((a?){5}){5}"), 11 + 12 * 5);
-        assert_eq!(choices("((("), 0);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::format::GivenSchema;
-use super::rebuilt::Schema;
+use super::schema::Schema;
 use super::values::{FunctionName, Listed, TextOr};
 use super::{InvalidRequest, Rules};
 use crate::api::Dialect;
@@ -322,6 +322,8 @@ pub(super) struct CheckedTools {
     pub(super) choice: Option<ChoiceWord>,
     /// Whether there were tools that the model's template cannot show.
     pub(super) left_out: bool,
+    /// Keywords of their schemas that no grammar holds, with their places.
+    pub(super) unheld: Vec<String>,
 }
 
 /// Checks the tools and the choice among them.
@@ -368,12 +370,18 @@ pub(super) fn check<T: Into<GivenFunction>>(
             ..CheckedTools::default()
         });
     }
-    let tools = functions
-        .into_iter()
-        .map(|function| function.into_tool(dialect));
+    let mut unheld = Vec::new();
+    let mut tools = Vec::with_capacity(functions.len());
+    for function in functions {
+        if let Some(schema) = &function.parameters {
+            unheld.extend_from_slice(schema.unheld());
+        }
+        tools.push(function.into_tool(dialect));
+    }
     Ok(CheckedTools {
-        tools: Some(tools.collect()),
+        tools: Some(tools),
         choice,
         left_out,
+        unheld,
     })
 }

@@ -9,6 +9,7 @@ mod chat;
 mod dialects;
 mod door;
 mod fleet;
+mod schemas;
 mod shield;
 mod stack;
 mod upgrade;

@@ -55,7 +55,7 @@ impl Stack {
     }
 
     /// The engine is the process that it was, and answers.
-    async fn engine_lives(&self) {
+    pub(crate) async fn engine_lives(&self) {
         if let Some(pid) = &self.engine_pid {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             assert!(
