@@ -219,6 +219,7 @@ async fn connect(
     let give_up_at = began + app.config.deadlines.queue;
     let permit = entered.permit(app.config.deadlines.queue).await;
     let mut permit = permit.map_err(|refused| refusal(app, refused))?;
+    app.keys.recheck(&asked.caller)?;
     record.admitted(began.elapsed());
     let clock = Clock::start(&app.config.deadlines, asked.request.n_prompt_tokens());
     let mut n_tries = 1;
@@ -251,6 +252,7 @@ async fn connect(
             .await;
         // What was tried says more than that there is nothing else to try.
         permit = again.map_err(|_| error)?;
+        app.keys.recheck(&asked.caller)?;
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) async fn models(
     let mut record = Record::new(&app, &request_id, "/v1/models");
     let caller = match app.keys.caller(&headers, Dialect::Chat) {
         Ok(caller) => caller,
-        Err(error) => return record.refuse(&error),
+        Err(error) => return record.refuse(&error.into()),
     };
     record.called_by(&caller);
     record.adopt_id(&headers);
