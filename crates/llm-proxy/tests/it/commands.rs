@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use testkit::fake_llama::FakeLlama;
@@ -23,13 +23,10 @@ async fn run(arguments: &[&str], input: &str) -> (i32, String, String) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
     // A command that wants no input may have ended by now.
-    let _closed = child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .await;
+    stdin.write_all(input.as_bytes()).await.ok();
+    drop(stdin);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
         .await
         .unwrap()
@@ -116,23 +113,47 @@ async fn the_list_has_names_states_and_limits_and_never_a_whole_digest() {
             + &lines("coming", "c", "not_before = 2999-01-01\nmodels = [\"m\"]")),
     );
     let (code, out, _) = run(&["keys", "list", &path(&file)], "").await;
-    let id = |key: &str| hex(key)[..8].to_owned();
     let rows = [
         "NAME    STATE                            KEY       OPENS      WEIGHT  LIMITS".to_owned(),
         format!(
             "app     valid                            {}  chat       3       60 requests/min, 1000 tokens/day",
-            id("a")
+            &hex("a")[..8]
         ),
         format!(
             "old     expired 2020-01-01T00:00:00Z     {}  tokens     1       none",
-            id("b")
+            &hex("b")[..8]
         ),
         format!(
             "coming  not before 2999-01-01T00:00:00Z  {}  chat of m  1       none",
-            id("c")
+            &hex("c")[..8]
         ),
     ];
     assert_eq!((code, out), (0, rows.join("\n") + "\n"));
+}
+
+#[tokio::test]
+async fn a_check_says_how_many_keys_there_are_and_which_are_not_good() {
+    let file = KeysFile::of("");
+    let check = async |text: &str| {
+        file.write(text);
+        let (code, out, err) = run(&["keys", "check", &path(&file)], "").await;
+        let said = out.strip_prefix(&format!("{}: ", file.path().display()));
+        (code, said.unwrap().to_owned(), err)
+    };
+    let good = |said: &str| (0, format!("the file can be used; {said}\n"), String::new());
+    let ended = lines("old", "o", "expires = 2020-01-01");
+    let early = lines("coming", "c", "not_before = 2999-01-01");
+    let app = lines("app", "a", "");
+    assert_eq!(check(&app).await, good("1 key"));
+    assert_eq!(
+        check("").await,
+        good("no key, so no named key would be good")
+    );
+    let old = "\n  \"old\" is not good now: expired 2020-01-01T00:00:00Z";
+    let coming = "\n  \"coming\" is not good now: not before 2999-01-01T00:00:00Z";
+    assert_eq!(check(&ended).await, good(&format!("1 key{old}")));
+    let three = good(&format!("3 keys{old}{coming}"));
+    assert_eq!(check(&(app + &ended + &early)).await, three);
 }
 
 #[tokio::test]
@@ -151,11 +172,6 @@ async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
         &(lines("app", "a", "")
             + &lines("with-newline", "b\n", "")
             + &lines("old", "c", "expires = 2020-01-01")),
-    );
-    let good = format!("{}: 3 keys, all good\n", file.path().display());
-    assert_eq!(
-        run(&["keys", "check", &path(&file)], "").await,
-        (0, good, String::new())
     );
     for (key, said) in [
         ("", "standard input holds no key"),
@@ -184,10 +200,9 @@ async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
         run(&["keys", "check", &path(&file), "--key"], "c").await,
         (1, expired, String::new())
     );
-    assert_eq!(
-        run(&["keys", "check", "/nowhere/keys.toml"], "").await.0,
-        65
-    );
+    for missing in ["/nowhere/keys.toml", "/keys.toml"] {
+        assert_eq!(run(&["keys", "check", missing], "").await.0, 65);
+    }
 }
 
 /// The settings of a server with the keys file at `path`.
@@ -225,7 +240,6 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
             .unwrap()
             .success()
     );
-    std::fs::write(at("empty"), "").unwrap();
     std::fs::write(at("large"), "#".repeat(5 * 1024 * 1024)).unwrap();
     std::fs::write(
         at("plain"),
@@ -234,10 +248,6 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
     .unwrap();
     std::fs::write(at("twice"), lines("app", "a", "") + &lines("app", "b", "")).unwrap();
     for (name, said) in [
-        (
-            "empty",
-            "line 1: there is no key in the file; `llm-proxy keys new NAME` makes one",
-        ),
         ("large", "is larger than 4 MiB"),
         (
             "plain",
@@ -249,7 +259,7 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
         ),
         ("fifo", "is not a file"),
         (".", "is not a file"),
-        ("missing", "No such file or directory"),
+        ("missing/keys.toml", "No such file or directory"),
     ] {
         let output = serving(&at(name), "http://127.0.0.1:1").output();
         let output = tokio::time::timeout(PATIENCE, output)
@@ -267,6 +277,91 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
             "{name}: {err}"
         );
     }
+}
+
+#[tokio::test]
+async fn without_a_key_in_the_file_it_starts_and_says_that_none_is_good() {
+    let llama = FakeLlama::start().await;
+    llama.require_key(UPSTREAM_KEY);
+    let file = KeysFile::of("");
+    let missing = file.path().with_file_name("missing.toml");
+    for (path, said) in [
+        (
+            file.path(),
+            "the keys file holds no key, so no named key is good",
+        ),
+        (missing, "there is no keys file, so no named key is good"),
+    ] {
+        for default in ["", "default-key"] {
+            let mut command = serving(&path, &llama.url());
+            command.env("LLM_API_KEY", default);
+            let server = Server::start(command).await;
+            let admin = server.admin.clone();
+            until("readiness", async || {
+                let ready = reqwest::get(format!("{admin}/readyz")).await;
+                ready.unwrap().status() == 200
+            })
+            .await;
+            assert_eq!(server.models("a").await, 401);
+            let good = if default.is_empty() { 401 } else { 200 };
+            assert_eq!(server.models("default-key").await, good);
+            // Keys that come later count.
+            std::fs::write(&path, lines("app", "a", "")).unwrap();
+            until("the key", async || server.models("a").await == 200).await;
+            let printed = server.stop().await;
+            let warned = printed.lines().filter(|line| line.contains(said)).count();
+            assert_eq!(warned, 1, "{printed}");
+            std::fs::remove_file(&path).unwrap();
+            file.write("");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_stays_refused_is_said_once_a_minute() {
+    let Some(preload) = faketime().await else {
+        eprintln!("skipped: `faketime -f +0s env` does not work here");
+        return;
+    };
+    let file = KeysFile::of(&lines("app", "a", ""));
+    let llama = FakeLlama::start().await;
+    llama.require_key(UPSTREAM_KEY);
+    let mut command = serving(&file.path(), &llama.url());
+    // Its clock runs a hundred times as fast, so a minute is 0.6 s.
+    command
+        .env("LD_PRELOAD", preload)
+        .env("FAKETIME", "+0 x100");
+    let mut server = Server::start(command).await;
+    file.write("no toml");
+    let mut said_at = Vec::new();
+    while said_at.len() < 4 {
+        let line = server.next_line().await;
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let message = event["message"].as_str().unwrap_or_default();
+        if message.contains("the keys file is refused, the keys from before stay good: line 1:") {
+            said_at.push(event["timestamp"].as_str().unwrap().to_owned());
+        }
+    }
+    let said_at: Vec<SystemTime> = said_at
+        .iter()
+        .map(|time| humantime::parse_rfc3339(time).unwrap())
+        .collect();
+    for pair in said_at.windows(2) {
+        let between = pair[1].duration_since(pair[0]).unwrap();
+        assert!(between >= Duration::from_secs(59), "{between:?}");
+    }
+    assert_eq!(server.models("a").await, 200);
+    server.stop().await;
+}
+
+/// What to preload for another clock; `None` where faketime does not work.
+async fn faketime() -> Option<String> {
+    let mut command = Command::new("faketime");
+    let output = command.args(["-f", "+0s", "env"]).output().await.ok()?;
+    let environment = String::from_utf8(output.stdout).ok()?;
+    let mut lines = environment.lines();
+    let preload = lines.find_map(|line| line.strip_prefix("LD_PRELOAD="))?;
+    Some(preload.to_owned())
 }
 
 #[tokio::test]
@@ -321,6 +416,15 @@ impl Server {
             printed,
             text,
         }
+    }
+
+    /// The next line that it prints.
+    async fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, self.printed.read_line(&mut line));
+        assert!(read.await.unwrap().unwrap() > 0, "it ended: {}", self.text);
+        self.text.push_str(&line);
+        line
     }
 
     /// The status of a chat request with `key`, once the upstream is known.
@@ -452,18 +556,7 @@ async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
 #[tokio::test]
 async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_deadlines_do_not_notice()
  {
-    let preload = Command::new("faketime")
-        .args(["-f", "+0s", "env"])
-        .output()
-        .await
-        .ok();
-    let preload = preload
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .unwrap_or_default();
-    let Some(preload) = preload
-        .lines()
-        .find_map(|line| line.strip_prefix("LD_PRELOAD="))
-    else {
+    let Some(preload) = faketime().await else {
         eprintln!("skipped: `faketime -f +0s env` does not work here");
         return;
     };
