@@ -27,7 +27,6 @@ pub(crate) use caller::Caller;
 pub(crate) use limits::{Limit, Reservation};
 
 use disk::Look;
-use file::FileProblems;
 use key::KeyDigest;
 use limits::Reached;
 use ring::Ring;
@@ -79,7 +78,7 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or understood: every problem, on lines of their own.
+    /// When the file cannot be read or understood.
     pub(crate) fn new(key: Option<&Secret>, path: Option<PathBuf>) -> Result<Self, String> {
         let fixed = key.map(|key| {
             let digest = KeyDigest::of(key.expose().as_bytes());
@@ -95,7 +94,7 @@ impl Keys {
             let look = disk::look(&path, None)?;
             let ring = keys
                 .build(look.bytes())
-                .map_err(|problems| problems.listed(&path))?;
+                .map_err(|problem| format!("{}: {problem}", path.display()))?;
             keys.swap(ring);
             keys.file = Some((path.into(), look));
         }
@@ -171,7 +170,7 @@ impl Keys {
     }
 
     /// The keys that would be in force with a file of these `bytes`.
-    fn build(&self, bytes: &[u8]) -> Result<Ring, FileProblems> {
+    fn build(&self, bytes: &[u8]) -> Result<Ring, String> {
         let entries = file::parse(bytes)?;
         let before = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         Ring::new(self.fixed.as_ref(), entries, &before)

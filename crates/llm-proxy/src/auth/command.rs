@@ -9,6 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
@@ -58,10 +59,10 @@ Examples: check a file before it is put in place; find out what a key opens (exi
 pub struct NewKey {
     /// The key's name in logs and metrics: letters, digits, `.`, `_` and `-`.
     #[arg(value_parser = name)]
-    name: String,
+    name: Arc<str>,
     /// What the key opens, divided by commas: chat, embeddings, tokens. By default chat.
-    #[arg(long, value_delimiter = ',', value_parser = scope)]
-    scopes: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = file::scope)]
+    scopes: Vec<Scope>,
     /// The models it may use, divided by commas. By default all.
     #[arg(long, value_delimiter = ',', value_parser = model)]
     models: Vec<String>,
@@ -129,8 +130,12 @@ impl NewKey {
             self.name,
             digest.to_hex()
         );
-        line(&mut lines, "models", quoted(&self.models));
-        line(&mut lines, "scopes", quoted(&self.scopes));
+        line(&mut lines, "models", quoted(self.models.iter()));
+        line(
+            &mut lines,
+            "scopes",
+            quoted(self.scopes.iter().map(|scope| scope.name())),
+        );
         line(&mut lines, "weight", self.weight);
         line(&mut lines, "requests_at_once", self.requests_at_once);
         line(&mut lines, "requests_per_minute", self.requests_per_minute);
@@ -150,8 +155,8 @@ fn line(lines: &mut String, field: &str, value: Option<impl Display>) {
 }
 
 /// A list of texts, unless it is empty.
-fn quoted(texts: &[String]) -> Option<String> {
-    let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+fn quoted(texts: impl Iterator<Item = impl Display>) -> Option<String> {
+    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
     (!quoted.is_empty()).then(|| format!("[{}]", quoted.join(", ")))
 }
 
@@ -261,9 +266,8 @@ fn check_key(entries: &[KeyEntry]) -> Result<ExitCode, String> {
             let caller = &entry.caller;
             let scopes: Vec<&str> = caller.scopes.iter().map(|scope| scope.name()).collect();
             print(&format!(
-                "the key of \"{}\" (line {}): {}; opens {}\n",
+                "the key of \"{}\": {}; opens {}\n",
                 caller.name,
-                entry.line,
                 validity(caller, now),
                 scopes.join(", ")
             ))?;
@@ -295,7 +299,7 @@ fn read(path: &Path) -> Result<Vec<KeyEntry>, String> {
     if look.is_removed() {
         return Err(format!("there is no file {}", path.display()));
     }
-    file::parse(look.bytes()).map_err(|problems| problems.listed(path))
+    file::parse(look.bytes()).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
 /// Prints to standard output. Unlike `print!` it does not panic when the reader is gone.
@@ -306,12 +310,8 @@ fn print(text: &str) -> Result<(), String> {
         .map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
-fn name(text: &str) -> Result<String, String> {
-    file::check_name(text).map(|()| text.to_owned())
-}
-
-fn scope(text: &str) -> Result<String, String> {
-    file::scope(text).map(|scope: Scope| scope.name().to_owned())
+fn name(text: &str) -> Result<Arc<str>, &'static str> {
+    file::name_of(text.to_owned())
 }
 
 fn model(text: &str) -> Result<String, &'static str> {

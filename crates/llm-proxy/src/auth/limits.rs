@@ -113,16 +113,9 @@ impl KeyUsage {
         let Some(rate) = limits.requests_per_minute else {
             return Ok(());
         };
-        let mut used = self.lock();
-        let cost = cost(1, rate);
-        used.requests
-            .wait(cost, now.monotonic)
-            .map_err(|retry_after| Reached {
-                limit: Limit::RequestsPerMinute,
-                allowed: rate.get().into(),
-                retry_after,
-            })?;
-        used.requests.take(cost, now.monotonic);
+        let bucket = &mut self.lock().requests;
+        let cost = bucket.check(Limit::RequestsPerMinute, 1, rate, now.monotonic)?;
+        bucket.take(cost, now.monotonic);
         Ok(())
     }
 
@@ -136,15 +129,15 @@ impl KeyUsage {
     ) -> Result<Reservation, Reached> {
         let mut used = self.lock();
         used.turn_to(now.day());
-        if let Some(rate) = limits.tokens_per_minute {
-            used.tokens
-                .wait(cost(n_tokens, rate), now.monotonic)
-                .map_err(|retry_after| Reached {
-                    limit: Limit::TokensPerMinute,
-                    allowed: rate.get().into(),
-                    retry_after,
-                })?;
-        }
+        let per_minute = match limits.tokens_per_minute {
+            Some(rate) => {
+                Some(
+                    used.tokens
+                        .check(Limit::TokensPerMinute, n_tokens, rate, now.monotonic)?,
+                )
+            }
+            None => None,
+        };
         if let Some(allowed) = limits.tokens_per_day.map(NonZeroU64::get)
             && used.tokens_today.saturating_add(n_tokens.min(allowed)) > allowed
         {
@@ -154,14 +147,12 @@ impl KeyUsage {
                 retry_after: now.until_midnight(),
             });
         }
-        let per_minute = limits
-            .tokens_per_minute
-            .map(|rate| (rate, used.tokens.open(cost(n_tokens, rate), now.monotonic)));
+        let number = per_minute.map(|cost| used.tokens.open(cost, now.monotonic));
         used.tokens_today = used.tokens_today.saturating_add(n_tokens);
         Ok(Reservation {
             usage: Arc::clone(self),
             charge: Some(Charge {
-                per_minute,
+                per_minute: limits.tokens_per_minute.zip(number),
                 day: used.day,
                 n_tokens,
             }),
@@ -270,10 +261,24 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Passes when `cost` is in the bucket, or the bucket is full; otherwise says how long until then.
-    fn wait(&self, cost: Duration, now: Instant) -> Result<(), Duration> {
-        let wait = (self.until_full(now) + cost.min(MINUTE)).saturating_sub(MINUTE);
-        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    /// What `n` cost at `rate`, when the bucket has that much or is full.
+    fn check(
+        &self,
+        limit: Limit,
+        n: u64,
+        rate: NonZeroU32,
+        now: Instant,
+    ) -> Result<Duration, Reached> {
+        let cost = cost(n, rate);
+        let retry_after = (self.until_full(now) + cost.min(MINUTE)).saturating_sub(MINUTE);
+        if retry_after.is_zero() {
+            return Ok(cost);
+        }
+        Err(Reached {
+            limit,
+            allowed: rate.get().into(),
+            retry_after,
+        })
     }
 
     /// Charges `cost`. Returns when the last part of it flows back.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
-use crate::auth::file::{FileProblems, KeyEntry};
+use crate::auth::file::KeyEntry;
 use crate::auth::key::KeyDigest;
 
 /// See the module.
@@ -40,20 +40,35 @@ impl Ring {
         fixed: Option<&Arc<Caller>>,
         entries: Vec<KeyEntry>,
         before: &Self,
-    ) -> Result<Self, FileProblems> {
+    ) -> Result<Self, String> {
         let mut ring = Self::of(fixed);
         ring.n_named = entries.len();
         let callers = before.callers.values();
         let used: HashMap<&str, &Arc<Caller>> =
             callers.map(|caller| (&*caller.name, caller)).collect();
-        for mut entry in entries {
-            if let Some(fixed) = fixed {
-                entry.differs_from(fixed)?;
+        for KeyEntry {
+            digests,
+            mut caller,
+        } in entries
+        {
+            if fixed
+                .is_some_and(|fixed| fixed.name == caller.name || digests.contains(&fixed.digest))
+            {
+                let name = &caller.name;
+                return Err(format!(
+                    "the key \"{name}\" has the name or the digest of LLM_API_KEY: keep it in one place"
+                ));
             }
-            if let Some(before) = used.get(&*entry.caller.name) {
-                entry.caller.usage = Arc::clone(&before.usage);
+            if let Some(before) = used.get(&*caller.name) {
+                caller.usage = Arc::clone(&before.usage);
             }
-            ring.callers.extend(entry.callers());
+            for digest in digests {
+                let caller = Caller {
+                    digest,
+                    ..caller.clone()
+                };
+                ring.callers.insert(digest, Arc::new(caller));
+            }
         }
         Ok(ring)
     }

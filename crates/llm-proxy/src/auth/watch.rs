@@ -97,21 +97,14 @@ impl Keys {
 
     /// Puts what was seen in force. Returns whether it can be.
     fn reload(&self, seen: &Seen, path: &Path) -> bool {
-        let built = match seen {
-            Ok(look) => match self.build(look.bytes()) {
-                Ok(ring) => Ok((ring, look)),
-                Err(problems) => Err(problems.to_string()),
-            },
+        let ring = match seen {
+            Ok(look) => self.build(look.bytes()),
             Err(problem) => Err(problem.clone()),
         };
-        let refused = match built {
-            Ok((ring, look)) => {
-                self.swap(ring);
-                self.say_in_force(path, look);
-                None
-            }
-            Err(problem) => Some(problem),
-        };
+        let refused = ring.map(|ring| self.swap(ring)).err();
+        if let (Ok(look), None) = (seen, &refused) {
+            self.say_in_force(path, look);
+        }
         let is_used = refused.is_none();
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         self.say_refused(path);

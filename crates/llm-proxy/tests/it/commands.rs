@@ -69,8 +69,7 @@ async fn a_new_key_is_shown_once_beside_the_lines_that_let_it_in() {
     );
     let file = KeysFile::of(&out);
     let opened = run(&["keys", "check", &path(&file), "--key"], key).await;
-    let line =
-        "the key of \"app\" (line 2): valid until 2999-01-01T00:00:00Z; opens chat, tokens\n";
+    let line = "the key of \"app\": valid until 2999-01-01T00:00:00Z; opens chat, tokens\n";
     assert_eq!(opened, (0, line.to_owned(), String::new()));
 }
 
@@ -160,7 +159,7 @@ async fn a_check_says_how_many_keys_there_are_and_which_are_not_good() {
 async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
     let file = KeysFile::of(&lines("app", "a", "weight = 0"));
     let problem = format!(
-        "llm-proxy: {}:\n  line 4, key \"app\": `weight` must be a whole number from 1 to 1000\n",
+        "llm-proxy: {}: line 4: `weight` must be a whole number from 1 to 1000\n",
         file.path().display()
     );
     assert_eq!(
@@ -194,8 +193,7 @@ async fn a_check_says_where_a_file_is_wrong_and_what_is_wrong_with_a_key() {
             (1, String::new(), said)
         );
     }
-    let expired =
-        "the key of \"old\" (line 9): expired 2020-01-01T00:00:00Z; opens chat\n".to_owned();
+    let expired = "the key of \"old\": expired 2020-01-01T00:00:00Z; opens chat\n".to_owned();
     assert_eq!(
         run(&["keys", "check", &path(&file), "--key"], "c").await,
         (1, expired, String::new())
@@ -251,11 +249,11 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
         ("large", "is larger than 4 MiB"),
         (
             "plain",
-            "line 3, key \"app\": `sha256` holds a key instead of its digest",
+            "line 3: `sha256` holds a key instead of its digest",
         ),
         (
             "twice",
-            "line 5, key \"app\": `name` is also that of the key on line 1",
+            "line 5: another key before this has the name \"app\" too",
         ),
         ("fifo", "is not a file"),
         (".", "is not a file"),

@@ -76,9 +76,9 @@ async fn a_broken_file_keeps_the_old_keys_and_status_and_metrics_say_so() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::keyed(&llama, &file).await;
     assert_eq!(refused(&proxy).await, Value::Null);
-    let missing = "line 1, key \"app\": `sha256` is missing: write the 64 hexadecimal digits of the key's SHA-256 \
-                   in quotes, as `llm-proxy keys new NAME` prints them";
-    let twice = "line 1, key \"default\": `name` is that of LLM_API_KEY; keep the key in one of the two places";
+    let missing = "line 1: this key has no `sha256`; `llm-proxy keys new` prints both";
+    let twice =
+        "the key \"default\" has the name or the digest of LLM_API_KEY: keep it in one place";
     for (n, (broken, said)) in [
         (
             "no toml",
@@ -241,23 +241,38 @@ async fn the_only_key_is_401_within_a_second_however_it_is_taken_out() {
 
 #[tokio::test]
 async fn under_200_requests_a_second_a_key_taken_out_is_401_after_a_second() {
-    const EVERY: Duration = Duration::from_millis(5);
     let file = KeysFile::of(&lines("app", "a", ""));
     let llama = FakeLlama::start().await;
-    llama.set_slots(16);
-    let proxy = Proxy::with(&llama, |config| config.keys_file = Some(file.path())).await;
-    let ask = async |asked_at: Instant| {
-        let answer = proxy.ask_as("a", &question(false)).await;
-        (asked_at, answer.status().as_u16())
-    };
-    let mut ticks = tokio::time::interval(EVERY);
+    llama.set_slots(64);
+    let proxy = Proxy::with(&llama, |config| {
+        config.keys_file = Some(file.path());
+        config.queue_requests = 1000;
+    })
+    .await;
+    let mut n_late = usize::MAX;
+    // A busy machine can only make it longer: one attempt in so many must be on time.
+    for _ in 0..3 {
+        n_late = late_answers(&proxy, &file).await;
+        if n_late == 0 {
+            break;
+        }
+        file.write(&lines("app", "a", ""));
+        until_status(&proxy, "a", 200).await;
+    }
+    assert_eq!(n_late, 0);
+}
+
+/// Asks 200 times a second for two seconds and takes the key out meanwhile. Returns how many requests were still served
+/// that began a second after it.
+async fn late_answers(proxy: &Proxy, file: &KeysFile) -> usize {
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
     let mut running = FuturesUnordered::new();
     let mut answers = Vec::new();
     let mut taken_out_at = None;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(2) {
         tokio::select! {
-            _ = ticks.tick() => running.push(ask(Instant::now())),
+            _ = ticks.tick() => running.push(ask_now(proxy)),
             Some(answer) = running.next() => answers.push(answer),
         }
         if taken_out_at.is_none() && began.elapsed() > Duration::from_millis(500) {
@@ -267,17 +282,22 @@ async fn under_200_requests_a_second_a_key_taken_out_is_401_after_a_second() {
     }
     answers.extend(running.collect::<Vec<_>>().await);
     let late = taken_out_at.unwrap() + Duration::from_secs(1);
-    for (asked_at, status) in &answers {
-        let is_good = *status == 401 || (*status == 200 && *asked_at < late);
-        assert!(is_good, "{status} after {:?}", *asked_at - began);
-    }
-    let count = |wanted| {
-        answers
-            .iter()
-            .filter(|(_, status)| *status == wanted)
-            .count()
-    };
-    assert!(answers.len() > 300 && count(200) > 50 && count(401) > 50);
+    let served: Vec<Instant> = answers
+        .iter()
+        .filter(|(_, status)| *status == 200)
+        .map(|(asked_at, _)| *asked_at)
+        .collect();
+    let n_refused = answers.iter().filter(|(_, status)| *status == 401).count();
+    assert_eq!(served.len() + n_refused, answers.len(), "{answers:?}");
+    assert!(served.len() > 20 && n_refused > 100, "{answers:?}");
+    served.iter().filter(|asked_at| **asked_at >= late).count()
+}
+
+/// When a request began, and the status it was answered with.
+async fn ask_now(proxy: &Proxy) -> (Instant, u16) {
+    let began = Instant::now();
+    let answer = proxy.ask_as("a", &question(false)).await;
+    (began, answer.status().as_u16())
 }
 
 #[tokio::test]
