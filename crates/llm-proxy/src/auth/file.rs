@@ -114,7 +114,7 @@ pub fn fuzz(input: &[u8]) {
 /// The first problem, in words for the operator.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<KeyEntry>, String> {
     entries(bytes).map_err(|(at, problem)| {
-        let before = bytes[..at].iter();
+        let before = bytes.iter().take(at);
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line}: {problem}")
     })
@@ -188,7 +188,7 @@ fn wrong_table(text: &str, error: &Error) -> Fault {
             "..."
         };
         let fields = FIELDS.map(|(field, _)| field).join(", ");
-        format!("`{shown}` is not a field of a key; the fields below a [[key]] are {fields}")
+        format!("`{shown}` is not a field of a [[key]]; those are {fields}")
     } else {
         "a key is a table with the heading [[key]], in two brackets".to_owned()
     };
@@ -197,32 +197,21 @@ fn wrong_table(text: &str, error: &Error) -> Fault {
 
 fn key_entry(table: KeyTable) -> Result<KeyEntry, Fault> {
     let digests = checked("sha256", table.sha256, digests)?;
-    let models = table.models.map(|models| checked("models", models, some));
-    let scopes = table
-        .scopes
-        .map(|scopes| checked("scopes", scopes, scopes_of));
-    let weight = table
-        .weight
-        .map(|weight| checked("weight", weight, weight_of));
     let expires_at = table.expires.as_ref().map_or(0, |time| time.span().start);
-    let not_before = table
-        .not_before
-        .map(|time| checked("not_before", time, time_of));
-    let expires = table.expires.map(|time| checked("expires", time, time_of));
     let caller = Caller {
         name: checked("name", table.name, name_of)?,
         digest: digests[0],
-        weight: weight.transpose()?.unwrap_or(NonZeroU32::MIN),
+        weight: optional("weight", table.weight, weight_of)?.unwrap_or(NonZeroU32::MIN),
         limits: KeyLimits {
             requests_at_once: table.requests_at_once,
             requests_per_minute: table.requests_per_minute,
             tokens_per_minute: table.tokens_per_minute,
             tokens_per_day: table.tokens_per_day,
         },
-        models: models.transpose()?,
-        scopes: scopes.transpose()?.unwrap_or(vec![Scope::Chat]),
-        not_before: not_before.transpose()?,
-        expires: expires.transpose()?,
+        models: optional("models", table.models, some)?,
+        scopes: optional("scopes", table.scopes, scopes_of)?.unwrap_or(vec![Scope::Chat]),
+        not_before: optional("not_before", table.not_before, time_of)?,
+        expires: optional("expires", table.expires, time_of)?,
         usage: Arc::default(),
     };
     if caller.expires.is_some() && caller.expires <= caller.not_before {
@@ -240,6 +229,15 @@ fn checked<T, U>(
 ) -> Result<U, Fault> {
     let at = value.span().start;
     check(value.into_inner()).map_err(|problem| (at, format!("`{field}` {problem}")))
+}
+
+/// The same for a field that may be left out.
+fn optional<T, U>(
+    field: &str,
+    value: Option<Spanned<T>>,
+    check: impl Fn(T) -> Result<U, &'static str>,
+) -> Result<Option<U>, Fault> {
+    value.map(|value| checked(field, value, check)).transpose()
 }
 
 /// A text that can name a key.

@@ -36,7 +36,7 @@ fn denied(reason: &'static str, key: Option<&str>) -> Result<String, Denied> {
 }
 
 #[test]
-fn each_key_finds_its_own_caller_and_the_log_learns_why_another_does_not() {
+fn each_key_finds_its_caller_and_the_log_learns_why_others_do_not() {
     let text = lines("app", "a", "")
         + &lines("old", "o", "expires = 2020-01-01")
         + &lines("new", "n", "not_before = 2999-01-01");
@@ -80,17 +80,15 @@ fn keys_that_share_all_but_their_end_are_different_keys() {
 }
 
 #[test]
-fn what_a_key_has_used_outlives_a_reload_and_a_key_that_was_removed_opens_nothing() {
-    let limited = |more: &str| lines("app", "a", more) + &lines("other", "b", "");
-    let keys = keys(None, &limited("requests_per_minute = 2"));
-    let find = |key: &[u8]| keys.find(key, SystemTime::now());
-    find(b"a").unwrap().count_request().unwrap();
-    let before = find(b"a").unwrap();
-    keys.swap(
-        keys.build(limited("requests_per_minute = 2\nweight = 9").as_bytes())
-            .unwrap(),
-    );
-    let after = find(b"a").unwrap();
+fn what_a_key_has_used_outlives_a_reload() {
+    let other = lines("other", "b", "");
+    let text = lines("app", "a", "requests_per_minute = 2") + &other;
+    let heavier = lines("app", "a", "requests_per_minute = 2\nweight = 9") + &other;
+    let keys = keys(None, &text);
+    let before = keys.find(b"a", SystemTime::now()).unwrap();
+    before.count_request().unwrap();
+    keys.swap(keys.build(heavier.as_bytes()).unwrap());
+    let after = keys.find(b"a", SystemTime::now()).unwrap();
     assert_eq!((before.weight.get(), after.weight.get()), (1, 9));
     // A request from before the reload and one from after it share the limit.
     before.count_request().unwrap();
@@ -98,7 +96,7 @@ fn what_a_key_has_used_outlives_a_reload_and_a_key_that_was_removed_opens_nothin
         after.count_request(),
         Err(AuthError::RateLimited(_))
     ));
-    keys.swap(keys.build(lines("other", "b", "").as_bytes()).unwrap());
+    keys.swap(keys.build(other.as_bytes()).unwrap());
     assert_eq!(name(&keys, "a"), denied("unknown", None));
     assert_eq!(name(&keys, "b"), Ok("other".to_owned()));
 }

@@ -390,7 +390,9 @@ impl Server {
     async fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut printed = BufReader::new(child.stdout.take().unwrap());
-        let (mut text, mut public, mut admin) = (String::new(), String::new(), String::new());
+        let mut text = String::new();
+        let mut public = String::new();
+        let mut admin = String::new();
         while public.is_empty() || admin.is_empty() {
             let mut line = String::new();
             let read = tokio::time::timeout(PATIENCE, printed.read_line(&mut line));
@@ -488,10 +490,8 @@ impl Server {
 
 #[tokio::test]
 async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
-    let (file, llama) = (
-        KeysFile::of(&lines("app", "canary-good", "requests_per_minute = 3")),
-        FakeLlama::start().await,
-    );
+    let file = KeysFile::of(&lines("app", "canary-good", "requests_per_minute = 3"));
+    let llama = FakeLlama::start().await;
     llama.require_key(UPSTREAM_KEY);
     let mut command = serving(&file.path(), &llama.url());
     command
@@ -573,10 +573,9 @@ async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_d
         moment("+30 min").await
     );
     let daily = lines("daily", "d", "tokens_per_day = 10");
-    let (file, llama) = (
-        KeysFile::of(&(lines("app", "a", &(valid + "\nrequests_per_minute = 1000")) + &daily)),
-        FakeLlama::start().await,
-    );
+    let file =
+        KeysFile::of(&(lines("app", "a", &(valid + "\nrequests_per_minute = 1000")) + &daily));
+    let llama = FakeLlama::start().await;
     llama.require_key(UPSTREAM_KEY);
     let clock = file.path().with_file_name("clock");
     std::fs::write(&clock, "+0").unwrap();

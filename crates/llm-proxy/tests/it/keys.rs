@@ -86,7 +86,8 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
         &(lines("old", "expired", "expires = 2020-01-01")
             + &lines("new", "early", "not_before = 2999-01-01")),
     );
-    let (llama, long) = (FakeLlama::start().await, "x".repeat(12 * 1024));
+    let llama = FakeLlama::start().await;
+    let long = "x".repeat(12 * 1024);
     let proxy = Proxy::keyed(&llama, &file).await;
     let mut answers = Vec::new();
     for credential in [
@@ -168,10 +169,8 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
     };
     let proxy = Proxy::with(&llama, every).await;
     // The code itself is asked, so that a route added later cannot be forgotten here.
-    let (router, api) = (
-        include_str!("../../src/router.rs"),
-        include_str!("../../src/api.rs"),
-    );
+    let router = include_str!("../../src/router.rs");
+    let api = include_str!("../../src/api.rs");
     let mut routes = Vec::new();
     for (code, before) in [(router, ".route(\""), (api, "=> \"")] {
         let quoted = code
@@ -349,7 +348,8 @@ async fn each_scope_opens_its_routes_and_no_others() {
 async fn a_flood_of_wrong_keys_takes_no_slot_and_no_place_in_the_queue() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| config.queue_requests = 1).await;
-    let (over, n_refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let n_refused = AtomicUsize::new(0);
     let flood = join_all((0..32).map(async |_| {
         while !over.load(Ordering::Relaxed) {
             assert_eq!(

@@ -31,7 +31,8 @@ async fn a_key_of_weight_three_has_three_tokens_for_one_of_a_key_of_weight_one()
         "one", "one", "one", "one", "three", "three", "three", "three", "three", "three",
     ];
     let asks = waiting.iter().enumerate().map(|(n, key)| {
-        let (proxy, mut body) = (&proxy, question(false));
+        let proxy = &proxy;
+        let mut body = question(false);
         body["messages"][0]["content"] = json!(key);
         async move {
             proxy

@@ -29,16 +29,19 @@ async fn until_status(proxy: &Proxy, key: &str, status: u16) {
 #[tokio::test]
 async fn twenty_reloads_under_load_fail_no_request() {
     let text = |n: usize| lines("app", "a", "") + &lines(&format!("key-{n}"), &n.to_string(), "");
-    let (file, llama) = (KeysFile::of(&text(0)), FakeLlama::start().await);
+    let file = KeysFile::of(&text(0));
+    let llama = FakeLlama::start().await;
     llama.set_slots(16);
     let proxy = Proxy::keyed(&llama, &file).await;
-    let (over, n_requests) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let n_requests = AtomicUsize::new(0);
     let load = join_all((0..8).map(async |caller| {
         while !over.load(Ordering::Relaxed) {
             let chat = proxy
                 .ask_as(if caller % 2 == 0 { "a" } else { KEY }, &question(true))
                 .await;
-            let (status, answer) = (chat.status().as_u16(), chat.text().await.unwrap());
+            let status = chat.status().as_u16();
+            let answer = chat.text().await.unwrap();
             assert!(
                 status == 200 && answer.contains("[DONE]"),
                 "{status} {answer}"
@@ -152,7 +155,7 @@ async fn a_file_without_read_permission_keeps_the_old_keys() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::keyed(&llama, &file).await;
     file.write("no toml");
-    fs::set_permissions(file.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     proxy.until_metric(&format!("{FAILED} 1")).await;
     // Root may read everything, and finds that this is no TOML.
     let said = match fs::read(file.path()) {
@@ -349,10 +352,8 @@ async fn whole(response: reqwest::Response) -> (u16, String) {
 
 #[tokio::test]
 async fn a_file_that_is_written_in_place_or_behind_a_link_is_noticed_too() {
-    let (file, llama) = (
-        KeysFile::of(&lines("app", "a", "")),
-        FakeLlama::start().await,
-    );
+    let file = KeysFile::of(&lines("app", "a", ""));
+    let llama = FakeLlama::start().await;
     let folder = file.path().parent().unwrap().to_owned();
     // As Kubernetes mounts a secret: a link to a file in a folder that is a link itself and is swapped whole.
     for (version, key) in [("1", "v1"), ("2", "v2")] {
@@ -384,10 +385,8 @@ async fn a_file_that_is_written_in_place_or_behind_a_link_is_noticed_too() {
 
 #[tokio::test]
 async fn a_hangup_reads_the_file_at_once() {
-    let (file, llama) = (
-        KeysFile::of(&lines("app", "a", "")),
-        FakeLlama::start().await,
-    );
+    let file = KeysFile::of(&lines("app", "a", ""));
+    let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
         config.keys_file = Some(file.path());
         config.keys_poll = Duration::from_secs(3600);

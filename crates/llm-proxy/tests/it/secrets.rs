@@ -14,7 +14,8 @@ const HOSTILE: &str = "canary\u{1b}[2J\n{\"level\":\"ERROR\"}\u{202e}";
 #[tokio::test]
 async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_trace_the_status_or_the_audit()
  {
-    let (llama, collector) = (FakeLlama::start().await, FakeCollector::start().await);
+    let llama = FakeLlama::start().await;
+    let collector = FakeCollector::start().await;
     let folder = tempfile::tempdir().unwrap();
     let audit = folder.path().join("audit.jsonl");
     let settings = [
@@ -27,7 +28,8 @@ async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_t
     // Read while it is written, as a log is.
     let mut said = String::new();
     let asking = async {
-        let (http, url) = (reqwest::Client::new(), format!("http://{}", process.public));
+        let http = reqwest::Client::new();
+        let url = format!("http://{}", process.public);
         let chat = |body: &Value, key: &str| {
             http.post(format!("{url}/v1/chat/completions"))
                 .bearer_auth(key)

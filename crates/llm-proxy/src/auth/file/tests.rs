@@ -69,14 +69,17 @@ fn a_key_needs_a_name_and_a_digest_and_opens_chat_without_limits() {
     assert_eq!((caller.not_before, caller.expires), (None, None));
 }
 
+fn since_1970(seconds: u64) -> Option<SystemTime> {
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 #[test]
 fn a_moment_is_a_date_or_has_its_offset() {
-    let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     for (text, read) in [
-        ("2027-01-31", at(1_801_353_600)),
-        ("2027-01-31T12:00:00Z", at(1_801_396_800)),
-        ("2027-01-31T14:00:00+02:00", at(1_801_396_800)),
-        ("2027-01-31T04:00:00-08:00", at(1_801_396_800)),
+        ("2027-01-31", since_1970(1_801_353_600)),
+        ("2027-01-31T12:00:00Z", since_1970(1_801_396_800)),
+        ("2027-01-31T14:00:00+02:00", since_1970(1_801_396_800)),
+        ("2027-01-31T04:00:00-08:00", since_1970(1_801_396_800)),
         ("2027-01-31T12:00:00", None),
         ("12:00:00", None),
         ("2027-02-29", None),
@@ -164,7 +167,7 @@ fn a_field_that_is_missing_or_unknown_is_named() {
         problem(&no_name),
         format!("line 1: this key has no `name`; {advice}")
     );
-    let fields = "the fields below a [[key]] are name, sha256, models, scopes, weight, requests_at_once, \
+    let fields = "those are name, sha256, models, scopes, weight, requests_at_once, \
                   requests_per_minute, tokens_per_minute, tokens_per_day, not_before, expires";
     let longest = "a".repeat(24);
     let longer = "a".repeat(25);
@@ -175,13 +178,13 @@ fn a_field_that_is_missing_or_unknown_is_named() {
         ("Weight", "..."),
         ("llmk_abc", "..."),
     ] {
-        let told = format!("`{shown}` is not a field of a key; {fields}");
+        let told = format!("`{shown}` is not a field of a [[key]]; {fields}");
         assert_eq!(problem_of(&format!("{field} = 2")), told);
     }
     let other = problem(&format!("{}[other]\n", one("")));
     assert_eq!(
         other,
-        format!("line 5: `other` is not a field of a key; {fields}")
+        format!("line 5: `other` is not a field of a [[key]]; {fields}")
     );
 }
 

@@ -50,12 +50,17 @@ fn limits(requests: Option<u32>, tokens: Option<u32>, day: Option<u64>) -> KeyLi
     }
 }
 
-fn reached(limit: Limit, allowed: u64, retry_after: Duration) -> Reached {
-    Reached {
+fn refused(limit: Limit, allowed: u64, retry_after: Duration) -> Result<(), Reached> {
+    Err(Reached {
         limit,
         allowed,
         retry_after,
-    }
+    })
+}
+
+/// Asks for `n` tokens and leaves.
+fn ask(usage: &Arc<KeyUsage>, limits: &KeyLimits, n: u64, now: Clocks) -> Result<(), Reached> {
+    usage.reserve(limits, n, now).map(drop)
 }
 
 /// Reserves and uses `n` at once.
@@ -79,16 +84,19 @@ fn a_minutes_requests_pass_at_once_and_the_next_when_its_share_has_come() {
     for _ in 0..60 {
         assert_eq!(usage.request(&limits, clock.now()), Ok(()));
     }
-    let full = |retry_after| Err(reached(Limit::RequestsPerMinute, 60, retry_after));
-    assert_eq!(usage.request(&limits, clock.now()), full(seconds(1)));
+    let per_minute = Limit::RequestsPerMinute;
+    assert_eq!(
+        usage.request(&limits, clock.now()),
+        refused(per_minute, 60, seconds(1))
+    );
     assert_eq!(
         usage.request(&limits, clock.after(seconds(1) - NANOSECOND)),
-        full(NANOSECOND)
+        refused(per_minute, 60, NANOSECOND)
     );
     assert_eq!(usage.request(&limits, clock.after(seconds(1))), Ok(()));
     assert_eq!(
         usage.request(&limits, clock.after(seconds(1))),
-        full(seconds(1))
+        refused(per_minute, 60, seconds(1))
     );
     let passed = (0..100).filter(|_| usage.request(&limits, clock.after(seconds(600))).is_ok());
     assert_eq!(
@@ -116,16 +124,13 @@ fn a_request_that_was_refused_costs_nothing() {
 
 #[test]
 fn tokens_are_reserved_by_estimate_and_what_was_not_used_comes_back() {
-    let (usage, limits, clock) = (
-        Arc::new(KeyUsage::default()),
-        limits(None, Some(6000), None),
-        Noon::new(),
-    );
+    let usage = Arc::new(KeyUsage::default());
+    let limits = limits(None, Some(6000), None);
+    let clock = Noon::new();
     let mut held = usage.reserve(&limits, 4000, clock.now()).unwrap();
-    let refused = usage.reserve(&limits, 2001, clock.now()).unwrap_err();
     assert_eq!(
-        refused,
-        reached(Limit::TokensPerMinute, 6000, Duration::from_millis(10))
+        ask(&usage, &limits, 2001, clock.now()),
+        refused(Limit::TokensPerMinute, 6000, Duration::from_millis(10))
     );
     end(&mut held, 1000, clock.now());
     assert_eq!(spend(&usage, &limits, 5000, clock.now()), Ok(()));
@@ -136,32 +141,31 @@ fn tokens_are_reserved_by_estimate_and_what_was_not_used_comes_back() {
 
 #[test]
 fn more_tokens_than_were_reserved_are_a_debt_that_time_pays() {
-    let (usage, limits, clock) = (
-        Arc::new(KeyUsage::default()),
-        limits(None, Some(60), None),
-        Noon::new(),
-    );
+    let usage = Arc::new(KeyUsage::default());
+    let limits = limits(None, Some(60), None);
+    let clock = Noon::new();
     let mut held = usage.reserve(&limits, 10, clock.now()).unwrap();
     end(&mut held, 90, clock.now());
-    let refused = |after| usage.reserve(&limits, 1, clock.after(after)).map(drop);
-    assert_eq!(
-        refused(Duration::ZERO),
-        Err(reached(Limit::TokensPerMinute, 60, seconds(31)))
-    );
-    assert_eq!(
-        refused(seconds(31) - NANOSECOND),
-        Err(reached(Limit::TokensPerMinute, 60, NANOSECOND))
-    );
-    assert_eq!(refused(seconds(31)), Ok(()));
+    for (after, answer) in [
+        (
+            Duration::ZERO,
+            refused(Limit::TokensPerMinute, 60, seconds(31)),
+        ),
+        (
+            seconds(31) - NANOSECOND,
+            refused(Limit::TokensPerMinute, 60, NANOSECOND),
+        ),
+        (seconds(31), Ok(())),
+    ] {
+        assert_eq!(ask(&usage, &limits, 1, clock.after(after)), answer);
+    }
 }
 
 #[test]
 fn a_reservation_that_was_never_used_costs_nothing() {
-    let (usage, limits, clock) = (
-        Arc::new(KeyUsage::default()),
-        limits(None, Some(60), Some(60)),
-        Noon::new(),
-    );
+    let usage = Arc::new(KeyUsage::default());
+    let limits = limits(None, Some(60), Some(60));
+    let clock = Noon::new();
     end(
         &mut usage.reserve(&limits, 60, clock.now()).unwrap(),
         0,
@@ -196,38 +200,46 @@ fn a_request_above_the_whole_limit_is_charged_in_full_while_it_runs() {
     let usage = Arc::new(KeyUsage::default());
     let mut held = usage.reserve(&limits, 300, clock.now()).unwrap();
     // The 300 flow back in three minutes; the first of the hundred that may be used comes after two.
-    let after = |seconds_| clock.after(seconds(seconds_));
-    let refused = |now| usage.reserve(&limits, 5, now).map(drop);
-    let wait = |duration| Err(reached(Limit::TokensPerMinute, 100, duration));
-    assert_eq!(refused(after(0)), wait(seconds(123)));
-    assert_eq!(refused(after(122)), wait(seconds(1)));
-    end(&mut held, 200, after(10));
-    assert_eq!(refused(after(10)), wait(seconds(53)));
+    for (after, wait) in [(0, 123), (122, 1)] {
+        assert_eq!(
+            ask(&usage, &limits, 5, clock.after(seconds(after))),
+            refused(Limit::TokensPerMinute, 100, seconds(wait))
+        );
+    }
+    let later = clock.after(seconds(10));
+    end(&mut held, 200, later);
+    assert_eq!(
+        ask(&usage, &limits, 5, later),
+        refused(Limit::TokensPerMinute, 100, seconds(53))
+    );
 }
 
 #[test]
 fn a_refund_gives_back_at_most_what_is_left_of_its_own_charge() {
     let limits = limits(None, Some(1000), None);
-    let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+    let usage = Arc::new(KeyUsage::default());
+    let clock = Noon::new();
     let mut first = usage.reserve(&limits, 1000, clock.now()).unwrap();
     let mut second = usage
         .reserve(&limits, 1000, clock.after(seconds(61)))
         .unwrap();
     // All of the first charge has flowed back, and the second has taken it.
     end(&mut first, 0, clock.after(seconds(61)));
-    let full = |n| Err(reached(Limit::TokensPerMinute, 1000, seconds(n)));
-    let ask = |n, now| usage.reserve(&limits, n, now).map(drop);
-    assert_eq!(ask(1000, clock.after(seconds(61))), full(60));
+    assert_eq!(
+        ask(&usage, &limits, 1000, clock.after(seconds(61))),
+        refused(Limit::TokensPerMinute, 1000, seconds(60))
+    );
     // Half of the second has flowed back when it ends.
     end(&mut second, 0, clock.after(seconds(91)));
-    assert_eq!(ask(1000, clock.after(seconds(91))), Ok(()));
+    assert_eq!(ask(&usage, &limits, 1000, clock.after(seconds(91))), Ok(()));
 }
 
 #[test]
 fn what_many_requests_at_once_did_not_use_all_comes_back_in_any_order() {
     let limits = limits(None, Some(6000), None);
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-        let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+        let usage = Arc::new(KeyUsage::default());
+        let clock = Noon::new();
         let mut held: Vec<Reservation> = (0..4)
             .map(|_| usage.reserve(&limits, 1500, clock.now()).unwrap())
             .collect();
@@ -244,7 +256,8 @@ fn what_many_requests_at_once_did_not_use_all_comes_back_in_any_order() {
 #[test]
 fn a_reservation_is_corrected_once() {
     let limits = limits(None, Some(60), Some(60));
-    let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+    let usage = Arc::new(KeyUsage::default());
+    let clock = Noon::new();
     let mut held = usage.reserve(&limits, 30, clock.now()).unwrap();
     end(&mut held, 20, clock.now());
     drop(held);
@@ -253,20 +266,17 @@ fn a_reservation_is_corrected_once() {
 
 #[test]
 fn a_days_tokens_last_until_midnight_utc() {
-    let (usage, limits, clock) = (
-        Arc::new(KeyUsage::default()),
-        limits(None, None, Some(1000)),
-        Noon::new(),
-    );
+    let usage = Arc::new(KeyUsage::default());
+    let limits = limits(None, None, Some(1000));
+    let clock = Noon::new();
     spend(&usage, &limits, 1000, clock.now()).unwrap();
-    let full = |retry_after| Err(reached(Limit::TokensPerDay, 1000, retry_after));
     assert_eq!(
         spend(&usage, &limits, 1, clock.now()),
-        full(seconds(43_200))
+        refused(Limit::TokensPerDay, 1000, seconds(43_200))
     );
     assert_eq!(
         spend(&usage, &limits, 1, clock.after(seconds(43_199))),
-        full(seconds(1))
+        refused(Limit::TokensPerDay, 1000, seconds(1))
     );
     assert_eq!(
         spend(&usage, &limits, 1000, clock.after(seconds(43_200))),
@@ -276,11 +286,9 @@ fn a_days_tokens_last_until_midnight_utc() {
 
 #[test]
 fn an_answer_over_midnight_counts_for_the_day_it_began_on() {
-    let (usage, limits, clock) = (
-        Arc::new(KeyUsage::default()),
-        limits(None, None, Some(1000)),
-        Noon::new(),
-    );
+    let usage = Arc::new(KeyUsage::default());
+    let limits = limits(None, None, Some(1000));
+    let clock = Noon::new();
     let mut held = usage.reserve(&limits, 900, clock.now()).unwrap();
     let tomorrow = clock.after(seconds(43_200));
     spend(&usage, &limits, 100, tomorrow).unwrap();
@@ -291,7 +299,8 @@ fn an_answer_over_midnight_counts_for_the_day_it_began_on() {
 #[test]
 fn a_wall_clock_that_jumps_moves_no_minute_and_keeps_nobody_out() {
     let limits = limits(Some(60), Some(60), Some(1000));
-    let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+    let usage = Arc::new(KeyUsage::default());
+    let clock = Noon::new();
     for _ in 0..60 {
         usage.request(&limits, clock.now()).unwrap();
     }
@@ -301,29 +310,30 @@ fn a_wall_clock_that_jumps_moves_no_minute_and_keeps_nobody_out() {
             Ok(ahead) => clock.wall + seconds(ahead),
             Err(_) => clock.wall - seconds(jump.unsigned_abs()),
         };
-        let at = |after| Clocks {
-            monotonic: clock.monotonic + after,
+        let now = Clocks {
+            monotonic: clock.monotonic,
             wall,
         };
-        let minute = |limit| reached(limit, 60, seconds(1));
+        let later = Clocks {
+            monotonic: clock.monotonic + seconds(60),
+            wall,
+        };
         assert_eq!(
-            usage.request(&limits, at(Duration::ZERO)),
-            Err(minute(Limit::RequestsPerMinute))
+            usage.request(&limits, now),
+            refused(Limit::RequestsPerMinute, 60, seconds(1))
         );
         assert_eq!(
-            usage.reserve(&limits, 1, at(Duration::ZERO)).map(drop),
-            Err(minute(Limit::TokensPerMinute))
+            ask(&usage, &limits, 1, now),
+            refused(Limit::TokensPerMinute, 60, seconds(1))
         );
-        assert_eq!(
-            usage.reserve(&limits, 60, at(seconds(60))).map(drop),
-            Ok(())
-        );
+        assert_eq!(ask(&usage, &limits, 60, later), Ok(()));
     }
 }
 
 #[test]
 fn a_limit_that_was_changed_applies_to_what_was_used_before() {
-    let (usage, clock) = (KeyUsage::default(), Noon::new());
+    let usage = KeyUsage::default();
+    let clock = Noon::new();
     for _ in 0..30 {
         usage
             .request(&limits(Some(60), None, None), clock.now())
@@ -340,7 +350,8 @@ fn a_limit_that_was_changed_applies_to_what_was_used_before() {
 
 #[test]
 fn where_the_limits_stand_is_what_would_pass() {
-    let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+    let usage = Arc::new(KeyUsage::default());
+    let clock = Noon::new();
     let limits = limits(Some(3), Some(600), Some(1000));
     usage.request(&limits, clock.now()).unwrap();
     spend(&usage, &limits, 500, clock.now()).unwrap();
@@ -398,7 +409,8 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
     ) {
         let limits = limits(None, Some(rate), None);
-        let (usage, clock) = (Arc::new(KeyUsage::default()), Noon::new());
+        let usage = Arc::new(KeyUsage::default());
+        let clock = Noon::new();
         let mut elapsed = Duration::ZERO;
         let mut running = Vec::new();
         let mut passed = Vec::new();
