@@ -31,11 +31,10 @@ async fn run(arguments: &[&str], input: &str) -> (i32, String, String) {
         .await
         .unwrap()
         .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
     )
 }
 
@@ -133,26 +132,23 @@ async fn the_list_has_names_states_and_limits_and_never_a_whole_digest() {
 #[tokio::test]
 async fn a_check_says_how_many_keys_there_are_and_which_are_not_good() {
     let file = KeysFile::of("");
-    let check = async |text: &str| {
-        file.write(text);
-        let (code, out, err) = run(&["keys", "check", &path(&file)], "").await;
-        let said = out.strip_prefix(&format!("{}: ", file.path().display()));
-        (code, said.unwrap().to_owned(), err)
-    };
-    let good = |said: &str| (0, format!("the file can be used; {said}\n"), String::new());
     let ended = lines("old", "o", "expires = 2020-01-01");
     let early = lines("coming", "c", "not_before = 2999-01-01");
     let app = lines("app", "a", "");
-    assert_eq!(check(&app).await, good("1 key"));
-    assert_eq!(
-        check("").await,
-        good("no key, so no named key would be good")
-    );
     let old = "\n  \"old\" is not good now: expired 2020-01-01T00:00:00Z";
     let coming = "\n  \"coming\" is not good now: not before 2999-01-01T00:00:00Z";
-    assert_eq!(check(&ended).await, good(&format!("1 key{old}")));
-    let three = good(&format!("3 keys{old}{coming}"));
-    assert_eq!(check(&(app + &ended + &early)).await, three);
+    for (text, said) in [
+        (String::new(), "no key, so no named key would be good"),
+        (app.clone(), "1 key"),
+        (ended.clone(), &format!("1 key{old}")),
+        (app + &ended + &early, &format!("3 keys{old}{coming}")),
+    ] {
+        file.write(&text);
+        let place = file.path().display().to_string();
+        let said = format!("{place}: the file can be used; {said}\n");
+        let checked = run(&["keys", "check", &place], "").await;
+        assert_eq!(checked, (0, said, String::new()));
+    }
 }
 
 #[tokio::test]
@@ -228,8 +224,8 @@ fn serving(path: &Path, upstream: &str) -> Command {
 #[tokio::test]
 async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let fifo = at("fifo");
+    let folder = folder.path();
+    let fifo = folder.join("fifo");
     assert!(
         Command::new("mkfifo")
             .arg(&fifo)
@@ -238,13 +234,17 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
             .unwrap()
             .success()
     );
-    std::fs::write(at("large"), "#".repeat(5 * 1024 * 1024)).unwrap();
+    std::fs::write(folder.join("large"), "#".repeat(5 * 1024 * 1024)).unwrap();
     std::fs::write(
-        at("plain"),
+        folder.join("plain"),
         lines("app", "a", "").replace(&hex("a"), "llmk_canary"),
     )
     .unwrap();
-    std::fs::write(at("twice"), lines("app", "a", "") + &lines("app", "b", "")).unwrap();
+    std::fs::write(
+        folder.join("twice"),
+        lines("app", "a", "") + &lines("app", "b", ""),
+    )
+    .unwrap();
     for (name, said) in [
         ("large", "is larger than 4 MiB"),
         (
@@ -259,7 +259,7 @@ async fn a_file_that_is_not_usable_is_refused_at_the_start_in_words_that_help() 
         (".", "is not a file"),
         ("missing/keys.toml", "No such file or directory"),
     ] {
-        let output = serving(&at(name), "http://127.0.0.1:1").output();
+        let output = serving(&folder.join(name), "http://127.0.0.1:1").output();
         let output = tokio::time::timeout(PATIENCE, output)
             .await
             .unwrap()
@@ -352,6 +352,13 @@ async fn a_file_that_stays_refused_is_said_once_a_minute() {
     server.stop().await;
 }
 
+/// The moment `offset` from now, as the file has it.
+async fn date(offset: &str) -> String {
+    let format = ["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", offset];
+    let output = Command::new("date").args(format).output().await.unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// What to preload for another clock; `None` where faketime does not work.
 async fn faketime() -> Option<String> {
     let mut command = Command::new("faketime");
@@ -401,10 +408,10 @@ impl Server {
                 "it ended before it listened: {text}"
             );
             let event: Value = serde_json::from_str(&line).unwrap();
-            let address = || format!("http://{}", event["address"].as_str().unwrap());
+            let address = event["address"].as_str().unwrap_or_default();
             match event["listener"].as_str() {
-                Some("public") => public = address(),
-                Some(_) => admin = address(),
+                Some("public") => public = format!("http://{address}"),
+                Some(_) => admin = format!("http://{address}"),
                 None => {}
             }
             text.push_str(&line);
@@ -543,34 +550,25 @@ async fn no_key_and_no_digest_is_ever_printed_whatever_happens_to_it() {
         "canary-new",
     ]
     .map(hex);
-    let secret = |line: &&str| {
+    let leaks = printed.lines().filter(|line| {
         line.contains("canary")
             || line.contains(UPSTREAM_KEY)
             || digests.iter().any(|digest| line.contains(digest))
-    };
-    assert_eq!(printed.lines().filter(secret).collect::<Vec<_>>(), [""; 0]);
+    });
+    assert_eq!(leaks.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[tokio::test]
-async fn keys_and_days_follow_the_wall_clock_wherever_it_jumps_and_minutes_and_deadlines_do_not_notice()
- {
+async fn keys_and_days_follow_the_wall_clock_and_minutes_do_not() {
     let Some(preload) = faketime().await else {
         eprintln!("skipped: `faketime -f +0s env` does not work here");
         return;
     };
     // The key begins and ends half an hour from now, by the clock of the test.
-    let moment = async |offset: &str| {
-        let output = Command::new("date")
-            .args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", offset])
-            .output()
-            .await
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
     let valid = format!(
         "not_before = {}\nexpires = {}",
-        moment("-30 min").await,
-        moment("+30 min").await
+        date("-30 min").await,
+        date("+30 min").await
     );
     let daily = lines("daily", "d", "tokens_per_day = 10");
     let file =

@@ -26,10 +26,14 @@ async fn until_status(proxy: &Proxy, key: &str, status: u16) {
     .await;
 }
 
+/// A key that stays, and one of the number `n`.
+fn numbered(n: usize) -> String {
+    lines("app", "a", "") + &lines(&format!("key-{n}"), &n.to_string(), "")
+}
+
 #[tokio::test]
 async fn twenty_reloads_under_load_fail_no_request() {
-    let text = |n: usize| lines("app", "a", "") + &lines(&format!("key-{n}"), &n.to_string(), "");
-    let file = KeysFile::of(&text(0));
+    let file = KeysFile::of(&numbered(0));
     let llama = FakeLlama::start().await;
     llama.set_slots(16);
     let proxy = Proxy::keyed(&llama, &file).await;
@@ -52,7 +56,7 @@ async fn twenty_reloads_under_load_fail_no_request() {
     }));
     let reloads = async {
         for n in 1..=20 {
-            file.write(&text(n));
+            file.write(&numbered(n));
             proxy.until_metric(&format!("{RELOADED} {n}")).await;
             assert_eq!(proxy.models_as(&n.to_string()).await.0, 200);
             assert_eq!(proxy.models_as(&(n - 1).to_string()).await.0, 401);
