@@ -3,8 +3,6 @@
 
 use std::str::FromStr;
 
-use crate::auth::Scope;
-
 /// One route that ends in llama-server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -26,6 +24,30 @@ pub enum Api {
     CountTokens,
     /// `/tokenize`: the tokens of a text.
     Tokenize,
+}
+
+/// What a key opens: each route needs one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything that makes the model write: chat, completions, responses, messages.
+    Chat,
+    /// Embeddings and reranking.
+    Embeddings,
+    /// Counting tokens and tokenising.
+    Tokens,
+}
+
+impl Scope {
+    pub(crate) const ALL: [Self; 3] = [Self::Chat, Self::Embeddings, Self::Tokens];
+
+    /// Its name in the keys file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// Whose words the callers of a route understand.

@@ -1,20 +1,20 @@
-//! Who asks: reads the one credential of a request and finds the [`Caller`] that holds it, in constant time.
+//! Who asks: finds the [`Caller`] that holds a request's one credential, in constant time.
 //!
-//! Missing, malformed, unknown and expired keys are one and the same 401; only the log says which. It never looks at
-//! the body, so a stranger cannot make the proxy read one. Every route asks here and nowhere else.
+//! A missing, malformed, unknown, expired or revoked key gets the same 401; only the log says which it was. The body is
+//! never looked at, so a stranger cannot make the proxy read one. Every route asks here and nowhere else.
 
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, header};
 use common::secret::Secret;
 
-use crate::api::Dialect;
-use crate::error::Error;
+use crate::api::{Dialect, Scope};
 
 mod caller;
 pub(crate) mod command;
+mod disk;
 mod file;
 #[cfg(fuzzing)]
 pub use file::fuzz;
@@ -23,33 +23,35 @@ mod limits;
 mod ring;
 mod watch;
 
-pub(crate) use caller::{Caller, Scope};
+pub(crate) use caller::Caller;
 pub(crate) use limits::{Limit, Reservation};
 
-use caller::State;
-use file::Problems;
-use key::Digest;
-use ring::{Fixed, Ring};
+use disk::Look;
+use key::KeyDigest;
+use limits::Reached;
+use ring::Ring;
 
-/// The longest credential that is compared; hashing longer ones would be work for strangers.
+/// What logs and metrics show in place of a key's name when there is no key. No key may have this name.
+pub(crate) const NOBODY: &str = "none";
+/// The name of the key in `LLM_API_KEY`.
+const DEFAULT: &str = "default";
+/// The longest credential that is compared. Hashing longer ones would be work for strangers.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
 
-/// The caller that `LLM_API_KEY` opens the door for.
-const DEFAULT: &str = "default";
-
-/// The keys that open the door.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    fixed: Option<Fixed>,
-    /// Where the other keys are.
-    path: Option<PathBuf>,
-    /// What that file held at the start.
-    at_start: Arc<[u8]>,
-    /// Held for a look-up or a swap, never across an await.
-    ring: RwLock<Ring>,
+/// Why a request is turned away at the door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AuthError {
+    /// More than one credential came.
+    AmbiguousCredentials,
+    /// The credential is missing or not good now.
+    Unauthorized(Denied),
+    /// The key does not open this route.
+    ScopeMissing(Scope),
+    /// The key has used up what it may ask.
+    RateLimited(Reached),
 }
 
-/// Why a credential opens nothing. For the log: the caller reads the same words for all.
+/// Why a credential opens nothing. For the log only: the caller reads the same words for all reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     pub(crate) reason: &'static str,
@@ -57,119 +59,137 @@ pub(crate) struct Denied {
     pub(crate) key: Option<Arc<str>>,
 }
 
+/// The keys that open the door.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// The holder of `LLM_API_KEY`.
+    fixed: Option<Arc<Caller>>,
+    /// Where the named keys are, and what that file held at the start.
+    file: Option<(Arc<Path>, Look)>,
+    /// The keys in force. Locked for a look-up or a swap, never across an await.
+    ring: RwLock<Ring>,
+    /// Why the keys file as it is now is not used.
+    refused: Mutex<Option<String>>,
+}
+
 impl Keys {
-    /// The key of the environment, and those of the file at `path`.
+    /// The key of the environment, and those of the file at `path`. A file without keys, or none at all in its folder,
+    /// means that no named key is good.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or used: every problem, on lines of their own.
+    /// When the file cannot be read or understood.
     pub(crate) fn new(key: Option<&Secret>, path: Option<PathBuf>) -> Result<Self, String> {
         let fixed = key.map(|key| {
-            (
-                Digest::of(key.expose().as_bytes()),
-                Arc::new(Caller::unlimited(DEFAULT)),
-            )
+            let digest = KeyDigest::of(key.expose().as_bytes());
+            Arc::new(Caller::unlimited(DEFAULT, digest))
         });
-        let ring = RwLock::new(Ring::of(fixed.as_ref()));
         let mut keys = Self {
+            ring: RwLock::new(Ring::of(fixed.as_ref())),
             fixed,
-            path,
-            at_start: Arc::default(),
-            ring,
+            file: None,
+            refused: Mutex::default(),
         };
-        if let Some(path) = &keys.path {
-            keys.at_start = file::read(path)?;
+        if let Some(path) = path {
+            let look = disk::look(&path, None)?;
             let ring = keys
-                .build(&keys.at_start)
-                .map_err(|problems| problems.listed(path))?;
+                .build(look.bytes())
+                .map_err(|problem| format!("{}: {problem}", path.display()))?;
             keys.swap(ring);
+            keys.file = Some((path.into(), look));
         }
         Ok(keys)
     }
 
-    /// Who sends a request with these `headers`. Callers of Anthropic's API may show their key as it has it, in `x-api-key`.
+    /// Who sends a request with these `headers`. Callers of Anthropic's API may present their key in `x-api-key`.
     pub(crate) fn caller(
         &self,
         headers: &HeaderMap,
         dialect: Dialect,
-    ) -> Result<Arc<Caller>, Error> {
+    ) -> Result<Arc<Caller>, AuthError> {
         let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
         let mut bare = headers.get_all("x-api-key").iter();
+        let takes_bare = dialect == Dialect::Messages;
         let presented = match (bearers.next(), bare.next()) {
-            (Some(_), Some(_)) => return Err(Error::AmbiguousCredentials),
+            (Some(_), Some(_)) => return Err(AuthError::AmbiguousCredentials),
             (Some(credential), None) => bearer(credential.as_bytes()),
-            (None, Some(key)) if dialect == Dialect::Messages => {
-                Some(key.as_bytes()).filter(is_short)
-            }
+            (None, Some(key)) if takes_bare => Some(key.as_bytes()),
             (None, _) => None,
         };
-        if bearers.next().is_some() || (dialect == Dialect::Messages && bare.next().is_some()) {
-            return Err(Error::AmbiguousCredentials);
+        if bearers.next().is_some() || (takes_bare && bare.next().is_some()) {
+            return Err(AuthError::AmbiguousCredentials);
         }
-        let presented = presented.unwrap_or_default();
-        self.find(presented, SystemTime::now())
-            .map_err(Error::Unauthorized)
+        let presented = presented.filter(|credential| credential.len() <= MAX_CREDENTIAL_BYTES);
+        self.find(presented.unwrap_or_default(), SystemTime::now())
+            .map_err(AuthError::Unauthorized)
     }
 
-    /// The same steps for every credential, so that the time tells nothing: what is missing is looked up as nothing,
-    /// which no key has the digest of.
-    fn find(&self, presented: &[u8], now: SystemTime) -> Result<Arc<Caller>, Denied> {
-        let (digest, malformed) = (Digest::of(presented), key::is_malformed(presented));
-        let found = self
-            .ring
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .map(Arc::clone);
-        let denied = |reason, caller: Option<&Caller>| {
-            Err(Denied {
-                reason,
-                key: caller.map(|caller| Arc::clone(&caller.name)),
-            })
+    /// Whether the key that `caller` came with is still good. A request asks this again when it has waited for its slot,
+    /// because its key may have been taken out since.
+    pub(crate) fn recheck(&self, caller: &Caller) -> Result<(), AuthError> {
+        let revoked = Denied {
+            reason: "revoked",
+            key: Some(Arc::clone(&caller.name)),
         };
-        match found {
-            Some(caller) => match caller.state(now) {
-                State::Valid => Ok(caller),
-                State::NotYet => denied("not yet", Some(&caller)),
-                State::Expired => denied("expired", Some(&caller)),
-            },
-            None if presented.is_empty() => denied("missing", None),
-            None if malformed => denied("malformed", None),
-            None => denied("unknown", None),
-        }
+        self.get(caller.digest)
+            .ok_or(revoked)
+            .and_then(|caller| caller.check_time(SystemTime::now()))
+            .map_err(AuthError::Unauthorized)
     }
 
-    /// What would be in force with a file of these `bytes`.
-    fn build(&self, bytes: &[u8]) -> Result<Ring, Problems> {
+    /// Why the keys file as it is now is not used, for operators.
+    pub(crate) fn file_refused(&self) -> Option<String> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Every credential takes the same path, so timing reveals nothing. A missing one is looked up as the empty string,
+    /// which matches no key.
+    fn find(&self, presented: &[u8], now: SystemTime) -> Result<Arc<Caller>, Denied> {
+        let digest = KeyDigest::of(presented);
+        let is_malformed = key::is_malformed(presented);
+        if let Some(caller) = self.get(digest) {
+            caller.check_time(now)?;
+            return Ok(caller);
+        }
+        let reason = if presented.is_empty() {
+            "missing"
+        } else if is_malformed {
+            "malformed"
+        } else {
+            "unknown"
+        };
+        Err(Denied { reason, key: None })
+    }
+
+    fn get(&self, digest: KeyDigest) -> Option<Arc<Caller>> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        ring.get(digest).map(Arc::clone)
+    }
+
+    /// The keys that would be in force with a file of these `bytes`.
+    fn build(&self, bytes: &[u8]) -> Result<Ring, String> {
         let entries = file::parse(bytes)?;
-        Ring::new(
-            self.fixed.as_ref(),
-            entries,
-            &self.ring.read().unwrap_or_else(PoisonError::into_inner),
-        )
+        let before = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        Ring::new(self.fixed.as_ref(), entries, &before)
     }
 
     fn swap(&self, ring: Ring) {
-        let before = std::mem::replace(
-            &mut *self.ring.write().unwrap_or_else(PoisonError::into_inner),
-            ring,
-        );
-        // Thousands of keys are freed here, after the lock.
+        let mut lock = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *lock, ring);
+        // The old ring may hold thousands of keys; it is freed after the lock, not under it.
+        drop(lock);
         drop(before);
     }
 }
 
-/// The token after `Bearer `, whose case does not count (RFC 9110, 11.1).
+/// The token after `Bearer `, in any case (RFC 9110, 11.1).
 fn bearer(credential: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = credential.split_at_checked("Bearer ".len())?;
-    Some(token).filter(|token| scheme.eq_ignore_ascii_case(b"Bearer ") && is_short(token))
-}
-
-fn is_short(credential: &&[u8]) -> bool {
-    credential.len() <= MAX_CREDENTIAL_BYTES
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod timing;

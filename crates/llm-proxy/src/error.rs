@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use common::openai_error::OpenAiError;
 use llama_client::Refusal;
 
-use crate::auth::{Denied, Limit};
+use crate::auth::{AuthError, Denied, Limit};
 use crate::request::{BodyError, InvalidRequest};
 
 mod told;
@@ -165,6 +165,23 @@ impl From<llama_client::Error> for Error {
             llama_client::Error::Invalid => Self::UpstreamInvalid,
             llama_client::Error::Failed => Self::UpstreamFailed,
             llama_client::Error::Refused(refusal) => Self::UpstreamRefused(refusal),
+        }
+    }
+}
+
+impl From<AuthError> for Error {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::AmbiguousCredentials => Self::AmbiguousCredentials,
+            AuthError::Unauthorized(denied) => Self::Unauthorized(denied),
+            AuthError::ScopeMissing(scope) => Self::ScopeMissing {
+                scope: scope.name(),
+            },
+            AuthError::RateLimited(reached) => Self::RateLimited {
+                limit: reached.limit,
+                allowed: reached.allowed,
+                retry_after_seconds: reached.retry_after.as_secs_f64().ceil() as u64,
+            },
         }
     }
 }

@@ -41,7 +41,7 @@ mod routes;
 mod state;
 
 pub use api::Api;
-pub use auth::command::Command as KeysCommand;
+pub use auth::command::KeysCommand;
 pub use config::{ADMIN_LISTEN, Config, Deadlines, VARIABLES};
 pub use llama_client::Upstream;
 use observe::audit::Audit;
@@ -137,12 +137,10 @@ pub async fn serve(
     app.fleet.watch(&shutdown);
     shutdown.spawn(reopen_on_hangup(app.clone(), hangups));
     shutdown.spawn(count_seconds(app.clone()));
+    let metrics = Arc::clone(&app.reporter.metrics);
+    let on_change = move |is_used| metrics.keys_file_changed(is_used);
     app.keys
-        .watch(
-            app.config.keys_poll,
-            Arc::clone(&app.reporter.metrics),
-            &shutdown,
-        )
+        .watch(app.config.keys_poll, on_change, &shutdown)
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
     let accepting = shutdown.clone();
     shutdown.spawn(async move {

@@ -1,6 +1,6 @@
 //! What is asked of the upstreams for one request.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use admission::Asking;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use common::server::ClientConnection;
 
 use crate::api::Api;
+use crate::auth::Caller;
 
 /// Says what of a request was not met, although the request is no error.
 const NOTICE: &str = "x-corral-notice";
@@ -19,12 +20,7 @@ pub(crate) struct Asked {
     pub(crate) api: Api,
     /// What each answer's upstream is sent. There is one for each answer.
     pub(crate) bodies: Vec<Bytes>,
-    /// The name of the caller's key.
-    pub(crate) caller: Arc<str>,
-    /// The key's share of the tokens, against the weights of the other keys.
-    pub(crate) weight: NonZeroU32,
-    /// Requests of this key that may hold a slot at once.
-    pub(crate) max_in_flight: usize,
+    pub(crate) caller: Arc<Caller>,
     /// An upper estimate of the prompt's length, in tokens.
     pub(crate) n_prompt_tokens: u32,
     /// The limit of each completion, in tokens.
@@ -44,10 +40,11 @@ pub(crate) struct Asked {
 impl Asked {
     /// What the queue has to know of one answer.
     pub(crate) fn asking(&self) -> Asking<'_> {
+        let at_once = self.caller.limits.requests_at_once;
         Asking {
-            caller: &self.caller,
-            weight: self.weight,
-            max_in_flight: self.max_in_flight,
+            caller: &self.caller.name,
+            weight: self.caller.weight,
+            max_in_flight: at_once.map_or(usize::MAX, NonZeroUsize::get),
             n_prompt_tokens: self.n_prompt_tokens.into(),
             max_completion_tokens: self.max_tokens,
             n_bytes: self.bodies.first().map_or(0, Bytes::len),

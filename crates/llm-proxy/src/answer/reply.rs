@@ -352,6 +352,7 @@ impl Reply {
                 PartState::Queued(permit) => {
                     let permit = ready!(permit.as_mut().poll(context));
                     let permit = permit.map_err(|refused| self.app.refusal(refused))?;
+                    self.app.keys.recheck(&self.asked.caller)?;
                     self.admitted(at, permit);
                 }
                 PartState::Connecting(clock, connected) => {

@@ -1,7 +1,7 @@
 //! Who asks, once the key is known: a name, a share of the slots, what the key opens, and how much of it.
 //!
-//! A `Caller` holds no secret, so it may be logged and labelled by its name; names come from the operator, never from
-//! a request.
+//! A `Caller` holds no secret, so it may be logged and labelled by its name. Names come from the operator, never from a
+//! request.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,67 +9,48 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use crate::auth::limits::{Limits, Now, Reached, Reservation, Standing, Usage};
-use crate::error::Error;
-
-/// What a key opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Everything that makes the model write: chat, completions, responses, messages.
-    Chat,
-    /// Embeddings and reranking.
-    Embeddings,
-    /// Counting tokens and tokenising.
-    Tokens,
-}
-
-impl Scope {
-    pub(crate) const ALL: [Self; 3] = [Self::Chat, Self::Embeddings, Self::Tokens];
-
-    /// Its name in the keys file.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Embeddings => "embeddings",
-            Self::Tokens => "tokens",
-        }
-    }
-}
+use crate::api::Scope;
+use crate::auth::key::KeyDigest;
+use crate::auth::limits::{Clocks, KeyLimits, KeyUsage, Reservation, Standing};
+use crate::auth::{AuthError, Denied};
 
 /// Whether a key opens anything now, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Validity {
     NotYet,
     Valid,
     Expired,
 }
 
 /// The holder of a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// The key's name: a label of metrics, a field of logs.
     pub(crate) name: Arc<str>,
+    /// Which of the key's digests it is found by.
+    pub(super) digest: KeyDigest,
     /// Its share of the slots, against the weights of the others who wait.
     pub(crate) weight: NonZeroU32,
-    pub(crate) limits: Limits,
+    pub(crate) limits: KeyLimits,
     /// The models it may use; `None` for all.
     pub(crate) models: Option<Vec<String>>,
     pub(crate) scopes: Vec<Scope>,
     /// The first moment it is good for.
     pub(crate) not_before: Option<SystemTime>,
-    /// The first moment it is not good for any more.
+    /// The first moment it is no longer good for.
     pub(crate) expires: Option<SystemTime>,
-    /// What it has used; shared with those of the same name before and after a reload.
-    pub(crate) usage: Arc<Usage>,
+    /// What it has used. All callers of one name share it, also across reloads.
+    pub(crate) usage: Arc<KeyUsage>,
 }
 
 impl Caller {
-    /// One that may do everything, in an ordinary share.
-    pub(crate) fn unlimited(name: &str) -> Self {
+    /// One that may do everything, with an ordinary share.
+    pub(super) fn unlimited(name: &str, digest: KeyDigest) -> Self {
         Self {
             name: name.into(),
+            digest,
             weight: NonZeroU32::MIN,
-            limits: Limits::default(),
+            limits: KeyLimits::default(),
             models: None,
             scopes: Scope::ALL.to_vec(),
             not_before: None,
@@ -78,14 +59,12 @@ impl Caller {
         }
     }
 
-    /// Passes what the key opens.
-    pub(crate) fn allow(&self, scope: Scope) -> Result<(), Error> {
+    /// Passes when the key opens `scope`.
+    pub(crate) fn allow(&self, scope: Scope) -> Result<(), AuthError> {
         if self.scopes.contains(&scope) {
             Ok(())
         } else {
-            Err(Error::ScopeMissing {
-                scope: scope.name(),
-            })
+            Err(AuthError::ScopeMissing(scope))
         }
     }
 
@@ -97,70 +76,66 @@ impl Caller {
     }
 
     /// Counts a request, before its body is read.
-    pub(crate) fn count_request(&self) -> Result<(), Error> {
+    pub(crate) fn count_request(&self) -> Result<(), AuthError> {
         self.usage
-            .request(&self.limits, Now::read())
-            .map_err(rate_limited)
+            .request(&self.limits, Clocks::now())
+            .map_err(AuthError::RateLimited)
     }
 
     /// Reserves the tokens that a request is estimated to use.
-    pub(crate) fn reserve(&self, n_tokens: u64) -> Result<Reservation, Error> {
+    pub(crate) fn reserve(&self, n_tokens: u64) -> Result<Reservation, AuthError> {
         self.usage
-            .reserve(&self.limits, n_tokens, Now::read())
-            .map_err(rate_limited)
+            .reserve(&self.limits, n_tokens, Clocks::now())
+            .map_err(AuthError::RateLimited)
     }
 
-    /// Where the key's limits stand, in OpenAI's headers. A key without limits has none.
+    /// Writes what is left of the key's limits, in OpenAI's headers. A key without limits has none.
     pub(crate) fn write_limits(&self, headers: &mut HeaderMap) {
-        let now = Now::read();
+        let now = Clocks::now();
         if let Some(standing) = self.usage.requests(&self.limits, now) {
-            write(
-                headers,
-                standing,
-                [
-                    "x-ratelimit-limit-requests",
-                    "x-ratelimit-remaining-requests",
-                    "x-ratelimit-reset-requests",
-                ],
-            );
+            let names = [
+                "x-ratelimit-limit-requests",
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-reset-requests",
+            ];
+            write(headers, standing, names);
         }
         if let Some(standing) = self.usage.tokens(&self.limits, now) {
-            write(
-                headers,
-                standing,
-                [
-                    "x-ratelimit-limit-tokens",
-                    "x-ratelimit-remaining-tokens",
-                    "x-ratelimit-reset-tokens",
-                ],
-            );
+            let names = [
+                "x-ratelimit-limit-tokens",
+                "x-ratelimit-remaining-tokens",
+                "x-ratelimit-reset-tokens",
+            ];
+            write(headers, standing, names);
         }
     }
 
-    pub(crate) fn state(&self, now: SystemTime) -> State {
+    pub(super) fn validity(&self, now: SystemTime) -> Validity {
         if self.expires.is_some_and(|expires| now >= expires) {
-            State::Expired
+            Validity::Expired
         } else if self.not_before.is_some_and(|not_before| now < not_before) {
-            State::NotYet
+            Validity::NotYet
         } else {
-            State::Valid
+            Validity::Valid
         }
     }
-}
 
-fn rate_limited(reached: Reached) -> Error {
-    Error::RateLimited {
-        limit: reached.limit,
-        allowed: reached.allowed,
-        retry_after_seconds: reached.retry_after.as_secs_f64().ceil() as u64,
+    /// Passes when the key is good at `now`.
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), Denied> {
+        let reason = match self.validity(now) {
+            Validity::Valid => return Ok(()),
+            Validity::NotYet => "not yet",
+            Validity::Expired => "expired",
+        };
+        Err(Denied {
+            reason,
+            key: Some(Arc::clone(&self.name)),
+        })
     }
 }
 
-fn write(
-    headers: &mut HeaderMap,
-    standing: Standing,
-    [limit, remaining, reset]: [&'static str; 3],
-) {
+fn write(headers: &mut HeaderMap, standing: Standing, names: [&'static str; 3]) {
+    let [limit, remaining, reset] = names;
     headers.insert(limit, standing.allowed.into());
     headers.insert(remaining, standing.remaining.into());
     if let Ok(value) = HeaderValue::try_from(short(standing.reset)) {
@@ -168,9 +143,10 @@ fn write(
     }
 }
 
-/// A duration in OpenAI's way: `0s`, `120ms`, `7.66s`, `6m0s`, `13h5m2s`.
+/// A duration as OpenAI writes it: `0s`, `120ms`, `7.66s`, `6m0s`, `13h5m2s`.
 fn short(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.as_millis());
+    let millis = duration.as_millis();
+    let seconds = duration.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0) if millis > 0 => format!("{millis}ms"),
         (0, 0, _) => format!("{}s", millis as f64 / 1e3),
@@ -183,20 +159,26 @@ fn short(duration: Duration) -> String {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::{Caller, State, short};
+    use super::{Caller, KeyDigest, Validity, short};
 
     #[test]
-    fn a_key_is_good_from_its_first_moment_to_the_one_before_its_last() {
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    fn a_key_is_good_from_not_before_until_just_before_expires() {
+        let first = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
         let caller = Caller {
-            not_before: Some(at(1000)),
-            expires: Some(at(2000)),
-            ..Caller::unlimited("app")
+            not_before: Some(first),
+            expires: Some(end),
+            ..Caller::unlimited("app", KeyDigest::of(b"a"))
         };
-        let before = |moment| moment - Duration::from_nanos(1);
+        let instant = Duration::from_nanos(1);
         assert_eq!(
-            [before(at(1000)), at(1000), before(at(2000)), at(2000)].map(|now| caller.state(now)),
-            [State::NotYet, State::Valid, State::Valid, State::Expired]
+            [first - instant, first, end - instant, end].map(|now| caller.validity(now)),
+            [
+                Validity::NotYet,
+                Validity::Valid,
+                Validity::Valid,
+                Validity::Expired
+            ]
         );
     }
 
@@ -205,9 +187,13 @@ mod tests {
         for (millis, text) in [
             (0, "0s"),
             (120, "120ms"),
+            (999, "999ms"),
             (1000, "1s"),
             (7660, "7.66s"),
+            (59_999, "59.999s"),
+            (60_000, "1m0s"),
             (360_000, "6m0s"),
+            (3_600_000, "1h0m0s"),
             (47_102_000, "13h5m2s"),
         ] {
             assert_eq!(short(Duration::from_millis(millis)), text);

@@ -1,20 +1,25 @@
 //! `llm-proxy keys new|list|check`: what an operator does with keys before the server sees them.
 //!
-//! A key is printed once, to standard error, by the command that makes it; only its digest goes to standard output, and
-//! from there into the file. No command prints a whole digest of a file, or takes a key as an argument, where other
-//! users of the machine could read it.
+//! The command that makes a key prints it once, to standard error; only its digest goes to standard output, and from
+//! there into the file. No command prints a whole digest of a file, or takes a key as an argument, which other users of
+//! the machine could read.
 
+use std::fmt::{Display, Write as _};
 use std::io::{Read as _, Write as _};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
-use crate::auth::caller::{Caller, Scope, State};
-use crate::auth::file::{self, Entry};
-use crate::auth::key::{self, Digest};
+use crate::api::Scope;
+use crate::auth::caller::{Caller, Validity};
+use crate::auth::key::{self, KeyDigest};
+use crate::auth::{disk, file};
+
+use file::KeyEntry;
 
 /// The exit code for a file that is wrong (`EX_DATAERR` of sysexits.h).
 const EXIT_DATA: u8 = 65;
@@ -23,12 +28,12 @@ const MAX_KEY_BYTES: u64 = 4096;
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum KeysCommand {
     /// Make a key: print it once, and the lines for the keys file.
     #[command(after_help = "\
 Example: append the lines to the file; the key itself appears on the terminal only.
   llm-proxy keys new app --requests-per-minute 60 --tokens-per-day 1000000 --expires 90d >> keys.toml")]
-    New(Box<New>),
+    New(Box<NewKey>),
     /// List the keys of a file: names, whether they are good now, limits. Never a key or a whole digest.
     #[command(after_help = "Example:\n  llm-proxy keys list keys.toml")]
     List {
@@ -51,13 +56,13 @@ Examples: check a file before it is put in place; find out what a key opens (exi
 
 /// A key to be made. What is left out has no bound.
 #[derive(Args, Debug)]
-pub struct New {
+pub struct NewKey {
     /// The key's name in logs and metrics: letters, digits, `.`, `_` and `-`.
     #[arg(value_parser = name)]
-    name: String,
+    name: Arc<str>,
     /// What the key opens, divided by commas: chat, embeddings, tokens. By default chat.
-    #[arg(long, value_delimiter = ',', value_parser = scope)]
-    scopes: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = file::scope)]
+    scopes: Vec<Scope>,
     /// The models it may use, divided by commas. By default all.
     #[arg(long, value_delimiter = ',', value_parser = model)]
     models: Vec<String>,
@@ -79,13 +84,13 @@ pub struct New {
     /// The first moment it is good for: a date (midnight UTC), a moment as 2027-01-31T12:00:00Z, or a time from now as 7d.
     #[arg(long, value_parser = moment)]
     not_before: Option<SystemTime>,
-    /// The moment it ends: a date (midnight UTC), a moment as 2027-01-31T12:00:00Z, or a time from now as 90d.
+    /// The first moment it is no longer good for: a date (midnight UTC), a moment as 2027-01-31T12:00:00Z, or a time from now as 90d.
     #[arg(long, value_parser = moment)]
     expires: Option<SystemTime>,
 }
 
-impl Command {
-    /// Does it, and says what went wrong on standard error.
+impl KeysCommand {
+    /// Runs it, and says on standard error what went wrong.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let ended = match self {
@@ -100,7 +105,7 @@ impl Command {
     }
 }
 
-impl New {
+impl NewKey {
     fn run(&self) -> Result<ExitCode, String> {
         if let (Some(not_before), Some(expires)) = (self.not_before, self.expires)
             && expires <= not_before
@@ -109,7 +114,7 @@ impl New {
         }
         let key = key::generate()
             .map_err(|error| format!("the system has no random numbers: {error}"))?;
-        print(&self.lines(Digest::of(key.expose().as_bytes())))?;
+        print(&self.lines(KeyDigest::of(key.expose().as_bytes())))?;
         eprintln!(
             "The key of {}. It is shown this once and is kept nowhere:\n{}",
             self.name,
@@ -119,42 +124,40 @@ impl New {
     }
 
     /// The lines for the file.
-    fn lines(&self, digest: Digest) -> String {
+    fn lines(&self, digest: KeyDigest) -> String {
         let mut lines = format!(
             "\n[[key]]\nname = \"{}\"\nsha256 = \"{}\"\n",
             self.name,
             digest.to_hex()
         );
-        let mut line = |field: &str, value: Option<String>| {
-            lines.extend(value.map(|value| format!("{field} = {value}\n")));
-        };
-        let list = |texts: &[String]| {
-            let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
-            (!texts.is_empty()).then(|| format!("[{}]", quoted.join(", ")))
-        };
-        line("models", list(&self.models));
-        line("scopes", list(&self.scopes));
-        line("weight", self.weight.map(|weight| weight.to_string()));
+        line(&mut lines, "models", quoted(self.models.iter()));
         line(
-            "requests_at_once",
-            self.requests_at_once.map(|limit| limit.to_string()),
+            &mut lines,
+            "scopes",
+            quoted(self.scopes.iter().map(|scope| scope.name())),
         );
-        line(
-            "requests_per_minute",
-            self.requests_per_minute.map(|limit| limit.to_string()),
-        );
-        line(
-            "tokens_per_minute",
-            self.tokens_per_minute.map(|limit| limit.to_string()),
-        );
-        line(
-            "tokens_per_day",
-            self.tokens_per_day.map(|limit| limit.to_string()),
-        );
-        line("not_before", self.not_before.map(written));
-        line("expires", self.expires.map(written));
+        line(&mut lines, "weight", self.weight);
+        line(&mut lines, "requests_at_once", self.requests_at_once);
+        line(&mut lines, "requests_per_minute", self.requests_per_minute);
+        line(&mut lines, "tokens_per_minute", self.tokens_per_minute);
+        line(&mut lines, "tokens_per_day", self.tokens_per_day);
+        line(&mut lines, "not_before", self.not_before.map(written));
+        line(&mut lines, "expires", self.expires.map(written));
         lines
     }
+}
+
+fn line(lines: &mut String, field: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        // Writing to a `String` cannot fail.
+        writeln!(lines, "{field} = {value}").ok();
+    }
+}
+
+/// A list of texts, unless it is empty.
+fn quoted(texts: impl Iterator<Item = impl Display>) -> Option<String> {
+    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
+    (!quoted.is_empty()).then(|| format!("[{}]", quoted.join(", ")))
 }
 
 fn list(path: &Path) -> Result<ExitCode, String> {
@@ -162,14 +165,12 @@ fn list(path: &Path) -> Result<ExitCode, String> {
     let now = SystemTime::now();
     let mut rows = vec![["NAME", "STATE", "KEY", "OPENS", "WEIGHT", "LIMITS"].map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| row(entry, now)));
-    let widths: Vec<usize> = (0..6)
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut table = String::new();
     for row in rows {
         let cells = row
@@ -183,86 +184,94 @@ fn list(path: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(entry: &Entry, now: SystemTime) -> [String; 6] {
-    let Caller {
-        name,
-        weight,
-        limits,
-        models,
-        scopes,
-        ..
-    } = &entry.caller;
+fn row(entry: &KeyEntry, now: SystemTime) -> [String; 6] {
+    let caller = &entry.caller;
     let ids: Vec<String> = entry.digests.iter().map(|digest| digest.id()).collect();
-    let mut opens: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
-    if let Some(models) = models {
+    let mut opens: Vec<&str> = caller.scopes.iter().map(|scope| scope.name()).collect();
+    if let Some(models) = &caller.models {
         opens.push("of");
         opens.extend(models.iter().map(String::as_str));
     }
-    let limits = [
-        limits
-            .requests_at_once
-            .map(|limit| format!("{limit} at once")),
-        limits
-            .requests_per_minute
-            .map(|limit| format!("{limit} requests/min")),
-        limits
-            .tokens_per_minute
-            .map(|limit| format!("{limit} tokens/min")),
-        limits
-            .tokens_per_day
-            .map(|limit| format!("{limit} tokens/day")),
-    ];
-    let limits: Vec<String> = limits.into_iter().flatten().collect();
-    let limits = if limits.is_empty() {
-        "none".to_owned()
-    } else {
-        limits.join(", ")
-    };
     [
-        name.to_string(),
-        state(&entry.caller, now),
+        caller.name.to_string(),
+        validity(caller, now),
         ids.join(","),
         opens.join(" "),
-        weight.to_string(),
-        limits,
+        caller.weight.to_string(),
+        limits(caller),
     ]
 }
 
-fn state(caller: &Caller, now: SystemTime) -> String {
-    let at = |moment: Option<SystemTime>| moment.map(written).unwrap_or_default();
-    match (caller.state(now), caller.expires) {
-        (State::Valid, None) => "valid".to_owned(),
-        (State::Valid, Some(_)) => format!("valid until {}", at(caller.expires)),
-        (State::NotYet, _) => format!("not before {}", at(caller.not_before)),
-        (State::Expired, _) => format!("expired {}", at(caller.expires)),
+fn limits(caller: &Caller) -> String {
+    let limits = [
+        counted(caller.limits.requests_at_once, "at once"),
+        counted(caller.limits.requests_per_minute, "requests/min"),
+        counted(caller.limits.tokens_per_minute, "tokens/min"),
+        counted(caller.limits.tokens_per_day, "tokens/day"),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    if limits.is_empty() {
+        "none".to_owned()
+    } else {
+        limits.join(", ")
+    }
+}
+
+fn counted(limit: Option<impl Display>, unit: &str) -> Option<String> {
+    limit.map(|limit| format!("{limit} {unit}"))
+}
+
+fn validity(caller: &Caller, now: SystemTime) -> String {
+    let expires = caller.expires.map(written).unwrap_or_default();
+    let not_before = caller.not_before.map(written).unwrap_or_default();
+    match caller.validity(now) {
+        Validity::Valid if caller.expires.is_none() => "valid".to_owned(),
+        Validity::Valid => format!("valid until {expires}"),
+        Validity::NotYet => format!("not before {not_before}"),
+        Validity::Expired => format!("expired {expires}"),
     }
 }
 
 fn check(path: &Path, with_key: bool) -> Result<ExitCode, String> {
     let entries = read(path)?;
-    let n_keys = entries.len();
-    if !with_key {
-        print(&format!(
-            "{}: {n_keys} {}, all good\n",
-            path.display(),
-            if n_keys == 1 { "key" } else { "keys" }
-        ))?;
-        return Ok(ExitCode::SUCCESS);
+    if with_key {
+        return check_key(&entries);
     }
+    let now = SystemTime::now();
+    let counted = match entries.len() {
+        0 => "no key, so no named key would be good".to_owned(),
+        1 => "1 key".to_owned(),
+        n_keys => format!("{n_keys} keys"),
+    };
+    let mut said = format!("{}: the file can be used; {counted}\n", path.display());
+    for caller in entries.iter().map(|entry| &entry.caller) {
+        if caller.validity(now) != Validity::Valid {
+            let validity = validity(caller, now);
+            said += &format!("  \"{}\" is not good now: {validity}\n", caller.name);
+        }
+    }
+    print(&said)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the key on standard input opens.
+fn check_key(entries: &[KeyEntry]) -> Result<ExitCode, String> {
     let mut text = Vec::new();
     let read = std::io::stdin().take(MAX_KEY_BYTES).read_to_end(&mut text);
     read.map_err(|error| format!("standard input cannot be read: {error}"))?;
     let key = text.trim_ascii();
-    let (found, now) = (find(&entries, key), SystemTime::now());
-    let problem = match found {
+    let problem = match find(entries, key) {
         Some(entry) => {
-            let Caller { name, scopes, .. } = &entry.caller;
-            let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
-            let (scopes, line, state) = (scopes.join(", "), entry.line, state(&entry.caller, now));
+            let now = SystemTime::now();
+            let caller = &entry.caller;
+            let scopes: Vec<&str> = caller.scopes.iter().map(|scope| scope.name()).collect();
             print(&format!(
-                "the key of \"{name}\" (line {line}): {state}; opens {scopes}\n"
+                "the key of \"{}\": {}; opens {}\n",
+                caller.name,
+                validity(caller, now),
+                scopes.join(", ")
             ))?;
-            return Ok(if entry.caller.state(now) == State::Valid {
+            return Ok(if caller.validity(now) == Validity::Valid {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -271,7 +280,7 @@ fn check(path: &Path, with_key: bool) -> Result<ExitCode, String> {
         None if key.is_empty() => "standard input holds no key",
         None if key::is_malformed(key) => "this key is not whole: it was cut or mistyped",
         // `echo KEY | sha256sum` hashes the end of the line too.
-        None if find(&entries, &[key, b"\n"].concat()).is_some() => {
+        None if find(entries, &[key, b"\n"].concat()).is_some() => {
             "the file holds the digest of this key with an end of line: hash it with `printf %s`"
         }
         None => "this key opens nothing: the file does not hold its digest",
@@ -280,16 +289,20 @@ fn check(path: &Path, with_key: bool) -> Result<ExitCode, String> {
     Ok(ExitCode::FAILURE)
 }
 
-fn find<'a>(entries: &'a [Entry], key: &[u8]) -> Option<&'a Entry> {
-    let digest = Digest::of(key);
+fn find<'a>(entries: &'a [KeyEntry], key: &[u8]) -> Option<&'a KeyEntry> {
+    let digest = KeyDigest::of(key);
     entries.iter().find(|entry| entry.digests.contains(&digest))
 }
 
-fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    file::parse(&file::read(path)?).map_err(|problems| problems.listed(path))
+fn read(path: &Path) -> Result<Vec<KeyEntry>, String> {
+    let look = disk::look(path, None)?;
+    if look.is_removed() {
+        return Err(format!("there is no file {}", path.display()));
+    }
+    file::parse(look.bytes()).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
-/// To standard output; a reader that has had enough is no error worth a panic.
+/// Prints to standard output. Unlike `print!` it does not panic when the reader is gone.
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -297,12 +310,8 @@ fn print(text: &str) -> Result<(), String> {
         .map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
-fn name(text: &str) -> Result<String, &'static str> {
-    file::is_name(text).map(|()| text.to_owned())
-}
-
-fn scope(text: &str) -> Result<String, &'static str> {
-    file::scope(text).map(|scope: Scope| scope.name().to_owned())
+fn name(text: &str) -> Result<Arc<str>, &'static str> {
+    file::name_of(text.to_owned())
 }
 
 fn model(text: &str) -> Result<String, &'static str> {

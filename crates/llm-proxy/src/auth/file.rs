@@ -1,333 +1,342 @@
-//! The keys file: TOML, one `[[key]]` table per key, judged whole before any of it counts.
+//! The text of the keys file: TOML, one `[[key]]` table per key, all good or all refused.
 //!
-//! Every problem is told with its line, the key's name and the field, and never with a value: a value may be a key.
-//! Symbolic links are followed, because mounted secrets are links; what is no plain file is not opened.
+//! A problem is told with its line and field, and never with a value, because a value may be a key. So serde's messages,
+//! which quote values, are never shown: a field that is wrong is told by what it must be.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::num::{NonZeroU32, NonZeroU64};
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, Deserializer, Error};
+use toml::value::{Datetime, Offset};
 
-use crate::auth::caller::{Caller, Scope};
-use crate::auth::key::{self, Digest};
-use crate::auth::limits::Limits;
-use crate::observe::metrics::NONE;
+use crate::api::Scope;
+use crate::auth::NOBODY;
+use crate::auth::caller::Caller;
+use crate::auth::key::{self, KeyDigest};
+use crate::auth::limits::KeyLimits;
 
-mod fields;
-
-use fields::{Fields, Lines};
-
-/// Room for some 20,000 keys.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
-/// Problems that are told; the rest is counted.
-const MAX_PROBLEMS: usize = 20;
 /// A name is a label of metrics and a field of logs.
 const MAX_NAME_BYTES: usize = 32;
 /// Digests of one key at the same time: the new one, the one before it, and some to spare.
 const MAX_DIGESTS: usize = 8;
-const MAX_WEIGHT: u64 = 1000;
+const MAX_WEIGHT: u32 = 1000;
+
+/// What each field must be.
+const FIELDS: [(&str, &str); 11] = [
+    ("name", NAME),
+    ("sha256", DIGESTS),
+    ("models", MODELS),
+    ("scopes", SCOPES),
+    ("weight", WEIGHT),
+    ("requests_at_once", COUNT),
+    ("requests_per_minute", RATE),
+    ("tokens_per_minute", RATE),
+    ("tokens_per_day", COUNT),
+    ("not_before", TIME),
+    ("expires", TIME),
+];
+const NAME: &str = "must be 1 to 32 letters, digits, `.`, `_` and `-`, in quotes";
+const DIGESTS: &str = "must be the 64 hexadecimal digits of the key's SHA-256, in quotes, as `llm-proxy keys new` \
+                       prints them, or a list of up to 8";
+const MODELS: &str =
+    "must be a model's name in quotes, or a list of such names; leave it out for all models";
+const SCOPES: &str = "must be a list of `chat`, `embeddings` and `tokens`, each in quotes";
+const WEIGHT: &str = "must be a whole number from 1 to 1000";
+const COUNT: &str = "must be a whole number of at least 1";
+const RATE: &str = "must be a whole number from 1 to 4294967295";
+const TIME: &str = "must be a time, written as 2027-01-31 or 2027-01-31T12:00:00Z, without quotes";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysToml {
+    #[serde(default)]
+    key: Vec<Spanned<KeyTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyTable {
+    name: Spanned<String>,
+    sha256: Spanned<Texts>,
+    models: Option<Spanned<Texts>>,
+    scopes: Option<Spanned<Texts>>,
+    weight: Option<Spanned<NonZeroU32>>,
+    requests_at_once: Option<NonZeroUsize>,
+    requests_per_minute: Option<NonZeroU32>,
+    tokens_per_minute: Option<NonZeroU32>,
+    tokens_per_day: Option<NonZeroU64>,
+    not_before: Option<Spanned<WrittenTime>>,
+    expires: Option<Spanned<WrittenTime>>,
+}
+
+/// One text, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A date or a moment as TOML has it, or the same in quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenTime {
+    Plain(Datetime),
+    Quoted(String),
+}
 
 /// One key of the file.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct KeyEntry {
     /// What opens it: one digest, or several while a key is being replaced.
-    pub(super) digests: Vec<Digest>,
+    pub(super) digests: Vec<KeyDigest>,
+    /// The key as it is found by the first of them.
     pub(super) caller: Caller,
-    /// Where its table begins, from 1.
-    pub(super) line: usize,
 }
 
-/// What is wrong with a file: one sentence or more, in the order of its lines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentences().join("; "))]
-pub(super) struct Problems {
-    told: Vec<(usize, String)>,
-    n_more: usize,
-}
-
-impl Problems {
-    /// One, on `line`.
-    pub(super) fn one(line: usize, problem: impl Into<String>) -> Self {
-        Self {
-            told: vec![(line, problem.into())],
-            n_more: 0,
-        }
-    }
-
-    /// For people: a line for each.
-    pub(super) fn listed(&self, path: &Path) -> String {
-        let lines = self
-            .sentences()
-            .into_iter()
-            .map(|problem| format!("\n  {problem}"));
-        format!("{}:{}", path.display(), lines.collect::<String>())
-    }
-
-    fn note(&mut self, line: usize, problem: String) {
-        if self.told.len() < MAX_PROBLEMS {
-            self.told.push((line, problem));
-        } else {
-            self.n_more += 1;
-        }
-    }
-
-    fn sentences(&self) -> Vec<String> {
-        let mut told: Vec<_> = self.told.iter().collect();
-        told.sort_by_key(|(line, _)| *line);
-        let more = (self.n_more > 0).then(|| format!("and {} more", self.n_more));
-        told.into_iter()
-            .map(|(line, problem)| format!("line {line}{problem}"))
-            .chain(more)
-            .collect()
-    }
-}
+/// A byte of the file, and what is wrong there.
+type Fault = (usize, String);
 
 /// Any bytes as a keys file.
 #[cfg(fuzzing)]
 pub fn fuzz(input: &[u8]) {
-    if let Err(problems) = parse(input) {
-        assert!(!problems.listed(Path::new("keys.toml")).is_empty());
-    }
+    drop(parse(input));
 }
 
-/// The file's bytes.
-pub(super) fn read(path: &Path) -> Result<Arc<[u8]>, String> {
-    let shown = path.display();
-    // Opening a named pipe would wait for its writer.
-    let found = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if !found.is_file() {
-        return Err(format!("{shown} is not a file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!(
-            "{shown} is larger than {} MiB",
-            MAX_FILE_BYTES / 1024 / 1024
-        ));
-    }
-    Ok(bytes.into())
-}
-
-/// The keys in `bytes`, at least one.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Problems> {
-    let lines = Lines::of(bytes);
-    let text = str::from_utf8(bytes).map_err(|error| {
-        Problems::one(
-            lines.at(error.valid_up_to()),
-            ": the file is not UTF-8 text",
-        )
-    })?;
-    let mut document = DeTable::parse(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        Problems::one(lines.at(at), format!(": not TOML: {}", error.message()))
-    })?;
-    let mut problems = Problems::default();
-    let tables = document.get_mut().remove("key");
-    for field in document.get_ref().keys() {
-        let problem =
-            ": only tables with the heading [[key]] stand here, each with its fields below it";
-        problems.note(lines.at(field.span().start), problem.to_owned());
-    }
-    let line = tables
-        .as_ref()
-        .map_or(1, |tables| lines.at(tables.span().start));
-    let tables: Vec<_> = match tables.map(Spanned::into_inner) {
-        Some(DeValue::Array(tables)) => tables.into_iter().collect(),
-        Some(_) => {
-            problems.note(
-                line,
-                ": the heading of a key is [[key]], with two brackets".to_owned(),
-            );
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
-    if tables.is_empty() && problems == Problems::default() {
-        problems.note(
-            line,
-            ": there is no key in the file; `llm-proxy keys new NAME` makes one".to_owned(),
-        );
-    }
-    let entries: Vec<Entry> = tables
-        .into_iter()
-        .filter_map(|table| entry(table, &lines, &mut problems))
-        .collect();
-    find_twins(&entries, &mut problems);
-    if problems == Problems::default() {
-        Ok(entries)
-    } else {
-        Err(problems)
-    }
-}
-
-/// One key; `None` when so much is wrong that there is none.
-fn entry(table: Spanned<DeValue<'_>>, lines: &Lines, problems: &mut Problems) -> Option<Entry> {
-    let line = lines.at(table.span().start);
-    let DeValue::Table(table) = table.into_inner() else {
-        problems.note(
-            line,
-            ": a key is a table with the heading [[key]]".to_owned(),
-        );
-        return None;
-    };
-    let mut fields = Fields::new(table, lines, line, problems);
-    let name = fields.text("name");
-    match &name {
-        Some(name) => match is_name(name) {
-            Ok(()) => fields.named(name),
-            Err(problem) => fields.refuse("name", problem),
-        },
-        None => fields.require("name", "choose one, of letters, digits, `.`, `_` and `-`"),
-    }
-    let digests = match fields.texts("sha256") {
-        Some(texts) if texts.is_empty() || texts.len() > MAX_DIGESTS => {
-            fields.refuse("sha256", &format!("must be 1 to {MAX_DIGESTS} digests"));
-            Vec::new()
-        }
-        Some(texts) => texts
-            .iter()
-            .filter_map(|text| fields.keep("sha256", digest(text)))
-            .collect(),
-        None => {
-            fields.require(
-                "sha256",
-                "`llm-proxy keys new NAME` prints a key and its digest",
-            );
-            Vec::new()
-        }
-    };
-    let models = fields.texts("models");
-    if models.as_ref().is_some_and(Vec::is_empty) {
-        fields.refuse("models", "names no model; leave it out for all models");
-    }
-    let scopes = match fields.texts("scopes") {
-        Some(texts) => texts
-            .iter()
-            .filter_map(|text| fields.keep("scopes", scope(text)))
-            .collect(),
-        None => vec![Scope::Chat],
-    };
-    let weight = fields
-        .number("weight", MAX_WEIGHT)
-        .and_then(narrow)
-        .unwrap_or(NonZeroU32::MIN);
-    let limits = Limits {
-        requests_at_once: fields
-            .number("requests_at_once", u32::MAX.into())
-            .and_then(narrow),
-        requests_per_minute: fields
-            .number("requests_per_minute", u32::MAX.into())
-            .and_then(narrow),
-        tokens_per_minute: fields
-            .number("tokens_per_minute", u32::MAX.into())
-            .and_then(narrow),
-        tokens_per_day: fields.number("tokens_per_day", i64::MAX as u64),
-    };
-    let (not_before, expires) = (fields.moment("not_before"), fields.moment("expires"));
-    if let (Some(not_before), Some(expires)) = (not_before, expires)
-        && expires <= not_before
-    {
-        fields.refuse("expires", "must be later than `not_before`");
-    }
-    fields.refuse_rest();
-    let name = name?.into();
-    let usage = Arc::default();
-    let caller = Caller {
-        name,
-        weight,
-        limits,
-        models,
-        scopes,
-        not_before,
-        expires,
-        usage,
-    };
-    Some(Entry {
-        digests,
-        caller,
-        line,
+/// The keys in `bytes`: none in a file that is empty or has comments only.
+///
+/// # Errors
+///
+/// The first problem, in words for the operator.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<KeyEntry>, String> {
+    entries(bytes).map_err(|(at, problem)| {
+        let before = bytes.iter().take(at);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line}: {problem}")
     })
 }
 
-/// A number that was checked to fit.
-fn narrow<T: TryFrom<NonZeroU64>>(number: NonZeroU64) -> Option<T> {
-    T::try_from(number).ok()
+fn entries(bytes: &[u8]) -> Result<Vec<KeyEntry>, Fault> {
+    let text = str::from_utf8(bytes)
+        .map_err(|error| (error.valid_up_to(), "the file is not UTF-8 text".to_owned()))?;
+    let document = DeTable::parse(text).map_err(|error| {
+        known_field(text, &error).unwrap_or_else(|| {
+            let problem = format!("not TOML: {}", error.message());
+            (start(&error), problem)
+        })
+    })?;
+    let document = KeysToml::deserialize(Deserializer::from(document))
+        .map_err(|error| known_field(text, &error).unwrap_or_else(|| wrong_table(text, &error)))?;
+    let mut names = HashSet::new();
+    let mut holders = HashMap::new();
+    let mut entries = Vec::new();
+    for table in document.key {
+        let at = table.span().start;
+        let entry = key_entry(table.into_inner())?;
+        let name = &entry.caller.name;
+        if !names.insert(Arc::clone(name)) {
+            let problem = format!("another key before this has the name \"{name}\" too");
+            return Err((at, problem));
+        }
+        for digest in &entry.digests {
+            if let Some(holder) = holders.insert(*digest, Arc::clone(name)) {
+                let problem = format!("this digest of \"{name}\" is given to \"{holder}\" already");
+                return Err((at, problem));
+            }
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
-/// Whether `name` can name a key.
-pub(super) fn is_name(name: &str) -> Result<(), &'static str> {
+/// Where TOML or serde gave up.
+fn start(error: &Error) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
+/// The fault of a field whose value cannot be read, from its line.
+fn known_field(text: &str, error: &Error) -> Option<Fault> {
+    let at = start(error);
+    let (field, _) = text.get(..at)?.rsplit('\n').next()?.split_once('=')?;
+    let mut fields = FIELDS.iter();
+    let (field, must_be) = fields.find(|(known, _)| *known == field.trim())?;
+    Some((at, format!("`{field}` {must_be}")))
+}
+
+/// The fault of a table as a whole.
+fn wrong_table(text: &str, error: &Error) -> Fault {
+    let message = error.message();
+    let missing = ["`name`", "`sha256`"].into_iter();
+    let mut missing = missing.filter(|field| message.ends_with(&format!("missing field {field}")));
+    let problem = if let Some(field) = missing.next() {
+        format!("this key has no {field}; `llm-proxy keys new` prints both")
+    } else if message.starts_with("unknown field") {
+        let span = error.span().unwrap_or_default();
+        let field = text.get(span).unwrap_or_default();
+        // What does not look like a field may be a key in the wrong place.
+        let is_plain = field.len() <= 24
+            && field
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+        let shown = if is_plain && !key::has_prefix(field.as_bytes()) {
+            field
+        } else {
+            "..."
+        };
+        let fields = FIELDS.map(|(field, _)| field).join(", ");
+        format!("`{shown}` is not a field of a [[key]]; those are {fields}")
+    } else {
+        "a key is a table with the heading [[key]], in two brackets".to_owned()
+    };
+    (start(error), problem)
+}
+
+fn key_entry(table: KeyTable) -> Result<KeyEntry, Fault> {
+    let digests = checked("sha256", table.sha256, digests)?;
+    let expires_at = table.expires.as_ref().map_or(0, |time| time.span().start);
+    let caller = Caller {
+        name: checked("name", table.name, name_of)?,
+        digest: digests[0],
+        weight: optional("weight", table.weight, weight_of)?.unwrap_or(NonZeroU32::MIN),
+        limits: KeyLimits {
+            requests_at_once: table.requests_at_once,
+            requests_per_minute: table.requests_per_minute,
+            tokens_per_minute: table.tokens_per_minute,
+            tokens_per_day: table.tokens_per_day,
+        },
+        models: optional("models", table.models, some)?,
+        scopes: optional("scopes", table.scopes, scopes_of)?.unwrap_or(vec![Scope::Chat]),
+        not_before: optional("not_before", table.not_before, time_of)?,
+        expires: optional("expires", table.expires, time_of)?,
+        usage: Arc::default(),
+    };
+    if caller.expires.is_some() && caller.expires <= caller.not_before {
+        let problem = "`expires` must be later than `not_before`";
+        return Err((expires_at, problem.to_owned()));
+    }
+    Ok(KeyEntry { digests, caller })
+}
+
+/// The value of a field, which says what is wrong with it in words that follow its name.
+fn checked<T, U>(
+    field: &str,
+    value: Spanned<T>,
+    check: impl Fn(T) -> Result<U, &'static str>,
+) -> Result<U, Fault> {
+    let at = value.span().start;
+    check(value.into_inner()).map_err(|problem| (at, format!("`{field}` {problem}")))
+}
+
+/// The same for a field that may be left out.
+fn optional<T, U>(
+    field: &str,
+    value: Option<Spanned<T>>,
+    check: impl Fn(T) -> Result<U, &'static str>,
+) -> Result<Option<U>, Fault> {
+    value.map(|value| checked(field, value, check)).transpose()
+}
+
+/// A text that can name a key.
+pub(super) fn name_of(name: String) -> Result<Arc<str>, &'static str> {
     if key::has_prefix(name.as_bytes()) {
         return Err("holds a key: take that key out of use, and write a name");
     }
-    if name == NONE {
+    if name == NOBODY {
         return Err("stands for requests without a key in logs and metrics: choose another");
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-        return Err("must be 1 to 32 letters, digits, `.`, `_` and `-`");
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+    let mut bytes = name.bytes();
+    if fits && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        Ok(name.into())
+    } else {
+        Err(NAME)
     }
-    Ok(())
 }
 
-fn digest(text: &str) -> Result<Digest, &'static str> {
+fn digests(texts: Texts) -> Result<Vec<KeyDigest>, &'static str> {
+    let texts = some(texts)?;
+    if texts.len() > MAX_DIGESTS {
+        return Err(DIGESTS);
+    }
+    texts.iter().map(|text| digest(text)).collect()
+}
+
+fn digest(text: &str) -> Result<KeyDigest, &'static str> {
     if key::has_prefix(text.as_bytes()) {
         return Err(
-            "holds a key instead of its digest: take that key out of use, \
-             since it has stood in a file, and make another with `llm-proxy keys new NAME`",
+            "holds a key instead of its digest: take that key out of use, since it was in a file, \
+             and make another with `llm-proxy keys new`",
         );
     }
-    match Digest::from_hex(text) {
-        None => Err(
-            "must be the 64 hexadecimal digits of the key's SHA-256, as `llm-proxy keys new NAME` prints them",
-        ),
-        Some(digest) if digest == Digest::of(b"") => {
-            Err("is the digest of nothing: the text that was hashed was empty")
-        }
-        Some(digest) => Ok(digest),
+    let digest = KeyDigest::from_hex(text).ok_or(DIGESTS)?;
+    // It would open the door for everyone who sends no key.
+    if digest == KeyDigest::of(b"") {
+        return Err("is the digest of nothing: the text that was hashed was empty");
+    }
+    Ok(digest)
+}
+
+/// At least one text.
+fn some(texts: Texts) -> Result<Vec<String>, &'static str> {
+    match texts {
+        Texts::One(text) => Ok(vec![text]),
+        Texts::Many(texts) if texts.is_empty() => Err("is an empty list: leave it out or fill it"),
+        Texts::Many(texts) => Ok(texts),
     }
 }
 
-/// The scope of that name.
+fn scopes_of(texts: Texts) -> Result<Vec<Scope>, &'static str> {
+    some(texts)?.iter().map(|name| scope(name)).collect()
+}
+
+/// The scope with this name.
 pub(super) fn scope(name: &str) -> Result<Scope, &'static str> {
-    let found = Scope::ALL.into_iter().find(|scope| scope.name() == name);
-    found.ok_or("may hold `chat`, `embeddings` and `tokens`")
+    let mut scopes = Scope::ALL.into_iter();
+    scopes.find(|scope| scope.name() == name).ok_or(SCOPES)
 }
 
-/// A date or a moment as it may stand in the file.
+fn weight_of(weight: NonZeroU32) -> Result<NonZeroU32, &'static str> {
+    if weight.get() > MAX_WEIGHT {
+        return Err(WEIGHT);
+    }
+    Ok(weight)
+}
+
+fn time_of(written: WrittenTime) -> Result<SystemTime, &'static str> {
+    let time = match written {
+        WrittenTime::Plain(datetime) => point(&datetime),
+        WrittenTime::Quoted(text) => moment(&text),
+    };
+    time.ok_or(TIME)
+}
+
+/// A date or a time as the file may have it.
 pub(super) fn moment(text: &str) -> Option<SystemTime> {
-    text.parse().ok().as_ref().and_then(fields::moment)
+    point(&text.parse().ok()?)
 }
 
-/// Two keys must share neither a name nor a digest.
-fn find_twins(entries: &[Entry], problems: &mut Problems) {
-    let (mut names, mut digests) = (
-        std::collections::HashMap::new(),
-        std::collections::HashMap::new(),
-    );
-    for entry in entries {
-        let (line, name) = (entry.line, &*entry.caller.name);
-        if is_name(name).is_err() {
-            continue;
-        }
-        let mut note = |problem: &str| problems.note(line, format!(", key \"{name}\": {problem}"));
-        if let Some(first) = names.insert(name, line) {
-            note(&format!("`name` is also that of the key on line {first}"));
-        }
-        for digest in &entry.digests {
-            match digests.insert(*digest, line) {
-                Some(first) if first == line => note("`sha256` is twice the same"),
-                Some(first) => note(&format!("`sha256` is also that of the key on line {first}")),
-                None => {}
-            }
-        }
+/// The first moment of a date in UTC, or a time with its offset. A time of day without an offset could be anywhere's.
+fn point(datetime: &Datetime) -> Option<SystemTime> {
+    let date = datetime.date?;
+    let (time, offset) = match (datetime.time, datetime.offset) {
+        (None, None) => ("00:00:00".to_owned(), Offset::Z),
+        (Some(time), Some(offset)) => (time.to_string(), offset),
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let utc = humantime::parse_rfc3339(&format!("{date}T{time}Z")).ok()?;
+    let minutes = match offset {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => minutes,
+    };
+    let shift = Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60);
+    if minutes > 0 {
+        utc.checked_sub(shift)
+    } else {
+        utc.checked_add(shift)
     }
 }
 

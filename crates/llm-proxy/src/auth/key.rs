@@ -1,8 +1,8 @@
 //! What a key looks like, and the only form in which one is kept: its SHA-256.
 //!
-//! `llmk_`, 27 random base62 digits (160 bits), and 6 base62 digits of the CRC-32 of all that. The prefix lets scanners
-//! find a leaked key; the checksum tells a key that was cut or mistyped from one that is unknown. Any other text may be
-//! a key too: `LLM_API_KEY` has no form.
+//! A key of ours is `llmk_`, 27 random base62 digits (160 bits), and 6 base62 digits of the CRC-32 of all that. The
+//! prefix lets scanners find a leaked key; the checksum shows when a key was cut or mistyped. Any other text may be a
+//! key too: `LLM_API_KEY` has no form.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const RANDOM_DIGITS: usize = 27;
 /// 62^6 is more than 2^32.
 const CHECKSUM_DIGITS: usize = 6;
-/// The largest multiple of 62 in a byte; what lies above would make some digits likelier than others.
+/// The largest multiple of 62 in a byte. Larger bytes would make some digits likelier than others.
 const FAIR: u8 = 248;
 
 /// A new key.
@@ -54,7 +54,8 @@ pub(super) fn is_malformed(text: &[u8]) -> bool {
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
-    let (mut rest, mut digits) = (crc32fast::hash(text), [0; CHECKSUM_DIGITS]);
+    let mut rest = crc32fast::hash(text);
+    let mut digits = [0; CHECKSUM_DIGITS];
     for digit in digits.iter_mut().rev() {
         *digit = ALPHABET[(rest % 62) as usize];
         rest /= 62;
@@ -62,15 +63,15 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     digits
 }
 
-/// The SHA-256 of a key. Equality takes the same time whatever is compared.
+/// The SHA-256 of a key.
 #[derive(Clone, Copy, Eq, Hash)]
 #[expect(
     clippy::derived_hash_with_manual_eq,
     reason = "equal digests have equal bytes, and so equal hashes"
 )]
-pub(super) struct Digest(pub(super) [u8; 32]);
+pub(super) struct KeyDigest(pub(super) [u8; 32]);
 
-impl Digest {
+impl KeyDigest {
     pub(super) fn of(key: &[u8]) -> Self {
         Self(Sha256::digest(key).into())
     }
@@ -83,8 +84,9 @@ impl Digest {
             return None;
         }
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            let digit = |digit: u8| char::from(digit).to_digit(16);
-            *byte = u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?;
+            let high = char::from(*high).to_digit(16)?;
+            let low = char::from(*low).to_digit(16)?;
+            *byte = u8::try_from(high * 16 + low).ok()?;
         }
         Some(Self(bytes))
     }
@@ -93,22 +95,23 @@ impl Digest {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Enough to tell keys apart, for people; nothing can be done with it.
+    /// Its first digits: enough for people to tell keys apart, and useless to anyone else.
     pub(super) fn id(self) -> String {
         self.to_hex()[..8].to_owned()
     }
 }
 
-impl PartialEq for Digest {
+impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
-        // With `==` only a count of instructions differs: whether it is right is all that another test can see.
+        // Not `==`, which stops at the first difference: `subtle` looks at all bytes, so the time a comparison takes
+        // does not tell how near a guess came. No test can see the difference.
         self.0.ct_eq(&other.0).into()
     }
 }
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({}...)", self.id())
+        write!(f, "KeyDigest({}...)", self.id())
     }
 }
 
@@ -116,10 +119,10 @@ impl fmt::Debug for Digest {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{Digest, generate, is_malformed};
+    use super::{KeyDigest, generate, is_malformed};
 
     #[test]
-    fn a_new_key_is_whole_has_its_form_and_is_never_the_same() {
+    fn a_new_key_is_whole_and_never_the_same_twice() {
         let keys: HashSet<String> = (0..500)
             .map(|_| generate().unwrap().expose().to_owned())
             .collect();
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_cut_mistyped_or_lengthened_is_told_from_a_whole_one() {
+    fn a_key_that_was_cut_mistyped_or_lengthened_is_malformed() {
         let key = generate().unwrap().expose().to_owned();
         assert!((5..key.len()).all(|length| is_malformed(&key.as_bytes()[..length])));
         assert!(is_malformed(format!("{key}0").as_bytes()));
@@ -151,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_digest_is_64_hexadecimal_digits_and_shows_8() {
-        let digest = Digest::of(b"abc");
+        let digest = KeyDigest::of(b"abc");
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_hex(), hex);
-        assert_eq!(Digest::from_hex(&hex.to_uppercase()), Some(digest));
+        assert_eq!(KeyDigest::from_hex(&hex.to_uppercase()), Some(digest));
         for other in [
             "",
             &hex[1..],
@@ -162,8 +165,8 @@ mod tests {
             &hex.replace('b', "g"),
             &"é".repeat(32),
         ] {
-            assert_eq!(Digest::from_hex(other), None, "{other}");
+            assert_eq!(KeyDigest::from_hex(other), None, "{other}");
         }
-        assert_eq!(format!("{digest:?}"), "Digest(ba7816bf...)");
+        assert_eq!(format!("{digest:?}"), "KeyDigest(ba7816bf...)");
     }
 }

@@ -1,9 +1,10 @@
 //! How much a key may ask: requests and tokens per minute, and tokens per UTC day.
 //!
-//! The minutes are smooth: a bucket that holds one minute's worth and fills evenly (GCRA). They follow the monotonic
-//! clock, the day follows the wall clock. Tokens are reserved by estimate before the work and corrected by what was
-//! used after it. No clock is read here, and the lock is never held across an await.
+//! The minutes are smooth: a bucket holds one minute's worth and fills evenly (GCRA). They follow the monotonic clock;
+//! the day follows the wall clock. Tokens are reserved by estimate before the work, and the real number replaces the
+//! reservation after it. The lock is never held across an await.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ const SECONDS_PER_DAY: u64 = 86_400;
 
 /// What bounds a key. `None` is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct KeyLimits {
     /// Requests that may hold a slot at the same time; further ones wait their turn.
     pub(crate) requests_at_once: Option<NonZeroUsize>,
     pub(crate) requests_per_minute: Option<NonZeroU32>,
@@ -26,15 +27,15 @@ pub(crate) struct Limits {
     pub(crate) tokens_per_day: Option<NonZeroU64>,
 }
 
-/// A moment, by both clocks.
+/// The same moment on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub(crate) struct Clocks {
     pub(crate) monotonic: Instant,
     pub(crate) wall: SystemTime,
 }
 
-impl Now {
-    pub(crate) fn read() -> Self {
+impl Clocks {
+    pub(crate) fn now() -> Self {
         Self {
             monotonic: Instant::now(),
             wall: SystemTime::now(),
@@ -42,10 +43,8 @@ impl Now {
     }
 
     fn since_1970(self) -> u64 {
-        self.wall
-            .duration_since(UNIX_EPOCH)
-            .map(|since| since.as_secs())
-            .unwrap_or_default()
+        let since = self.wall.duration_since(UNIX_EPOCH);
+        since.map(|since| since.as_secs()).unwrap_or_default()
     }
 
     /// Days since 1970.
@@ -58,7 +57,7 @@ impl Now {
     }
 }
 
-/// Which limit stands in the way.
+/// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     RequestsPerMinute,
@@ -86,107 +85,90 @@ pub(crate) struct Reached {
     pub(crate) retry_after: Duration,
 }
 
-/// Where one limit stands, for the `x-ratelimit-*` headers.
+/// How much of one limit is left, for the `x-ratelimit-*` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) allowed: u64,
     pub(crate) remaining: u64,
-    /// Until all of it is there again.
+    /// Until the full limit is available again.
     pub(crate) reset: Duration,
 }
 
 /// What a key has used. It outlives changes of the keys file.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(Mutex<Used>);
+pub(crate) struct KeyUsage(Mutex<Used>);
 
 #[derive(Debug, Default)]
 struct Used {
     requests: Bucket,
     tokens: Bucket,
-    /// Which day `tokens_today` is of.
+    /// The day that `tokens_today` belongs to.
     day: u64,
     tokens_today: u64,
 }
 
-impl Usage {
+impl KeyUsage {
     /// Counts a request.
-    pub(crate) fn request(&self, limits: &Limits, now: Now) -> Result<(), Reached> {
+    pub(crate) fn request(&self, limits: &KeyLimits, now: Clocks) -> Result<(), Reached> {
         let Some(rate) = limits.requests_per_minute else {
             return Ok(());
         };
-        let mut used = self.lock();
-        let cost = cost(1, rate);
-        used.requests
-            .wait(cost, now.monotonic)
-            .map_err(|retry_after| Reached {
-                limit: Limit::RequestsPerMinute,
-                allowed: rate.get().into(),
-                retry_after,
-            })?;
-        used.requests.take(cost, now.monotonic);
+        let bucket = &mut self.lock().requests;
+        let cost = bucket.check(Limit::RequestsPerMinute, 1, rate, now.monotonic)?;
+        bucket.take(cost, now.monotonic);
         Ok(())
     }
 
-    /// Reserves `n_tokens`. What exceeds a whole limit is taken for the whole limit: such a request passes when nothing
-    /// else was used, and what it really used is charged in the end.
+    /// Reserves `n_tokens`. A request larger than a whole limit passes when nothing else was used. It is charged in
+    /// full all the same, so that no second one passes on the same minute or day.
     pub(crate) fn reserve(
         self: &Arc<Self>,
-        limits: &Limits,
+        limits: &KeyLimits,
         n_tokens: u64,
-        now: Now,
+        now: Clocks,
     ) -> Result<Reservation, Reached> {
         let mut used = self.lock();
         used.turn_to(now.day());
-        let per_minute = limits
-            .tokens_per_minute
-            .map(|rate| (rate, cost(n_tokens.min(rate.get().into()), rate)));
-        if let Some((rate, cost)) = per_minute {
-            used.tokens
-                .wait(cost, now.monotonic)
-                .map_err(|retry_after| Reached {
-                    limit: Limit::TokensPerMinute,
-                    allowed: rate.get().into(),
-                    retry_after,
-                })?;
-        }
-        let today = limits
-            .tokens_per_day
-            .map_or(n_tokens, |allowed| n_tokens.min(allowed.get()));
-        if let Some(allowed) = limits.tokens_per_day
-            && used.tokens_today.saturating_add(today) > allowed.get()
+        let per_minute = match limits.tokens_per_minute {
+            Some(rate) => {
+                Some(
+                    used.tokens
+                        .check(Limit::TokensPerMinute, n_tokens, rate, now.monotonic)?,
+                )
+            }
+            None => None,
+        };
+        if let Some(allowed) = limits.tokens_per_day.map(NonZeroU64::get)
+            && used.tokens_today.saturating_add(n_tokens.min(allowed)) > allowed
         {
-            let allowed = allowed.get();
             return Err(Reached {
                 limit: Limit::TokensPerDay,
                 allowed,
                 retry_after: now.until_midnight(),
             });
         }
-        if let Some((_, cost)) = per_minute {
-            used.tokens.take(cost, now.monotonic);
-        }
-        used.tokens_today = used.tokens_today.saturating_add(today);
+        let number = per_minute.map(|cost| used.tokens.open(cost, now.monotonic));
+        used.tokens_today = used.tokens_today.saturating_add(n_tokens);
         Ok(Reservation {
             usage: Arc::clone(self),
-            per_minute,
-            day: used.day,
-            today,
+            charge: Some(Charge {
+                per_minute: limits.tokens_per_minute.zip(number),
+                day: used.day,
+                n_tokens,
+            }),
             n_used: 0,
         })
     }
 
-    /// Where the requests stand.
-    pub(crate) fn requests(&self, limits: &Limits, now: Now) -> Option<Standing> {
+    /// What is left of the requests.
+    pub(crate) fn requests(&self, limits: &KeyLimits, now: Clocks) -> Option<Standing> {
         limits
             .requests_per_minute
             .map(|rate| self.lock().requests.standing(rate, now.monotonic))
     }
 
-    /// Where the tokens stand: the minute's or the day's, whichever has fewer left.
-    pub(crate) fn tokens(&self, limits: &Limits, now: Now) -> Option<Standing> {
-        if limits.tokens_per_minute.is_none() && limits.tokens_per_day.is_none() {
-            return None;
-        }
+    /// What is left of the tokens, by the tighter of the two limits.
+    pub(crate) fn tokens(&self, limits: &KeyLimits, now: Clocks) -> Option<Standing> {
         let mut used = self.lock();
         used.turn_to(now.day());
         let minute = limits
@@ -197,10 +179,8 @@ impl Usage {
             remaining: allowed.get().saturating_sub(used.tokens_today),
             reset: now.until_midnight(),
         });
-        minute
-            .into_iter()
-            .chain(day)
-            .min_by_key(|standing| standing.remaining)
+        let both = minute.into_iter().chain(day);
+        both.min_by_key(|standing| standing.remaining)
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -209,10 +189,11 @@ impl Usage {
 }
 
 impl Used {
-    /// Another day, also one before: a clock that was set right must not keep anybody out.
+    /// Begins another day, also an earlier one: a clock that was set right must not keep anybody out.
     fn turn_to(&mut self, day: u64) {
         if self.day != day {
-            (self.day, self.tokens_today) = (day, 0);
+            self.day = day;
+            self.tokens_today = 0;
         }
     }
 }
@@ -220,72 +201,128 @@ impl Used {
 /// Tokens that were charged before they were used; dropping it corrects the charge.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    usage: Arc<Usage>,
-    /// The rate it was charged at, and the charge.
-    per_minute: Option<(NonZeroU32, Duration)>,
-    day: u64,
-    today: u64,
+    usage: Arc<KeyUsage>,
+    /// `None` once it is corrected.
+    charge: Option<Charge>,
     n_used: u64,
 }
 
+#[derive(Debug)]
+struct Charge {
+    /// The limit it was charged at, and the charge's number in the bucket.
+    per_minute: Option<(NonZeroU32, u64)>,
+    day: u64,
+    n_tokens: u64,
+}
+
 impl Reservation {
-    /// How many tokens were used in fact; until this is said, none.
+    /// How many tokens were used in fact. Until this is called, none.
     pub(crate) fn used(&mut self, n_tokens: u64) {
         self.n_used = n_tokens;
     }
-}
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
+    fn settle(&mut self, now: Instant) {
+        let Some(charge) = self.charge.take() else {
+            return;
+        };
         let mut used = self.usage.lock();
-        if let Some((rate, charged)) = self.per_minute {
-            used.tokens.correct(charged, cost(self.n_used, rate));
+        if let Some((rate, number)) = charge.per_minute {
+            used.tokens.correct(
+                number,
+                cost(charge.n_tokens, rate),
+                cost(self.n_used, rate),
+                now,
+            );
         }
-        // A new day owes nothing for an answer that began on the one before.
-        if used.day == self.day {
+        // A new day owes nothing for an answer that began on the day before.
+        if used.day == charge.day {
             used.tokens_today = used
                 .tokens_today
-                .saturating_sub(self.today)
+                .saturating_sub(charge.n_tokens)
                 .saturating_add(self.n_used);
         }
     }
 }
 
-/// A minute's worth that fills evenly.
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.settle(Instant::now());
+    }
+}
+
+/// A minute's worth that fills evenly. Amounts are the time that they take to flow back.
 #[derive(Debug, Default)]
 struct Bucket {
-    /// When it is full again; full already when that is past. Never more than a minute ahead, but for a debt.
+    /// When it is full again. At most a minute ahead, unless there is a debt.
     full_at: Option<Instant>,
+    /// The charges that may still be corrected, by number: when the last part of each flows back.
+    open: BTreeMap<u64, Instant>,
+    n_opened: u64,
 }
 
 impl Bucket {
-    /// Passes when `cost` is in the bucket; otherwise says how long until it is.
-    fn wait(&self, cost: Duration, now: Instant) -> Result<(), Duration> {
-        let wait = (self.until_full(now) + cost).saturating_sub(MINUTE);
-        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    /// What `n` cost at `rate`, when the bucket has that much or is full.
+    fn check(
+        &self,
+        limit: Limit,
+        n: u64,
+        rate: NonZeroU32,
+        now: Instant,
+    ) -> Result<Duration, Reached> {
+        let cost = cost(n, rate);
+        let retry_after = (self.until_full(now) + cost.min(MINUTE)).saturating_sub(MINUTE);
+        if retry_after.is_zero() {
+            return Ok(cost);
+        }
+        Err(Reached {
+            limit,
+            allowed: rate.get().into(),
+            retry_after,
+        })
     }
 
-    fn take(&mut self, cost: Duration, now: Instant) {
-        self.full_at = Some(now + self.until_full(now) + cost);
+    /// Charges `cost`. Returns when the last part of it flows back.
+    fn take(&mut self, cost: Duration, now: Instant) -> Instant {
+        *self.full_at.insert(now + self.until_full(now) + cost)
     }
 
-    fn correct(&mut self, charged: Duration, cost: Duration) {
-        self.full_at = self.full_at.and_then(|at| (at + cost).checked_sub(charged));
+    /// Charges `cost` until [`Bucket::correct`] is told the real one. Returns the charge's number.
+    fn open(&mut self, cost: Duration, now: Instant) -> u64 {
+        let end = self.take(cost, now);
+        self.n_opened += 1;
+        self.open.insert(self.n_opened, end);
+        self.n_opened
+    }
+
+    /// Replaces a charge by the real cost. Charges flow back one after the other. What has flowed back of this one may
+    /// have been given to somebody else by now, so only the rest of it can be given back.
+    fn correct(&mut self, number: u64, charged: Duration, cost: Duration, now: Instant) {
+        let end = self.open.remove(&number);
+        if cost > charged {
+            self.take(cost - charged, now);
+            return;
+        }
+        let rest = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
+        let refund = rest.min(charged - cost);
+        self.full_at = self.full_at.map(|at| at - refund);
+        for (_, end) in self.open.range_mut(number..) {
+            *end -= refund;
+        }
     }
 
     fn until_full(&self, now: Instant) -> Duration {
-        self.full_at
-            .map(|at| at.saturating_duration_since(now))
-            .unwrap_or_default()
+        let wait = self.full_at.map(|at| at.saturating_duration_since(now));
+        wait.unwrap_or_default()
     }
 
     fn standing(&self, rate: NonZeroU32, now: Instant) -> Standing {
-        let (allowed, reset) = (u64::from(rate.get()), self.until_full(now));
-        let left =
-            MINUTE.saturating_sub(reset).as_nanos() * u128::from(allowed) / MINUTE.as_nanos();
+        let allowed = u64::from(rate.get());
+        let reset = self.until_full(now);
+        let left = MINUTE.saturating_sub(reset).as_nanos();
+        let remaining = left * u128::from(allowed) / MINUTE.as_nanos();
         Standing {
             allowed,
-            remaining: u64::try_from(left).unwrap_or(allowed),
+            remaining: u64::try_from(remaining).unwrap_or(allowed),
             reset,
         }
     }
@@ -294,7 +331,7 @@ impl Bucket {
 /// How long a bucket of `rate` takes to fill by `n`.
 fn cost(n: u64, rate: NonZeroU32) -> Duration {
     let nanos = u128::from(n) * MINUTE.as_nanos() / u128::from(rate.get());
-    // Centuries are for ever.
+    // Six centuries are as good as for ever.
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 

@@ -1,85 +1,75 @@
 //! The keys that are in force together: from a digest to its caller.
 //!
-//! A ring never changes; a reload puts another in its place. What a key has used goes from one to the next by its name.
+//! A ring never changes; a reload replaces it. What a key has used goes from one ring to the next by the key's name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
-use crate::auth::file::{Entry, Problems};
-use crate::auth::key::Digest;
-
-/// The key of `LLM_API_KEY`: it comes from the environment and stands beside those of the file.
-pub(super) type Fixed = (Digest, Arc<Caller>);
+use crate::auth::file::KeyEntry;
+use crate::auth::key::KeyDigest;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ring(HashMap<Digest, Arc<Caller>>);
+pub(super) struct Ring {
+    callers: HashMap<KeyDigest, Arc<Caller>>,
+    /// Keys of the file.
+    pub(super) n_named: usize,
+}
 
 impl Ring {
-    pub(super) fn get(&self, digest: Digest) -> Option<&Arc<Caller>> {
-        self.0.get(&digest)
+    pub(super) fn get(&self, digest: KeyDigest) -> Option<&Arc<Caller>> {
+        self.callers.get(&digest)
     }
 
-    /// The fixed key alone.
-    pub(super) fn of(fixed: Option<&Fixed>) -> Self {
-        Self(
-            fixed
-                .map(|(digest, caller)| (*digest, Arc::clone(caller)))
-                .into_iter()
-                .collect(),
-        )
+    /// The key of `LLM_API_KEY` alone.
+    pub(super) fn of(fixed: Option<&Arc<Caller>>) -> Self {
+        let callers = fixed.map(|caller| (caller.digest, Arc::clone(caller)));
+        Self {
+            callers: callers.into_iter().collect(),
+            n_named: 0,
+        }
     }
 
-    /// The fixed key and those of the file, which go on from what they have used in `before`.
+    /// The key of `LLM_API_KEY` and those of the file, which go on from what they have used in `before`.
+    ///
+    /// # Errors
+    ///
+    /// When the file names the key of `LLM_API_KEY` again.
     pub(super) fn new(
-        fixed: Option<&Fixed>,
-        entries: Vec<Entry>,
+        fixed: Option<&Arc<Caller>>,
+        entries: Vec<KeyEntry>,
         before: &Self,
-    ) -> Result<Self, Problems> {
-        let mut ring = Self::of(fixed).0;
-        ring.reserve(entries.len());
-        let used: HashMap<&str, &Arc<Caller>> = before
-            .0
-            .values()
-            .map(|caller| (&*caller.name, caller))
-            .collect();
-        for Entry {
+    ) -> Result<Self, String> {
+        let mut ring = Self::of(fixed);
+        ring.n_named = entries.len();
+        let callers = before.callers.values();
+        let used: HashMap<&str, &Arc<Caller>> =
+            callers.map(|caller| (&*caller.name, caller)).collect();
+        for KeyEntry {
             digests,
             mut caller,
-            line,
         } in entries
         {
-            if let Some((digest, fixed)) = fixed
-                && (fixed.name == caller.name || digests.contains(digest))
+            if fixed
+                .is_some_and(|fixed| fixed.name == caller.name || digests.contains(&fixed.digest))
             {
-                let what = if fixed.name == caller.name {
-                    "name"
-                } else {
-                    "sha256"
-                };
                 let name = &caller.name;
-                return Err(Problems::one(
-                    line,
-                    format!(
-                        ", key \"{name}\": `{what}` is that of LLM_API_KEY; keep the key in one of the two places"
-                    ),
+                return Err(format!(
+                    "the key \"{name}\" has the name or the digest of LLM_API_KEY: keep it in one place"
                 ));
             }
             if let Some(before) = used.get(&*caller.name) {
                 caller.usage = Arc::clone(&before.usage);
             }
-            let caller = Arc::new(caller);
-            ring.extend(
-                digests
-                    .into_iter()
-                    .map(|digest| (digest, Arc::clone(&caller))),
-            );
+            for digest in digests {
+                let caller = Caller {
+                    digest,
+                    ..caller.clone()
+                };
+                ring.callers.insert(digest, Arc::new(caller));
+            }
         }
-        Ok(Self(ring))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+        Ok(ring)
     }
 }

@@ -1,26 +1,31 @@
 //! Notices that the keys file has changed, and puts the new keys in force.
 //!
-//! The file is read and compared, not watched: editors rename, secret mounts swap links, and network disks tell nobody.
-//! What is there must be seen twice before it counts, so that a file being written is not taken for the whole one;
-//! SIGHUP counts at once. A file that is not usable changes nothing, and that is said once.
+//! The file is read and compared, not watched: editors rename, secret mounts swap links, and network disks tell nobody. A
+//! change counts when two looks in a row find the same, so that a file that is being written is not taken for a whole
+//! one; SIGHUP makes it count at once. A file that was removed has no keys. One that cannot be read or understood takes
+//! no key away, and that is said once a minute until it is mended.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use common::shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::auth::{Keys, file};
-use crate::observe::metrics::{Metrics, Reload};
+use crate::auth::Keys;
+use crate::auth::disk::{self, Look};
 
-/// A file's bytes, or why there are none.
-type Seen = Result<Arc<[u8]>, String>;
+/// How often a file that is refused is mentioned in the log.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// What a look found, or why it found nothing.
+type Seen = Result<Look, String>;
 
 impl Keys {
-    /// Looks at the file every `every` until the shutdown begins. Without a file there is nothing to do.
+    /// Looks at the file every `every` until the shutdown begins, and calls `on_change` with whether a changed file is in
+    /// force. Without a file there is nothing to do.
     ///
     /// # Errors
     ///
@@ -28,17 +33,19 @@ impl Keys {
     pub(crate) fn watch(
         self: &Arc<Self>,
         every: Duration,
-        metrics: Arc<Metrics>,
+        on_change: impl Fn(bool) + Send + Sync + 'static,
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
-        let Some(path) = self.path.clone() else {
+        let Some((path, look)) = self.file.clone() else {
             return Ok(());
         };
+        self.say_in_force(&path, &look);
         let hangup = signal(SignalKind::hangup())?;
-        let (keys, stop) = (Arc::clone(self), shutdown.clone());
+        let keys = Arc::clone(self);
+        let stop = shutdown.clone();
         shutdown.spawn(async move {
             tokio::select! {
-                () = keys.follow(path.into(), every, hangup, metrics) => {}
+                () = keys.follow(&path, look, every, hangup, on_change) => {}
                 () = stop.draining() => {}
             }
         });
@@ -47,65 +54,92 @@ impl Keys {
 
     async fn follow(
         self: &Arc<Self>,
-        path: Arc<Path>,
+        path: &Arc<Path>,
+        at_start: Look,
         every: Duration,
         mut hangup: Signal,
-        metrics: Arc<Metrics>,
+        on_change: impl Fn(bool),
     ) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut device = at_start.device;
         let mut history = History {
-            done: Ok(Arc::clone(&self.at_start)),
+            done: Ok(at_start),
             pending: None,
         };
+        let mut said_at = Instant::now();
         loop {
             let at_once = tokio::select! {
                 _ = ticks.tick() => false,
                 Some(()) = hangup.recv() => true,
             };
-            let asked = Arc::clone(&path);
-            let Ok(seen) = spawn_blocking(move || file::read(&asked)).await else {
+            let asked = Arc::clone(path);
+            let looking = spawn_blocking(move || disk::look(&asked, Some(device)));
+            let Ok(seen) = looking.await else {
                 continue;
             };
-            let Some(new) = history.see(seen, at_once).cloned() else {
-                continue;
-            };
-            // Thousands of keys take their time, which is not to be the requests' time.
-            let (keys, path, metrics) = (Arc::clone(self), Arc::clone(&path), Arc::clone(&metrics));
-            let _joined = spawn_blocking(move || keys.reload(&new, &path, &metrics)).await;
+            if let Some(new) = history.see(seen, at_once).cloned() {
+                if let Ok(look) = &new {
+                    device = look.device;
+                }
+                // Thousands of keys take a while to read, which must not hold up requests.
+                let keys = Arc::clone(self);
+                let path = Arc::clone(path);
+                let is_used = spawn_blocking(move || keys.reload(&new, &path)).await;
+                on_change(is_used.unwrap_or(false));
+                said_at = Instant::now();
+            } else if said_at.elapsed() >= REMINDER {
+                self.say_refused(path);
+                said_at = Instant::now();
+            }
         }
     }
 
-    fn reload(&self, seen: &Seen, path: &Path, metrics: &Metrics) {
-        let ring = seen
-            .clone()
-            .and_then(|bytes| self.build(&bytes).map_err(|problems| problems.to_string()));
-        let outcome = match ring {
-            Ok(ring) => {
-                tracing::info!(path = %path.display(), keys = ring.len(), "the keys file is in force");
-                self.swap(ring);
-                "ok"
-            }
-            Err(problem) => {
-                let path = path.display();
-                tracing::error!(%path, "the keys file is not usable, the keys from before it stay: {problem}");
-                "failed"
-            }
+    /// Puts what was seen in force. Returns whether it can be.
+    fn reload(&self, seen: &Seen, path: &Path) -> bool {
+        let ring = match seen {
+            Ok(look) => self.build(look.bytes()),
+            Err(problem) => Err(problem.clone()),
         };
-        metrics
-            .keys_reloads
-            .get_or_create(&Reload { outcome })
-            .inc();
-        metrics.keys_file_refused.set((outcome == "failed").into());
+        let refused = ring.map(|ring| self.swap(ring)).err();
+        if let (Ok(look), None) = (seen, &refused) {
+            self.say_in_force(path, look);
+        }
+        let is_used = refused.is_none();
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        self.say_refused(path);
+        is_used
+    }
+
+    fn say_in_force(&self, path: &Path, look: &Look) {
+        let path = path.display();
+        let n_keys = {
+            let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+            ring.n_named
+        };
+        if n_keys > 0 {
+            tracing::info!(%path, keys = n_keys, "the keys file is in force");
+        } else if look.is_removed() {
+            tracing::warn!(%path, "there is no keys file, so no named key is good");
+        } else {
+            tracing::warn!(%path, "the keys file holds no key, so no named key is good");
+        }
+    }
+
+    fn say_refused(&self, path: &Path) {
+        if let Some(problem) = self.file_refused() {
+            let path = path.display();
+            tracing::error!(%path, "the keys file is refused, the keys from before stay good: {problem}");
+        }
     }
 }
 
-/// What the file was found to be.
+/// What the looks have found so far.
 #[derive(Debug)]
 struct History {
     /// What was acted on last.
     done: Seen,
-    /// What was there at the last look, if it was something else.
+    /// What the last look found, if it was something else.
     pending: Option<Seen>,
 }
 
@@ -128,10 +162,14 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::{History, Seen};
+    use super::{History, Look, Seen};
 
     fn text(text: &str) -> Seen {
-        Ok(text.as_bytes().into())
+        Ok(Look::of(text))
+    }
+
+    fn gone() -> Seen {
+        Err("gone".to_owned())
     }
 
     fn history() -> History {
@@ -146,29 +184,23 @@ mod tests {
         let mut history = history();
         assert_eq!(history.see(text("first"), false), None);
         assert_eq!(history.see(text("sec"), false), None);
-        assert_eq!(
-            history.see(text("second"), false),
-            None,
-            "the file was still being written"
-        );
+        // The file was still being written.
+        assert_eq!(history.see(text("second"), false), None);
         assert_eq!(history.see(text("second"), false), Some(&text("second")));
         assert_eq!(history.see(text("second"), false), None);
     }
 
     #[test]
-    fn a_file_that_is_gone_for_a_moment_changes_nothing_and_one_that_stays_away_is_told_once() {
-        let (mut history, gone) = (history(), || Err("gone".to_owned()));
+    fn a_file_that_cannot_be_read_for_a_moment_changes_nothing() {
+        let mut history = history();
         assert_eq!(history.see(gone(), false), None);
         assert_eq!(history.see(text("first"), false), None);
         assert_eq!(history.see(gone(), false), None);
         assert_eq!(history.see(gone(), false), Some(&gone()));
         assert_eq!(history.see(gone(), false), None);
+        // The old file is news again.
         assert_eq!(history.see(text("first"), false), None);
-        assert_eq!(
-            history.see(text("first"), false),
-            Some(&text("first")),
-            "the old file is good news again"
-        );
+        assert_eq!(history.see(text("first"), false), Some(&text("first")));
     }
 
     #[test]

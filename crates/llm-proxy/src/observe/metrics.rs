@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 /// The label of what is not in its closed set: a model that nobody serves.
 pub(crate) const OTHER: &str = "other";
 /// The label of what a request had not come to: the key of a stranger, the model of a body that was not read.
-pub(crate) const NONE: &str = "none";
+pub(crate) const NONE: &str = crate::auth::NOBODY;
 /// `gen_ai.provider.name`.
 pub(crate) const PROVIDER: &str = "llama.cpp";
 
@@ -55,7 +55,7 @@ pub(crate) struct KeyName {
     pub(crate) key: Arc<str>,
 }
 
-/// How reading a changed keys file ended: `ok` or `failed`.
+/// What became of a changed keys file: `ok` or `failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reload {
     pub(crate) outcome: &'static str,
@@ -145,6 +145,13 @@ impl Metrics {
         new.register_own(registry.sub_registry_with_prefix("llm_proxy"));
         new.register_conventional(registry.sub_registry_with_prefix("gen_ai"));
         (new, registry)
+    }
+
+    /// The keys file has changed, and is in force or refused.
+    pub(crate) fn keys_file_changed(&self, is_used: bool) {
+        let outcome = if is_used { "ok" } else { "failed" };
+        self.keys_reloads.get_or_create(&Reload { outcome }).inc();
+        self.keys_file_refused.set((!is_used).into());
     }
 
     fn register_own(&self, to: &mut Registry) {

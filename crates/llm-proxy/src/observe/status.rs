@@ -16,6 +16,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Why a request sent now would not be served; `null` when it would.
     pub not_ready: Option<String>,
+    /// Why the keys file as it is now is refused, and the keys from before stay good; `null` when it is in force.
+    pub keys_file_refused: Option<String>,
     /// The model's alias.
     pub model: String,
     /// Slots of the upstreams that answer.
@@ -147,6 +149,12 @@ impl Status {
             "{}   {} of {} slots busy   {waiting} waiting",
             self.model, self.busy, self.slots
         ));
+        if let Some(problem) = &self.keys_file_refused {
+            let text =
+                format!("the keys file is refused, the keys from before stay good: {problem}");
+            let text = page.paint(RED, &text);
+            page.line(&text);
+        }
         page.line("");
         let minute = &self.last_minute;
         page.line(&format!(
@@ -282,6 +290,7 @@ mod tests {
             version: "1.2.3".to_owned(),
             uptime_seconds: 3_780,
             not_ready: None,
+            keys_file_refused: Some("line 2: it is wrong".to_owned()),
             model: "a-model".to_owned(),
             slots: 2,
             busy: 1,
@@ -302,6 +311,7 @@ mod tests {
         let page = "\
 llm-proxy 1.2.3   up 1 h 3 min   ready
 a-model   1 of 2 slots busy   3 waiting
+the keys file is refused, the keys from before stay good: line 2: it is wrong
 
 last minute    1.2 requests/s   0.0 refused/s   20.0 tokens/s
 first token    p50 0.30 s   p95 0.40 s   of 4 in 5 minutes

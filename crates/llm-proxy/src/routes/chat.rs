@@ -2,9 +2,6 @@
 //!
 //! When the caller leaves, the future is dropped at whatever step it is.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-
 use admission::Ticket;
 use admission::placement::Prefix;
 use axum::Extension;
@@ -99,9 +96,7 @@ async fn enter(
     let asked = Asked {
         api,
         bodies: (0..n_answers).map(|answer| request.body(answer)).collect(),
-        caller: Arc::clone(&caller.name),
-        weight: caller.weight,
-        max_in_flight: at_once.map_or(usize::MAX, NonZeroUsize::get),
+        caller,
         n_prompt_tokens: request.n_prompt_tokens(),
         max_tokens: request.max_tokens,
         include_usage: request.include_usage,

@@ -52,6 +52,7 @@ fn status(app: &App) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: (now - app.started).as_secs(),
         not_ready: app.ready().err(),
+        keys_file_refused: app.keys.file_refused(),
         model: app.config.model.to_string(),
         slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy: upstreams.iter().map(|upstream| upstream.busy).sum(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use llm_proxy::Api;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -86,7 +87,8 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
         &(lines("old", "expired", "expires = 2020-01-01")
             + &lines("new", "early", "not_before = 2999-01-01")),
     );
-    let (llama, long) = (FakeLlama::start().await, "x".repeat(12 * 1024));
+    let llama = FakeLlama::start().await;
+    let long = "x".repeat(12 * 1024);
     let proxy = Proxy::keyed(&llama, &file).await;
     let mut answers = Vec::new();
     for credential in [
@@ -119,14 +121,9 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
             let answer = proxy.raw(&format!("{head}{credential}\r\n")).await;
             // What is the request's own, and not the credential's.
             let own = ["x-request-id: ", "date: ", "connection: "];
-            let own = |line: &&str| !own.iter().any(|name| line.starts_with(name));
-            answers.push(
-                answer
-                    .split("\r\n")
-                    .filter(own)
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            );
+            let lines = answer.split("\r\n");
+            let lines = lines.filter(|line| !own.iter().any(|name| line.starts_with(name)));
+            answers.push(lines.collect::<Vec<_>>().join("\n"));
         }
     }
     assert_eq!(llama.requests().len(), 0);
@@ -154,24 +151,10 @@ async fn every_credential_that_is_not_good_gets_the_same_bytes_before_the_body_i
 #[tokio::test]
 async fn no_route_but_the_health_check_answers_without_a_key() {
     let llama = FakeLlama::start().await;
-    let every = |config: &mut llm_proxy::Config| {
-        config.routes = [
-            "chat",
-            "completions",
-            "embeddings",
-            "rerank",
-            "responses",
-            "messages",
-        ]
-        .map(|name| name.parse().unwrap())
-        .into();
-    };
-    let proxy = Proxy::with(&llama, every).await;
+    let proxy = Proxy::with(&llama, |config| config.routes = every_route()).await;
     // The code itself is asked, so that a route added later cannot be forgotten here.
-    let (router, api) = (
-        include_str!("../../src/router.rs"),
-        include_str!("../../src/api.rs"),
-    );
+    let router = include_str!("../../src/router.rs");
+    let api = include_str!("../../src/api.rs");
     let mut routes = Vec::new();
     for (code, before) in [(router, ".route(\""), (api, "=> \"")] {
         let quoted = code
@@ -206,6 +189,12 @@ async fn no_route_but_the_health_check_answers_without_a_key() {
     assert_eq!(llama.requests().len(), 0);
 }
 
+/// What a chat with `key` is refused with.
+async fn refusal(proxy: &Proxy, key: &str) -> (u16, Value) {
+    let response = proxy.ask_as(key, &question(true)).await;
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
 #[tokio::test]
 async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     let file = KeysFile::of(
@@ -223,17 +212,10 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
     );
     let llama = FakeLlama::start().await;
     let proxy = Proxy::keyed(&llama, &file).await;
-    let refusal = async |key: &str| {
-        let response = proxy.ask_as(key, &question(true)).await;
-        (
-            response.status().as_u16(),
-            response.json::<Value>().await.unwrap(),
-        )
-    };
     let message = "this API key does not open this route: its scopes lack `chat`";
     let expected = envelope("llm-proxy", "permission_error", "scope_missing", message);
-    assert_eq!(refusal("counting").await, (403, expected));
-    let (status, error) = refusal("another-model").await;
+    assert_eq!(refusal(&proxy, "counting").await, (403, expected));
+    let (status, error) = refusal(&proxy, "another-model").await;
     let mut unknown = question(true);
     unknown["model"] = json!("never-heard-of");
     assert_eq!(proxy.error(&unknown).await, (status, error.clone()));
@@ -274,30 +256,32 @@ async fn a_key_opens_its_scopes_and_its_models_and_nothing_else() {
 pub(crate) async fn with_every_route(llama: &FakeLlama, file: &KeysFile) -> Proxy {
     Proxy::with(llama, |config| {
         config.keys_file = Some(file.path());
-        let all = [
-            "chat",
-            "completions",
-            "responses",
-            "messages",
-            "embeddings",
-            "rerank",
-        ];
-        config.routes = all.map(|name| name.parse().unwrap()).into();
+        config.routes = every_route();
     })
     .await
+}
+
+fn every_route() -> Vec<Api> {
+    let names = [
+        "chat",
+        "completions",
+        "responses",
+        "messages",
+        "embeddings",
+        "rerank",
+    ];
+    names.map(|name| name.parse().unwrap()).into()
 }
 
 #[tokio::test]
 async fn each_scope_opens_its_routes_and_no_others() {
     const SCOPES: [&str; 3] = ["chat", "embeddings", "tokens"];
-    let one = |scope: &&str| {
-        lines(
-            scope,
-            &format!("{scope}-key"),
-            &format!("scopes = [\"{scope}\"]"),
-        )
-    };
-    let file = KeysFile::of(&SCOPES.iter().map(one).collect::<String>());
+    let mut text = String::new();
+    for scope in SCOPES {
+        let more = format!("scopes = [\"{scope}\"]");
+        text += &lines(scope, &format!("{scope}-key"), &more);
+    }
+    let file = KeysFile::of(&text);
     let llama = FakeLlama::start().await;
     let proxy = with_every_route(&llama, &file).await;
     for (route, opened_by) in [
@@ -349,7 +333,8 @@ async fn each_scope_opens_its_routes_and_no_others() {
 async fn a_flood_of_wrong_keys_takes_no_slot_and_no_place_in_the_queue() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| config.queue_requests = 1).await;
-    let (over, n_refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let n_refused = AtomicUsize::new(0);
     let flood = join_all((0..32).map(async |_| {
         while !over.load(Ordering::Relaxed) {
             assert_eq!(

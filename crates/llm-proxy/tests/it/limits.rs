@@ -9,17 +9,14 @@ use crate::{Proxy, envelope, question};
 
 /// The values of `names` in an answer's header.
 fn headers<const N: usize>(response: &reqwest::Response, names: [&str; N]) -> [String; N] {
-    let text = |name| {
-        response
-            .headers()
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    };
-    names.map(|name| text(name).to_owned())
+    names.map(|name| {
+        let value = response.headers().get(name);
+        value.map_or("", |value| value.to_str().unwrap()).to_owned()
+    })
 }
 
 #[tokio::test]
-async fn a_key_of_weight_three_has_three_tokens_for_one_of_a_key_of_weight_one() {
+async fn a_key_of_weight_three_has_three_tokens_for_one_of_weight_one() {
     let llama = FakeLlama::start().await;
     llama.set_slots(1);
     let file =
@@ -31,7 +28,8 @@ async fn a_key_of_weight_three_has_three_tokens_for_one_of_a_key_of_weight_one()
         "one", "one", "one", "one", "three", "three", "three", "three", "three", "three",
     ];
     let asks = waiting.iter().enumerate().map(|(n, key)| {
-        let (proxy, mut body) = (&proxy, question(false));
+        let proxy = &proxy;
+        let mut body = question(false);
         body["messages"][0]["content"] = json!(key);
         async move {
             proxy
@@ -72,7 +70,7 @@ async fn a_key_of_weight_three_has_three_tokens_for_one_of_a_key_of_weight_one()
 }
 
 #[tokio::test]
-async fn requests_above_the_minutes_limit_are_429_with_the_limit_the_time_and_the_standing() {
+async fn requests_above_the_minutes_limit_are_429_with_the_time_and_what_is_left() {
     let file = KeysFile::of(
         &(lines("app", "a", "requests_per_minute = 2")
             + &lines("other", "b", "requests_per_minute = 2")),
@@ -246,21 +244,13 @@ async fn tokens_above_the_minutes_limit_are_429_with_the_time_until_they_would_p
 }
 
 #[tokio::test]
-async fn a_request_that_never_reached_the_model_costs_no_tokens_and_one_that_broke_off_costs_what_it_got()
- {
+async fn what_never_reached_the_model_costs_nothing_and_what_broke_off_its_part() {
     let file = KeysFile::of(&lines("app", "a", "tokens_per_day = 50000"));
     let llama = FakeLlama::start().await;
     let proxy = Proxy::keyed(&llama, &file).await;
-    let remaining = async || {
-        // Refused after its key was checked and before anything was reserved.
-        let response = proxy.ask_as("a", &json!({})).await;
-        headers(&response, ["x-ratelimit-remaining-tokens"])[0]
-            .parse::<u64>()
-            .unwrap()
-    };
     llama.script(Script::refusal(400, "invalid_request_error", "no"));
     assert_eq!(proxy.ask_as("a", &question(true)).await.status(), 400);
-    assert_eq!(remaining().await, 50_000);
+    assert_eq!(remaining(&proxy).await, 50_000);
 
     llama.script(Script::tokens(["a", "b", "c"]).reset_after(2));
     let text = proxy
@@ -270,11 +260,18 @@ async fn a_request_that_never_reached_the_model_costs_no_tokens_and_one_that_bro
         .await
         .unwrap();
     assert!(text.contains("upstream_disconnected"), "{text}");
-    let used = 50_000 - remaining().await;
+    let used = 50_000 - remaining(&proxy).await;
     assert!(
         (3..200).contains(&used),
         "the estimate of the prompt and two tokens, not the longest completion: {used}"
     );
+}
+
+/// The tokens that the key has left, from a request that was refused before anything was reserved.
+async fn remaining(proxy: &Proxy) -> u64 {
+    let response = proxy.ask_as("a", &json!({})).await;
+    let [remaining] = headers(&response, ["x-ratelimit-remaining-tokens"]);
+    remaining.parse().unwrap()
 }
 
 #[tokio::test]

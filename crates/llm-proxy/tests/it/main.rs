@@ -27,6 +27,7 @@ mod framing;
 mod headers;
 mod hostile;
 mod keys;
+mod keys_server;
 mod limits;
 mod messages;
 mod metrics;

@@ -12,9 +12,9 @@ use crate::{KEY, MODEL, UPSTREAM_KEY};
 const HOSTILE: &str = "canary\u{1b}[2J\n{\"level\":\"ERROR\"}\u{202e}";
 
 #[tokio::test]
-async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_trace_the_status_or_the_audit()
- {
-    let (llama, collector) = (FakeLlama::start().await, FakeCollector::start().await);
+async fn no_key_no_prompt_and_no_answer_is_in_anything_an_operator_reads() {
+    let llama = FakeLlama::start().await;
+    let collector = FakeCollector::start().await;
     let folder = tempfile::tempdir().unwrap();
     let audit = folder.path().join("audit.jsonl");
     let settings = [
@@ -27,27 +27,18 @@ async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_t
     // Read while it is written, as a log is.
     let mut said = String::new();
     let asking = async {
-        let (http, url) = (reqwest::Client::new(), format!("http://{}", process.public));
-        let chat = |body: &Value, key: &str| {
-            http.post(format!("{url}/v1/chat/completions"))
-                .bearer_auth(key)
-                .json(body)
-                .send()
-        };
-        let question = |model: &str, text: &str| json!({"model": model, "stream": true, "messages": [{"role": "user", "content": text}]});
-
+        let http = reqwest::Client::new();
+        let url = format!("http://{}", process.public);
         llama.script_once(Script::tokens(["canary-answer"]));
-        let answer = chat(&question(MODEL, "canary-prompt"), KEY)
+        let answer = chat(&http, &url, &question(MODEL, "canary-prompt"), KEY)
             .await
-            .unwrap()
             .text()
             .await
             .unwrap();
         assert!(answer.contains("canary-answer"));
         llama.script_once(Script::tokens(["canary-half"]).error_after(1, "canary-error"));
-        chat(&question(MODEL, HOSTILE), KEY)
+        chat(&http, &url, &question(MODEL, HOSTILE), KEY)
             .await
-            .unwrap()
             .text()
             .await
             .unwrap();
@@ -56,30 +47,27 @@ async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_t
             "invalid_request_error",
             "canary-refusal",
         ));
-        chat(&question(MODEL, "canary"), KEY)
+        chat(&http, &url, &question(MODEL, "canary"), KEY)
             .await
-            .unwrap()
             .text()
             .await
             .unwrap();
         assert_eq!(
-            chat(&question(HOSTILE, "canary"), KEY)
+            chat(&http, &url, &question(HOSTILE, "canary"), KEY)
                 .await
-                .unwrap()
                 .status(),
             404
         );
         assert_eq!(
-            chat(&question(MODEL, "canary"), "canary-key")
+            chat(&http, &url, &question(MODEL, "canary"), "canary-key")
                 .await
-                .unwrap()
                 .status(),
             401
         );
         let mut field = question(MODEL, "canary");
         field["canary_field"] = json!("canary");
         field["temperature"] = json!(HOSTILE);
-        assert_eq!(chat(&field, KEY).await.unwrap().status(), 400);
+        assert_eq!(chat(&http, &url, &field, KEY).await.status(), 400);
         let lost = http
             .get(format!("{url}/canary-path?canary=canary"))
             .header("x-request-id", "canary-id");
@@ -92,16 +80,10 @@ async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_t
             404
         );
 
-        let read = async |path: &str| {
-            let answer = reqwest::get(format!("http://{}/{path}", process.admin))
-                .await
-                .unwrap();
-            answer.text().await.unwrap()
-        };
         let pages = [
-            read("metrics").await,
-            read("status").await,
-            read("status?format=text").await,
+            page(&process.admin, "metrics").await,
+            page(&process.admin, "status").await,
+            page(&process.admin, "status?format=text").await,
         ];
         let pid = process.child.id().unwrap().to_string();
         assert!(
@@ -141,10 +123,27 @@ async fn no_key_no_prompt_no_answer_and_no_callers_word_is_in_a_log_a_metric_a_t
         }
     }
     // One line of JSON for each event, whatever was in it.
-    let events = |text: &str| {
-        text.lines()
-            .all(|line| serde_json::from_str::<Value>(line).is_ok_and(|event| event.is_object()))
-    };
-    assert!(events(&said) && events(&audit), "{said}");
+    assert!(is_events(&said) && is_events(&audit), "{said}");
     assert!(said.lines().count() > 20);
+}
+
+async fn chat(http: &reqwest::Client, url: &str, body: &Value, key: &str) -> reqwest::Response {
+    let request = http.post(format!("{url}/v1/chat/completions"));
+    request.bearer_auth(key).json(body).send().await.unwrap()
+}
+
+fn question(model: &str, text: &str) -> Value {
+    json!({"model": model, "stream": true, "messages": [{"role": "user", "content": text}]})
+}
+
+/// A page of the admin listener.
+async fn page(admin: &str, path: &str) -> String {
+    let answer = reqwest::get(format!("http://{admin}/{path}")).await;
+    answer.unwrap().text().await.unwrap()
+}
+
+/// Whether each line is one event in JSON.
+fn is_events(text: &str) -> bool {
+    text.lines()
+        .all(|line| serde_json::from_str::<Value>(line).is_ok_and(|event| event.is_object()))
 }
