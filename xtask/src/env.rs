@@ -1,7 +1,7 @@
 //! `cargo xtask env`: docs/configuration.md, rendered from what the binaries say about their own settings.
 //!
 //! The variables that no service of ours reads (llama-server's in both Compose stacks, and those of the developer's
-//! commands) stand in tables here.
+//! commands) are in tables here.
 
 use std::fmt::Write as _;
 
@@ -16,10 +16,18 @@ pub(crate) const PAGE: &str = "docs/configuration.md";
 
 const INTRO: &str = "# Configuration
 
-Everything is set by environment variables. `.env.dev` and `.env.prod` hold the values that differ from the defaults;
-what is set in the shell wins over them. An empty value counts as unset. A secret may come from the file that its
-`_FILE` twin names instead; setting both is an error. A service that finds anything wrong with its settings names all
-of it at once and exits with 64 before it listens.
+Everything is set by environment variables. `.env.dev` and `.env.prod` hold the values that differ from the defaults.
+What is set in the shell wins over them. An empty value counts as unset. `SETTINGS_FILE` may name a TOML
+file of settings, over which the environment wins. A service that finds anything wrong with its settings names all of it
+at once and exits with 64 before it listens. The variables that Kubernetes makes for services are passed over.
+
+A secret may come from the file that its `_FILE` twin names instead; setting both is an error. A key must be one line
+without white space, commas, double quotes or a leading `#`: llama-server reads the same file, and would find another key
+there. A line feed at the end does not count.
+
+Compose and `cargo xtask` read the env files alike: `export`, quotes and a comment after a space and `#` are understood. A
+`$` outside single quotes, a backslash between quotes and a value of several lines are refused by `cargo xtask`, because
+Compose substitutes or joins them.
 
 This page is rendered from the code by `cargo xtask env --write`.
 ";
@@ -92,6 +100,11 @@ const COMPOSE: &[(&str, &str, &str)] = &[
         "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/llm_api_key`.",
     ),
     (
+        "PROXY_UPSTREAM_API_KEY_SECRET",
+        "",
+        "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/upstream_api_key`, the key of llama_server; that of `LLM_API_KEY_SECRET` unless set.",
+    ),
+    (
         "HF_TOKEN_SECRET",
         "",
         "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/hf_token`; empty for a model that needs no token.",
@@ -150,8 +163,11 @@ pub(crate) fn run(write: bool) -> Result<()> {
     section(
         &mut page,
         "Compose",
-        "Beside the variables above. The Compose files pass those on, but set addresses, folders and the keys between the \
-         services themselves.",
+        "Beside the variables above. The Compose files pass those on, with these exceptions: they set addresses, folders \
+         and the places of secrets themselves, and leave out `OTEL_SERVICE_NAME`, which would give both services one \
+         name, and `OTEL_RESOURCE_ATTRIBUTES`, which Docker sets for itself. \
+         A file that a variable names (`PROXY_KEYS_FILE`, `PROXY_AUDIT`, `SETTINGS_FILE`) must be mounted, for example by a \
+         `volumes` entry in an override file.",
         &table(COMPOSE),
     );
     section(

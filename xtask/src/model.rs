@@ -193,7 +193,7 @@ fn with_token(settings: Settings) -> Result<Settings> {
     bail!(
         "no token for the Hub: there is no {inside} on this machine. Accept the licence at \
          https://huggingface.co/{repository}, make a token that may read it, and put it into deploy/secrets/hf_token or \
-         into HF_TOKEN in the shell. Or take the ungated twin that {} names",
+         into HF_TOKEN in the shell. Or take the ungated model that {} comes with",
         crate::settings::Profile::Prod.file_name()
     )
 }

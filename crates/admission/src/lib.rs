@@ -1,7 +1,7 @@
 //! Who is next, and where: a fair, bounded queue before the slots of all upstreams.
 //!
 //! A request is described by an [`Asking`] and gets a [`Ticket`]. The ticket becomes a [`Permit`], which is one slot of
-//! one upstream, or it is [`Refused`]. Dropping a ticket leaves the queue; dropping a permit frees the slot for the
+//! one upstream, or it is [`NotAdmitted`]. Dropping a ticket leaves the queue; dropping a permit frees the slot for the
 //! next in line. `queue` decides who is next and [`placement`] decides whose slot that is, both when a slot is free and
 //! not before. The crate knows nothing of HTTP or of metrics, and holds no lock while anyone waits.
 
@@ -11,13 +11,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+mod lane_status;
 pub mod placement;
 mod queue;
 mod slots;
 
-use placement::{Counted, Placed, Prefix, UpstreamId};
-pub use queue::{Asking, Forecast, Place};
-use queue::{Grant, Now, Queue, Spent};
+pub use lane_status::LaneStatus;
+use placement::{Placed, Prefix, PromptCount, UpstreamId};
+pub use queue::{Asking, Forecast, QueuePlace};
+use queue::{FairQueue, Grant, QueueNow, Spent};
 use slots::Slots;
 
 /// The longest `Retry-After`, in seconds.
@@ -25,11 +27,11 @@ const MAX_RETRY_AFTER_SECONDS: u64 = 600;
 
 /// The queue and the count of busy slots. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Admission(Arc<Shared>);
+pub struct Admission(Arc<AdmissionShared>);
 
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum NotAdmitted {
     /// No upstream answers.
     NoUpstream,
     /// The queue is full, by requests or by bytes.
@@ -57,19 +59,6 @@ pub struct Load {
     pub slots: usize,
 }
 
-/// One key's lane, for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneStatus {
-    /// The key's name.
-    pub caller: String,
-    /// Requests in the queue.
-    pub waiting: usize,
-    /// Requests with a slot.
-    pub running: usize,
-    /// How long a further request of this key would wait.
-    pub wait: Duration,
-}
-
 /// What an upstream counted of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamCount {
@@ -86,31 +75,31 @@ pub struct UpstreamCount {
 }
 
 #[derive(Debug)]
-struct Shared {
-    inner: Mutex<Inner>,
+struct AdmissionShared {
+    inner: Mutex<AdmissionState>,
     /// Wakes [`Admission::waits_for_others`].
     new_waiter: Notify,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct AdmissionState {
     /// When the queue's clock began.
     epoch: Instant,
     slots: Slots,
-    queue: Queue<Waiter>,
+    queue: FairQueue<Waiter>,
 }
 
 /// What is kept of a request that waits.
 #[derive(Debug)]
 struct Waiter {
-    answer: oneshot::Sender<Result<Permit, Refused>>,
+    answer: oneshot::Sender<Result<Permit, NotAdmitted>>,
     prefix: Prefix,
     /// The estimate, until the upstream has counted.
     n_prompt_tokens: u64,
 }
 
 /// A waiter whose turn it is, and the slot it gets.
-struct Turn {
+struct NextTurn {
     waiter: Waiter,
     grant: Grant,
     placed: Placed,
@@ -120,12 +109,12 @@ impl Admission {
     /// A queue of at most `max_requests` requests and `max_bytes` of them. It has no upstreams yet.
     #[must_use]
     pub fn new(max_requests: usize, max_bytes: usize) -> Self {
-        let inner = Inner {
+        let inner = AdmissionState {
             epoch: Instant::now(),
             slots: Slots::default(),
-            queue: Queue::new(max_requests, max_bytes),
+            queue: FairQueue::new(max_requests, max_bytes),
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(AdmissionShared {
             inner: Mutex::new(inner),
             new_waiter: Notify::new(),
         }))
@@ -178,7 +167,7 @@ impl Admission {
 
     /// The place in the queue and the estimated wait; `None` when nobody waits there any longer.
     #[must_use]
-    pub fn forecast(&self, place: Place) -> Option<Forecast> {
+    pub fn forecast(&self, place: QueuePlace) -> Option<Forecast> {
         let inner = self.0.lock();
         inner.queue.forecast(place, inner.now())
     }
@@ -204,7 +193,7 @@ impl Admission {
     /// # Errors
     ///
     /// When no upstream answers, or when the queue is full.
-    pub fn enter(&self, asking: &Asking<'_>) -> Result<Ticket, Refused> {
+    pub fn enter(&self, asking: &Asking<'_>) -> Result<Ticket, NotAdmitted> {
         self.0.enter(None, asking)
     }
 
@@ -213,27 +202,27 @@ impl Admission {
     /// # Errors
     ///
     /// When no upstream answers, or when the queue is full.
-    pub fn enter_again(&self, permit: Permit, asking: &Asking<'_>) -> Result<Ticket, Refused> {
+    pub fn enter_again(&self, permit: Permit, asking: &Asking<'_>) -> Result<Ticket, NotAdmitted> {
         let place = permit.grant.place;
         drop(permit);
         self.0.enter(Some(place), asking)
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+impl AdmissionShared {
+    fn lock(&self) -> MutexGuard<'_, AdmissionState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(
         self: &Arc<Self>,
-        old_place: Option<Place>,
+        old_place: Option<QueuePlace>,
         asking: &Asking<'_>,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<Ticket, NotAdmitted> {
         let (answer, answered) = oneshot::channel();
         let mut inner = self.lock();
         if inner.slots.total() == 0 {
-            return Err(Refused::NoUpstream);
+            return Err(NotAdmitted::NoUpstream);
         }
         let waiter = Waiter {
             answer,
@@ -249,14 +238,14 @@ impl Shared {
         };
         // Usually this is the newcomer or nobody. But the newcomer may have brought a higher limit of its key, and
         // others of that key may have waited for it.
-        let turns: Vec<Turn> = std::iter::from_fn(|| inner.next()).collect();
+        let turns: Vec<NextTurn> = std::iter::from_fn(|| inner.next()).collect();
         let dropped = inner.queue.trim(place);
         let mut refusals = Vec::with_capacity(dropped.len());
         for (place, waiter) in dropped {
             let retry_after_seconds = inner.retry_after_seconds(place);
             refusals.push((
                 waiter,
-                Refused::Full {
+                NotAdmitted::Full {
                     retry_after_seconds,
                 },
             ));
@@ -290,7 +279,7 @@ impl Shared {
                 let waiters = inner.queue.clear();
                 drop(inner);
                 for waiter in waiters {
-                    waiter.refuse(Refused::NoUpstream);
+                    waiter.refuse(NotAdmitted::NoUpstream);
                 }
                 return;
             }
@@ -303,7 +292,7 @@ impl Shared {
     }
 
     /// Call it without the lock: a waiter that has just left drops the permit, and that takes the lock.
-    fn hand_over(self: &Arc<Self>, turn: Turn) {
+    fn hand_over(self: &Arc<Self>, turn: NextTurn) {
         let spent = Spent {
             n_prompt_tokens: turn.waiter.n_prompt_tokens,
             ..Spent::default()
@@ -322,33 +311,33 @@ impl Shared {
 }
 
 impl Waiter {
-    fn refuse(self, refused: Refused) {
+    fn refuse(self, refused: NotAdmitted) {
         // A waiter that has left needs no answer.
         self.answer.send(Err(refused)).ok();
     }
 }
 
-impl Inner {
+impl AdmissionState {
     /// Takes the next in line and the slot it gets.
-    fn next(&mut self) -> Option<Turn> {
+    fn next(&mut self) -> Option<NextTurn> {
         let placed = self.slots.take(&self.queue.first()?.prefix)?;
         let (grant, waiter) = self.queue.grant(self.epoch.elapsed())?;
-        Some(Turn {
+        Some(NextTurn {
             waiter,
             grant,
             placed,
         })
     }
 
-    fn now(&self) -> Now {
-        Now {
+    fn now(&self) -> QueueNow {
+        QueueNow {
             time: self.epoch.elapsed(),
             n_slots: self.slots.total(),
         }
     }
 
     /// When a further request of the same key would have its slot.
-    fn retry_after_seconds(&self, place: Place) -> u64 {
+    fn retry_after_seconds(&self, place: QueuePlace) -> u64 {
         let wait = self.queue.wait_of_another(place, self.now());
         (wait.as_secs_f64().ceil() as u64).clamp(1, MAX_RETRY_AFTER_SECONDS)
     }
@@ -357,9 +346,9 @@ impl Inner {
 /// A request's place in the queue, or the permit that it got at once. Dropping it gives up both.
 #[derive(Debug)]
 pub struct Ticket {
-    shared: Arc<Shared>,
-    place: Place,
-    answered: oneshot::Receiver<Result<Permit, Refused>>,
+    shared: Arc<AdmissionShared>,
+    place: QueuePlace,
+    answered: oneshot::Receiver<Result<Permit, NotAdmitted>>,
     permit: Option<Permit>,
 }
 
@@ -375,7 +364,7 @@ impl Ticket {
     /// # Errors
     ///
     /// When the deadline passes, when others take the place in a full queue, or when the last upstream goes.
-    pub async fn permit(&mut self, deadline: Instant) -> Result<Permit, Refused> {
+    pub async fn permit(&mut self, deadline: Instant) -> Result<Permit, NotAdmitted> {
         if let Some(permit) = self.permit.take() {
             return Ok(permit);
         }
@@ -388,7 +377,7 @@ impl Ticket {
                 let retry_after_seconds = inner.retry_after_seconds(self.place);
                 drop(inner);
                 drop(left);
-                Err(Refused::Timeout {
+                Err(NotAdmitted::Timeout {
                     retry_after_seconds,
                 })
             }
@@ -397,7 +386,7 @@ impl Ticket {
 
     /// Its place, for [`Admission::forecast`].
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> QueuePlace {
         self.place
     }
 }
@@ -413,7 +402,7 @@ impl Drop for Ticket {
 /// One slot of one upstream, held until the answer's last byte or until the caller leaves.
 #[derive(Debug)]
 pub struct Permit {
-    shared: Arc<Shared>,
+    shared: Arc<AdmissionShared>,
     placed: Placed,
     grant: Grant,
     since: Instant,
@@ -451,7 +440,7 @@ impl Permit {
             .n_completion_tokens
             .max(count.n_completion_tokens);
         if count.n_cached_tokens.is_some() {
-            let counted = Counted {
+            let counted = PromptCount {
                 n_cached,
                 n_prompt: count.n_prompt_tokens,
                 prefill: count.prefill,

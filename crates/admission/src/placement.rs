@@ -11,8 +11,8 @@ mod mirror;
 mod pace;
 mod prefix;
 
-use mirror::{Mirror, Outlook};
-use pace::Pace;
+use mirror::{Outlook, SlotMirror};
+use pace::FleetPace;
 pub use prefix::Prefix;
 
 /// An upstream for as long as it is a member; no other one ever has the same.
@@ -40,7 +40,7 @@ pub struct Placed {
 
 /// What llama-server counted of one prompt, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
+pub struct PromptCount {
     /// Tokens that were still there from an earlier prompt.
     pub n_cached: u64,
     /// All tokens of the prompt, the cached ones included.
@@ -54,8 +54,8 @@ pub struct Counted {
 /// What is known of all upstreams.
 #[derive(Debug, Default)]
 pub struct Placement {
-    mirrors: HashMap<UpstreamId, Mirror>,
-    pace: Pace,
+    mirrors: HashMap<UpstreamId, SlotMirror>,
+    pace: FleetPace,
     /// Placements and releases so far.
     now: u64,
 }
@@ -66,35 +66,16 @@ impl Placement {
     pub fn place(&mut self, prompt: &Prefix, free: &[Seat]) -> Option<Placed> {
         let least = free.iter().map(|seat| seat.in_flight).min()?;
         let near = free.iter().filter(|seat| seat.in_flight <= least + 1);
-        let candidates = near.map(|seat| {
-            if prompt.n_bytes() == 0 {
-                return (seat, None);
+        let mut best: Option<Candidate> = None;
+        for seat in near {
+            let candidate = self.candidate(prompt, seat);
+            if best.as_ref().is_none_or(|best| candidate.is_better(best)) {
+                best = Some(candidate);
             }
-            let mirror = self
-                .mirrors
-                .entry(seat.upstream)
-                .or_insert_with(Mirror::new);
-            mirror.resize(seat.slots);
-            (seat, mirror.outlook(prompt))
-        });
-        let cost = |(seat, outlook): &(&Seat, Option<Outlook>)| {
-            let n_cached = outlook.map_or(0, |outlook| outlook.n_cached_bytes);
-            self.pace.cost(prompt.n_bytes() - n_cached, seat.in_flight)
-        };
-        // Of equals the idlest; of those the one whose slot, and then itself, nobody has used for longest.
-        let order = |(seat, outlook): &(&Seat, Option<Outlook>)| {
-            (
-                seat.in_flight,
-                outlook.map_or((u64::MAX, u64::MAX), |outlook| outlook.used_at),
-                seat.upstream,
-            )
-        };
-        let (seat, outlook) = candidates.min_by(|a, b| {
-            cost(a)
-                .total_cmp(&cost(b))
-                .then_with(|| order(a).cmp(&order(b)))
-        })?;
-        let upstream = seat.upstream;
+        }
+        let Candidate {
+            upstream, outlook, ..
+        } = best?;
         self.now += 1;
         if let (Some(outlook), Some(mirror)) = (&outlook, self.mirrors.get_mut(&upstream)) {
             mirror.take(outlook, prompt, self.now);
@@ -104,6 +85,25 @@ impl Placement {
             prompt: prompt.clone(),
             outlook,
         })
+    }
+
+    fn candidate(&mut self, prompt: &Prefix, seat: &Seat) -> Candidate {
+        let mut outlook = None;
+        if prompt.n_bytes() > 0 {
+            let mirror = self
+                .mirrors
+                .entry(seat.upstream)
+                .or_insert_with(SlotMirror::new);
+            mirror.resize(seat.slots);
+            outlook = mirror.outlook(prompt);
+        }
+        let n_cached = outlook.map_or(0, |outlook| outlook.n_cached_bytes);
+        Candidate {
+            upstream: seat.upstream,
+            in_flight: seat.in_flight,
+            cost: self.pace.cost(prompt.n_bytes() - n_cached, seat.in_flight),
+            outlook,
+        }
     }
 
     /// The upstream has computed the whole prompt: its slot holds it now.
@@ -116,7 +116,7 @@ impl Placement {
     }
 
     /// The upstream said how much of the prompt it still had.
-    pub fn counted(&mut self, placed: &Placed, counted: Counted) {
+    pub fn counted(&mut self, placed: &Placed, counted: PromptCount) {
         let share = counted.n_cached as f64 / counted.n_prompt.max(1) as f64;
         let n_cached_bytes = (share * placed.prompt.n_bytes() as f64) as usize;
         self.pace.learn(
@@ -144,6 +144,30 @@ impl Placement {
     /// The upstream is a member no longer.
     pub fn forget(&mut self, upstream: UpstreamId) {
         self.mirrors.remove(&upstream);
+    }
+}
+
+/// An upstream that could take the request, and what that would cost.
+struct Candidate {
+    upstream: UpstreamId,
+    in_flight: usize,
+    cost: f64,
+    outlook: Option<Outlook>,
+}
+
+impl Candidate {
+    /// The cheaper one is better. Ties go to the upstream with the fewest busy slots, then to the least recently used
+    /// slot and upstream.
+    fn is_better(&self, other: &Self) -> bool {
+        let by_cost = self.cost.total_cmp(&other.cost);
+        by_cost.then_with(|| self.rank().cmp(&other.rank())).is_lt()
+    }
+
+    fn rank(&self) -> (usize, (u64, u64), UpstreamId) {
+        let used_at = self
+            .outlook
+            .map_or((u64::MAX, u64::MAX), |outlook| outlook.used_at);
+        (self.in_flight, used_at, self.upstream)
     }
 }
 

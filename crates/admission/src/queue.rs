@@ -15,8 +15,8 @@ mod mean;
 
 use crate::placement::Prefix;
 pub use forecast::Forecast;
-pub(super) use forecast::Now;
-use forecast::{Pace, Running};
+pub(super) use forecast::QueueNow;
+use forecast::{AnswerPace, RunningAnswers};
 use lane::{Lane, Queued};
 
 /// What is asked for, by whom.
@@ -40,15 +40,15 @@ pub struct Asking<'a> {
 
 /// Where a request waits, or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePlace {
     lane: usize,
     number: u64,
 }
 
-/// A request that may start; it must be given back to [`Queue::finish`].
+/// A request that may start; it must be given back to [`FairQueue::finish`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
-    pub(super) place: Place,
+    pub(super) place: QueuePlace,
     n_tokens: u64,
     under_way: u64,
     /// When it started, on the owner's clock.
@@ -65,7 +65,7 @@ pub(super) struct Spent {
 
 /// Those who wait. `W` is what the owner keeps for each of them.
 #[derive(Debug)]
-pub(super) struct Queue<W> {
+pub(super) struct FairQueue<W> {
     max_requests: usize,
     max_bytes: usize,
     n_requests: usize,
@@ -76,16 +76,16 @@ pub(super) struct Queue<W> {
     /// The lanes in which someone waits.
     filled: BTreeSet<usize>,
     /// Those whose first request may start, lowest first.
-    ready: BTreeSet<(lane::Turn, usize)>,
+    ready: BTreeSet<(lane::LaneTurn, usize)>,
     /// The most that any lane has had.
     highest: u64,
     n_entered: u64,
     n_granted: u64,
-    pace: Pace,
-    running: Running,
+    pace: AnswerPace,
+    running: RunningAnswers,
 }
 
-impl<W> Queue<W> {
+impl<W> FairQueue<W> {
     /// A queue of at most `max_requests` requests and `max_bytes` of them.
     pub(super) fn new(max_requests: usize, max_bytes: usize) -> Self {
         Self {
@@ -100,8 +100,8 @@ impl<W> Queue<W> {
             highest: 0,
             n_entered: 0,
             n_granted: 0,
-            pace: Pace::default(),
-            running: Running::default(),
+            pace: AnswerPace::default(),
+            running: RunningAnswers::default(),
         }
     }
 
@@ -113,11 +113,11 @@ impl<W> Queue<W> {
         self.n_bytes
     }
 
-    /// Puts a request at the end of its key's lane. Follow with [`Queue::grant`] while slots are free, then with
-    /// [`Queue::trim`].
-    pub(super) fn enter(&mut self, asking: &Asking<'_>, waiter: W) -> Place {
+    /// Puts a request at the end of its key's lane. Follow with [`FairQueue::grant`] while slots are free, then with
+    /// [`FairQueue::trim`].
+    pub(super) fn enter(&mut self, asking: &Asking<'_>, waiter: W) -> QueuePlace {
         self.n_entered += 1;
-        let place = Place {
+        let place = QueuePlace {
             lane: self.lane(asking.caller),
             number: self.n_entered,
         };
@@ -126,7 +126,7 @@ impl<W> Queue<W> {
     }
 
     /// The same for a request that was granted and came to nothing: it is in its old place again.
-    pub(super) fn enter_at(&mut self, place: Place, asking: &Asking<'_>, waiter: W) {
+    pub(super) fn enter_at(&mut self, place: QueuePlace, asking: &Asking<'_>, waiter: W) {
         self.change(place.lane, |lane| {
             lane.weight = u64::from(asking.weight.get());
             lane.max_in_flight = asking.max_in_flight;
@@ -144,7 +144,7 @@ impl<W> Queue<W> {
     }
 
     /// Takes a request out, unless it is no longer there.
-    pub(super) fn leave(&mut self, place: Place) -> Option<W> {
+    pub(super) fn leave(&mut self, place: QueuePlace) -> Option<W> {
         self.change(place.lane, |lane| lane.remove(place.number))
             .map(|waiter| waiter.waiter)
     }
@@ -160,7 +160,7 @@ impl<W> Queue<W> {
         cleared
     }
 
-    /// The request that [`Queue::grant`] gives out next.
+    /// The request that [`FairQueue::grant`] gives out next.
     pub(super) fn first(&self) -> Option<&W> {
         let (_, lane) = self.ready.first()?;
         self.lanes[*lane].first()
@@ -174,7 +174,7 @@ impl<W> Queue<W> {
         let (grant, waiter) = self.change(lane, |known| {
             let (number, waiter) = known.take_first()?;
             let under_way = known.start(waiter.n_tokens, turn);
-            let place = Place { lane, number };
+            let place = QueuePlace { lane, number };
             Some((
                 Grant {
                     place,
@@ -203,8 +203,8 @@ impl<W> Queue<W> {
     /// The newest request goes of the key that fills the largest part of the queue for its weight. So a lone key may
     /// fill the queue, and a further key finds room all the same. When that is the newcomer's own key, it is the
     /// newcomer that goes, and nobody else.
-    pub(super) fn trim(&mut self, newcomer: Place) -> Vec<(Place, W)> {
-        let mut dropped = Vec::new();
+    pub(super) fn trim(&mut self, newcomer: QueuePlace) -> Vec<(QueuePlace, W)> {
+        let mut dropped: Vec<(QueuePlace, Queued<W>)> = Vec::new();
         while self.n_requests > self.max_requests || self.n_bytes > self.max_bytes {
             let own = self.part(newcomer.lane);
             let largest = self
@@ -218,10 +218,9 @@ impl<W> Queue<W> {
             let Some((number, waiter)) = self.change(lane, Lane::take_last) else {
                 break;
             };
-            let place = Place { lane, number };
+            let place = QueuePlace { lane, number };
             if place == newcomer {
                 for (place, waiter) in dropped.drain(..).rev() {
-                    let (place, waiter): (Place, Queued<W>) = (place, waiter);
                     self.change(place.lane, |lane| lane.insert(place.number, waiter));
                 }
             }

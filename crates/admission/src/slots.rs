@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::placement::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+use crate::placement::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
 /// One upstream's slots: how many there are, 0 while it does not answer, how many are ours, and how many others took.
 #[derive(Clone, Copy, Debug, Default)]
-struct Load {
+struct UpstreamLoad {
     slots: usize,
     in_flight: usize,
     others: usize,
 }
 
-impl Load {
+impl UpstreamLoad {
     fn is_free(self) -> bool {
         self.in_flight + self.others < self.slots
     }
@@ -21,7 +21,7 @@ impl Load {
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    upstreams: BTreeMap<UpstreamId, Load>,
+    upstreams: BTreeMap<UpstreamId, UpstreamLoad>,
     placement: Placement,
 }
 
@@ -68,13 +68,16 @@ impl Slots {
 
     /// Takes a free slot, if there is one, of the upstream that suits best.
     pub(super) fn take(&mut self, prefix: &Prefix) -> Option<Placed> {
-        let free = self.upstreams.iter().filter(|(_, load)| load.is_free());
-        let seat = |(upstream, load): (&UpstreamId, &Load)| Seat {
-            upstream: *upstream,
-            slots: load.slots,
-            in_flight: load.in_flight + load.others,
-        };
-        let seats: Vec<Seat> = free.map(seat).collect();
+        let mut seats = Vec::with_capacity(self.upstreams.len());
+        for (upstream, load) in &self.upstreams {
+            if load.is_free() {
+                seats.push(Seat {
+                    upstream: *upstream,
+                    slots: load.slots,
+                    in_flight: load.in_flight + load.others,
+                });
+            }
+        }
         let placed = self.placement.place(prefix, &seats)?;
         self.upstreams
             .entry(placed.upstream())
@@ -95,7 +98,7 @@ impl Slots {
         self.placement.prefilled(placed);
     }
 
-    pub(super) fn counted(&mut self, placed: &Placed, counted: Counted) {
+    pub(super) fn counted(&mut self, placed: &Placed, counted: PromptCount) {
         self.placement.counted(placed, counted);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Admission, Asking, Load, Permit, Refused};
+use super::{Admission, Asking, Load, NotAdmitted, Permit};
 use crate::placement::{Prefix, UpstreamId};
 
 mod fairness;
@@ -31,7 +31,7 @@ fn asking(caller: &str) -> Asking<'_> {
 }
 
 impl Admission {
-    async fn ask(&self, caller: &str) -> Result<Permit, Refused> {
+    async fn ask(&self, caller: &str) -> Result<Permit, NotAdmitted> {
         self.enter(&asking(caller))?
             .permit(Instant::now() + SHORT)
             .await
@@ -45,7 +45,8 @@ async fn those_who_wait_are_served_in_the_order_they_came() {
     let held = admission.ask("a").await.unwrap();
     let order = std::sync::Mutex::new(Vec::new());
     let wait = |name| {
-        let (admission, order) = (&admission, &order);
+        let admission = &admission;
+        let order = &order;
         async move {
             let permit = admission.ask("a").await.unwrap();
             order.lock().unwrap().push(name);
@@ -67,13 +68,13 @@ async fn a_full_queue_refuses_at_once_and_a_long_wait_at_its_deadline() {
     // Nothing has been measured yet: 256 tokens are taken to last 5 s, and 100 run while 100 wait before the second.
     assert_eq!(
         refused.unwrap_err(),
-        Refused::Full {
+        NotAdmitted::Full {
             retry_after_seconds: 4
         }
     );
     assert_eq!(
         waited.unwrap_err(),
-        Refused::Timeout {
+        NotAdmitted::Timeout {
             retry_after_seconds: 1
         }
     );
@@ -121,7 +122,10 @@ async fn whoever_stops_waiting_is_out_of_the_queue_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
     let admission = admission(0);
-    assert_eq!(admission.ask("a").await.unwrap_err(), Refused::NoUpstream);
+    assert_eq!(
+        admission.ask("a").await.unwrap_err(),
+        NotAdmitted::NoUpstream
+    );
     admission.set_slots(UpstreamId(0), 2);
     admission.set_slots(UpstreamId(1), 2);
     let mut held = Vec::new();
@@ -133,7 +137,7 @@ async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
     admission.set_slots(UpstreamId(1), 0);
     assert!(matches!(
         admission.ask("a").await,
-        Err(Refused::Full { .. })
+        Err(NotAdmitted::Full { .. })
     ));
 }
 
@@ -142,7 +146,7 @@ async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
     let admission = admission(4);
     admission.set_slots(UpstreamId(0), 1);
     admission.set_slots(UpstreamId(1), 1);
-    let _first = admission.ask("a").await.unwrap();
+    let _held = admission.ask("a").await.unwrap();
     let second = admission.ask("a").await.unwrap();
     let began = Instant::now();
     let go = async {
@@ -152,7 +156,7 @@ async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
         admission.set_slots(UpstreamId(0), 3);
     };
     let (waited, ()) = tokio::join!(admission.ask("a"), go);
-    assert_eq!(waited.unwrap_err(), Refused::NoUpstream);
+    assert_eq!(waited.unwrap_err(), NotAdmitted::NoUpstream);
     assert_eq!(began.elapsed(), Duration::ZERO);
     admission.ask("a").await.unwrap();
 }
@@ -178,7 +182,7 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     admission.set_slots(UpstreamId(0), 1);
     admission.set_slots(UpstreamId(1), 1);
     let held = admission.ask("a").await.unwrap();
-    let _busy = admission.ask("a").await.unwrap();
+    let _held = admission.ask("a").await.unwrap();
     let later = admission.ask("a");
     let again = async {
         admission.set_slots(UpstreamId(0), 0);
@@ -188,7 +192,7 @@ async fn a_request_that_its_upstream_did_not_take_waits_again_in_its_old_place()
     let back = async { admission.set_slots(UpstreamId(2), 1) };
     let (later, again, ()) = tokio::join!(later, again, back);
     assert_eq!(again.unwrap().upstream(), UpstreamId(2));
-    assert!(matches!(later, Err(Refused::Timeout { .. })));
+    assert!(matches!(later, Err(NotAdmitted::Timeout { .. })));
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,13 +40,13 @@ fn seconds(days: &[Vec<Trace>], trace: usize, policy: Policy) -> (f64, f64) {
 }
 
 #[test]
-fn the_choice_is_never_5_percent_worse_than_the_least_busy_and_halves_the_wait_where_prompts_repeat()
- {
+fn the_choice_is_at_most_5_percent_worse_than_the_least_busy_one() {
     let days: Vec<_> = (1..=SEEDS).map(day).collect();
     for (number, trace) in days[0].iter().enumerate() {
         let least_busy = seconds(&days, number, Policy::LeastBusy);
         let ours = seconds(&days, number, Policy::Ours);
-        let (first, total) = (ours.0 / least_busy.0, ours.1 / least_busy.1);
+        let first = ours.0 / least_busy.0;
+        let total = ours.1 / least_busy.1;
         let name = trace.name;
         assert!(
             first <= MAX_WORSE && total <= MAX_WORSE,
@@ -62,7 +62,7 @@ fn the_choice_is_never_5_percent_worse_than_the_least_busy_and_halves_the_wait_w
 }
 
 #[test]
-fn every_policy_answers_every_question_and_the_cache_of_the_simulation_is_one() {
+fn every_policy_answers_every_question_and_the_simulated_cache_holds() {
     for trace in day(1) {
         let n_answers: usize = trace
             .conversations
@@ -71,7 +71,8 @@ fn every_policy_answers_every_question_and_the_cache_of_the_simulation_is_one() 
             .sum();
         for policy in Policy::ALL {
             let outcome = simulation::run(&trace, policy);
-            let (name, policy) = (trace.name, policy.name());
+            let name = trace.name;
+            let policy = policy.name();
             assert_eq!(outcome.total.len(), n_answers, "{name}, {policy}");
             assert!(outcome.n_cached < outcome.n_prompt, "{name}, {policy}");
             assert_eq!(

@@ -16,7 +16,8 @@ const LISTEN: Variable = Variable::new(
     "0.0.0.0:8000",
     "Where browsers connect: the page and the WebSocket.",
 );
-const ADMIN_LISTEN: Variable = Variable::new(
+/// Where operators connect; all that a health check needs to know.
+pub const ADMIN_LISTEN: Variable = Variable::new(
     "GATEWAY_ADMIN_LISTEN",
     "0.0.0.0:9000",
     "`/livez`, `/readyz` and `/metrics`; never publish it.",
@@ -130,7 +131,8 @@ impl Config {
             listen: env.read(&LISTEN),
             admin_listen: env.read(&ADMIN_LISTEN),
             base_url: env.read_with(&BASE_URL, base_url),
-            api_key: api_key(env),
+            api_key: env
+                .required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts"),
             model: model(env),
             allowed_origins: env.read_with(&ALLOWED_ORIGINS, Origins::parse),
             web_dir: env.read(&WEB_DIR),
@@ -151,14 +153,6 @@ fn base_url(text: &str) -> Result<String, String> {
         return Err("must be http://HOST:PORT/v1, with the key in LLM_API_KEY".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-fn api_key(env: &mut Environment) -> Secret {
-    let key = env.required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts");
-    if !key.expose().is_ascii() {
-        env.refuse(&API_KEY, "must be ASCII, because it travels in a header");
-    }
-    key
 }
 
 fn model(env: &mut Environment) -> String {

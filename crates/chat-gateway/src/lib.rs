@@ -23,13 +23,13 @@ mod wire;
 use std::sync::Arc;
 
 use common::admin;
-use common::server::{self, Inherited, Limits, Refusals};
+use common::server::{self, Inherited, ListenerLimits, Refusals};
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-pub use config::{Config, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, VARIABLES};
 
 use crate::state::Gateway;
 
@@ -100,14 +100,14 @@ pub async fn serve(
         server::serve(
             public,
             browsers,
-            Limits::default(),
+            ListenerLimits::default(),
             refusals,
             shutdown.clone()
         ),
         server::serve(
             admin,
             operators,
-            Limits::default(),
+            ListenerLimits::default(),
             uncounted,
             shutdown.clone()
         ),

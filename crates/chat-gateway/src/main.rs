@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use chat_gateway::{Config, Listeners};
+use chat_gateway::{ADMIN_LISTEN, Config, Listeners};
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, Variable};
 use common::shutdown::{self, Shutdown};
@@ -38,28 +38,33 @@ fn main() -> ExitCode {
         print!("{}", common::env::markdown(TABLES));
         return ExitCode::SUCCESS;
     }
+    if let Some(Verb::Healthcheck) = verb {
+        // It reads one setting, because it may run where no other is set.
+        let mut env = Environment::only(&[ADMIN_LISTEN]);
+        let admin = env.read(&ADMIN_LISTEN);
+        return start(env, async move {
+            admin::healthcheck(admin)
+                .await
+                .map_err(|reason| anyhow!(reason))
+        });
+    }
     let mut env = Environment::from_process("GATEWAY_", TABLES);
-    let (config, telemetry) = (Config::read(&mut env), telemetry::Telemetry::read(&mut env));
+    let config = Config::read(&mut env);
+    let telemetry = telemetry::Telemetry::read(&mut env);
+    start(env, async {
+        let _flush = telemetry.install_for_service();
+        serve(config).await
+    })
+}
+
+/// Runs `work` unless the settings are refused, and says how it ended.
+fn start(env: Environment, work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     if let Err(invalid) = env.finish() {
         eprintln!("chat-gateway: {invalid}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    let ran = match tokio::runtime::Runtime::new().context("cannot start the runtime") {
-        Ok(runtime) => runtime.block_on(async {
-            match verb {
-                Some(_) => admin::healthcheck(config.admin_listen)
-                    .await
-                    .map_err(|reason| anyhow!(reason)),
-                None => {
-                    let _flush = telemetry
-                        .install_for_service()
-                        .context("cannot write the log")?;
-                    serve(config).await
-                }
-            }
-        }),
-        Err(error) => Err(error),
-    };
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime");
+    let ran = runtime.and_then(|runtime| runtime.block_on(work));
     ran.map_or_else(
         |error| {
             eprintln!("chat-gateway: {error:#}");

@@ -1,4 +1,4 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, and the client side of a container's health check.
+//! The admin listener (`/livez`, `/readyz`, `/metrics`) and the client of a container's health check.
 //!
 //! It is never published: metrics and readiness are for operators, not for callers.
 
@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 
 /// How long a health check waits for its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// The largest document that is asked for.
+/// The largest document that is read.
 const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// The routes. `ready` says why a request sent now would not be served, in words for an operator.
+/// The routes. `ready` returns why a request sent now would not be served, in words for an operator.
 pub fn router<R>(registry: Arc<Registry>, ready: R) -> Router
 where
     R: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
@@ -56,8 +56,8 @@ fn metrics(registry: &Registry) -> Response {
     }
 }
 
-/// Asks the service that listens on `admin` whether it is ready; for the `healthcheck` subcommand, because our images
-/// hold no shell and no curl.
+/// Asks the service whose admin listener is `admin` whether it is ready. The `healthcheck` subcommands use it, because our
+/// images hold no shell and no curl.
 ///
 /// # Errors
 ///
@@ -72,11 +72,11 @@ pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// Asks the admin listener at `address`, `HOST:PORT`, for a document.
+/// Gets a document from the admin listener at `address`, `HOST:PORT`.
 ///
 /// # Errors
 ///
-/// In a sentence, when it does not answer in time.
+/// A sentence, when it does not answer in time.
 pub async fn document(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), String> {
     tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(address, path))
         .await
@@ -121,7 +121,7 @@ async fn ask(
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
         answer = exchange.as_mut() => answer,
-        // The last of the answer may have come with the connection's end.
-        _ended = connection.as_mut() => exchange.await,
+        // The end of the connection may have brought the end of the answer.
+        _ = connection.as_mut() => exchange.await,
     }
 }

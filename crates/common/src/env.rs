@@ -1,24 +1,30 @@
 //! The only reader of the process environment.
 //!
-//! A service declares each setting once as a [`Variable`]; [`Environment`] reads them all, collects every problem, and
-//! names variables but never their values. The same declarations render docs/configuration.md. An empty value counts
-//! as unset (Compose passes `NAME=` for what is not there), and `NAME_FILE` names a file that holds the secret `NAME`.
+//! A service declares each setting once as a [`Variable`]. [`Environment`] reads them all, collects every problem, and
+//! names variables but never their values. The same declarations render docs/configuration.md. An empty value counts as
+//! unset, because Compose passes `NAME=` for what is not there. `NAME_FILE` names a file that holds the secret `NAME`.
+//! `SETTINGS_FILE` names a TOML file of settings, over which the environment wins.
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Display, Write as _};
-use std::fs::File;
-use std::io::Read as _;
 use std::str::FromStr;
 
 use config::Config;
 
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
+
+mod layers;
+mod service_links;
 
 /// The exit code for settings that were refused (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;
 
-/// The largest secret file that is read, in bytes.
-const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
+const SETTINGS_FILE: Variable = Variable::new(
+    "SETTINGS_FILE",
+    "",
+    "A TOML file of settings in the form `NAME = VALUE`, with the names of this table. The environment wins over it. It \
+     holds no secrets, but may name their files.",
+);
 
 /// One setting: its name, what it means, and what it is when nobody sets it.
 #[derive(Clone, Copy, Debug)]
@@ -29,30 +35,87 @@ pub struct Variable {
     pub default: &'static str,
     /// One sentence for docs/configuration.md, with the unit.
     pub about: &'static str,
-    /// Whether the value is secret: it may then come from the file that `NAME_FILE` names.
-    pub secret: bool,
+    kind: VariableKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum VariableKind {
+    Plain,
+    /// A secret that llama-server may be given too.
+    Key,
+    /// A secret of somebody else's.
+    Token,
+    /// A setting that a library reads from the environment too.
+    Library,
 }
 
 impl Variable {
     /// A setting with a default; an empty default means that the setting is optional or required, as `about` says.
     #[must_use]
     pub const fn new(name: &'static str, default: &'static str, about: &'static str) -> Self {
+        let kind = VariableKind::Plain;
         Self {
             name,
             default,
             about,
-            secret: false,
+            kind,
         }
     }
 
-    /// A secret, read from `NAME` or from the file that `NAME_FILE` names.
+    /// An API key, read from `NAME` or from the file that `NAME_FILE` names. It must be one that llama-server reads alike
+    /// from the same text, see [`secret::parse_key`].
     #[must_use]
     pub const fn secret(name: &'static str, about: &'static str) -> Self {
         Self {
-            name,
-            default: "",
-            about,
-            secret: true,
+            kind: VariableKind::Key,
+            ..Self::new(name, "", about)
+        }
+    }
+
+    /// As [`Variable::secret`], for what llama-server never sees: white space and a byte order mark around it do not count.
+    #[must_use]
+    pub const fn token(name: &'static str, about: &'static str) -> Self {
+        Self {
+            kind: VariableKind::Token,
+            ..Self::new(name, "", about)
+        }
+    }
+
+    /// The variable that may name a file with this secret.
+    fn file_name(&self) -> Option<String> {
+        let is_secret = matches!(self.kind, VariableKind::Key | VariableKind::Token);
+        is_secret.then(|| format!("{}_FILE", self.name))
+    }
+
+    /// A setting that a library reads from the environment by itself, and that is only checked here.
+    #[must_use]
+    pub const fn of_library(name: &'static str, about: &'static str) -> Self {
+        Self {
+            kind: VariableKind::Library,
+            ..Self::new(name, "", about)
+        }
+    }
+
+    /// Why the settings file may not hold it.
+    fn not_in_a_file(&self) -> Option<String> {
+        let name = self.name;
+        match self.kind {
+            VariableKind::Plain => None,
+            VariableKind::Key | VariableKind::Token => Some(format!(
+                "{name} is a secret: name its file in {name}_FILE instead"
+            )),
+            VariableKind::Library => Some(format!(
+                "{name} counts in the environment only: set it there"
+            )),
+        }
+    }
+
+    fn parse_secret(&self, text: &str) -> Result<Secret, &'static str> {
+        match self.kind {
+            VariableKind::Token => secret::parse_token(text),
+            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
+                secret::parse_key(text)
+            }
         }
     }
 }
@@ -72,7 +135,7 @@ impl Display for Invalid {
     }
 }
 
-/// The environment of one service, and what was found wrong with it so far.
+/// The settings of one service, and the problems found so far.
 #[derive(Debug)]
 pub struct Environment {
     values: Config,
@@ -80,64 +143,39 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process environment. `prefix` is the service's own (`PROXY_`); a variable that carries it and stands
-    /// in none of `tables` is a problem, because it is a misspelling that would otherwise be ignored.
+    /// Reads the process environment. `prefix` is the service's own (`PROXY_`). A variable that has it and is in none of
+    /// `tables` is a problem: it is a misspelling that would otherwise be ignored.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one reader of the environment"
     )]
     pub fn from_process(prefix: &str, tables: &[&[Variable]]) -> Self {
-        let text = |part: std::ffi::OsString| part.into_string().ok();
-        Self::from_pairs(
-            prefix,
-            tables,
-            std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))),
-        )
+        Self::from_pairs(prefix, tables, std::env::vars_os())
+    }
+
+    /// Reads the variables of `table` from the process environment, whatever else is set there.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one reader of the environment"
+    )]
+    pub fn only(table: &[Variable]) -> Self {
+        let (values, problems) = layers::stack(None, &[table], std::env::vars_os());
+        Self { values, problems }
     }
 
     /// As [`Environment::from_process`], from given pairs.
     #[must_use]
-    pub fn from_pairs<N: Into<String>, V: Into<String>>(
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
         prefix: &str,
         tables: &[&[Variable]],
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let known: BTreeMap<String, &Variable> = tables
-            .iter()
-            .flat_map(|table| table.iter())
-            .flat_map(|variable| {
-                let file = variable
-                    .secret
-                    .then(|| (format!("{}_FILE", variable.name), variable));
-                [(variable.name.to_owned(), variable)]
-                    .into_iter()
-                    .chain(file)
-            })
-            .collect();
-        let (mut values, mut problems) = (config::Map::new(), Vec::new());
-        for (name, value) in pairs {
-            let (name, value) = (name.into(), value.into());
-            if known.contains_key(&name) {
-                values.insert(name, value);
-            } else if name.starts_with(prefix) && !value.is_empty() {
-                let nearest = known.keys().filter(|known| known.starts_with(prefix));
-                let list = nearest.map(String::as_str).collect::<Vec<_>>().join(", ");
-                problems.push(format!(
-                    "{name} is not a setting; the ones with {prefix} are {list}"
-                ));
-            }
-        }
-        let source = config::Environment::default()
-            .ignore_empty(true)
-            .source(Some(values));
-        match Config::builder().add_source(source).build() {
-            Ok(values) => Self { values, problems },
-            Err(error) => Self {
-                values: Config::default(),
-                problems: vec![error.to_string()],
-            },
-        }
+        let pairs = pairs.into_iter();
+        let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
+        let (values, problems) = layers::stack(Some(prefix), tables, pairs);
+        Self { values, problems }
     }
 
     /// Notes a problem with `variable`. `problem` must not hold the value.
@@ -145,7 +183,7 @@ impl Environment {
         self.problems.push(format!("{} {problem}", variable.name));
     }
 
-    /// The value as a `T`, or the default. A value that does not parse is noted and the default stands in for it until
+    /// The value as a `T`, or the default. A value that does not parse is noted, and the default takes its place until
     /// [`Environment::finish`] refuses the whole.
     ///
     /// # Panics
@@ -193,41 +231,32 @@ impl Environment {
         })
     }
 
-    /// The secret from `NAME` or from the file that `NAME_FILE` names; white space around it does not count.
+    /// The secret from `NAME` or from the file that `NAME_FILE` names.
     pub fn secret(&mut self, variable: &Variable) -> Option<Secret> {
-        let file_name = format!("{}_FILE", variable.name);
-        let (text, path) = (self.text(variable.name), self.text(&file_name));
-        let text = match (text, path) {
-            (Some(_), Some(_)) => {
-                self.problems.push(format!(
-                    "{} and {file_name} are both set: keep one",
-                    variable.name
-                ));
-                return None;
-            }
-            (Some(text), None) => text,
-            (None, Some(path)) => match read_secret_file(&path) {
-                Ok(text) => text,
-                Err(problem) => {
-                    self.problems.push(format!("{file_name}: {problem}"));
-                    return None;
-                }
-            },
+        let name = variable.name;
+        let file_name = format!("{name}_FILE");
+        let read = match (self.raw(name), self.text(&file_name)) {
             (None, None) => return None,
+            (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set: keep one")),
+            (Some(text), None) => variable
+                .parse_secret(&text)
+                .map_err(|why| format!("{name} {why}")),
+            (None, Some(path)) => secret::read_file(&path)
+                .and_then(|text| {
+                    variable
+                        .parse_secret(&text)
+                        .map_err(|why| format!("{path} {why}"))
+                })
+                .map_err(|problem| format!("{file_name}: {problem}")),
         };
-        let text = text.trim();
-        if text.is_empty() || text.contains(char::is_control) {
-            self.refuse(variable, "holds white space only, or a control character");
-            return None;
-        }
-        Some(Secret::new(text))
+        read.map_err(|problem| self.problems.push(problem)).ok()
     }
 
     /// As [`Environment::secret`]; a problem when it is not set. `advice` says how to get one.
     pub fn required_secret(&mut self, variable: &Variable, advice: &str) -> Secret {
-        let problems = self.problems.len();
+        let n_problems = self.problems.len();
         self.secret(variable).unwrap_or_else(|| {
-            if self.problems.len() == problems {
+            if self.problems.len() == n_problems {
                 let name = variable.name;
                 self.problems.push(format!(
                     "{name} is not set: {advice} ({name}_FILE may name a file that holds it)"
@@ -252,27 +281,12 @@ impl Environment {
         }
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        let text = self.values.get_string(&name.to_ascii_lowercase()).ok()?;
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    fn raw(&self, name: &str) -> Option<String> {
+        self.values.get_string(name).ok()
     }
-}
 
-fn read_secret_file(path: &str) -> Result<String, String> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| format!("cannot open {path}: {error}"))?;
-    file.take(MAX_SECRET_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("cannot read {path}: {error}"))?;
-    if text.len() as u64 > MAX_SECRET_FILE_BYTES {
-        return Err(format!(
-            "{path} is larger than {MAX_SECRET_FILE_BYTES} bytes"
-        ));
-    }
-    if text.trim().is_empty() {
-        Err(format!("{path} is empty"))
-    } else {
-        Ok(text)
+    fn text(&self, name: &str) -> Option<String> {
+        self.raw(name).map(|text| text.trim().to_owned())
     }
 }
 
@@ -280,103 +294,23 @@ fn read_secret_file(path: &str) -> Result<String, String> {
 #[must_use]
 pub fn markdown(tables: &[&[Variable]]) -> String {
     let mut page = String::from("| Variable | Default | Meaning |\n|---|---|---|\n");
-    for variable in tables.iter().flat_map(|table| table.iter()) {
-        let file = if variable.secret {
-            format!(" or `{}_FILE`", variable.name)
-        } else {
-            String::new()
+    let tables = tables.iter().copied().chain([[SETTINGS_FILE].as_slice()]);
+    for variable in tables.flatten() {
+        let name = variable.name;
+        let file = variable
+            .file_name()
+            .map(|file| format!(" or `{file}`"))
+            .unwrap_or_default();
+        let default = match variable.default {
+            "" => "–".to_owned(),
+            default => format!("`{default}`"),
         };
-        let default = if variable.default.is_empty() {
-            "–".to_owned()
-        } else {
-            format!("`{}`", variable.default)
-        };
-        let _infallible = writeln!(
-            page,
-            "| `{}`{file} | {default} | {} |",
-            variable.name, variable.about
-        );
+        let about = variable.about;
+        writeln!(page, "| `{name}`{file} | {default} | {about} |")
+            .expect("a string takes every write");
     }
     page
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Environment, Variable, markdown};
-
-    const PORT: Variable = Variable::new("TEST_PORT", "80", "The port.");
-    const NAME: Variable = Variable::new("TEST_NAME", "", "The name.");
-    const KEY: Variable = Variable::secret("LLM_KEY", "The key.");
-    const TABLE: &[Variable] = &[PORT, NAME, KEY];
-
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment::from_pairs("TEST_", &[TABLE], pairs.iter().copied())
-    }
-
-    #[test]
-    fn an_empty_value_counts_as_unset() {
-        let mut env = environment(&[("TEST_PORT", ""), ("TEST_NAME", " ")]);
-        assert_eq!(env.read::<u16>(&PORT), 80);
-        assert_eq!(env.optional(&NAME), None);
-        env.finish().unwrap();
-    }
-
-    #[test]
-    fn every_problem_is_reported_at_once_by_name_and_never_by_value() {
-        let mut env = environment(&[
-            ("TEST_PORT", "s3cret"),
-            ("TEST_PROT", "s3cret"),
-            ("OTHER", "s3cret"),
-        ]);
-        env.read::<u16>(&PORT);
-        env.required(&NAME, "choose one");
-        env.required_secret(&KEY, "make one");
-        let message = env.finish().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "the settings are not usable:\n  \
-             TEST_PROT is not a setting; the ones with TEST_ are TEST_NAME, TEST_PORT\n  \
-             TEST_PORT is not usable: invalid digit found in string\n  \
-             TEST_NAME is not set: choose one\n  \
-             LLM_KEY is not set: make one (LLM_KEY_FILE may name a file that holds it)"
-        );
-    }
-
-    #[test]
-    fn a_secret_comes_from_its_file_without_the_trailing_newline() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "0012345\r\n").unwrap();
-        let mut env = environment(&[("LLM_KEY_FILE", file.path().to_str().unwrap())]);
-        assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345");
-        env.finish().unwrap();
-    }
-
-    #[test]
-    fn a_secret_in_both_places_or_in_an_empty_file_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        let mut env = environment(&[("LLM_KEY_FILE", path), ("LLM_KEY", "x")]);
-        env.required_secret(&KEY, "make one");
-        assert_eq!(
-            env.finish().unwrap_err().to_string(),
-            "the settings are not usable:\n  LLM_KEY and LLM_KEY_FILE are both set: keep one"
-        );
-        let mut env = environment(&[("LLM_KEY_FILE", path)]);
-        env.secret(&KEY);
-        assert_eq!(
-            env.finish().unwrap_err().to_string(),
-            format!("the settings are not usable:\n  LLM_KEY_FILE: {path} is empty")
-        );
-    }
-
-    #[test]
-    fn the_table_names_defaults_and_secret_files() {
-        assert_eq!(
-            markdown(&[TABLE]),
-            "| Variable | Default | Meaning |\n|---|---|---|\n\
-             | `TEST_PORT` | `80` | The port. |\n\
-             | `TEST_NAME` | – | The name. |\n\
-             | `LLM_KEY` or `LLM_KEY_FILE` | – | The key. |\n"
-        );
-    }
-}
+mod tests;

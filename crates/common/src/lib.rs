@@ -1,4 +1,4 @@
-//! What two or more of Corral's services need, and nothing that knows of chat, models or GGUF.
+//! What two or more of Corral's services need. Nothing here knows of chat, models or GGUF.
 //!
 //! Settings ([`mod@env`]), secrets ([`secret`]), logs ([`telemetry`], [`lines`]), traces ([`traces`]), the accept loop ([`server`]), the admin listener
 //! ([`admin`]), shutdown ([`shutdown`]) and the error envelope of the OpenAI API ([`openai_error`]).

@@ -1,4 +1,4 @@
-//! The error envelope of the OpenAI API, as both servers answer it.
+//! The error envelope of the OpenAI API, in which both servers answer.
 //!
 //! `code` is always a string: llama-server sends an integer, and clients such as async-openai then lose the status.
 
@@ -10,9 +10,9 @@ use serde::Serialize;
 /// `{"error":{"message","type","code","param"}, "src"}` and the HTTP status it travels with.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpenAiError {
-    /// What a caller may read.
-    pub error: Body,
-    /// Who failed: this service, or the upstream behind it.
+    /// The part that a caller reads.
+    pub error: ErrorBody,
+    /// Where the error comes from: this service, or the upstream behind it.
     pub src: &'static str,
     /// The HTTP status; not part of the body.
     #[serde(skip)]
@@ -24,8 +24,8 @@ pub struct OpenAiError {
 
 /// The inner object of the envelope.
 #[derive(Clone, Debug, Serialize)]
-pub struct Body {
-    /// A sentence for people: what is wrong and what to do.
+pub struct ErrorBody {
+    /// A sentence for people: what is wrong, and what to do.
     pub message: String,
     /// The class of the error, for example `invalid_request_error`.
     #[serde(rename = "type")]
@@ -59,7 +59,7 @@ impl OpenAiError {
             400..=499 => "invalid_request_error",
             _ => "server_error",
         };
-        let body = Body {
+        let body = ErrorBody {
             message: message.into(),
             kind,
             code: code.to_owned(),
@@ -75,7 +75,7 @@ impl OpenAiError {
         }
     }
 
-    /// Says when to try again.
+    /// Adds when to try again.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);

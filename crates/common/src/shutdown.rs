@@ -1,7 +1,7 @@
 //! One shutdown for a whole service, with one deadline.
 //!
-//! Not ready -> stop accepting -> let answers end -> close what is left -> return. Every task is spawned here, so that
-//! nothing is forgotten and nothing is waited for longer than the deadline.
+//! Not ready -> stop accepting -> let answers end -> close what is left -> return. Every task is spawned here: none is
+//! forgotten, and none is waited for longer than the deadline.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Shutdown {
     tasks: TaskTracker,
 }
 
-/// Something that comes once. Whether it has come is one load, for code that asks often.
+/// Something that happens once. Code that often asks whether it has happened pays one load.
 #[derive(Clone, Debug, Default)]
 struct Moment {
     token: CancellationToken,
@@ -58,8 +58,8 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// Makes [`Shutdown::finish`] wait until the hold is dropped: for what something else spawns later (an upgraded
-    /// socket).
+    /// Makes [`Shutdown::finish`] wait until the hold is dropped. For tasks that something else spawns, as for an upgraded
+    /// socket.
     pub fn hold(&self) -> TaskTrackerToken {
         self.tasks.token()
     }
@@ -70,24 +70,24 @@ impl Shutdown {
         self.draining.has_come()
     }
 
-    /// Whether the drain has ended: what is still open is closed.
+    /// Whether the drain has ended: connections that are still open are closed.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.closing.has_come()
     }
 
-    /// Waits for the drain to begin: stop accepting, finish what runs. Cancel-safe.
+    /// Waits for the drain to begin: accept nothing more, finish what runs. Cancel-safe.
     pub async fn draining(&self) {
         self.draining.token.cancelled().await;
     }
 
-    /// Waits for the drain to end: close what is still open. Cancel-safe.
+    /// Waits for the drain to end: close every connection. Cancel-safe.
     pub async fn closing(&self) {
         self.closing.token.cancelled().await;
     }
 
-    /// Begins the drain, waits for all tasks until `deadline`, then closes the rest.
-    /// Returns how many tasks had to be abandoned, which is 0 after a clean end.
+    /// Begins the drain, waits for all tasks until `deadline`, then closes the rest. Returns the number of tasks that were
+    /// abandoned, which is 0 after a clean end.
     pub async fn finish(&self, deadline: Duration) -> usize {
         self.draining.come();
         self.tasks.close();
@@ -96,7 +96,10 @@ impl Shutdown {
             .is_err()
         {
             self.closing.come();
-            let _abandoned = tokio::time::timeout(CLOSE_GRACE, self.tasks.wait()).await;
+            // Those that remain are counted below.
+            tokio::time::timeout(CLOSE_GRACE, self.tasks.wait())
+                .await
+                .ok();
         }
         self.closing.come();
         self.tasks.len()
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn finish_waits_for_what_is_held_for_another_task() {
+    async fn finish_waits_until_a_hold_is_dropped() {
         let shutdown = Shutdown::new();
         let held = shutdown.hold();
         let began = tokio::time::Instant::now();
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn finish_closes_what_outlives_the_deadline_and_abandons_what_ignores_it() {
+    async fn finish_closes_late_tasks_and_abandons_those_that_ignore_it() {
         let shutdown = Shutdown::new();
         let task = shutdown.clone();
         shutdown.spawn(async move { task.closing().await });

@@ -1,7 +1,7 @@
-//! Traces: one span for each request, sent as OTLP (HTTP, protobuf) when a collector is configured.
+//! Traces: one span per request, sent as OTLP (HTTP, protobuf) when a collector is configured.
 //!
-//! Spans leave through a bounded queue and a thread of their own: a collector that is slow or gone costs spans and
-//! never holds a request up. A span holds names, counts and ids, never words. Without a collector nothing is built.
+//! Spans leave through a bounded queue and a thread of their own: a slow or missing collector costs spans and never delays
+//! a request. A span holds names, counts and ids, never words. Without a collector nothing is built.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,28 +28,72 @@ use crate::env::{Environment, Variable};
 const ENDPOINT: Variable = Variable::new(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "",
-    "The collector that spans go to, as `http://HOST:4318`; none unless set. `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and `OTEL_EXPORTER_OTLP_HEADERS` are read too.",
+    "The collector that spans go to, as `http://HOST:4318`; none unless set.",
+);
+const HEADERS: Variable = Variable::of_library(
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "Headers for the collector, as `NAME=VALUE`, divided by commas.",
+);
+const SERVICE_NAME: Variable = Variable::new(
+    "OTEL_SERVICE_NAME",
+    "",
+    "The service's name in spans; the program's unless set.",
+);
+const ATTRIBUTES: Variable = Variable::of_library(
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "What every span says of this service, as `NAME=VALUE`, divided by commas.",
+);
+const SAMPLER: Variable = Variable::of_library(
+    "OTEL_TRACES_SAMPLER",
+    "Which requests have a span: `always_on`, `always_off`, `traceidratio`, or one of these after `parentbased_`, which \
+     follows the caller's own trace. `parentbased_always_on` unless set.",
+);
+const SAMPLER_RATIO: Variable = Variable::of_library(
+    "OTEL_TRACES_SAMPLER_ARG",
+    "The share of requests that `traceidratio` takes, 0 to 1; all unless set.",
 );
 
 /// The settings that [`Endpoint::read`] understands.
-pub const VARIABLES: &[Variable] = &[ENDPOINT];
+pub const VARIABLES: &[Variable] = &[
+    ENDPOINT,
+    HEADERS,
+    SERVICE_NAME,
+    ATTRIBUTES,
+    SAMPLER,
+    SAMPLER_RATIO,
+];
 
 /// How long one batch may take.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the end of the service waits for the last batch.
+/// How long a service that ends waits for the last batch.
 const FLUSH: Duration = Duration::from_secs(2);
 /// The largest answer of a collector that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Where spans go.
 #[derive(Clone, Debug)]
-pub struct Endpoint(String);
+pub struct Endpoint {
+    url: String,
+    /// The service's name, when it is not the program's.
+    service: Option<String>,
+}
 
 impl Endpoint {
-    /// Reads `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Reads `OTEL_EXPORTER_OTLP_ENDPOINT`, and checks the variables that OpenTelemetry reads by itself and ignores when
+    /// they are wrong.
     pub fn read(env: &mut Environment) -> Option<Self> {
+        for (variable, parse) in CHECKED {
+            env.read_with(variable, |text| match text {
+                "" => Ok(()),
+                text => parse(text),
+            });
+        }
+        let service = env.optional(&SERVICE_NAME);
         let text = env.optional(&ENDPOINT)?;
-        let endpoint = Self::parse(&text);
+        let endpoint = Self::parse(&text).map(|endpoint| Self {
+            service,
+            ..endpoint
+        });
         if endpoint.is_none() {
             env.refuse(
                 &ENDPOINT,
@@ -59,7 +103,7 @@ impl Endpoint {
         endpoint
     }
 
-    /// `http://HOST:PORT`, to which the path of traces is added.
+    /// Parses `http://HOST:PORT`, perhaps with a path, and appends the path of traces.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
@@ -67,19 +111,58 @@ impl Endpoint {
         let authority = uri
             .authority()
             .filter(|authority| plain && !authority.as_str().contains('@'))?;
-        Some(Self(format!(
-            "http://{authority}{}/v1/traces",
-            uri.path().trim_end_matches('/')
-        )))
+        let path = uri.path().trim_end_matches('/');
+        Some(Self {
+            url: format!("http://{authority}{path}/v1/traces"),
+            service: None,
+        })
     }
 }
 
-/// Begins spans. Clones lead to the same collector.
+type Check = fn(&str) -> Result<(), String>;
+
+const CHECKED: [(&Variable, Check); 4] = [
+    (&HEADERS, check_pairs),
+    (&ATTRIBUTES, check_pairs),
+    (&SAMPLER, check_sampler),
+    (&SAMPLER_RATIO, check_ratio),
+];
+
+fn check_pairs(text: &str) -> Result<(), String> {
+    if text.split(',').all(is_pair) {
+        Ok(())
+    } else {
+        Err("must be NAME=VALUE, divided by commas".to_owned())
+    }
+}
+
+fn is_pair(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(name, value)| !name.trim().is_empty() && !value.trim().is_empty())
+}
+
+fn check_sampler(text: &str) -> Result<(), String> {
+    match text.strip_prefix("parentbased_").unwrap_or(text) {
+        "always_on" | "always_off" | "traceidratio" => Ok(()),
+        _ => Err(
+            "must be always_on, always_off or traceidratio, perhaps after parentbased_".to_owned(),
+        ),
+    }
+}
+
+fn check_ratio(text: &str) -> Result<(), String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
+/// Begins spans. Clones send to the same collector.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Option<(SdkTracerProvider, SdkTracer)>);
 
 impl Traces {
-    /// Spans of `service` go to `to`, or nowhere. Must run within the runtime, which then does the sending.
+    /// Sends the spans of `service` to `to`, or nowhere. Must run within the runtime, which then does the sending.
     ///
     /// # Errors
     ///
@@ -89,10 +172,10 @@ impl Traces {
         version: &'static str,
         to: Option<&Endpoint>,
     ) -> Result<Self, String> {
-        let Some(Endpoint(endpoint)) = to else {
+        let Some(Endpoint { url, service: name }) = to else {
             return Ok(Self(None));
         };
-        let sender = Sender {
+        let sender = BatchSender {
             pool: Client::builder(TokioExecutor::new()).build_http(),
             runtime: Handle::current(),
             failing: AtomicBool::new(false),
@@ -101,7 +184,7 @@ impl Traces {
             .with_http()
             .with_http_client(sender)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
+            .with_endpoint(url)
             .with_timeout(EXPORT_DEADLINE)
             .build()
             .map_err(|error| format!("OTEL_EXPORTER_OTLP_*: {error}"))?;
@@ -109,12 +192,14 @@ impl Traces {
             KeyValue::new("service.name", service),
             KeyValue::new("service.version", version),
         ];
-        // What the environment says of the service comes after, and wins.
+        let name = name.clone().map(|name| KeyValue::new("service.name", name));
+        // The later one wins.
         let resource = Resource::builder_empty()
             .with_attributes(own)
             .with_detector(Box::new(
                 opentelemetry_sdk::resource::EnvResourceDetector::new(),
             ))
+            .with_attributes(name)
             .build();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -124,7 +209,7 @@ impl Traces {
         Ok(Self(Some((provider, tracer))))
     }
 
-    /// Begins a span of a request that this service serves, below the caller's when it named one in a `traceparent`.
+    /// Begins a span of a request that this service serves. Its parent is the caller's, when `traceparent` names one.
     #[must_use]
     pub fn server(&self, name: &'static str, traceparent: Option<&str>) -> Span {
         self.span(name, SpanKind::Server, traceparent)
@@ -149,11 +234,12 @@ impl Traces {
         )))
     }
 
-    /// Sends what is queued, but waits for that no longer than two seconds.
+    /// Sends the queued spans, but waits no longer than two seconds for that.
     pub async fn finish(self) {
         let Some((provider, _)) = self.0 else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
-        let _spans_are_lost = tokio::time::timeout(FLUSH, flushed).await;
+        // Spans that take longer are lost.
+        drop(tokio::time::timeout(FLUSH, flushed).await);
     }
 }
 
@@ -166,37 +252,35 @@ fn parse(traceparent: &str) -> Option<SpanContext> {
     Some(SpanContext::new(trace, span, flags, true, TraceState::NONE)).filter(SpanContext::is_valid)
 }
 
-/// A span that has begun; dropping it ends it. One without a collector does nothing.
+/// A span that has begun. Dropping it ends it. Without a collector it does nothing.
 #[derive(Debug, Default)]
 pub struct Span(Option<Box<opentelemetry_sdk::trace::Span>>);
 
 impl Span {
-    /// What the next service is told, to put its spans below this one.
+    /// The header that makes this span the parent of the next service's.
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         let context = self.0.as_ref()?.span_context();
-        let (trace, span, flags) = (
-            context.trace_id(),
-            context.span_id(),
-            context.trace_flags().to_u8(),
-        );
+        let trace = context.trace_id();
+        let span = context.span_id();
+        let flags = context.trace_flags().to_u8();
         Some(format!("00-{trace}-{span}-{flags:02x}"))
     }
 
-    /// Whether what is said to it goes anywhere.
+    /// Whether its attributes and events go anywhere.
     #[must_use]
     pub fn is_recording(&self) -> bool {
         self.0.as_ref().is_some_and(|span| span.is_recording())
     }
 
-    /// Renames it, once more is known.
+    /// Renames the span.
     pub fn rename(&mut self, name: String) {
         if let Some(span) = &mut self.0 {
             span.update_name(name);
         }
     }
 
-    /// Something happened, now.
+    /// Records that something happens now.
     pub fn event(&mut self, name: &'static str) {
         if let Some(span) = &mut self.0 {
             span.add_event(name, Vec::new());
@@ -210,7 +294,7 @@ impl Span {
         }
     }
 
-    /// It ended badly; `code` is the error's name.
+    /// Marks the span as failed; `code` is the error's name.
     pub fn fail(&mut self, code: &'static str) {
         self.set("error.type", code);
         if let Some(span) = &mut self.0 {
@@ -219,9 +303,9 @@ impl Span {
     }
 }
 
-/// The exporter's way out. The exporter runs on a thread without a runtime, so the sending is done on ours.
+/// Sends the exporter's batches. The exporter runs on a thread without a runtime, so ours does the sending.
 #[derive(Debug)]
-struct Sender {
+struct BatchSender {
     pool: Client<HttpConnector, Full<Bytes>>,
     runtime: Handle,
     /// Whether the last batch was lost; a change is logged once.
@@ -229,18 +313,18 @@ struct Sender {
 }
 
 #[async_trait]
-impl HttpClient for Sender {
+impl HttpClient for BatchSender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (pool, request) = (self.pool.clone(), request.map(Full::new));
+        let pool = self.pool.clone();
         let exchange = async move {
-            let (head, body) = pool.request(request).await?.into_parts();
+            let (head, body) = pool.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES)
                 .collect()
                 .await?
                 .to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
-        // The timer too must be made within the runtime.
+        // The timer, too, must be created within the runtime.
         let exchange = self
             .runtime
             .spawn(async { tokio::time::timeout(EXPORT_DEADLINE, exchange).await });
@@ -263,11 +347,39 @@ impl HttpClient for Sender {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, Traces, parse};
+    use super::{Endpoint, Traces, VARIABLES, parse};
+    use crate::env::Environment;
+
+    #[test]
+    fn what_opentelemetry_would_ignore_is_refused() {
+        let read = |pairs: &[(&str, &str)]| {
+            let mut env = Environment::from_pairs("", &[VARIABLES], pairs.iter().copied());
+            Endpoint::read(&mut env);
+            env.finish()
+        };
+        for (name, good, wrong) in [
+            (
+                "OTEL_TRACES_SAMPLER",
+                "parentbased_traceidratio",
+                "sometimes",
+            ),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25", "25%"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a,x-other=b", "s3cret"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "env=prod", "env=,"),
+        ] {
+            read(&[(name, good)]).unwrap();
+            let problem = read(&[(name, wrong)]).unwrap_err().to_string();
+            assert!(
+                problem.contains(&format!("{name} is not usable: must be ")),
+                "{problem}"
+            );
+            assert!(!problem.contains(wrong), "{problem}");
+        }
+    }
 
     #[test]
     fn an_endpoint_is_plain_http_and_gets_the_path_of_traces() {
-        let of = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.0);
+        let of = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.url);
         assert_eq!(
             of("http://otel:4318").as_deref(),
             Some("http://otel:4318/v1/traces")
@@ -287,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_read_from_its_header_and_nonsense_is_none() {
+    fn a_traceparent_names_the_parent_and_nonsense_names_none() {
         let parent = parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
         assert_eq!(
             parent.trace_id().to_string(),

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use common::env::{Environment, Variable};
 use common::secret::Secret;
 use common::traces::Endpoint;
@@ -20,7 +19,8 @@ use crate::auth::Keys;
 use crate::observe::audit::Destination;
 
 const LISTEN: Variable = Variable::new("PROXY_LISTEN", "0.0.0.0:8081", "Where callers connect.");
-const ADMIN_LISTEN: Variable = Variable::new(
+/// Where operators connect; all that a health check needs to know.
+pub const ADMIN_LISTEN: Variable = Variable::new(
     "PROXY_ADMIN_LISTEN",
     "0.0.0.0:9081",
     "Where `/livez`, `/readyz`, `/metrics` and `/status` are; never publish it.",
@@ -237,12 +237,6 @@ impl Config {
                 "without LLM_API_KEY, set it to llama-server's key",
             ),
         };
-        if HeaderValue::from_str(upstream_api_key.expose()).is_err() {
-            env.refuse(
-                &UPSTREAM_API_KEY,
-                "holds characters that cannot stand in a header",
-            );
-        }
         let filename = env.optional(&HF_FILENAME);
         let model = match (env.optional(&MODEL), filename) {
             (Some(model), _) | (None, Some(model)) => model,

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::server::{Limits, Refusals};
+use common::server::{ListenerLimits, Refusals};
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use tokio::net::TcpListener;
@@ -42,7 +42,7 @@ mod state;
 
 pub use api::Api;
 pub use auth::command::Command as KeysCommand;
-pub use config::{Config, Deadlines, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, Deadlines, VARIABLES};
 pub use llama_client::Upstream;
 use observe::audit::Audit;
 pub use observe::audit::Destination;
@@ -93,9 +93,9 @@ pub async fn serve(
     // The admin listener outlives the drain, so that operators can watch it.
     let admin_shutdown = Shutdown::new();
     let drain = config.drain;
-    let limits = Limits {
+    let limits = ListenerLimits {
         write_stall: config.write_stall,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
     // The flush is dropped last, when the last record was written.
     let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone())
@@ -130,7 +130,7 @@ pub async fn serve(
     admin_shutdown.spawn(common::server::serve(
         listeners.admin,
         admin,
-        Limits::default(),
+        ListenerLimits::default(),
         uncounted,
         admin_shutdown.clone(),
     ));

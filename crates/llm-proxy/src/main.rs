@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use common::env::{EXIT_CONFIGURATION, Environment, markdown};
+use common::env::{EXIT_CONFIGURATION, Environment, Invalid, markdown};
+use common::secret::Secret;
 use common::server::Inherited;
 use common::telemetry::{self, Telemetry};
 use common::traces;
-use llm_proxy::{Config, KeysCommand, Listeners, TopView, VARIABLES};
+use llm_proxy::{ADMIN_LISTEN, Config, KeysCommand, Listeners, TopView, VARIABLES};
 
 /// What stands below the list of commands.
 const HELP: &str = "\
@@ -60,9 +61,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     let tables: &[&[_]] = &[VARIABLES, telemetry::VARIABLES, traces::VARIABLES];
-    let serving = match Arguments::parse().verb.unwrap_or(Verb::Serve) {
-        Verb::Serve => true,
-        Verb::Healthcheck => false,
+    match Arguments::parse().verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => {}
+        Verb::Healthcheck => return healthcheck(),
         Verb::Keys(command) => return command.run(),
         Verb::Top { admin, once, json } => {
             let view = match (json, once) {
@@ -76,28 +77,35 @@ fn main() -> ExitCode {
             print!("{}", markdown(tables));
             return ExitCode::SUCCESS;
         }
-    };
-    let mut env = Environment::from_process("PROXY_", tables);
-    let (config, telemetry) = (Config::read(&mut env), Telemetry::read(&mut env));
-    if serving {
-        config.check_files(&mut env);
     }
+    let mut env = Environment::from_process("PROXY_", tables);
+    let config = Config::read(&mut env);
+    let telemetry = Telemetry::read(&mut env);
+    config.check_files(&mut env);
     if let Err(invalid) = env.finish() {
-        eprintln!("llm-proxy: {invalid}");
-        return ExitCode::from(EXIT_CONFIGURATION);
+        return refuse(&invalid);
     }
     run(async {
-        if serving {
-            let flush = telemetry
-                .install_for_service()
-                .map_err(|error| format!("cannot write the log: {error}"))?;
-            let served = serve(config).await;
-            drop(flush);
-            served
-        } else {
-            common::admin::healthcheck(config.admin_listen).await
-        }
+        let flush = telemetry.install_for_service();
+        let served = serve(config).await;
+        drop(flush);
+        served
     })
+}
+
+/// Reads one setting, because a health check may run where no other is set.
+fn healthcheck() -> ExitCode {
+    let mut env = Environment::only(&[ADMIN_LISTEN]);
+    let admin = env.read(&ADMIN_LISTEN);
+    match env.finish() {
+        Ok(()) => run(common::admin::healthcheck(admin)),
+        Err(invalid) => refuse(&invalid),
+    }
+}
+
+fn refuse(invalid: &Invalid) -> ExitCode {
+    eprintln!("llm-proxy: {invalid}");
+    ExitCode::from(EXIT_CONFIGURATION)
 }
 
 /// Runs `verb` and says how it ended.
@@ -118,6 +126,11 @@ fn run(verb: impl Future<Output = Result<(), String>>) -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
+    if config.api_key.as_ref().is_some_and(Secret::is_short) {
+        tracing::warn!(
+            "LLM_API_KEY is so short that a stranger may find it by trying: `openssl rand -hex 32` makes a good one"
+        );
+    }
     let mut inherited = Inherited::take();
     let listeners = Listeners {
         public: inherited.listener("PROXY_LISTEN", config.listen).await?,

@@ -96,10 +96,6 @@ impl Checked {
         self.body.clone()
     }
 
-    pub(crate) fn n_bytes(&self) -> usize {
-        self.body.len()
-    }
-
     pub(crate) fn notice(&self) -> Option<String> {
         None
     }

@@ -16,7 +16,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::recent::Recent;
 use crate::observe::record::Reporter;
 use crate::request::Bodies;
-use admission::{Admission, Refused};
+use admission::{Admission, NotAdmitted};
 use llama_client::Client;
 
 /// Requests that count tokens at once: llama-server does it on the threads that its other answers need.
@@ -24,10 +24,10 @@ const MAX_COUNTING: usize = 4;
 
 /// One running llm-proxy. Clones share it.
 #[derive(Clone)]
-pub(crate) struct App(Arc<Shared>);
+pub(crate) struct App(Arc<AppShared>);
 
 /// See [`App`].
-pub(crate) struct Shared {
+pub(crate) struct AppShared {
     pub(crate) config: Config,
     pub(crate) keys: Arc<Keys>,
     pub(crate) bodies: Bodies,
@@ -78,7 +78,7 @@ impl App {
         });
         let bodies = Bodies::new(&config);
         let counting = Semaphore::new(MAX_COUNTING);
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(AppShared {
             config,
             keys,
             bodies,
@@ -105,15 +105,15 @@ impl App {
     }
 
     /// Why the queue has no slot for a request, for its caller.
-    pub(crate) fn refusal(&self, refused: Refused) -> Error {
+    pub(crate) fn refusal(&self, refused: NotAdmitted) -> Error {
         match refused {
-            Refused::NoUpstream => self.fleet.error(),
-            Refused::Full {
+            NotAdmitted::NoUpstream => self.fleet.error(),
+            NotAdmitted::Full {
                 retry_after_seconds,
             } => Error::QueueFull {
                 retry_after_seconds,
             },
-            Refused::Timeout {
+            NotAdmitted::Timeout {
                 retry_after_seconds,
             } => Error::QueueTimeout {
                 retry_after_seconds,
@@ -132,9 +132,9 @@ impl App {
 }
 
 impl std::ops::Deref for App {
-    type Target = Shared;
+    type Target = AppShared;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &AppShared {
         &self.0
     }
 }

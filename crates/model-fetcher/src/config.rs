@@ -36,7 +36,7 @@ const HF_REVISION: Variable = Variable::new(
     "main",
     "The branch, tag or commit; it is resolved to a commit once.",
 );
-const HF_TOKEN: Variable = Variable::secret(
+const HF_TOKEN: Variable = Variable::token(
     "HF_TOKEN",
     "A read token of the Hub, for gated and private repositories. It is sent to `HF_ENDPOINT` only.",
 );

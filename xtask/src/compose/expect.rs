@@ -13,12 +13,13 @@ use super::stack::{BUILT, Stack};
 use crate::say;
 use crate::settings::Profile;
 
-/// Settings that an image or a stack fixes: where to listen, what is in the image, what another setting stands in for.
-const FIXED: [&str; 4] = [
+/// Settings that an image or a stack fixes: where to listen, what is in the image, what differs by service or is Compose's own.
+const FIXED: [&str; 5] = [
     "LISTEN",
     "GATEWAY_WEB_DIR",
     "HF_FILENAME",
-    "PROXY_UPSTREAM_API_KEY",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
 ];
 /// model-fetcher's exit code when the Hub does not let it in (`EX_NOPERM`).
 const NOT_ALLOWED: i32 = 77;

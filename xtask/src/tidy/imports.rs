@@ -1,7 +1,7 @@
 //! Which top module of a crate uses which, and the circles in it.
 //!
-//! A circle of modules can only be understood, moved or tested as a whole. Besides circles, `llm-proxy` has an order: what
-//! serves a request may use what comes after it on the request's way, never what comes before.
+//! A circle of modules can only be understood, moved or tested as a whole. Besides circles, `llm-proxy` has an
+//! order: a module may use those of later ranks, never those of earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
     ("llama-client", &[]),
     (
         "llm-proxy",
-        &[&["routes"], &["auth", "request"], &["answer"], &["observe"]],
+        &[&["routes"], &["answer"], &["observe"], &["auth", "request"]],
     ),
 ];
 
@@ -83,7 +83,7 @@ fn crate_circles(name: &str, ranks: &[&[&str]], files: &[(String, String)]) -> V
         let what = if let Some(way) = way(&uses, to, from) {
             format!("a circle of modules: {from} -> {}", way.join(" -> "))
         } else if is_against(ranks, from, to) {
-            format!("`{from}` comes after `{to}` on a request's way and must not use it")
+            format!("`{from}` is of a later rank than `{to}` and must not use it")
         } else {
             continue;
         };

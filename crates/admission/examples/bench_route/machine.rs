@@ -124,25 +124,23 @@ impl Machine {
     }
 
     fn choose(&self, prompt: &[Piece], n_prompt: u32) -> usize {
-        let idle = || {
-            self.slots
-                .iter()
-                .enumerate()
-                .filter(|(_, slot)| slot.job.is_none())
-        };
-        let mut best = (0, None);
-        for (at, slot) in idle() {
+        let mut similar = None;
+        let mut most = 0;
+        let mut oldest: Option<usize> = None;
+        for (at, slot) in self.slots.iter().enumerate() {
+            if slot.job.is_some() {
+                continue;
+            }
             let n = n_common(&slot.holds, prompt);
-            if n > best.0 && f64::from(n) > MIN_SIMILARITY * f64::from(n_prompt) {
-                best = (n, Some(at));
+            if n > most && f64::from(n) > MIN_SIMILARITY * f64::from(n_prompt) {
+                similar = Some(at);
+                most = n;
+            }
+            if oldest.is_none_or(|oldest| slot.used_at < self.slots[oldest].used_at) {
+                oldest = Some(at);
             }
         }
-        let oldest = || {
-            idle()
-                .min_by(|(_, a), (_, b)| a.used_at.total_cmp(&b.used_at))
-                .map(|(at, _)| at)
-        };
-        best.1.or_else(oldest).expect("the caller saw an idle slot")
+        similar.or(oldest).expect("the caller saw an idle slot")
     }
 
     /// Parks what a slot held, and returns how much of `prompt` is among the parked.

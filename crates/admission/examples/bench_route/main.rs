@@ -23,29 +23,31 @@ fn main() {
     println!(
         "{machines} machines with 4 slots each, {conversations} conversations, mean of {seeds} seeds; seconds"
     );
-    let size = |seed| Size {
+    let size = Size {
         machines: machines as usize,
         conversations: conversations as usize,
-        seed,
+        seed: 1,
     };
-    let n_traces = traces::all(size(1)).len();
+    let n_traces = traces::all(size).len();
     for number in 0..n_traces {
         println!(
             "\n| {} | first token, mean | p99 | whole answer, mean | p99 | prompt cached |",
-            traces::all(size(1))[number].name
+            traces::all(size)[number].name
         );
         println!("|---|--:|--:|--:|--:|--:|");
         let mut least_busy = (0.0, 0.0);
         for policy in Policy::ALL {
             let outcomes: Vec<Outcome> = (1..=seeds)
-                .map(|seed| simulation::run(&traces::all(size(seed)).swap_remove(number), policy))
+                .map(|seed| {
+                    let size = Size { seed, ..size };
+                    simulation::run(&traces::all(size).swap_remove(number), policy)
+                })
                 .collect();
             let row = Row::of(&outcomes);
             if policy == Policy::LeastBusy {
                 least_busy = (row.first_token, row.total);
             }
             let beside = if policy == Policy::Ours {
-                let percent = |ours: f64, theirs: f64| (ours / theirs - 1.0) * 100.0;
                 format!(
                     " {:+.0} %, {:+.0} % |",
                     percent(row.first_token, least_busy.0),
@@ -75,17 +77,25 @@ struct Row {
     cached: f64,
 }
 
+/// How much more ours is than theirs, in percent.
+fn percent(ours: f64, theirs: f64) -> f64 {
+    (ours / theirs - 1.0) * 100.0
+}
+
+fn mean(outcomes: &[Outcome], value: impl Fn(&Outcome) -> f64) -> f64 {
+    outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64
+}
+
 impl Row {
     fn of(outcomes: &[Outcome]) -> Self {
-        let mean = |value: &dyn Fn(&Outcome) -> f64| {
-            outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64
-        };
         Self {
-            first_token: mean(&|outcome| average(&outcome.first_token)),
-            first_token_p99: mean(&|outcome| p99(&outcome.first_token)),
-            total: mean(&|outcome| average(&outcome.total)),
-            total_p99: mean(&|outcome| p99(&outcome.total)),
-            cached: mean(&|outcome| outcome.n_cached as f64 / outcome.n_prompt as f64),
+            first_token: mean(outcomes, |outcome| average(&outcome.first_token)),
+            first_token_p99: mean(outcomes, |outcome| p99(&outcome.first_token)),
+            total: mean(outcomes, |outcome| average(&outcome.total)),
+            total_p99: mean(outcomes, |outcome| p99(&outcome.total)),
+            cached: mean(outcomes, |outcome| {
+                outcome.n_cached as f64 / outcome.n_prompt as f64
+            }),
         }
     }
 }

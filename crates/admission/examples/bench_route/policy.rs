@@ -1,7 +1,7 @@
-//! The ways to choose an upstream that are compared. All stand behind the same queue: a request has left it because a
-//! slot is free, and the policy says whose.
+//! The ways to choose an upstream that are compared. All share one queue: a request leaves it when a slot
+//! is free, and the policy says whose slot it gets.
 
-use admission::placement::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+use admission::placement::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
 use super::chance::Chance;
 
@@ -60,16 +60,12 @@ impl Chooser {
 
     /// Chooses among `free`, which is not empty and in the order of the upstreams.
     pub(crate) fn choose(&mut self, body: &[u8], free: &[Seat]) -> (usize, Option<Placed>) {
-        let from = |number: u64| {
-            free.iter()
-                .find(|seat| seat.upstream.0 >= number)
-                .unwrap_or(&free[0])
-        };
         let seat = match self.policy {
             Policy::Random => &free[self.chance.below(free.len() as u64) as usize],
-            Policy::RoundRobin => from(self.last + 1),
+            Policy::RoundRobin => from(free, self.last + 1),
             Policy::LeastBusy => least_busy(free, &mut self.chance),
             Policy::HashOfPrefix => from(
+                free,
                 hash(&body[..body.len().min(HASHED_BYTES)]) % (1 + free[free.len() - 1].upstream.0),
             ),
             Policy::Ours => {
@@ -90,7 +86,7 @@ impl Chooser {
         }
     }
 
-    pub(crate) fn counted(&mut self, placed: Option<&Placed>, counted: Counted) {
+    pub(crate) fn counted(&mut self, placed: Option<&Placed>, counted: PromptCount) {
         if let Some(placed) = placed {
             self.placement.counted(placed, counted);
         }
@@ -124,4 +120,11 @@ fn hash(bytes: &[u8]) -> u64 {
 /// For a seat's name.
 pub(crate) fn upstream(number: usize) -> UpstreamId {
     UpstreamId(number as u64)
+}
+
+/// The first upstream of `free` that has at least this number; after the last comes the first.
+fn from(free: &[Seat], number: u64) -> &Seat {
+    free.iter()
+        .find(|seat| seat.upstream.0 >= number)
+        .unwrap_or(&free[0])
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use admission::placement::{Counted, Placed, Seat};
+use admission::placement::{Placed, PromptCount, Seat};
 
 use super::machine::{Build, Machine, Piece, Progress, n_tokens};
 use super::policy::{Chooser, Policy, upstream};
@@ -240,7 +240,7 @@ impl World<'_> {
     fn done(&mut self, now: f64, number: usize) {
         let request = &mut self.requests[number];
         let placed = request.at.take().and_then(|(_, placed)| placed);
-        let counted = Counted {
+        let counted = PromptCount {
             n_cached: request.n_cached.into(),
             n_prompt: n_tokens(&request.prompt).into(),
             prefill: Duration::from_secs_f64(request.first_token_at - request.started_at),
@@ -254,7 +254,8 @@ impl World<'_> {
         self.outcome.total.push(now - request.asked_at);
         self.outcome.n_prompt += u64::from(n_tokens(&request.prompt));
         self.outcome.n_cached += u64::from(request.n_cached);
-        let (conversation, turn) = (request.conversation, request.turn + 1);
+        let conversation = request.conversation;
+        let turn = request.turn + 1;
         let before = &self.trace.conversations[conversation].turns[turn - 1];
         if turn < self.trace.conversations[conversation].turns.len() {
             let mut prompt = std::mem::take(&mut request.prompt);

@@ -88,43 +88,46 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
         answer: (400, 800),
         ..CHAT
     };
-    let build = |change: fn(&mut Build)| {
-        let mut build = MACHINE;
-        change(&mut build);
-        build
+    let compute_bound = Build {
+        crowding: 1.0,
+        ..MACHINE
     };
-    let compute_bound = build(|build| build.crowding = 1.0);
-    let parking = build(|build| build.parked_tokens = 30_000);
-    let forgetful = build(|build| build.caches = false);
-    let fast = build(|build| (build.prefill_per_second, build.decode_per_second) = (2_000.0, 60.0));
-    let maker = || Maker {
-        chance: Chance::new(size.seed),
-        size,
-        next_id: 1,
+    let parking = Build {
+        parked_tokens: 30_000,
+        ..MACHINE
+    };
+    let forgetful = Build {
+        caches: false,
+        ..MACHINE
+    };
+    let fast = Build {
+        prefill_per_second: 2_000.0,
+        decode_per_second: 60.0,
+        ..MACHINE
     };
     let mut traces = vec![
-        maker().steady("chats", MACHINE, CHAT, 0.3),
-        maker().steady("chats, few", MACHINE, CHAT, 0.15),
-        maker().steady("chats, too many", MACHINE, CHAT, 1.3),
-        maker().steady("chats, prompts parked", parking, CHAT, 0.3),
-        maker().steady("chats, fast machines", fast, CHAT, 0.5),
-        maker().bursts("chats in bursts", MACHINE, CHAT, 0.3),
-        maker().steady("questions on documents", MACHINE, document, 0.15),
-        maker().steady("agents, 12 prompts, skewed", MACHINE, agents, 0.4),
-        maker().steady("all the same prompt", MACHINE, same, 0.5),
-        maker().bursts("the same prompt in bursts", compute_bound, same, 0.6),
-        maker().steady("no repeats", MACHINE, unique, 0.5),
-        maker().steady("long answers, compute-bound", compute_bound, talkers, 0.4),
-        maker().steady("a cache that keeps nothing", forgetful, CHAT, 0.25),
-        maker().giant("one giant conversation"),
+        Maker::new(size).steady("chats", MACHINE, CHAT, 0.3),
+        Maker::new(size).steady("chats, few", MACHINE, CHAT, 0.15),
+        Maker::new(size).steady("chats, too many", MACHINE, CHAT, 1.3),
+        Maker::new(size).steady("chats, prompts parked", parking, CHAT, 0.3),
+        Maker::new(size).steady("chats, fast machines", fast, CHAT, 0.5),
+        Maker::new(size).bursts("chats in bursts", MACHINE, CHAT, 0.3),
+        Maker::new(size).steady("questions on documents", MACHINE, document, 0.15),
+        Maker::new(size).steady("agents, 12 prompts, skewed", MACHINE, agents, 0.4),
+        Maker::new(size).steady("all the same prompt", MACHINE, same, 0.5),
+        Maker::new(size).bursts("the same prompt in bursts", compute_bound, same, 0.6),
+        Maker::new(size).steady("no repeats", MACHINE, unique, 0.5),
+        Maker::new(size).steady("long answers, compute-bound", compute_bound, talkers, 0.4),
+        Maker::new(size).steady("a cache that keeps nothing", forgetful, CHAT, 0.25),
+        Maker::new(size).giant("one giant conversation"),
     ];
-    let mut uneven = maker().steady("machines of two speeds", MACHINE, CHAT, 0.2);
+    let mut uneven = Maker::new(size).steady("machines of two speeds", MACHINE, CHAT, 0.2);
     for slow in uneven.machines.iter_mut().step_by(2) {
         (slow.prefill_per_second, slow.decode_per_second) =
             (slow.prefill_per_second / 3.0, slow.decode_per_second / 3.0);
     }
     traces.push(uneven);
-    let mut lossy = maker().steady("a quarter lost mid-way", MACHINE, document, 0.15);
+    let mut lossy = Maker::new(size).steady("a quarter lost mid-way", MACHINE, document, 0.15);
     let end = lossy
         .conversations
         .iter()
@@ -142,6 +145,14 @@ pub(crate) fn all(size: Size) -> Vec<Trace> {
 }
 
 impl Maker {
+    fn new(size: Size) -> Self {
+        Self {
+            chance: Chance::new(size.seed),
+            size,
+            next_id: 1,
+        }
+    }
+
     fn piece(&mut self, (low, high): (u32, u32)) -> Piece {
         self.next_id += 1;
         Piece {
@@ -228,16 +239,15 @@ impl Maker {
     fn gap(&self, build: &Build, conversations: &[Conversation], load: f64) -> f64 {
         let neighbours = (build.slots - 1) as f64 / 2.0;
         let decode = build.decode_per_second / (1.0 + build.crowding * neighbours);
-        let work = |turn: &Turn| {
-            let new: u32 = turn.says.iter().map(|piece| piece.n_tokens).sum();
-            f64::from(new) / build.prefill_per_second * neighbours
-                + f64::from(turn.answer.n_tokens) / decode
-        };
-        let total: f64 = conversations
+        let mut total = 0.0;
+        for turn in conversations
             .iter()
             .flat_map(|conversation| &conversation.turns)
-            .map(work)
-            .sum();
+        {
+            let new: u32 = turn.says.iter().map(|piece| piece.n_tokens).sum();
+            total += f64::from(new) / build.prefill_per_second * neighbours
+                + f64::from(turn.answer.n_tokens) / decode;
+        }
         let n_slots = (self.size.machines * build.slots) as f64;
         total / conversations.len() as f64 / n_slots / load
     }

@@ -19,8 +19,8 @@ const MAX_PARKED: usize = 64;
 
 /// The mirror of one upstream.
 #[derive(Debug)]
-pub(super) struct Mirror {
-    slots: Vec<Slot>,
+pub(super) struct SlotMirror {
+    slots: Vec<MirrorSlot>,
     /// When any of them was last taken or given back; 0 is never.
     used_at: u64,
     /// The newest first.
@@ -29,7 +29,7 @@ pub(super) struct Mirror {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Slot {
+struct MirrorSlot {
     holds: Prefix,
     /// The prompt that is computed there now.
     takes: Option<Prefix>,
@@ -49,7 +49,7 @@ pub(super) struct Outlook {
     pub(super) used_at: (u64, u64),
 }
 
-impl Mirror {
+impl SlotMirror {
     pub(super) fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -65,31 +65,29 @@ impl Mirror {
             self.slots.pop();
         }
         if self.slots.len() < n {
-            self.slots.resize_with(n, Slot::default);
+            self.slots.resize_with(n, MirrorSlot::default);
         }
     }
 
     /// What `prompt` would find now. `None` when every slot is busy.
     pub(super) fn outlook(&self, prompt: &Prefix) -> Option<Outlook> {
-        let idle = || {
-            self.slots
-                .iter()
-                .enumerate()
-                .filter(|(_, slot)| slot.takes.is_none())
-        };
-        let (mut slot, mut n_cached_bytes) = (None, 0);
-        for (at, candidate) in idle() {
-            let n = candidate.holds.n_common_bytes(prompt);
+        let mut similar = None;
+        let mut n_cached_bytes = 0;
+        let mut oldest: Option<usize> = None;
+        for (at, slot) in self.slots.iter().enumerate() {
+            if slot.takes.is_some() {
+                continue;
+            }
+            let n = slot.holds.n_common_bytes(prompt);
             if n > n_cached_bytes && n as f64 > MIN_SIMILARITY * prompt.n_bytes() as f64 {
-                (slot, n_cached_bytes) = (Some(at), n);
+                similar = Some(at);
+                n_cached_bytes = n;
+            }
+            if oldest.is_none_or(|oldest| slot.used_at < self.slots[oldest].used_at) {
+                oldest = Some(at);
             }
         }
-        let oldest = || {
-            idle()
-                .min_by_key(|(_, slot)| slot.used_at)
-                .map(|(at, _)| at)
-        };
-        let slot = slot.or_else(oldest)?;
+        let slot = similar.or(oldest)?;
         let mut outlook = Outlook {
             slot,
             n_cached_bytes,
@@ -101,7 +99,8 @@ impl Mirror {
             for (at, parked) in self.parked.iter().enumerate().take(self.max_parked) {
                 let n = parked.n_common_bytes(prompt);
                 if n > outlook.n_cached_bytes {
-                    (outlook.n_cached_bytes, outlook.parked_at) = (n, Some(at));
+                    outlook.n_cached_bytes = n;
+                    outlook.parked_at = Some(at);
                 }
             }
         }
@@ -112,7 +111,8 @@ impl Mirror {
     pub(super) fn take(&mut self, outlook: &Outlook, prompt: &Prefix, now: u64) {
         self.used_at = now;
         let slot = &mut self.slots[outlook.slot];
-        (slot.takes, slot.used_at) = (Some(prompt.clone()), now);
+        slot.takes = Some(prompt.clone());
+        slot.used_at = now;
     }
 
     /// The prompt was computed: the slot holds it, and no longer what was there before.
@@ -137,13 +137,12 @@ impl Mirror {
             match outlook.parked_at {
                 Some(at) => self.max_parked = self.max_parked.min(at),
                 None => {
-                    let gone = |slot: &Slot| {
-                        slot.takes.is_none() && slot.holds.n_common_bytes(prompt) >= expected
-                    };
-                    self.slots
-                        .iter_mut()
-                        .filter(|slot| gone(slot))
-                        .for_each(|slot| slot.holds = Prefix::default());
+                    for slot in &mut self.slots {
+                        let held_it = slot.holds.n_common_bytes(prompt) >= expected;
+                        if slot.takes.is_none() && held_it {
+                            slot.holds = Prefix::default();
+                        }
+                    }
                 }
             }
             self.parked.truncate(self.max_parked);
@@ -158,7 +157,8 @@ impl Mirror {
     pub(super) fn release(&mut self, outlook: &Outlook, now: u64) {
         self.used_at = now;
         if let Some(slot) = self.slots.get_mut(outlook.slot) {
-            (slot.takes, slot.used_at) = (None, now);
+            slot.takes = None;
+            slot.used_at = now;
         }
     }
 }

@@ -11,14 +11,14 @@ const CROWDING: f64 = 0.25;
 
 /// The fleet's pace, as sums that fade.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct FleetPace {
     prefilled_bytes: f64,
     prefill_seconds: f64,
     n_answers: f64,
     decode_seconds: f64,
 }
 
-impl Pace {
+impl FleetPace {
     /// An answer was counted. One without times teaches nothing.
     pub(super) fn learn(&mut self, n_prefilled_bytes: usize, prefill: Duration, decode: Duration) {
         if prefill.is_zero() {
@@ -43,7 +43,8 @@ impl Pace {
         } else {
             0.0
         };
-        let (n_bytes, neighbours) = (n_bytes as f64, neighbours as f64);
+        let n_bytes = n_bytes as f64;
+        let neighbours = neighbours as f64;
         n_bytes * per_byte * (1.0 + neighbours) + 2.0 * CROWDING * neighbours * answer
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The least distance between two marks, in bytes; what is shorter is computed faster than it is worth to look for.
 const MIN_DISTANCE_BYTES: usize = 256;
-/// The share of the prompt that lies between two marks, once it is long.
+/// The distance between two marks as a share of the prompt before them, once that is long.
 const DISTANCE_SHARE: usize = 16;
 
 /// A prompt's beginning, as hashes. Clones share them.
@@ -47,7 +47,8 @@ impl Prefix {
     pub fn n_common_bytes(&self, other: &Self) -> usize {
         // Equal marks mean that all before them are equal.
         let pairs = self.marks.len().min(other.marks.len());
-        let (mut low, mut high) = (0, pairs);
+        let mut low = 0;
+        let mut high = pairs;
         while low < high {
             let middle = low.midpoint(high);
             if self.marks[middle] == other.marks[middle] {

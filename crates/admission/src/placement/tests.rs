@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counted, Placed, Placement, Prefix, Seat, UpstreamId};
+use super::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
 /// A prompt of a topic's own words; a longer one of the same topic begins with the shorter one.
 fn prompt(topic: u8, n_bytes: usize) -> Prefix {
@@ -22,10 +22,11 @@ fn seats(busy: &[usize]) -> Vec<Seat> {
 /// Answers a prompt to its end, `cached` of ten tokens of it being there.
 fn answer(placement: &mut Placement, placed: &Placed, n_cached: u64) {
     placement.prefilled(placed);
-    let (prefill, decode) = (Duration::from_millis(1), Duration::from_millis(1));
+    let prefill = Duration::from_millis(1);
+    let decode = Duration::from_millis(1);
     placement.counted(
         placed,
-        Counted {
+        PromptCount {
             n_cached,
             n_prompt: 10,
             prefill,
@@ -82,7 +83,7 @@ fn what_a_busy_slot_holds_helps_nobody_else() {
 }
 
 #[test]
-fn a_belief_that_an_answer_contradicts_is_given_up_and_one_that_it_confirms_is_not() {
+fn a_belief_that_an_answer_contradicts_is_given_up_and_no_other() {
     let seat = |number| Seat {
         upstream: UpstreamId(number),
         slots: 1,
@@ -126,7 +127,8 @@ fn an_answer_that_never_began_leaves_the_slot_as_it_was() {
 
 #[test]
 fn where_there_is_no_prompt_to_look_for_nobody_looks_through_the_slots() {
-    let (mut placement, only) = (Placement::default(), UpstreamId(0));
+    let mut placement = Placement::default();
+    let only = UpstreamId(0);
     let seat = Seat {
         upstream: only,
         slots: usize::MAX,

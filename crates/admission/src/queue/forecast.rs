@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::lane::{Lane, SCALE};
 use super::mean::Mean;
-use super::{Place, Queue};
-use crate::LaneStatus;
+use super::{FairQueue, QueuePlace};
+use crate::lane_status::LaneStatus;
 
 /// How long an answer is taken to last before one has been measured.
 const FIRST_ANSWER_SECONDS: f64 = 5.0;
@@ -26,12 +26,12 @@ pub struct Forecast {
 /// How long answers last, and what they were expected to take. Expected, not taken: what waits is known by that only,
 /// and so an estimate that is always off by the same factor does no harm.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct AnswerPace {
     seconds: Mean,
     tokens: Mean,
 }
 
-impl Default for Pace {
+impl Default for AnswerPace {
     fn default() -> Self {
         Self {
             seconds: Mean::guess(FIRST_ANSWER_SECONDS),
@@ -40,7 +40,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl AnswerPace {
     pub(super) fn learn(&mut self, n_tokens: u64, time: Duration) {
         self.seconds.add(time.as_secs_f64());
         self.tokens.add(n_tokens as f64);
@@ -53,13 +53,13 @@ impl Pace {
 
 /// What runs, in sums.
 #[derive(Debug, Default)]
-pub(super) struct Running {
+pub(super) struct RunningAnswers {
     n: usize,
     n_tokens: u64,
     started: Duration,
 }
 
-impl Running {
+impl RunningAnswers {
     pub(super) fn add(&mut self, n_tokens: u64, started: Duration) {
         self.n += 1;
         self.n_tokens += n_tokens;
@@ -74,7 +74,7 @@ impl Running {
 
     /// How long an answer under way has still to go, in the mean. One that takes longer than expected is taken to have
     /// a quarter of that before it.
-    fn rest_seconds(&self, pace: &Pace, now: Duration) -> f64 {
+    fn rest_seconds(&self, pace: &AnswerPace, now: Duration) -> f64 {
         if self.n == 0 {
             return pace.seconds.get();
         }
@@ -87,28 +87,28 @@ impl Running {
 
 /// When a forecast is made, on the owner's clock, and for how many slots.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub(crate) struct QueueNow {
     pub(crate) time: Duration,
     pub(crate) n_slots: usize,
 }
 
-impl<W> Queue<W> {
+impl<W> FairQueue<W> {
     /// What the request at `place` may expect, while it waits.
-    pub(crate) fn forecast(&self, place: Place, now: Now) -> Option<Forecast> {
+    pub(crate) fn forecast(&self, place: QueuePlace, now: QueueNow) -> Option<Forecast> {
         let lane = &self.lanes[place.lane];
         lane.holds(place.number)
             .then(|| self.expect(place.lane, lane.before(place.number), now))
     }
 
     /// How long a further request of the same key would wait.
-    pub(crate) fn wait_of_another(&self, place: Place, now: Now) -> Duration {
+    pub(crate) fn wait_of_another(&self, place: QueuePlace, now: QueueNow) -> Duration {
         let lane = &self.lanes[place.lane];
         self.expect(place.lane, (lane.n_requests(), lane.n_tokens), now)
             .wait
     }
 
     /// Each key that has something waiting or running, by name.
-    pub(crate) fn lanes(&self, now: Now, any_free: bool) -> Vec<LaneStatus> {
+    pub(crate) fn lanes(&self, now: QueueNow, any_free: bool) -> Vec<LaneStatus> {
         let busy = self.names.iter().filter_map(|(name, id)| {
             let lane = &self.lanes[*id];
             let waiting = lane.n_requests();
@@ -137,7 +137,12 @@ impl<W> Queue<W> {
 
     /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by
     /// the number of keys that wait, not of requests.
-    fn expect(&self, id: usize, (own_requests, own_tokens): (usize, u64), now: Now) -> Forecast {
+    fn expect(
+        &self,
+        id: usize,
+        (own_requests, own_tokens): (usize, u64),
+        now: QueueNow,
+    ) -> Forecast {
         let n_slots = now.n_slots.max(1) as f64;
         let rest = self.running.rest_seconds(&self.pace, now.time);
         let own = &self.lanes[id];

@@ -10,8 +10,8 @@ pub(super) const SCALE: u64 = 1000;
 /// The tokens of a completion before one has been seen.
 const FIRST_COMPLETION_TOKENS: f64 = 256.0;
 
-/// The order of lanes: the lowest level first, of equals the one whose last turn is longest ago.
-pub(super) type Turn = (u64, u64);
+/// The order of lanes: the lowest level first. Ties go to the lane whose last turn was longest ago.
+pub(super) type LaneTurn = (u64, u64);
 
 /// A request that waits.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl<W> Lane<W> {
         self.had + self.under_way
     }
 
-    pub(super) fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> LaneTurn {
         (self.level(), self.last_turn)
     }
 
@@ -134,7 +134,7 @@ impl<W> Lane<W> {
         under_way
     }
 
-    /// It ended: what it took stands in the place of what was expected.
+    /// It ended: what it took replaces what was expected.
     pub(super) fn end(&mut self, under_way: u64, spent: Option<Spent>) {
         self.under_way -= under_way;
         self.in_flight -= 1;

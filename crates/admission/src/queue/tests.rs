@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use proptest::{collection, prop_assert, prop_assert_eq};
 
-use super::{Asking, Forecast, Grant, Now, Place, Queue, Spent};
+use super::{Asking, FairQueue, Forecast, Grant, QueueNow, QueuePlace, Spent};
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -70,7 +70,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// What the queue must agree with: each key's requests in order, and what runs. Key `n` may run `n + 1` at once.
 #[derive(Default)]
 struct Model {
-    waiting: [VecDeque<(Place, usize)>; KEYS.len()],
+    waiting: [VecDeque<(QueuePlace, usize)>; KEYS.len()],
     running: Vec<(usize, Grant)>,
     slots: usize,
 }
@@ -83,7 +83,7 @@ impl Model {
             .count()
     }
 
-    fn remove(&mut self, place: Place) -> Option<usize> {
+    fn remove(&mut self, place: QueuePlace) -> Option<usize> {
         self.waiting.iter_mut().find_map(|lane| {
             let at = lane.iter().position(|(waiting, _)| *waiting == place)?;
             lane.remove(at).map(|(_, n_bytes)| n_bytes)
@@ -91,7 +91,7 @@ impl Model {
     }
 
     /// Gives out the free slots and checks each grant.
-    fn dispatch(&mut self, queue: &mut Queue<usize>) {
+    fn dispatch(&mut self, queue: &mut FairQueue<usize>) {
         while self.running.len() < self.slots {
             let eligible =
                 |key: &usize| !self.waiting[*key].is_empty() && self.in_flight(*key) <= *key;
@@ -117,7 +117,8 @@ proptest! {
     fn after_any_history_the_queue_is_in_order_bounded_and_leaves_no_slot_idle(
         events in collection::vec(event(), 0..200),
     ) {
-        let (mut queue, mut model) = (Queue::new(8, 1000), Model::default());
+        let mut queue = FairQueue::new(8, 1000);
+        let mut model = Model::default();
         for event in events {
             match event {
                 Event::Enter { key, weight: heavy, n_tokens, n_bytes } => {
@@ -131,7 +132,7 @@ proptest! {
                     let place = queue.enter(&asking, key);
                     model.waiting[key].push_back((place, n_bytes));
                     model.dispatch(&mut queue);
-                    let dropped: Vec<Place> =
+                    let dropped: Vec<QueuePlace> =
                         queue.trim(place).into_iter().map(|(place, _)| place).collect();
                     prop_assert!(dropped == [place] || !dropped.contains(&place));
                     for dropped in dropped {
@@ -141,7 +142,7 @@ proptest! {
                     }
                 }
                 Event::Leave(at) => {
-                    let places: Vec<Place> = model.waiting.iter().flatten().map(|(place, _)| *place).collect();
+                    let places: Vec<QueuePlace> = model.waiting.iter().flatten().map(|(place, _)| *place).collect();
                     if let Some(place) = places.get(at % places.len().max(1)) {
                         model.remove(*place);
                         prop_assert!(queue.leave(*place).is_some());
@@ -178,7 +179,7 @@ proptest! {
         n_bytes in 1_usize..=200,
     ) {
         // The others are four, so a fifth of the queue is free for the fifth key.
-        let mut queue = Queue::new(10, 1000);
+        let mut queue = FairQueue::new(10, 1000);
         for (key, n_bytes) in others {
             let place = queue.enter(&Asking { n_bytes, ..asking(key) }, key);
             queue.trim(place);
@@ -191,8 +192,8 @@ proptest! {
 
 #[test]
 fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() {
-    let mut queue = Queue::new(8, 1 << 20);
-    let refused = |queue: &mut Queue<usize>, key| {
+    let mut queue = FairQueue::new(8, 1 << 20);
+    let refused = |queue: &mut FairQueue<usize>, key| {
         let place = queue.enter(&asking(key), key);
         queue
             .trim(place)
@@ -224,7 +225,7 @@ fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() 
 
 #[test]
 fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
-    let mut queue = Queue::new(100, 1000);
+    let mut queue = FairQueue::new(100, 1000);
     for _ in 0..6 {
         let place = queue.enter(&asking(0), 0);
         assert_eq!(queue.trim(place), []);
@@ -242,13 +243,13 @@ fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
 
 #[test]
 fn a_key_that_was_away_is_next_but_has_saved_nothing_up() {
-    let mut queue = Queue::new(100, 1 << 20);
+    let mut queue = FairQueue::new(100, 1 << 20);
     let spent = Spent {
         n_prompt_tokens: 50,
         n_completion_tokens: 50,
         time: Duration::from_secs(1),
     };
-    let one_slot = |queue: &mut Queue<usize>, n: usize| -> String {
+    let one_slot = |queue: &mut FairQueue<usize>, n: usize| -> String {
         let turn = |_| {
             let (grant, key) = queue.grant(Duration::ZERO).unwrap();
             queue.finish(grant, Some(spent));
@@ -268,7 +269,7 @@ fn a_key_that_was_away_is_next_but_has_saved_nothing_up() {
 
 #[test]
 fn free_slots_are_shared_by_weight_before_any_answer_has_ended() {
-    let mut queue = Queue::new(100, 1 << 20);
+    let mut queue = FairQueue::new(100, 1 << 20);
     for _ in 0..8 {
         queue.enter(&asking(0), 0);
         queue.enter(
@@ -289,7 +290,7 @@ fn free_slots_are_shared_by_weight_before_any_answer_has_ended() {
 
 /// A simulation of `slots` slots without a clock: time is a number of seconds.
 struct Slots {
-    queue: Queue<usize>,
+    queue: FairQueue<usize>,
     slots: usize,
     now: f64,
     /// When each running request ends, which it is, and what it took.
@@ -301,7 +302,7 @@ struct Slots {
 
 impl Slots {
     fn new(slots: usize) -> Self {
-        let queue = Queue::new(usize::MAX >> 32, usize::MAX >> 32);
+        let queue = FairQueue::new(usize::MAX >> 32, usize::MAX >> 32);
         Self {
             queue,
             slots,
@@ -313,8 +314,9 @@ impl Slots {
     }
 
     /// A prompt of `n_prompt` tokens, estimated within a quarter, and a completion that nobody knows before.
-    fn enter(&mut self, seed: &mut Seed, asking: &Asking<'_>) -> Place {
-        let (n_prompt, n_completion) = (seed.number(20, 800), seed.number(10, 600));
+    fn enter(&mut self, seed: &mut Seed, asking: &Asking<'_>) -> QueuePlace {
+        let n_prompt = seed.number(20, 800);
+        let n_completion = seed.number(10, 600);
         let time = Duration::from_millis(n_prompt * 2 + n_completion * 20);
         let asking = Asking {
             n_prompt_tokens: n_prompt * seed.number(100, 125) / 100,
@@ -332,8 +334,8 @@ impl Slots {
         place
     }
 
-    fn now(&self) -> Now {
-        Now {
+    fn now(&self) -> QueueNow {
+        QueueNow {
             time: Duration::from_secs_f64(self.now),
             n_slots: self.slots,
         }
@@ -367,7 +369,8 @@ impl Slots {
 
 #[test]
 fn a_forecast_is_what_then_happens() {
-    let (mut ratios, mut misplaced) = (Vec::new(), 0);
+    let mut ratios = Vec::new();
+    let mut misplaced = 0;
     for number in 0..300 {
         let mut seed = Seed(number);
         let mut slots = Slots::new(seed.number(1, 6) as usize);
@@ -394,7 +397,8 @@ fn a_forecast_is_what_then_happens() {
             let asking = any(&mut seed);
             slots.enter(&mut seed, &asking);
         }
-        let (now, mut expected) = (slots.now, Vec::new());
+        let now = slots.now;
+        let mut expected = Vec::new();
         for asking in &keys {
             let request = slots.script.len();
             let place = slots.enter(&mut seed, asking);

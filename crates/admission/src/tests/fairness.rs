@@ -68,8 +68,8 @@ impl World {
 
     /// Asks once, and returns the wait and the tokens.
     async fn ask(&self, key: &Key) -> (Duration, u64) {
-        let (n_prompt_tokens, n_completion_tokens) =
-            (self.number(1, key.most.0), self.number(1, key.most.1));
+        let n_prompt_tokens = self.number(1, key.most.0);
+        let n_completion_tokens = self.number(1, key.most.1);
         let asking = Asking {
             caller: key.name,
             weight: NonZeroU32::new(key.weight).unwrap(),
@@ -129,7 +129,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beside_fifty_waiting_requests_of_one_key_a_light_key_waits_for_at_most_two_services() {
+async fn beside_fifty_waiting_requests_a_light_key_waits_at_most_two_services() {
     for number in 0..300 {
         let world = World::new(number, 1 + number as usize % 4, Duration::from_secs(300));
         let light = Key {
@@ -192,17 +192,15 @@ async fn keys_of_weights_one_and_three_get_tokens_one_to_three() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_of_long_requests_gets_as_many_tokens_as_one_of_short_ones() {
-    let (short, long) = (
-        Key {
-            most: (100, 60),
-            ..KEY
-        },
-        Key {
-            name: "b",
-            most: (900, 700),
-            ..KEY
-        },
-    );
+    let short = Key {
+        most: (100, 60),
+        ..KEY
+    };
+    let long = Key {
+        name: "b",
+        most: (900, 700),
+        ..KEY
+    };
     for number in 0..20 {
         shares(number, &[short, long]).await;
     }

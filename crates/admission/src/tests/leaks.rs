@@ -8,7 +8,7 @@ use futures_util::poll;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection, prop_assert, prop_assert_eq};
 
-use super::{Admission, Permit, Refused, admission};
+use super::{Admission, NotAdmitted, Permit, admission};
 use crate::placement::UpstreamId;
 
 const UPSTREAMS: usize = 3;
@@ -34,7 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-type Wait<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refused>> + 'a>>;
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<Permit, NotAdmitted>> + 'a>>;
 
 /// What callers hold, and how many slots each upstream has.
 struct World<'a> {
@@ -100,7 +100,8 @@ proptest! {
                 world.look().await;
                 world.look().await;
                 for (upstream, before) in before.into_iter().enumerate() {
-                    let (now, slots) = (world.in_flight(upstream), world.slots[upstream]);
+                    let now = world.in_flight(upstream);
+                    let slots = world.slots[upstream];
                     prop_assert!(now <= slots.max(before), "{now} on {slots} slots");
                     prop_assert!(world.waiting.is_empty() || now >= slots, "a slot is idle while someone waits");
                 }

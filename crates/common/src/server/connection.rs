@@ -1,7 +1,7 @@
-//! One connection from its first byte to its last: hyper between two clocks, and a watch for the peer's going.
+//! One connection from its first byte to its last: hyper, two clocks, and a watch for a peer that leaves.
 //!
-//! Between requests the clocks run (a head must come whole, an idle peer must not stay). While a request is answered
-//! nothing runs but hyper; only when hyper has stopped reading is the peer looked at every [`LOOK_EVERY`].
+//! The clocks run between requests: a head must arrive whole, and an idle peer must not stay. While a request is answered
+//! hyper notices a peer that leaves. Only when hyper has stopped reading is the peer probed, every [`PROBE_EVERY`].
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -26,102 +26,106 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::ServiceExt as _;
 
-use super::Limits;
-use super::refusal::{Refusal, Refusals};
-use super::socket::{Phase, Shared, Socket};
+use super::ListenerLimits;
+use super::refusal::{HeadRefusal, Refusals};
+use super::socket::{ConnectionPhase, ConnectionState, WatchedSocket};
 use crate::shutdown::Shutdown;
 
 /// Bytes of a connection's read buffer, and what may wait in it to be written.
 const MAX_BUFFER_BYTES: usize = 32 * 1024;
 /// Header fields in one request.
 const MAX_FIELDS: usize = 64;
-/// How often a peer is looked at that has sent more than its request; twice within what callers are promised.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long an idle connection is kept in a drain, for a request that is on its way. Its answer says that it is the last.
+/// How often a peer is probed that has sent more than its request. Callers are promised that leaving frees their slot
+/// within 50 ms.
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+/// How long an idle connection is kept in a drain, for a request on its way. The answer says that it is the last.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// How long answers may take to leave once the drain is over.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// How long unread input is read and thrown away, so that a last answer arrives before the reset that ends it.
+/// How long unread input is read and dropped. Closing with input unread resets the connection, and a reset overtakes the
+/// last answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// The most bytes that are thrown away so.
+/// The most bytes that are dropped in that time.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// A handler's hold on the connection of its request, among the request's extensions.
+/// The connection of a request, for its handler; it is one of the request's extensions.
 #[derive(Clone, Debug)]
-pub struct Connection(Arc<Shared>);
+pub struct ClientConnection(Arc<ConnectionState>);
 
-impl Connection {
-    /// Ends the connection at `at` if its peer then takes nothing of this request's answer. While the peer does take, the
-    /// answer's body is asked for more, and keeps its own deadlines.
+impl ClientConnection {
+    /// Ends the connection at `at` if the peer takes nothing of this request's answer then. A peer that does take keeps the
+    /// answer's body busy, which has deadlines of its own.
     pub fn cut_at(&self, at: Instant) {
         self.0.cut_at(Some(at));
     }
 }
 
-/// How a connection came to its end.
-enum End {
-    /// hyper is done: closed, broken, or handed on to another protocol.
+/// How a connection ended.
+enum ConnectionEnd {
+    /// hyper is done: the connection is closed, broken, or handed to another protocol.
     Done(hyper::Result<()>),
-    /// The last thing to say.
-    Refused(Refusal),
-    /// Nothing is owed.
+    /// A refusal is still to be written.
+    Refused(HeadRefusal),
+    /// The peer is owed nothing. The reason is for the log.
     Close(&'static str),
 }
 
-/// Serves `tcp` until either side ends it. Dropping it closes the connection at once.
+/// Serves `tcp` until either side ends it. Dropping the future closes the connection at once.
 pub(super) async fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
     router: Router,
-    limits: Limits,
+    limits: ListenerLimits,
     refusals: Refusals,
     shutdown: Shutdown,
 ) {
-    let shared = Arc::new(Shared::new(tcp));
-    let end = drive(Arc::clone(&shared), peer, router, limits, &shutdown).await;
+    let state = Arc::new(ConnectionState::new(tcp));
+    let end = drive(Arc::clone(&state), peer, router, limits, &shutdown).await;
     // An upgraded socket belongs to its protocol.
-    let Some(shared) = Arc::into_inner(shared) else {
+    let Some(state) = Arc::into_inner(state) else {
         return;
     };
-    let unread = shared.has_unread_input();
+    let unread = state.has_unread_input();
     let refusal = match end {
-        End::Done(Ok(())) => {
+        ConnectionEnd::Done(Ok(())) => {
             if unread {
-                linger(&shared.tcp).await;
+                linger(&state.tcp).await;
             }
             return;
         }
-        End::Done(Err(error)) => {
-            if shared.refusal().is_none() {
+        ConnectionEnd::Done(Err(error)) => {
+            if state.refusal().is_none() {
                 tracing::debug!(%error, %peer, "a connection broke");
             }
-            shared.refusal()
+            state.refusal()
         }
-        End::Refused(refusal) => Some(refusal),
-        End::Close(reason) => {
+        ConnectionEnd::Refused(refusal) => Some(refusal),
+        ConnectionEnd::Close(reason) => {
             tracing::debug!(reason, %peer, "a connection was closed");
             None
         }
     };
     if let Some(refusal) = refusal {
         refusals.count(refusal);
-        tell(&shared.tcp, &refusals.answer(refusal, peer)).await;
+        tell(&state.tcp, &refusals.answer(refusal, peer)).await;
     }
 }
 
-/// Writes a last answer and closes. It is small and the socket's buffer empty, so that one write takes it.
+/// Writes a last answer and closes. The answer is small and the socket's buffer empty: one write takes it.
 pub(super) async fn tell(tcp: &TcpStream, answer: &[u8]) {
     if tcp.writable().await.is_ok() && tcp.try_write(answer).is_ok() {
         linger(tcp).await;
     }
 }
 
-/// Closes our side and reads on for a while.
+/// Closes our side and reads on for a while, see [`LINGER`].
 async fn linger(tcp: &TcpStream) {
-    let _already_closed = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
+    // It fails when the peer has closed already.
+    drop(SockRef::from(tcp).shutdown(std::net::Shutdown::Write));
     let drain = async {
-        // On the heap: an array would be part of every connection's task from its first byte on.
-        let (mut n, mut scratch) = (0, vec![0; 4096]);
+        let mut n = 0;
+        // On the heap, because an array would make the task of every connection larger.
+        let mut scratch = vec![0; 4096];
         while n < MAX_LINGER_BYTES && tcp.ready(Interest::READABLE).await.is_ok() {
             match tcp.try_read(&mut scratch) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -130,48 +134,52 @@ async fn linger(tcp: &TcpStream) {
             }
         }
     };
-    let _closed_anyway = tokio::time::timeout(LINGER, drain).await;
+    // The connection is closed after this time in any case.
+    drop(tokio::time::timeout(LINGER, drain).await);
 }
 
 async fn drive(
-    shared: Arc<Shared>,
+    state: Arc<ConnectionState>,
     peer: SocketAddr,
     router: Router,
-    limits: Limits,
+    limits: ListenerLimits,
     shutdown: &Shutdown,
-) -> End {
-    let (handle, stop) = (Connection(Arc::clone(&shared)), shutdown.clone());
+) -> ConnectionEnd {
+    let handle = ClientConnection(Arc::clone(&state));
+    let stop = shutdown.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         handle.0.begin_request();
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(handle.clone());
         answer(router.clone(), Arc::clone(&handle.0), request, stop.clone())
     });
-    let socket = Socket::new(Arc::clone(&shared), limits.write_stall);
+    let socket = WatchedSocket::new(Arc::clone(&state), limits.write_stall);
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(MAX_BUFFER_BYTES)
         .max_headers(MAX_FIELDS)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let (mut connection, mut clocks) = (pin!(connection), Clocks::new(limits));
-    let (mut draining, mut closing) = (pin!(shutdown.draining()), pin!(shutdown.closing()));
-    let mut listens = false;
+    let mut connection = pin!(connection);
+    let mut clocks = Clocks::new(limits);
+    let mut draining = pin!(shutdown.draining());
+    let mut closing = pin!(shutdown.closing());
+    let mut is_told_of_shutdown = false;
     poll_fn(move |cx| {
-        if !listens {
-            // Polled once: both wake this task, whose waker stays the same.
-            listens = true;
-            let _later = (draining.as_mut().poll(cx), closing.as_mut().poll(cx));
+        if !is_told_of_shutdown {
+            // One poll is enough for both to wake this task, because its waker stays the same. The clocks ask what came.
+            is_told_of_shutdown = true;
+            let _ = (draining.as_mut().poll(cx), closing.as_mut().poll(cx));
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(End::Done(ended));
+            return Poll::Ready(ConnectionEnd::Done(ended));
         }
-        if shared.phase() == Phase::Waiting
-            && let Some(refusal) = shared.refusal()
+        if state.phase() == ConnectionPhase::Waiting
+            && let Some(refusal) = state.refusal()
         {
-            return Poll::Ready(End::Refused(refusal));
+            return Poll::Ready(ConnectionEnd::Refused(refusal));
         }
-        clocks.poll(cx, &shared, shutdown)
+        clocks.poll(cx, &state, shutdown)
     })
     .await
 }
@@ -179,32 +187,32 @@ async fn drive(
 /// One request through the router.
 async fn answer(
     router: Router,
-    shared: Arc<Shared>,
+    state: Arc<ConnectionState>,
     request: Request<Incoming>,
     shutdown: Shutdown,
-) -> Result<Response<Answer>, Infallible> {
-    // Where such a request ends is not known to `Framing`, so that none may follow it.
+) -> Result<Response<AnswerBody>, Infallible> {
+    // Only hyper knows where such a request ends, so the next head would go unchecked: none may follow.
     let last = request.headers().contains_key(TRANSFER_ENCODING)
         || request.headers().contains_key(UPGRADE);
     let mut response = router.oneshot(request.map(Body::new)).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        shared.enter(Phase::Upgraded);
+        state.enter(ConnectionPhase::Upgraded);
     } else if last || shutdown.is_draining() {
-        // Said, not only done: a peer that does not know it would send its next request into the closing.
+        // A peer that is not told would send its next request into the closing connection.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Answer { body, shared }))
+    Ok(response.map(|body| AnswerBody { body, state }))
 }
 
-/// An answer's body, which says when it is over.
-struct Answer {
+/// An answer's body, which tells the connection when it is over.
+struct AnswerBody {
     body: Body,
-    shared: Arc<Shared>,
+    state: Arc<ConnectionState>,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -224,15 +232,15 @@ impl hyper::body::Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.shared.end_answer();
+        self.state.end_answer();
     }
 }
 
-/// What a connection waits for, which says how long it may.
+/// What a connection waits for. Each has a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
+enum AwaitedInput {
     /// The rest of a head, or any head at all on a new connection.
     Head,
     /// Another request.
@@ -242,8 +250,8 @@ enum Wait {
 }
 
 struct Clocks {
-    limits: Limits,
-    wait: Wait,
+    limits: ListenerLimits,
+    wait: AwaitedInput,
     n_requests: usize,
     since: Instant,
     drain_began: Option<Instant>,
@@ -252,12 +260,12 @@ struct Clocks {
 }
 
 impl Clocks {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: ListenerLimits) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + limits.header_timeout));
         Self {
             limits,
-            wait: Wait::Head,
+            wait: AwaitedInput::Head,
             n_requests: 0,
             since: now,
             drain_began: None,
@@ -266,30 +274,40 @@ impl Clocks {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, shutdown: &Shutdown) -> Poll<End> {
-        let (phase, closing) = (shared.phase(), shutdown.is_closing());
-        let n_requests = shared.n_requests();
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ConnectionState,
+        shutdown: &Shutdown,
+    ) -> Poll<ConnectionEnd> {
+        let phase = state.phase();
+        let closing = shutdown.is_closing();
+        let n_requests = state.n_requests();
         let wait = match phase {
-            Phase::Upgraded => return Poll::Pending,
-            Phase::Busy | Phase::Flushing if shared.reads() && !closing => {
-                self.wait = Wait::Answer;
+            ConnectionPhase::Upgraded => return Poll::Pending,
+            ConnectionPhase::Busy | ConnectionPhase::Flushing if state.reads() && !closing => {
+                self.wait = AwaitedInput::Answer;
                 return Poll::Pending;
             }
-            Phase::Busy | Phase::Flushing => Wait::Answer,
-            Phase::Waiting if n_requests == 0 || shared.is_mid_head() => Wait::Head,
-            Phase::Waiting => Wait::Next,
+            ConnectionPhase::Busy | ConnectionPhase::Flushing => AwaitedInput::Answer,
+            ConnectionPhase::Waiting if n_requests == 0 || state.is_mid_head() => {
+                AwaitedInput::Head
+            }
+            ConnectionPhase::Waiting => AwaitedInput::Next,
         };
         let now = Instant::now();
         if (wait, n_requests) != (self.wait, self.n_requests) {
-            (self.wait, self.n_requests, self.since) = (wait, n_requests, now);
+            self.wait = wait;
+            self.n_requests = n_requests;
+            self.since = now;
         }
         if shutdown.is_draining() {
             self.drain_began.get_or_insert(now);
         }
         if closing {
             self.close_began.get_or_insert(now);
-            if wait != Wait::Answer {
-                return Poll::Ready(End::Close("the service ends"));
+            if wait != AwaitedInput::Answer {
+                return Poll::Ready(ConnectionEnd::Close("the service ends"));
             }
         }
         loop {
@@ -301,33 +319,33 @@ impl Clocks {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if wait != Wait::Answer {
-                let half_a_head = shared.is_mid_head() && self.drain_began.is_none();
+            if wait != AwaitedInput::Answer {
+                let half_a_head = state.is_mid_head() && self.drain_began.is_none();
                 return Poll::Ready(if half_a_head {
-                    End::Refused(Refusal::HEADER_TIMEOUT)
+                    ConnectionEnd::Refused(HeadRefusal::HEADER_TIMEOUT)
                 } else {
-                    End::Close("idle")
+                    ConnectionEnd::Close("idle")
                 });
             }
-            if shared.is_peer_gone() {
-                return Poll::Ready(End::Close("the peer has gone"));
+            if state.is_peer_gone() {
+                return Poll::Ready(ConnectionEnd::Close("the peer has gone"));
             }
             if self
                 .close_began
                 .is_some_and(|began| began + CLOSE_GRACE <= now)
             {
-                return Poll::Ready(End::Close("the service ends"));
+                return Poll::Ready(ConnectionEnd::Close("the service ends"));
             }
             self.since = now;
         }
     }
 
     /// When this wait is over.
-    fn due(&self, wait: Wait) -> Instant {
+    fn due(&self, wait: AwaitedInput) -> Instant {
         let due = match wait {
-            Wait::Head => self.since + self.limits.header_timeout,
-            Wait::Next => self.since + self.limits.idle_timeout,
-            Wait::Answer => return self.since + LOOK_EVERY,
+            AwaitedInput::Head => self.since + self.limits.header_timeout,
+            AwaitedInput::Next => self.since + self.limits.idle_timeout,
+            AwaitedInput::Answer => return self.since + PROBE_EVERY,
         };
         self.drain_began
             .map_or(due, |began| due.min(began.max(self.since) + DRAIN_IDLE))

@@ -1,7 +1,6 @@
-//! What a caller is told where no handler is reached: the head was not acceptable, or there is no room.
+//! The answers to requests that reach no handler: the head is not acceptable, or there is no room.
 //!
-//! hyper answers such requests without a body; here they get the envelope and the id that every other error has, and
-//! are counted, because no handler does.
+//! hyper answers them without a body. Here they get the envelope and the id of every other error, and are counted.
 
 use std::net::SocketAddr;
 
@@ -12,29 +11,29 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
-use super::framing::Fault;
+use super::framing::HeadFault;
 use crate::openai_error::OpenAiError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct RefusalReason {
     reason: &'static str,
 }
 
-/// Says no in a service's name, and counts how often. Clones count together.
+/// Refuses in a service's name, and counts how often. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Refusals {
     service: &'static str,
-    counts: Family<Reason, Counter>,
+    counts: Family<RefusalReason, Counter>,
 }
 
 impl Refusals {
-    /// None so far. `service` is the `src` of the answers.
+    /// Starts at zero. `service` is the `src` of the answers.
     #[must_use]
     pub fn of(service: &'static str) -> Self {
-        let counts = Family::<Reason, Counter>::default();
-        // Each is there from the start: Prometheus does not see a series begin at 1.
-        for Refusal { code: reason, .. } in Refusal::ALL {
-            drop(counts.get_or_create(&Reason { reason }));
+        let counts = Family::<RefusalReason, Counter>::default();
+        // Every series starts at 0, because Prometheus does not notice one that starts at 1.
+        for HeadRefusal { code: reason, .. } in HeadRefusal::ALL {
+            drop(counts.get_or_create(&RefusalReason { reason }));
         }
         Self { service, counts }
     }
@@ -45,26 +44,26 @@ impl Refusals {
         to.register("connections_refused", help, self.counts.clone());
     }
 
-    pub(super) fn count(&self, refusal: Refusal) {
+    pub(super) fn count(&self, refusal: HeadRefusal) {
         self.counts
-            .get_or_create(&Reason {
+            .get_or_create(&RefusalReason {
                 reason: refusal.code,
             })
             .inc();
     }
 
-    /// The whole answer as it goes over the wire; the log has it under the same id.
-    pub(super) fn answer(&self, refusal: Refusal, peer: SocketAddr) -> Vec<u8> {
+    /// The whole answer as it goes over the wire. The log has the same id.
+    pub(super) fn answer(&self, refusal: HeadRefusal, peer: SocketAddr) -> Vec<u8> {
         let request_id = Uuid::now_v7();
         tracing::info!(%request_id, code = refusal.code, %peer, "a connection was refused");
-        let Refusal {
+        let HeadRefusal {
             status,
             code,
             message,
         } = refusal;
         let envelope = OpenAiError::new(self.service, status, code, message);
         let body = serde_json::to_string(&envelope).expect("the envelope holds strings only");
-        let retry = if refusal == Refusal::NO_ROOM {
+        let retry = if refusal == HeadRefusal::NO_ROOM {
             "retry-after: 1\r\n"
         } else {
             ""
@@ -81,13 +80,13 @@ impl Refusals {
 
 /// An answer that ends its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct HeadRefusal {
     status: StatusCode,
     code: &'static str,
     message: &'static str,
 }
 
-impl Refusal {
+impl HeadRefusal {
     pub(super) const HEADER_TIMEOUT: Self = Self {
         status: StatusCode::REQUEST_TIMEOUT,
         code: "header_timeout",
@@ -106,7 +105,7 @@ impl Refusal {
     const TWO_LENGTHS: Self = Self {
         status: StatusCode::BAD_REQUEST,
         code: "malformed_request",
-        message: "the body's length is said more than once: send one Content-Length or one Transfer-Encoding",
+        message: "the body's length is given more than once: send one Content-Length or one Transfer-Encoding",
     };
     const BARE_LINE_FEED: Self = Self {
         status: StatusCode::BAD_REQUEST,
@@ -134,7 +133,7 @@ impl Refusal {
         Self::TARGET_TOO_LONG,
     ];
 
-    /// For the head of an answer that hyper wrote on its own.
+    /// The refusal in place of an answer that hyper wrote by itself; `head` is how that begins.
     pub(super) fn instead_of(head: &[u8]) -> Self {
         match head.get(b"HTTP/1.1 ".len()..b"HTTP/1.1 400".len()) {
             Some(b"414") => Self::TARGET_TOO_LONG,
@@ -144,13 +143,13 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<HeadFault> for HeadRefusal {
+    fn from(fault: HeadFault) -> Self {
         match fault {
-            Fault::TwoLengths => Self::TWO_LENGTHS,
-            Fault::BareLineFeed => Self::BARE_LINE_FEED,
-            Fault::HeadTooLarge => Self::HEADER_TOO_LARGE,
-            Fault::TargetTooLong => Self::TARGET_TOO_LONG,
+            HeadFault::TwoLengths => Self::TWO_LENGTHS,
+            HeadFault::BareLineFeed => Self::BARE_LINE_FEED,
+            HeadFault::HeadTooLarge => Self::HEADER_TOO_LARGE,
+            HeadFault::TargetTooLong => Self::TARGET_TOO_LONG,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! One accepted socket, as hyper reads and writes it, and what its connection must know of it meanwhile.
+//! One accepted socket as hyper reads and writes it, and the state that it shares with its connection.
 //!
-//! It sees to three things hyper does not: heads that must be refused ([`Framing`]), a peer that takes nothing of what is
-//! written, and where the connection stands between two requests. The token path costs it two relaxed loads a write.
+//! It does three things that hyper does not: it refuses heads ([`InputFraming`]), gives up a peer that takes nothing of
+//! what is written, and knows the connection's phase. A write of a token costs two relaxed loads more.
 
 use std::future::Future as _;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -16,42 +16,42 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::framing::{Framing, Place};
-use super::refusal::Refusal;
+use super::framing::{InputFraming, InputPlace};
+use super::refusal::HeadRefusal;
 
-/// Where a connection stands.
+/// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     /// No request is being answered.
     Waiting = 0,
-    /// A handler runs, or its answer's body is passed on.
+    /// A handler runs, or its answer's body is written.
     Busy = 1,
     /// The answer's last bytes are on their way out.
     Flushing = 2,
-    /// It is no HTTP any more.
+    /// Another protocol has taken over.
     Upgraded = 3,
 }
 
-/// What the connection, its handlers and its [`Socket`] share. One task uses it, so that relaxed loads suffice.
+/// What the connection, its handlers and its [`WatchedSocket`] share. One task uses it, so relaxed loads suffice.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ConnectionState {
     pub(super) tcp: TcpStream,
     phase: AtomicU8,
     place: AtomicU8,
     n_requests: AtomicUsize,
-    /// hyper waits for bytes, and so will see the peer go.
+    /// hyper waits for bytes, so it will notice when the peer leaves.
     reads: AtomicBool,
     peer_closed: AtomicBool,
-    refusal: OnceLock<Refusal>,
+    refusal: OnceLock<HeadRefusal>,
     cut_at: Mutex<Option<Instant>>,
 }
 
-impl Shared {
+impl ConnectionState {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
             tcp,
-            phase: AtomicU8::new(Phase::Waiting as u8),
-            place: AtomicU8::new(Place::Between as u8),
+            phase: AtomicU8::new(ConnectionPhase::Waiting as u8),
+            place: AtomicU8::new(InputPlace::Between as u8),
             n_requests: AtomicUsize::new(0),
             reads: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
@@ -60,17 +60,17 @@ impl Shared {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        const PHASES: [Phase; 4] = [
-            Phase::Waiting,
-            Phase::Busy,
-            Phase::Flushing,
-            Phase::Upgraded,
+    pub(super) fn phase(&self) -> ConnectionPhase {
+        const PHASES: [ConnectionPhase; 4] = [
+            ConnectionPhase::Waiting,
+            ConnectionPhase::Busy,
+            ConnectionPhase::Flushing,
+            ConnectionPhase::Upgraded,
         ];
         PHASES[usize::from(self.phase.load(Relaxed))]
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: ConnectionPhase) {
         self.phase.store(phase as u8, Relaxed);
     }
 
@@ -78,13 +78,13 @@ impl Shared {
     pub(super) fn begin_request(&self) {
         self.n_requests.fetch_add(1, Relaxed);
         self.cut_at(None);
-        self.enter(Phase::Busy);
+        self.enter(ConnectionPhase::Busy);
     }
 
-    /// The answer's body is at its end.
+    /// The answer's body has ended.
     pub(super) fn end_answer(&self) {
-        if self.phase() == Phase::Busy {
-            self.enter(Phase::Flushing);
+        if self.phase() == ConnectionPhase::Busy {
+            self.enter(ConnectionPhase::Flushing);
         }
     }
 
@@ -93,25 +93,24 @@ impl Shared {
     }
 
     pub(super) fn is_mid_head(&self) -> bool {
-        self.place.load(Relaxed) == Place::Head as u8
+        self.place.load(Relaxed) == InputPlace::Head as u8
     }
 
-    /// Whether the peer may still be sending what nobody will read. Closing then would reset the connection, and a
-    /// reset overtakes the answer.
+    /// Whether the peer may still be sending what nobody will read.
     pub(super) fn has_unread_input(&self) -> bool {
-        !self.peer_closed.load(Relaxed) && self.place.load(Relaxed) != Place::Between as u8
+        !self.peer_closed.load(Relaxed) && self.place.load(Relaxed) != InputPlace::Between as u8
     }
 
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn refusal(&self) -> Option<HeadRefusal> {
         self.refusal.get().copied()
     }
 
-    /// Whether hyper will notice by itself when the peer goes.
+    /// Whether hyper will notice by itself when the peer leaves.
     pub(super) fn reads(&self) -> bool {
         self.reads.load(Relaxed)
     }
 
-    /// Whether the peer has closed its side, though bytes of it may still lie unread.
+    /// Whether the peer has closed its side. Bytes that it sent before may still be unread.
     pub(super) fn is_peer_gone(&self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());
         let ready = std::pin::pin!(self.tcp.ready(Interest::READABLE)).poll(&mut context);
@@ -119,57 +118,59 @@ impl Shared {
             || matches!(ready, Poll::Ready(Err(_)))
     }
 
-    /// From when on a peer that takes nothing is cut off at once.
+    /// Sets when a peer that takes nothing is cut off at once.
     pub(super) fn cut_at(&self, at: Option<Instant>) {
         *self.cut_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 }
 
-/// See the module.
+/// An accepted socket, see the module.
 #[derive(Debug)]
-pub(super) struct Socket {
-    shared: Arc<Shared>,
-    framing: Framing,
+pub(super) struct WatchedSocket {
+    state: Arc<ConnectionState>,
+    framing: InputFraming,
     /// How long the peer may take nothing.
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
-    pub(super) fn new(shared: Arc<Shared>, limit: Duration) -> Self {
+impl WatchedSocket {
+    pub(super) fn new(state: Arc<ConnectionState>, limit: Duration) -> Self {
         Self {
-            shared,
-            framing: Framing::default(),
+            state,
+            framing: InputFraming::default(),
             limit,
             stalled: None,
         }
     }
 
-    /// Takes note of new input; `false` when it must not reach hyper.
+    /// Follows new input. Returns `false` when the input must not reach hyper.
     fn inspect(&mut self, input: &[u8]) -> bool {
         if input.is_empty() {
-            self.shared.peer_closed.store(true, Relaxed);
+            self.state.peer_closed.store(true, Relaxed);
             return true;
         }
-        if self.shared.phase() == Phase::Upgraded {
+        if self.state.phase() == ConnectionPhase::Upgraded {
             return true;
         }
         let judged = self.framing.push(input);
-        self.shared.place.store(self.framing.place() as u8, Relaxed);
+        self.state.place.store(self.framing.place() as u8, Relaxed);
         if let Err(fault) = judged {
-            let _the_first_fault_counts = self.shared.refusal.set(fault.into());
+            // The first fault counts.
+            self.state.refusal.set(fault.into()).ok();
         }
         judged.is_ok()
     }
 
     /// Writes what hyper gives, unless it is hyper's own answer to a head it cannot read.
     fn write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
-        if self.shared.phase() == Phase::Waiting {
+        if self.state.phase() == ConnectionPhase::Waiting {
             let first = parts.first().map_or(&[][..], |part| part);
-            let _the_first_fault_counts = self.shared.refusal.set(Refusal::instead_of(first));
+            // The first fault counts.
+            self.state.refusal.set(HeadRefusal::instead_of(first)).ok();
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
-        let tcp = &self.shared.tcp;
+        let tcp = &self.state.tcp;
         while tcp.poll_write_ready(cx)?.is_ready() {
             match tcp.try_write_vectored(parts) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -181,7 +182,7 @@ impl Socket {
         }
         let stalled = self.stalled.get_or_insert_with(|| {
             let cut_at = *self
-                .shared
+                .state
                 .cut_at
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
@@ -191,8 +192,8 @@ impl Socket {
             ))
         });
         ready!(stalled.as_mut().poll(cx));
-        // What the kernel still holds would wait for the peer as long as the peer likes.
-        let _best_effort = self.shared.tcp.set_zero_linger();
+        // Otherwise the kernel would keep what is unsent for as long as the peer likes. Without it the close is just slower.
+        self.state.tcp.set_zero_linger().ok();
         Poll::Ready(Err(Error::new(
             ErrorKind::TimedOut,
             "the peer takes nothing",
@@ -200,7 +201,7 @@ impl Socket {
     }
 }
 
-/// Reads once. A short read says that there is no more for now, as tokio's own sockets take it.
+/// Reads once. As in tokio's own sockets, a short read means that there is no more for now.
 fn receive(tcp: &TcpStream, buf: &mut ReadBuf<'_>) -> Result<()> {
     let mut read = Ok(0);
     let room = buf.remaining();
@@ -217,24 +218,24 @@ fn receive(tcp: &TcpStream, buf: &mut ReadBuf<'_>) -> Result<()> {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for WatchedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
-        self.shared.reads.store(false, Relaxed);
+        self.state.reads.store(false, Relaxed);
         let before = buf.filled().len();
-        while self.shared.refusal.get().is_none() {
-            if self.shared.tcp.poll_read_ready(cx)?.is_pending() {
-                self.shared.reads.store(true, Relaxed);
+        while self.state.refusal.get().is_none() {
+            if self.state.tcp.poll_read_ready(cx)?.is_pending() {
+                self.state.reads.store(true, Relaxed);
                 break;
             }
-            match receive(&self.shared.tcp, buf) {
+            match receive(&self.state.tcp, buf) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(()) if self.inspect(&buf.filled()[before..]) => return Poll::Ready(Ok(())),
-                // The connection sees the refusal as soon as hyper has nothing else to do.
+                // The connection finds the refusal as soon as hyper has nothing else to do.
                 Ok(()) => buf.set_filled(before),
             }
         }
@@ -242,7 +243,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for WatchedSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -263,19 +264,19 @@ impl AsyncWrite for Socket {
         true
     }
 
-    /// Called once everything is written.
+    /// hyper calls this once everything is written.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.shared.phase() == Phase::Flushing {
-            self.shared.enter(Phase::Waiting);
+        if self.state.phase() == ConnectionPhase::Flushing {
+            self.state.enter(ConnectionPhase::Waiting);
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {
         // A refusal is still to be written.
-        Poll::Ready(match self.shared.refusal.get() {
+        Poll::Ready(match self.state.refusal.get() {
             Some(_) => Ok(()),
-            None => SockRef::from(&self.shared.tcp).shutdown(std::net::Shutdown::Write),
+            None => SockRef::from(&self.state.tcp).shutdown(std::net::Shutdown::Write),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that wait, crowd, leave or take nothing.
+//! Connections that wait, leave, take nothing, or are too many.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router};
-use common::server::{Connection, Limits, Refusals};
+use common::server::{ClientConnection, ListenerLimits, Refusals};
 use common::shutdown::Shutdown;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,7 +23,7 @@ use crate::{exchange, start, start_counted, take_id};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const TIMED_OUT: &str = r#"{"error":{"message":"the request's header did not arrive in time","type":"invalid_request_error","code":"header_timeout","param":null},"src":"test"}"#;
-/// Longer than anything here should take.
+/// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads one answer to the end of its body, which is `body`.
@@ -39,21 +39,22 @@ async fn read_answer(stream: &mut TcpStream, body: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Tells when it is dropped.
-struct Tells(Arc<Notify>);
+/// Notifies when it is dropped.
+struct DropNotice(Arc<Notify>);
 
-impl Drop for Tells {
+impl Drop for DropNotice {
     fn drop(&mut self) {
         self.0.notify_one();
     }
 }
 
-/// A handler that never answers, and what tells of its beginning and of its end.
+/// A handler that never answers, and the notices of its start and of its end.
 fn endless() -> (Router, Arc<Notify>, Arc<Notify>) {
-    let (began, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let began = Arc::new(Notify::new());
+    let ended = Arc::new(Notify::new());
     let told = (Arc::clone(&began), Arc::clone(&ended));
     let handler = async move |request: Request| -> String {
-        let _tells = Tells(Arc::clone(&told.1));
+        let _guard = DropNotice(Arc::clone(&told.1));
         axum::body::to_bytes(request.into_body(), 1024)
             .await
             .unwrap();
@@ -64,13 +65,13 @@ fn endless() -> (Router, Arc<Notify>, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn a_half_sent_head_is_answered_408_and_silence_is_closed_without_a_word() {
+async fn half_a_head_is_answered_408_and_silence_is_closed_without_an_answer() {
     let header_timeout = Duration::from_millis(100);
-    let limits = Limits {
+    let limits = ListenerLimits {
         header_timeout,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
-    let (address, _shutdown) = start(Router::new(), limits).await;
+    let (address, _) = start(Router::new(), limits).await;
     for (sent, answered) in [
         ("", ""),
         ("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", TIMED_OUT),
@@ -93,11 +94,11 @@ async fn a_half_sent_head_is_answered_408_and_silence_is_closed_without_a_word()
 #[tokio::test]
 async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
     let header_timeout = Duration::from_millis(200);
-    let limits = Limits {
+    let limits = ListenerLimits {
         header_timeout,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
-    let (address, _shutdown) = start(Router::new(), limits).await;
+    let (address, _) = start(Router::new(), limits).await;
     let began = Instant::now();
     let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
     write.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
@@ -105,7 +106,8 @@ async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
         let mut every = tokio::time::interval(Duration::from_millis(10));
         loop {
             every.tick().await;
-            let _closed = write.write_all(b"x").await;
+            // It fails once the server has closed.
+            write.write_all(b"x").await.ok();
         }
     };
     let mut answer = String::new();
@@ -118,14 +120,15 @@ async fn a_drip_of_header_bytes_does_not_move_the_header_timeout() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_short_one() {
-    let (header_timeout, idle_timeout) = (Duration::from_millis(50), Duration::from_millis(300));
-    let limits = Limits {
+async fn an_idle_connection_has_a_longer_timeout_than_a_head() {
+    let header_timeout = Duration::from_millis(50);
+    let idle_timeout = Duration::from_millis(300);
+    let limits = ListenerLimits {
         header_timeout,
         idle_timeout,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
-    let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
+    let (address, _) = start(Router::new().route("/", get(async || "hello")), limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     read_answer(&mut stream, "hello").await;
@@ -133,11 +136,11 @@ async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_sho
     assert_eq!(exchange(&mut stream, "").await, "");
     assert!(began.elapsed() >= idle_timeout, "{:?}", began.elapsed());
 
-    let limits = Limits {
+    let limits = ListenerLimits {
         idle_timeout: PATIENCE,
         ..limits
     };
-    let (address, _shutdown) = start(Router::new().route("/", get(async || "hello")), limits).await;
+    let (address, _) = start(Router::new().route("/", get(async || "hello")), limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     read_answer(&mut stream, "hello").await;
@@ -148,13 +151,13 @@ async fn an_idle_connection_has_its_own_longer_timeout_and_the_next_head_the_sho
 }
 
 #[tokio::test]
-async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_on() {
+async fn a_connection_over_the_cap_is_answered_503_and_the_others_go_on() {
     let router = Router::new().route("/", get(async || "hello"));
-    let (address, _shutdown) = start(
+    let (address, _) = start(
         router,
-        Limits {
+        ListenerLimits {
             max_connections: 2,
-            ..Limits::default()
+            ..ListenerLimits::default()
         },
     )
     .await;
@@ -195,7 +198,7 @@ async fn a_connection_over_the_cap_is_answered_503_at_once_and_the_old_ones_go_o
 }
 
 #[tokio::test]
-async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else_is() {
+async fn each_refusal_has_an_id_and_is_counted_by_its_reason() {
     let refusals = Refusals::of("test");
     let mut registry = Registry::default();
     refusals.register(&mut registry);
@@ -223,13 +226,13 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
     ];
     assert_eq!(count(), expected(reasons.map(|reason| (reason, 0))));
 
-    let limits = Limits {
+    let limits = ListenerLimits {
         header_timeout: Duration::from_millis(100),
         max_connections: 1,
-        ..Limits::default()
+        ..ListenerLimits::default()
     };
     let router = Router::new().route("/", get(async || "hello"));
-    let (address, _shutdown) = start_counted(router, limits, refusals).await;
+    let (address, _) = start_counted(router, limits, refusals).await;
     let long = "x".repeat(20_000);
     let mut ids = BTreeSet::new();
     for request in [
@@ -242,7 +245,7 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
         let mut stream = TcpStream::connect(address).await.unwrap();
         ids.insert(take_id(&exchange(&mut stream, request).await).0);
     }
-    // Neither an answer nor a silence is a refusal.
+    // Neither an answer nor silence is a refusal.
     let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     for request in [
         close,
@@ -272,9 +275,9 @@ async fn each_refusal_names_itself_and_is_counted_by_its_reason_and_nothing_else
 }
 
 #[tokio::test]
-async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its_request() {
+async fn a_client_that_leaves_ends_its_handler_whatever_it_sent_after_its_request() {
     let (router, began, ended) = endless();
-    let (address, _shutdown) = start(router, Limits::default()).await;
+    let (address, _) = start(router, ListenerLimits::default()).await;
     let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
     for extra in ["", "\n", "x", GET, "GET / HTTP/1.1\nbad\n\n"] {
         for leave in ["fin", "rst", "half-close"] {
@@ -284,7 +287,7 @@ async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its
                 .await
                 .unwrap();
             if extra == "GET / HTTP/1.1\nbad\n\n" {
-                // What spoils its own request with what follows is refused.
+                // A bad head that arrives with its request spoils that one, too.
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer).await.unwrap();
                 assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -307,7 +310,7 @@ async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its
             tokio::time::timeout(PATIENCE, ended.notified())
                 .await
                 .unwrap();
-            // Two looks at most; the rest is room for a busy machine.
+            // Two probes at most; the rest is for a busy machine.
             assert!(
                 left.elapsed() < Duration::from_millis(1000),
                 "{extra:?} {leave}: {:?}",
@@ -319,9 +322,9 @@ async fn a_client_that_goes_ends_its_handler_at_once_whatever_it_sent_beyond_its
 }
 
 #[tokio::test]
-async fn bytes_that_come_after_the_request_do_not_hide_the_clients_going() {
+async fn bytes_after_a_request_do_not_hide_that_the_client_leaves() {
     let (router, began, ended) = endless();
-    let (address, _shutdown) = start(router, Limits::default()).await;
+    let (address, _) = start(router, ListenerLimits::default()).await;
     for extra in ["x", "GET / HTTP/1.1\nbad\n\n", &"x".repeat(100_000)] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(GET.as_bytes()).await.unwrap();
@@ -335,9 +338,9 @@ async fn bytes_that_come_after_the_request_do_not_hide_the_clients_going() {
 }
 
 #[tokio::test]
-async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the_close() {
+async fn an_answer_arrives_whole_though_nobody_reads_the_requests_body() {
     let handler = async || (StatusCode::UNAUTHORIZED, "no");
-    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    let (address, _) = start(Router::new().fallback(handler), ListenerLimits::default()).await;
     for _ in 0..20 {
         let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
         let send = async {
@@ -358,9 +361,9 @@ async fn an_answer_to_a_request_whose_body_nobody_reads_arrives_whole_before_the
 }
 
 #[tokio::test]
-async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_overtakes_the_answer() {
+async fn no_reset_overtakes_the_answer_of_a_refused_connection() {
     let handler = async || (StatusCode::UNAUTHORIZED, "no");
-    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    let (address, _) = start(Router::new().fallback(handler), ListenerLimits::default()).await;
     for head in [
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n",
         "GET / HTTP/1.1\nHost: x",
@@ -373,7 +376,7 @@ async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_over
         while stream.write_all(b"x").await.is_ok() {
             every.tick().await;
         }
-        // A second, less what a busy machine takes to get here.
+        // A second, less the time that a busy machine takes to get here.
         assert!(
             answered.elapsed() > Duration::from_millis(500),
             "{:?}",
@@ -382,7 +385,7 @@ async fn a_connection_that_is_refused_reads_on_for_a_while_so_that_no_reset_over
     }
 }
 
-/// A client that takes as little as its kernel can arrange.
+/// A client whose kernel takes as little as it can.
 async fn reluctant(address: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -391,10 +394,10 @@ async fn reluctant(address: std::net::SocketAddr) -> TcpStream {
     stream
 }
 
-/// An answer without end; `cut` sets the connection's last moment. What is sent tells the answer's drop.
+/// An answer without end, which may cut off its connection after `cut`. The channel closes when the answer is dropped.
 fn flood(cut: Option<Duration>) -> (Router, mpsc::Receiver<()>) {
     let (alive, gone) = mpsc::channel::<()>(1);
-    let handler = async move |Extension(connection): Extension<Connection>| {
+    let handler = async move |Extension(connection): Extension<ClientConnection>| {
         if let Some(cut) = cut {
             connection.cut_at(Instant::now() + cut);
         }
@@ -415,14 +418,14 @@ fn flood(cut: Option<Duration>) -> (Router, mpsc::Receiver<()>) {
 }
 
 #[tokio::test]
-async fn a_peer_that_takes_nothing_is_given_up_at_the_stall_limit_and_a_slow_one_is_not() {
+async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
     let write_stall = Duration::from_millis(300);
     let (router, _) = flood(None);
-    let (address, _shutdown) = start(
+    let (address, _) = start(
         router,
-        Limits {
+        ListenerLimits {
             write_stall,
-            ..Limits::default()
+            ..ListenerLimits::default()
         },
     )
     .await;
@@ -434,27 +437,27 @@ async fn a_peer_that_takes_nothing_is_given_up_at_the_stall_limit_and_a_slow_one
         slow.read_exact(&mut scratch).await.unwrap();
         tokio::time::sleep(write_stall / 10).await;
     }
-    // The other one was reset long ago: what its kernel had taken is all there is.
+    // The idle one was reset long ago: it reads only what its kernel had taken.
     let ended = async { while !matches!(idle.read(&mut scratch).await, Ok(0) | Err(_)) {} };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
     slow.read_exact(&mut scratch).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_peer_that_takes_nothing_is_cut_at_its_answers_own_last_moment() {
+async fn a_peer_that_takes_nothing_is_cut_off_when_its_answer_says() {
     let cut = Duration::from_millis(200);
     let (router, _) = flood(Some(cut));
-    let (address, _shutdown) = start(
+    let (address, _) = start(
         router,
-        Limits {
+        ListenerLimits {
             write_stall: PATIENCE * 2,
-            ..Limits::default()
+            ..ListenerLimits::default()
         },
     )
     .await;
     let began = Instant::now();
     let mut stream = reluctant(address).await;
-    // Nothing is read before the end, which shows as a reset.
+    // Nothing is read before the end, and the end is a reset.
     stream.ready(tokio::io::Interest::ERROR).await.unwrap();
     assert!(
         (cut..PATIENCE).contains(&began.elapsed()),
@@ -466,9 +469,9 @@ async fn a_peer_that_takes_nothing_is_cut_at_its_answers_own_last_moment() {
 }
 
 #[tokio::test]
-async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_then_closed() {
+async fn in_the_drain_an_idle_connection_serves_one_more_request() {
     let router = Router::new().route("/", get(async || "hello"));
-    let (address, shutdown) = start(router, Limits::default()).await;
+    let (address, shutdown) = start(router, ListenerLimits::default()).await;
     let mut used = TcpStream::connect(address).await.unwrap();
     used.write_all(GET.as_bytes()).await.unwrap();
     read_answer(&mut used, "hello").await;
@@ -476,7 +479,7 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
     let silent = TcpStream::connect(address).await.unwrap();
     let late = async {
         shutdown.draining().await;
-        // Well within the second for which they are kept.
+        // Well within the second for which idle connections are kept.
         tokio::time::sleep(Duration::from_millis(200)).await;
         for stream in [&mut used, &mut unused] {
             let answer = exchange(stream, GET).await;
@@ -492,12 +495,12 @@ async fn in_the_drain_an_idle_connection_serves_the_request_on_its_way_and_is_th
 }
 
 #[tokio::test]
-async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
+async fn connections_in_the_backlog_when_the_drain_begins_are_served() {
     let listener = common::server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap())
         .await
         .unwrap();
     let mut waiting = Vec::new();
-    // As many as `serve` asks for; and then more of them than tokio lets a task accept in one go.
+    // The backlog that `serve` sets, and more connections than tokio lets a task accept in one go.
     socket2::SockRef::from(&listener).listen(4096).unwrap();
     for _ in 0..300 {
         let mut stream = TcpStream::connect(listener.local_addr().unwrap())
@@ -506,14 +509,12 @@ async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
         stream.write_all(GET.as_bytes()).await.unwrap();
         waiting.push(stream);
     }
-    let (router, shutdown) = (
-        Router::new().route("/", get(async || "hello")),
-        Shutdown::new(),
-    );
+    let router = Router::new().route("/", get(async || "hello"));
+    let shutdown = Shutdown::new();
     let serving = common::server::serve(
         listener,
         router,
-        Limits::default(),
+        ListenerLimits::default(),
         Refusals::of("test"),
         shutdown.clone(),
     );
@@ -525,9 +526,9 @@ async fn whoever_waits_in_the_backlog_when_the_drain_begins_is_served() {
 }
 
 #[tokio::test]
-async fn what_ignores_the_end_of_the_drain_is_dropped() {
+async fn a_handler_that_ignores_the_end_of_the_drain_is_dropped() {
     let (router, began, ended) = endless();
-    let (address, shutdown) = start(router, Limits::default()).await;
+    let (address, shutdown) = start(router, ListenerLimits::default()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     began.notified().await;

@@ -1,14 +1,14 @@
-//! Heads that no handler should see: refused in the envelope, and the connection closed.
+//! Heads that no handler may see: refused in the envelope, and the connection closed.
 
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
-use common::server::Limits;
+use common::server::ListenerLimits;
 use tokio::net::TcpStream;
 
 use crate::{exchange, start, take_id};
 
-/// What a refusal looks like on the wire, but for its id.
+/// A refusal on the wire, without its id.
 fn refusal(status: &str, code: &str, message: &str) -> String {
     let body = format!(
         r#"{{"error":{{"message":"{message}","type":"invalid_request_error","code":"{code}","param":null}},"src":"test"}}"#
@@ -20,11 +20,12 @@ fn refusal(status: &str, code: &str, message: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connection_closed() {
+async fn a_bad_head_is_refused_in_the_envelope_and_the_connection_closed() {
     let handler = any(async |request: Request| format!("{} reached a handler", request.uri()));
-    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    let (address, _shutdown) =
+        start(Router::new().fallback(handler), ListenerLimits::default()).await;
     let malformed = "this is not a well-formed HTTP/1.1 request";
-    let lengths = "the body's length is said more than once: send one Content-Length or one Transfer-Encoding";
+    let lengths = "the body's length is given more than once: send one Content-Length or one Transfer-Encoding";
     let line = "every line of the header must end with a carriage return and a line feed";
     let large = "the request's header is larger than 16 KiB or has more than 64 fields";
     let long = "the request line is longer than 8 KiB";
@@ -33,7 +34,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
     let bad = |message| refusal("400 Bad Request", "malformed_request", message);
     let many = "X: y\r\n".repeat(64);
     for (request, expected) in [
-        // H1: both.
+        // Both lengths.
         (
             format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
             bad(lengths),
@@ -42,7 +43,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
             bad(lengths),
         ),
-        // H2: no length.
+        // Not a length.
         (
             format!("{post}Content-Length: +5\r\n\r\nhello"),
             bad(malformed),
@@ -56,7 +57,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             format!("{post}Content-Length: 18446744073709551616\r\n\r\n"),
             bad(malformed),
         ),
-        // H2, H3: two lengths, alike or not.
+        // Two lengths, equal or not.
         (
             format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
             bad(lengths),
@@ -65,7 +66,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             format!("{post}Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello"),
             bad(lengths),
         ),
-        // H4, H5, H6: transfer codings.
+        // Transfer codings.
         (
             format!("{post}Transfer-Encoding: xchunked\r\n\r\n"),
             bad(malformed),
@@ -82,19 +83,19 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
             bad(malformed),
         ),
-        // H9: bare line feeds, anywhere in the head.
+        // Bare line feeds, anywhere in the head.
         ("GET / HTTP/1.1\nHost: x\n\n".to_owned(), bad(line)),
         (
             "GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n".to_owned(),
             bad(line),
         ),
         (format!("{get}\n"), bad(line)),
-        // H10: fields that are none.
+        // Malformed fields.
         (format!("{get}X : y\r\n\r\n"), bad(malformed)),
         (format!("{get}X: y\r\n folded\r\n\r\n"), bad(malformed)),
         (format!("{get}X: y\rz\r\n\r\n"), bad(malformed)),
         (format!("{get}X: y\0z\r\n\r\n"), bad(malformed)),
-        // H12, H13: too many, too large.
+        // Too many fields, too large a head.
         (
             format!("{get}{many}\r\n"),
             refusal(
@@ -111,12 +112,12 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
                 large,
             ),
         ),
-        // H14: too long.
+        // Too long a request line.
         (
             format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(70 * 1024)),
             refusal("414 URI Too Long", "target_too_long", long),
         ),
-        // H17: not HTTP/1.1.
+        // Not HTTP/1.1.
         (
             "\u{16}\u{3}\u{1}\0\u{5}\u{1}\0\0\u{1}\u{3}\u{3}".to_owned(),
             bad(malformed),
@@ -125,7 +126,7 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
             "GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(),
             bad(malformed),
         ),
-        // A bad head behind a good one spoils what came with it, never the other way round.
+        // A bad head behind a good one spoils both when they arrive together.
         (
             format!("{get}\r\n{post}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
             bad(lengths),
@@ -149,13 +150,14 @@ async fn a_head_that_is_not_acceptable_is_refused_in_the_envelope_and_the_connec
 }
 
 #[tokio::test]
-async fn requests_one_behind_the_other_are_answered_in_turn_until_one_whose_end_is_unclear() {
+async fn pipelined_requests_are_answered_up_to_one_whose_end_is_unclear() {
     let handler = any(async |request: Request| {
         let path = request.uri().path().to_owned();
         let body = axum::body::to_bytes(request.into_body(), 64).await.unwrap();
         format!("[{path} {}]", String::from_utf8(body.to_vec()).unwrap())
     });
-    let (address, _shutdown) = start(Router::new().fallback(handler), Limits::default()).await;
+    let (address, _shutdown) =
+        start(Router::new().fallback(handler), ListenerLimits::default()).await;
     let requests = "POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /\
                     \r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n\
                     POST /3 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n\

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use common::server::{self, Limits, Refusals};
+use common::server::{self, ListenerLimits, Refusals};
 use common::shutdown::Shutdown;
 use common::{admin, env};
 use prometheus_client::metrics::counter::Counter;
@@ -20,13 +20,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
+async fn start(router: Router, limits: ListenerLimits) -> (SocketAddr, Shutdown) {
     start_counted(router, limits, Refusals::of("test")).await
 }
 
 async fn start_counted(
     router: Router,
-    limits: Limits,
+    limits: ListenerLimits,
     refusals: Refusals,
 ) -> (SocketAddr, Shutdown) {
     let listener = server::bind("TEST_LISTEN", "127.0.0.1:0".parse().unwrap())
@@ -52,7 +52,7 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Takes the id out of a refusal, which must have one that no other has.
+/// Takes the id out of a refusal, which must be a UUID of version 7.
 fn take_id(answer: &str) -> (String, String) {
     let (before, rest) = answer
         .split_once("x-request-id: ")
@@ -68,15 +68,20 @@ fn take_id(answer: &str) -> (String, String) {
 
 #[tokio::test]
 async fn the_drain_finishes_the_answer_in_flight_and_accepts_no_other() {
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (in_handler, may_end) = (Arc::clone(&started), Arc::clone(&finish));
+    let started = Arc::new(Notify::new());
+    let finish = Arc::new(Notify::new());
+    let in_handler = Arc::clone(&started);
+    let may_end = Arc::clone(&finish);
     let handler = async move || {
         in_handler.notify_one();
         may_end.notified().await;
         "whole"
     };
-    let (address, shutdown) =
-        start(Router::new().route("/", get(handler)), Limits::default()).await;
+    let (address, shutdown) = start(
+        Router::new().route("/", get(handler)),
+        ListenerLimits::default(),
+    )
+    .await;
     let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await
@@ -98,7 +103,7 @@ async fn the_drain_finishes_the_answer_in_flight_and_accepts_no_other() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said_with_its_variable_and_what_to_do() {
+async fn a_taken_port_is_reported_with_its_variable_and_what_to_do() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     assert_eq!(
@@ -121,7 +126,11 @@ async fn the_health_check_tells_ready_from_not_ready_and_from_gone() {
             Err("no upstream".to_owned())
         }
     };
-    let (address, shutdown) = start(admin::router(Arc::default(), reason), Limits::default()).await;
+    let (address, shutdown) = start(
+        admin::router(Arc::default(), reason),
+        ListenerLimits::default(),
+    )
+    .await;
     assert_eq!(
         admin::healthcheck(address).await,
         Err(format!("{address} is not ready"))
@@ -139,9 +148,9 @@ async fn metrics_are_open_metrics_text() {
     let counter: Counter = Counter::default();
     registry.register("cats", "Cats seen", counter.clone());
     counter.inc_by(3);
-    let (address, _shutdown) = start(
+    let (address, _) = start(
         admin::router(Arc::new(registry), || Ok(())),
-        Limits::default(),
+        ListenerLimits::default(),
     )
     .await;
     let mut stream = TcpStream::connect(address).await.unwrap();

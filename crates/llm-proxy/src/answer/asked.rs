@@ -1,53 +1,64 @@
-//! A request that was checked, and who sent it.
+//! What is asked of the upstreams for one request.
 
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use admission::Asking;
 use admission::placement::Prefix;
 use axum::http::{HeaderMap, HeaderValue};
-use common::server::Connection;
+use bytes::Bytes;
+use common::server::ClientConnection;
 
 use crate::api::Api;
-use crate::auth::Caller;
-use crate::request::Checked;
 
 /// Says what of a request was not met, although the request is no error.
 const NOTICE: &str = "x-corral-notice";
 
-/// A request that was checked, and who sent it.
+/// A request that was checked.
 pub(crate) struct Asked {
     pub(crate) api: Api,
-    pub(crate) caller: Arc<Caller>,
-    pub(crate) request: Checked,
+    /// What each answer's upstream is sent. There is one for each answer.
+    pub(crate) bodies: Vec<Bytes>,
+    /// The name of the caller's key.
+    pub(crate) caller: Arc<str>,
+    /// The key's share of the tokens, against the weights of the other keys.
+    pub(crate) weight: NonZeroU32,
+    /// Requests of this key that may hold a slot at once.
+    pub(crate) max_in_flight: usize,
+    /// An upper estimate of the prompt's length, in tokens.
+    pub(crate) n_prompt_tokens: u32,
+    /// The limit of each completion, in tokens.
+    pub(crate) max_tokens: u64,
+    /// Whether the caller wants the usage event of a stream.
+    pub(crate) include_usage: bool,
     /// The prompt's beginning; empty where there is no choice of an upstream.
     pub(crate) prefix: Prefix,
     /// Whether the caller wants to see its place in the queue.
     pub(crate) queue_events: bool,
-    pub(crate) connection: Option<Connection>,
+    /// The caller's connection.
+    pub(crate) connection: Option<ClientConnection>,
+    /// What of the request was left out.
+    pub(crate) notice: Option<HeaderValue>,
 }
 
 impl Asked {
     /// What the queue has to know of one answer.
     pub(crate) fn asking(&self) -> Asking<'_> {
-        let at_once = self.caller.limits.requests_at_once;
         Asking {
-            caller: &self.caller.name,
-            weight: self.caller.weight,
-            max_in_flight: at_once.map_or(usize::MAX, NonZeroUsize::get),
-            n_prompt_tokens: self.request.n_prompt_tokens().into(),
-            max_completion_tokens: self.request.max_tokens,
-            n_bytes: self.request.n_bytes(),
+            caller: &self.caller,
+            weight: self.weight,
+            max_in_flight: self.max_in_flight,
+            n_prompt_tokens: self.n_prompt_tokens.into(),
+            max_completion_tokens: self.max_tokens,
+            n_bytes: self.bodies.first().map_or(0, Bytes::len),
             prefix: &self.prefix,
         }
     }
 
     /// Names in a header what of the request was left out.
     pub(crate) fn write_notice(&self, head: &mut HeaderMap) {
-        if let Some(notice) = self.request.notice()
-            && let Ok(notice) = HeaderValue::try_from(notice)
-        {
-            head.insert(NOTICE, notice);
+        if let Some(notice) = &self.notice {
+            head.insert(NOTICE, notice.clone());
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// What has come so far of a completion.
 #[derive(Debug, Default)]
-pub(super) struct Completion {
+pub(super) struct WholeCompletion {
     /// `id`, `created`, `model`, `system_fingerprint`, `usage`, `timings`: the last of each.
     head: Map<String, Value>,
     message: Map<String, Value>,
@@ -28,7 +28,7 @@ struct ToolCall {
     arguments: String,
 }
 
-impl Completion {
+impl WholeCompletion {
     /// Adds an event that holds nothing but `text`.
     pub(super) fn text(&mut self, event: &[u8], text: &Text) -> Result<(), Error> {
         let to = if text.is_reasoning {
@@ -132,14 +132,8 @@ impl Completion {
             match (name.as_str(), value) {
                 ("index", _) => {}
                 ("function", Value::Object(function)) => {
-                    let text = |name| {
-                        function
-                            .get(name)
-                            .and_then(Value::as_str)
-                            .unwrap_or_default()
-                    };
-                    known.name.push_str(text("name"));
-                    known.arguments.push_str(text("arguments"));
+                    known.name.push_str(text(&function, "name"));
+                    known.arguments.push_str(text(&function, "arguments"));
                 }
                 (_, value) => drop(known.head.insert(name, value)),
             }
@@ -187,4 +181,9 @@ impl Completion {
         }
         Ok(whole)
     }
+}
+
+/// The text `name` in `object`; empty where there is none.
+fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use admission::{Admission, Forecast, Place};
+use admission::{Admission, Forecast, QueuePlace};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
@@ -26,17 +26,17 @@ pub(crate) fn wanted(headers: &HeaderMap) -> bool {
 }
 
 /// The place of one caller, and the last comment on it.
-pub(crate) struct Line {
+pub(crate) struct QueueLine {
     admission: Admission,
-    place: Place,
+    place: QueuePlace,
     keep_alive: Duration,
     next: Pin<Box<Sleep>>,
     said: String,
     said_at: Instant,
 }
 
-impl Line {
-    pub(crate) fn new(admission: Admission, place: Place, keep_alive: Duration) -> Self {
+impl QueueLine {
+    pub(crate) fn new(admission: Admission, place: QueuePlace, keep_alive: Duration) -> Self {
         let now = Instant::now();
         Self {
             admission,

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// What has come so far.
 #[derive(Debug, Default)]
-pub(super) struct Message {
+pub(super) struct WholeMessage {
     /// Everything but the content.
     head: Map<String, Value>,
     blocks: Vec<Block>,
@@ -20,21 +20,17 @@ struct Block {
     arguments: String,
 }
 
-impl Message {
+impl WholeMessage {
     pub(super) fn add(&mut self, mut event: Map<String, Value>) {
         let index = event
             .get("index")
             .and_then(Value::as_u64)
             .unwrap_or_default();
         let name = event.remove("type");
-        let mut take = |name: &str| match event.remove(name) {
-            Some(Value::Object(object)) => object,
-            _ => Map::new(),
-        };
         match name.as_ref().and_then(Value::as_str) {
-            Some("message_start") => self.head = take("message"),
+            Some("message_start") => self.head = take(&mut event, "message"),
             Some("content_block_start") => {
-                let fields = take("content_block");
+                let fields = take(&mut event, "content_block");
                 self.blocks.push(Block {
                     index,
                     fields,
@@ -43,13 +39,13 @@ impl Message {
             }
             Some("content_block_delta") => {
                 if let Some(block) = self.blocks.iter_mut().find(|block| block.index == index) {
-                    block.add(&take("delta"));
+                    block.add(&take(&mut event, "delta"));
                 }
             }
             Some("message_delta") => {
-                self.head.extend(take("delta"));
+                self.head.extend(take(&mut event, "delta"));
                 if let Some(Value::Object(usage)) = self.head.get_mut("usage") {
-                    usage.extend(take("usage"));
+                    usage.extend(take(&mut event, "usage"));
                 }
             }
             _ => {}
@@ -94,5 +90,13 @@ impl Block {
             self.fields.insert("input".to_owned(), arguments);
         }
         self.fields.into()
+    }
+}
+
+/// Takes the object `name` out of `event`; empty where there is none.
+fn take(event: &mut Map<String, Value>, name: &str) -> Map<String, Value> {
+    match event.remove(name) {
+        Some(Value::Object(object)) => object,
+        _ => Map::new(),
     }
 }

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use admission::{Permit, Refused, Ticket};
+use admission::{NotAdmitted, Permit, Ticket};
 use axum::Json;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -24,12 +24,12 @@ use tokio::time::Instant;
 use crate::answer::KEEP_ALIVE;
 use crate::answer::asked::Asked;
 use crate::answer::clock::Clock;
-use crate::answer::line::Line;
+use crate::answer::line::QueueLine;
 use crate::answer::merge::Merge;
-use crate::answer::upstream_answer::{Event, Step, UpstreamAnswer, count};
-use crate::answer::whole::Whole;
+use crate::answer::upstream_answer::{AnswerEvent, Step, UpstreamAnswer, count};
+use crate::answer::whole::WholeAnswer;
 use crate::error::Error;
-use crate::observe::record::{Phase, Record};
+use crate::observe::record::{Record, RequestPhase};
 use crate::state::App;
 
 /// The upstreams that one answer is offered to, when they do not take the connection.
@@ -41,8 +41,8 @@ type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// All answers to one request. Fields drop in order: connections and slots first, the record last.
 pub(crate) struct Reply {
-    parts: Vec<Part>,
-    line: Option<Line>,
+    parts: Vec<ReplyPart>,
+    line: Option<QueueLine>,
     closing: Pending<()>,
     /// Puts the events of several answers into one stream; `None` for one answer, whose bytes pass untouched.
     merge: Option<Merge>,
@@ -55,13 +55,13 @@ pub(crate) struct Reply {
 }
 
 /// One of the answers.
-struct Part {
-    state: State,
+struct ReplyPart {
+    state: PartState,
     n_tries: u32,
 }
 
-enum State {
-    Queued(Pending<Result<Permit, Refused>>),
+enum PartState {
+    Queued(Pending<Result<Permit, NotAdmitted>>),
     Connecting(Clock, Pending<Connected>),
     Running(Box<UpstreamAnswer>),
     /// Its last event came; the end of its body has not.
@@ -81,9 +81,9 @@ impl Reply {
         let entered = Instant::now();
         let shutdown = app.shutdown.clone();
         let first = tickets.first().filter(|ticket| ticket.waits());
-        let line = first
-            .filter(|_| asked.queue_events)
-            .map(|first| Line::new(app.admission.clone(), first.place(), app.config.keep_alive));
+        let line = first.filter(|_| asked.queue_events).map(|first| {
+            QueueLine::new(app.admission.clone(), first.place(), app.config.keep_alive)
+        });
         let merge = (tickets.len() > 1).then(Merge::default);
         let deadlines = &app.config.deadlines;
         let mut parts = Vec::with_capacity(tickets.len());
@@ -94,7 +94,7 @@ impl Reply {
             } else {
                 deadlines.queue + deadlines.total
             };
-            parts.push(Part {
+            parts.push(ReplyPart {
                 state: queued(ticket, entered + patience),
                 n_tries: 0,
             });
@@ -153,11 +153,11 @@ impl Reply {
     /// The answers put together into one object, for a caller that wants no stream. llama-server is asked for a stream
     /// all the same, because only there it notices that its client has gone.
     pub(crate) async fn whole(mut self) -> Response {
-        let mut answers: Vec<Whole> = Vec::with_capacity(self.parts.len());
-        answers.resize_with(self.parts.len(), || Whole::new(self.asked.api));
+        let mut answers: Vec<WholeAnswer> = Vec::with_capacity(self.parts.len());
+        answers.resize_with(self.parts.len(), || WholeAnswer::new(self.asked.api));
         let read = poll_fn(|context| self.poll_whole(&mut answers, context)).await;
         let whole = match read {
-            Ok(()) => Whole::join(answers),
+            Ok(()) => WholeAnswer::join(answers),
             Err(error) => Err(error),
         };
         match whole {
@@ -173,7 +173,7 @@ impl Reply {
     /// An answer that llama-server does not write token by token, as it is.
     pub(crate) async fn plain(mut self) -> Response {
         let part = self.parts.pop();
-        let Some(State::Running(answer)) = part.map(|part| part.state) else {
+        let Some(PartState::Running(answer)) = part.map(|part| part.state) else {
             return self.refuse(&Error::Internal);
         };
         let upstream = answer.permit().upstream();
@@ -241,9 +241,9 @@ impl Reply {
                 }
             }
         }
-        if self.parts.iter().all(Part::is_done) {
+        if self.parts.iter().all(ReplyPart::is_done) {
             if let Some(merge) = &self.merge {
-                merge.end(self.asked.request.include_usage, self.usage(), batch);
+                merge.end(self.asked.include_usage, self.usage(), batch);
             }
             // Many callers close as soon as they have read `[DONE]`. The answer is whole all the same.
             self.record.complete();
@@ -253,18 +253,18 @@ impl Reply {
     }
 
     /// Writes an event to the caller's batch, unless the proxy alone asked for it.
-    fn pass(&mut self, at: usize, event: Event, batch: &mut BytesMut) {
+    fn pass(&mut self, at: usize, event: AnswerEvent, batch: &mut BytesMut) {
         self.see(at, &event);
         match event.kind {
             Kind::Progress(progress) => {
                 if self.asked.queue_events && at == 0 {
                     batch.extend_from_slice(progress.comment().as_ref());
-                    if let State::Running(answer) = &mut self.parts[at].state {
+                    if let PartState::Running(answer) = &mut self.parts[at].state {
                         answer.passed();
                     }
                 }
             }
-            Kind::Usage if !self.asked.request.include_usage => {}
+            Kind::Usage if !self.asked.include_usage => {}
             kind => match &mut self.merge {
                 None => batch.unsplit(event.bytes),
                 Some(merge) => merge.add(at, kind, &event.bytes, batch),
@@ -273,13 +273,13 @@ impl Reply {
     }
 
     /// Tells the record and the fleet about an event.
-    fn see(&mut self, at: usize, event: &Event) {
+    fn see(&mut self, at: usize, event: &AnswerEvent) {
         if event.counted {
             let usage = self.usage();
             self.record.usage(usage);
         }
         let part = &mut self.parts[at];
-        let State::Running(answer) = &part.state else {
+        let PartState::Running(answer) = &part.state else {
             return;
         };
         if event.kind == Kind::Token {
@@ -295,7 +295,7 @@ impl Reply {
 
     fn poll_whole(
         &mut self,
-        answers: &mut [Whole],
+        answers: &mut [WholeAnswer],
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         self.check_closing(context)?;
@@ -307,7 +307,7 @@ impl Reply {
                 }
             }
         }
-        if self.parts.iter().all(Part::is_done) {
+        if self.parts.iter().all(ReplyPart::is_done) {
             ready!(self.poll_finished(context));
             return Poll::Ready(Ok(()));
         }
@@ -321,7 +321,7 @@ impl Reply {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Error>> {
         ready!(self.poll_open(at, context))?;
-        let State::Running(answer) = &mut self.parts[at].state else {
+        let PartState::Running(answer) = &mut self.parts[at].state else {
             return Poll::Ready(Ok(None));
         };
         let upstream = answer.permit().upstream();
@@ -336,8 +336,8 @@ impl Reply {
     }
 
     /// The next event of one answer that has already come.
-    fn at_hand(&mut self, at: usize) -> Result<Option<Event>, Error> {
-        let State::Running(answer) = &mut self.parts[at].state else {
+    fn at_hand(&mut self, at: usize) -> Result<Option<AnswerEvent>, Error> {
+        let PartState::Running(answer) = &mut self.parts[at].state else {
             return Ok(None);
         };
         answer.at_hand().inspect_err(|error| {
@@ -349,17 +349,17 @@ impl Reply {
     fn poll_open(&mut self, at: usize, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             match &mut self.parts[at].state {
-                State::Queued(permit) => {
+                PartState::Queued(permit) => {
                     let permit = ready!(permit.as_mut().poll(context));
                     let permit = permit.map_err(|refused| self.app.refusal(refused))?;
                     self.admitted(at, permit);
                 }
-                State::Connecting(clock, connected) => {
+                PartState::Connecting(clock, connected) => {
                     let connected = ready!(connected.as_mut().poll(context));
                     let clock = *clock;
                     self.connected(at, clock, connected)?;
                 }
-                State::Running(_) | State::Finishing(_) | State::Ended(_) => {
+                PartState::Running(_) | PartState::Finishing(_) | PartState::Ended(_) => {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -371,8 +371,7 @@ impl Reply {
         if self.record.is_queued() {
             self.record.admitted(self.entered.elapsed());
         }
-        let n_prompt_tokens = self.asked.request.n_prompt_tokens();
-        let clock = Clock::start(&self.app.config.deadlines, n_prompt_tokens);
+        let clock = Clock::start(&self.app.config.deadlines, self.asked.n_prompt_tokens);
         self.connect(at, permit, clock);
     }
 
@@ -385,7 +384,7 @@ impl Reply {
         }
         let client = self.app.client.clone();
         let route = self.asked.api.ask();
-        let body = self.asked.request.body(at);
+        let body = self.asked.bodies[at].clone();
         let identity = self.record.identity();
         let connecting = async move {
             let opened = async {
@@ -399,7 +398,7 @@ impl Reply {
                 body: body.unwrap_or_else(|_| Err(clock.error())),
             }
         };
-        part.state = State::Connecting(clock, Box::pin(connecting));
+        part.state = PartState::Connecting(clock, Box::pin(connecting));
     }
 
     /// An answer has its header; or it waits again, if no byte of the request was sent.
@@ -407,14 +406,14 @@ impl Reply {
         let Connected { permit, body } = connected;
         let error = match body {
             Ok(body) => {
-                self.record.enter(Phase::Prefilling);
+                self.record.enter(RequestPhase::Prefilling);
                 if let Some(connection) = &self.asked.connection {
                     // While the caller takes nothing, nobody asks the answer for more, and its own clock stands still.
                     connection.cut_at(clock.total_at());
                 }
                 let keep_alive = self.app.config.keep_alive;
                 let answer = UpstreamAnswer::new(body, permit, clock, keep_alive);
-                self.parts[at].state = State::Running(Box::new(answer));
+                self.parts[at].state = PartState::Running(Box::new(answer));
                 return Ok(());
             }
             Err(error) => error,
@@ -450,9 +449,11 @@ impl Reply {
         let mut sum = Usage::default();
         for part in &self.parts {
             match &part.state {
-                State::Running(answer) | State::Finishing(answer) => sum = sum.plus(answer.usage()),
-                State::Ended(usage) => sum = sum.plus(*usage),
-                State::Queued(_) | State::Connecting(..) => {}
+                PartState::Running(answer) | PartState::Finishing(answer) => {
+                    sum = sum.plus(answer.usage())
+                }
+                PartState::Ended(usage) => sum = sum.plus(*usage),
+                PartState::Queued(_) | PartState::Connecting(..) => {}
             }
         }
         sum
@@ -466,37 +467,37 @@ impl Drop for Reply {
     }
 }
 
-impl Part {
+impl ReplyPart {
     /// Whether its last event came.
     fn is_done(&self) -> bool {
-        matches!(self.state, State::Finishing(_) | State::Ended(_))
+        matches!(self.state, PartState::Finishing(_) | PartState::Ended(_))
     }
 
     fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Queued(_) | State::Connecting(..))
+        matches!(self.state, PartState::Queued(_) | PartState::Connecting(..))
     }
 
     /// Its last event came.
     fn finish(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Ended(Usage::default()));
+        let state = std::mem::replace(&mut self.state, PartState::Ended(Usage::default()));
         self.state = match state {
-            State::Running(mut answer) => {
+            PartState::Running(mut answer) => {
                 answer.finish();
-                State::Finishing(answer)
+                PartState::Finishing(answer)
             }
             other => other,
         };
     }
 
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let State::Finishing(answer) = &mut self.state {
+        if let PartState::Finishing(answer) = &mut self.state {
             ready!(answer.poll_finished(context));
-            self.state = State::Ended(answer.usage());
+            self.state = PartState::Ended(answer.usage());
         }
         Poll::Ready(())
     }
 }
 
-fn queued(mut ticket: Ticket, deadline: Instant) -> State {
-    State::Queued(Box::pin(async move { ticket.permit(deadline).await }))
+fn queued(mut ticket: Ticket, deadline: Instant) -> PartState {
+    PartState::Queued(Box::pin(async move { ticket.permit(deadline).await }))
 }

@@ -43,14 +43,14 @@ pub(crate) struct UpstreamAnswer {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// A whole event, as it came.
-    Event(Event),
+    Event(AnswerEvent),
     /// Nothing, for as long as `keep_alive`.
     Silence,
 }
 
 /// A whole event, as it came.
 #[derive(Debug)]
-pub(crate) struct Event {
+pub(crate) struct AnswerEvent {
     pub(crate) kind: Kind,
     pub(crate) bytes: BytesMut,
     /// Where the event's text is, if it holds nothing else.
@@ -121,12 +121,11 @@ impl UpstreamAnswer {
                 self.clock.was_not_asked(self.now.elapsed());
             }
             let scanner = &mut self.scanner;
-            let take = |bytes: &[u8]| {
-                scanner
-                    .push(bytes)
-                    .map_err(|_| llama_client::Error::Invalid)
-            };
-            match self.body.poll_read(context, take)? {
+            let read = self.body.poll_read(context, |bytes| {
+                let pushed = scanner.push(bytes);
+                pushed.map_err(|_| llama_client::Error::Invalid)
+            });
+            match read? {
                 Poll::Ready(true) => {
                     self.now = Instant::now();
                     continue;
@@ -152,14 +151,14 @@ impl UpstreamAnswer {
     }
 
     /// The next event that has already come, if there is one.
-    pub(crate) fn at_hand(&mut self) -> Result<Option<Event>, Error> {
+    pub(crate) fn at_hand(&mut self) -> Result<Option<AnswerEvent>, Error> {
         match self.scanner.next() {
             Some(bytes) => self.classify(bytes).map(Some),
             None => Ok(None),
         }
     }
 
-    fn classify(&mut self, bytes: BytesMut) -> Result<Event, Error> {
+    fn classify(&mut self, bytes: BytesMut) -> Result<AnswerEvent, Error> {
         let text = self.alike.token(&bytes);
         let (kind, usage) = match &text {
             Some(_) => (Kind::Token, None),
@@ -188,7 +187,7 @@ impl UpstreamAnswer {
         if !matches!(kind, Kind::Progress(_)) {
             self.last_passed = self.now;
         }
-        Ok(Event {
+        Ok(AnswerEvent {
             kind,
             bytes,
             text,
@@ -198,7 +197,7 @@ impl UpstreamAnswer {
     }
 
     /// The body ended. At most the last event without its blank line is still there.
-    fn ended(&mut self) -> Result<Event, Error> {
+    fn ended(&mut self) -> Result<AnswerEvent, Error> {
         let Some(rest) = self.scanner.rest() else {
             return Err(Error::UpstreamTruncated);
         };

@@ -6,9 +6,9 @@
 use llama_client::events::{Kind, data};
 use serde_json::{Map, Value};
 
-use crate::answer::completion::Completion;
-use crate::answer::message::Message;
-use crate::answer::upstream_answer::Event;
+use crate::answer::completion::WholeCompletion;
+use crate::answer::message::WholeMessage;
+use crate::answer::upstream_answer::AnswerEvent;
 use crate::api::{Api, Dialect};
 use crate::error::Error;
 
@@ -17,20 +17,20 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// One answer as far as it has come.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct WholeAnswer {
     n_bytes: usize,
     words: Words,
 }
 
 #[derive(Debug)]
 enum Words {
-    Completion(Box<Completion>),
+    Completion(Box<WholeCompletion>),
     /// The last event holds the whole response.
     Response(Option<Value>),
-    Message(Box<Message>),
+    Message(Box<WholeMessage>),
 }
 
-impl Whole {
+impl WholeAnswer {
     pub(super) fn new(api: Api) -> Self {
         let words = match api.dialect() {
             Dialect::Chat => Words::Completion(Box::default()),
@@ -40,7 +40,7 @@ impl Whole {
         Self { n_bytes: 0, words }
     }
 
-    pub(super) fn add(&mut self, event: &Event) -> Result<(), Error> {
+    pub(super) fn add(&mut self, event: &AnswerEvent) -> Result<(), Error> {
         self.n_bytes += event.bytes.len();
         if self.n_bytes > MAX_ANSWER_BYTES {
             return Err(Error::UpstreamInvalid);

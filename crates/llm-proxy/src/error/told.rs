@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use common::openai_error::{Body as Inner, OpenAiError};
+use common::openai_error::{ErrorBody as Inner, OpenAiError};
 use serde::Serialize;
 
 use super::Error;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::lines::{Flush, Lines};
+use common::lines::{Flush, LossyLines};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ impl Destination {
 
 /// What is told of one request. Times are in milliseconds; `null` is what the request had not come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Line<'a> {
+pub(crate) struct AuditLine<'a> {
     pub(crate) schema: &'static str,
     /// When the request ended.
     pub(crate) time: String,
@@ -88,13 +88,13 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes_out: u64,
 }
 
-/// The version of [`Line`].
+/// The version of [`AuditLine`].
 pub(crate) const SCHEMA: &str = "audit.v1";
 
 /// The way to the stream. Clones lead to the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Audit {
-    lines: Option<Lines>,
+    lines: Option<LossyLines>,
     reopen: Arc<AtomicBool>,
 }
 
@@ -104,10 +104,10 @@ impl Audit {
         let reopen = Arc::new(AtomicBool::new(false));
         let started = match to {
             Destination::Off => None,
-            Destination::Stdout => Some(Lines::start("audit", std::io::stdout(), lost)),
+            Destination::Stdout => Some(Ok(LossyLines::start("audit", std::io::stdout(), lost))),
             Destination::File(path) => {
                 let file = AppendFile::open(path, Arc::clone(&reopen));
-                Some(file.and_then(|file| Lines::start("audit", file, lost)))
+                Some(file.map(|file| LossyLines::start("audit", file, lost)))
             }
         };
         let started = started
@@ -123,11 +123,11 @@ impl Audit {
     }
 
     /// Leaves a line to be written; it is only put together when somebody wants it.
-    pub(crate) fn tell<'a>(&self, line: impl FnOnce() -> Line<'a>) {
+    pub(crate) fn tell<'a>(&self, line: impl FnOnce() -> AuditLine<'a>) {
         let Some(lines) = &self.lines else { return };
         if let Ok(mut text) = serde_json::to_vec(&line()) {
             text.push(b'\n');
-            lines.push(text);
+            lines.push(&text);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What Prometheus reads: every series by name, in one typed struct; docs/metrics.md says what each means.
 //!
 //! Names follow the OpenTelemetry conventions for generative AI where those have one. Labels come from closed sets
-//! only: routes, outcomes, phases, the names of keys, models and upstreams that the settings know. What a request
-//! says is never a label; in its place stands [`OTHER`], or [`NONE`] where a request ended before it was known.
+//! only: routes, outcomes, phases, the names of keys, models and upstreams that the settings know. Words of a request
+//! are never a label: [`OTHER`] replaces them, or [`NONE`] where a request ended before they were known.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(crate) struct KeyName {
     pub(crate) key: Arc<str>,
 }
 
-/// How a look at a changed keys file ended: `ok` or `failed`.
+/// How reading a changed keys file ended: `ok` or `failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reload {
     pub(crate) outcome: &'static str,
@@ -122,7 +122,7 @@ impl Metrics {
     pub(crate) fn new(admission: Admission) -> (Self, Registry) {
         let new = Self {
             requests: Family::default(),
-            connections_refused: Refusals::of(crate::SERVICE),
+            connections_refused: Refusals::of("llm-proxy"),
             cancellations: Family::default(),
             tokens: Family::default(),
             dropped_fields: Counter::default(),
@@ -141,7 +141,7 @@ impl Metrics {
             usage: Histograms::new_with_constructor(token_counts),
         };
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Queue(admission)));
+        registry.register_collector(Box::new(QueueGauges(admission)));
         new.register_own(registry.sub_registry_with_prefix("llm_proxy"));
         new.register_conventional(registry.sub_registry_with_prefix("gen_ai"));
         (new, registry)
@@ -166,27 +166,24 @@ impl Metrics {
         let lost =
             "Lines of the audit that nobody will read: its reader was stuck or its disk full";
         to.register("audit_lines_lost", lost, self.audit_lines_lost.clone());
-        let lost = "Lines of the log that nobody will read, likewise";
+        let lost = "Lines of the log that nobody will read: its reader was stuck or its disk full";
         to.register("log_lines_lost", lost, common::telemetry::lost_lines());
         let reloads = "Changes of the keys file, by whether they were taken over";
         to.register("keys_reloads", reloads, self.keys_reloads.clone());
-        let refused =
-            "Whether the keys file as it stands was refused and the keys from before it stay";
+        let refused = "Whether the keys file is refused now, so that the keys from before it stay";
         to.register("keys_file_refused", refused, self.keys_file_refused.clone());
         to.register(
             "upstream_up",
             "Whether an upstream answers",
             self.upstream_up.clone(),
         );
-        let ejected = "Whether an upstream failed and has not answered a look since";
+        let ejected = "Whether an upstream failed and has answered no probe since";
         to.register("upstream_ejected", ejected, self.upstream_ejected.clone());
-        let mut seconds = |name: &str, help: &str, histogram: Histogram| {
-            to.register_with_unit(name, help, Unit::Seconds, histogram);
-        };
         let overhead = "From a request's header to asking the upstream, without waiting for its body or a slot";
-        seconds("overhead", overhead, self.overhead.clone());
+        to.register_with_unit("overhead", overhead, Unit::Seconds, self.overhead.clone());
         let freed = "From noticing that a caller left to its slot being free";
-        seconds("cancel_to_free", freed, self.cancel_to_free.clone());
+        let histogram = self.cancel_to_free.clone();
+        to.register_with_unit("cancel_to_free", freed, Unit::Seconds, histogram);
         to.register_with_unit(
             "queue_wait",
             "The wait for a slot",
@@ -235,9 +232,9 @@ impl Metrics {
 
 /// The queue and the slots as they are when somebody asks.
 #[derive(Debug)]
-struct Queue(Admission);
+struct QueueGauges(Admission);
 
-impl Collector for Queue {
+impl Collector for QueueGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let load = self.0.load();
         for (name, help, unit, value) in [

@@ -17,7 +17,7 @@ pub(crate) const FIRST_TOKENS_FOR: Duration = Duration::from_secs(300);
 
 /// What has been counted since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct RecentCounts {
     requests: u64,
     refused: u64,
     tokens: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Recent {
     requests: AtomicU64,
     refused: AtomicU64,
     tokens: AtomicU64,
-    looks: Mutex<VecDeque<(Instant, Counts)>>,
+    looks: Mutex<VecDeque<(Instant, RecentCounts)>>,
     first_tokens: Mutex<VecDeque<(Instant, Duration)>>,
 }
 
@@ -47,7 +47,7 @@ impl Recent {
             requests: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
-            looks: Mutex::new([(Instant::now(), Counts::default())].into()),
+            looks: Mutex::new([(Instant::now(), RecentCounts::default())].into()),
             first_tokens: Mutex::default(),
         }
     }
@@ -72,7 +72,7 @@ impl Recent {
         kept.push_back((now, after));
     }
 
-    /// Looks once a second, for ever. Cancel-safe.
+    /// Keeps the counts of each second. Runs until aborted. Cancel-safe.
     pub(crate) async fn watch(&self) {
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,12 +86,11 @@ impl Recent {
         }
     }
 
-    fn counts(&self) -> Counts {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
-            requests: of(&self.requests),
-            refused: of(&self.refused),
-            tokens: of(&self.tokens),
+    fn counts(&self) -> RecentCounts {
+        RecentCounts {
+            requests: self.requests.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            tokens: self.tokens.load(Ordering::Relaxed),
         }
     }
 
@@ -100,12 +99,12 @@ impl Recent {
         let Some((then, before)) = looks.front() else {
             return Rates::default();
         };
-        let (after, seconds) = (self.counts(), (now - *then).as_secs_f64().max(1.0));
-        let rate = |after: u64, before: u64| (after - before) as f64 / seconds;
+        let after = self.counts();
+        let seconds = (now - *then).as_secs_f64().max(1.0);
         Rates {
-            requests: rate(after.requests, before.requests),
-            refused: rate(after.refused, before.refused),
-            tokens: rate(after.tokens, before.tokens),
+            requests: (after.requests - before.requests) as f64 / seconds,
+            refused: (after.refused - before.refused) as f64 / seconds,
+            tokens: (after.tokens - before.tokens) as f64 / seconds,
         }
     }
 
@@ -159,7 +158,10 @@ mod tests {
         let rates = recent.rates(Instant::now());
         assert!(rates.requests < 0.05 && rates.tokens < 0.1, "{rates:?}");
         assert_eq!(recent.first_tokens(Instant::now()).len(), 120);
-        assert_eq!(recent.first_tokens(Instant::now() + FIRST_TOKENS_FOR), []);
+        assert_eq!(
+            recent.first_tokens(Instant::now() + FIRST_TOKENS_FOR),
+            [Duration::ZERO; 0]
+        );
         (0..2 * MAX_FIRST_TOKENS).for_each(|_| recent.first_token(Instant::now(), Duration::ZERO));
         assert_eq!(recent.first_tokens(Instant::now()).len(), MAX_FIRST_TOKENS);
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::api::{Api, Dialect};
 use crate::auth::{Caller, Denied, Reservation};
 use crate::error::Error;
-use crate::observe::audit::{Audit, Line, SCHEMA};
+use crate::observe::audit::{Audit, AuditLine, SCHEMA};
 use crate::observe::metrics::{KeyName, Left, Metrics, NONE, OTHER};
 use crate::observe::recent::Recent;
 use crate::request_id::RequestId;
@@ -29,7 +29,7 @@ mod span;
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum RequestPhase {
     /// Its key and body are read and checked.
     Reading,
     /// It waits for a slot.
@@ -42,7 +42,7 @@ pub(crate) enum Phase {
     Streaming,
 }
 
-impl Phase {
+impl RequestPhase {
     fn name(self) -> &'static str {
         match self {
             Self::Reading => "reading",
@@ -98,7 +98,7 @@ pub(crate) struct Record {
     /// Who answers, as `HOST:PORT`.
     upstream: Option<Arc<str>>,
     started: Instant,
-    phase: Phase,
+    phase: RequestPhase,
     /// What of the time before the upstream was asked went into waiting for the body.
     body: Duration,
     queue: Option<Duration>,
@@ -140,7 +140,7 @@ impl Record {
             model: NONE.into(),
             upstream: None,
             started: Instant::now(),
-            phase: Phase::Reading,
+            phase: RequestPhase::Reading,
             body: Duration::ZERO,
             queue: None,
             stream: None,
@@ -192,7 +192,7 @@ impl Record {
 
     /// Whether it waits for its first slot.
     pub(crate) fn is_queued(&self) -> bool {
-        self.phase == Phase::Queued
+        self.phase == RequestPhase::Queued
     }
 
     /// The caller is known, and may have named the request.
@@ -200,7 +200,7 @@ impl Record {
         self.request_id.adopt(headers);
     }
 
-    pub(crate) fn enter(&mut self, phase: Phase) {
+    pub(crate) fn enter(&mut self, phase: RequestPhase) {
         self.phase = phase;
     }
 
@@ -230,7 +230,7 @@ impl Record {
     /// The request has its slot, after waiting this long.
     pub(crate) fn admitted(&mut self, waited: Duration) {
         self.queue = Some(waited);
-        self.phase = Phase::Connecting;
+        self.phase = RequestPhase::Connecting;
         self.span.event("admitted");
         let label = KeyName {
             key: Arc::clone(&self.key),
@@ -268,7 +268,7 @@ impl Record {
             return;
         }
         self.first_token = Some(now);
-        self.phase = Phase::Streaming;
+        self.phase = RequestPhase::Streaming;
         self.span.event("first token");
         let after = now - self.started;
         self.reporter.recent.first_token(now, after);
@@ -377,9 +377,9 @@ impl Record {
         "client_left"
     }
 
-    fn line(&self, outcome: &'static str, duration: Duration) -> Line<'_> {
+    fn line(&self, outcome: &'static str, duration: Duration) -> AuditLine<'_> {
         let (_, _, tokens_out) = self.counts();
-        Line {
+        AuditLine {
             schema: SCHEMA,
             time: common::telemetry::timestamp(),
             request_id: self.request_id.as_str(),
@@ -403,7 +403,10 @@ impl Record {
 
     /// Charges what was used: as the upstream counts it, or the prompt's estimate and the tokens that were seen.
     fn settle(&mut self) {
-        let begun = matches!(self.phase, Phase::Prefilling | Phase::Streaming);
+        let begun = matches!(
+            self.phase,
+            RequestPhase::Prefilling | RequestPhase::Streaming
+        );
         let (input, _, output) = self.counts();
         if let Some((reservation, n_prompt_tokens)) = &mut self.reservation
             && begun

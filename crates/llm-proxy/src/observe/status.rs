@@ -2,7 +2,6 @@
 //!
 //! It holds names, counts and times, and no secret: the admin listener shows it to whoever reaches it.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use admission::LaneStatus;
@@ -102,18 +101,18 @@ pub struct FirstToken {
 impl FirstToken {
     /// Of `sorted` times.
     pub(crate) fn of(sorted: &[Duration]) -> Self {
-        let at = |share: usize| {
-            sorted
-                .get(sorted.len() * share / 100)
-                .map(Duration::as_secs_f64)
-                .map(thousandths)
-        };
         Self {
             count: sorted.len(),
-            p50_seconds: at(50),
-            p95_seconds: at(95),
+            p50_seconds: percentile(sorted, 50),
+            p95_seconds: percentile(sorted, 95),
         }
     }
+}
+
+/// The one of `sorted` times that `percent` of 100 are below, in seconds.
+fn percentile(sorted: &[Duration], percent: usize) -> Option<f64> {
+    let one = sorted.get(sorted.len() * percent / 100)?;
+    Some(thousandths(one.as_secs_f64()))
 }
 
 /// A number of seconds, or a rate, to three decimals.
@@ -125,97 +124,130 @@ impl Status {
     /// For people; with `colours` for a terminal.
     #[must_use]
     pub fn text(&self, colours: bool) -> String {
-        let paint = |code: &str, text: &str| {
-            if colours {
-                format!("\x1b[{code}m{text}\x1b[0m")
-            } else {
-                text.to_owned()
-            }
+        let mut page = Page {
+            text: String::new(),
+            colours,
         };
-        let mut page = String::new();
+        self.write_summary(&mut page);
+        self.write_upstreams(&mut page);
+        self.write_keys(&mut page);
+        page.text
+    }
+
+    fn write_summary(&self, page: &mut Page) {
         let state = match &self.not_ready {
-            None => paint("32", "ready"),
-            Some(reason) => paint("31", &format!("not ready: {reason}")),
+            None => page.paint(GREEN, "ready"),
+            Some(reason) => page.paint(RED, &format!("not ready: {reason}")),
         };
         let waiting: usize = self.keys.iter().map(|key| key.waiting).sum();
-        let title = paint("1", &format!("llm-proxy {}", self.version));
-        let mut line = |text: String| {
-            let _infallible = writeln!(page, "{}", text.trim_end());
-        };
-        line(format!(
-            "{title}   up {}   {state}",
-            period(self.uptime_seconds)
-        ));
-        line(format!(
+        let title = page.paint(BOLD, &format!("llm-proxy {}", self.version));
+        let uptime = period(self.uptime_seconds);
+        page.line(&format!("{title}   up {uptime}   {state}"));
+        page.line(&format!(
             "{}   {} of {} slots busy   {waiting} waiting",
             self.model, self.busy, self.slots
         ));
-        line(String::new());
+        page.line("");
         let minute = &self.last_minute;
-        line(format!(
+        page.line(&format!(
             "last minute    {:.1} requests/s   {:.1} refused/s   {:.1} tokens/s",
             minute.requests_per_second, minute.refused_per_second, minute.tokens_per_second
         ));
-        let seconds =
-            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2} s"));
         let first = &self.first_token;
-        line(format!(
+        page.line(&format!(
             "first token    p50 {}   p95 {}   of {} in 5 minutes",
             seconds(first.p50_seconds),
             seconds(first.p95_seconds),
             first.count
         ));
-        line(String::new());
-        line(paint(
-            "1",
-            &format!(
-                "{:<28} {:>5} {:>5} {:>8}   {}",
-                "UPSTREAM", "BUSY", "SLOTS", "CONTEXT", "STATE"
-            ),
+    }
+
+    fn write_upstreams(&self, page: &mut Page) {
+        page.line("");
+        page.heading(&format!(
+            "{:<28} {:>5} {:>5} {:>8}   {}",
+            "UPSTREAM", "BUSY", "SLOTS", "CONTEXT", "STATE"
         ));
         for upstream in &self.upstreams {
-            let n_ctx = upstream
-                .n_ctx
-                .map_or("-".to_owned(), |n_ctx| n_ctx.to_string());
+            let n_ctx = match upstream.n_ctx {
+                Some(n_ctx) => n_ctx.to_string(),
+                None => "-".to_owned(),
+            };
             let mut state = upstream.state.clone();
             if upstream.ejected_seconds > 0 {
-                let _infallible = write!(state, "; asked again in {} s", upstream.ejected_seconds);
+                state += &format!("; asked again in {} s", upstream.ejected_seconds);
             }
-            let state = if upstream.up {
-                state
-            } else {
-                paint("31", &state)
-            };
-            let (name, busy, slots) = (&upstream.upstream, upstream.busy, upstream.slots);
-            line(format!(
-                "{name:<28} {busy:>5} {slots:>5} {n_ctx:>8}   {state}"
+            if !upstream.up {
+                state = page.paint(RED, &state);
+            }
+            page.line(&format!(
+                "{:<28} {:>5} {:>5} {n_ctx:>8}   {state}",
+                upstream.upstream, upstream.busy, upstream.slots
             ));
         }
-        line(String::new());
-        line(paint(
-            "1",
-            &format!(
-                "{:<28} {:>7} {:>7}   {}",
-                "KEY", "WAITING", "RUNNING", "A FURTHER ONE WAITS"
-            ),
+    }
+
+    fn write_keys(&self, page: &mut Page) {
+        page.line("");
+        page.heading(&format!(
+            "{:<28} {:>7} {:>7}   {}",
+            "KEY", "WAITING", "RUNNING", "A FURTHER ONE WAITS"
         ));
         for key in &self.keys {
-            let (name, waiting, running) = (&key.key, key.waiting, key.running);
-            line(format!(
-                "{name:<28} {waiting:>7} {running:>7}   {:.0} s",
-                key.wait_seconds
+            page.line(&format!(
+                "{:<28} {:>7} {:>7}   {:.0} s",
+                key.key, key.waiting, key.running, key.wait_seconds
             ));
         }
         if self.keys.is_empty() {
-            line("nobody asks".to_owned());
+            page.line("no requests");
         }
-        page
+    }
+}
+
+/// The colours of a terminal.
+const BOLD: &str = "1";
+const RED: &str = "31";
+const GREEN: &str = "32";
+
+/// Text for people.
+struct Page {
+    text: String,
+    colours: bool,
+}
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, text: &str) {
+        let text = self.paint(BOLD, text);
+        self.line(&text);
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colours {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn seconds(value: Option<f64>) -> String {
+    match value {
+        Some(value) => format!("{value:.2} s"),
+        None => "-".to_owned(),
     }
 }
 
 /// Seconds as people say them.
 fn period(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let minutes = seconds / 60;
+    let hours = seconds / 3600;
+    let days = seconds / 86_400;
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min"),
@@ -231,7 +263,7 @@ mod tests {
     use super::{FirstToken, Key, LastMinute, Status, Upstream};
 
     #[test]
-    fn people_read_one_page_without_colours_and_a_terminal_shows_what_is_wrong_in_red() {
+    fn the_page_has_no_colours_and_a_terminal_shows_failures_in_red() {
         let upstream = |name: &str, up: bool| Upstream {
             upstream: name.to_owned(),
             up,

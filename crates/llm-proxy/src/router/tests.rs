@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::routing::post;
 use common::env::Environment;
-use common::server::Limits;
+use common::server::ListenerLimits;
 use common::shutdown::Shutdown;
 use common::traces::Traces;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
     shutdown.spawn(common::server::serve(
         listener,
         router,
-        Limits::default(),
+        ListenerLimits::default(),
         refusals,
         shutdown.clone(),
     ));

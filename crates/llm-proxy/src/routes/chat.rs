@@ -2,10 +2,14 @@
 //!
 //! When the caller leaves, the future is dropped at whatever step it is.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
 use admission::Ticket;
 use admission::placement::Prefix;
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 
 use crate::answer::asked::Asked;
@@ -13,7 +17,7 @@ use crate::answer::line;
 use crate::answer::reply::Reply;
 use crate::api::Api;
 use crate::error::Error;
-use crate::observe::record::{Phase, Record};
+use crate::observe::record::{Record, RequestPhase};
 use crate::request_id::RequestId;
 use crate::routes::check;
 use crate::state::App;
@@ -29,11 +33,14 @@ pub(crate) async fn ask(
 ) -> Response {
     let mut record = Record::of(&app.reporter, &request_id, api, request.headers());
     let entered = app.until_closing(enter(api, &app, request, &mut record));
-    let (asked, tickets) = match entered.await {
+    let Entered {
+        asked,
+        tickets,
+        stream,
+    } = match entered.await {
         Ok(entered) => entered,
         Err(error) => return record.refuse(&error),
     };
-    let is_stream = asked.request.stream;
     let mut reply = Reply::new(app, asked, tickets, record);
     if !reply.shows_the_queue()
         && let Err(error) = reply.opened().await
@@ -42,11 +49,20 @@ pub(crate) async fn ask(
     }
     if api.answers() == PLAIN {
         reply.plain().await
-    } else if is_stream {
+    } else if stream {
         reply.into_stream()
     } else {
         reply.whole().await
     }
+}
+
+/// A request in the queue.
+struct Entered {
+    asked: Asked,
+    /// One for each answer.
+    tickets: Vec<Ticket>,
+    /// Whether the caller wants a stream.
+    stream: bool,
 }
 
 /// Checks a request and puts each of its answers in the queue. Dropping it leaves nothing behind.
@@ -55,7 +71,7 @@ async fn enter(
     app: &App,
     request: Request,
     record: &mut Record,
-) -> Result<(Asked, Vec<Ticket>), Error> {
+) -> Result<Entered, Error> {
     let (caller, request, parts) = check(api, app, request, record).await?;
     record.asks_for(&app.config.model, request.stream);
     if request.has_images && app.fleet.is_blind() {
@@ -68,7 +84,8 @@ async fn enter(
         return Err(Error::field(field, problem));
     }
     let n_answers = request.n_answers;
-    if let Some(at_once) = caller.limits.requests_at_once
+    let at_once = caller.limits.requests_at_once;
+    if let Some(at_once) = at_once
         && n_answers > at_once.get()
     {
         let problem = format!("must be at most {at_once}, the requests at once of this key");
@@ -77,24 +94,39 @@ async fn enter(
     let n_prompt_tokens = u64::from(request.n_prompt_tokens()) * n_answers as u64;
     let n_tokens = n_prompt_tokens + request.max_tokens * n_answers as u64;
     record.reserved(caller.reserve(n_tokens)?, n_prompt_tokens);
-    record.enter(Phase::Queued);
-    let prefix = if app.fleet.is_several() {
-        Prefix::of(&request.body(0))
-    } else {
-        Prefix::default()
-    };
+    record.enter(RequestPhase::Queued);
+    let notice = request.notice();
     let asked = Asked {
         api,
-        caller,
+        bodies: (0..n_answers).map(|answer| request.body(answer)).collect(),
+        caller: Arc::clone(&caller.name),
+        weight: caller.weight,
+        max_in_flight: at_once.map_or(usize::MAX, NonZeroUsize::get),
+        n_prompt_tokens: request.n_prompt_tokens(),
+        max_tokens: request.max_tokens,
+        include_usage: request.include_usage,
+        prefix: prefix(app, &request.body(0)),
         queue_events: request.stream && line::wanted(&parts.headers),
-        request,
-        prefix,
         connection: parts.extensions.get().cloned(),
+        notice: notice.and_then(|notice| HeaderValue::try_from(notice).ok()),
     };
     let mut tickets = Vec::with_capacity(n_answers);
     for _ in 0..n_answers {
         let ticket = app.admission.enter(&asked.asking());
         tickets.push(ticket.map_err(|refused| app.refusal(refused))?);
     }
-    Ok((asked, tickets))
+    Ok(Entered {
+        asked,
+        tickets,
+        stream: request.stream,
+    })
+}
+
+/// The prompt's beginning; there is no need of it where there is no choice.
+fn prefix(app: &App, body: &[u8]) -> Prefix {
+    if app.fleet.is_several() {
+        Prefix::of(body)
+    } else {
+        Prefix::default()
+    }
 }

@@ -19,7 +19,7 @@ use crate::state::App;
 
 /// OpenAI's object for a model.
 #[derive(Serialize)]
-struct Model {
+struct ModelObject {
     id: String,
     object: &'static str,
     created: u64,
@@ -36,7 +36,7 @@ struct ModelMeta {
 #[derive(Serialize)]
 struct ModelList {
     object: &'static str,
-    data: Vec<Model>,
+    data: Vec<ModelObject>,
 }
 
 pub(crate) async fn list(
@@ -74,12 +74,12 @@ pub(crate) async fn one(
 }
 
 /// The models that the caller may use.
-fn models(app: &App, headers: &HeaderMap, record: &mut Record) -> Result<Vec<Model>, Error> {
+fn models(app: &App, headers: &HeaderMap, record: &mut Record) -> Result<Vec<ModelObject>, Error> {
     let caller: Arc<Caller> = app.keys.caller(headers, Dialect::Chat)?;
     record.called_by(&caller);
     record.adopt_id(headers);
     let n_ctx = app.fleet.n_ctx().ok_or_else(|| app.fleet.error())?;
-    let model = Model {
+    let model = ModelObject {
         id: app.config.model.to_string(),
         object: "model",
         created: app.since,

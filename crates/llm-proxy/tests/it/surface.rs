@@ -153,12 +153,7 @@ async fn one_model_can_be_asked_for_by_its_name_and_no_other() {
         assert_eq!(get(path).await, (200, model.clone()), "{path}");
     }
     assert_eq!(get("/v1/models/").await, (200, list.clone()));
-    for path in [
-        "/v1/models/other",
-        "/v1/models/%ff",
-        "/v1/models/../../slots",
-        "/v1/models//",
-    ] {
+    for path in ["/v1/models/other", "/v1/models/%ff", "/v1/models//"] {
         let (status, error) = get(path).await;
         let code = &error["error"]["code"];
         assert_eq!((status, code), (404, &json!("model_not_found")), "{path}");

@@ -6,6 +6,7 @@
 mod dropped;
 mod process;
 mod restart;
+mod settings;
 mod tracing;
 
 use futures_util::future::join_all;

@@ -4,7 +4,7 @@ use serde_json::json;
 use testkit::fake_collector::FakeCollector;
 
 use super::process::terminate;
-use super::{Chain, ask};
+use super::{Chain, KEY, ask, start_proxy_with};
 
 #[tokio::test]
 async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_server_is_told() {
@@ -38,4 +38,27 @@ async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_se
         proxy.attributes["llm_proxy.request_id"],
         gateway.attributes["chat_gateway.request_id"]
     );
+}
+
+#[tokio::test]
+async fn spans_have_the_service_name_that_opentelemetrys_variable_gives() {
+    let collector = FakeCollector::start().await;
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url()),
+        ("OTEL_SERVICE_NAME", "ours"),
+    ];
+    let mut proxy = start_proxy_with("http://127.0.0.1:9", &settings).await;
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/chat/completions", proxy.url()))
+        .bearer_auth(KEY)
+        .json(&json!({}));
+    assert_eq!(request.send().await.unwrap().status(), 400);
+    terminate(proxy.pid()).await;
+    assert_eq!(proxy.exit_code().await.unwrap(), Some(0));
+    let names: Vec<_> = collector
+        .spans()
+        .into_iter()
+        .map(|span| span.service)
+        .collect();
+    assert_eq!(names, ["ours"]);
 }

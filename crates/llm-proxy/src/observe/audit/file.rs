@@ -20,14 +20,14 @@ const MODE: u32 = 0o640;
 #[derive(Debug)]
 pub(super) struct AppendFile {
     path: PathBuf,
-    lines: Whole<File>,
+    lines: WholeLines<File>,
     looked: Instant,
     reopen: Arc<AtomicBool>,
 }
 
 impl AppendFile {
     pub(super) fn open(path: &Path, reopen: Arc<AtomicBool>) -> Result<Self> {
-        let lines = Whole {
+        let lines = WholeLines {
             file: open(path)?,
             torn: false,
         };
@@ -49,17 +49,17 @@ impl AppendFile {
         if (asked || self.moved())
             && let Ok(file) = open(&self.path)
         {
-            self.lines = Whole { file, torn: false };
+            self.lines = WholeLines { file, torn: false };
         }
     }
 
     fn moved(&self) -> bool {
-        let place = |file: std::fs::Metadata| (file.dev(), file.ino());
-        let (here, there) = (
-            self.lines.file.metadata().map(place),
-            std::fs::metadata(&self.path).map(place),
-        );
-        !matches!((here, there), (Ok(here), Ok(there)) if here == there)
+        let here = self.lines.file.metadata();
+        let there = std::fs::metadata(&self.path);
+        match (here, there) {
+            (Ok(here), Ok(there)) => (here.dev(), here.ino()) != (there.dev(), there.ino()),
+            _ => true,
+        }
     }
 }
 
@@ -84,12 +84,12 @@ impl Write for AppendFile {
 
 /// Writes each line whole, or ends it before the next.
 #[derive(Debug)]
-struct Whole<W> {
+struct WholeLines<W> {
     file: W,
     torn: bool,
 }
 
-impl<W: Write> Write for Whole<W> {
+impl<W: Write> Write for WholeLines<W> {
     fn write(&mut self, line: &[u8]) -> Result<usize> {
         if self.torn {
             self.file.write_all(b"\n")?;
@@ -115,7 +115,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::{AppendFile, Whole};
+    use super::{AppendFile, WholeLines};
 
     /// Holds as many bytes as it has room for.
     struct Disk {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_line_that_a_full_disk_cut_off_spoils_no_other() {
-        let mut lines = Whole {
+        let mut lines = WholeLines {
             file: Disk {
                 bytes: Vec::new(),
                 room: 6,

@@ -15,11 +15,10 @@ impl Record {
             Some(_) => "5xx",
             None => "",
         };
-        let (key, model) = (Arc::clone(&self.key), Arc::clone(&self.model));
         let ending = Ending {
             route: self.route,
-            key,
-            model,
+            key: Arc::clone(&self.key),
+            model: Arc::clone(&self.model),
             outcome,
             status,
         };
@@ -45,12 +44,12 @@ impl Record {
             ("cached", cached),
             ("completion", output),
         ] {
-            let (key, model) = (Arc::clone(&self.key), Arc::clone(&self.model));
-            self.reporter
-                .metrics
-                .tokens
-                .get_or_create(&Tokens { key, model, kind })
-                .inc_by(n);
+            let label = Tokens {
+                key: Arc::clone(&self.key),
+                model: Arc::clone(&self.model),
+                kind,
+            };
+            self.reporter.metrics.tokens.get_or_create(&label).inc_by(n);
         }
         if self.usage.is_none() {
             return;
