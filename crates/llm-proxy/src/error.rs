@@ -8,6 +8,7 @@ use common::openai_error::OpenAiError;
 use llama_client::Refusal;
 
 use crate::auth::{Denied, Limit};
+use crate::request::{BodyError, InvalidRequest};
 
 mod told;
 
@@ -122,6 +123,32 @@ impl RouteHint {
             Self::SwitchedOff(option) => {
                 format!(": its operator has not switched it on (PROXY_ROUTES lacks `{option}`)")
             }
+        }
+    }
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(invalid: InvalidRequest) -> Self {
+        match invalid {
+            InvalidRequest::NotJson { line, column } => Self::InvalidJson { line, column },
+            InvalidRequest::Field { field, problem } => Self::InvalidField {
+                param: field,
+                problem,
+            },
+            InvalidRequest::UnknownModel => Self::ModelNotFound,
+        }
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::MediaType => Self::UnsupportedMediaType,
+            BodyError::Compressed => Self::ContentEncoding,
+            BodyError::TooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
+            BodyError::Timeout => Self::BodyTimeout,
+            BodyError::Unreadable => Self::BodyUnreadable,
+            BodyError::NoRoom => Self::Overloaded,
         }
     }
 }

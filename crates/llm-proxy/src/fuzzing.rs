@@ -3,7 +3,7 @@
 //! Compiled only for the targets in `fuzz/`, because the parsers are nobody else's business.
 
 use crate::api::Api;
-use crate::request::Checked;
+use crate::request::{Checked, Rules, Template};
 
 pub use crate::auth::fuzz as keys;
 
@@ -15,7 +15,13 @@ pub fn body(input: &[u8]) {
         return;
     };
     let api = Api::ALL[usize::from(*api) % Api::ALL.len()];
-    if let Ok(request) = Checked::parse(api, bytes, "model", MAX_TOKENS) {
+    let rules = Rules {
+        model: "model",
+        max_tokens: MAX_TOKENS,
+        max_answers: 4,
+        template: Template::default(),
+    };
+    if let Ok(request) = Checked::parse(api, bytes, &rules) {
         let sent: serde_json::Value =
             serde_json::from_slice(&request.body(0)).expect("what leaves is JSON");
         assert!(sent.is_object() && request.max_tokens <= MAX_TOKENS);

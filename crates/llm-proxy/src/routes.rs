@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::observe::record::Record;
-use crate::request::{self, Checked};
+use crate::request::{self, Checked, Rules, Template};
 use crate::state::App;
 
 pub(crate) mod chat;
@@ -18,6 +18,9 @@ pub(crate) mod health;
 pub(crate) mod models;
 pub(crate) mod status;
 pub(crate) mod tokens;
+
+/// The most answers to one request (`n`).
+const MAX_ANSWERS: usize = 8;
 
 /// Whose request this is, and what is asked, both checked. Not cancel-safe: a part of the body is lost.
 async fn check(
@@ -36,7 +39,13 @@ async fn check(
     let began = Instant::now();
     let body = app.bodies.read(body).await?;
     record.body_read(began.elapsed(), body.bytes.len());
-    let request = Checked::parse(api, &body.bytes, &app.config.model, app.config.max_tokens)?;
+    let rules = Rules {
+        model: &app.config.model,
+        max_tokens: app.config.max_tokens,
+        max_answers: MAX_ANSWERS,
+        template: Template::default(),
+    };
+    let request = Checked::parse(api, &body.bytes, &rules)?;
     app.reporter
         .metrics
         .dropped_fields

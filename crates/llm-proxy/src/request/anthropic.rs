@@ -3,163 +3,527 @@
 //! llama-server makes a chat of it and passes over what it does not know. What would change the answer is refused here,
 //! or said in the words that it does know.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
-use super::fields::Fields;
-use super::messages::{is_base64, is_image_kind, list, n_images, parts};
-use super::{Checked, insert, refuse, refuse_dangerous, take_model};
+use serde::{Deserialize, Serialize};
+
+use super::conversation::{
+    self, MAX_MESSAGES, MessagePart, Said, Speaker, arrange, call_as_text, result_as_text,
+};
+use super::generation::{Effort, Generation, Stops, TemplateSettings};
+use super::tools::{
+    self, ChoiceWord, MessagesChoice, MessagesTool, SentTool, ToolList, WantedTools,
+};
+use super::typed::Fields;
+use super::values::{
+    Base64, FunctionName, Ignored, ImageKind, JsonObject, JustText, Listed, TextOr, WholeIn, tagged,
+};
+use super::{Checked, InvalidRequest, Rules, Template};
 use crate::api::Dialect;
-use crate::error::Error;
 
 /// What Anthropic runs on its own machines.
 const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
-/// The most tokens of thinking. The limit of the answer counts them too.
-const MAX_THINKING_TOKENS: i64 = 1_000_000;
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "a format is refused while it is read")]
+struct MessagesRequest {
+    messages: Listed<MessagesTurn, MAX_MESSAGES>,
+    system: Option<Said<SystemBlock>>,
+    tools: Option<ToolList<MessagesTool>>,
+    tool_choice: Option<MessagesChoice>,
+    chat_template_kwargs: Option<TemplateSettings>,
+    enable_thinking: Option<bool>,
+    thinking: Option<Thinking>,
+    output_config: Option<OutputConfig>,
+    output_format: Option<Unenforceable>,
+    stop_sequences: Option<Stops>,
+}
+
+/// How the answer is to be.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "a format is refused while it is read")]
+struct OutputConfig {
+    effort: Option<Effort>,
+    format: Option<Unenforceable>,
+}
+
+/// A form of the answer, which llama-server cannot be told in Anthropic's words.
+#[derive(Debug)]
+struct Unenforceable;
+
+impl<'de> Deserialize<'de> for Unenforceable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(
+            "is not supported: ask for a form of the answer on /v1/chat/completions or /v1/responses",
+        ))
+    }
+}
+
+/// What leaves. The prompt comes first: two bodies begin alike as far as their prompts do.
+#[derive(Debug, Serialize)]
+struct MessagesBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template_kwargs: Option<TemplateSettings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Budget>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<Vec<SentTool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<SentChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<Said<SystemBlock>>,
+    messages: Vec<MessagesTurn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_sequences: Option<Stops>,
+}
+
+/// How much to think.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "type")]
+enum Thinking {
+    #[serde(rename = "enabled")]
+    Enabled(ThinkingBudget),
+    #[serde(rename = "disabled")]
+    Disabled(ThinkingAsItLikes),
+    #[serde(rename = "adaptive")]
+    Adaptive(ThinkingAsItLikes),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThinkingBudget {
+    /// The limit of the answer counts them too.
+    budget_tokens: WholeIn<1, 1_000_000>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThinkingAsItLikes {}
+
+/// How many tokens to think, as it leaves.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Budget {
+    Enabled {
+        budget_tokens: WholeIn<1, 1_000_000>,
+    },
+}
+
+/// A choice among the tools, as it leaves.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum SentChoice {
+    Auto,
+    Any,
+}
+
+tagged! {
+    /// A turn of the conversation.
+    enum MessagesTurn: Spoken { role by "role" }
+    /// Newer clients speak to the model between two turns.
+    "system" => System(TurnOf<SystemBlock>),
+    "user" => User(TurnOf<UserBlock>),
+    "assistant" => Assistant(TurnOf<AssistantBlock>),
+}
+
+/// What one speaker says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(bound(deserialize = "B: Deserialize<'de>"))]
+pub(super) struct TurnOf<B> {
+    content: Said<B>,
+}
+
+tagged! {
+    /// A block of the system prompt.
+    enum SystemBlock: Typed { r#type by "type" }
+    "text" => Text(JustText),
+}
+
+tagged! {
+    /// A block of a user's turn.
+    enum UserBlock: Typed { r#type by "type" }
+    "text" => Text(JustText),
+    "image" => Image(ImageBlock),
+    "tool_result" => Result(ResultBlock),
+}
+
+tagged! {
+    /// A block of the model's turn.
+    enum AssistantBlock: Typed { r#type by "type" }
+    "text" => Text(JustText),
+    "thinking" => Thinking(ThinkingBlock),
+    /// Thoughts that only their author can read.
+    "redacted_thinking" => Redacted(RedactedBlock),
+    "tool_use" => Call(CallBlock),
+}
+
+tagged! {
+    /// A block of what a tool has returned.
+    enum ResultPart: Typed { r#type by "type" }
+    "text" => Text(JustText),
+    "image" => Image(ImageBlock),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageBlock {
+    source: ImageSource,
+}
+
+tagged! {
+    /// Where an image is: here as a whole. llama-server would fetch any other.
+    enum ImageSource: Typed { r#type by "type" }
+    "base64" => Base64(ImageBytes),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageBytes {
+    media_type: ImageKind,
+    data: Base64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResultBlock {
+    tool_use_id: String,
+    #[serde(default = "Said::nothing")]
+    content: Said<ResultPart>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThinkingBlock {
+    thinking: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedactedBlock {
+    #[serde(default, skip_serializing_if = "Ignored::stays")]
+    data: Ignored,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallBlock {
+    id: String,
+    name: FunctionName,
+    input: CallInput,
+}
+
+/// A call's arguments. Nothing is an empty object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct CallInput(JsonObject);
+
+impl<'de> Deserialize<'de> for CallInput {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let input = Option::<JsonObject>::deserialize(deserializer)?;
+        Ok(Self(input.unwrap_or_default()))
+    }
+}
 
 impl Checked {
-    pub(super) fn messages(
-        mut fields: Fields,
-        model: &str,
-        max_tokens: u64,
-    ) -> Result<Self, Error> {
-        refuse_dangerous(&mut fields)?;
-        refuse(
-            &mut fields,
+    pub(super) fn messages(mut fields: Fields, rules: &Rules<'_>) -> Result<Self, InvalidRequest> {
+        fields.refuse(
             &ELSEWHERE,
             "is not supported: tools run where they are asked for",
         )?;
-        let mut out = Map::new();
-        take_model(&mut fields, &mut out, model)?;
-        let switches = fields.template_switches()?;
-        let thinking = thinking(&mut fields)?;
-        let switches = if thinking == Some(Value::Null) {
-            Some(json!({"enable_thinking": false}))
-        } else {
-            switches
+        let request: MessagesRequest = fields.take()?;
+        let wanted = request.tool_choice.map(WantedTools::from);
+        let mut tools = tools::check(request.tools, wanted, Dialect::Messages, rules)?;
+        if tools.choice == Some(ChoiceWord::None) {
+            tools.tools = None;
+        }
+        let mut settings = request.chat_template_kwargs.unwrap_or_default();
+        let mut thinking = None;
+        match request.thinking {
+            Some(Thinking::Enabled(ThinkingBudget { budget_tokens, .. })) => {
+                thinking = Some(Budget::Enabled { budget_tokens });
+            }
+            Some(Thinking::Disabled(_)) => settings.think(false),
+            Some(Thinking::Adaptive(_)) | None => {}
+        }
+        if let Some(on) = request.enable_thinking {
+            settings.think(on);
+        }
+        if let Some(effort) = request.output_config.and_then(|config| config.effort) {
+            settings.effort(effort);
+        }
+        let conversation = Conversation::check(request.system, request.messages.0, rules.template)?;
+        let body = MessagesBody {
+            chat_template_kwargs: settings.some(),
+            thinking,
+            tools: tools.tools,
+            tool_choice: match tools.choice {
+                Some(ChoiceWord::Auto) => Some(SentChoice::Auto),
+                Some(ChoiceWord::Required) => Some(SentChoice::Any),
+                Some(ChoiceWord::None) | None => None,
+            },
+            system: conversation.system,
+            messages: conversation.turns,
+            stop_sequences: request.stop_sequences,
         };
-        insert(&mut out, "chat_template_kwargs", switches);
-        insert(
-            &mut out,
-            "thinking",
-            thinking.filter(|thinking| !thinking.is_null()),
-        );
-        let (tools, choice) = fields.tools(Dialect::Messages)?;
-        insert(&mut out, "tools", tools);
-        insert(&mut out, "tool_choice", choice);
-        insert(&mut out, "system", parts(&mut fields, "system", text)?);
-        let messages = fields.take("messages");
-        let messages = list(&mut fields, "messages", messages, turn)?;
-        let has_images = n_images(&messages) > 0;
-        out.insert("messages".to_owned(), messages);
-        insert(&mut out, "stop_sequences", fields.stops("stop_sequences")?);
-        Self::generation(fields, out, max_tokens, has_images)
+        let generation = Generation::take(&mut fields, rules, 1)?;
+        let mut checked = Self::generated(rules, &body, &generation, fields)?;
+        checked.has_images = conversation.n_images > 0;
+        checked.tools_left_out = tools.left_out;
+        Ok(checked)
     }
 }
 
-/// How much to think; null for not at all.
-fn thinking(fields: &mut Fields) -> Result<Option<Value>, Error> {
-    let Some(mut thinking) = fields.object("thinking")? else {
-        return Ok(None);
-    };
-    let kind = thinking.required_text("type")?;
-    let budget = thinking.integer("budget_tokens", 1, MAX_THINKING_TOKENS)?;
-    let out = match (kind.as_str(), budget) {
-        ("enabled", Some(budget)) => Some(json!({"type": "enabled", "budget_tokens": budget})),
-        ("enabled", None) => return Err(thinking.wrong("budget_tokens", "is missing")),
-        ("disabled", _) => Some(Value::Null),
-        ("adaptive", _) => None,
-        _ => return Err(thinking.wrong("type", "must be enabled, disabled or adaptive")),
-    };
-    fields.n_dropped += thinking.drop_rest();
-    Ok(out)
+/// What was said, as it leaves.
+struct Conversation {
+    system: Option<Said<SystemBlock>>,
+    turns: Vec<MessagesTurn>,
+    n_images: usize,
 }
 
-fn turn(turn: &mut Fields) -> Result<Value, Error> {
-    let role = turn.required_text("role")?;
-    let block = match role.as_str() {
-        "user" => asked,
-        "assistant" => answered,
-        _ => return Err(turn.wrong("role", "must be user or assistant")),
-    };
-    let content =
-        parts(turn, "content", block)?.ok_or_else(|| turn.wrong("content", "is missing"))?;
-    Ok(json!({"role": role, "content": content}))
-}
-
-/// A block of a user's turn.
-fn asked(block: &mut Fields) -> Result<Value, Error> {
-    match block.required_text("type")?.as_str() {
-        "text" => words(block),
-        "image" => image(block),
-        "tool_result" => {
-            let id = block.required_text("tool_use_id")?;
-            let content = parts(block, "content", result)?.unwrap_or_else(|| "".into());
-            Ok(json!({"type": "tool_result", "tool_use_id": id, "content": content}))
+impl Conversation {
+    fn check(
+        mut system: Option<Said<SystemBlock>>,
+        turns: Vec<MessagesTurn>,
+        template: Template,
+    ) -> Result<Self, InvalidRequest> {
+        if turns.is_empty() {
+            return Err(InvalidRequest::field("messages", "must not be empty"));
         }
-        _ => Err(block.wrong("type", "must be text, image or tool_result")),
+        let mut n_images = 0;
+        let mut checked = Vec::with_capacity(turns.len());
+        for (at, turn) in turns.into_iter().enumerate() {
+            n_images += turn.n_images(&format!("messages[{at}].content"))?;
+            checked.push(turn.tidy());
+        }
+        if !template.tools {
+            without_tools(&mut checked);
+        }
+        let mut n_before = 0;
+        let is_one_system = !template.later_system || !template.system;
+        if let Some(content) = system.take_if(|_| is_one_system) {
+            checked.insert(0, MessagesTurn::System(TurnOf { content }));
+            n_before = 1;
+        }
+        Ok(Self {
+            system,
+            turns: arrange(checked, ("messages", n_before), template)?,
+            n_images,
+        })
     }
 }
 
-/// A block of the model's turn.
-fn answered(block: &mut Fields) -> Result<Value, Error> {
-    match block.required_text("type")?.as_str() {
-        "text" => words(block),
-        "thinking" => {
-            // Nobody has signed it.
-            block.take("signature");
-            Ok(json!({"type": "thinking", "thinking": block.required_text("thinking")?}))
-        }
-        "tool_use" => {
-            let (id, name) = (block.required_text("id")?, block.name()?);
-            match block.take("input") {
-                Some(input @ Value::Object(_)) => {
-                    Ok(json!({"type": "tool_use", "id": id, "name": name, "input": input}))
+impl MessagesTurn {
+    fn n_images(&self, path: &str) -> Result<usize, InvalidRequest> {
+        let Self::User(turn) = self else {
+            return Ok(0);
+        };
+        if let TextOr::Other(blocks) = &turn.content {
+            for (at, block) in blocks.0.iter().enumerate() {
+                if let UserBlock::Result(result) = block {
+                    result.content.n_images(&format!("{path}[{at}].content"))?;
                 }
-                Some(_) => Err(block.wrong("input", "must be an object")),
-                None => Err(block.wrong("input", "is missing")),
             }
         }
-        _ => Err(block.wrong("type", "must be text, thinking or tool_use")),
+        turn.content.n_images(path)
+    }
+
+    /// The turn in llama-server's words. It would leave out a turn without blocks, and with it whose turn it was.
+    fn tidy(self) -> Self {
+        match self {
+            Self::System(turn) => Self::System(turn.tidy()),
+            Self::User(mut turn) => {
+                if let TextOr::Other(blocks) = &mut turn.content {
+                    for block in &mut blocks.0 {
+                        if let UserBlock::Result(result) = block {
+                            let content = std::mem::replace(&mut result.content, Said::nothing());
+                            result.content = content.tidy();
+                        }
+                    }
+                }
+                Self::User(turn.tidy())
+            }
+            Self::Assistant(mut turn) => {
+                if let TextOr::Other(blocks) = &mut turn.content {
+                    blocks.0.retain(|block| match block {
+                        AssistantBlock::Redacted(_) => false,
+                        AssistantBlock::Thinking(block) => !block.thinking.is_empty(),
+                        AssistantBlock::Text(_) | AssistantBlock::Call(_) => true,
+                    });
+                }
+                Self::Assistant(turn.tidy())
+            }
+        }
+    }
+
+    fn has_tools(&self) -> bool {
+        match self {
+            Self::System(_) => false,
+            Self::User(turn) => matches!(&turn.content, TextOr::Other(blocks)
+                if blocks.0.iter().any(|block| matches!(block, UserBlock::Result(_)))),
+            Self::Assistant(turn) => matches!(&turn.content, TextOr::Other(blocks)
+                if blocks.0.iter().any(|block| matches!(block, AssistantBlock::Call(_)))),
+        }
     }
 }
 
-/// A part of what a tool has returned.
-fn result(block: &mut Fields) -> Result<Value, Error> {
-    match block.required_text("type")?.as_str() {
-        "text" => words(block),
-        "image" => image(block),
-        _ => Err(block.wrong("type", "must be text or image")),
+impl<B: MessagePart> TurnOf<B> {
+    fn tidy(mut self) -> Self {
+        self.content = self.content.tidy();
+        self
     }
 }
 
-/// A part of the system prompt.
-fn text(block: &mut Fields) -> Result<Value, Error> {
-    block.must_be("type", "text")?;
-    words(block)
+impl MessagePart for SystemBlock {
+    fn of_text(text: String) -> Self {
+        Self::Text(JustText { text })
+    }
+
+    fn text(&mut self) -> Option<&mut String> {
+        let Self::Text(block) = self;
+        Some(&mut block.text)
+    }
+
+    fn n_images(&self) -> usize {
+        0
+    }
 }
 
-fn words(block: &mut Fields) -> Result<Value, Error> {
-    Ok(json!({"type": "text", "text": block.required_text("text")?}))
+impl MessagePart for UserBlock {
+    fn of_text(text: String) -> Self {
+        Self::Text(JustText { text })
+    }
+
+    fn text(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Text(block) => Some(&mut block.text),
+            Self::Image(_) | Self::Result(_) => None,
+        }
+    }
+
+    fn n_images(&self) -> usize {
+        match self {
+            Self::Text(_) => 0,
+            Self::Image(_) => 1,
+            Self::Result(result) => match &result.content {
+                TextOr::Text(_) => 0,
+                TextOr::Other(parts) => parts.0.iter().map(MessagePart::n_images).sum(),
+            },
+        }
+    }
 }
 
-fn image(block: &mut Fields) -> Result<Value, Error> {
-    let mut source = block.required_object("source")?;
-    if source.required_text("type")? != "base64" {
-        return Err(source.wrong("type", "must be base64; nothing is fetched"));
+impl MessagePart for AssistantBlock {
+    fn of_text(text: String) -> Self {
+        Self::Text(JustText { text })
     }
-    let (kind, data) = (
-        source.required_text("media_type")?,
-        source.required_text("data")?,
-    );
-    if !is_image_kind(&kind) {
-        return Err(source.wrong(
-            "media_type",
-            "must be that of a PNG, JPEG, GIF, BMP or WebP",
-        ));
+
+    fn text(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Text(block) => Some(&mut block.text),
+            Self::Thinking(_) | Self::Redacted(_) | Self::Call(_) => None,
+        }
     }
-    if !is_base64(&data) {
-        return Err(source.wrong("data", "must be base64"));
+
+    fn n_images(&self) -> usize {
+        0
     }
-    block.n_dropped += source.drop_rest();
-    Ok(json!({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}))
+}
+
+impl MessagePart for ResultPart {
+    fn of_text(text: String) -> Self {
+        Self::Text(JustText { text })
+    }
+
+    fn text(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Text(block) => Some(&mut block.text),
+            Self::Image(_) => None,
+        }
+    }
+
+    fn n_images(&self) -> usize {
+        usize::from(matches!(self, Self::Image(_)))
+    }
+}
+
+impl conversation::SpokenTurn for MessagesTurn {
+    fn speaker(&self) -> Speaker {
+        match self {
+            _ if self.has_tools() => Speaker::Tool,
+            Self::System(_) => Speaker::System,
+            Self::User(_) => Speaker::User,
+            Self::Assistant(_) => Speaker::Assistant,
+        }
+    }
+
+    fn append(&mut self, next: Self) {
+        match (self, next) {
+            (Self::System(before), Self::System(next)) => before.content.append(next.content),
+            (Self::User(before), Self::User(next)) => before.content.append(next.content),
+            (Self::Assistant(before), Self::Assistant(next)) => before.content.append(next.content),
+            _ => {}
+        }
+    }
+
+    fn by_user(self) -> Self {
+        let Self::System(turn) = self else {
+            return self;
+        };
+        let content = match turn.content {
+            TextOr::Text(text) => TextOr::Text(text),
+            TextOr::Other(blocks) => {
+                let blocks = blocks.0.into_iter();
+                let blocks = blocks.map(|SystemBlock::Text(block)| UserBlock::Text(block));
+                TextOr::Other(Listed(blocks.collect()))
+            }
+        };
+        Self::User(TurnOf { content })
+    }
+}
+
+/// Makes text of calls and their results, for a template that would not show them.
+fn without_tools(turns: &mut [MessagesTurn]) {
+    let mut names = HashMap::new();
+    for turn in turns {
+        match turn {
+            MessagesTurn::System(_) => {}
+            MessagesTurn::Assistant(turn) => {
+                let TextOr::Other(blocks) = &mut turn.content else {
+                    continue;
+                };
+                for block in &mut blocks.0 {
+                    if let AssistantBlock::Call(call) = block {
+                        let text = call_as_text(&call.name.0, &call.input.0.to_string());
+                        names.insert(call.id.clone(), call.name.0.clone());
+                        *block = AssistantBlock::of_text(text);
+                    }
+                }
+            }
+            MessagesTurn::User(turn) => {
+                let TextOr::Other(blocks) = &mut turn.content else {
+                    continue;
+                };
+                let told = std::mem::take(&mut blocks.0).into_iter();
+                blocks.0 = told.flat_map(|block| result_told(block, &names)).collect();
+            }
+        }
+    }
+}
+
+/// A tool's result as text and images; any other block as it is.
+fn result_told(block: UserBlock, names: &HashMap<String, String>) -> Vec<UserBlock> {
+    let UserBlock::Result(result) = block else {
+        return vec![block];
+    };
+    let name = names.get(&result.tool_use_id).map(String::as_str);
+    let mut said: Said<ResultPart> = TextOr::Text(result_as_text(name));
+    said.append(result.content);
+    let parts = match said {
+        TextOr::Text(text) => return vec![UserBlock::of_text(text)],
+        TextOr::Other(parts) => parts.0.into_iter(),
+    };
+    let told = parts.map(|part| match part {
+        ResultPart::Text(block) => UserBlock::Text(block),
+        ResultPart::Image(block) => UserBlock::Image(block),
+    });
+    told.collect()
 }

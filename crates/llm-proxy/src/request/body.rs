@@ -7,12 +7,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
-use crate::error::Error;
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// It is not said to be JSON in UTF-8.
+    MediaType,
+    /// It is compressed.
+    Compressed,
+    /// It is larger than a body may be.
+    TooLarge {
+        /// What it may be.
+        max_bytes: usize,
+    },
+    /// It did not arrive in time.
+    Timeout,
+    /// It ended early.
+    Unreadable,
+    /// All bodies together are as large as they may be.
+    NoRoom,
+}
 
 /// What bodies are bound by.
 #[derive(Debug)]
@@ -42,28 +62,29 @@ impl Bodies {
     }
 
     /// Reads the whole of `body`. Not cancel-safe: a part is lost.
-    pub(crate) async fn read(&self, body: Body) -> Result<Held, Error> {
+    pub(crate) async fn read(&self, body: Body) -> Result<Held, BodyError> {
         tokio::time::timeout(self.deadline, self.collect(body))
             .await
-            .map_err(|_| Error::BodyTimeout)?
+            .map_err(|_| BodyError::Timeout)?
     }
 
-    async fn collect(&self, mut body: Body) -> Result<Held, Error> {
-        let too_large = Error::BodyTooLarge {
+    async fn collect(&self, mut body: Body) -> Result<Held, BodyError> {
+        let too_large = BodyError::TooLarge {
             max_bytes: self.max_bytes,
         };
-        let (mut bytes, mut share) = (BytesMut::new(), None::<OwnedSemaphorePermit>);
+        let mut bytes = BytesMut::new();
+        let mut share = None::<OwnedSemaphorePermit>;
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Error::BodyUnreadable)?.into_data() else {
+            let Ok(data) = frame.map_err(|_| BodyError::Unreadable)?.into_data() else {
                 continue;
             };
             if data.len() > self.max_bytes - bytes.len() {
                 return Err(too_large);
             }
-            let n_bytes = u32::try_from(data.len()).map_err(|_| Error::Overloaded)?;
+            let n_bytes = u32::try_from(data.len()).map_err(|_| BodyError::NoRoom)?;
             let more = Arc::clone(&self.free)
                 .try_acquire_many_owned(n_bytes)
-                .map_err(|_| Error::Overloaded)?;
+                .map_err(|_| BodyError::NoRoom)?;
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),
@@ -74,5 +95,34 @@ impl Bodies {
             bytes: bytes.freeze(),
             _share: share,
         })
+    }
+}
+
+/// Checks what the header says of the body: JSON in UTF-8, not compressed, at most `max_bytes`.
+pub(crate) fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), BodyError> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > max_bytes) {
+        return Err(BodyError::TooLarge { max_bytes });
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(BodyError::Compressed);
+    }
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds
+        .next()
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let mut parts = kind.split(';').map(str::trim);
+    let json = parts.next() == Some("application/json");
+    let utf8 = parts.all(|part| {
+        !part.starts_with("charset") || ["charset=utf-8", "charset=\"utf-8\""].contains(&part)
+    });
+    if json && utf8 && kinds.next().is_none() {
+        Ok(())
+    } else {
+        Err(BodyError::MediaType)
     }
 }

@@ -8,26 +8,26 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use super::InvalidRequest;
 
 /// Nested arrays and objects. llama-server crashes at about 8,000.
 const MAX_DEPTH: usize = 64;
 /// The longest part of an unexpected key that an error repeats, in characters.
-pub(super) const MAX_NAME_CHARS: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// The object in `bytes`.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidRequest> {
     let fault = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = Node {
+    let parsed = StrictValue {
         depth: 0,
         fault: &fault,
     }
     .deserialize(&mut deserializer);
     match parsed.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Error::InvalidJson { line: 1, column: 1 }),
-        Err(error) => Err(fault.into_inner().unwrap_or(Error::InvalidJson {
+        Ok(_) => Err(InvalidRequest::NotJson { line: 1, column: 1 }),
+        Err(error) => Err(fault.into_inner().unwrap_or(InvalidRequest::NotJson {
             line: error.line(),
             column: error.column(),
         })),
@@ -36,15 +36,15 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {
 
 /// One value at some depth. `fault` carries our own reason out of serde's error.
 #[derive(Clone, Copy)]
-struct Node<'a> {
+struct StrictValue<'a> {
     depth: usize,
-    fault: &'a RefCell<Option<Error>>,
+    fault: &'a RefCell<Option<InvalidRequest>>,
 }
 
-impl Node<'_> {
+impl StrictValue<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
-            return Err(self.fail(Error::field(
+            return Err(self.fail(InvalidRequest::field(
                 "body",
                 format!("must be nested at most {MAX_DEPTH} deep"),
             )));
@@ -55,13 +55,13 @@ impl Node<'_> {
         })
     }
 
-    fn fail<E: serde::de::Error>(self, error: Error) -> E {
+    fn fail<E: serde::de::Error>(self, error: InvalidRequest) -> E {
         *self.fault.borrow_mut() = Some(error);
         E::custom("refused")
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl<'de> DeserializeSeed<'de> for StrictValue<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -69,7 +69,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
+impl<'de> Visitor<'de> for StrictValue<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +105,8 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let (node, mut array) = (self.deeper()?, Vec::new());
+        let node = self.deeper()?;
+        let mut array = Vec::new();
         while let Some(item) = items.next_element_seed(node)? {
             array.push(item);
         }
@@ -113,11 +114,12 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let (node, mut object) = (self.deeper()?, Map::new());
+        let node = self.deeper()?;
+        let mut object = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
             if object.contains_key(&name) {
                 let name: String = name.chars().take(MAX_NAME_CHARS).collect();
-                return Err(self.fail(Error::field(name, "stands there twice")));
+                return Err(self.fail(InvalidRequest::field(name, "is given more than once")));
             }
             let value = entries.next_value_seed(node)?;
             object.insert(name, value);
@@ -139,8 +141,8 @@ pub(super) fn depth(value: &Value) -> usize {
 mod tests {
     use serde_json::json;
 
+    use super::super::InvalidRequest;
     use super::object;
-    use crate::error::Error;
 
     #[test]
     fn only_one_object_without_duplicates_and_depth_is_read() {
@@ -160,21 +162,24 @@ mod tests {
             r#"{"a":"\ud800"}"#,
         ] {
             assert!(
-                matches!(object(bad.as_bytes()), Err(Error::InvalidJson { .. })),
+                matches!(object(bad.as_bytes()), Err(InvalidRequest::NotJson { .. })),
                 "{bad}"
             );
         }
         assert!(matches!(
             object(b"{\"a\":\"\xff\"}"),
-            Err(Error::InvalidJson { .. })
+            Err(InvalidRequest::NotJson { .. })
         ));
         assert_eq!(
             object(br#"{"x":{"a":1,"a":2}}"#),
-            Err(Error::field("a", "stands there twice"))
+            Err(InvalidRequest::field("a", "is given more than once"))
         );
         let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(object(nested(63).as_bytes()).is_ok());
-        let too_deep = Err(Error::field("body", "must be nested at most 64 deep"));
+        let too_deep = Err(InvalidRequest::field(
+            "body",
+            "must be nested at most 64 deep",
+        ));
         assert_eq!(object(nested(64).as_bytes()), too_deep);
         assert_eq!(object(nested(100_000).as_bytes()), too_deep);
     }

@@ -1,118 +1,132 @@
-//! The bodies of the other routes: each has its own allow-list, and each field its range, as in a chat.
+//! The bodies of the other routes.
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
-use super::fields::Fields;
-use super::{Checked, insert, refuse_dangerous, take_model};
-use crate::error::Error;
+use super::generation::Generation;
+use super::typed::Fields;
+use super::values::{Ignored, Listed, TextOr, WholeIn};
+use super::{Checked, InvalidRequest, Rules};
 
 /// Texts in a request for embeddings, and documents to be ranked. Each is work for a slot of its own.
 const MAX_TEXTS: usize = 64;
 
+#[derive(Debug, Deserialize)]
+struct CompletionRequest {
+    prompt: Option<TextOr<Listed<String, 1>>>,
+    suffix: Option<String>,
+    echo: Option<bool>,
+    #[expect(dead_code, reason = "its range is its check")]
+    best_of: Option<WholeIn<1, 1>>,
+    /// A number of alternatives here, a switch in a chat.
+    logprobs: Option<WholeIn<0, 20>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CompletionBody {
+    prompt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<WholeIn<0, 20>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Embeddings {
+    input: TextOr<Listed<String, MAX_TEXTS>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding_format: Option<Encoding>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Encoding {
+    Float,
+    Base64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Rerank {
+    query: String,
+    documents: TextOr<Listed<String, MAX_TEXTS>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_n: Option<WholeIn<1, { MAX_TEXTS as i64 }>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Tokenize {
+    content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_special: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parse_special: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with_pieces: Option<bool>,
+    /// It need not be named: there is one.
+    #[serde(default, skip_serializing_if = "Ignored::stays")]
+    model: Ignored,
+}
+
 impl Checked {
-    /// A prompt as it stands.
+    /// A prompt as it is, without the model's template.
     pub(super) fn completion(
         mut fields: Fields,
-        model: &str,
-        max_tokens: u64,
-    ) -> Result<Self, Error> {
-        let prompt = match fields.take("prompt") {
-            Some(Value::Array(mut prompts)) if prompts.len() == 1 => prompts.pop(),
-            prompt => prompt,
-        };
-        let prompt = match prompt {
-            Some(prompt @ Value::String(_)) => prompt,
-            Some(_) => return Err(fields.wrong("prompt", "must be one string")),
-            None => return Err(fields.wrong("prompt", "is missing")),
-        };
-        refuse_dangerous(&mut fields)?;
-        let mut out = Map::new();
-        take_model(&mut fields, &mut out, model)?;
-        out.insert("prompt".to_owned(), prompt);
-        for name in ["suffix", "echo"] {
-            if fields
-                .take(name)
-                .is_some_and(|value| value != false && value != "")
-            {
-                return Err(fields.wrong(name, "is not supported"));
-            }
+        rules: &Rules<'_>,
+    ) -> Result<Self, InvalidRequest> {
+        let request: CompletionRequest = fields.take()?;
+        if request.echo == Some(true) {
+            return Err(InvalidRequest::field("echo", "is not supported"));
         }
-        fields.integer("best_of", 1, 1)?;
-        // A number of alternatives here, a switch in a chat.
-        insert(&mut out, "logprobs", fields.integer("logprobs", 0, 20)?);
-        Self::generation(fields, out, max_tokens, false)
+        if request.suffix.is_some() {
+            return Err(InvalidRequest::field("suffix", "is not supported"));
+        }
+        let prompt = match request.prompt {
+            Some(TextOr::Text(prompt)) => Some(prompt),
+            Some(TextOr::Other(mut prompts)) => prompts.0.pop(),
+            None => None,
+        };
+        let prompt = prompt.ok_or_else(|| InvalidRequest::field("prompt", "is missing"))?;
+        let body = CompletionBody {
+            prompt,
+            logprobs: request.logprobs,
+        };
+        let generation = Generation::take(&mut fields, rules, rules.max_answers)?;
+        Self::generated(rules, &body, &generation, fields)
     }
 
     /// Texts to embed.
-    pub(super) fn embeddings(mut fields: Fields, model: &str) -> Result<Self, Error> {
-        let mut out = Map::new();
-        take_model(&mut fields, &mut out, model)?;
-        insert(&mut out, "input", texts(&mut fields, "input")?);
-        match fields.text("encoding_format")? {
-            Some(format) if format == "float" || format == "base64" => {
-                out.insert("encoding_format".to_owned(), format.into());
-            }
-            Some(_) => return Err(fields.wrong("encoding_format", "must be float or base64")),
-            None => {}
-        }
-        Self::plain(fields, &out)
+    pub(super) fn embeddings(
+        mut fields: Fields,
+        rules: &Rules<'_>,
+    ) -> Result<Self, InvalidRequest> {
+        let request: Embeddings = fields.take()?;
+        check_texts(&request.input, "input")?;
+        Self::plain(Some(rules.model), &request, fields)
     }
 
     /// Documents to rank by how well they answer a query.
-    pub(super) fn rerank(mut fields: Fields, model: &str) -> Result<Self, Error> {
-        let mut out = Map::new();
-        take_model(&mut fields, &mut out, model)?;
-        out.insert("query".to_owned(), fields.required_text("query")?.into());
-        insert(&mut out, "documents", texts(&mut fields, "documents")?);
-        insert(
-            &mut out,
-            "top_n",
-            fields.integer("top_n", 1, MAX_TEXTS as i64)?,
-        );
-        Self::plain(fields, &out)
+    pub(super) fn rerank(mut fields: Fields, rules: &Rules<'_>) -> Result<Self, InvalidRequest> {
+        let request: Rerank = fields.take()?;
+        check_texts(&request.documents, "documents")?;
+        Self::plain(Some(rules.model), &request, fields)
     }
 
-    /// A text to cut into tokens; a model need not be named.
-    pub(super) fn tokenize(mut fields: Fields) -> Result<Self, Error> {
-        let mut out = Map::new();
-        out.insert(
-            "content".to_owned(),
-            fields.required_text("content")?.into(),
-        );
-        for name in ["add_special", "parse_special", "with_pieces"] {
-            insert(&mut out, name, fields.switch(name)?);
-        }
-        fields.take("model");
-        Self::plain(fields, &out)
-    }
-
-    fn plain(fields: Fields, out: &Map<String, Value>) -> Result<Self, Error> {
-        let n_dropped = fields.drop_rest();
-        let body = serde_json::to_vec(out).map_err(|_| Error::Internal)?.into();
-        Ok(Self {
-            body,
-            max_tokens: 0,
-            stream: false,
-            include_usage: false,
-            has_images: false,
-            n_dropped,
-            n_answers: 1,
-        })
+    /// A text to cut into tokens.
+    pub(super) fn tokenize(mut fields: Fields) -> Result<Self, InvalidRequest> {
+        let request: Tokenize = fields.take()?;
+        Self::plain(None, &request, fields)
     }
 }
 
-/// One text or an array of them.
-fn texts(fields: &mut Fields, name: &str) -> Result<Option<Value>, Error> {
-    let text = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
-    match fields.take(name) {
-        Some(one @ Value::String(_)) if text(&one) => Ok(Some(one)),
-        Some(Value::Array(all)) if (1..=MAX_TEXTS).contains(&all.len()) && all.iter().all(text) => {
-            Ok(Some(all.into()))
-        }
-        Some(_) => Err(fields.wrong(
-            name,
-            format!("must be one string or 1 to {MAX_TEXTS}, none of them empty"),
-        )),
-        None => Err(fields.wrong(name, "is missing")),
+/// None of the texts may be empty.
+fn check_texts(
+    texts: &TextOr<Listed<String, MAX_TEXTS>>,
+    field: &str,
+) -> Result<(), InvalidRequest> {
+    let is_wrong = match texts {
+        TextOr::Text(text) => text.is_empty(),
+        TextOr::Other(texts) => texts.0.is_empty() || texts.0.iter().any(String::is_empty),
+    };
+    if is_wrong {
+        let problem = format!("must be one string or 1 to {MAX_TEXTS}, none of them empty");
+        return Err(InvalidRequest::field(field, problem));
     }
+    Ok(())
 }

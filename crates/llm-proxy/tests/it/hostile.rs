@@ -145,10 +145,7 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
         (messages(json!({})), "messages"),
         (messages(json!("hi")), "messages"),
         (messages(json!(vec![json!({}); 2_049])), "messages"),
-        (
-            messages(json!([{"role": "assistant"}])),
-            "messages[0].content",
-        ),
+        (messages(json!([{"role": "user"}])), "messages[0].content"),
         (
             messages(json!([{"role": "tool", "content": ""}])),
             "messages[0].tool_call_id",
@@ -162,10 +159,8 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
             messages(json!([{"role": "function", "content": ""}])),
             "messages[0].role",
         ),
-        (content(Value::Null), "messages[0].content"),
         (content(json!(1)), "messages[0].content"),
-        (content(json!({})), "messages[0].content"),
-        (content(json!([])), "messages[0].content"),
+        (content(json!({"x": 1})), "messages[0].content"),
         (
             content(json!(vec![json!({"type": "text", "text": ""}); 257])),
             "messages[0].content",
@@ -203,7 +198,6 @@ async fn every_message_is_a_known_role_with_content_of_a_known_kind() {
 async fn every_number_has_its_range_and_every_switch_is_one() {
     let refused = [
         (json!({"n": 1_000_000}), "n"),
-        (json!({"n": 2}), "n"),
         (json!({"n": 0}), "n"),
         (json!({"max_tokens": -1}), "max_tokens"),
         (json!({"max_tokens": 0}), "max_tokens"),
@@ -237,13 +231,12 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         (json!({"stream": 1}), "stream"),
         (json!({"logprobs": 1}), "logprobs"),
         (json!({"parallel_tool_calls": "no"}), "parallel_tool_calls"),
-        (json!({"stream_options": []}), "stream_options"),
+        (json!({"stream_options": [1]}), "stream_options"),
         (
             json!({"stream_options": {"include_usage": 1}}),
             "stream_options.include_usage",
         ),
         (json!({"stop": vec!["x"; 9]}), "stop"),
-        (json!({"stop": [""]}), "stop"),
         (json!({"stop": "x".repeat(257)}), "stop"),
         (json!({"stop": 1}), "stop"),
         (json!({"reasoning_effort": "extreme"}), "reasoning_effort"),
@@ -286,7 +279,6 @@ async fn every_schema_is_bounded_in_depth_size_and_growth() {
             "response_format.json_schema",
         ),
         (tools(20), "tools"),
-        (json!({"tools": []}), "tools"),
         (json!({"tool_choice": "any"}), "tool_choice"),
         (format(pattern.clone()), param),
         (format(json!("x")), param),
@@ -338,7 +330,6 @@ async fn fields_that_reach_the_engine_the_slots_or_another_server_are_refused_by
         "cache_prompt",
         "samplers",
         "lora",
-        "logit_bias",
         "prompt",
         "input_prefix",
         "input_suffix",

@@ -46,6 +46,7 @@ mod slow;
 mod status;
 mod streaming;
 mod surface;
+mod taken;
 mod tracing;
 mod whole;
 

@@ -25,7 +25,7 @@ async fn a_message_is_built_anew_from_checked_fields() {
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}});
     let mut image_asked = image.clone();
     image_asked["cache_control"] = json!({"type": "ephemeral"});
-    let weather = json!({"name": "weather", "input_schema": {"type": "object"}});
+    let weather = json!({"name": "weather", "input_schema": {"type": "object", "additionalProperties": true}});
     let body = json!({
         "model": MODEL, "max_tokens": 1e6, "temperature": 0.5, "top_p": 0.9, "top_k": 5, "stop_sequences": ["x"],
         "metadata": {"user_id": "u"}, "thinking": {"type": "enabled", "budget_tokens": 1_024},
@@ -60,7 +60,7 @@ async fn a_message_is_built_anew_from_checked_fields() {
         "max_tokens": 2_048, "temperature": 0.5, "top_p": 0.9, "top_k": 5,
     });
     assert_eq!(sent.body, leaves);
-    proxy.until_metric("llm_proxy_dropped_fields_total 5").await;
+    proxy.until_metric("llm_proxy_dropped_fields_total 1").await;
 }
 
 #[tokio::test]
@@ -194,10 +194,6 @@ async fn every_field_of_a_message_is_what_it_must_be() {
         (json!({"messages": "hi"}), "messages"),
         (json!({"messages": [1]}), "messages[0]"),
         (
-            json!({"messages": [{"role": "system", "content": "x"}]}),
-            "messages[0].role",
-        ),
-        (
             json!({"messages": [{"role": "user"}]}),
             "messages[0].content",
         ),
@@ -247,13 +243,8 @@ async fn every_field_of_a_message_is_what_it_must_be() {
             result(json!([{"type": "tool_reference"}])),
             "messages[0].content[0].content[0].type",
         ),
-        (result(json!({})), "messages[0].content[0].content"),
         (
             model(json!({"type": "image"})),
-            "messages[0].content[0].type",
-        ),
-        (
-            model(json!({"type": "redacted_thinking"})),
             "messages[0].content[0].type",
         ),
         (
@@ -313,7 +304,7 @@ async fn every_field_of_a_message_is_what_it_must_be() {
         (json!({"container": "x"}), "container"),
         (json!({"grammar": "x"}), "grammar"),
         (json!({"n_predict": -1}), "n_predict"),
-        (json!({"json_schema": {}}), "json_schema"),
+        (json!({"json_schema": {"x": 1}}), "json_schema"),
     ] {
         for path in [PATH, "/v1/messages/count_tokens"] {
             let (status, error) = asked(&proxy, path, &with(&more)).await;
