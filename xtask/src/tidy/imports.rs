@@ -265,21 +265,23 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_on_a_requests_way_uses_nothing_that_comes_before() {
-        let files = [
+    fn a_module_of_a_later_rank_uses_none_of_an_earlier_one() {
+        let along = [
             (
                 "routes.rs",
                 "use crate::auth::Caller; use crate::observe::Record;",
             ),
+            ("answer/relay.rs", "use crate::observe::Record;"),
+            ("observe.rs", "use crate::request::Body;"),
             ("auth.rs", ""),
             ("request.rs", "use crate::auth::Caller;"),
-            (
-                "answer/relay.rs",
-                "use crate::observe::Record;\nuse crate::request::Body;",
-            ),
-            ("observe.rs", ""),
         ];
-        assert_eq!(problems(&files), [("answer/relay.rs".to_owned(), 2)]);
+        assert_eq!(problems(&along), []);
+        let against = [
+            ("answer.rs", ""),
+            ("auth.rs", "\nuse crate::answer::Relay;"),
+        ];
+        assert_eq!(problems(&against), [("auth.rs".to_owned(), 2)]);
     }
 
     #[test]

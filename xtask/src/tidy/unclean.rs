@@ -97,11 +97,12 @@ pub(super) fn problems(findings: &[Finding], list: &str) -> Vec<String> {
     problems
 }
 
-/// The list without the lines that excuse nothing.
+/// The list without the lines that excuse nothing, in order, each once.
 pub(super) fn shrunk(findings: &[Finding], list: &str) -> String {
     let needed: BTreeSet<String> = findings.iter().map(Finding::excuse).collect();
+    let kept: BTreeSet<&str> = list.lines().filter(|line| needed.contains(*line)).collect();
     let mut text = String::new();
-    for line in list.lines().filter(|line| needed.contains(*line)) {
+    for line in kept {
         text.push_str(line);
         text.push('\n');
     }
@@ -140,6 +141,7 @@ mod tests {
                 "xtask/src/tidy/not-yet-clean.txt:2: `prose a.rs` is clean: take the line out (`cargo xtask tidy --shrink`)"
             ]
         );
-        assert_eq!(shrunk(&findings(), list), "prose b.md\ntuple-let a.rs\n");
+        let twice = format!("{list}{list}");
+        assert_eq!(shrunk(&findings(), &twice), "prose b.md\ntuple-let a.rs\n");
     }
 }
