@@ -19,6 +19,7 @@ pub struct Props {
     pub model_alias: Option<String>,
     /// Older builds do not say this either.
     modalities: Option<Modalities>,
+    chat_template_caps: Option<TemplateCaps>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +31,12 @@ struct GenerationSettings {
 struct Modalities {
     #[serde(default)]
     vision: bool,
+}
+
+/// What the chat template can show, as llama-server found out by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct TemplateCaps {
+    supports_tools: Option<bool>,
 }
 
 /// What is read of one slot in `/slots`.
@@ -62,6 +69,15 @@ impl Props {
         self.modalities
             .as_ref()
             .is_none_or(|modalities| modalities.vision)
+    }
+
+    /// Whether the chat template shows tools; true where the build does not say so.
+    #[must_use]
+    pub fn supports_tools(&self) -> bool {
+        self.chat_template_caps
+            .as_ref()
+            .and_then(|caps| caps.supports_tools)
+            .unwrap_or(true)
     }
 
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
