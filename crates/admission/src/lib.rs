@@ -17,6 +17,7 @@ mod slots;
 use placement::{Counted, Placed, Prefix, UpstreamId};
 pub use queue::{Asking, Forecast};
 use queue::{Grant, Now, Place, Queue, Spent};
+pub use slots::Ours;
 use slots::Slots;
 
 /// The longest `Retry-After`, in seconds.
@@ -141,15 +142,26 @@ impl Admission {
         }
     }
 
-    /// How many slots an upstream has; 0 when it does not answer. What is in flight there goes on.
+    /// How many slots an upstream has; 0 when it does not answer. What is in flight there goes on. When none is left
+    /// anywhere, everybody who waits is refused at once.
     pub fn set_slots(&self, upstream: UpstreamId, slots: usize) {
-        self.shared.lock().slots.set(upstream, slots);
+        let mut inner = self.shared.lock();
+        inner.slots.set(upstream, slots);
+        let refused = inner.refused();
+        drop(inner);
+        refuse_all(refused);
         self.shared.dispatch();
     }
 
-    /// How many requests hold a slot of an upstream.
-    pub fn in_flight_at(&self, upstream: UpstreamId) -> usize {
-        self.shared.lock().slots.in_flight_at(upstream)
+    /// Our own requests at an upstream.
+    pub fn ours_at(&self, upstream: UpstreamId) -> Ours {
+        self.shared.lock().slots.ours_at(upstream)
+    }
+
+    /// Whether somebody could start now if a slot were free.
+    #[must_use]
+    pub fn is_short_of_slots(&self) -> bool {
+        self.shared.lock().queue.first().is_some()
     }
 
     /// How much waits and runs now.
@@ -172,16 +184,24 @@ impl Admission {
         inner.queue.lanes(inner.now(), any_free)
     }
 
-    /// How many slots of an upstream others have taken, who ask it directly.
-    pub fn set_others(&self, upstream: UpstreamId, n_others: usize) {
-        self.shared.lock().slots.set_others(upstream, n_others);
+    /// How many slots of an upstream others have taken, who ask it directly, and how many requests may start there
+    /// before the next call; `None` when that does not matter.
+    pub fn set_others(&self, upstream: UpstreamId, n_others: usize, spare: Option<usize>) {
+        self.shared
+            .lock()
+            .slots
+            .set_others(upstream, n_others, spare);
         self.shared.dispatch();
     }
 
-    /// The upstream is a member no longer. What is in flight there goes on.
+    /// The upstream is a member no longer. What is in flight there goes on. When none is left, everybody who waits is
+    /// refused at once.
     pub fn forget(&self, upstream: UpstreamId) {
         let mut inner = self.shared.lock();
         inner.slots.forget(upstream);
+        let refused = inner.refused();
+        drop(inner);
+        refuse_all(refused);
     }
 
     /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
@@ -299,12 +319,28 @@ impl Shared {
 
 type Granted = (Waiter, Grant, Placed);
 
+/// Tells those who waited that no upstream is left. Not to be called under the lock.
+fn refuse_all(waiters: Vec<Waiter>) {
+    for waiter in waiters {
+        // Whoever has just left needs no answer.
+        waiter.answer.send(Err(Refused::NoUpstream)).ok();
+    }
+}
+
 impl Inner {
     /// The next in line, and the slot it gets.
     fn next(&mut self) -> Option<Granted> {
         let placed = self.slots.take(&self.queue.first()?.prefix)?;
         let (grant, waiter) = self.queue.grant(self.epoch.elapsed())?;
         Some((waiter, grant, placed))
+    }
+
+    /// Everybody who waits, once there is nothing left to wait for.
+    fn refused(&mut self) -> Vec<Waiter> {
+        match self.slots.total() {
+            0 => self.queue.take_all(),
+            _ => Vec::new(),
+        }
     }
 
     fn now(&self) -> Now {
@@ -400,7 +436,9 @@ impl Permit {
 
     /// The upstream computes. A permit that never begins costs its key nothing.
     pub fn begin(&mut self) {
-        self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.shared.lock().slots.begin(&self.placed);
+        }
     }
 
     /// A token came. With the first one the slot holds the whole prompt.
@@ -435,7 +473,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.spent.time = self.since.elapsed();
         let mut inner = self.shared.lock();
-        inner.slots.give_back(&self.placed);
+        inner.slots.give_back(&self.placed, self.has_begun);
         inner
             .queue
             .finish(self.grant, self.has_begun.then_some(self.spent));

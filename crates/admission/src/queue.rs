@@ -146,6 +146,18 @@ impl<W> Queue<W> {
             .map(|waiter| waiter.waiter)
     }
 
+    /// Takes everybody out.
+    pub(super) fn take_all(&mut self) -> Vec<W> {
+        let mut taken = Vec::new();
+        while let Some(lane) = self.filled.first().copied() {
+            let Some((_, waiter)) = self.change(lane, Lane::take_first) else {
+                break;
+            };
+            taken.push(waiter.waiter);
+        }
+        taken
+    }
+
     /// The request that [`Queue::grant`] gives out next.
     pub(super) fn first(&self) -> Option<&W> {
         let (_, lane) = self.ready.first()?;

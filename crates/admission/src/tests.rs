@@ -136,18 +136,64 @@ async fn the_least_busy_upstream_is_taken_and_one_that_is_down_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_that_come_back_serve_those_who_waited() {
-    let admission = admission(4);
-    admission.set_slots(UpstreamId(0), 1);
-    let held = admission.ask("a").await.unwrap();
-    let waiting = admission.ask("a");
-    let restart = async {
-        admission.set_slots(UpstreamId(0), 0);
+async fn when_the_last_upstream_goes_those_who_wait_are_refused_at_once() {
+    for goes in [
+        |admission: &Admission| admission.set_slots(UpstreamId(1), 0),
+        |admission: &Admission| admission.forget(UpstreamId(1)),
+    ] {
+        let admission = admission(4);
+        admission.set_slots(UpstreamId(0), 1);
+        admission.set_slots(UpstreamId(1), 1);
+        let held = [
+            admission.ask("a").await.unwrap(),
+            admission.ask("b").await.unwrap(),
+        ];
+        let began = Instant::now();
+        let goes_last = async {
+            admission.set_slots(UpstreamId(0), 0);
+            assert_eq!(admission.load().waiting, 2, "one upstream is left");
+            goes(&admission);
+        };
+        let (first, second, ()) = tokio::join!(admission.ask("a"), admission.ask("b"), goes_last);
+        assert_eq!(first.unwrap_err(), Refused::NoUpstream);
+        assert_eq!(second.unwrap_err(), Refused::NoUpstream);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(admission.load().waiting, 0);
         drop(held);
-        admission.set_slots(UpstreamId(0), 3);
+        admission.set_slots(UpstreamId(0), 1);
+        admission.ask("a").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_others_no_more_start_than_were_seen_to_fit_since_the_last_look() {
+    let admission = admission(8);
+    let upstream = UpstreamId(0);
+    admission.set_slots(upstream, 4);
+    admission.set_others(upstream, 1, Some(1));
+    assert!(!admission.is_short_of_slots());
+    let mut held = admission.ask("a").await.unwrap();
+    held.begin();
+    let next = admission.enter(&asking("a"), Prefix::default()).unwrap();
+    assert!(
+        admission.is_short_of_slots(),
+        "two slots are free, but who knows"
+    );
+    let last = admission.enter(&asking("a"), Prefix::default()).unwrap();
+    let ours = super::Ours {
+        in_flight: 1,
+        computing: 1,
+        begun: 1,
     };
-    let (permit, ()) = tokio::join!(waiting, restart);
-    assert_eq!(permit.unwrap().upstream(), UpstreamId(0));
+    assert_eq!(admission.ours_at(upstream), ours);
+    // A slot of ours is ours again at once.
+    drop(held);
+    let next = next.permit(Duration::ZERO).await.unwrap();
+    admission.set_others(upstream, 1, Some(0));
+    assert!(admission.is_short_of_slots());
+    admission.set_others(upstream, 0, None);
+    last.permit(Duration::ZERO).await.unwrap();
+    drop(next);
 }
 
 #[tokio::test(start_paused = true)]
