@@ -172,7 +172,7 @@ pub async fn serve(
 /// told that nobody answers, which matters when this process takes over from another. Cancel-safe.
 async fn first_look(app: &state::App, shutdown: &Shutdown) {
     let looking = async {
-        while !app.fleet.has_looked() {
+        while !app.fleet.was_probed() {
             tokio::time::sleep(FIRST_LOOK_EVERY).await;
         }
     };

@@ -17,11 +17,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::answer::deadlines::Clock;
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Running};
 use crate::observe::record::Record;
 use admission::{Permit, UpstreamCount};
 use llama_client as upstream;
-use llama_client::events::{Alike, Kind, Scanner, Text, Usage, read};
+use llama_client::events::{Alike, Kind, Scanner, Text, Usage, failure, read};
 
 /// Written after a silence; also how a caller that went without a word is noticed.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -32,6 +32,8 @@ const END_GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct Answer {
     body: upstream::Body,
     permit: Permit,
+    /// The upstream works on it.
+    running: Running,
     /// Hears how the answer went.
     fleet: Arc<Fleet>,
     scanner: Scanner,
@@ -69,7 +71,7 @@ enum Woken {
 
 impl Answer {
     pub(crate) fn new(
-        (body, mut permit): (upstream::Body, Permit),
+        (body, mut permit, running): (upstream::Body, Permit, Running),
         fleet: Arc<Fleet>,
         clock: Clock,
         keep_alive: Duration,
@@ -81,6 +83,7 @@ impl Answer {
         Self {
             body,
             permit,
+            running,
             fleet,
             scanner: Scanner::default(),
             alike: Alike::default(),
@@ -100,7 +103,7 @@ impl Answer {
     pub(crate) async fn next(&mut self) -> Result<Step, Error> {
         let next = self.read().await;
         if let Err(error) = &next {
-            self.fleet.failed(self.permit.upstream(), error);
+            self.fleet.failed(&self.running, error).await;
         }
         next
     }
@@ -111,10 +114,10 @@ impl Answer {
     }
 
     /// The next event that has already come, if there is one.
-    fn at_hand(&mut self) -> Option<Result<Step, Error>> {
+    async fn at_hand(&mut self) -> Option<Result<Step, Error>> {
         let next = self.scanner.next().map(|event| self.classify(event));
         if let Some(Err(error)) = &next {
-            self.fleet.failed(self.permit.upstream(), error);
+            self.fleet.failed(&self.running, error).await;
         }
         next
     }
@@ -194,7 +197,7 @@ impl Answer {
                     self.alike.learn(&event);
                 }
                 if !self.clock.has_token() {
-                    self.fleet.served(self.permit.upstream());
+                    self.fleet.served(&self.running);
                 }
                 self.permit.token();
                 self.clock.token(now);
@@ -204,9 +207,10 @@ impl Answer {
                     self.alarm.as_mut().reset(self.clock.at());
                 }
             }
-            Kind::Error => return Err(Error::UpstreamFailed),
+            Kind::Error => return Err(failure(&event).into()),
             Kind::Progress(_) => return Ok(Step::Event(kind, event)),
-            Kind::Done | Kind::Usage | Kind::Other => {}
+            Kind::Done => self.running.complete(),
+            Kind::Usage | Kind::Other => {}
         }
         self.last_passed = now;
         Ok(Step::Event(kind, event))
@@ -283,7 +287,7 @@ pub(crate) fn events(answer: Answer, extras: Extras) -> impl Stream<Item = Bytes
             let step = if batch.is_empty() {
                 answer.next().await
             } else {
-                match answer.at_hand() {
+                match answer.at_hand().await {
                     Some(step) => step,
                     None => break State::Running,
                 }

@@ -23,6 +23,9 @@ pub struct Status {
     pub slots: usize,
     /// Those of them that are taken.
     pub busy: usize,
+    /// Requests that are refused because engines died under them.
+    #[serde(default)]
+    pub quarantined: usize,
     /// Each upstream.
     pub upstreams: Vec<Upstream>,
     /// Each key that has something waiting or running.
@@ -146,8 +149,12 @@ impl Status {
             "{title}   up {}   {state}",
             period(self.uptime_seconds)
         ));
+        let quarantined = match self.quarantined {
+            0 => String::new(),
+            n => paint("31", &format!("   {n} in quarantine")),
+        };
         line(format!(
-            "{}   {} of {} slots busy   {waiting} waiting",
+            "{}   {} of {} slots busy   {waiting} waiting{quarantined}",
             self.model, self.busy, self.slots
         ));
         line(String::new());

@@ -25,6 +25,7 @@ use crate::answer::whole::whole;
 use crate::api::Api;
 use crate::auth::Caller;
 use crate::error::Error;
+use crate::fleet::{Digest, Running};
 use crate::observe::record::{Phase, Record};
 use crate::request::Checked;
 use crate::request_id::RequestId;
@@ -99,7 +100,8 @@ pub(crate) async fn completions(
 
 /// Passes on an answer that comes as a whole. Dropping it closes the upstream's connection, and frees the slot.
 async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
-    let ((body, mut permit), total_at) = (opened.upstream, opened.clock.total_at());
+    let (body, mut permit, mut running) = opened.upstream;
+    let total_at = opened.clock.total_at();
     permit.begin();
     let whole = async {
         let whole = tokio::time::timeout_at(total_at, body.whole(MAX_PLAIN_BYTES)).await;
@@ -107,7 +109,8 @@ async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
     };
     match app.until_closing(whole).await {
         Ok(bytes) => {
-            app.fleet.served(permit.upstream());
+            running.complete();
+            app.fleet.served(&running);
             if let Some(usage) = counted(&bytes) {
                 record.usage(usage);
                 permit.counted(relay::count(usage));
@@ -115,7 +118,7 @@ async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
             record.answer(tokens::json(bytes))
         }
         Err(error) => {
-            app.fleet.failed(permit.upstream(), &error);
+            app.fleet.failed(&running, &error).await;
             record.refuse(&error)
         }
     }
@@ -135,6 +138,7 @@ struct Asked {
     caller: Arc<Caller>,
     request: Checked,
     prefix: Prefix,
+    digest: Digest,
     queue_events: bool,
     connection: Option<Connection>,
 }
@@ -159,6 +163,8 @@ async fn enter(
             "hold an image, but the model reads text only: leave the images out",
         ));
     }
+    let digest = app.fleet.digest(api.ask().path, &request.body);
+    app.fleet.check(digest)?;
     let n_prompt_tokens = u64::from(request.n_prompt_tokens());
     record.reserved(
         caller.reserve(n_prompt_tokens + request.max_tokens)?,
@@ -182,6 +188,7 @@ async fn enter(
             caller,
             request,
             prefix,
+            digest,
             queue_events,
             connection,
         },
@@ -191,7 +198,7 @@ async fn enter(
 
 /// An answer that has begun.
 struct Opened {
-    upstream: (upstream::Body, Permit),
+    upstream: (upstream::Body, Permit, Running),
     clock: Clock,
 }
 
@@ -223,22 +230,28 @@ async fn connect(
     let clock = Clock::start(&app.config.deadlines, asked.request.n_prompt_tokens());
     let mut n_tries = 1;
     loop {
+        let running = app.fleet.start(permit.upstream(), asked.digest, true)?;
         let body = tokio::time::timeout_at(clock.at(), ask(app, asked, &permit, record));
-        let error = match body.await.unwrap_or_else(|_| Err(clock.error())) {
-            Ok(body) => {
+        let error = match body.await {
+            Ok(Ok(body)) => {
                 record.enter(Phase::Prefilling);
                 if let Some(connection) = &asked.connection {
                     // While the caller takes nothing nobody asks the answer for more, and its own clock stands still.
                     connection.cut_at(clock.total_at());
                 }
                 return Ok(Opened {
-                    upstream: (body, permit),
+                    upstream: (body, permit, running),
                     clock,
                 });
             }
-            Err(error) => error,
+            Ok(Err(error)) => app.fleet.judge(&running, error).await,
+            Err(_) => {
+                let error = clock.error();
+                app.fleet.failed(&running, &error).await;
+                error
+            }
         };
-        app.fleet.failed(permit.upstream(), &error);
+        drop(running);
         if !error.is_unsent() || n_tries == MAX_TRIES {
             return Err(error);
         }
@@ -289,11 +302,11 @@ async fn ask(
     asked: &Asked,
     permit: &Permit,
     record: &mut Record,
-) -> Result<upstream::Body, Error> {
+) -> Result<upstream::Body, upstream::Error> {
     let upstream = app
         .fleet
         .upstream(permit.upstream())
-        .ok_or(Error::UpstreamUnavailable)?;
+        .ok_or(upstream::Error::Unreachable)?;
     record.ask(upstream.authority());
     app.client
         .open(
@@ -303,5 +316,4 @@ async fn ask(
             record.identity(),
         )
         .await
-        .map_err(Error::from)
 }
