@@ -260,6 +260,7 @@ mod tests {
             model: "a-model".to_owned(),
             slots: 2,
             busy: 1,
+            quarantined: 2,
             upstreams: vec![upstream("one:8080", true), upstream("two:8080", false)],
             keys: vec![Key {
                 key: "app".to_owned(),
@@ -276,7 +277,7 @@ mod tests {
         };
         let page = "\
 llm-proxy 1.2.3   up 1 h 3 min   ready
-a-model   1 of 2 slots busy   3 waiting
+a-model   1 of 2 slots busy   3 waiting   2 in quarantine
 
 last minute    1.2 requests/s   0.0 refused/s   20.0 tokens/s
 first token    p50 0.30 s   p95 0.40 s   of 4 in 5 minutes

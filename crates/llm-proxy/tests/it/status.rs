@@ -129,7 +129,7 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
         (upstream.up, upstream.slots, upstream.n_ctx),
         (false, 0, None)
     );
-    assert_eq!(upstream.state, "it cannot be reached or does not answer");
+    assert_eq!(upstream.state, "it cannot be reached");
     assert!(status.last_minute.refused_per_second > 0.0, "{status:?}");
 
     let admin = proxy.admin;
