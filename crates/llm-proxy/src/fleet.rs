@@ -32,8 +32,8 @@ mod watch_one;
 use member::{Member, Status};
 use poison::Poison;
 
-pub(crate) use member::Running;
 pub(crate) use poison::Digest;
+pub(crate) use verdict::Running;
 
 /// All upstreams.
 #[derive(Debug)]

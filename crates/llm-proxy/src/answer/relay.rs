@@ -103,7 +103,7 @@ impl Answer {
     pub(crate) async fn next(&mut self) -> Result<Step, Error> {
         let next = self.read().await;
         if let Err(error) = &next {
-            self.fleet.failed(&self.running, error).await;
+            self.fleet.failed(&mut self.running, error).await;
         }
         next
     }
@@ -117,7 +117,7 @@ impl Answer {
     async fn at_hand(&mut self) -> Option<Result<Step, Error>> {
         let next = self.scanner.next().map(|event| self.classify(event));
         if let Some(Err(error)) = &next {
-            self.fleet.failed(&self.running, error).await;
+            self.fleet.failed(&mut self.running, error).await;
         }
         next
     }

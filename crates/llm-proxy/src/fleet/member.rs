@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about other members; `fleet` does.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use admission::placement::UpstreamId;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::others::Others;
-use super::poison::{Digest, EngineLife};
+use super::poison::EngineLife;
 use super::probe::PROPS_DEADLINE;
 
 /// What is known of one upstream.
@@ -193,40 +193,5 @@ impl Status {
             Self::Stuck => "it answers, but its engine computes nothing",
             Self::NotLlama => "what answers there is not a llama-server with a model",
         }
-    }
-}
-
-/// A request that an upstream works on. Dropped before [`Running::complete`], the upstream may go on for a while.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(super) member: Arc<Member>,
-    digest: Digest,
-    life: u64,
-    is_complete: bool,
-    pub(super) has_slot: bool,
-}
-
-impl Running {
-    pub(super) fn new(member: Arc<Member>, digest: Digest, has_slot: bool) -> Self {
-        let life = member.state().life.started(digest);
-        Self {
-            member,
-            digest,
-            life,
-            is_complete: false,
-            has_slot,
-        }
-    }
-
-    /// The answer has come whole: the upstream has ended its work on it.
-    pub(crate) fn complete(&mut self) {
-        self.is_complete = true;
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut state = self.member.state();
-        state.life.ended(self.life, self.digest, self.is_complete);
     }
 }

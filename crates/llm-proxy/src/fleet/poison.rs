@@ -99,50 +99,45 @@ impl Poison {
     }
 }
 
-/// What one engine works on, from its start to its death.
+/// What one engine works on without a caller, from its start to its death, and whom its death was counted for.
 #[derive(Debug, Default)]
 pub(super) struct EngineLife {
     number: u64,
-    running: HashMap<Digest, usize>,
     /// Requests whose callers left before the answer was complete, the last at the end.
     lingering: VecDeque<(Instant, Digest)>,
+    /// The requests under which the life before this one ended.
+    fallen: HashSet<Digest>,
 }
 
 impl EngineLife {
-    /// A request is sent to it. Returns which life that is.
-    pub(super) fn started(&mut self, digest: Digest) -> u64 {
-        *self.running.entry(digest).or_default() += 1;
+    /// Which life it is.
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The request is over. Without its whole answer the engine may still work on it.
-    pub(super) fn ended(&mut self, life: u64, digest: Digest, is_complete: bool) {
-        // What ran in an earlier life died with that.
-        if life != self.number {
-            return;
+    /// A request is over that was sent in `life`, and its answer was not complete. Returns whether the engine is known to
+    /// have died under it, and this is the first to say so. While it lives, it may still work on the request.
+    pub(super) fn cut(&mut self, life: u64, digest: Digest) -> bool {
+        if life + 1 == self.number {
+            return self.fallen.insert(digest);
         }
-        if let Some(n) = self.running.get_mut(&digest) {
-            *n -= 1;
-            if *n == 0 {
-                self.running.remove(&digest);
-            }
-        }
-        if !is_complete {
+        if life == self.number {
             if self.lingering.len() == MAX_LINGERING {
                 self.lingering.pop_front();
             }
             self.lingering.push_back((Instant::now(), digest));
         }
+        false
     }
 
-    /// The engine died. Returns what it worked on.
+    /// The engine died. Returns what it still worked on without a caller; the others are told by [`EngineLife::cut`].
     pub(super) fn died(&mut self) -> HashSet<Digest> {
         let now = Instant::now();
         self.number += 1;
         let lingering = self.lingering.drain(..);
         let lingering = lingering.filter(|(left_at, _)| now - *left_at < LINGERING);
-        let running = self.running.drain().map(|(digest, _)| digest);
-        lingering.map(|(_, digest)| digest).chain(running).collect()
+        self.fallen = lingering.map(|(_, digest)| digest).collect();
+        self.fallen.clone()
     }
 }
 
@@ -188,21 +183,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_engine_dies_under_what_runs_and_under_what_was_left_a_moment_ago() {
-        let mut life = EngineLife::default();
-        let first = life.started(Digest(1));
-        life.started(Digest(1));
-        for (n, is_complete) in [(2, true), (3, false)] {
-            let number = life.started(Digest(n));
-            life.ended(number, Digest(n), is_complete);
-        }
-        assert_eq!(life.died(), HashSet::from([Digest(1), Digest(3)]));
-        // What it worked on does not count for the next one.
-        life.ended(first, Digest(1), false);
-        assert_eq!(life.died(), HashSet::new());
-        let number = life.started(Digest(4));
-        life.ended(number, Digest(4), false);
+    async fn one_death_counts_once_for_each_request_that_ran_or_was_left_a_moment_ago() {
+        let mut engine = EngineLife::default();
+        let life = engine.number();
+        assert!(!engine.cut(life, Digest(1)));
+        assert_eq!(engine.died(), HashSet::from([Digest(1)]));
+        assert_eq!(
+            [1, 2, 2].map(|n| engine.cut(life, Digest(n))),
+            [false, true, false]
+        );
+        // What its next life works on is another matter.
+        let life = engine.number();
+        assert!(!engine.cut(life, Digest(3)));
         tokio::time::advance(LINGERING).await;
-        assert_eq!(life.died(), HashSet::new());
+        assert_eq!(engine.died(), HashSet::new());
+        engine.died();
+        assert!(!engine.cut(life, Digest(4)), "that was two lives ago");
     }
 }

@@ -4,16 +4,52 @@
 //! engine works all the same. An engine that died is remembered with everything it worked on.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use admission::placement::UpstreamId;
 
-use super::member::{Doubt, Member, Running, Status};
+use super::member::{Doubt, Member, Status};
 use super::poison::Digest;
 use super::{Fleet, probe};
 use crate::error::Error;
 
 /// Answers in a row that must fail before the engine is doubted.
 const MAX_FAILED_ANSWERS: u32 = 3;
+
+/// A request that was sent to an upstream. Dropped before it is over, the upstream may still work on it for a while.
+#[derive(Debug)]
+pub(crate) struct Running {
+    fleet: Arc<Fleet>,
+    member: Arc<Member>,
+    digest: Digest,
+    /// The engine's life in which it was sent.
+    life: u64,
+    has_slot: bool,
+    is_over: bool,
+}
+
+impl Running {
+    /// The answer has come whole.
+    pub(crate) fn complete(&mut self) {
+        self.is_over = true;
+    }
+
+    /// The engine does not work on it, or does so without a caller.
+    fn end(&mut self, is_over: bool) {
+        if std::mem::replace(&mut self.is_over, true) || is_over {
+            return;
+        }
+        if self.member.state().life.cut(self.life, self.digest) {
+            self.fleet.died_under(&self.member, [self.digest].into());
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
 
 impl Fleet {
     /// What a request to `path` is known by. All answers of one request share it.
@@ -32,19 +68,27 @@ impl Fleet {
     ///
     /// When the upstream has left, or engines died under the request while it waited.
     pub(crate) fn start(
-        &self,
+        self: &Arc<Self>,
         upstream: UpstreamId,
         digest: Digest,
         has_slot: bool,
     ) -> Result<Running, Error> {
         self.check(digest)?;
         let member = self.member(upstream).ok_or(Error::UpstreamUnavailable)?;
-        Ok(Running::new(member, digest, has_slot))
+        let life = member.state().life.number();
+        Ok(Running {
+            fleet: Arc::clone(self),
+            member,
+            digest,
+            life,
+            has_slot,
+            is_over: false,
+        })
     }
 
     /// Settles how a request failed whose answer had not begun. Call it while the slot is held: to find out who is to
     /// blame it may ask the engine for a token.
-    pub(crate) async fn judge(&self, running: &Running, error: llama_client::Error) -> Error {
+    pub(crate) async fn judge(&self, running: &mut Running, error: llama_client::Error) -> Error {
         let error = match error {
             llama_client::Error::Unexplained if self.survived(running).await => {
                 Error::UpstreamRefused(llama_client::Refusal::unexplained())
@@ -57,9 +101,20 @@ impl Fleet {
 
     /// A request failed. After a broken connection it waits until it is known whether the engine lives, so that a
     /// request that kills engines is known before its caller can repeat it.
-    pub(crate) async fn failed(&self, running: &Running, error: &Error) {
-        if matches!(error, Error::UpstreamDisconnected) {
-            running.member.probe_now().await;
+    pub(crate) async fn failed(&self, running: &mut Running, error: &Error) {
+        match error {
+            Error::UpstreamDisconnected => {
+                running.member.probe_now().await;
+                running.end(false);
+            }
+            // It was not taken, or the engine has answered it.
+            Error::UpstreamUnavailable
+            | Error::ConnectTimeout
+            | Error::ModelLoading
+            | Error::UpstreamKey
+            | Error::UpstreamRefused(_)
+            | Error::UpstreamFailed => running.end(true),
+            _ => {}
         }
         self.count(&running.member, error);
     }

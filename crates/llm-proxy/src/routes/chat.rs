@@ -118,7 +118,7 @@ async fn plain(app: &App, opened: Opened, mut record: Record) -> Response {
             record.answer(tokens::json(bytes))
         }
         Err(error) => {
-            app.fleet.failed(&running, &error).await;
+            app.fleet.failed(&mut running, &error).await;
             record.refuse(&error)
         }
     }
@@ -230,7 +230,7 @@ async fn connect(
     let clock = Clock::start(&app.config.deadlines, asked.request.n_prompt_tokens());
     let mut n_tries = 1;
     loop {
-        let running = app.fleet.start(permit.upstream(), asked.digest, true)?;
+        let mut running = app.fleet.start(permit.upstream(), asked.digest, true)?;
         let body = tokio::time::timeout_at(clock.at(), ask(app, asked, &permit, record));
         let error = match body.await {
             Ok(Ok(body)) => {
@@ -244,10 +244,10 @@ async fn connect(
                     clock,
                 });
             }
-            Ok(Err(error)) => app.fleet.judge(&running, error).await,
+            Ok(Err(error)) => app.fleet.judge(&mut running, error).await,
             Err(_) => {
                 let error = clock.error();
-                app.fleet.failed(&running, &error).await;
+                app.fleet.failed(&mut running, &error).await;
                 error
             }
         };

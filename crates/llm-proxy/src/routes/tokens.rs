@@ -66,7 +66,7 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
                     return Ok(bytes);
                 }
                 Err(error) => {
-                    let error = app.fleet.judge(&running, error).await;
+                    let error = app.fleet.judge(&mut running, error).await;
                     if !error.is_unsent() || n_tries == MAX_TRIES {
                         return Err(error);
                     }

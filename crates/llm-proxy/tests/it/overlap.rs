@@ -1,5 +1,6 @@
 //! Others who ask the same llama-server: a client of its own, or another llm-proxy while one takes over from the other.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -14,11 +15,14 @@ const SOON: Duration = Duration::from_millis(5);
 /// So long that the proxy does not look again by itself.
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// Its client, of which one is enough: each costs a tenth of a second.
+static STRANGER: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+
 /// Somebody else's request, which holds a slot until the fake is released.
 async fn stranger(llama: &FakeLlama) -> reqwest::Response {
     llama.script_once(Script::tokens(["a"]).stall_after(0));
     let body = json!({"messages": [], "stream": true});
-    reqwest::Client::new()
+    STRANGER
         .post(llama.url() + "/v1/chat/completions")
         .json(&body)
         .send()
