@@ -14,6 +14,11 @@ const NEAR: Duration = Duration::from_secs(60);
 /// How old the look before may be.
 const RECENT: Duration = Duration::from_millis(500);
 
+/// Between two looks while somebody waits. llama-server, asked about its slots, is late to see clients that leave.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Until a slot that one look showed idle is looked at again: longer than the gap between two requests of theirs.
+const CONFIRM: Duration = Duration::from_millis(40);
+
 /// What one look showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -42,6 +47,8 @@ pub(super) struct Others {
     seen_at: Option<Instant>,
     n: usize,
     is_near: bool,
+    /// Whether the last look may show more idle slots than are believed.
+    is_unconfirmed: bool,
 }
 
 impl Others {
@@ -60,12 +67,19 @@ impl Others {
         }
         let recent = last.filter(|(at, _)| now - *at < RECENT);
         self.n = recent.map_or(seen.at_most, |(_, last)| last.at_most.max(seen.at_most));
+        self.is_unconfirmed = recent.is_none() || seen.at_most < self.n;
         recent.is_some()
     }
 
     /// How many slots they hold.
     pub(super) fn n(&self) -> usize {
         self.n
+    }
+
+    /// When somebody who waits needs the next look.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let pause = if self.is_unconfirmed { CONFIRM } else { AGAIN };
+        self.last.map(|(at, _)| at + pause)
     }
 
     /// Whether they were there within the last minute.

@@ -10,9 +10,8 @@ use super::{Fleet, chance, probe};
 
 /// Probes in a row that must time out before an upstream that answered counts as gone.
 const MAX_SLOW_PROBES: u32 = 3;
-/// Between two looks at slots that others hold while somebody waits. More often than needed it must not be:
-/// llama-server, asked about its slots, sees clients late that leave.
-const RECOUNT: Duration = Duration::from_millis(100);
+/// Between two checks whether somebody waits for slots that others may hold.
+const CHECK: Duration = Duration::from_millis(20);
 /// Between two looks at whether the drain has anything left to wait for.
 const DRAINED: Duration = Duration::from_millis(50);
 
@@ -65,7 +64,7 @@ impl Fleet {
                 () = tokio::time::sleep_until(due) => return,
                 () = member.wanted_now() => return,
                 () = member.probe_again.notified() => due = self.due(member, soon),
-                () = tokio::time::sleep(RECOUNT), if is_shared => self.recount(member).await,
+                () = tokio::time::sleep(CHECK), if is_shared => self.recount(member).await,
             }
         }
     }
@@ -79,13 +78,14 @@ impl Fleet {
         }
     }
 
-    /// What the last count showed is old: somebody who waits needs a new one, and nobody starts before it.
+    /// Counts again when somebody waits. Nobody starts in a slot that the last count showed idle a while ago.
     async fn recount(&self, member: &Member) {
-        if self.admission.is_short_of_slots() {
-            self.count_others(member, member.status().slots()).await;
-        } else {
-            let n_others = member.state().others.n();
+        let n_others = member.state().others.n();
+        let next_look = member.state().others.next_look();
+        if !self.admission.is_short_of_slots() {
             self.admission.set_others(member.id, n_others, Some(0));
+        } else if next_look.is_none_or(|at| at <= Instant::now()) {
+            self.count_others(member, member.status().slots()).await;
         }
     }
 
