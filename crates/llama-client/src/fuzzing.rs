@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::events::{Alike, Kind, Scanner, data, failure, read};
-use crate::props::{Props, busy};
+use crate::props::{Props, slots};
 
 /// An upstream's answer, header and body: the same body however it is cut.
 pub fn answer(input: &[u8]) {
@@ -19,7 +19,7 @@ pub fn props(input: &[u8]) {
     if let Some(props) = Props::parse(input) {
         assert!(props.total_slots <= crate::props::MAX_SLOTS);
     }
-    busy(&Bytes::copy_from_slice(input));
+    slots(&Bytes::copy_from_slice(input));
 }
 
 /// A stream of events, cut into pieces as long as its first byte says: the same events however it is cut, and laid end

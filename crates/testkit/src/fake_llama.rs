@@ -78,11 +78,30 @@ struct State {
     received: Vec<Received>,
     ended: Vec<Option<Ended>>,
     running: usize,
+    /// The request that each slot works on, and the one it worked on last.
+    seats: Vec<(Option<usize>, Option<usize>)>,
     most_running: usize,
     /// Requests with a smaller number no longer stall.
     released: usize,
     probes: usize,
     slot_looks: usize,
+}
+
+impl State {
+    /// The request takes the first slot that is free, if one is.
+    fn sit_down(&mut self, number: usize) {
+        self.seats
+            .resize(self.slots.max(self.seats.len()), (None, None));
+        if let Some(seat) = self.seats.iter_mut().find(|(now, _)| now.is_none()) {
+            *seat = (Some(number), Some(number));
+        }
+    }
+
+    fn stand_up(&mut self, number: usize) {
+        if let Some((now, _)) = self.seats.iter_mut().find(|(now, _)| *now == Some(number)) {
+            *now = None;
+        }
+    }
 }
 
 /// What the model's chat template can show. What it cannot show, it refuses as a template does that raises an exception.
@@ -168,6 +187,7 @@ impl FakeLlama {
             received: Vec::new(),
             ended: Vec::new(),
             running: 0,
+            seats: Vec::new(),
             most_running: 0,
             released: 0,
             probes: 0,

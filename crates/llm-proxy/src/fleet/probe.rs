@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use llama_client::{Client, Identity, Props, PropsError, Upstream};
+use llama_client::{Client, Identity, Props, PropsError, Slot, Upstream};
 
 use super::Fleet;
 use super::member::{Doubt, Member, Status};
@@ -40,9 +40,9 @@ pub(super) async fn works(fleet: &Fleet, upstream: &Upstream, doubt: Doubt) -> b
     works.await.unwrap_or(false)
 }
 
-/// How many slots compute, for anybody; `None` where nothing says so in time. Cancel-safe.
-pub(super) async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
-    tokio::time::timeout(PROPS_DEADLINE, client.n_busy(upstream))
+/// Every slot; `None` where nothing says so in time. Cancel-safe.
+pub(super) async fn slots(client: &Client, upstream: &Upstream) -> Option<Vec<Slot>> {
+    tokio::time::timeout(PROPS_DEADLINE, client.slots(upstream))
         .await
         .ok()?
         .ok()?
@@ -90,7 +90,7 @@ async fn up(fleet: &Fleet, member: &Member, props: &Props) -> Status {
 
 async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
     if doubt == Doubt::Silent {
-        match client.n_busy(upstream).await {
+        match client.slots(upstream).await {
             Ok(Some(_)) => return true,
             // `/slots` is switched off there.
             Ok(None) => {}

@@ -27,13 +27,10 @@ impl Fleet {
             let probed = probe::probe(self, member, doubt).await;
             // Failures cause probes, but not counts: `/slots` goes through the engine's queue.
             let is_due = !was_up || counted_at.is_none_or(|at| at + self.probe_up <= began);
-            if let Some(status) = probed.filter(|status| status.is_up())
-                && doubt.is_none()
-                && is_due
-            {
+            if probed.is_some_and(Status::is_up) && doubt.is_none() && is_due {
                 // Before it gets its first request: another llm-proxy may have some there.
                 counted_at = Some(began);
-                self.count_others(member, status.slots()).await;
+                self.count_others(member).await;
             }
             match probed {
                 None if n_slow + 1 < MAX_SLOW_PROBES && member.is_up() => n_slow += 1,
@@ -85,26 +82,21 @@ impl Fleet {
         if !self.admission.is_short_of_slots() {
             self.admission.set_others(member.id, n_others, Some(0));
         } else if next_look.is_none_or(|at| at <= Instant::now()) {
-            self.count_others(member, member.status().slots()).await;
+            self.count_others(member).await;
         }
     }
 
     /// Counts the slots that others hold, who ask the upstream too. Where nothing says so, what was believed stays.
-    async fn count_others(&self, member: &Member, slots: usize) {
+    async fn count_others(&self, member: &Member) {
         let before = self.admission.ours_at(member.id);
-        let Some(n_busy) = probe::n_busy(&self.client, &member.upstream).await else {
+        let Some(slots) = probe::slots(&self.client, &member.upstream).await else {
             return;
         };
         let after = self.admission.ours_at(member.id);
+        let seen = Seen::of(slots, before, after);
         let mut state = member.state();
-        let seen = Seen::of(n_busy, before, after);
-        let may_start = state.others.look(Instant::now(), seen);
+        let spare = state.others.look(Instant::now(), seen);
         let n_others = state.others.n();
-        let n_free = slots.saturating_sub(after.in_flight + n_others);
-        let spare = state
-            .others
-            .is_near()
-            .then_some(if may_start { n_free } else { 0 });
         drop(state);
         self.admission.set_others(member.id, n_others, spare);
     }

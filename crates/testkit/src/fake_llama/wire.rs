@@ -132,6 +132,7 @@ async fn chat(
         state.received.push(request);
         state.ended.push(None);
         state.running += 1;
+        state.sit_down(number);
         state.most_running = state.most_running.max(state.running);
     });
     let mut running = Running {
@@ -165,6 +166,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.state.send_modify(|state| {
             state.running -= 1;
+            state.stand_up(self.number);
             state.ended[self.number] = Some(self.ended);
         });
     }
@@ -265,8 +267,10 @@ fn route(request: &Received, state: &watch::Sender<State>) -> (u16, Value) {
         ),
         "POST /apply-template" => apply_template(&request.body, state.template),
         "GET /slots" => {
-            let slot =
-                |id| json!({"id": id, "n_ctx": state.n_ctx, "is_processing": id < state.running});
+            let slot = |id: usize| {
+                let (now, last) = state.seats.get(id).copied().unwrap_or_default();
+                json!({"id": id, "n_ctx": state.n_ctx, "is_processing": now.is_some(), "id_task": last})
+            };
             (200, (0..state.slots).map(slot).collect())
         }
         "GET /v1/models" => {
