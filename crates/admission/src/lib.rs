@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 mod lane_status;
@@ -20,6 +20,7 @@ pub use lane_status::LaneStatus;
 use placement::{Placed, Prefix, PromptCount, UpstreamId};
 pub use queue::{Asking, Forecast, QueuePlace};
 use queue::{FairQueue, Grant, QueueNow, Spent};
+pub use slots::Ours;
 use slots::Slots;
 
 /// The longest `Retry-After`, in seconds.
@@ -77,8 +78,6 @@ pub struct UpstreamCount {
 #[derive(Debug)]
 struct AdmissionShared {
     inner: Mutex<AdmissionState>,
-    /// Wakes [`Admission::waits_for_others`].
-    new_waiter: Notify,
 }
 
 #[derive(Debug)]
@@ -116,7 +115,6 @@ impl Admission {
         };
         Self(Arc::new(AdmissionShared {
             inner: Mutex::new(inner),
-            new_waiter: Notify::new(),
         }))
     }
 
@@ -127,9 +125,10 @@ impl Admission {
         self.0.dispatch();
     }
 
-    /// Sets how many slots of an upstream are taken by others, who ask it directly.
-    pub fn set_others(&self, upstream: UpstreamId, n_others: usize) {
-        self.0.lock().slots.set_others(upstream, n_others);
+    /// Sets how many slots of an upstream are taken by others, who ask it directly, and how many requests may start there
+    /// before the next call; `None` where that does not matter.
+    pub fn set_others(&self, upstream: UpstreamId, n_others: usize, spare: Option<usize>) {
+        self.0.lock().slots.set_others(upstream, n_others, spare);
         self.0.dispatch();
     }
 
@@ -139,10 +138,16 @@ impl Admission {
         self.0.dispatch();
     }
 
-    /// How many requests hold a slot of an upstream.
+    /// Our own requests at an upstream.
     #[must_use]
-    pub fn in_flight_at(&self, upstream: UpstreamId) -> usize {
-        self.0.lock().slots.in_flight_at(upstream)
+    pub fn ours_at(&self, upstream: UpstreamId) -> Ours {
+        self.0.lock().slots.ours_at(upstream)
+    }
+
+    /// Whether a request could start now if a slot were free.
+    #[must_use]
+    pub fn is_short_of_slots(&self) -> bool {
+        self.0.lock().queue.first().is_some()
     }
 
     /// How much waits and runs now.
@@ -170,22 +175,6 @@ impl Admission {
     pub fn forecast(&self, place: QueuePlace) -> Option<Forecast> {
         let inner = self.0.lock();
         inner.queue.forecast(place, inner.now())
-    }
-
-    /// Resolves when a request waits while others hold a slot of `upstream`. Cancel-safe.
-    pub async fn waits_for_others(&self, upstream: UpstreamId) {
-        loop {
-            let new_waiter = self.0.new_waiter.notified();
-            tokio::pin!(new_waiter);
-            new_waiter.as_mut().enable();
-            let inner = self.0.lock();
-            let waits = inner.queue.n_requests() > 0 && inner.slots.others_at(upstream) > 0;
-            drop(inner);
-            if waits {
-                return;
-            }
-            new_waiter.await;
-        }
     }
 
     /// Takes a slot or a place in the queue.
@@ -266,7 +255,8 @@ impl AdmissionShared {
         match ticket.answered.try_recv() {
             Ok(Ok(permit)) => ticket.permit = Some(permit),
             Ok(Err(refused)) => return Err(refused),
-            Err(_) => self.new_waiter.notify_waiters(),
+            // It waits.
+            Err(_) => {}
         }
         Ok(ticket)
     }
@@ -420,7 +410,9 @@ impl Permit {
 
     /// The upstream computes. A permit that never begins costs its key nothing.
     pub fn begin(&mut self) {
-        self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.shared.lock().slots.begin(&self.placed);
+        }
     }
 
     /// A token came. With the first one the slot holds the whole prompt.
@@ -455,7 +447,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.spent.time = self.since.elapsed();
         let mut inner = self.shared.lock();
-        inner.slots.give_back(&self.placed);
+        inner.slots.give_back(&self.placed, self.has_begun);
         let spent = self.has_begun.then_some(self.spent);
         inner.queue.finish(self.grant, spent);
         drop(inner);

@@ -4,17 +4,36 @@ use std::collections::BTreeMap;
 
 use crate::placement::{Placed, Placement, Prefix, PromptCount, Seat, UpstreamId};
 
-/// One upstream's slots: how many there are, 0 while it does not answer, how many are ours, and how many others took.
+/// One upstream's slots.
 #[derive(Clone, Copy, Debug, Default)]
 struct UpstreamLoad {
+    /// How many there are; 0 while it does not answer.
     slots: usize,
     in_flight: usize,
+    /// Those of ours that the upstream computes.
+    computing: usize,
+    /// How many it ever began to compute.
+    begun: u64,
+    /// Slots that others took, who ask it directly.
     others: usize,
+    /// How many requests may start before others are looked for again; `None` while there are none.
+    spare: Option<usize>,
+}
+
+/// Our own requests at an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// Those that hold a slot.
+    pub in_flight: usize,
+    /// Those of them that the upstream computes.
+    pub computing: usize,
+    /// How many it ever began to compute.
+    pub begun: u64,
 }
 
 impl UpstreamLoad {
     fn is_free(self) -> bool {
-        self.in_flight + self.others < self.slots
+        self.in_flight + self.others < self.slots && self.spare != Some(0)
     }
 }
 
@@ -31,9 +50,10 @@ impl Slots {
     }
 
     /// Nothing, for an upstream that has left.
-    pub(super) fn set_others(&mut self, upstream: UpstreamId, others: usize) {
+    pub(super) fn set_others(&mut self, upstream: UpstreamId, others: usize, spare: Option<usize>) {
         if let Some(load) = self.upstreams.get_mut(&upstream) {
             load.others = others;
+            load.spare = spare;
         }
     }
 
@@ -46,16 +66,13 @@ impl Slots {
         self.upstreams.values().map(|load| load.slots).sum()
     }
 
-    /// How many requests hold a slot there.
-    pub(super) fn in_flight_at(&self, upstream: UpstreamId) -> usize {
-        self.upstreams
-            .get(&upstream)
-            .map_or(0, |load| load.in_flight)
-    }
-
-    /// How many slots others hold there.
-    pub(super) fn others_at(&self, upstream: UpstreamId) -> usize {
-        self.upstreams.get(&upstream).map_or(0, |load| load.others)
+    pub(super) fn ours_at(&self, upstream: UpstreamId) -> Ours {
+        let load = self.upstreams.get(&upstream).copied().unwrap_or_default();
+        Ours {
+            in_flight: load.in_flight,
+            computing: load.computing,
+            begun: load.begun,
+        }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -79,17 +96,27 @@ impl Slots {
             }
         }
         let placed = self.placement.place(prefix, &seats)?;
-        self.upstreams
-            .entry(placed.upstream())
-            .or_default()
-            .in_flight += 1;
+        let load = self.upstreams.entry(placed.upstream()).or_default();
+        load.in_flight += 1;
+        load.spare = load.spare.map(|spare| spare.saturating_sub(1));
         Some(placed)
     }
 
-    pub(super) fn give_back(&mut self, placed: &Placed) {
+    /// The upstream computes a request that holds a slot there.
+    pub(super) fn begin(&mut self, placed: &Placed) {
+        if let Some(load) = self.upstreams.get_mut(&placed.upstream()) {
+            load.computing += 1;
+            load.begun += 1;
+        }
+    }
+
+    /// The slot is free for the next of ours at once, because nobody else had the time to take it.
+    pub(super) fn give_back(&mut self, placed: &Placed, has_begun: bool) {
         // It may have left the fleet meanwhile.
         if let Some(load) = self.upstreams.get_mut(&placed.upstream()) {
             load.in_flight -= 1;
+            load.computing -= usize::from(has_begun);
+            load.spare = load.spare.map(|spare| spare + 1);
         }
         self.placement.release(placed);
     }

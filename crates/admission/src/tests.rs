@@ -162,18 +162,34 @@ async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_slots_of_others_is_noticed_and_nothing_else_is() {
-    let admission = admission(4);
-    admission.set_slots(UpstreamId(0), 1);
-    let noticed = || tokio::time::timeout(SHORT, admission.waits_for_others(UpstreamId(0)));
-    let held = admission.ask("a").await.unwrap();
-    let (nobody, _) = tokio::join!(noticed(), admission.ask("a"));
-    assert!(nobody.is_err(), "the slot is ours");
+async fn beside_others_no_more_start_than_were_seen_to_fit() {
+    let admission = admission(8);
+    let upstream = UpstreamId(0);
+    admission.set_slots(upstream, 4);
+    admission.set_others(upstream, 1, Some(1));
+    assert!(!admission.is_short_of_slots());
+    let mut held = admission.ask("a").await.unwrap();
+    held.begin();
+    let mut next = admission.enter(&asking("a")).unwrap();
+    assert!(
+        admission.is_short_of_slots(),
+        "two slots seem free, but others may have taken them"
+    );
+    let mut last = admission.enter(&asking("a")).unwrap();
+    let ours = super::Ours {
+        in_flight: 1,
+        computing: 1,
+        begun: 1,
+    };
+    assert_eq!(admission.ours_at(upstream), ours);
+    // A slot of ours is ours again at once.
     drop(held);
-    admission.set_others(UpstreamId(0), 1);
-    assert!(noticed().await.is_err(), "nobody waits");
-    let (noticed, _) = tokio::join!(noticed(), admission.ask("a"));
-    noticed.unwrap();
+    let next = next.permit(Instant::now()).await.unwrap();
+    admission.set_others(upstream, 1, Some(0));
+    assert!(admission.is_short_of_slots());
+    admission.set_others(upstream, 0, None);
+    last.permit(Instant::now()).await.unwrap();
+    drop(next);
 }
 
 #[tokio::test(start_paused = true)]

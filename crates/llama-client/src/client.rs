@@ -13,12 +13,11 @@ use bytes::{Bytes, BytesMut};
 use common::secret::Secret;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::Deserialize;
-
-use crate::{Error, Refusal, Upstream};
 
 use crate::connection::{Connection, Head};
 use crate::pool::Pool;
+use crate::refusal::{Words, verdict};
+use crate::{Error, Upstream};
 
 /// What a stream is called.
 const STREAM: &str = "text/event-stream";
@@ -26,8 +25,6 @@ const STREAM: &str = "text/event-stream";
 const MAX_PLAIN_BODY_BYTES: usize = 1024 * 1024;
 /// How long such a body may take.
 const PLAIN_BODY_DEADLINE: Duration = Duration::from_secs(5);
-/// The longest part of an upstream's own words that is passed on, in characters.
-const MAX_REFUSAL_CHARS: usize = 500;
 
 /// The connections to all upstreams.
 #[derive(Clone, Debug)]
@@ -56,13 +53,13 @@ pub struct Identity<'a> {
     pub traceparent: Option<&'a HeaderValue>,
 }
 
-/// An answer's body. Dropping it before its end closes the connection; after the end of a stream the connection is kept.
-/// (What an upstream does with it after its other answers says nothing of what it does after a stream.)
+/// An answer's body. Dropping it closes the connection, unless it was read to its end and is no stream:
+/// llama-server closes the connection after every stream.
 #[derive(Debug)]
 pub struct Body {
     connection: Option<Connection>,
-    is_stream: bool,
-    pool: Pool,
+    /// Where the connection goes after the answer.
+    pool: Option<Pool>,
     authority: Arc<str>,
 }
 
@@ -89,20 +86,16 @@ impl Client {
         who: Identity<'_>,
     ) -> Result<Body, Error> {
         let mut request = self.head("POST", to, ask.path, body.len());
-        let mut field = |name: &[u8], value: &[u8]| {
-            [name, b": ", value, b"\r\n"]
-                .iter()
-                .for_each(|part| request.extend_from_slice(part));
-        };
-        field(b"content-type", b"application/json");
-        field(b"accept", ask.accept.as_bytes());
-        field(b"x-request-id", who.request_id.as_bytes());
+        field(&mut request, "accept", ask.accept.as_bytes());
+        field(&mut request, "x-request-id", who.request_id.as_bytes());
         if let Some(traceparent) = who.traceparent {
-            field(b"traceparent", traceparent.as_bytes());
+            field(&mut request, "traceparent", traceparent.as_bytes());
         }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(&body);
-        let (head, body) = self.ask(to, request).await.inspect_err(|error| {
+        let pool = Some(&self.pool).filter(|_| ask.accept != STREAM);
+        let asked = self.ask(to, pool, request).await;
+        let (head, body) = asked.inspect_err(|error| {
             tracing::warn!(request_id = who.request_id, upstream = to.authority(), %error, "no answer");
         })?;
         if head.status != StatusCode::OK {
@@ -122,10 +115,30 @@ impl Client {
         from: &Upstream,
         path: &'static str,
     ) -> Result<(StatusCode, Bytes), Error> {
-        self.pool.sweep();
-        let mut request = self.head("GET", from, path, 0);
+        self.document("GET", from, path, b"").await
+    }
+
+    /// Asks for a small document with a small body.
+    pub(crate) async fn post(
+        &self,
+        to: &Upstream,
+        path: &'static str,
+        body: &[u8],
+    ) -> Result<(StatusCode, Bytes), Error> {
+        self.document("POST", to, path, body).await
+    }
+
+    async fn document(
+        &self,
+        method: &str,
+        of: &Upstream,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let mut request = self.head(method, of, path, body.len());
         request.extend_from_slice(b"\r\n");
-        let (head, body) = self.ask(from, request).await?;
+        request.extend_from_slice(body);
+        let (head, body) = self.ask(of, Some(&self.pool), request).await?;
         let body = plain_body(body).await.ok_or(Error::Invalid)?;
         Ok((head.status, body))
     }
@@ -134,32 +147,34 @@ impl Client {
     fn head(&self, method: &str, to: &Upstream, path: &str, n_bytes: usize) -> Vec<u8> {
         let mut head = Vec::with_capacity(512 + n_bytes);
         let authority = to.authority();
-        let _infallible = write!(
+        let authorization = self.authorization.expose();
+        write!(
             head,
-            "{method} {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-length: {n_bytes}\r\n{}\r\n",
-            self.authorization.expose()
-        );
+            "{method} {path} HTTP/1.1\r\nhost: {authority}\r\n{authorization}\r\n\
+             content-length: {n_bytes}\r\ncontent-type: application/json\r\n"
+        )
+        .expect("a vector takes everything");
         head
     }
 
-    async fn ask(&self, to: &Upstream, request: Vec<u8>) -> Result<(Head, Body), Error> {
+    async fn ask(
+        &self,
+        to: &Upstream,
+        pool: Option<&Pool>,
+        request: Vec<u8>,
+    ) -> Result<(Head, Body), Error> {
         let authority = to.authority();
-        let mut connection = match self.pool.take(authority) {
+        let mut connection = match pool.and_then(|pool| pool.take(authority)) {
             Some(connection) => connection,
             None => Connection::open(authority, self.connect_deadline).await?,
         };
         let head = connection.ask(&request).await?;
-        let is_stream = content_type(&head).starts_with(STREAM.as_bytes());
-        let (pool, authority) = (self.pool.clone(), authority.into());
-        Ok((
-            head,
-            Body {
-                connection: Some(connection),
-                is_stream,
-                pool,
-                authority,
-            },
-        ))
+        let body = Body {
+            connection: Some(connection),
+            pool: pool.cloned(),
+            authority: authority.into(),
+        };
+        Ok((head, body))
     }
 }
 
@@ -167,12 +182,15 @@ impl Body {
     /// All of it, when it is no longer than `max_bytes`. Dropping the call closes the connection.
     pub async fn whole(mut self, max_bytes: usize) -> Result<Bytes, Error> {
         let mut whole = BytesMut::new();
-        let mut take = |part: &[u8]| {
-            let fits = part.len() <= max_bytes - whole.len();
-            fits.then(|| whole.extend_from_slice(part))
-                .ok_or(Error::Invalid)
-        };
-        while poll_fn(|context| self.poll_read(context, &mut take)).await? {}
+        while poll_fn(|context| {
+            self.poll_read(context, |part| {
+                let fits = part.len() <= max_bytes - whole.len();
+                fits.then(|| whole.extend_from_slice(part))
+                    .ok_or(Error::Invalid)
+            })
+        })
+        .await?
+        {}
         Ok(whole.freeze())
     }
 
@@ -191,11 +209,16 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take().filter(Connection::is_reusable)
-            && self.is_stream
-        {
-            self.pool.give(&self.authority, connection);
+        let connection = self.connection.take().filter(Connection::is_reusable);
+        if let Some((pool, connection)) = self.pool.as_ref().zip(connection) {
+            pool.give(&self.authority, connection);
         }
+    }
+}
+
+fn field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
     }
 }
 
@@ -225,46 +248,9 @@ fn authorization(key: &Secret) -> Result<Secret, InvalidHeaderValue> {
     Ok(Secret::new(value))
 }
 
-/// llama-server's error envelope; its `code` is a number.
-#[derive(Deserialize)]
-struct Envelope {
-    error: Inner,
-}
-
-#[derive(Deserialize)]
-struct Inner {
-    message: String,
-    n_prompt_tokens: Option<u64>,
-    n_ctx: Option<u64>,
-}
-
 async fn refusal(status: StatusCode, body: Body) -> Error {
     let body = plain_body(body).await.unwrap_or_default();
-    let inner = serde_json::from_slice(&body)
-        .ok()
-        .map(|envelope: Envelope| envelope.error);
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => return Error::Loading,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::WrongKey,
-        _ if status.is_server_error() => return Error::Failed,
-        _ if !status.is_client_error() => return Error::Invalid,
-        _ => {}
-    }
-    let does_not_fit = inner
-        .as_ref()
-        .and_then(|inner| Some((inner.n_prompt_tokens?, inner.n_ctx?)));
-    // What llama-server says about a request helps its sender; what it says about itself does not.
-    let message = inner
-        .filter(|_| status == StatusCode::BAD_REQUEST)
-        .map_or_else(
-            || "the model server refused the request".to_owned(),
-            |inner| inner.message.chars().take(MAX_REFUSAL_CHARS).collect(),
-        );
-    Error::Refused(Refusal {
-        status,
-        message,
-        does_not_fit,
-    })
+    verdict(status, Words::parse(&body).as_ref())
 }
 
 async fn plain_body(body: Body) -> Option<Bytes> {

@@ -1,6 +1,6 @@
 //! Everything that can go wrong between us and a llama-server.
 
-use http::StatusCode;
+use crate::Refusal;
 
 /// Why there is no answer, or why it ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,23 +26,15 @@ pub enum Error {
     /// The answer is not what llama-server sends.
     #[error("its answer could not be understood")]
     Invalid,
-    /// It answered with a 5xx, or with an error inside the answer.
+    /// It answered with a 5xx that is its own fault, or with an error inside the answer.
     #[error("it failed while answering")]
     Failed,
-    /// It said no to the request.
+    /// It answered with a 5xx that may be the request's fault. Whether the engine still works decides.
+    #[error("it failed for a reason that is not known")]
+    Unexplained,
+    /// It refused the request, and nothing else is to blame.
     #[error("it refused the request: {}", .0.message)]
     Refused(Refusal),
-}
-
-/// What llama-server itself said no to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Its status, a 4xx.
-    pub status: StatusCode,
-    /// Its own words where those help the sender, cut to a bound.
-    pub message: String,
-    /// The prompt's size and the slot's, in tokens, when the first does not fit into the second.
-    pub does_not_fit: Option<(u64, u64)>,
 }
 
 impl Error {

@@ -10,6 +10,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::Error;
+use crate::refusal::{Words, verdict_of_event};
+
 mod alike;
 
 pub use alike::{Alike, Text};
@@ -321,6 +324,11 @@ pub fn read(event: &[u8]) -> (Kind, Option<Usage>) {
         },
     };
     (kind, usage)
+}
+
+/// What an event of the kind [`Kind::Error`] means.
+pub fn failure(event: &[u8]) -> Error {
+    verdict_of_event(Words::parse(&data(event)).as_ref())
 }
 
 /// Whether the event is called an error: in `/v1/messages` what it holds does not say so.

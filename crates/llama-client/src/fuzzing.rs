@@ -4,20 +4,22 @@
 
 use bytes::Bytes;
 
-use crate::events::{Alike, Kind, Scanner, data, read};
-use crate::props::{Props, busy};
+use crate::events::{Alike, Kind, Scanner, data, failure, read};
+use crate::props::{Props, slots};
 
 /// An upstream's answer, header and body: the same body however it is cut.
 pub fn answer(input: &[u8]) {
     crate::connection::fuzz(input);
 }
 
-/// Any bytes as `/props`, and as `/slots`.
+/// Any bytes as `/props`, as `/slots`, as `/apply-template`, and as the body of an error.
 pub fn props(input: &[u8]) {
+    crate::refusal::fuzz(input);
+    crate::template::shown(input);
     if let Some(props) = Props::parse(input) {
         assert!(props.total_slots <= crate::props::MAX_SLOTS);
     }
-    busy(&Bytes::copy_from_slice(input));
+    slots(&Bytes::copy_from_slice(input));
 }
 
 /// A stream of events, cut into pieces as long as its first byte says: the same events however it is cut, and laid end
@@ -36,8 +38,9 @@ pub fn events(input: &[u8]) {
     );
     let mut alike = Alike::default();
     for event in &whole {
-        let (text, (kind, _)) = (alike.token(event), read(event));
-        match text {
+        let (kind, _) = read(event);
+        failure(event);
+        match alike.token(event) {
             Some(text) => {
                 assert_eq!(kind, Kind::Token);
                 assert!(std::str::from_utf8(&event[text.at]).is_ok_and(|text| !text.is_empty()));
@@ -50,7 +53,8 @@ pub fn events(input: &[u8]) {
 
 /// The events, and what is left at the end.
 fn cut(bytes: &[u8], n: usize) -> Option<Vec<Vec<u8>>> {
-    let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+    let mut scanner = Scanner::default();
+    let mut events = Vec::new();
     for piece in bytes.chunks(n.max(1)) {
         scanner.push(piece).ok()?;
         events.extend(std::iter::from_fn(|| scanner.next()).map(|event| event.to_vec()));

@@ -13,9 +13,13 @@ mod framing;
 pub mod fuzzing;
 mod pool;
 mod props;
+mod refusal;
+mod template;
 mod upstream;
 
 pub use client::{Ask, Body, Client, Identity, traceparent};
-pub use error::{Error, Refusal};
-pub use props::{Props, PropsError};
+pub use error::Error;
+pub use props::{Props, PropsError, Slot};
+pub use refusal::Refusal;
+pub use template::TemplateFacts;
 pub use upstream::{InvalidUpstream, Upstream};

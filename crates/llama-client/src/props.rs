@@ -19,6 +19,7 @@ pub struct Props {
     pub model_alias: Option<String>,
     /// Older builds do not say this either.
     modalities: Option<Modalities>,
+    chat_template_caps: Option<TemplateCaps>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,10 +33,21 @@ struct Modalities {
     vision: bool,
 }
 
+/// What the chat template can show, as llama-server found out by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct TemplateCaps {
+    supports_tools: Option<bool>,
+}
+
 /// What is read of one slot in `/slots`.
-#[derive(Debug, Deserialize)]
-struct Slot {
-    is_processing: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Slot {
+    /// Whether it computes, for anybody.
+    #[serde(rename = "is_processing")]
+    pub is_busy: bool,
+    /// The number of its last task, which tells whether it was used between two looks.
+    #[serde(rename = "id_task")]
+    pub last_task: Option<i64>,
 }
 
 /// Why there are no props.
@@ -64,6 +76,15 @@ impl Props {
             .is_none_or(|modalities| modalities.vision)
     }
 
+    /// Whether the chat template shows tools; true where the build does not say so.
+    #[must_use]
+    pub fn supports_tools(&self) -> bool {
+        self.chat_template_caps
+            .as_ref()
+            .and_then(|caps| caps.supports_tools)
+            .unwrap_or(true)
+    }
+
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body)
             .ok()
@@ -87,25 +108,25 @@ impl Client {
         }
     }
 
-    /// How many slots compute, for anybody; `None` where `/slots` is switched off. It goes through the engine's queue.
-    /// Cancel-safe.
+    /// Every slot; `None` where `/slots` is switched off. It goes through the engine's queue. Cancel-safe.
     ///
     /// # Errors
     ///
     /// When there is no answer, or when it is not llama-server's.
-    pub async fn n_busy(&self, upstream: &Upstream) -> Result<Option<usize>, Error> {
+    pub async fn slots(&self, upstream: &Upstream) -> Result<Option<Vec<Slot>>, Error> {
         let (status, body) = self.get(upstream, "/slots").await?;
         match status {
-            StatusCode::OK => busy(&body).map(Some).ok_or(Error::Invalid),
+            StatusCode::OK => slots(&body).map(Some).ok_or(Error::Invalid),
             StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => Ok(None),
             _ => Err(Error::Invalid),
         }
     }
 }
 
-pub(crate) fn busy(body: &Bytes) -> Option<usize> {
-    let slots: Vec<Slot> = serde_json::from_slice(body).ok()?;
-    Some(slots.iter().filter(|slot| slot.is_processing).count())
+pub(crate) fn slots(body: &Bytes) -> Option<Vec<Slot>> {
+    serde_json::from_slice(body)
+        .ok()
+        .filter(|slots: &Vec<Slot>| slots.len() <= MAX_SLOTS)
 }
 
 #[cfg(test)]

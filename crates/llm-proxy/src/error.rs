@@ -85,6 +85,10 @@ pub(crate) enum Error {
     UpstreamFailed,
     #[error("{}", .0.message)]
     UpstreamRefused(Refusal),
+    #[error(
+        "a model server died twice while it worked on this request: it is refused for ten minutes"
+    )]
+    RequestQuarantined,
     #[error("the first token did not come in time")]
     FirstTokenTimeout,
     #[error("the next token did not come in time")]
@@ -163,7 +167,7 @@ impl From<llama_client::Error> for Error {
             llama_client::Error::Disconnected => Self::UpstreamDisconnected,
             llama_client::Error::Truncated => Self::UpstreamTruncated,
             llama_client::Error::Invalid => Self::UpstreamInvalid,
-            llama_client::Error::Failed => Self::UpstreamFailed,
+            llama_client::Error::Failed | llama_client::Error::Unexplained => Self::UpstreamFailed,
             llama_client::Error::Refused(refusal) => Self::UpstreamRefused(refusal),
         }
     }
@@ -246,6 +250,7 @@ impl Error {
                 ..
             }) => (*status, "context_length_exceeded"),
             Self::UpstreamRefused(Refusal { status, .. }) => (*status, "upstream_refused"),
+            Self::RequestQuarantined => (StatusCode::BAD_REQUEST, "request_quarantined"),
             Self::FirstTokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "first_token_timeout"),
             Self::TokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "token_timeout"),
             Self::TotalTimeout => (StatusCode::GATEWAY_TIMEOUT, "total_timeout"),
@@ -290,6 +295,9 @@ impl Error {
         match self {
             Self::InvalidField { param, .. } => envelope.error.param = Some(param.clone()),
             Self::ModelNotFound => envelope.error.param = Some("model".to_owned()),
+            Self::UpstreamRefused(Refusal {
+                field: Some(field), ..
+            }) => envelope.error.param = Some((*field).to_owned()),
             Self::UpstreamRefused(Refusal {
                 does_not_fit: Some((n_prompt_tokens, n_ctx)),
                 ..

@@ -1,37 +1,39 @@
 //! The upstreams: which of them answer, how many slots each has, what is wrong with the others.
 //!
-//! A task per upstream reads `/props` with the key, because llama-server's `/health` says nothing about slots or keys.
-//! Members come and go with their names. One that fails is left alone for a while and comes back through one look,
-//! which goes down to its engine when the engine is doubted. What is learnt goes to `admission`; a change is logged once.
+//! A task per upstream probes it (`watch`). Members come and go with their names. One that fails is left alone for a
+//! while and comes back through one probe, which goes down to its engine when the engine is doubted. How requests end is
+//! heard in `verdict`. What is learnt goes to `admission`; a change is logged once.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use admission::Admission;
+use admission::placement::UpstreamId;
 use common::shutdown::Shutdown;
+use llama_client::{Client, Upstream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::error::Error;
 use crate::observe::metrics::{Member as MemberLabel, Metrics};
-use crate::observe::status::Upstream as UpstreamStatus;
-use admission::Admission;
-use admission::placement::UpstreamId;
-use llama_client::{Client, Upstream};
 
 mod breaker;
 mod member;
 mod names;
+mod others;
+mod poison;
 mod probe;
+mod verdict;
+mod view;
+mod watch_one;
 
-use member::{Doubt, Member, Status};
+use member::{Member, Status};
+use poison::Poison;
 
-/// Looks in a row that must time out before an upstream that answered counts as gone.
-const MAX_SLOW_LOOKS: u32 = 3;
-/// Answers in a row that must fail before the engine is doubted.
-const MAX_FAILED_ANSWERS: u32 = 3;
+pub(crate) use poison::Digest;
+pub(crate) use verdict::Running;
 
 /// All upstreams.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(crate) struct Fleet {
     client: Client,
     admission: Admission,
     metrics: Arc<Metrics>,
+    poison: Poison,
     upstreams: Vec<Upstream>,
     model: Arc<str>,
     probe_up: Duration,
@@ -69,6 +72,7 @@ impl Fleet {
             client,
             admission,
             metrics,
+            poison: Poison::default(),
             upstreams: config.upstreams.clone(),
             model: Arc::clone(&config.model),
             probe_up: config.probe_up,
@@ -77,12 +81,18 @@ impl Fleet {
         })
     }
 
-    /// Watches every upstream until the drain begins.
+    /// Watches every upstream until the drain begins, and those that are known then until nothing waits or runs.
     pub(crate) fn watch(self: &Arc<Self>, shutdown: &Shutdown) {
         for upstream in &self.upstreams {
             if upstream.is_name() {
                 let following = names::follow(Arc::clone(self), upstream.clone(), shutdown.clone());
-                until_draining(shutdown, following);
+                let draining = shutdown.clone();
+                shutdown.spawn(async move {
+                    tokio::select! {
+                        () = draining.draining() => {}
+                        () = following => {}
+                    }
+                });
             } else {
                 self.join(upstream.clone(), shutdown);
             }
@@ -104,9 +114,16 @@ impl Fleet {
         tracing::debug!(upstream = upstream.authority(), "the upstream joins");
         let member = Arc::new(Member::new(id, upstream));
         roll.members.insert(id, Arc::clone(&member));
+        self.admission.set_slots(id, 0);
         drop(roll);
         let fleet = Arc::clone(self);
-        until_draining(shutdown, async move { fleet.watch_one(&member).await });
+        let ending = shutdown.clone();
+        shutdown.spawn(async move {
+            tokio::select! {
+                () = fleet.watch_one(&member) => {}
+                () = fleet.drained(&ending) => {}
+            }
+        });
         Some(id)
     }
 
@@ -119,85 +136,36 @@ impl Fleet {
         self.metrics.upstream_up.remove(&label(&member));
         self.metrics.upstream_ejected.remove(&label(&member));
         self.admission.forget(id);
-        member.look_again.notify_one();
+        member.probe_again.notify_one();
     }
 
-    async fn watch_one(&self, member: &Member) {
-        let (mut n_slow, mut counted_at) = (0, None::<Instant>);
-        while self.member(member.id).is_some() {
-            let began = Instant::now();
-            let doubt = member.state().doubt;
-            match probe::look(self, &member.upstream, doubt).await {
-                None if n_slow + 1 < MAX_SLOW_LOOKS && member.is_up() => n_slow += 1,
-                None => self.saw(member, Status::Unreachable),
-                // A doubt that arose meanwhile was not looked into.
-                Some(status) if status.is_up() && member.state().doubt != doubt => {}
-                Some(status) => {
-                    n_slow = 0;
-                    self.saw(member, status);
-                    // However often a failure makes us look again: `/slots` goes through the engine's queue, and asked
-                    // every second it keeps llama-server from seeing clients that leave.
-                    let is_due = counted_at.is_none_or(|at| at + self.probe_up <= began);
-                    if status.is_up() && doubt.is_none() && is_due {
-                        counted_at = Some(began);
-                        self.count_others(member).await;
-                    }
-                }
-            }
-            let soon = began + self.probe_down.mul_f64(0.8 + chance() / 5.0);
-            let calm = member.is_up() && n_slow == 0 && member.state().doubt.is_none();
-            let due = if calm {
-                began + self.probe_up
-            } else {
-                self.due(member, soon)
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = member.look_again.notified() => {
-                    tokio::time::sleep_until(self.due(member, soon)).await;
-                }
-            }
-        }
-    }
-
-    /// When a member that failed may be asked again: not while it is left alone, unless there is no other.
-    fn due(&self, member: &Member, soon: Instant) -> Instant {
-        if self.others_are_up(member) {
-            soon.max(Instant::now() + member.rest())
-        } else {
-            soon
-        }
-    }
-
-    /// Somebody else may ask the upstream too. Ours come and go while it is looked at, so only what was there in two
-    /// looks is believed.
-    async fn count_others(&self, member: &Member) {
-        let ours_before = self.admission.in_flight_at(member.id);
-        let n_busy = probe::n_busy(&self.client, &member.upstream).await;
-        let ours = ours_before.max(self.admission.in_flight_at(member.id));
-        let others = n_busy.map_or(0, |n_busy| n_busy.saturating_sub(ours));
-        let before = std::mem::replace(&mut member.state().n_others, others);
-        self.admission.set_others(member.id, others.min(before));
-    }
-
-    /// What a look showed.
+    /// What a probe or a request showed.
     fn saw(&self, member: &Member, status: Status) {
         let mut state = member.state();
         let before = std::mem::replace(&mut state.status, status);
         if status.is_up() {
-            (state.doubt, state.n_failed) = (None, 0);
+            state.doubt = None;
+            state.n_failed = 0;
             state.breaker.close(Instant::now());
-        } else if matches!(status, Status::Unreachable | Status::Stuck) && before.is_up() {
-            state.breaker.trip(Instant::now(), chance());
+        } else {
+            state.others = Default::default();
+            let is_down = matches!(status, Status::Gone | Status::Silent | Status::Stuck);
+            if is_down && before.is_up() {
+                state.breaker.trip(Instant::now(), chance());
+            }
         }
+        let died = status.is_death_after(before).then(|| state.life.died());
         drop(state);
+        if let Some(digests) = died {
+            self.died_under(member, digests);
+        }
         if before != status {
             self.changed(member, before, status);
         }
     }
 
     fn changed(&self, member: &Member, before: Status, status: Status) {
-        // Whoever left meanwhile must not come back to `admission`.
+        // A member that left meanwhile must not come back to `admission`.
         let roll = self.roll();
         if !roll.members.contains_key(&member.id) {
             return;
@@ -214,10 +182,10 @@ impl Fleet {
         // Not `status`: another one may have been seen since.
         self.admission.set_slots(member.id, member.status().slots());
         if before.is_up() && !roll.members.values().any(|other| other.is_up()) {
-            // Nobody is left: those that are left alone are better than none.
+            // With nobody else left, one that is left alone is better than none.
             roll.members
                 .values()
-                .for_each(|other| other.look_again.notify_one());
+                .for_each(|other| other.probe_again.notify_one());
         }
         drop(roll);
         if before.is_up() {
@@ -246,182 +214,12 @@ impl Fleet {
             ),
             Status::Unknown
             | Status::Loading
-            | Status::Unreachable
+            | Status::Gone
+            | Status::Silent
             | Status::Stuck
             | Status::NotLlama => {
                 tracing::warn!(upstream, "the upstream is not ready: {}", status.sentence());
             }
-        }
-    }
-
-    /// A request to this upstream ended so.
-    pub(crate) fn failed(&self, upstream: UpstreamId, error: &Error) {
-        let Some(member) = self.member(upstream) else {
-            return;
-        };
-        match error {
-            Error::UpstreamUnavailable | Error::ConnectTimeout => {
-                self.found(&member, Status::Unreachable)
-            }
-            Error::ModelLoading => self.found(&member, Status::Loading),
-            Error::UpstreamKey => self.found(&member, Status::WrongKey),
-            Error::FirstTokenTimeout | Error::TokenTimeout => self.doubt(&member, Doubt::Silent),
-            Error::UpstreamDisconnected
-            | Error::UpstreamTruncated
-            | Error::UpstreamInvalid
-            | Error::UpstreamFailed => {
-                let mut state = member.state();
-                state.n_failed += 1;
-                let too_many = state.n_failed >= MAX_FAILED_ANSWERS;
-                drop(state);
-                // A bad one is better than none.
-                if too_many && self.others_are_up(&member) {
-                    self.doubt(&member, Doubt::Failing);
-                } else if !matches!(error, Error::UpstreamFailed) {
-                    member.look_again.notify_one();
-                }
-            }
-            // What the caller did, or what has nothing to do with this upstream.
-            _ => {}
-        }
-    }
-
-    /// A token came from this upstream.
-    pub(crate) fn served(&self, upstream: UpstreamId) {
-        if let Some(member) = self.member(upstream) {
-            member.state().n_failed = 0;
-        }
-    }
-
-    /// Gives it no further requests until it has answered a look.
-    fn found(&self, member: &Member, status: Status) {
-        self.saw(member, status);
-        member.look_again.notify_one();
-    }
-
-    /// Looks at its engine; meanwhile others are asked, if there are any.
-    fn doubt(&self, member: &Member, doubt: Doubt) {
-        member.state().doubt.get_or_insert(doubt);
-        if self.others_are_up(member) && member.is_up() {
-            self.saw(member, Status::Stuck);
-        }
-        member.look_again.notify_one();
-    }
-
-    /// Where a member is.
-    pub(crate) fn upstream(&self, id: UpstreamId) -> Option<Upstream> {
-        Some(self.member(id)?.upstream.clone())
-    }
-
-    /// One that answers, for what takes no slot.
-    pub(crate) fn any(&self) -> Option<(UpstreamId, Upstream)> {
-        self.roll()
-            .members
-            .values()
-            .find(|member| member.is_up())
-            .map(|member| (member.id, member.upstream.clone()))
-    }
-
-    /// Whether there is a choice.
-    pub(crate) fn is_several(&self) -> bool {
-        self.roll().members.len() > 1
-    }
-
-    /// The context of one slot, in tokens: the smallest of all upstreams that answer.
-    pub(crate) fn n_ctx(&self) -> Option<u64> {
-        let n_ctx = |member: &Arc<Member>| match member.status() {
-            Status::Up { n_ctx, .. } => Some(n_ctx),
-            _ => None,
-        };
-        self.roll().members.values().filter_map(n_ctx).min()
-    }
-
-    /// Whether every upstream that answers reads text only.
-    pub(crate) fn is_blind(&self) -> bool {
-        let roll = self.roll();
-        let mut up = roll
-            .members
-            .values()
-            .map(|member| member.status())
-            .filter(|status| status.is_up())
-            .peekable();
-        up.peek().is_some()
-            && up.all(|status| {
-                matches!(
-                    status,
-                    Status::Up {
-                        sees_images: false,
-                        ..
-                    }
-                )
-            })
-    }
-
-    /// Every member, for an operator.
-    pub(crate) fn status(&self) -> Vec<UpstreamStatus> {
-        let members: Vec<_> = self.roll().members.values().cloned().collect();
-        let status = |member: Arc<Member>| {
-            let status = member.status();
-            let n_ctx = if let Status::Up { n_ctx, .. } = status {
-                Some(n_ctx)
-            } else {
-                None
-            };
-            UpstreamStatus {
-                upstream: member.upstream.authority().to_owned(),
-                up: status.is_up(),
-                state: status.sentence().to_owned(),
-                slots: status.slots(),
-                busy: self.admission.in_flight_at(member.id),
-                n_ctx,
-                ejected_seconds: member.rest().as_secs_f64().ceil() as u64,
-            }
-        };
-        members.into_iter().map(status).collect()
-    }
-
-    /// Whether it is known of the upstreams what they are, good or bad.
-    pub(crate) fn has_looked(&self) -> bool {
-        let roll = self.roll();
-        let known = |member: &Arc<Member>| member.status() != Status::Unknown;
-        roll.members.values().any(|member| member.is_up())
-            || (!roll.members.is_empty() && roll.members.values().all(known))
-    }
-
-    /// Why a request sent now would not be served, for an operator.
-    pub(crate) fn ready(&self) -> Result<(), String> {
-        let roll = self.roll();
-        if roll.members.values().any(|member| member.is_up()) {
-            return Ok(());
-        }
-        let sentence = |member: &Arc<Member>| {
-            format!(
-                "{}: {}",
-                member.upstream.authority(),
-                member.status().sentence()
-            )
-        };
-        let sentences: Vec<String> = roll.members.values().map(sentence).collect();
-        if sentences.is_empty() {
-            return Err("PROXY_UPSTREAMS: no name was resolved to an address yet".to_owned());
-        }
-        Err(sentences.join("; "))
-    }
-
-    /// The same for a caller, when no upstream answers.
-    pub(crate) fn error(&self) -> Error {
-        let roll = self.roll();
-        let any = |status| {
-            roll.members
-                .values()
-                .any(|member| member.status() == status)
-        };
-        if any(Status::Loading) {
-            Error::ModelLoading
-        } else if any(Status::WrongKey) {
-            Error::UpstreamKey
-        } else {
-            Error::UpstreamUnavailable
         }
     }
 
@@ -439,16 +237,6 @@ impl Fleet {
             .values()
             .any(|other| other.id != member.id && other.is_up())
     }
-}
-
-fn until_draining(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'static) {
-    let draining = shutdown.clone();
-    shutdown.spawn(async move {
-        tokio::select! {
-            () = draining.draining() => {}
-            () = task => {}
-        }
-    });
 }
 
 fn label(member: &Member) -> MemberLabel {

@@ -177,7 +177,7 @@ pub async fn serve(
 /// would be refused, for example while this process takes over from another. Cancel-safe.
 async fn first_probe(app: &state::App, shutdown: &Shutdown) {
     let probing = async {
-        while !app.fleet.has_looked() {
+        while !app.fleet.was_probed() {
             tokio::time::sleep(FIRST_PROBE_EVERY).await;
         }
     };

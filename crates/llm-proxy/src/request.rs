@@ -5,6 +5,7 @@
 //! may use is refused by name. The order of fields in schemas is kept, because it is the order of the answer's.
 
 use bytes::Bytes;
+pub(crate) use llama_client::TemplateFacts as Template;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Api;
@@ -78,30 +79,6 @@ pub(crate) struct Rules<'a> {
     pub(crate) max_answers: usize,
     /// What the model's template takes.
     pub(crate) template: Template,
-}
-
-/// What the model's template was seen to take. The default is everything, as before anything is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Template {
-    /// Tools, their calls and their results.
-    pub(crate) tools: bool,
-    /// Two messages in a row of the same speaker, and a model that speaks first.
-    pub(crate) repeated_roles: bool,
-    /// A system message that is not the first message.
-    pub(crate) later_system: bool,
-    /// A system message at all.
-    pub(crate) system: bool,
-}
-
-impl Default for Template {
-    fn default() -> Self {
-        Self {
-            tools: true,
-            repeated_roles: true,
-            later_system: true,
-            system: true,
-        }
-    }
 }
 
 /// A request that was checked.

@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::observe::record::Record;
-use crate::request::{self, Checked, Rules, Template};
+use crate::request::{self, Checked, Rules};
 use crate::state::App;
 
 pub(crate) mod chat;
@@ -43,7 +43,7 @@ async fn check(
         model: &app.config.model,
         max_tokens: app.config.max_tokens,
         max_answers: MAX_ANSWERS,
-        template: Template::default(),
+        template: app.fleet.template(),
     };
     let request = Checked::parse(api, &body.bytes, &rules)?;
     app.reporter

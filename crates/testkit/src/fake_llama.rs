@@ -68,6 +68,9 @@ struct State {
     loading: bool,
     stuck: bool,
     sees_images: bool,
+    template: Template,
+    /// Words in a request that kill it.
+    deadly: Option<String>,
     /// Connections that wait for a request close when it grows.
     idle_closed: usize,
     script: Script,
@@ -75,11 +78,65 @@ struct State {
     received: Vec<Received>,
     ended: Vec<Option<Ended>>,
     running: usize,
+    /// The request that each slot works on, and the one it worked on last.
+    seats: Vec<(Option<usize>, Option<usize>)>,
     most_running: usize,
     /// Requests with a smaller number no longer stall.
     released: usize,
     probes: usize,
     slot_looks: usize,
+}
+
+impl State {
+    /// The request takes the first slot that is free, if one is.
+    fn sit_down(&mut self, number: usize) {
+        self.seats
+            .resize(self.slots.max(self.seats.len()), (None, None));
+        if let Some(seat) = self.seats.iter_mut().find(|(now, _)| now.is_none()) {
+            *seat = (Some(number), Some(number));
+        }
+    }
+
+    fn stand_up(&mut self, number: usize) {
+        if let Some((now, _)) = self.seats.iter_mut().find(|(now, _)| *now == Some(number)) {
+            *now = None;
+        }
+    }
+}
+
+/// What the model's chat template can show. What it cannot show, it refuses as a template does that raises an exception.
+#[derive(Clone, Copy, Debug)]
+pub struct Template {
+    /// Tools: only `/props` says so.
+    pub tools: bool,
+    /// Two messages of one role in a row.
+    pub repeated_roles: bool,
+    /// A system message behind others.
+    pub later_system: bool,
+    /// A system message before all others.
+    pub system: bool,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self {
+            tools: true,
+            repeated_roles: true,
+            later_system: true,
+            system: true,
+        }
+    }
+}
+
+impl Template {
+    /// Whether it shows a conversation of these roles.
+    fn takes(self, roles: &[&str]) -> bool {
+        let is_repeated = roles.windows(2).any(|pair| pair[0] == pair[1]);
+        let system_at = roles.iter().rposition(|role| *role == "system");
+        (self.repeated_roles || !is_repeated)
+            && (self.later_system || system_at.is_none_or(|at| at == 0))
+            && (self.system || system_at != Some(0))
+    }
 }
 
 /// A running fake. Dropping it closes the port and every connection.
@@ -122,12 +179,15 @@ impl FakeLlama {
             loading: false,
             stuck: false,
             sees_images: true,
+            template: Template::default(),
+            deadly: None,
             idle_closed: 0,
             script: Script::tokens(["Hello"]),
             once: VecDeque::new(),
             received: Vec::new(),
             ended: Vec::new(),
             running: 0,
+            seats: Vec::new(),
             most_running: 0,
             released: 0,
             probes: 0,
@@ -210,6 +270,23 @@ impl FakeLlama {
     pub fn set_sees_images(&self, sees_images: bool) {
         self.state
             .send_modify(|state| state.sees_images = sees_images);
+    }
+
+    /// What the chat template can show, for `/props` and `/apply-template`.
+    pub fn set_template(&self, template: Template) {
+        self.state.send_modify(|state| state.template = template);
+    }
+
+    /// A chat request whose body holds `words` kills it from now on: the port and every connection close at once.
+    pub fn dies_of(&self, words: &str) {
+        self.state
+            .send_modify(|state| state.deadly = Some(words.to_owned()));
+    }
+
+    /// Whether it was killed.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Closes every connection on which no request is under way, as llama-server does after 5 s.

@@ -11,6 +11,7 @@ use common::server::ClientConnection;
 
 use crate::api::Api;
 use crate::auth::Caller;
+use crate::fleet::Digest;
 
 /// Says what of a request was not met, although the request is no error.
 const NOTICE: &str = "x-corral-notice";
@@ -29,6 +30,8 @@ pub(crate) struct Asked {
     pub(crate) include_usage: bool,
     /// The prompt's beginning; empty where there is no choice of an upstream.
     pub(crate) prefix: Prefix,
+    /// What the request is known by when an engine dies under it.
+    pub(crate) digest: Digest,
     /// Whether the caller wants to see its place in the queue.
     pub(crate) queue_events: bool,
     /// The caller's connection.

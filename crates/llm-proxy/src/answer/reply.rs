@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use admission::{NotAdmitted, Permit, Ticket};
@@ -26,9 +27,10 @@ use crate::answer::asked::Asked;
 use crate::answer::clock::Clock;
 use crate::answer::line::QueueLine;
 use crate::answer::merge::Merge;
-use crate::answer::upstream_answer::{AnswerEvent, Step, UpstreamAnswer, count};
+use crate::answer::upstream_answer::{AnswerEvent, Step, UpstreamAnswer};
 use crate::answer::whole::WholeAnswer;
 use crate::error::Error;
+use crate::fleet::Running;
 use crate::observe::record::{Record, RequestPhase};
 use crate::state::App;
 
@@ -64,6 +66,8 @@ enum PartState {
     Queued(Pending<Result<Permit, NotAdmitted>>),
     Connecting(Clock, Pending<Connected>),
     Running(Box<UpstreamAnswer>),
+    /// It failed, and the fleet settles whose fault that was.
+    Failing(Pending<Error>),
     /// Its last event came; the end of its body has not.
     Finishing(Box<UpstreamAnswer>),
     Ended(Usage),
@@ -72,7 +76,7 @@ enum PartState {
 /// What a connection came to, and the permit that it was opened with.
 struct Connected {
     permit: Permit,
-    body: Result<llama_client::Body, Error>,
+    opened: Result<(llama_client::Body, Running), Error>,
 }
 
 impl Reply {
@@ -176,22 +180,16 @@ impl Reply {
         let Some(PartState::Running(answer)) = part.map(|part| part.state) else {
             return self.refuse(&Error::Internal);
         };
-        let upstream = answer.permit().upstream();
-        match self.app.until_closing(answer.plain(MAX_PLAIN_BYTES)).await {
-            Ok((bytes, mut permit)) => {
-                self.app.fleet.served(upstream);
+        let answer = answer.plain(&self.app.fleet, MAX_PLAIN_BYTES);
+        match self.app.until_closing(answer).await {
+            Ok(bytes) => {
                 if let Some(usage) = counted(&bytes) {
                     self.record.usage(usage);
-                    permit.counted(count(usage));
                 }
-                drop(permit);
                 let json = [(CONTENT_TYPE, "application/json")];
                 self.record.answer((json, bytes).into_response())
             }
-            Err(error) => {
-                self.app.fleet.failed(upstream, &error);
-                self.refuse(&error)
-            }
+            Err(error) => self.refuse(&error),
         }
     }
 
@@ -232,7 +230,7 @@ impl Reply {
                 match self.poll_step(at, context)? {
                     Poll::Ready(Some(Step::Event(event))) => {
                         self.pass(at, event, batch);
-                        while let Some(event) = self.at_hand(at)? {
+                        while let Some(event) = self.at_hand(at) {
                             self.pass(at, event, batch);
                         }
                     }
@@ -284,7 +282,7 @@ impl Reply {
         };
         if event.kind == Kind::Token {
             if event.is_first_token {
-                self.app.fleet.served(answer.permit().upstream());
+                self.app.fleet.served(answer.running());
             }
             self.record.token(answer.now());
         }
@@ -321,28 +319,40 @@ impl Reply {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Step>, Error>> {
         ready!(self.poll_open(at, context))?;
-        let PartState::Running(answer) = &mut self.parts[at].state else {
-            return Poll::Ready(Ok(None));
-        };
-        let upstream = answer.permit().upstream();
-        let step = ready!(answer.poll_step(context));
-        Poll::Ready(match step {
-            Ok(step) => Ok(Some(step)),
-            Err(error) => {
-                self.app.fleet.failed(upstream, &error);
-                Err(error)
+        if let PartState::Running(answer) = &mut self.parts[at].state {
+            match ready!(answer.poll_step(context)) {
+                Ok(step) => return Poll::Ready(Ok(Some(step))),
+                Err(error) => self.fail(at, error),
             }
-        })
+        }
+        match &mut self.parts[at].state {
+            PartState::Failing(error) => error.as_mut().poll(context).map(Err),
+            _ => Poll::Ready(Ok(None)),
+        }
+    }
+
+    /// An answer failed. What came before is passed on first.
+    fn fail(&mut self, at: usize, error: Error) {
+        let part = &mut self.parts[at];
+        let state = std::mem::replace(&mut part.state, PartState::Ended(Usage::default()));
+        if let PartState::Running(answer) = state {
+            let fleet = Arc::clone(&self.app.fleet);
+            part.state = PartState::Failing(Box::pin(answer.fail(fleet, error)));
+        }
     }
 
     /// The next event of one answer that has already come.
-    fn at_hand(&mut self, at: usize) -> Result<Option<AnswerEvent>, Error> {
+    fn at_hand(&mut self, at: usize) -> Option<AnswerEvent> {
         let PartState::Running(answer) = &mut self.parts[at].state else {
-            return Ok(None);
+            return None;
         };
-        answer.at_hand().inspect_err(|error| {
-            self.app.fleet.failed(answer.permit().upstream(), error);
-        })
+        match answer.at_hand() {
+            Ok(event) => event,
+            Err(error) => {
+                self.fail(at, error);
+                None
+            }
+        }
     }
 
     /// Drives one answer from the queue to its header.
@@ -360,7 +370,10 @@ impl Reply {
                     let clock = *clock;
                     self.connected(at, clock, connected)?;
                 }
-                PartState::Running(_) | PartState::Finishing(_) | PartState::Ended(_) => {
+                PartState::Running(_)
+                | PartState::Failing(_)
+                | PartState::Finishing(_)
+                | PartState::Ended(_) => {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -387,39 +400,47 @@ impl Reply {
         let route = self.asked.api.ask();
         let body = self.asked.bodies[at].clone();
         let identity = self.record.identity();
+        let fleet = Arc::clone(&self.app.fleet);
+        let digest = self.asked.digest;
         let connecting = async move {
-            let opened = async {
+            let open = async {
                 let upstream = upstream.ok_or(Error::UpstreamUnavailable)?;
-                let body = client.open(&upstream, route, body, identity.borrow()).await;
-                body.map_err(Error::from)
+                let mut running = fleet.start(permit.upstream(), digest, true)?;
+                let opened = client.open(&upstream, route, body, identity.borrow());
+                let error = match tokio::time::timeout_at(clock.at(), opened).await {
+                    Ok(Ok(body)) => return Ok((body, running)),
+                    Ok(Err(error)) => fleet.judge(&mut running, error).await,
+                    Err(_) => {
+                        let error = clock.error();
+                        fleet.failed(&mut running, &error).await;
+                        error
+                    }
+                };
+                Err(error)
             };
-            let body = tokio::time::timeout_at(clock.at(), opened).await;
-            Connected {
-                permit,
-                body: body.unwrap_or_else(|_| Err(clock.error())),
-            }
+            let opened = open.await;
+            Connected { permit, opened }
         };
         part.state = PartState::Connecting(clock, Box::pin(connecting));
     }
 
     /// An answer has its header; or it waits again, if no byte of the request was sent.
     fn connected(&mut self, at: usize, clock: Clock, connected: Connected) -> Result<(), Error> {
-        let Connected { permit, body } = connected;
-        let error = match body {
-            Ok(body) => {
+        let Connected { permit, opened } = connected;
+        let error = match opened {
+            Ok((body, running)) => {
                 self.record.enter(RequestPhase::Prefilling);
                 if let Some(connection) = &self.asked.connection {
                     // While the caller takes nothing, nobody asks the answer for more, and its own clock stands still.
                     connection.cut_at(clock.total_at());
                 }
                 let keep_alive = self.app.config.keep_alive;
-                let answer = UpstreamAnswer::new(body, permit, clock, keep_alive);
+                let answer = UpstreamAnswer::new(body, permit, running, clock, keep_alive);
                 self.parts[at].state = PartState::Running(Box::new(answer));
                 return Ok(());
             }
             Err(error) => error,
         };
-        self.app.fleet.failed(permit.upstream(), &error);
         if !error.is_unsent() || self.parts[at].n_tries == MAX_TRIES {
             return Err(error);
         }
@@ -454,7 +475,7 @@ impl Reply {
                     sum = sum.plus(answer.usage())
                 }
                 PartState::Ended(usage) => sum = sum.plus(*usage),
-                PartState::Queued(_) | PartState::Connecting(..) => {}
+                PartState::Queued(_) | PartState::Connecting(..) | PartState::Failing(_) => {}
             }
         }
         sum

@@ -5,17 +5,19 @@
 //! Backpressure is the caller's pull: without it nothing is read.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use admission::{Permit, UpstreamCount};
 use bytes::{Bytes, BytesMut};
 use llama_client::Body;
-use llama_client::events::{Alike, Kind, Scanner, Text, Usage, read};
+use llama_client::events::{Alike, Kind, Scanner, Text, Usage, counted, failure, read};
 use tokio::time::{Instant, Sleep};
 
 use crate::answer::clock::Clock;
 use crate::error::Error;
+use crate::fleet::{Fleet, Running};
 
 /// How long the upstream may take to end its body after `[DONE]`.
 const END_GRACE: Duration = Duration::from_millis(200);
@@ -24,6 +26,8 @@ const END_GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct UpstreamAnswer {
     body: Body,
     permit: Permit,
+    /// The upstream works on it.
+    running: Running,
     scanner: Scanner,
     alike: Alike,
     clock: Clock,
@@ -62,12 +66,19 @@ pub(crate) struct AnswerEvent {
 
 impl UpstreamAnswer {
     /// Begins with an answer whose header was read.
-    pub(crate) fn new(body: Body, mut permit: Permit, clock: Clock, keep_alive: Duration) -> Self {
+    pub(crate) fn new(
+        body: Body,
+        mut permit: Permit,
+        running: Running,
+        clock: Clock,
+        keep_alive: Duration,
+    ) -> Self {
         let now = Instant::now();
         permit.begin();
         Self {
             body,
             permit,
+            running,
             scanner: Scanner::default(),
             alike: Alike::default(),
             alarm: Box::pin(tokio::time::sleep_until(clock.at().min(now + keep_alive))),
@@ -80,9 +91,9 @@ impl UpstreamAnswer {
         }
     }
 
-    /// The slot that it holds.
-    pub(crate) fn permit(&self) -> &Permit {
-        &self.permit
+    /// The upstream's work on it.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
     }
 
     /// What the upstream has counted so far.
@@ -181,8 +192,9 @@ impl UpstreamAnswer {
                     self.alarm.as_mut().reset(self.clock.at());
                 }
             }
-            Kind::Error => return Err(Error::UpstreamFailed),
-            Kind::Progress(_) | Kind::Done | Kind::Usage | Kind::Other => {}
+            Kind::Error => return Err(failure(&bytes).into()),
+            Kind::Done => self.running.complete(),
+            Kind::Progress(_) | Kind::Usage | Kind::Other => {}
         }
         if !matches!(kind, Kind::Progress(_)) {
             self.last_passed = self.now;
@@ -224,13 +236,36 @@ impl UpstreamAnswer {
         self.alarm.as_mut().poll(context)
     }
 
+    /// Ends an answer that failed with `error`: the fleet settles whose fault that was while the slot is held.
+    pub(crate) async fn fail(mut self, fleet: Arc<Fleet>, error: Error) -> Error {
+        fleet.failed(&mut self.running, &error).await;
+        error
+    }
+
     /// An answer that is neither streamed nor written token by token, as it is. Dropping the call frees the slot.
-    pub(crate) async fn plain(self, max_bytes: usize) -> Result<(Bytes, Permit), Error> {
-        let whole = tokio::time::timeout_at(self.clock.total_at(), self.body.whole(max_bytes));
-        match whole.await {
-            Ok(whole) => Ok((whole?, self.permit)),
-            Err(_) => Err(Error::TotalTimeout),
-        }
+    pub(crate) async fn plain(self, fleet: &Fleet, max_bytes: usize) -> Result<Bytes, Error> {
+        let Self {
+            body,
+            mut permit,
+            mut running,
+            clock,
+            ..
+        } = self;
+        let whole = tokio::time::timeout_at(clock.total_at(), body.whole(max_bytes));
+        let error = match whole.await {
+            Ok(Ok(bytes)) => {
+                running.complete();
+                fleet.served(&running);
+                if let Some(usage) = counted(&bytes) {
+                    permit.counted(count(usage));
+                }
+                return Ok(bytes);
+            }
+            Ok(Err(error)) => error.into(),
+            Err(_) => Error::TotalTimeout,
+        };
+        fleet.failed(&mut running, &error).await;
+        Err(error)
     }
 }
 

@@ -1,12 +1,12 @@
 //! How long an upstream that failed is left alone: growing, jittered pauses, forgotten after a good while.
 //!
-//! Pure: it is told the time and the chance. What happens to an upstream meanwhile is its caller's business.
+//! Pure: it is told the time and the chance. The caller decides what happens to the upstream meanwhile.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first pause; halved by chance at most.
+/// The first pause. Chance shortens every pause by up to a half.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -70,7 +70,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_a_bound_and_are_forgotten_after_a_good_while() {
-        let (mut breaker, mut pauses) = (Breaker::default(), Vec::new());
+        let mut breaker = Breaker::default();
+        let mut pauses = Vec::new();
         let now = Instant::now();
         for chance in [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0] {
             breaker.trip(now, chance);

@@ -1,16 +1,19 @@
-//! One upstream of the fleet: what was last seen of it, what is doubted, how long it is left alone.
+//! One upstream of the fleet: what the last probe showed, what is doubted, what runs there, how long it is left alone.
 //!
-//! It holds no decision about others; `fleet` asks it and tells it.
+//! It decides nothing about other members; `fleet` does.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use admission::placement::UpstreamId;
+use llama_client::{TemplateFacts, Upstream};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use admission::placement::UpstreamId;
-use llama_client::Upstream;
+use super::others::Others;
+use super::poison::EngineLife;
+use super::probe::PROPS_DEADLINE;
 
 /// What is known of one upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +28,16 @@ pub(crate) enum Status {
         sees_images: bool,
         /// Whether the model's alias there is our name for it.
         is_named_so: bool,
+        template: TemplateFacts,
     },
     /// It listens, its model loads.
     Loading,
     /// It does not take our key.
     WrongKey,
-    /// Nobody listens, or nobody answers.
-    Unreachable,
+    /// Nobody listens there.
+    Gone,
+    /// It does not answer in time.
+    Silent,
     /// It answers, its engine does not.
     Stuck,
     /// It answers something that is not llama-server's `/props`.
@@ -52,8 +58,12 @@ pub(crate) enum Doubt {
 pub(super) struct Member {
     pub(super) id: UpstreamId,
     pub(super) upstream: Upstream,
-    /// Wakes its watch.
-    pub(super) look_again: Notify,
+    /// Has it probed again when it may be asked.
+    pub(super) probe_again: Notify,
+    /// Has it probed again at once.
+    probe_now: Notify,
+    /// When the last probe that ended began.
+    probed: watch::Sender<Instant>,
     state: Mutex<State>,
 }
 
@@ -62,8 +72,8 @@ pub(super) struct State {
     pub(super) status: Status,
     pub(super) doubt: Option<Doubt>,
     pub(super) breaker: Breaker,
-    /// Slots that somebody else took, when it was last looked.
-    pub(super) n_others: usize,
+    pub(super) others: Others,
+    pub(super) life: EngineLife,
     /// Answers in a row that failed.
     pub(super) n_failed: u32,
 }
@@ -74,13 +84,16 @@ impl Member {
             status: Status::Unknown,
             doubt: None,
             breaker: Breaker::default(),
-            n_others: 0,
+            others: Others::default(),
+            life: EngineLife::default(),
             n_failed: 0,
         };
         Self {
             id,
             upstream,
-            look_again: Notify::new(),
+            probe_again: Notify::new(),
+            probe_now: Notify::new(),
+            probed: watch::Sender::new(Instant::now()),
             state: Mutex::new(state),
         }
     }
@@ -101,11 +114,62 @@ impl Member {
     pub(super) fn rest(&self) -> Duration {
         self.state().breaker.rest(Instant::now())
     }
+
+    /// A probe that began at `began` has ended.
+    pub(super) fn was_probed(&self, began: Instant) {
+        self.probed.send_replace(began);
+    }
+
+    /// Waits until somebody wants a probe at once. Cancel-safe.
+    pub(super) async fn wanted_now(&self) {
+        self.probe_now.notified().await;
+    }
+
+    /// Has it probed now and waits for the result, as long as a probe may take. Cancel-safe.
+    pub(super) async fn probe_now(&self) {
+        let now = Instant::now();
+        let mut probed = self.probed.subscribe();
+        self.probe_now.notify_one();
+        let waited = probed.wait_for(|began| *began >= now);
+        // Without a result the request ends as it would have.
+        drop(tokio::time::timeout(PROPS_DEADLINE, waited).await);
+    }
 }
 
 impl Status {
     pub(super) fn is_up(self) -> bool {
         matches!(self, Self::Up { .. })
+    }
+
+    /// Whether the engine that was there has died, when this follows `before`.
+    pub(super) fn is_death_after(self, before: Self) -> bool {
+        let had_engine = matches!(before, Self::Up { .. } | Self::Silent | Self::Stuck);
+        had_engine && matches!(self, Self::Gone | Self::Loading)
+    }
+
+    /// The context of one slot, in tokens.
+    pub(super) fn n_ctx(self) -> Option<u64> {
+        match self {
+            Self::Up { n_ctx, .. } => Some(n_ctx),
+            _ => None,
+        }
+    }
+
+    pub(super) fn template(self) -> Option<TemplateFacts> {
+        match self {
+            Self::Up { template, .. } => Some(template),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sees_images(self) -> bool {
+        matches!(
+            self,
+            Self::Up {
+                sees_images: true,
+                ..
+            }
+        )
     }
 
     /// How many requests may run there.
@@ -124,7 +188,8 @@ impl Status {
             Self::Up { .. } => "it answers",
             Self::Loading => "it is loading its model",
             Self::WrongKey => "it refuses PROXY_UPSTREAM_API_KEY",
-            Self::Unreachable => "it cannot be reached or does not answer",
+            Self::Gone => "it cannot be reached",
+            Self::Silent => "it does not answer in time",
             Self::Stuck => "it answers, but its engine computes nothing",
             Self::NotLlama => "what answers there is not a llama-server with a model",
         }

@@ -1,18 +1,18 @@
 //! `dns+http://NAME:PORT`: one member per address behind the name, asked again and again.
 //!
-//! A lookup that fails changes nothing: a name server that is away takes no upstream with it.
+//! A lookup that fails changes nothing, so a name server that is away takes no upstream with it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission::placement::UpstreamId;
 use common::shutdown::Shutdown;
+use llama_client::Upstream;
 use tokio::time::Instant;
 
 use super::Fleet;
-use admission::placement::UpstreamId;
-use llama_client::Upstream;
 
 /// Between two lookups while all is well.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// Addresses behind one name that are used.
 const MAX_ADDRESSES: usize = 256;
 
-/// Keeps the members behind `name` as the name server has them. Ends never.
+/// Keeps the members behind `name` in step with DNS. Runs until aborted.
 pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown) {
     let mut known: Vec<(SocketAddr, UpstreamId)> = Vec::new();
     let mut lost_one = fleet.lost_one.subscribe();
@@ -45,12 +45,12 @@ pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown
                 }
             }
             Err(error) => {
-                tracing::warn!(upstream = name.authority(), %error, "the name was not resolved; what is known stays");
+                tracing::warn!(upstream = name.authority(), %error, "the name was not resolved, its known addresses stay");
             }
         }
         tokio::select! {
             () = tokio::time::sleep_until(began + REFRESH) => {}
-            _lost = lost_one.changed() => tokio::time::sleep_until(began + MIN_REFRESH).await,
+            _ = lost_one.changed() => tokio::time::sleep_until(began + MIN_REFRESH).await,
         }
     }
 }

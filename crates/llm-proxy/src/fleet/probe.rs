@@ -1,19 +1,19 @@
-//! One look at an upstream: what it says of itself, and whether its engine still works.
+//! One probe of an upstream: what it says of itself, and whether its engine still works.
 //!
-//! `/props` is answered beside the engine, so it answers also when the engine is stuck. `/slots` goes through the
+//! `/props` is answered beside the engine, so it also answers when the engine is stuck. `/slots` goes through the
 //! engine's queue without taking a slot; a completion of one token takes one and computes.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use llama_client::{Client, Identity, Props, PropsError, Slot, Upstream};
 
-use llama_client::{Client, Identity, PropsError, Upstream};
-
-use super::{Doubt, Fleet, Status};
+use super::Fleet;
+use super::member::{Doubt, Member, Status};
 use crate::api::Api;
 
 /// How long `/props` may take; a busy machine is slow, not down.
-const PROPS_DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const PROPS_DEADLINE: Duration = Duration::from_secs(3);
 /// The smallest question.
 const ONE_TOKEN: &[u8] =
     br#"{"messages":[{"role":"user","content":"1"}],"max_tokens":1,"stream":true}"#;
@@ -22,57 +22,75 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What ends a whole answer.
 const DONE: &[u8] = b"data: [DONE]";
 
-/// Looks at `upstream`; when there is a doubt, at its engine too. `None` when `/props` took too long, which says little
-/// on a busy machine. Cancel-safe.
-pub(super) async fn look(
-    fleet: &Fleet,
-    upstream: &Upstream,
-    doubt: Option<Doubt>,
-) -> Option<Status> {
-    let client = &fleet.client;
-    let status = tokio::time::timeout(PROPS_DEADLINE, props(client, upstream, &fleet.model))
+/// Probes a member; when there is a doubt, its engine too. `None` when `/props` took too long, which says little on a
+/// busy machine. Cancel-safe.
+pub(super) async fn probe(fleet: &Fleet, member: &Member, doubt: Option<Doubt>) -> Option<Status> {
+    let status = tokio::time::timeout(PROPS_DEADLINE, props(fleet, member))
         .await
         .ok()?;
-    let Some(doubt) = doubt.filter(|_| status.is_up()) else {
-        return Some(status);
-    };
-    let works = tokio::time::timeout(fleet.probe_engine, engine(client, upstream, doubt)).await;
-    Some(if works.unwrap_or(false) {
-        status
-    } else {
-        Status::Stuck
-    })
+    match doubt.filter(|_| status.is_up()) {
+        Some(doubt) if !works(fleet, &member.upstream, doubt).await => Some(Status::Stuck),
+        _ => Some(status),
+    }
 }
 
-/// How many slots compute, for anybody; `None` where nothing says so in time. Cancel-safe.
-pub(super) async fn n_busy(client: &Client, upstream: &Upstream) -> Option<usize> {
-    tokio::time::timeout(PROPS_DEADLINE, client.n_busy(upstream))
+/// Whether the engine works, in the way that settles `doubt`. Cancel-safe.
+pub(super) async fn works(fleet: &Fleet, upstream: &Upstream, doubt: Doubt) -> bool {
+    let works = tokio::time::timeout(fleet.probe_engine, engine(&fleet.client, upstream, doubt));
+    works.await.unwrap_or(false)
+}
+
+/// Every slot; `None` where nothing says so in time. Cancel-safe.
+pub(super) async fn slots(client: &Client, upstream: &Upstream) -> Option<Vec<Slot>> {
+    tokio::time::timeout(PROPS_DEADLINE, client.slots(upstream))
         .await
         .ok()?
         .ok()?
 }
 
-async fn props(client: &Client, upstream: &Upstream, model: &str) -> Status {
-    match client.props(upstream).await {
-        Ok(props) => Status::Up {
-            slots: props.total_slots,
-            n_ctx: props.n_ctx(),
-            sees_images: props.sees_images(),
-            is_named_so: props.model_alias.is_none_or(|alias| alias == model),
-        },
+async fn props(fleet: &Fleet, member: &Member) -> Status {
+    match fleet.client.props(&member.upstream).await {
+        Ok(props) => up(fleet, member, &props).await,
         Err(PropsError::NotLlama) => Status::NotLlama,
-        Err(PropsError::Upstream(llama_client::Error::Loading)) => Status::Loading,
-        Err(PropsError::Upstream(llama_client::Error::WrongKey)) => Status::WrongKey,
         Err(PropsError::Upstream(error)) => {
-            tracing::debug!(upstream = upstream.authority(), %error, "/props");
-            Status::Unreachable
+            tracing::debug!(upstream = member.upstream.authority(), %error, "/props");
+            match error {
+                llama_client::Error::Loading => Status::Loading,
+                llama_client::Error::WrongKey => Status::WrongKey,
+                llama_client::Error::Unreachable | llama_client::Error::Disconnected => {
+                    Status::Gone
+                }
+                _ => Status::Silent,
+            }
         }
+    }
+}
+
+/// What the upstream is. Its template is asked for once, before it gets requests.
+async fn up(fleet: &Fleet, member: &Member, props: &Props) -> Status {
+    let template = match member.status() {
+        Status::Up { template, .. } => template,
+        _ => {
+            let asked = fleet.client.template(&member.upstream, props).await;
+            // An upstream that broke off is probed again; until then everything is taken for possible.
+            asked.unwrap_or_default()
+        }
+    };
+    Status::Up {
+        slots: props.total_slots,
+        n_ctx: props.n_ctx(),
+        sees_images: props.sees_images(),
+        is_named_so: props
+            .model_alias
+            .as_deref()
+            .is_none_or(|alias| alias == &*fleet.model),
+        template,
     }
 }
 
 async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
     if doubt == Doubt::Silent {
-        match client.n_busy(upstream).await {
+        match client.slots(upstream).await {
             Ok(Some(_)) => return true,
             // `/slots` is switched off there.
             Ok(None) => {}
@@ -83,15 +101,8 @@ async fn engine(client: &Client, upstream: &Upstream, doubt: Doubt) -> bool {
         request_id: "probe",
         traceparent: None,
     };
-    match client
-        .open(
-            upstream,
-            Api::Chat.ask(),
-            Bytes::from_static(ONE_TOKEN),
-            who,
-        )
-        .await
-    {
+    let question = Bytes::from_static(ONE_TOKEN);
+    match client.open(upstream, Api::Chat.ask(), question, who).await {
         // Its header comes before it has computed anything.
         Ok(body) => {
             let answer = body.whole(MAX_ANSWER_BYTES).await;

@@ -106,6 +106,7 @@ pub(crate) struct Metrics {
     pub(crate) keys_reloads: Family<Reload, Counter>,
     pub(crate) keys_file_refused: Gauge,
     pub(crate) upstream_up: Family<Member, Gauge>,
+    pub(crate) quarantined: Counter,
     pub(crate) upstream_ejected: Family<Member, Gauge>,
     pub(crate) queue_wait: Histograms<KeyName>,
     pub(crate) overhead: Histogram,
@@ -130,6 +131,7 @@ impl Metrics {
             keys_reloads: Family::default(),
             keys_file_refused: Gauge::default(),
             upstream_up: Family::default(),
+            quarantined: Counter::default(),
             upstream_ejected: Family::default(),
             queue_wait: Histograms::new_with_constructor(waits),
             overhead: microseconds(),
@@ -183,6 +185,12 @@ impl Metrics {
             "upstream_up",
             "Whether an upstream answers",
             self.upstream_up.clone(),
+        );
+        let quarantined = "Requests that were put in quarantine because engines died under them";
+        to.register(
+            "requests_quarantined",
+            quarantined,
+            self.quarantined.clone(),
         );
         let ejected = "Whether an upstream failed and has answered no probe since";
         to.register("upstream_ejected", ejected, self.upstream_ejected.clone());

@@ -24,6 +24,9 @@ pub struct Status {
     pub slots: usize,
     /// Those of them that are taken.
     pub busy: usize,
+    /// Requests that are refused because engines died under them.
+    #[serde(default)]
+    pub quarantined: usize,
     /// Each upstream.
     pub upstreams: Vec<Upstream>,
     /// Each key that has something waiting or running.
@@ -145,8 +148,12 @@ impl Status {
         let title = page.paint(BOLD, &format!("llm-proxy {}", self.version));
         let uptime = period(self.uptime_seconds);
         page.line(&format!("{title}   up {uptime}   {state}"));
+        let quarantined = match self.quarantined {
+            0 => String::new(),
+            n => page.paint(RED, &format!("   {n} in quarantine")),
+        };
         page.line(&format!(
-            "{}   {} of {} slots busy   {waiting} waiting",
+            "{}   {} of {} slots busy   {waiting} waiting{quarantined}",
             self.model, self.busy, self.slots
         ));
         if let Some(problem) = &self.keys_file_refused {
@@ -294,6 +301,7 @@ mod tests {
             model: "a-model".to_owned(),
             slots: 2,
             busy: 1,
+            quarantined: 2,
             upstreams: vec![upstream("one:8080", true), upstream("two:8080", false)],
             keys: vec![Key {
                 key: "app".to_owned(),
@@ -310,7 +318,7 @@ mod tests {
         };
         let page = "\
 llm-proxy 1.2.3   up 1 h 3 min   ready
-a-model   1 of 2 slots busy   3 waiting
+a-model   1 of 2 slots busy   3 waiting   2 in quarantine
 the keys file is refused, the keys from before stay good: line 2: it is wrong
 
 last minute    1.2 requests/s   0.0 refused/s   20.0 tokens/s

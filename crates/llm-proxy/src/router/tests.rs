@@ -86,5 +86,5 @@ async fn a_panic_ends_its_own_request_in_the_envelope_and_holds_no_slot() {
         503,
         "others are answered: nobody is up"
     );
-    assert_eq!(app.admission.in_flight_at(UpstreamId(0)), 0);
+    assert_eq!(app.admission.ours_at(UpstreamId(0)).in_flight, 0);
 }

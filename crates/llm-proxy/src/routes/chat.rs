@@ -88,6 +88,8 @@ async fn enter(
         let problem = format!("must be at most {at_once}, the requests at once of this key");
         return Err(Error::field("n", problem));
     }
+    let digest = app.fleet.digest(api.path(), &request.body(0));
+    app.fleet.check(digest)?;
     let n_prompt_tokens = u64::from(request.n_prompt_tokens()) * n_answers as u64;
     let n_tokens = n_prompt_tokens + request.max_tokens * n_answers as u64;
     record.reserved(caller.reserve(n_tokens)?, n_prompt_tokens);
@@ -101,6 +103,7 @@ async fn enter(
         max_tokens: request.max_tokens,
         include_usage: request.include_usage,
         prefix: prefix(app, &request.body(0)),
+        digest,
         queue_events: request.stream && line::wanted(&parts.headers),
         connection: parts.extensions.get().cloned(),
         notice: notice.and_then(|notice| HeaderValue::try_from(notice).ok()),

@@ -56,6 +56,7 @@ fn status(app: &App) -> Status {
         model: app.config.model.to_string(),
         slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy: upstreams.iter().map(|upstream| upstream.busy).sum(),
+        quarantined: app.fleet.n_quarantined(),
         upstreams,
         keys: app.admission.lanes().into_iter().map(Key::of).collect(),
         last_minute: LastMinute {

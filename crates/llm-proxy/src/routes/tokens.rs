@@ -40,14 +40,16 @@ pub(crate) async fn count(
 /// Cancel-safe in that dropping it closes the upstream's connection.
 async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Result<Bytes, Error> {
     let (_, request, _) = check(api, app, request, record).await?;
+    let digest = app.fleet.digest(api.path(), &request.body(0));
     let _one_of_few = app.counting.try_acquire().map_err(|_| Error::Overloaded)?;
     let answered = async {
         let mut n_tries = 0;
         loop {
             n_tries += 1;
             let (id, upstream) = app.fleet.any().ok_or_else(|| app.fleet.error())?;
+            let mut running = app.fleet.start(id, digest, false)?;
             record.ask(upstream.authority());
-            match app
+            let opened = app
                 .client
                 .open(
                     &upstream,
@@ -55,12 +57,18 @@ async fn ask(api: Api, app: &App, request: Request, record: &mut Record) -> Resu
                     request.body(0),
                     record.identity().borrow(),
                 )
-                .await
-            {
-                Ok(body) => return body.whole(MAX_ANSWER_BYTES).await.map_err(Error::from),
+                .await;
+            let answer = match opened {
+                Ok(body) => body.whole(MAX_ANSWER_BYTES).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(bytes) => {
+                    running.complete();
+                    return Ok(bytes);
+                }
                 Err(error) => {
-                    let error = Error::from(error);
-                    app.fleet.failed(id, &error);
+                    let error = app.fleet.judge(&mut running, error).await;
                     if !error.is_unsent() || n_tries == MAX_TRIES {
                         return Err(error);
                     }

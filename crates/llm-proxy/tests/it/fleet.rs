@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::routes::{post, with_all_routes};
 use crate::{KEY, Proxy, UPSTREAM_KEY, envelope, question, until};
 
 /// So long that the proxy does not look again by itself.
@@ -16,7 +17,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(5);
 
 /// A proxy before all of them, each of which was looked at.
-async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> Proxy {
+pub(crate) async fn before_all(llamas: &[&FakeLlama], change: impl FnOnce(&mut Config)) -> Proxy {
     let urls: Vec<String> = llamas.iter().map(|llama| llama.url()).collect();
     llamas
         .iter()
@@ -58,6 +59,13 @@ async fn until_more(n: &AtomicUsize, more: usize) {
         n.load(Ordering::Relaxed) >= enough
     })
     .await;
+}
+
+/// A question that no other one is like.
+fn numbered(n: usize) -> Value {
+    let mut question = question(true);
+    question["messages"][0]["content"] = json!(format!("hi {n}"));
+    question
 }
 
 /// A conversation whose turns so far have been `turns`, each long enough to be worth a cache.
@@ -241,7 +249,8 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
     );
     let asking = join_all((0..4).map(|_| async {
         while !over.load(Ordering::Relaxed) {
-            let text = proxy.ask(&question(true)).await.text().await.unwrap();
+            let n = n_all.load(Ordering::Relaxed);
+            let text = proxy.ask(&numbered(n)).await.text().await.unwrap();
             n_failed.fetch_add(usize::from(!text.contains("[DONE]")), Ordering::Relaxed);
             n_all.fetch_add(1, Ordering::Relaxed);
         }
@@ -436,40 +445,40 @@ async fn after_the_first_byte_of_an_answer_nothing_is_tried_again_on_another_ups
 #[tokio::test]
 async fn a_connection_that_was_closed_while_it_waited_fails_no_request() {
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::before(&llama).await;
+    let proxy = with_all_routes(&llama).await;
     for n in 0..200 {
-        let text = proxy.ask(&question(n % 2 == 0)).await.text().await.unwrap();
-        assert!(text.contains("Hello"), "{text}");
+        let path = if n % 2 == 0 {
+            "/v1/embeddings"
+        } else {
+            "/v1/chat/completions"
+        };
+        let body = json!({"model": "fake-model", "input": "hi", "messages": [{"role": "user", "content": "hi"}]});
+        let response = post(&proxy, path, &body).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         llama.close_idle();
     }
     assert_eq!(llama.requests().len(), 200);
 }
 
 #[tokio::test]
-async fn a_connection_that_waited_for_three_seconds_is_not_used_again() {
+async fn a_plain_answers_connection_is_used_again_for_three_seconds_and_a_streams_never() {
     let llama = FakeLlama::start().await;
-    let proxy = Proxy::with(&llama, |config| config.probe_up = NEVER).await;
-    let last_ports = || {
-        let ports: Vec<u16> = llama
-            .requests()
-            .iter()
-            .map(|request| request.peer.port())
-            .collect();
-        ports[ports.len().saturating_sub(2)..].to_vec()
+    let proxy = with_all_routes(&llama).await;
+    let ask = async |path: &str| {
+        let body = json!({"model": "fake-model", "input": "hi", "messages": [{"role": "user", "content": "hi"}]});
+        let text = post(&proxy, path, &body).send().await.unwrap().text();
+        text.await.unwrap();
+        llama.requests().last().unwrap().peer.port()
     };
-    crate::until("a connection that is used again", async || {
-        proxy.ask(&question(false)).await.text().await.unwrap();
-        matches!(last_ports()[..], [a, b] if a == b)
-    })
-    .await;
-    // llama-server closes it at five; the wait is the thing under test.
+    let kept = ask("/v1/embeddings").await;
+    assert_eq!(ask("/v1/embeddings").await, kept);
+    let stream = ask("/v1/chat/completions").await;
+    assert_ne!(stream, kept);
+    assert_eq!(ask("/v1/embeddings").await, kept);
+    assert_ne!(ask("/v1/chat/completions").await, stream);
+    // llama-server closes it after five seconds; the wait is the thing under test.
     tokio::time::sleep(Duration::from_millis(3_100)).await;
-    proxy.ask(&question(false)).await.text().await.unwrap();
-    assert!(
-        matches!(last_ports()[..], [a, b] if a != b),
-        "{:?}",
-        last_ports()
-    );
+    assert_ne!(ask("/v1/embeddings").await, kept);
 }
 
 #[tokio::test]
@@ -543,77 +552,6 @@ async fn what_an_upstream_still_has_of_a_prompt_is_learnt_from_its_answers() {
     }
 }
 
-/// Somebody else's request, which holds a slot until the fake is released.
-async fn stranger(llama: &FakeLlama) -> reqwest::Response {
-    llama.script_once(Script::tokens(["a"]).stall_after(0));
-    let body = json!({"messages": [], "stream": true});
-    reqwest::Client::new()
-        .post(llama.url() + "/v1/chat/completions")
-        .json(&body)
-        .send()
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn slots_that_somebody_else_took_are_not_given_out() {
-    let (taken, free) = (FakeLlama::start().await, FakeLlama::start().await);
-    taken.set_slots(1);
-    let _stranger = stranger(&taken).await;
-    let proxy = before_all(&[&taken, &free], |config| config.probe_up = SOON).await;
-    // What two looks in a row have shown is believed.
-    taken.probed(3).await;
-    for _ in 0..6 {
-        assert_eq!(proxy.ask(&question(true)).await.status(), 200);
-    }
-    assert_eq!((taken.requests().len(), free.requests().len()), (1, 6));
-    taken.release();
-    taken.ended(0).await;
-    until("its slot to be given out again", async || {
-        proxy.ask(&question(true)).await;
-        taken.requests().len() > 1
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn behind_slots_that_somebody_else_took_requests_wait_here_and_not_there() {
-    let llama = FakeLlama::start().await;
-    llama.set_slots(1);
-    let _stranger = stranger(&llama).await;
-    let proxy = before_all(&[&llama], |config| config.probe_up = SOON).await;
-    llama.probed(3).await;
-    let question = question(false);
-    let waiting = async { proxy.ask(&question).await.status() };
-    let release = async {
-        proxy.until_metric("llm_proxy_queue_depth 1").await;
-        llama.probed(3).await;
-        assert_eq!(llama.requests().len(), 1);
-        llama.release();
-    };
-    assert_eq!(tokio::join!(waiting, release).0, 200);
-    assert_eq!(llama.most_running(), 1);
-}
-
-#[tokio::test]
-async fn a_slot_that_was_taken_in_one_look_alone_is_given_out() {
-    let llama = FakeLlama::start().await;
-    llama.set_slots(1);
-    let _stranger = stranger(&llama).await;
-    let proxy = before_all(&[&llama], |config| {
-        config.probe_up = NEVER;
-        config.deadlines.queue = Duration::from_millis(500);
-    })
-    .await;
-    until("its slots to be looked at", async || {
-        llama.slot_looks() == 1
-    })
-    .await;
-    proxy.until_metric("llm_proxy_slots 1").await;
-    // It may have been ours, and have ended since.
-    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
-}
-
 #[tokio::test]
 async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     let llama = FakeLlama::start().await;
@@ -631,6 +569,36 @@ async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     let message = "`messages` hold an image, but the model reads text only: leave the images out";
     assert_eq!(error["error"]["message"], message);
     assert_eq!(llama.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn when_the_last_upstream_goes_those_who_wait_hear_of_it_at_once() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    let running = proxy.ask_stalled(&llama).await;
+    let question = question(false);
+    let waiting = join_all((0..8).map(|_| async {
+        let response = proxy.ask(&question).await;
+        let retry_after = response.headers()["retry-after"].clone();
+        let code = response.json::<Value>().await.unwrap()["error"]["code"].clone();
+        (retry_after, code, Instant::now())
+    }));
+    let going = async {
+        proxy.until_metric("llm_proxy_queue_depth 8").await;
+        llama.stop().await;
+        Instant::now()
+    };
+    let (waited, gone_at) = tokio::join!(waiting, going);
+    for (retry_after, code, at) in waited {
+        assert_eq!(
+            (retry_after.to_str().unwrap(), code),
+            ("2", json!("upstream_unavailable"))
+        );
+        let took = at.saturating_duration_since(gone_at);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    assert!(!running.text().await.unwrap_or_default().contains("[DONE]"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

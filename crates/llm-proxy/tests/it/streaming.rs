@@ -125,35 +125,6 @@ fn ports(llama: &FakeLlama) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn connections_to_an_upstream_that_keeps_them_are_used_again() {
-    let llama = FakeLlama::start().await;
-    let proxy = Proxy::before(&llama).await;
-    let ask = async || proxy.ask(&question(true)).await.text().await.unwrap();
-    // It shows with the first that has stayed open for half a second.
-    crate::until("a connection that is used again", async || {
-        ask().await;
-        let ports = ports(&llama);
-        ports
-            .iter()
-            .rev()
-            .skip(1)
-            .any(|port| Some(port) == ports.last())
-    })
-    .await;
-    let before = llama.requests().len();
-    for _ in 0..5 {
-        ask().await;
-    }
-    let ports = ports(&llama);
-    assert!(
-        ports[before..]
-            .iter()
-            .all(|port| *port == ports[before - 1]),
-        "{ports:?}"
-    );
-}
-
-#[tokio::test]
 async fn an_upstream_that_closes_after_every_stream_without_a_word_fails_no_request() {
     // As llama-server does. The close comes while the next request is on its way.
     let llama = FakeLlama::start().await;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
-use super::{Ended, Received, State};
+use super::{Ended, Received, State, Template};
 
 /// The largest request that is read; a test that sends more is wrong.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -46,13 +46,17 @@ pub(super) async fn accept(
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                _closed = serve(stream, &state) => {}
+                _closed = serve(stream, &state, &stop) => {}
             }
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    state: &watch::Sender<State>,
+    stop: &CancellationToken,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     let mut changes = state.subscribe();
@@ -77,11 +81,19 @@ async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> std::io::
             let _works = changes.wait_for(|state| !state.stuck).await;
         }
         if PLAYED.contains(&request.line.as_str()) {
+            let body = request.body.to_string();
+            let is_deadly = |words: &String| body.contains(words);
+            if changes.borrow().deadly.as_ref().is_some_and(is_deadly) {
+                state.send_modify(|state| state.received.push(request));
+                stop.cancel();
+                std::future::pending::<()>().await;
+                return Ok(());
+            }
             if !chat(&mut stream, request, state).await? {
                 return Ok(());
             }
         } else {
-            let (status, body) = route(&request.line, state);
+            let (status, body) = route(&request, state);
             stream
                 .write_all(&answer::json(status, &body.to_string()))
                 .await?;
@@ -120,6 +132,7 @@ async fn chat(
         state.received.push(request);
         state.ended.push(None);
         state.running += 1;
+        state.sit_down(number);
         state.most_running = state.most_running.max(state.running);
     });
     let mut running = Running {
@@ -153,6 +166,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.state.send_modify(|state| {
             state.running -= 1;
+            state.stand_up(self.number);
             state.ended[self.number] = Some(self.ended);
         });
     }
@@ -230,7 +244,8 @@ fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> 
     (!right).then(|| answer::error(401, "authentication_error", "Invalid API Key"))
 }
 
-fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
+fn route(request: &Received, state: &watch::Sender<State>) -> (u16, Value) {
+    let line = request.line.as_str();
     state.send_modify(|state| {
         state.probes += usize::from(line == "GET /props");
         state.slot_looks += usize::from(line == "GET /slots");
@@ -246,12 +261,16 @@ fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
                 "model_alias": state.alias,
                 "model_path": "/models/fake.gguf",
                 "modalities": {"vision": state.sees_images, "audio": false},
+                "chat_template_caps": {"supports_tools": state.template.tools},
                 "is_sleeping": false,
             }),
         ),
+        "POST /apply-template" => apply_template(&request.body, state.template),
         "GET /slots" => {
-            let slot =
-                |id| json!({"id": id, "n_ctx": state.n_ctx, "is_processing": id < state.running});
+            let slot = |id: usize| {
+                let (now, last) = state.seats.get(id).copied().unwrap_or_default();
+                json!({"id": id, "n_ctx": state.n_ctx, "is_processing": now.is_some(), "id_task": last})
+            };
             (200, (0..state.slots).map(slot).collect())
         }
         "GET /v1/models" => {
@@ -264,4 +283,24 @@ fn route(line: &str, state: &watch::Sender<State>) -> (u16, Value) {
             json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}),
         ),
     }
+}
+
+/// The messages' texts in a row, or what llama-server says when the template raises an exception.
+fn apply_template(body: &Value, template: Template) -> (u16, Value) {
+    let messages = body["messages"].as_array().cloned().unwrap_or_default();
+    let roles: Vec<&str> = messages
+        .iter()
+        .filter_map(|message| message["role"].as_str())
+        .collect();
+    if template.takes(&roles) {
+        let texts = messages
+            .iter()
+            .filter_map(|message| message["content"].as_str());
+        return (200, json!({"prompt": texts.collect::<String>()}));
+    }
+    let message = "Unable to generate parser for this template. Automatic parser generation failed: \n------------\n\
+        While executing CallExpression at line 1, column 74 in source:\n...{{ raise_exception('roles must alternate') }}...\n\
+        Error: Jinja Exception: roles must alternate";
+    let error = json!({"code": 400, "message": message, "type": "invalid_request_error"});
+    (400, json!({"error": error}))
 }

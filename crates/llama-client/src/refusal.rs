@@ -1,0 +1,539 @@
+//! Whose fault an error of llama-server is, read from its status and its words.
+//!
+//! llama-server answers 500 to much that only the request is to blame for, and quotes templates and C++ exceptions. A
+//! caller reads a sentence from here instead. Of llama-server's own words only a short and plain sentence of a 400 passes.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::Error;
+
+/// The longest sentence of llama-server's that is passed on, in bytes.
+const MAX_WORDS_BYTES: usize = 200;
+
+/// What llama-server said no to because of the request alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A 4xx.
+    pub status: StatusCode,
+    /// One sentence for the caller.
+    pub message: Cow<'static, str>,
+    /// The field of the request that is to blame, where that is known.
+    pub field: Option<&'static str>,
+    /// The prompt's size and the slot's, in tokens, when the first does not fit into the second.
+    pub does_not_fit: Option<(u64, u64)>,
+}
+
+impl Refusal {
+    /// A failure that names no reason, of an engine that went on to work.
+    #[must_use]
+    pub fn unexplained() -> Self {
+        Self::of(None, "the model server cannot process this request")
+    }
+
+    fn of(field: Option<&'static str>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            field,
+            does_not_fit: None,
+        }
+    }
+}
+
+/// llama-server's error envelope; its `code` is a number.
+#[derive(Deserialize)]
+struct Envelope {
+    error: Words,
+}
+
+/// What llama-server says of an error. An event of `/v1/messages` holds it without an envelope.
+#[derive(Deserialize)]
+pub(crate) struct Words {
+    message: String,
+    code: Option<u16>,
+    n_prompt_tokens: Option<u64>,
+    n_ctx: Option<u64>,
+}
+
+impl Words {
+    /// Reads the envelope, or what would be in it.
+    pub(crate) fn parse(document: &[u8]) -> Option<Self> {
+        match serde_json::from_slice(document) {
+            Ok(Envelope { error }) => Some(error),
+            Err(_) => serde_json::from_slice(document).ok(),
+        }
+    }
+}
+
+/// Words of llama-server's, the field that is to blame, and what the caller reads. The first that fits counts.
+type Rule = (&'static str, Option<&'static str>, &'static str);
+
+/// What the code around the template says.
+const REQUEST_RULES: &[Rule] = &[
+    (
+        "JSON schema",
+        None,
+        "the model server cannot use the JSON schema in `response_format` or in a tool: simplify it",
+    ),
+    (
+        "Failed to initialize samplers",
+        None,
+        "the model server cannot build a grammar from `response_format` or the tools: simplify the schema",
+    ),
+    (
+        "parse grammar",
+        None,
+        "the model server cannot build a grammar from `response_format` or the tools: simplify the schema",
+    ),
+    (
+        "Failed to parse tool call arguments",
+        Some("messages"),
+        "a tool call in `messages` has `arguments` that are not JSON: send them as the model wrote them",
+    ),
+    (
+        "Failed to parse messages",
+        Some("messages"),
+        "a message in `messages` lacks a field or has one of the wrong type",
+    ),
+    (
+        "Failed to parse tools",
+        Some("tools"),
+        "a tool in `tools` lacks a field or has one of the wrong type",
+    ),
+    (
+        "image input is not supported",
+        Some("messages"),
+        "the model does not read images: leave them out",
+    ),
+    (
+        "audio input is not supported",
+        Some("messages"),
+        "the model does not hear audio: leave it out",
+    ),
+    (
+        "video input is not supported",
+        Some("messages"),
+        "the model does not watch videos: leave them out",
+    ),
+    (
+        "does not support multimodal",
+        None,
+        "the model reads text only: leave out images and audio",
+    ),
+    (
+        "image or audio file",
+        Some("messages"),
+        "an image in `messages` cannot be decoded: send a PNG or JPEG as a data: URL",
+    ),
+    (
+        "base64",
+        Some("messages"),
+        "an image in `messages` cannot be decoded: send a PNG or JPEG as a data: URL",
+    ),
+    (
+        "Failed to tokenize prompt",
+        None,
+        "the model server cannot turn the prompt into tokens",
+    ),
+    (
+        "requires --jinja",
+        Some("tools"),
+        "this model cannot call tools: leave out `tools` and `tool_choice`",
+    ),
+    (
+        "logprobs is not supported with tools",
+        Some("logprobs"),
+        "`logprobs` cannot be combined with `tools`: leave one of them out",
+    ),
+    (
+        "Unsupported param",
+        None,
+        "the model server does not support a field of this request",
+    ),
+    ("Only no echo", Some("echo"), "`echo` must be false"),
+    (
+        "json_schema and grammar",
+        Some("response_format"),
+        "`response_format` cannot be combined with another grammar",
+    ),
+    (
+        "grammar with tools",
+        Some("response_format"),
+        "`response_format` cannot be combined with `tools`: leave one of them out",
+    ),
+    (
+        "grammar constraints with tools",
+        Some("response_format"),
+        "`response_format` cannot be combined with `tools`: leave one of them out",
+    ),
+    (
+        "increase the physical batch size",
+        None,
+        "the input is longer than the model server takes in one piece: shorten it",
+    ),
+    (
+        "invalid tokens",
+        Some("prompt"),
+        "`prompt` holds numbers that are no tokens of the model",
+    ),
+];
+
+/// What a template says for itself, behind the place in its source.
+const TEMPLATE_RULES: &[Rule] = &[
+    (
+        "alternate",
+        Some("messages"),
+        "the model's chat template wants `user` and `assistant` messages in turn: merge those of one role that follow each other",
+    ),
+    (
+        "system",
+        Some("messages"),
+        "the model's chat template does not take this system message: send one, before all others",
+    ),
+    (
+        "tool call id",
+        Some("messages"),
+        "the model's chat template wants tool call ids of 9 letters and digits",
+    ),
+    (
+        "",
+        Some("messages"),
+        "the model's chat template cannot show these messages: check their roles, their order and their tool calls",
+    ),
+];
+
+/// What marks an error as the template's.
+const TEMPLATE_MARKS: &[&str] = &[
+    "jinja",
+    "generate parser",
+    "chat template",
+    "callable",
+    "callee",
+    "not implemented",
+    "builtin",
+    "built-in",
+    "undefined value",
+    "null values",
+];
+
+/// Failures that are the engine's own, whatever the request.
+const ENGINE_MARKS: &[&str] = &[
+    "Compute error",
+    "Context size has been exceeded",
+    "Invalid input batch",
+    "failed to get logits",
+    "failed to get embeddings",
+    "decode() failed",
+    "context shift",
+    "speculative",
+    "memory",
+    "alloc",
+];
+
+/// What an answer with this status means, whose body says `words`.
+pub(crate) fn verdict(status: StatusCode, words: Option<&Words>) -> Error {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => return Error::Loading,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::WrongKey,
+        StatusCode::NOT_IMPLEMENTED if words.is_some() => {
+            return Error::Refused(Refusal::of(
+                None,
+                "the model server was started without what this route needs",
+            ));
+        }
+        StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR => {}
+        _ if status.is_server_error() => return Error::Failed,
+        _ if !status.is_client_error() => return Error::Invalid,
+        _ => {
+            let message = "the model server refused the request";
+            return Error::Refused(Refusal {
+                status,
+                ..Refusal::of(None, message)
+            });
+        }
+    }
+    let is_refusal = status == StatusCode::BAD_REQUEST;
+    let Some(words) = words else {
+        return match is_refusal {
+            true => Error::Refused(Refusal::of(None, "the model server refused the request")),
+            false => Error::Failed,
+        };
+    };
+    if let (true, Some(does_not_fit)) = (is_refusal, words.n_prompt_tokens.zip(words.n_ctx)) {
+        return Error::Refused(Refusal {
+            does_not_fit: Some(does_not_fit),
+            ..Refusal::of(None, plain(&words.message))
+        });
+    }
+    match known(&words.message) {
+        Some((_, field, sentence)) => Error::Refused(Refusal::of(*field, *sentence)),
+        None if is_refusal => Error::Refused(Refusal::of(None, plain(&words.message))),
+        None if ENGINE_MARKS.iter().any(|mark| words.message.contains(mark)) => Error::Failed,
+        None => Error::Unexplained,
+    }
+}
+
+/// What an error inside a stream means. Its status is its `code`; words without one are a failure.
+pub(crate) fn verdict_of_event(words: Option<&Words>) -> Error {
+    let status = words
+        .and_then(|words| words.code)
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match verdict(status, words) {
+        // The engine has begun to compute: an error whose words are not known is its own.
+        Error::Unexplained => Error::Failed,
+        error => error,
+    }
+}
+
+fn known(message: &str) -> Option<&'static Rule> {
+    let lower = message.to_ascii_lowercase();
+    // A template's error quotes the template's source, which may hold any word, and then gives its reason.
+    let reason = match lower.contains(" executing ") {
+        true => lower.rsplit("error: ").next().unwrap_or(&lower),
+        false => {
+            let rule = REQUEST_RULES
+                .iter()
+                .find(|(words, ..)| message.contains(words));
+            if rule.is_some() {
+                return rule;
+            }
+            TEMPLATE_MARKS.iter().find(|mark| lower.contains(*mark))?;
+            &lower
+        }
+    };
+    TEMPLATE_RULES
+        .iter()
+        .find(|(words, ..)| reason.contains(words))
+}
+
+/// The message of a 400 when it is a short plain sentence about the request, or what of it may pass.
+fn plain(message: &str) -> Cow<'static, str> {
+    if is_plain(message) {
+        return Cow::Owned(message.to_owned());
+    }
+    let field = message
+        .strip_prefix("Field '")
+        .and_then(|rest| rest.split_once('\''))
+        .map(|(name, _)| name)
+        .filter(|name| name.len() <= 64 && name.bytes().all(is_of_a_name));
+    match field {
+        Some(name) => Cow::Owned(format!(
+            "`{name}` has a value that the model server does not take"
+        )),
+        None => Cow::Borrowed("the model server refused the request"),
+    }
+}
+
+/// Whether a sentence holds neither source, nor exceptions, nor paths, nor flags.
+fn is_plain(message: &str) -> bool {
+    const FOREIGN: &[&str] = &[
+        "exception",
+        "::",
+        "//",
+        "{",
+        "}",
+        "<|",
+        "--",
+        "\\",
+        "std",
+        "0x",
+        ".cpp",
+        ".gguf",
+        "http",
+    ];
+    message.len() <= MAX_WORDS_BYTES
+        && !message.is_empty()
+        && message.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !FOREIGN.iter().any(|part| message.contains(part))
+        && !message
+            .split(' ')
+            .any(|word| word.trim_start_matches(['\'', '"', '(']).starts_with('/'))
+}
+
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')
+}
+
+/// Any bytes as the body of an error: what a caller reads is short, and no exception.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(input: &[u8]) {
+    let words = Words::parse(input);
+    for status in [StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR] {
+        if let Error::Refused(refusal) = verdict(status, words.as_ref()) {
+            assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
+            assert!(
+                refusal.message.len() <= MAX_WORDS_BYTES && !refusal.message.contains("exception")
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::{Words, verdict};
+    use crate::Error;
+
+    /// The status, the field and the sentence that a caller reads.
+    fn told(status: u16, message: &str) -> (u16, Option<&'static str>, String) {
+        let body = json!({"error": {"code": status, "message": message, "type": "x"}}).to_string();
+        let words = Words::parse(body.as_bytes());
+        match verdict(StatusCode::from_u16(status).unwrap(), words.as_ref()) {
+            Error::Refused(refusal) => (
+                refusal.status.as_u16(),
+                refusal.field,
+                refusal.message.into_owned(),
+            ),
+            other => panic!("{status} {message}: {other:?}"),
+        }
+    }
+
+    fn error(status: u16, message: &str) -> Error {
+        let body = json!({"error": {"code": status, "message": message}}).to_string();
+        verdict(
+            StatusCode::from_u16(status).unwrap(),
+            Words::parse(body.as_bytes()).as_ref(),
+        )
+    }
+
+    /// Errors of build 11434 that depend on the request alone, in its own words.
+    const OF_THE_REQUEST: &[(u16, &str)] = &[
+        (
+            500,
+            "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error at line 1, column 6: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal",
+        ),
+        (
+            500,
+            "Failed to parse messages: [json.exception.out_of_range.403] key 'text' not found",
+        ),
+        (
+            500,
+            "Failed to parse tools: Missing tool type: {}; tools = [\n  {}\n]",
+        ),
+        (
+            500,
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        ),
+        (500, "Failed to load image or audio file"),
+        (500, "Unsupported param: suffix"),
+        (
+            500,
+            "input (5000 tokens) is too large to process. increase the physical batch size (current batch size: 256)",
+        ),
+        (
+            500,
+            "\n------------\nWhile executing CallExpression at line 1, column 9 in source:\n...{{ raise_exception('x') }}...\n      ^\nError: Jinja Exception: x",
+        ),
+        (500, "Value is not callable: Undefined"),
+        (500, "Unknown (built-in) filter 'x' for type String"),
+        (
+            400,
+            "Unable to generate parser for this template. Automatic parser generation failed: \n------------\nWhile executing For at line 1, column 4 in source:\n...{% for message in messages %}...\n      ^\nError: Expected iterable or object type in for loop: got Integer",
+        ),
+        (
+            400,
+            "Unable to generate parser for this template. Automatic parser generation failed: JSON schema conversion failed:\nInvalid pattern ^(a$: unbalanced parentheses",
+        ),
+        (
+            400,
+            "Failed to initialize samplers: failed to parse grammar",
+        ),
+        (
+            400,
+            "[json.exception.parse_error.101] parse error at line 1, column 40: syntax error while parsing value - invalid string: ill-formed UTF-8 byte; last read: '\"\u{fffd}'",
+        ),
+        (
+            400,
+            "Field 'temperature': [json.exception.type_error.302] type must be number, but is string",
+        ),
+        (400, "/models/secret.gguf: no such file"),
+        (400, "logprobs is not supported with tools + stream"),
+        (
+            501,
+            "This server does not support embeddings. Start it with `--embeddings`",
+        ),
+    ];
+
+    #[test]
+    fn what_depends_on_the_request_alone_is_a_400_in_one_readable_sentence() {
+        for (status, message) in OF_THE_REQUEST {
+            let (status, _, sentence) = told(*status, message);
+            assert_eq!(status, 400, "{message}");
+            for foreign in [
+                "exception",
+                "{",
+                "\n",
+                "parser",
+                "source",
+                "::",
+                "--",
+                "/models",
+            ] {
+                assert!(!sentence.contains(foreign), "{message}: {sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_field_that_is_to_blame_is_named() {
+        let alternate = "Unable to generate parser for this template. Automatic parser generation failed: \n------------\n\
+            While executing CallExpression at line 1, column 226 in source:\n...'system' %}{{ raise_exception('Conversation roles \
+            must alternate user...\n      ^\nError: Jinja Exception: Conversation roles must alternate user/assistant/...";
+        let sentence = "the model's chat template wants `user` and `assistant` messages in turn: merge those of one role that follow each other";
+        assert_eq!(
+            told(400, alternate),
+            (400, Some("messages"), sentence.to_owned())
+        );
+        let system = "\nError: Jinja Exception: System role not supported";
+        let sentence = "the model's chat template does not take this system message: send one, before all others";
+        assert_eq!(
+            told(500, &format!("While executing{system}")),
+            (400, Some("messages"), sentence.to_owned())
+        );
+        let arguments = "a tool call in `messages` has `arguments` that are not JSON: send them as the model wrote them";
+        assert_eq!(
+            told(500, OF_THE_REQUEST[0].1),
+            (400, Some("messages"), arguments.to_owned())
+        );
+        let temperature = "`temperature` has a value that the model server does not take";
+        assert_eq!(
+            told(400, OF_THE_REQUEST[14].1),
+            (400, None, temperature.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_short_plain_sentence_of_a_refusal_passes_as_it_is() {
+        for message in [
+            "Field 'n': Value must be between 1 <= value <= 2, but got 9",
+            "Cannot have 2 or more assistant messages at the end of the list.",
+            "'messages' is required",
+        ] {
+            assert_eq!(told(400, message), (400, None, message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_failure_is_the_engines_own_or_unexplained_until_it_is_asked() {
+        for message in [
+            "Compute error.",
+            "Context size has been exceeded.",
+            "decode() failed: Compute error.",
+        ] {
+            assert_eq!(error(500, message), Error::Failed, "{message}");
+        }
+        assert_eq!(error(500, "unknown error"), Error::Unexplained);
+        assert_eq!(error(502, "bad gateway"), Error::Failed);
+        assert_eq!(
+            verdict(StatusCode::INTERNAL_SERVER_ERROR, None),
+            Error::Failed
+        );
+        assert_eq!(error(503, "Loading model"), Error::Loading);
+    }
+}

@@ -1,0 +1,122 @@
+//! What others ask of the fleet: where to send, what to tell callers and operators. Nothing here changes anything.
+
+use admission::placement::UpstreamId;
+use llama_client::{TemplateFacts, Upstream};
+
+use super::Fleet;
+use super::member::Status;
+use crate::error::Error;
+use crate::observe::status::Upstream as UpstreamStatus;
+
+impl Fleet {
+    /// Where a member is.
+    pub(crate) fn upstream(&self, id: UpstreamId) -> Option<Upstream> {
+        Some(self.member(id)?.upstream.clone())
+    }
+
+    /// An upstream that answers, for what takes no slot.
+    pub(crate) fn any(&self) -> Option<(UpstreamId, Upstream)> {
+        self.roll()
+            .members
+            .values()
+            .find(|member| member.is_up())
+            .map(|member| (member.id, member.upstream.clone()))
+    }
+
+    /// Whether there is a choice.
+    pub(crate) fn is_several(&self) -> bool {
+        self.roll().members.len() > 1
+    }
+
+    /// The context of one slot, in tokens: the smallest of all upstreams that answer.
+    pub(crate) fn n_ctx(&self) -> Option<u64> {
+        self.statuses().filter_map(Status::n_ctx).min()
+    }
+
+    /// Whether every upstream that answers reads text only.
+    pub(crate) fn is_blind(&self) -> bool {
+        let mut up = self.statuses().filter(|status| status.is_up()).peekable();
+        up.peek().is_some() && !up.any(Status::sees_images)
+    }
+
+    /// What the chat templates of all upstreams that answer can show.
+    pub(crate) fn template(&self) -> TemplateFacts {
+        self.statuses()
+            .filter_map(Status::template)
+            .fold(TemplateFacts::default(), TemplateFacts::and)
+    }
+
+    /// Every member, for an operator.
+    pub(crate) fn status(&self) -> Vec<UpstreamStatus> {
+        let members: Vec<_> = self.roll().members.values().cloned().collect();
+        members
+            .iter()
+            .map(|member| {
+                let status = member.status();
+                UpstreamStatus {
+                    upstream: member.upstream.authority().to_owned(),
+                    up: status.is_up(),
+                    state: status.sentence().to_owned(),
+                    slots: status.slots(),
+                    busy: self.admission.ours_at(member.id).in_flight,
+                    n_ctx: status.n_ctx(),
+                    ejected_seconds: member.rest().as_secs_f64().ceil() as u64,
+                }
+            })
+            .collect()
+    }
+
+    /// How many requests are in quarantine.
+    pub(crate) fn n_quarantined(&self) -> usize {
+        self.poison.n_quarantined()
+    }
+
+    /// Whether every upstream has been probed, or one answers.
+    pub(crate) fn was_probed(&self) -> bool {
+        let statuses: Vec<Status> = self.statuses().collect();
+        statuses.iter().any(|status| status.is_up())
+            || (!statuses.is_empty() && !statuses.contains(&Status::Unknown))
+    }
+
+    /// Why a request sent now would not be served, for an operator.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        let roll = self.roll();
+        if roll.members.values().any(|member| member.is_up()) {
+            return Ok(());
+        }
+        if roll.members.is_empty() {
+            return Err("PROXY_UPSTREAMS: no name was resolved to an address yet".to_owned());
+        }
+        let sentences: Vec<String> = roll
+            .members
+            .values()
+            .map(|member| {
+                let upstream = member.upstream.authority();
+                format!("{upstream}: {}", member.status().sentence())
+            })
+            .collect();
+        Err(sentences.join("; "))
+    }
+
+    /// Why a request sent now would not be served, for its caller.
+    pub(crate) fn error(&self) -> Error {
+        let statuses: Vec<Status> = self.statuses().collect();
+        if statuses.contains(&Status::Loading) {
+            Error::ModelLoading
+        } else if statuses.contains(&Status::WrongKey) {
+            Error::UpstreamKey
+        } else {
+            Error::UpstreamUnavailable
+        }
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = Status> {
+        let roll = self.roll();
+        let statuses: Vec<Status> = roll
+            .members
+            .values()
+            .map(|member| member.status())
+            .collect();
+        statuses.into_iter()
+    }
+}
