@@ -185,7 +185,7 @@ async fn every_field_of_a_message_is_what_it_must_be() {
         user(json!({"type": "tool_result", "tool_use_id": "t", "content": content}))
     };
     let tool = |tool: Value| json!({"tools": [tool]});
-    let deep = (0..40).fold(json!({}), |inner, _| json!({"items": inner}));
+    let circle = json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}});
     let picture = json!({"type": "base64", "media_type": "image/png", "data": "AA=="});
     let many = json!({"messages": [{"role": "user", "content": vec![json!({"type": "image", "source": picture}); 17]}]});
     for (more, param) in [
@@ -278,18 +278,8 @@ async fn every_field_of_a_message_is_what_it_must_be() {
         ),
         (tool(json!({"name": "../x"})), "tools[0].name"),
         (
-            tool(json!({"name": "x", "input_schema": deep})),
+            tool(json!({"name": "x", "input_schema": circle})),
             "tools[0].input_schema",
-        ),
-        (
-            tool(
-                json!({"name": "x", "input_schema": {"type": "string", "pattern": "^(a?){500}$"}}),
-            ),
-            "tools[0].input_schema",
-        ),
-        (
-            json!({"tools": vec![json!({"name": "x", "input_schema": {"enum": vec!["x"; 200]}}); 20]}),
-            "tools",
         ),
         (json!({"tool_choice": "auto"}), "tool_choice"),
         (json!({"tool_choice": {"type": "some"}}), "tool_choice.type"),

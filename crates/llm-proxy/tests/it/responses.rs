@@ -149,7 +149,7 @@ async fn every_field_of_a_response_is_what_it_must_be() {
     let image = |url: &str| said("user", json!({"type": "input_image", "image_url": url}));
     let tool = |tool: Value| json!({"tools": [tool]});
     let format = |format: Value| json!({"text": {"format": format}});
-    let deep = (0..40).fold(json!({}), |inner, _| json!({"items": inner}));
+    let circle = json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}});
     let url = "input[0].content[0].image_url";
     for (more, param) in [
         (json!({"input": null}), "input"),
@@ -228,7 +228,7 @@ async fn every_field_of_a_response_is_what_it_must_be() {
             "text.format.schema",
         ),
         (
-            format(json!({"type": "json_schema", "name": "s", "schema": deep})),
+            format(json!({"type": "json_schema", "name": "s", "schema": circle})),
             "text.format.schema",
         ),
         (tool(json!({"type": "web_search"})), "tools[0].type"),
@@ -239,12 +239,6 @@ async fn every_field_of_a_response_is_what_it_must_be() {
         (
             tool(json!({"type": "function", "name": "../x"})),
             "tools[0].name",
-        ),
-        (
-            tool(
-                json!({"type": "function", "name": "x", "parameters": {"type": "string", "pattern": "^(a?){500}$"}}),
-            ),
-            "tools[0].parameters",
         ),
         (json!({"tool_choice": "any"}), "tool_choice"),
         (
