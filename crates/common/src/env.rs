@@ -96,6 +96,17 @@ impl Variable {
         }
     }
 
+    /// `place` is where `text` was found, and begins the problem.
+    fn parse_secret(&self, place: &str, text: &str) -> Result<Secret, String> {
+        let secret = match self.kind {
+            VariableKind::Token => secret::parse_token(text),
+            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
+                secret::parse_key(text)
+            }
+        };
+        secret.map_err(|problem| format!("{place} {problem}"))
+    }
+
     /// Why the settings file may not hold it.
     fn not_in_a_file(&self) -> Option<String> {
         let name = self.name;
@@ -107,15 +118,6 @@ impl Variable {
             VariableKind::Library => Some(format!(
                 "{name} counts in the environment only: set it there"
             )),
-        }
-    }
-
-    fn parse_secret(&self, text: &str) -> Result<Secret, &'static str> {
-        match self.kind {
-            VariableKind::Token => secret::parse_token(text),
-            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
-                secret::parse_key(text)
-            }
         }
     }
 }
@@ -238,15 +240,9 @@ impl Environment {
         let read = match (self.raw(name), self.text(&file_name)) {
             (None, None) => return None,
             (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set: keep one")),
-            (Some(text), None) => variable
-                .parse_secret(&text)
-                .map_err(|why| format!("{name} {why}")),
+            (Some(text), None) => variable.parse_secret(name, &text),
             (None, Some(path)) => secret::read_file(&path)
-                .and_then(|text| {
-                    variable
-                        .parse_secret(&text)
-                        .map_err(|why| format!("{path} {why}"))
-                })
+                .and_then(|text| variable.parse_secret(&path, &text))
                 .map_err(|problem| format!("{file_name}: {problem}")),
         };
         read.map_err(|problem| self.problems.push(problem)).ok()

@@ -117,10 +117,12 @@ fn a_misspelt_setting_is_not_taken_for_a_service_of_kubernetes() {
 #[test]
 fn a_secret_comes_from_its_file_without_the_end_of_its_line() {
     let folder = folder();
-    let path = file(&folder, "key", b"0012345\n");
-    let mut env = environment(&[("LLM_KEY_FILE", &path)]);
-    assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345");
-    env.finish().unwrap();
+    for text in ["0012345", "0012345\n", "\n0012345\n\n"] {
+        let path = file(&folder, "key", text.as_bytes());
+        let mut env = environment(&[("LLM_KEY_FILE", &path)]);
+        assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345", "{text:?}");
+        env.finish().unwrap();
+    }
 }
 
 #[test]
@@ -138,6 +140,10 @@ fn a_secret_that_is_not_usable_is_refused_by_its_place_and_reason() {
         (
             [("LLM_KEY", "s3cret,s3cret"), ("OTHER", "")],
             "LLM_KEY has a comma or a double quote, at which llama-server divides keys: choose another key".to_owned(),
+        ),
+        (
+            [("LLM_KEY", "s3cret\n"), ("OTHER", "")],
+            "LLM_KEY has a line feed, at which llama-server divides the keys of a file, or which it takes for a part of one: remove it".to_owned(),
         ),
         (
             [("LLM_KEY_FILE", &twin), ("LLM_KEY", "s3cret")],
