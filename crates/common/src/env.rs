@@ -5,8 +5,11 @@
 //! unset, because Compose passes `NAME=` for what is not there. `NAME_FILE` names a file that holds the secret `NAME`.
 //! `SETTINGS_FILE` names a TOML file of settings, over which the environment wins.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fmt::{self, Display, Write as _};
+use std::net::AddrParseError;
+use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use config::Config;
@@ -191,9 +194,9 @@ impl Environment {
     /// # Panics
     ///
     /// When the variable's own default does not parse.
-    pub fn read<T: FromStr<Err: Display>>(&mut self, variable: &Variable) -> T {
+    pub fn read<T: FromStr<Err: Display + 'static>>(&mut self, variable: &Variable) -> T {
         self.read_with(variable, |text| {
-            text.parse::<T>().map_err(|error| error.to_string())
+            text.parse::<T>().map_err(|error| expectation(&error))
         })
     }
 
@@ -283,6 +286,20 @@ impl Environment {
 
     fn text(&self, name: &str) -> Option<String> {
         self.raw(name).map(|text| text.trim().to_owned())
+    }
+}
+
+/// What a value must be. The standard library's own errors say only what they stumbled over.
+fn expectation<E: Display + 'static>(error: &E) -> String {
+    let any = error as &dyn Any;
+    if any.is::<AddrParseError>() {
+        return "must be ADDRESS:PORT, as in 0.0.0.0:8081".to_owned();
+    }
+    match any.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        None => error.to_string(),
+        Some(IntErrorKind::Zero) => "must be at least 1".to_owned(),
+        Some(IntErrorKind::PosOverflow) => "is too large".to_owned(),
+        Some(_) => "must be a whole number".to_owned(),
     }
 }
 

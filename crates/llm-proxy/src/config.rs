@@ -282,8 +282,7 @@ impl Config {
 }
 
 impl Config {
-    /// Reads the keys file; problems are noted in `env`. Apart from [`Config::read`], because a running llm-proxy goes
-    /// on without a file that was broken, and so must its health check.
+    /// Reads the keys file; problems are noted in `env`. Apart from [`Config::read`], which reads no file.
     pub fn check_keys(&self, env: &mut Environment) {
         if let Err(problem) = Keys::new(self.api_key.as_ref(), self.keys_file.clone()) {
             env.refuse(&KEYS_FILE, format_args!("is not usable: {problem}"));
