@@ -23,7 +23,7 @@ at once and exits with 64 before it listens. The variables that Kubernetes makes
 
 A secret may come from the file that its `_FILE` twin names instead; setting both is an error. A key must be one line
 without white space, commas, double quotes or a leading `#`: llama-server reads the same file, and would find another key
-there. A line feed at the end does not count.
+there. In a file, a line feed at the end does not count.
 
 Compose and `cargo xtask` read the env files alike: `export`, quotes and a comment after a space and `#` are understood. A
 `$` outside single quotes, a backslash between quotes and a value of several lines are refused by `cargo xtask`, because

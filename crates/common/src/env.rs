@@ -5,8 +5,11 @@
 //! unset, because Compose passes `NAME=` for what is not there. `NAME_FILE` names a file that holds the secret `NAME`.
 //! `SETTINGS_FILE` names a TOML file of settings, over which the environment wins.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fmt::{self, Display, Write as _};
+use std::net::AddrParseError;
+use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use config::Config;
@@ -96,6 +99,17 @@ impl Variable {
         }
     }
 
+    /// `place` is where `text` was found, and begins the problem.
+    fn parse_secret(&self, place: &str, text: &str) -> Result<Secret, String> {
+        let secret = match self.kind {
+            VariableKind::Token => secret::parse_token(text),
+            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
+                secret::parse_key(text)
+            }
+        };
+        secret.map_err(|problem| format!("{place} {problem}"))
+    }
+
     /// Why the settings file may not hold it.
     fn not_in_a_file(&self) -> Option<String> {
         let name = self.name;
@@ -107,15 +121,6 @@ impl Variable {
             VariableKind::Library => Some(format!(
                 "{name} counts in the environment only: set it there"
             )),
-        }
-    }
-
-    fn parse_secret(&self, text: &str) -> Result<Secret, &'static str> {
-        match self.kind {
-            VariableKind::Token => secret::parse_token(text),
-            VariableKind::Plain | VariableKind::Key | VariableKind::Library => {
-                secret::parse_key(text)
-            }
         }
     }
 }
@@ -189,9 +194,9 @@ impl Environment {
     /// # Panics
     ///
     /// When the variable's own default does not parse.
-    pub fn read<T: FromStr<Err: Display>>(&mut self, variable: &Variable) -> T {
+    pub fn read<T: FromStr<Err: Display + 'static>>(&mut self, variable: &Variable) -> T {
         self.read_with(variable, |text| {
-            text.parse::<T>().map_err(|error| error.to_string())
+            text.parse::<T>().map_err(|error| expectation(&error))
         })
     }
 
@@ -238,15 +243,9 @@ impl Environment {
         let read = match (self.raw(name), self.text(&file_name)) {
             (None, None) => return None,
             (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set: keep one")),
-            (Some(text), None) => variable
-                .parse_secret(&text)
-                .map_err(|why| format!("{name} {why}")),
+            (Some(text), None) => variable.parse_secret(name, &text),
             (None, Some(path)) => secret::read_file(&path)
-                .and_then(|text| {
-                    variable
-                        .parse_secret(&text)
-                        .map_err(|why| format!("{path} {why}"))
-                })
+                .and_then(|text| variable.parse_secret(&path, &text))
                 .map_err(|problem| format!("{file_name}: {problem}")),
         };
         read.map_err(|problem| self.problems.push(problem)).ok()
@@ -287,6 +286,20 @@ impl Environment {
 
     fn text(&self, name: &str) -> Option<String> {
         self.raw(name).map(|text| text.trim().to_owned())
+    }
+}
+
+/// What a value must be. The standard library's own errors say only what they stumbled over.
+fn expectation<E: Display + 'static>(error: &E) -> String {
+    let any = error as &dyn Any;
+    if any.is::<AddrParseError>() {
+        return "must be ADDRESS:PORT, as in 0.0.0.0:8081".to_owned();
+    }
+    match any.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        None => error.to_string(),
+        Some(IntErrorKind::Zero) => "must be at least 1".to_owned(),
+        Some(IntErrorKind::PosOverflow) => "is too large".to_owned(),
+        Some(_) => "must be a whole number".to_owned(),
     }
 }
 

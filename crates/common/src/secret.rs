@@ -36,31 +36,30 @@ impl Secret {
     }
 }
 
-/// An API key. Only the line's end after it does not count.
+/// An API key.
 ///
 /// # Errors
 ///
-/// In words that follow the place of `text`, when llama-server would read another key from the same text. It takes each
-/// line of a file for a key, byte by byte; it divides `LLAMA_API_KEY` at commas, takes out double quotes, and skips what
-/// begins with `#`. Bytes beyond ASCII cannot travel in a header.
-pub fn parse_key(text: &str) -> Result<Secret, &'static str> {
-    let key = text.trim_matches('\n');
+/// In words that follow the place of `key`, when llama-server would read another key from the same text. It takes each line
+/// of a file for a key, and one that begins with `#` for a comment: a file with nothing else switches its keys off. In
+/// `LLAMA_API_KEY` it divides keys at commas and takes out double quotes. It never trims.
+pub fn parse_key(key: &str) -> Result<Secret, &'static str> {
     if key.trim().is_empty() {
         return Err("is empty");
     }
-    if text.starts_with('\u{feff}') {
+    if key.starts_with('\u{feff}') {
         return Err(
             "begins with a byte order mark, which llama-server takes for a part of the key: save it as UTF-8 without one",
         );
     }
-    if text.contains('\r') {
+    if key.contains('\r') {
         return Err(
             "has a line that ends in CR LF, and llama-server takes the CR for a part of the key: end lines with LF alone",
         );
     }
     if key.contains('\n') {
         return Err(
-            "has more than one line, and llama-server takes each for a key: leave the key alone",
+            "has a line feed, at which llama-server divides the keys of a file, or which it takes for a part of one: remove it",
         );
     }
     if key.contains(char::is_whitespace) {
@@ -100,7 +99,7 @@ pub fn parse_token(text: &str) -> Result<Secret, &'static str> {
     }
 }
 
-/// The text of a secret's file.
+/// The text of a secret's file, without line feeds before and after it.
 ///
 /// # Errors
 ///
@@ -114,7 +113,8 @@ pub(crate) fn read_file(path: &str) -> Result<String, String> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("{path} is larger than {MAX_FILE_BYTES} bytes"));
     }
-    String::from_utf8(text).map_err(|_| format!("{path} is not UTF-8 text"))
+    let text = String::from_utf8(text).map_err(|_| format!("{path} is not UTF-8 text"))?;
+    Ok(text.trim_matches('\n').to_owned())
 }
 
 #[cfg(test)]
@@ -128,15 +128,13 @@ mod tests {
 
     #[test]
     fn a_key_is_what_llama_server_reads_or_is_refused() {
-        for good in ["0012345", "0012345\n", "\n0012345\n\n"] {
-            assert_eq!(parse_key(good).unwrap().expose(), "0012345", "{good:?}");
-        }
+        assert_eq!(parse_key("0012345").unwrap().expose(), "0012345");
         for (text, reason) in [
             ("\n", "is empty"),
             ("\u{feff}key", "begins with a byte order mark"),
             ("key\r\n", "has a line that ends in CR LF"),
-            ("# ours\nkey\n", "has more than one line"),
-            ("key\nother", "has more than one line"),
+            ("# ours\nkey", "has a line feed"),
+            ("key\n", "has a line feed"),
             (" key", "has white space"),
             ("key\t", "has white space"),
             ("two words", "has white space"),

@@ -4,8 +4,6 @@
 //! forgotten, and none is waited for longer than the deadline.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,27 +18,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// The two moments of a shutdown and the tasks it waits for. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    draining: Moment,
-    closing: Moment,
+    draining: CancellationToken,
+    closing: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// Something that happens once. Code that often asks whether it has happened pays one load.
-#[derive(Clone, Debug, Default)]
-struct Moment {
-    token: CancellationToken,
-    has_come: Arc<AtomicBool>,
-}
-
-impl Moment {
-    fn come(&self) {
-        self.has_come.store(true, Ordering::Release);
-        self.token.cancel();
-    }
-
-    fn has_come(&self) -> bool {
-        self.has_come.load(Ordering::Acquire)
-    }
 }
 
 impl Shutdown {
@@ -67,41 +47,41 @@ impl Shutdown {
     /// Whether the drain has begun: the service is no longer ready.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.has_come()
+        self.draining.is_cancelled()
     }
 
     /// Whether the drain has ended: connections that are still open are closed.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.closing.has_come()
+        self.closing.is_cancelled()
     }
 
     /// Waits for the drain to begin: accept nothing more, finish what runs. Cancel-safe.
     pub async fn draining(&self) {
-        self.draining.token.cancelled().await;
+        self.draining.cancelled().await;
     }
 
     /// Waits for the drain to end: close every connection. Cancel-safe.
     pub async fn closing(&self) {
-        self.closing.token.cancelled().await;
+        self.closing.cancelled().await;
     }
 
     /// Begins the drain, waits for all tasks until `deadline`, then closes the rest. Returns the number of tasks that were
     /// abandoned, which is 0 after a clean end.
     pub async fn finish(&self, deadline: Duration) -> usize {
-        self.draining.come();
+        self.draining.cancel();
         self.tasks.close();
         if tokio::time::timeout(deadline, self.tasks.wait())
             .await
             .is_err()
         {
-            self.closing.come();
+            self.closing.cancel();
             // Those that remain are counted below.
             tokio::time::timeout(CLOSE_GRACE, self.tasks.wait())
                 .await
                 .ok();
         }
-        self.closing.come();
+        self.closing.cancel();
         self.tasks.len()
     }
 }

@@ -296,8 +296,8 @@ impl Config {
 }
 
 impl Config {
-    /// Opens the files that the settings name; problems are noted in `env`. Apart from [`Config::read`], because a
-    /// running llm-proxy goes on without a file that was broken, and so must its health check.
+    /// Opens the files that the settings name; problems are noted in `env`. Apart from [`Config::read`], which reads no
+    /// file.
     pub fn check_files(&self, env: &mut Environment) {
         if let Err(problem) = self.audit.check() {
             env.refuse(&AUDIT, problem);

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// A span as it arrived. Ids are in hexadecimal; the parent's is empty where there is none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Span {
+pub struct CollectedSpan {
     /// The `service.name` it was sent under.
     pub service: String,
     /// Its name.
@@ -41,7 +41,7 @@ pub struct Span {
 #[derive(Debug)]
 pub struct FakeCollector {
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Span>>>,
+    spans: Arc<Mutex<Vec<CollectedSpan>>>,
     _serving: JoinSet<std::io::Result<()>>,
 }
 
@@ -52,7 +52,7 @@ impl FakeCollector {
     ///
     /// When no port can be had.
     pub async fn start() -> Self {
-        let spans = Arc::<Mutex<Vec<Span>>>::default();
+        let spans = Arc::<Mutex<Vec<CollectedSpan>>>::default();
         let kept = Arc::clone(&spans);
         let take = async move |body: Bytes| match ExportTraceServiceRequest::decode(body) {
             Ok(request) => {
@@ -80,7 +80,7 @@ impl FakeCollector {
         .await
     }
 
-    async fn serve(router: Router, spans: Arc<Mutex<Vec<Span>>>) -> Self {
+    async fn serve(router: Router, spans: Arc<Mutex<Vec<CollectedSpan>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener
             .local_addr()
@@ -102,7 +102,7 @@ impl FakeCollector {
 
     /// What has come so far, in the order in which it came.
     #[must_use]
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CollectedSpan> {
         self.spans
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -110,7 +110,7 @@ impl FakeCollector {
     }
 }
 
-fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
+fn read(request: ExportTraceServiceRequest) -> Vec<CollectedSpan> {
     let mut spans = Vec::new();
     for resource in request.resource_spans {
         let attributes = attributes(resource.resource.unwrap_or_default().attributes);
@@ -128,13 +128,13 @@ fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
     spans
 }
 
-fn one(service: String, span: otlp::Span) -> Span {
+fn one(service: String, span: otlp::Span) -> CollectedSpan {
     let kind = match otlp::span::SpanKind::try_from(span.kind) {
         Ok(otlp::span::SpanKind::Server) => "server".to_owned(),
         Ok(otlp::span::SpanKind::Client) => "client".to_owned(),
         _ => span.kind.to_string(),
     };
-    Span {
+    CollectedSpan {
         service,
         name: span.name,
         kind,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::fake_collector::{FakeCollector, Span};
+use testkit::fake_collector::{CollectedSpan, FakeCollector};
 use testkit::fake_llama::Script;
 use testkit::ws_client::PATIENCE;
 
@@ -17,7 +17,7 @@ async fn traced(collector: &str) -> Gateway {
 }
 
 /// The end of the gateway sends what is queued.
-async fn spans(gateway: Gateway, collector: &FakeCollector) -> Vec<Span> {
+async fn spans(gateway: Gateway, collector: &FakeCollector) -> Vec<CollectedSpan> {
     assert_eq!(gateway.shutdown.finish(DRAIN).await, 0);
     gateway.traces.finish().await;
     collector.spans()
@@ -58,7 +58,7 @@ async fn an_answer_is_a_span_and_upstreams_are_below_it() {
     .unwrap();
     let (trace, id) = (spans[0].trace.clone(), spans[0].id.clone());
     assert_eq!(parent, format!("00-{trace}-{id}-01"));
-    let expected = Span {
+    let expected = CollectedSpan {
         service: "chat-gateway".to_owned(),
         name: "chat fake-model".to_owned(),
         kind: "client".to_owned(),
@@ -115,7 +115,8 @@ async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
     let again = told(&gateway, 2, "traceparent").await;
     assert_eq!(told(&gateway, 1, "traceparent").await, again);
     let spans = spans(gateway, &collector).await;
-    let text = |span: &Span, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
+    let text =
+        |span: &CollectedSpan, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
     let told = spans.iter().map(|span| {
         let names = [
             "chat_gateway.outcome",

@@ -51,9 +51,32 @@ fn every_problem_is_reported_at_once_by_name_and_never_by_value() {
         "the settings are not usable:\n  \
          TEST_PROT is not a setting; did you mean TEST_PORT?\n  \
          TEST_SOMETHING is not a setting; use one of TEST_NAME, TEST_PORT\n  \
-         TEST_PORT is not usable: invalid digit found in string\n  \
+         TEST_PORT is not usable: must be a whole number\n  \
          TEST_NAME is not set: choose one\n  \
          LLM_KEY is not set: make one (LLM_KEY_FILE may name a file that holds it)"
+    );
+}
+
+#[test]
+fn a_value_that_does_not_parse_is_refused_with_what_it_must_be() {
+    fn told<T: std::str::FromStr<Err: std::fmt::Display + 'static>>(text: &str) -> String {
+        let mut env = environment(&[("TEST_PORT", text)]);
+        let default = Variable {
+            default: "127.0.0.1:1",
+            ..PORT
+        };
+        let variable = if text.contains('.') { default } else { PORT };
+        env.read::<T>(&variable);
+        let told = env.finish().unwrap_err().to_string();
+        let head = "the settings are not usable:\n  TEST_PORT is not usable: ";
+        told.strip_prefix(head).unwrap().to_owned()
+    }
+    assert_eq!(told::<u16>("80 80"), "must be a whole number");
+    assert_eq!(told::<u16>("70000"), "is too large");
+    assert_eq!(told::<std::num::NonZeroU16>("0"), "must be at least 1");
+    assert_eq!(
+        told::<std::net::SocketAddr>("127.0.0.1"),
+        "must be ADDRESS:PORT, as in 0.0.0.0:8081"
     );
 }
 
@@ -117,10 +140,12 @@ fn a_misspelt_setting_is_not_taken_for_a_service_of_kubernetes() {
 #[test]
 fn a_secret_comes_from_its_file_without_the_end_of_its_line() {
     let folder = folder();
-    let path = file(&folder, "key", b"0012345\n");
-    let mut env = environment(&[("LLM_KEY_FILE", &path)]);
-    assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345");
-    env.finish().unwrap();
+    for text in ["0012345", "0012345\n", "\n0012345\n\n"] {
+        let path = file(&folder, "key", text.as_bytes());
+        let mut env = environment(&[("LLM_KEY_FILE", &path)]);
+        assert_eq!(env.secret(&KEY).unwrap().expose(), "0012345", "{text:?}");
+        env.finish().unwrap();
+    }
 }
 
 #[test]
@@ -138,6 +163,10 @@ fn a_secret_that_is_not_usable_is_refused_by_its_place_and_reason() {
         (
             [("LLM_KEY", "s3cret,s3cret"), ("OTHER", "")],
             "LLM_KEY has a comma or a double quote, at which llama-server divides keys: choose another key".to_owned(),
+        ),
+        (
+            [("LLM_KEY", "s3cret\n"), ("OTHER", "")],
+            "LLM_KEY has a line feed, at which llama-server divides the keys of a file, or which it takes for a part of one: remove it".to_owned(),
         ),
         (
             [("LLM_KEY_FILE", &twin), ("LLM_KEY", "s3cret")],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::traces::Endpoint;
 use serde_json::{Value, json};
-use testkit::fake_collector::{FakeCollector, Span};
+use testkit::fake_collector::{CollectedSpan, FakeCollector};
 use testkit::fake_llama::{FakeLlama, Script};
 
 use crate::{KEY, MODEL, PATIENCE, Proxy, question};
@@ -21,7 +21,7 @@ async fn traced(llama: &FakeLlama, collector: &FakeCollector) -> Proxy {
 }
 
 /// The end of the proxy sends what is queued.
-async fn spans(mut proxy: Proxy, collector: &FakeCollector) -> Vec<Span> {
+async fn spans(mut proxy: Proxy, collector: &FakeCollector) -> Vec<CollectedSpan> {
     proxy.begin_shutdown();
     proxy.ended().await;
     collector.spans()
@@ -73,7 +73,7 @@ async fn a_request_is_a_span_below_its_callers_and_the_upstreams_are_below_it() 
     }))
     .unwrap();
     let id = spans[0].id.clone();
-    let expected = Span {
+    let expected = CollectedSpan {
         service: "llm-proxy".to_owned(),
         name: format!("chat {MODEL}"),
         kind: "server".to_owned(),
