@@ -165,6 +165,36 @@ fn a_key_that_was_taken_out_or_ended_is_not_good_for_who_came_with_it_before() {
 }
 
 #[test]
+fn one_credential_in_its_place_opens_the_door_and_two_are_ambiguous() {
+    let keys = keys(None, &lines("app", "a", ""));
+    let missing = Err(AuthError::Unauthorized(Denied {
+        reason: "missing",
+        key: None,
+    }));
+    let ambiguous = Err(AuthError::AmbiguousCredentials);
+    let bearer = ("authorization", "Bearer a");
+    let bare = ("x-api-key", "a");
+    for (credentials, in_chats, in_messages) in [
+        (vec![], missing.clone(), missing.clone()),
+        (vec![bearer], Ok("app"), Ok("app")),
+        (vec![bare], missing.clone(), Ok("app")),
+        (vec![bearer, bearer], ambiguous.clone(), ambiguous.clone()),
+        (vec![bearer, bare], ambiguous.clone(), ambiguous.clone()),
+        (vec![bare, bare], missing, ambiguous),
+    ] {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &credentials {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        for (dialect, expected) in [(Dialect::Chat, in_chats), (Dialect::Messages, in_messages)] {
+            let found = keys.caller(&headers, dialect);
+            let found = found.map(|caller| caller.name.to_string());
+            assert_eq!(found, expected.map(str::to_owned), "{credentials:?}");
+        }
+    }
+}
+
+#[test]
 fn a_credential_of_1024_bytes_is_compared_and_a_longer_one_is_not() {
     for (length, is_good) in [(1024, true), (1025, false)] {
         let key = "k".repeat(length);
