@@ -78,13 +78,22 @@ fn build(sh: &Shell, settings: &Settings) -> Result<PathBuf> {
     let sources = folder.join(FOLDER);
     if !sources.is_dir() {
         block_on(Python::new(settings).download(SOURCES, &folder))?;
-        let archive = folder.join(format!("{}.tar.gz", SOURCES.replace('-', "_").replace("==", "-")));
-        say::run(cmd!(sh, "tar --extract --gzip --file {archive} --directory {folder}"))?;
+        let archive = folder.join(format!(
+            "{}.tar.gz",
+            SOURCES.replace('-', "_").replace("==", "-")
+        ));
+        say::run(cmd!(
+            sh,
+            "tar --extract --gzip --file {archive} --directory {folder}"
+        ))?;
     }
     let files = FILES.map(|file| sources.join(file));
     let headers = HEADERS.map(|header| format!("-I{}", sources.join(header).display()));
     let partial = folder.join("converter.new");
-    say::run(cmd!(sh, "g++ -std=c++17 -O1 {headers...} {source} {files...} -o {partial}"))?;
+    say::run(cmd!(
+        sh,
+        "g++ -std=c++17 -O1 {headers...} {source} {files...} -o {partial}"
+    ))?;
     std::fs::rename(&partial, &program)
         .with_context(|| format!("cannot write {}", program.display()))?;
     Ok(program)

@@ -253,7 +253,11 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(given @ Value::Object(_)) => match Schema::from_value(&given, is_strict) {
-                Ok(_) => Ok(Some(given)),
+                Ok(schema) => {
+                    let n_unheld = schema.unheld().len();
+                    tracing::debug!(n_rules = schema.n_rules(), n_unheld, "JSON schema built");
+                    Ok(Some(given))
+                }
                 Err(error) if error.path.is_empty() => Err(self.wrong(name, error.problem)),
                 Err(error) => Err(self.wrong(name, format!("{}: {}", error.path, error.problem))),
             },

@@ -126,15 +126,6 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// How deeply `value` is nested.
-pub(super) fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
-        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or_default(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

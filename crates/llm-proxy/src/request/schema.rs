@@ -67,7 +67,10 @@ pub(crate) struct Unsupported {
 
 impl Unsupported {
     fn new(path: &str, problem: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), problem: problem.into() }
+        Self {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -90,7 +93,10 @@ impl Schema {
         for part in std::iter::once(&root).chain(&defs) {
             check_one_of(&mut builder, part, &defs)?;
         }
-        let cost = Cost { n_values: builder.n_values, ..cost::of(&root, defs.iter()) };
+        let cost = Cost {
+            n_values: builder.n_values,
+            ..cost::of(&root, defs.iter())
+        };
         cost.check("")?;
         if width::of(&root, &defs) > width::MAX_WIDTH {
             let problem = format!(
@@ -100,7 +106,13 @@ impl Schema {
             );
             return Err(Unsupported::new("", problem));
         }
-        let mut schema = Self { root, defs, names, cost, unheld: builder.unheld };
+        let mut schema = Self {
+            root,
+            defs,
+            names,
+            cost,
+            unheld: builder.unheld,
+        };
         schema.name_definitions(&mut HashSet::new());
         Ok(schema)
     }
@@ -144,7 +156,11 @@ impl Schema {
         for name in &mut self.names {
             let letters = name.chars().filter(char::is_ascii_alphanumeric);
             let base: String = letters.take(MAX_DEFINITION_CHARS).collect();
-            let mut candidate = if base.is_empty() { "schema".to_owned() } else { base.clone() };
+            let mut candidate = if base.is_empty() {
+                "schema".to_owned()
+            } else {
+                base.clone()
+            };
             while !taken.insert(candidate.clone()) {
                 candidate = format!("{base}x{}", taken.len());
             }
@@ -155,7 +171,9 @@ impl Schema {
     fn output(&self) -> Output {
         let defs = self.names.iter().zip(&self.defs);
         let defs = defs.map(|(name, def)| (name.clone(), def.output(&self.names)));
-        self.root.output(&self.names).with_definitions(defs.collect())
+        self.root
+            .output(&self.names)
+            .with_definitions(defs.collect())
     }
 }
 
@@ -176,10 +194,16 @@ impl Cost {
             return Err(Unsupported::new(path, problem));
         }
         if self.n_bytes > MAX_NAME_BYTES {
-            return Err(Unsupported::new(path, "is too large: shorten names, values and lengths"));
+            return Err(Unsupported::new(
+                path,
+                "is too large: shorten names, values and lengths",
+            ));
         }
         if self.n_values > MAX_VALUES {
-            return Err(Unsupported::new(path, format!("must list at most {MAX_VALUES} values in all")));
+            return Err(Unsupported::new(
+                path,
+                format!("must list at most {MAX_VALUES} values in all"),
+            ));
         }
         Ok(())
     }
@@ -187,7 +211,10 @@ impl Cost {
 
 fn check_circles(defs: &[Part], names: &[String]) -> Result<(), Unsupported> {
     if let Some(at) = circle::endless(defs) {
-        let problem = format!("refers to itself in {} without a property or an item between", names[at]);
+        let problem = format!(
+            "refers to itself in {} without a property or an item between",
+            names[at]
+        );
         return Err(Unsupported::new("", problem));
     }
     if let Some(at) = circle::bottomless(defs) {
@@ -207,9 +234,13 @@ fn check_one_of(builder: &mut Builder<'_>, part: &Part, defs: &[Part]) -> Result
                 let reason = "has alternatives that may hold at once, which llama.cpp allows";
                 builder.unheld_because("", place, reason)?;
             }
-            parts.iter().try_for_each(|part| check_one_of(builder, part, defs))
+            parts
+                .iter()
+                .try_for_each(|part| check_one_of(builder, part, defs))
         }
-        Node::Tuple(parts) => parts.iter().try_for_each(|part| check_one_of(builder, part, defs)),
+        Node::Tuple(parts) => parts
+            .iter()
+            .try_for_each(|part| check_one_of(builder, part, defs)),
         Node::List(list) => check_one_of(builder, &list.items, defs),
         Node::Object(object) => {
             let known = object.properties.iter().map(|known| &known.part);
@@ -222,7 +253,10 @@ fn check_one_of(builder: &mut Builder<'_>, part: &Part, defs: &[Part]) -> Result
 
 /// What `cargo fuzz` gives any bytes to: a schema is generated from them, and what passes is converted by llama.cpp.
 #[cfg(fuzzing)]
-#[expect(clippy::disallowed_methods, reason = "a fuzz target has no configuration")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a fuzz target has no configuration"
+)]
 pub fn fuzz(input: &[u8]) {
     use std::sync::Mutex;
 

@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::Schema;
 use super::fields::Fields;
+use super::schema::Schema;
 use crate::api::Dialect;
 use crate::error::Error;
 
@@ -109,8 +109,14 @@ impl Fields {
 
     /// The schemas of all tools become one grammar.
     fn fit_together(&self, tools: &mut [Value], place: &str) -> Result<(), Error> {
-        let mut places: Vec<&mut Value> = tools.iter_mut().filter_map(|tool| tool.pointer_mut(place)).collect();
-        let built: Result<Vec<Schema>, _> = places.iter().map(|given| Schema::from_value(given, false)).collect();
+        let mut places: Vec<&mut Value> = tools
+            .iter_mut()
+            .filter_map(|tool| tool.pointer_mut(place))
+            .collect();
+        let built: Result<Vec<Schema>, _> = places
+            .iter()
+            .map(|given| Schema::from_value(given, false))
+            .collect();
         let fitted = built.and_then(|mut built| {
             Schema::check_together(&mut built.iter_mut().collect::<Vec<_>>())?;
             Ok(built)

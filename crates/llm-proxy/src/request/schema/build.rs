@@ -13,10 +13,10 @@ use super::node::{About, Node, Part};
 use super::reference;
 use super::source::{Kind, Source};
 
+mod lists;
 mod numbers;
 mod objects;
 mod texts;
-mod lists;
 
 /// Schemas in schemas, with references followed.
 const MAX_DEPTH: usize = 32;
@@ -103,10 +103,16 @@ impl<'a> Builder<'a> {
                 return Ok(None);
             }
             about.fill(keywords);
-            match (&keywords.reference, keywords.all_of.as_deref().unwrap_or_default()) {
+            match (
+                &keywords.reference,
+                keywords.all_of.as_deref().unwrap_or_default(),
+            ) {
                 (Some(reference), []) => {
                     let at = self.define(reference, &join(&given.path, "$ref"))?;
-                    return Ok(Some(Part { about, node: Node::Reference(at) }));
+                    return Ok(Some(Part {
+                        about,
+                        node: Node::Reference(at),
+                    }));
                 }
                 (None, [only]) => source = only,
                 _ => return Ok(None),
@@ -188,7 +194,10 @@ impl<'a> Builder<'a> {
         }
         let kinds = facts.likely_kinds();
         if kinds == Kinds::default() && facts.size() == 0 {
-            return Ok(Some(Part { about, node: Node::Any }));
+            return Ok(Some(Part {
+                about,
+                node: Node::Any,
+            }));
         }
         let outer = self.n_kinds;
         self.n_kinds = outer.saturating_mul(facts.n_listed.max(1));
@@ -233,7 +242,11 @@ impl<'a> Builder<'a> {
             parts.extend(part);
         }
         self.depth -= 1;
-        Ok(either(parts, about, choice.is_one_of.then(|| choice.path.clone())))
+        Ok(either(
+            parts,
+            about,
+            choice.is_one_of.then(|| choice.path.clone()),
+        ))
     }
 
     /// The values of an `enum` or `const` that the other words allow.
@@ -259,7 +272,10 @@ impl<'a> Builder<'a> {
             self.unheld(path, "type")?;
             allowed = values;
         }
-        let pattern = facts.texts.iter().any(|stated| stated.keywords.pattern.is_some());
+        let pattern = facts
+            .texts
+            .iter()
+            .any(|stated| stated.keywords.pattern.is_some());
         if pattern || !facts.objects.is_empty() || !facts.lists.is_empty() {
             self.unheld(path, "enum")?;
         }
@@ -278,7 +294,10 @@ impl<'a> Builder<'a> {
     fn step(&mut self, path: &str, n: usize) -> Result<(), Unsupported> {
         self.n_steps = self.n_steps.saturating_add(n);
         if self.n_steps > MAX_STEPS {
-            return Err(Unsupported::new(path, "is too large with everything it refers to"));
+            return Err(Unsupported::new(
+                path,
+                "is too large with everything it refers to",
+            ));
         }
         Ok(())
     }
@@ -307,7 +326,10 @@ impl<'a> Builder<'a> {
         let place = join(path, keyword);
         if self.is_strict {
             let problem = format!("{reason}: leave it out, or leave out strict");
-            return Err(Unsupported { path: place, problem });
+            return Err(Unsupported {
+                path: place,
+                problem,
+            });
         }
         if self.unheld.len() < MAX_UNHELD && !self.unheld.contains(&place) {
             self.unheld.push(place);
@@ -321,7 +343,8 @@ pub(super) fn never(path: &str) -> Unsupported {
     Unsupported::new(path, "can never be met: its keywords contradict each other")
 }
 
-type BuildKind = for<'a> fn(&mut Builder<'a>, &Facts<'a>, &str) -> Result<Option<Node>, Unsupported>;
+type BuildKind =
+    for<'a> fn(&mut Builder<'a>, &Facts<'a>, &str) -> Result<Option<Node>, Unsupported>;
 
 /// In the order in which alternatives are sent; `null` is last.
 const KINDS: [(Kind, BuildKind); 7] = [
@@ -340,8 +363,14 @@ fn either(mut parts: Vec<Part>, about: About, one_of: Option<String>) -> Option<
         0 => None,
         1 => {
             let Part { about: inner, node } = parts.remove(0);
-            Some(Part { about: inner.within(about), node })
+            Some(Part {
+                about: inner.within(about),
+                node,
+            })
         }
-        _ => Some(Part { about, node: Node::AnyOf { parts, one_of } }),
+        _ => Some(Part {
+            about,
+            node: Node::AnyOf { parts, one_of },
+        }),
     }
 }

@@ -7,7 +7,8 @@ use super::node::{Node, Part};
 pub(super) fn endless(defs: &[Part]) -> Option<usize> {
     // A definition is sound once all that it may stand for are. What never becomes sound runs in a circle.
     let mut is_sound = vec![false; defs.len()];
-    while let Some(at) = (0..defs.len()).find(|at| !is_sound[*at] && stands(&defs[*at], &is_sound)) {
+    while let Some(at) = (0..defs.len()).find(|at| !is_sound[*at] && stands(&defs[*at], &is_sound))
+    {
         is_sound[at] = true;
     }
     is_sound.iter().position(|is_sound| !is_sound)

@@ -49,7 +49,10 @@ pub(crate) struct Converted {
 impl Converter {
     /// `program` is started with the first schema.
     pub(crate) fn new(program: &Path) -> Self {
-        Self { program: program.to_owned(), running: None }
+        Self {
+            program: program.to_owned(),
+            running: None,
+        }
     }
 
     /// What becomes of `schema`, which is one line of JSON.

@@ -31,7 +31,11 @@ impl Cost {
     /// `n` rules whose names begin with a path of `path` bytes.
     fn rules(n: usize, path: usize) -> Self {
         let n_bytes = n.saturating_mul(path.saturating_add(16));
-        Self { n_rules: n, n_bytes, n_values: 0 }
+        Self {
+            n_rules: n,
+            n_bytes,
+            n_values: 0,
+        }
     }
 }
 
@@ -50,7 +54,11 @@ fn part(given: &Part, path: usize) -> Cost {
         Node::Text(text) => Cost::rules(text_rules(text), path),
         Node::Values(values) => {
             let n_bytes: usize = values.iter().map(|value| value.to_string().len()).sum();
-            Cost { n_rules: 1 + values.len(), n_bytes: n_bytes.saturating_mul(8), n_values: 0 }
+            Cost {
+                n_rules: 1 + values.len(),
+                n_bytes: n_bytes.saturating_mul(8),
+                n_values: 0,
+            }
         }
         Node::AnyOf { parts, .. } | Node::Tuple(parts) => {
             let inner = parts.iter().map(|inner| part(inner, path + 10));
@@ -66,9 +74,16 @@ fn part(given: &Part, path: usize) -> Cost {
 }
 
 fn object(given: &Object, path: usize) -> Cost {
-    let n_optional = given.properties.iter().filter(|known| !known.is_required).count();
+    let n_optional = given
+        .properties
+        .iter()
+        .filter(|known| !known.is_required)
+        .count();
     // The converter writes the way from each to each again, and keeps those that differ.
-    let ways = Cost { n_rules: 0, ..Cost::rules(n_optional * n_optional / 2, path) };
+    let ways = Cost {
+        n_rules: 0,
+        ..Cost::rules(n_optional * n_optional / 2, path)
+    };
     let mut all = Cost::rules(4 + 2 * n_optional, path).and(ways);
     for known in &given.properties {
         let path = path + 1 + known.name.len();
@@ -77,7 +92,9 @@ fn object(given: &Object, path: usize) -> Cost {
     if let Some(others) = &given.others {
         let n_told_apart: usize = given.properties.iter().map(|known| known.name.len()).sum();
         let path = path + 16;
-        all = all.and(part(others, path)).and(Cost::rules(6 + 2 * n_told_apart, path));
+        all = all
+            .and(part(others, path))
+            .and(Cost::rules(6 + 2 * n_told_apart, path));
     }
     all
 }
@@ -85,10 +102,19 @@ fn object(given: &Object, path: usize) -> Cost {
 /// The rules of an integer: for two bounds one for each digit of each length.
 fn integer(bounds: Bounds) -> usize {
     match bounds {
-        Bounds { min: None, max: None } => 1,
-        Bounds { min: Some(0..=9), max: None } => 20,
+        Bounds {
+            min: None,
+            max: None,
+        } => 1,
+        Bounds {
+            min: Some(0..=9),
+            max: None,
+        } => 20,
         Bounds { min, max } => {
-            let digits = [min, max].into_iter().flatten().map(|n| n.unsigned_abs().max(1).ilog10() + 1);
+            let digits = [min, max]
+                .into_iter()
+                .flatten()
+                .map(|n| n.unsigned_abs().max(1).ilog10() + 1);
             let digits = digits.max().unwrap_or(1) as usize;
             20 + 3 * digits * digits
         }

@@ -13,7 +13,9 @@ pub(super) fn is_one_of(parts: &[Part], defs: &[Part]) -> bool {
     let n = parts.len();
     n * n <= MAX_PAIRS
         && parts.iter().enumerate().all(|(at, part)| {
-            parts[at + 1..].iter().all(|other| differ(part, other, defs))
+            parts[at + 1..]
+                .iter()
+                .all(|other| differ(part, other, defs))
         })
 }
 
@@ -23,7 +25,11 @@ pub(super) fn differ(one: &Part, other: &Part, defs: &[Part]) -> bool {
     let others = leaves(std::slice::from_ref(other), defs);
     match (ones, others) {
         (Some(ones), Some(others)) if ones.len() * others.len() <= MAX_PAIRS => {
-            ones.iter().all(|one| others.iter().all(|other| leaves_differ(one.part, other.part)))
+            ones.iter().all(|one| {
+                others
+                    .iter()
+                    .all(|other| leaves_differ(one.part, other.part))
+            })
         }
         _ => false,
     }
@@ -46,7 +52,10 @@ fn leaves_differ(one: &Part, other: &Part) -> bool {
 fn tells_apart(one: &Object, other: &Object) -> bool {
     let demanded = other.properties.iter().filter(|known| known.is_required);
     demanded.into_iter().any(|demanded| {
-        let known = one.properties.iter().find(|known| known.name == demanded.name);
+        let known = one
+            .properties
+            .iter()
+            .find(|known| known.name == demanded.name);
         match known {
             None => one.others.is_none(),
             Some(known) => values_differ(&known.part, &demanded.part),
@@ -57,7 +66,8 @@ fn tells_apart(one: &Object, other: &Object) -> bool {
 /// Without references: what tells objects apart is nearly always a constant.
 fn values_differ(one: &Part, other: &Part) -> bool {
     match (&one.node, &other.node) {
-        (Node::Reference(_) | Node::AnyOf { .. }, _) | (_, Node::Reference(_) | Node::AnyOf { .. }) => false,
+        (Node::Reference(_) | Node::AnyOf { .. }, _)
+        | (_, Node::Reference(_) | Node::AnyOf { .. }) => false,
         (Node::Object(_), Node::Object(_)) => false,
         _ => leaves_differ(one, other),
     }
@@ -66,9 +76,9 @@ fn values_differ(one: &Part, other: &Part) -> bool {
 fn kinds(node: &Node) -> Kinds {
     match node {
         Node::Any | Node::Reference(_) | Node::AnyOf { .. } => Kinds::default(),
-        Node::Values(values) => {
-            values.iter().fold(Kinds::NONE, |all, value| all.or(Kinds::of_value(value)))
-        }
+        Node::Values(values) => values
+            .iter()
+            .fold(Kinds::NONE, |all, value| all.or(Kinds::of_value(value))),
         Node::Null => Kinds::one(Kind::Null),
         Node::Boolean => Kinds::one(Kind::Boolean),
         Node::Number => Kinds::one(Kind::Number),

@@ -71,14 +71,20 @@ impl<'a> Facts<'a> {
             self.kinds = self.kinds.and(Kinds::of(kind).with_null_if(is_nullable));
         }
         let mut values = keywords.values.clone().filter(|values| !values.is_empty());
-        if let Some(values) = values.as_mut().filter(|values| is_nullable && !values.contains(&Value::Null)) {
+        if let Some(values) = values
+            .as_mut()
+            .filter(|values| is_nullable && !values.contains(&Value::Null))
+        {
             values.push(Value::Null);
         }
         let constant = keywords.constant.clone().map(|constant| vec![constant]);
         for only in [values, constant].into_iter().flatten() {
             self.values = Some(match self.values.take() {
                 None => only,
-                Some(known) => known.into_iter().filter(|value| only.contains(value)).collect(),
+                Some(known) => known
+                    .into_iter()
+                    .filter(|value| only.contains(value))
+                    .collect(),
             });
         }
         let choices = [(&keywords.any_of, "anyOf"), (&keywords.one_of, "oneOf")];
@@ -100,7 +106,10 @@ impl<'a> Facts<'a> {
         ];
         for (speaks, list) in stated {
             if speaks {
-                list.push(Stated { keywords, path: path.to_owned() });
+                list.push(Stated {
+                    keywords,
+                    path: path.to_owned(),
+                });
             }
         }
     }
@@ -139,7 +148,11 @@ impl<'a> Facts<'a> {
         ];
         let hinted = hints.into_iter().filter(|(is_silent, _)| !is_silent);
         let hinted = hinted.fold(Kinds(0), |kinds, (_, kind)| kinds.or(Kinds::one(kind)));
-        if self.n_listed == 0 && hinted != Kinds(0) { self.kinds.and(hinted) } else { self.kinds }
+        if self.n_listed == 0 && hinted != Kinds(0) {
+            self.kinds.and(hinted)
+        } else {
+            self.kinds
+        }
     }
 }
 
@@ -207,20 +220,28 @@ impl Kinds {
         match kinds {
             OneOrMany::One(kind) => Self::one(*kind),
             OneOrMany::Many(kinds) if kinds.is_empty() => Self::default(),
-            OneOrMany::Many(kinds) => {
-                kinds.iter().fold(Self::NONE, |all, kind| all.or(Self::one(*kind)))
-            }
+            OneOrMany::Many(kinds) => kinds
+                .iter()
+                .fold(Self::NONE, |all, kind| all.or(Self::one(*kind))),
         }
     }
 
     fn with_null_if(self, is_nullable: bool) -> Self {
-        if is_nullable { self.or(Self::one(Kind::Null)) } else { self }
+        if is_nullable {
+            self.or(Self::one(Kind::Null))
+        } else {
+            self
+        }
     }
 }
 
 /// `path` and a step behind it.
 pub(super) fn join(path: &str, step: &str) -> String {
-    if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") }
+    if path.is_empty() {
+        step.to_owned()
+    } else {
+        format!("{path}.{step}")
+    }
 }
 
 fn bit(kind: Kind) -> u8 {

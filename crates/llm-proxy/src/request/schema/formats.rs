@@ -6,13 +6,17 @@ pub(super) fn pattern(format: &str) -> Option<String> {
         "date" => format!("^{DATE}$"),
         "time" => format!("^{TIME}$"),
         "date-time" => format!("^{DATE}T{TIME}$"),
-        "uuid" => "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$".to_owned(),
+        "uuid" => {
+            "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$".to_owned()
+        }
         "duration" => {
             "^P([1-9][0-9]{0,3}[YMWD]|T[1-9][0-9]{0,4}[HMS]|[1-9][0-9]{0,3}DT[1-9][0-9]{0,4}[HMS])$"
                 .to_owned()
         }
         "email" | "idn-email" => {
-            format!("^[A-Za-z0-9_+-]{{1,20}}(\\.[A-Za-z0-9_+-]{{1,20}}){{0,2}}@{LABEL}(\\.{LABEL}){{0,2}}\\.[A-Za-z]{{2,12}}$")
+            format!(
+                "^[A-Za-z0-9_+-]{{1,20}}(\\.[A-Za-z0-9_+-]{{1,20}}){{0,2}}@{LABEL}(\\.{LABEL}){{0,2}}\\.[A-Za-z]{{2,12}}$"
+            )
         }
         "hostname" | "idn-hostname" => format!("^{LABEL}(\\.{LABEL}){{0,4}}$"),
         "ipv4" => format!("^{BYTE}(\\.{BYTE}){{3}}$"),
@@ -34,7 +38,18 @@ const BYTE: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 pub(super) fn says_nothing(format: &str) -> bool {
     matches!(
         format,
-        "" | "int32" | "int64" | "uint32" | "uint64" | "float" | "double" | "decimal" | "enum" | "string" | "password"
-            | "text" | "textarea" | "markdown"
+        "" | "int32"
+            | "int64"
+            | "uint32"
+            | "uint64"
+            | "float"
+            | "double"
+            | "decimal"
+            | "enum"
+            | "string"
+            | "password"
+            | "text"
+            | "textarea"
+            | "markdown"
     )
 }

@@ -8,22 +8,90 @@ const MAX_DEPTH: usize = 6;
 
 /// Names of properties and definitions, among them those that have confused llama.cpp.
 const NAMES: [&str; 30] = [
-    "a", "b", "c", "ab", "a-b", "a_b", "a b", "name", "type", "id", "items", "$defs", "definitions", "properties", "*",
-    "", "é", "root", "space", "string", "date_time", "integral_part", "decimal-part", "ref-defs-a", "x\"y", "x\\y",
-    "x]y", "^", "\u{0}", "-",
+    "a",
+    "b",
+    "c",
+    "ab",
+    "a-b",
+    "a_b",
+    "a b",
+    "name",
+    "type",
+    "id",
+    "items",
+    "$defs",
+    "definitions",
+    "properties",
+    "*",
+    "",
+    "é",
+    "root",
+    "space",
+    "string",
+    "date_time",
+    "integral_part",
+    "decimal-part",
+    "ref-defs-a",
+    "x\"y",
+    "x\\y",
+    "x]y",
+    "^",
+    "\u{0}",
+    "-",
 ];
 const FORMATS: [&str; 12] = [
-    "date", "time", "date-time", "uuid", "email", "ipv4", "hostname", "duration", "uri", "regex", "int32", "uuid9",
+    "date",
+    "time",
+    "date-time",
+    "uuid",
+    "email",
+    "ipv4",
+    "hostname",
+    "duration",
+    "uri",
+    "regex",
+    "int32",
+    "uuid9",
 ];
 const PIECES: [&str; 28] = [
-    "a", "b", "aa", r"\d", r"\w", r"\s", ".", "[a-z]", "[^a]", r"[\w-]", "(a|b)", "(a|aa)", "(a?)", "(?:x|)", "|", "-",
-    "^", "$", r"\.", "\"", r"\\", r"\n", "é", "(ab)", "(", ")", "[]a]", "(?=a)",
+    "a", "b", "aa", r"\d", r"\w", r"\s", ".", "[a-z]", "[^a]", r"[\w-]", "(a|b)", "(a|aa)", "(a?)",
+    "(?:x|)", "|", "-", "^", "$", r"\.", "\"", r"\\", r"\n", "é", "(ab)", "(", ")", "[]a]",
+    "(?=a)",
 ];
-const TIMES: [&str; 12] = ["", "", "", "*", "+", "?", "{3}", "{2,}", "{0,9}", "{500}", "{0,3000}", "{9,2}"];
-const COUNTS: [i64; 12] = [0, 1, 2, 3, 5, 9, 10, 100, 999, 2_000, 100_000, 4_000_000_000];
+const TIMES: [&str; 12] = [
+    "", "", "", "*", "+", "?", "{3}", "{2,}", "{0,9}", "{500}", "{0,3000}", "{9,2}",
+];
+const COUNTS: [i64; 12] = [
+    0,
+    1,
+    2,
+    3,
+    5,
+    9,
+    10,
+    100,
+    999,
+    2_000,
+    100_000,
+    4_000_000_000,
+];
 const NUMBERS: [i64; 16] = [
-    0, 1, -1, 9, 10, 100, 255, -100, 65_536, 999_999, 1_000_000_000_000_000, -1_000_000_000_000_000,
-    2_000_000_000_000_000_000, i64::MAX, i64::MIN, 42,
+    0,
+    1,
+    -1,
+    9,
+    10,
+    100,
+    255,
+    -100,
+    65_536,
+    999_999,
+    1_000_000_000_000_000,
+    -1_000_000_000_000_000,
+    2_000_000_000_000_000_000,
+    i64::MAX,
+    i64::MIN,
+    42,
 ];
 
 /// A schema with definitions.
@@ -38,7 +106,11 @@ pub(crate) fn schema(u: &mut Unstructured<'_>) -> Result<Value> {
             let def = node(u, 2)?;
             defs.insert(name(u)?, def);
         }
-        let keyword = if u.ratio(1, 5)? { "definitions" } else { "$defs" };
+        let keyword = if u.ratio(1, 5)? {
+            "definitions"
+        } else {
+            "$defs"
+        };
         root.insert(keyword.to_owned(), defs.into());
     }
     Ok(root)
@@ -67,7 +139,11 @@ fn node(u: &mut Unstructured<'_>, depth: usize) -> Result<Value> {
         && let Value::Object(out) = &mut out
     {
         // Whatever it is, something that does not belong there.
-        let more = if depth < MAX_DEPTH { node(u, depth + 1)? } else { text(u)? };
+        let more = if depth < MAX_DEPTH {
+            node(u, depth + 1)?
+        } else {
+            text(u)?
+        };
         if let Value::Object(more) = more {
             out.extend(more);
         }
@@ -97,7 +173,11 @@ fn object(u: &mut Unstructured<'_>, depth: usize) -> Result<Value> {
     let mut properties = Map::new();
     let many = if u.ratio(1, 60)? { 220 } else { 5 };
     for at in 0..u.int_in_range(0..=many)? {
-        let inner = if at > 8 { json!({"type": "string"}) } else { node(u, depth + 1)? };
+        let inner = if at > 8 {
+            json!({"type": "string"})
+        } else {
+            node(u, depth + 1)?
+        };
         let name = if at > 8 { format!("p{at}") } else { name(u)? };
         properties.insert(name, inner);
     }
@@ -176,21 +256,43 @@ fn pattern(u: &mut Unstructured<'_>) -> Result<String> {
 
 fn number(u: &mut Unstructured<'_>, kind: &str) -> Result<Value> {
     let mut out = json!({"type": kind});
-    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"] {
+    for keyword in [
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+    ] {
         if u.ratio(1, 4)? {
             let is_fraction = u.ratio(1, 6)?;
-            let n = if u.ratio(1, 2)? { *u.choose(&NUMBERS)? } else { u.arbitrary()? };
-            out[keyword] = if is_fraction { json!(n as f64 + 0.5) } else { json!(n) };
+            let n = if u.ratio(1, 2)? {
+                *u.choose(&NUMBERS)?
+            } else {
+                u.arbitrary()?
+            };
+            out[keyword] = if is_fraction {
+                json!(n as f64 + 0.5)
+            } else {
+                json!(n)
+            };
         }
     }
     Ok(out)
 }
 
 fn values(u: &mut Unstructured<'_>) -> Result<Value> {
-    let n = if u.ratio(1, 20)? { u.int_in_range(0..=600)? } else { u.int_in_range(0..=6)? };
+    let n = if u.ratio(1, 20)? {
+        u.int_in_range(0..=600)?
+    } else {
+        u.int_in_range(0..=6)?
+    };
     let mut out = Vec::new();
     for at in 0..n {
-        out.push(if at > 6 { json!(format!("v{at}")) } else { value(u)? });
+        out.push(if at > 6 {
+            json!(format!("v{at}"))
+        } else {
+            value(u)?
+        });
     }
     Ok(json!({"enum": out}))
 }
@@ -208,7 +310,9 @@ fn value(u: &mut Unstructured<'_>) -> Result<Value> {
 }
 
 fn kind(u: &mut Unstructured<'_>) -> Result<&'static str> {
-    let kinds = ["string", "integer", "object", "array", "number", "boolean", "null"];
+    let kinds = [
+        "string", "integer", "object", "array", "number", "boolean", "null",
+    ];
     Ok(u.choose(&kinds)?)
 }
 
@@ -237,6 +341,9 @@ fn reference(u: &mut Unstructured<'_>) -> Result<String> {
         3 => format!("#/$defs/{}/properties/{}", name(u)?, name(u)?),
         4 => "#/$defs/a~1b".to_owned(),
         5 => "https://example.org/x".to_owned(),
-        _ => format!("#/$defs/{}", u.choose(&["a", "b", "c", "ab", "a-b", "a_b", "name"])?),
+        _ => format!(
+            "#/$defs/{}",
+            u.choose(&["a", "b", "c", "ab", "a-b", "a_b", "name"])?
+        ),
     })
 }

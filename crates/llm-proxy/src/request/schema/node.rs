@@ -87,7 +87,10 @@ pub(super) struct Property {
 
 impl From<Node> for Part {
     fn from(node: Node) -> Self {
-        Self { about: About::default(), node }
+        Self {
+            about: About::default(),
+            node,
+        }
     }
 }
 
@@ -129,7 +132,10 @@ pub(super) struct Output {
     properties: Option<Entries>,
     #[serde(skip_serializing_if = "Option::is_none")]
     required: Option<Vec<String>>,
-    #[serde(rename = "additionalProperties", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "additionalProperties",
+        skip_serializing_if = "Option::is_none"
+    )]
     additional_properties: Option<Box<Additional>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default: Option<Value>,
@@ -162,7 +168,10 @@ impl Output {
     }
 
     fn of_kind(kind: &str) -> Self {
-        Self { kind: Some(kind.into()), ..Self::default() }
+        Self {
+            kind: Some(kind.into()),
+            ..Self::default()
+        }
     }
 
     fn bound(&mut self, name: &str, value: Option<impl Into<Value>>) {
@@ -176,7 +185,12 @@ impl Part {
     /// As it is sent; `names` are those of the definitions.
     pub(super) fn output(&self, names: &[String]) -> Output {
         let mut out = self.node.output(names);
-        let About { title, description, default, examples } = self.about.clone();
+        let About {
+            title,
+            description,
+            default,
+            examples,
+        } = self.about.clone();
         out.title = title;
         out.description = description;
         out.default = default;
@@ -200,27 +214,47 @@ impl Node {
             Self::Any => Output::default(),
             Self::Reference(at) => {
                 let reference = format!("#/$defs/{}", names[*at]);
-                Output { reference: Some(reference), ..Output::default() }
+                Output {
+                    reference: Some(reference),
+                    ..Output::default()
+                }
             }
             Self::AnyOf { parts, .. } => match parts.as_slice() {
-                [part, Part { node: Self::Null, about }] if part.is_scalar() && about.is_empty() => {
+                [
+                    part,
+                    Part {
+                        node: Self::Null,
+                        about,
+                    },
+                ] if part.is_scalar() && about.is_empty() => {
                     let mut out = part.output(names);
                     out.kind = out.kind.map(|kind| json!([kind, "null"]));
                     out
                 }
                 _ => {
                     let any_of = parts.iter().map(|part| part.output(names)).collect();
-                    Output { any_of, ..Output::default() }
+                    Output {
+                        any_of,
+                        ..Output::default()
+                    }
                 }
             },
             Self::Values(values) => match values.as_slice() {
                 [constant] => {
                     let constant = Some(constant.clone());
-                    Output { kind: kind_of(values), constant, ..Output::default() }
+                    Output {
+                        kind: kind_of(values),
+                        constant,
+                        ..Output::default()
+                    }
                 }
                 _ => {
                     let values_given = Some(values.clone());
-                    Output { kind: kind_of(values), values: values_given, ..Output::default() }
+                    Output {
+                        kind: kind_of(values),
+                        values: values_given,
+                        ..Output::default()
+                    }
                 }
             },
             Self::Null => Output::of_kind("null"),
@@ -261,7 +295,10 @@ impl Text {
     fn output(&self) -> Output {
         let mut out = Output::of_kind("string");
         out.format.clone_from(&self.format);
-        out.bound("pattern", self.pattern.as_ref().map(|pattern| pattern.text()));
+        out.bound(
+            "pattern",
+            self.pattern.as_ref().map(|pattern| pattern.text()),
+        );
         if self.pattern.is_none() {
             out.bound("minLength", Some(self.min).filter(|min| *min > 0));
             out.bound("maxLength", self.max);

@@ -71,7 +71,9 @@ impl Pattern {
     /// With what is wrong, to be read after "pattern".
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         if text.len() > MAX_BYTES {
-            return Err(Fault::TooMuch(format!("must have at most {MAX_BYTES} bytes")));
+            return Err(Fault::TooMuch(format!(
+                "must have at most {MAX_BYTES} bytes"
+            )));
         }
         Self::of(parse::parse(text)?)
     }
@@ -96,12 +98,21 @@ impl Pattern {
         if most.is_some_and(|most| most < least) {
             return None;
         }
-        Self::of(Regex::Repeat(inner, Times { min: least, max: most })).ok()
+        Self::of(Regex::Repeat(
+            inner,
+            Times {
+                min: least,
+                max: most,
+            },
+        ))
+        .ok()
     }
 
     fn of(regex: Regex) -> Result<Self, Fault> {
         if regex.weight() > MAX_POSITIONS {
-            return Err(Fault::TooMuch("is too large with its groups repeated".to_owned()));
+            return Err(Fault::TooMuch(
+                "is too large with its groups repeated".to_owned(),
+            ));
         }
         let n_positions = regex.positions();
         if n_positions > MAX_POSITIONS || regex.most_times() > MAX_TIMES {
@@ -110,8 +121,13 @@ impl Pattern {
             )));
         }
         let width = width::of(&regex);
-        let width = width.ok_or_else(|| Fault::TooMuch("can be read in too many ways at once".to_owned()))?;
-        Ok(Self { regex, n_positions, width })
+        let width = width
+            .ok_or_else(|| Fault::TooMuch("can be read in too many ways at once".to_owned()))?;
+        Ok(Self {
+            regex,
+            n_positions,
+            width,
+        })
     }
 
     /// Rules of the grammar, nearly.
@@ -141,7 +157,10 @@ impl Regex {
     fn shortest(&self) -> u64 {
         match self {
             Self::One(_) | Self::Escape(_) => 1,
-            Self::Sequence(parts) => parts.iter().map(Self::shortest).fold(0, u64::saturating_add),
+            Self::Sequence(parts) => parts
+                .iter()
+                .map(Self::shortest)
+                .fold(0, u64::saturating_add),
             Self::Either(parts) => parts.iter().map(Self::shortest).min().unwrap_or(0),
             Self::Repeat(part, times) => part.shortest().saturating_mul(times.min.into()),
         }
@@ -150,12 +169,12 @@ impl Regex {
     fn longest(&self) -> Option<u64> {
         match self {
             Self::One(_) | Self::Escape(_) => Some(1),
-            Self::Sequence(parts) => {
-                parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.longest()?))
-            }
-            Self::Either(parts) => {
-                parts.iter().try_fold(0, |most, part| Some(part.longest()?.max(most)))
-            }
+            Self::Sequence(parts) => parts
+                .iter()
+                .try_fold(0_u64, |sum, part| sum.checked_add(part.longest()?)),
+            Self::Either(parts) => parts
+                .iter()
+                .try_fold(0, |most, part| Some(part.longest()?.max(most))),
             Self::Repeat(part, times) => part.longest()?.checked_mul(times.max?.into()),
         }
     }
@@ -165,9 +184,10 @@ impl Regex {
         match self {
             Self::One(_) => 1,
             Self::Escape(_) => 2,
-            Self::Sequence(parts) | Self::Either(parts) => {
-                parts.iter().map(Self::positions).fold(0, usize::saturating_add)
-            }
+            Self::Sequence(parts) | Self::Either(parts) => parts
+                .iter()
+                .map(Self::positions)
+                .fold(0, usize::saturating_add),
             Self::Repeat(part, times) => part.positions().saturating_mul(times.copies()),
         }
     }
@@ -177,9 +197,10 @@ impl Regex {
         match self {
             Self::One(_) => 1,
             Self::Escape(_) => 2,
-            Self::Sequence(parts) | Self::Either(parts) => {
-                parts.iter().map(Self::weight).fold(0, usize::saturating_add)
-            }
+            Self::Sequence(parts) | Self::Either(parts) => parts
+                .iter()
+                .map(Self::weight)
+                .fold(0, usize::saturating_add),
             Self::Repeat(part, _) if matches!(**part, Self::One(_)) => 1,
             Self::Repeat(part, times) => part.weight().saturating_mul(times.copies()),
         }

@@ -56,7 +56,9 @@ fn follow<'a, 'r>(
 
 fn named<'a>(sources: Option<&'a Named<Source>>, name: &str) -> Option<&'a Source> {
     let mut entries = sources?.0.iter();
-    entries.find(|(known, _)| known == name).map(|(_, source)| source)
+    entries
+        .find(|(known, _)| known == name)
+        .map(|(_, source)| source)
 }
 
 fn at<'a>(list: Option<&'a [Source]>, index: &str) -> Option<&'a Source> {

@@ -1,6 +1,7 @@
 //! A JSON schema as callers write it. Its fields are the keywords that mean something here; any other word is an
 //! annotation and is dropped. Nothing of this type is ever sent: `build` makes a schema of its own out of it.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -209,7 +210,10 @@ impl Keywords {
     pub(super) fn unheld(&self) -> impl Iterator<Item = &'static str> {
         [
             ("uniqueItems", self.unique_items == Some(true)),
-            ("minProperties", self.min_properties.is_some_and(|n| n.0 > 0)),
+            (
+                "minProperties",
+                self.min_properties.is_some_and(|n| n.0 > 0),
+            ),
             ("maxProperties", self.max_properties.is_some()),
             ("not", self.not.is_some()),
             ("if", self.condition.is_some()),
@@ -241,7 +245,9 @@ impl TryFrom<Number> for Count {
     fn try_from(number: Number) -> Result<Self, Self::Error> {
         /// Beyond it floats are no longer exact.
         const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-        let whole = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=MAX_EXACT).contains(n));
+        let whole = number
+            .as_f64()
+            .filter(|n| n.fract() == 0.0 && (0.0..=MAX_EXACT).contains(n));
         number
             .as_u64()
             .or(whole.map(|n| n as u64))
@@ -320,8 +326,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if !names.insert(name.clone()) {
+                return Err(A::Error::custom(format_args!(
+                    "`{name:.64}` is given more than once"
+                )));
+            }
+            entries.push((name, map.next_value()?));
         }
         Ok(Named(entries))
     }

@@ -12,7 +12,8 @@ mod real_life;
 
 /// What `given` becomes without `strict`.
 fn built(given: &Value) -> Value {
-    let schema = Schema::from_value(given, false).unwrap_or_else(|error| panic!("{error:?} for {given:.400}"));
+    let schema = Schema::from_value(given, false)
+        .unwrap_or_else(|error| panic!("{error:?} for {given:.400}"));
     serde_json::to_value(schema).unwrap()
 }
 

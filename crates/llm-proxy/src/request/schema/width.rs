@@ -17,7 +17,11 @@ const MAX_STEPS: usize = 1_000_000;
 
 /// The ways through `root`; [`usize::MAX`] when there is no end of them.
 pub(super) fn of(root: &Part, defs: &[Part]) -> usize {
-    let mut widths = Widths { defs, known: vec![0; defs.len()], n_steps: Cell::new(0) };
+    let mut widths = Widths {
+        defs,
+        known: vec![0; defs.len()],
+        n_steps: Cell::new(0),
+    };
     // Definitions refer to each other in circles, so the figures grow until they agree or are too large.
     loop {
         let next: Vec<usize> = defs.iter().map(|def| widths.part(def)).collect();
@@ -63,7 +67,10 @@ impl<'a> Widths<'a> {
             Node::Any => 20,
             Node::Null | Node::Boolean => 6,
             Node::Number => 12,
-            Node::Integer(Bounds { min: None | Some(0..=9), max: None }) => 9,
+            Node::Integer(Bounds {
+                min: None | Some(0..=9),
+                max: None,
+            }) => 9,
             Node::Integer(_) => 44,
             Node::Values(values) => values.len() + 6,
             Node::Text(text) => 6 + text.pattern.as_ref().map_or(0, |pattern| pattern.width()),
@@ -80,18 +87,25 @@ impl<'a> Widths<'a> {
     }
 
     fn object(&self, object: &'a Object) -> usize {
-        let n_optional = object.properties.iter().filter(|known| !known.is_required).count();
+        let n_optional = object
+            .properties
+            .iter()
+            .filter(|known| !known.is_required)
+            .count();
         let known = object.properties.iter().map(|known| &known.part);
         // Behind each comma any of them may come, and so may the two kinds of space before it.
-        self.most(known.chain(object.others.as_deref())).max(3 * n_optional + 8)
+        self.most(known.chain(object.others.as_deref()))
+            .max(3 * n_optional + 8)
     }
 
     fn leaf(&self, leaf: Leaf<'a>) -> usize {
-        leaf.via.map_or_else(|| self.part(leaf.part), |at| self.known[at])
+        leaf.via
+            .map_or_else(|| self.part(leaf.part), |at| self.known[at])
     }
 
     fn way(&self, way: Way<'a>) -> usize {
-        way.via.map_or_else(|| self.object(way.object), |at| self.known[at])
+        way.via
+            .map_or_else(|| self.object(way.object), |at| self.known[at])
     }
 
     fn any_of(&self, parts: &'a [Part]) -> usize {
@@ -105,7 +119,10 @@ impl<'a> Widths<'a> {
         let mut anything = 0_usize;
         for leaf in leaves {
             match &leaf.part.node {
-                Node::Object(object) => objects.push(Way { object, via: leaf.via }),
+                Node::Object(object) => objects.push(Way {
+                    object,
+                    via: leaf.via,
+                }),
                 Node::List(_) | Node::Tuple(_) => lists = lists.saturating_add(self.leaf(leaf)),
                 Node::Any => anything += 20,
                 _ => others = others.saturating_add(self.part(leaf.part)),
@@ -113,7 +130,10 @@ impl<'a> Widths<'a> {
             at_first += 1;
         }
         let later = self.side_by_side(&objects, 0).max(lists);
-        at_first.saturating_add(others).max(later).saturating_add(anything)
+        at_first
+            .saturating_add(others)
+            .max(later)
+            .saturating_add(anything)
     }
 
     /// Objects that are alike up to their property `at`, and may be told apart by it.
@@ -141,18 +161,28 @@ impl<'a> Widths<'a> {
 
     /// Objects whose property `at` has the same name, or may be any of several.
     fn alike(&self, ways: &[Way<'a>], at: usize) -> usize {
-        let values = ways.iter().map(|way| required(way.object, at).map(|(_, part)| part));
+        let values = ways
+            .iter()
+            .map(|way| required(way.object, at).map(|(_, part)| part));
         let values: Option<Vec<&'a Part>> = values.collect();
         let Some(values) = values.filter(|_values| ways.len() > 1) else {
-            return ways.iter().map(|way| self.way(*way)).fold(0, usize::saturating_add);
+            return ways
+                .iter()
+                .map(|way| self.way(*way))
+                .fold(0, usize::saturating_add);
         };
-        let mut most = values.iter().map(|value| self.part(value)).fold(0, usize::saturating_add);
+        let mut most = values
+            .iter()
+            .map(|value| self.part(value))
+            .fold(0, usize::saturating_add);
         // Objects whose values differ part here; each stays beside those that do not differ from it.
         for (at_first, first) in values.iter().enumerate() {
-            let stays = |other: &usize| {
-                *other == at_first || !differ(first, values[*other], self.defs)
-            };
-            let group: Vec<Way<'a>> = (0..ways.len()).filter(stays).map(|other| ways[other]).collect();
+            let stays =
+                |other: &usize| *other == at_first || !differ(first, values[*other], self.defs);
+            let group: Vec<Way<'a>> = (0..ways.len())
+                .filter(stays)
+                .map(|other| ways[other])
+                .collect();
             most = most.max(self.side_by_side(&group, at + 1));
             if most > MAX_WIDTH || group.len() == ways.len() {
                 break;
@@ -164,7 +194,11 @@ impl<'a> Widths<'a> {
 
 /// The property that comes at place `at`, when it must be there: those come first, in their order.
 fn required(object: &Object, at: usize) -> Option<(&str, &Part)> {
-    let known = object.properties.iter().filter(|known| known.is_required).nth(at)?;
+    let known = object
+        .properties
+        .iter()
+        .filter(|known| known.is_required)
+        .nth(at)?;
     Some((known.name.as_str(), &known.part))
 }
 
@@ -180,10 +214,16 @@ pub(super) fn leaves<'a>(parts: &'a [Part], defs: &'a [Part]) -> Option<Vec<Leaf
         }
         match &leaf.part.node {
             Node::Reference(at) => {
-                todo.push(Leaf { part: defs.get(*at)?, via: leaf.via.or(Some(*at)) });
+                todo.push(Leaf {
+                    part: defs.get(*at)?,
+                    via: leaf.via.or(Some(*at)),
+                });
             }
             Node::AnyOf { parts, .. } => {
-                todo.extend(parts.iter().map(|part| Leaf { part, via: leaf.via }));
+                todo.extend(parts.iter().map(|part| Leaf {
+                    part,
+                    via: leaf.via,
+                }));
             }
             _ => leaves.push(leaf),
         }

@@ -17,8 +17,16 @@ pub(super) fn list<'a>(
     path: &str,
 ) -> Result<Option<Node>, Unsupported> {
     let lists = &facts.lists;
-    let mut min = lists.iter().filter_map(|stated| stated.keywords.min_items).map(|n| n.0).max();
-    let mut max = lists.iter().filter_map(|stated| stated.keywords.max_items).map(|n| n.0).min();
+    let mut min = lists
+        .iter()
+        .filter_map(|stated| stated.keywords.min_items)
+        .map(|n| n.0)
+        .max();
+    let mut max = lists
+        .iter()
+        .filter_map(|stated| stated.keywords.max_items)
+        .map(|n| n.0)
+        .min();
     if max.is_some_and(|max| max < min.unwrap_or(0)) {
         return Ok(None);
     }
@@ -31,7 +39,11 @@ pub(super) fn list<'a>(
         max = None;
     }
     let min = min.unwrap_or(0);
-    let n_places = lists.iter().map(|stated| places(stated).len()).max().unwrap_or(0);
+    let n_places = lists
+        .iter()
+        .map(|stated| places(stated).len())
+        .max()
+        .unwrap_or(0);
     if n_places > 0 {
         return tuple(builder, lists, path, n_places, min, max);
     }
@@ -45,7 +57,11 @@ pub(super) fn list<'a>(
 
 fn empty() -> Node {
     let items = Part::from(Node::Any);
-    Node::List(Box::new(List { items, min: 0, max: Some(0) }))
+    Node::List(Box::new(List {
+        items,
+        min: 0,
+        max: Some(0),
+    }))
 }
 
 const TOO_MANY: &str = "cannot be held above 1000";
@@ -74,7 +90,11 @@ fn tuple<'a>(
             None => return Ok(None),
         }
     }
-    Ok(Some(if parts.is_empty() { empty() } else { Node::Tuple(parts) }))
+    Ok(Some(if parts.is_empty() {
+        empty()
+    } else {
+        Node::Tuple(parts)
+    }))
 }
 
 /// The schemas of single places.
@@ -101,9 +121,10 @@ fn rest<'a>(stated: &Stated<'a>) -> Option<Given<'a>> {
 /// What holds at place `at`, in all of `lists`.
 fn place<'a>(lists: &[Stated<'a>], path: &str, at: usize) -> Vec<Given<'a>> {
     let given = |stated: &Stated<'a>| match places(stated).get(at) {
-        Some(source) => {
-            Some(Given::new(source, join(&stated.path, &format!("prefixItems[{at}]"))))
-        }
+        Some(source) => Some(Given::new(
+            source,
+            join(&stated.path, &format!("prefixItems[{at}]")),
+        )),
         None => rest(stated),
     };
     or_anything(lists.iter().filter_map(given).collect(), path)

@@ -24,7 +24,11 @@ pub(super) fn integer(
         let keywords = stated.keywords;
         low = low.max(lowest(keywords));
         high = [high, highest(keywords)].into_iter().flatten().min();
-        if keywords.multiple_of.as_ref().is_some_and(|n| n.as_f64() != Some(1.0)) {
+        if keywords
+            .multiple_of
+            .as_ref()
+            .is_some_and(|n| n.as_f64() != Some(1.0))
+        {
             builder.unheld(&stated.path, "multipleOf")?;
         }
     }
@@ -37,8 +41,12 @@ pub(super) fn integer(
         builder.unheld(path, "maximum")?;
         high = None;
     }
-    let low = low.filter(|low| *low >= -limit).and_then(|low| i64::try_from(low).ok());
-    let high = high.filter(|high| *high <= limit).and_then(|high| i64::try_from(high).ok());
+    let low = low
+        .filter(|low| *low >= -limit)
+        .and_then(|low| i64::try_from(low).ok());
+    let high = high
+        .filter(|high| *high <= limit)
+        .and_then(|high| i64::try_from(high).ok());
     Ok(match (low, high) {
         (Some(low), Some(high)) if low > high => None,
         (low, high) => Some(Node::Integer(safe(low, high))),
@@ -52,7 +60,11 @@ pub(super) fn number(
     path: &str,
 ) -> Result<Option<Node>, Unsupported> {
     let is_whole = |stated: &Stated<'_>| {
-        stated.keywords.multiple_of.as_ref().is_some_and(|n| n.as_f64() == Some(1.0))
+        stated
+            .keywords
+            .multiple_of
+            .as_ref()
+            .is_some_and(|n| n.as_f64() == Some(1.0))
     };
     if facts.numbers.iter().any(is_whole) {
         return integer(builder, facts, path);
@@ -62,8 +74,14 @@ pub(super) fn number(
         for (keyword, is_here) in [
             ("minimum", keywords.minimum.is_some()),
             ("maximum", keywords.maximum.is_some()),
-            ("exclusiveMinimum", matches!(keywords.exclusive_minimum, Some(Exclusive::Number(_)))),
-            ("exclusiveMaximum", matches!(keywords.exclusive_maximum, Some(Exclusive::Number(_)))),
+            (
+                "exclusiveMinimum",
+                matches!(keywords.exclusive_minimum, Some(Exclusive::Number(_))),
+            ),
+            (
+                "exclusiveMaximum",
+                matches!(keywords.exclusive_maximum, Some(Exclusive::Number(_))),
+            ),
             ("multipleOf", keywords.multiple_of.is_some()),
         ] {
             if is_here {
@@ -131,8 +149,14 @@ fn whole(number: &Number, round: fn(f64) -> f64) -> i128 {
 /// The same bounds where llama.cpp gets one alone right, and a second one at the limit where it does not.
 fn safe(low: Option<i64>, high: Option<i64>) -> Bounds {
     match (low, high) {
-        (Some(low), None) if low > MAX_LONE_MIN => Bounds { min: Some(low), max: Some(LIMIT) },
-        (None, Some(high)) if high < 0 => Bounds { min: Some(-LIMIT), max: Some(high) },
+        (Some(low), None) if low > MAX_LONE_MIN => Bounds {
+            min: Some(low),
+            max: Some(LIMIT),
+        },
+        (None, Some(high)) if high < 0 => Bounds {
+            min: Some(-LIMIT),
+            max: Some(high),
+        },
         (min, max) => Bounds { min, max },
     }
 }

@@ -29,7 +29,11 @@ pub(super) fn object<'a>(
         check_name(name, path)?;
         let is_required = required.contains_key(name);
         match builder.build(&given)? {
-            Some(part) => properties.push(Property { name: name.to_owned(), part, is_required }),
+            Some(part) => properties.push(Property {
+                name: name.to_owned(),
+                part,
+                is_required,
+            }),
             None if is_required => return Ok(None),
             None => {}
         }
@@ -44,7 +48,11 @@ pub(super) fn object<'a>(
         let Some(part) = builder.build(given)? else {
             return Ok(None);
         };
-        properties.push(Property { name: name.to_owned(), part, is_required: true });
+        properties.push(Property {
+            name: name.to_owned(),
+            part,
+            is_required: true,
+        });
     }
     let n_optional = properties.iter().filter(|known| !known.is_required).count();
     if n_optional > MAX_OPTIONAL {
@@ -57,8 +65,15 @@ pub(super) fn object<'a>(
         Some(given) => builder.build(&given)?.map(Box::new),
         None => None,
     };
-    let is_closed = others.is_none() && objects.iter().any(|stated| explicit(stated.keywords).is_some());
-    Ok(Some(Node::Object(Object { properties, others, is_closed })))
+    let is_closed = others.is_none()
+        && objects
+            .iter()
+            .any(|stated| explicit(stated.keywords).is_some());
+    Ok(Some(Node::Object(Object {
+        properties,
+        others,
+        is_closed,
+    })))
 }
 
 /// Every property that is named, with all that is said of it.
@@ -96,14 +111,19 @@ fn restrict<'a>(
     let Some((keyword, source)) = explicit(stated.keywords) else {
         return Ok(());
     };
-    let own: HashMap<&str, ()> =
-        entries(stated.keywords.properties.as_ref()).map(|(name, _)| (name, ())).collect();
+    let own: HashMap<&str, ()> = entries(stated.keywords.properties.as_ref())
+        .map(|(name, _)| (name, ()))
+        .collect();
     let foreign = all.iter_mut().filter(|(name, _)| !own.contains_key(name));
     for (_, given) in foreign {
         builder.step(&stated.path, 1)?;
         if matches!(source, Source::Bool(false)) {
             // Meant as "nothing beyond all of this", though it says that the others' properties are forbidden.
-            builder.unheld_because(&stated.path, keyword, "forbids what another schema beside it names")?;
+            builder.unheld_because(
+                &stated.path,
+                keyword,
+                "forbids what another schema beside it names",
+            )?;
         } else {
             given.push(Given::new(source, join(&stated.path, keyword)));
         }
@@ -141,7 +161,9 @@ fn others<'a>(
             }
         }
     }
-    let is_said = objects.iter().any(|stated| explicit(stated.keywords).is_some());
+    let is_said = objects
+        .iter()
+        .any(|stated| explicit(stated.keywords).is_some());
     if is_closed || (given.is_empty() && !is_open && !is_said) {
         return Ok(None);
     }
@@ -197,9 +219,15 @@ fn required<'a>(
 
 /// Required names that no schema describes, in their order.
 fn missing<'a>(required: &HashMap<&'a str, usize>, known: &[Property]) -> Vec<&'a str> {
-    let known: HashMap<&str, ()> = known.iter().map(|known| (known.name.as_str(), ())).collect();
-    let mut missing: Vec<(&str, usize)> =
-        required.iter().filter(|(name, _)| !known.contains_key(*name)).map(|(n, at)| (*n, *at)).collect();
+    let known: HashMap<&str, ()> = known
+        .iter()
+        .map(|known| (known.name.as_str(), ()))
+        .collect();
+    let mut missing: Vec<(&str, usize)> = required
+        .iter()
+        .filter(|(name, _)| !known.contains_key(*name))
+        .map(|(n, at)| (*n, *at))
+        .collect();
     missing.sort_unstable_by_key(|(_, at)| *at);
     missing.into_iter().map(|(name, _)| name).collect()
 }
@@ -220,7 +248,8 @@ fn check_name(name: &str, path: &str) -> Result<(), Unsupported> {
 /// llama.cpp writes names into classes of characters as they are.
 fn can_be_told_apart(properties: &[Property]) -> bool {
     let plain = |known: &Property| {
-        let is_special = |c: char| c.is_control() || matches!(c, '"' | '\\' | '^' | '[' | ']' | '-');
+        let is_special =
+            |c: char| c.is_control() || matches!(c, '"' | '\\' | '^' | '[' | ']' | '-');
         !known.name.contains(is_special)
     };
     let n_bytes: usize = properties.iter().map(|known| known.name.len()).sum();
@@ -250,5 +279,8 @@ fn only_kind(keywords: &Keywords) -> bool {
 }
 
 fn entries(named: Option<&Named<Source>>) -> impl Iterator<Item = (&str, &Source)> {
-    named.into_iter().flat_map(|named| named.0.iter()).map(|(name, source)| (name.as_str(), source))
+    named
+        .into_iter()
+        .flat_map(|named| named.0.iter())
+        .map(|(name, source)| (name.as_str(), source))
 }

@@ -31,7 +31,12 @@ pub(super) fn text(
         pattern = Some(held.clone());
     }
     let format = format.map(|(word, _)| word);
-    let mut text = Text { format, pattern: None, min, max };
+    let mut text = Text {
+        format,
+        pattern: None,
+        min,
+        max,
+    };
     let Some(pattern) = pattern else {
         if text.min > MAX_LENGTH {
             builder.unheld_because(path, "minLength", TOO_LONG)?;
@@ -45,7 +50,11 @@ pub(super) fn text(
     };
     let held = pattern.clone().with_length(min, max);
     if held.is_none() {
-        let keyword = if max.is_some() { "maxLength" } else { "minLength" };
+        let keyword = if max.is_some() {
+            "maxLength"
+        } else {
+            "minLength"
+        };
         builder.unheld_because(path, keyword, "cannot be held beside pattern or format")?;
     }
     text.pattern = Some(Arc::new(held.unwrap_or(pattern)));
@@ -64,11 +73,20 @@ pub(super) fn allows(texts: &[Stated<'_>], value: &Value) -> bool {
 }
 
 fn minimum(texts: &[Stated<'_>]) -> u64 {
-    texts.iter().filter_map(|stated| stated.keywords.min_length).map(|n| n.0).max().unwrap_or(0)
+    texts
+        .iter()
+        .filter_map(|stated| stated.keywords.min_length)
+        .map(|n| n.0)
+        .max()
+        .unwrap_or(0)
 }
 
 fn maximum(texts: &[Stated<'_>]) -> Option<u64> {
-    texts.iter().filter_map(|stated| stated.keywords.max_length).map(|n| n.0).min()
+    texts
+        .iter()
+        .filter_map(|stated| stated.keywords.max_length)
+        .map(|n| n.0)
+        .min()
 }
 
 /// The pattern that is held. Of several only the first can be.
@@ -78,12 +96,19 @@ fn patterns(
 ) -> Result<Option<Pattern>, Unsupported> {
     let mut held: Option<(&str, Pattern)> = None;
     for stated in texts {
-        let Some(text) = stated.keywords.pattern.as_deref().filter(|text| !text.is_empty()) else {
+        let Some(text) = stated
+            .keywords
+            .pattern
+            .as_deref()
+            .filter(|text| !text.is_empty())
+        else {
             continue;
         };
         match (&held, Pattern::parse(text)) {
             (Some((known, _)), _) if *known == text => {}
-            (Some(_), _) => builder.unheld_because(&stated.path, "pattern", "is not the only one")?,
+            (Some(_), _) => {
+                builder.unheld_because(&stated.path, "pattern", "is not the only one")?
+            }
             (None, Ok(pattern)) => held = Some((text, pattern)),
             (None, Err(Fault::Unknown(problem))) => {
                 builder.unheld_because(&stated.path, "pattern", &problem)?;

@@ -34,7 +34,13 @@ impl Class {
     }
 
     pub(super) fn spaces() -> Self {
-        Self::of([(0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x2028, 0x2029), (0x3000, 0x3000)])
+        Self::of([
+            (0x09, 0x0D),
+            (0x20, 0x20),
+            (0xA0, 0xA0),
+            (0x2028, 0x2029),
+            (0x3000, 0x3000),
+        ])
     }
 
     /// What `.` stands for.
@@ -44,7 +50,14 @@ impl Class {
 
     /// What a JSON string may hold without a backslash.
     pub(super) fn plain() -> Self {
-        Self::of([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F), (0xD800, 0xDFFF)]).negated()
+        Self::of([
+            (0, 0x1F),
+            (0x22, 0x22),
+            (0x5C, 0x5C),
+            (0x7F, 0x7F),
+            (0xD800, 0xDFFF),
+        ])
+        .negated()
     }
 
     pub(super) fn negated(&self) -> Self {
@@ -79,7 +92,9 @@ impl Class {
     }
 
     pub(super) fn contains(&self, character: u32) -> bool {
-        self.0.iter().any(|(low, high)| (*low..=*high).contains(&character))
+        self.0
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&character))
     }
 
     /// In brackets, with everything but letters and digits as a number.

@@ -23,7 +23,10 @@ const ESCAPED: [(char, char); 7] = [
 
 /// The expression, anchored at both ends: what may stand around it is part of it.
 pub(super) fn parse(text: &str) -> Result<Regex, Fault> {
-    let mut parser = Parser { rest: text.chars().peekable(), depth: 0 };
+    let mut parser = Parser {
+        rest: text.chars().peekable(),
+        depth: 0,
+    };
     let mut branches = vec![parser.branch()?];
     while parser.takes('|') {
         branches.push(parser.branch()?);
@@ -123,14 +126,21 @@ impl Parser<'_> {
         self.takes('P');
         let is_named = self.takes('<') && !matches!(self.rest.peek(), Some('=' | '!'));
         let ends = is_named && self.rest.any(|character| character == '>');
-        if ends { Ok(()) } else { Err(unknown("must not look around or set flags")) }
+        if ends {
+            Ok(())
+        } else {
+            Err(unknown("must not look around or set flags"))
+        }
     }
 
     fn quantified(&mut self, part: Regex) -> Result<Regex, Fault> {
         let times = match self.rest.peek() {
             Some('*') => Times { min: 0, max: None },
             Some('+') => Times { min: 1, max: None },
-            Some('?') => Times { min: 0, max: Some(1) },
+            Some('?') => Times {
+                min: 0,
+                max: Some(1),
+            },
             Some('{') => match self.counted() {
                 Some(times) => return self.repeated(part, times),
                 None => return Err(unknown("has a { that is no repetition")),
@@ -166,7 +176,11 @@ impl Parser<'_> {
         }
         let (min, max) = text.split_once(',').unwrap_or((&text, &text));
         let min = if min.is_empty() { 0 } else { min.parse().ok()? };
-        let max = if max.is_empty() { None } else { Some(max.parse().ok()?) };
+        let max = if max.is_empty() {
+            None
+        } else {
+            Some(max.parse().ok()?)
+        };
         (text != "," && !text.is_empty()).then_some(Times { min, max })
     }
 
@@ -186,7 +200,8 @@ impl Parser<'_> {
             };
             let mut ahead = self.rest.clone();
             ahead.next();
-            let is_range = self.rest.peek() == Some(&'-') && ahead.peek().is_some_and(|c| *c != ']');
+            let is_range =
+                self.rest.peek() == Some(&'-') && ahead.peek().is_some_and(|c| *c != ']');
             if !is_range {
                 out = out.with(&Class::one(low));
                 continue;
@@ -244,14 +259,22 @@ impl Parser<'_> {
     fn hex(&mut self, n: usize) -> Result<char, Fault> {
         let digits: String = self.rest.by_ref().take(n).collect();
         let is_whole = digits.len() == n && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let code = u32::from_str_radix(&digits, 16).ok().filter(|_code| is_whole);
-        code.and_then(char::from_u32).ok_or_else(|| unknown("has an escape without its digits"))
+        let code = u32::from_str_radix(&digits, 16)
+            .ok()
+            .filter(|_code| is_whole);
+        code.and_then(char::from_u32)
+            .ok_or_else(|| unknown("has an escape without its digits"))
     }
 
     fn hex_in_braces(&mut self) -> Result<char, Fault> {
-        let digits: String = self.rest.by_ref().take_while(|character| *character != '}').collect();
+        let digits: String = self
+            .rest
+            .by_ref()
+            .take_while(|character| *character != '}')
+            .collect();
         let code = u32::from_str_radix(&digits, 16).ok();
-        code.and_then(char::from_u32).ok_or_else(|| unknown("has an escape without its digits"))
+        code.and_then(char::from_u32)
+            .ok_or_else(|| unknown("has an escape without its digits"))
     }
 
     fn takes(&mut self, wanted: char) -> bool {
@@ -274,10 +297,14 @@ fn one(class: &Class) -> Result<Regex, Fault> {
     if !plain.is_empty() {
         return Ok(Regex::One(plain));
     }
-    let escaped = ESCAPED.iter().filter(|(character, _)| class.contains(u32::from(*character)));
+    let escaped = ESCAPED
+        .iter()
+        .filter(|(character, _)| class.contains(u32::from(*character)));
     let letters = Class::of(escaped.map(|(_, letter)| (u32::from(*letter), u32::from(*letter))));
     if letters.is_empty() {
-        return Err(unknown("asks for a character that no JSON string can hold here"));
+        return Err(unknown(
+            "asks for a character that no JSON string can hold here",
+        ));
     }
     Ok(Regex::Escape(letters))
 }
@@ -287,11 +314,18 @@ fn unknown(problem: &str) -> Fault {
 }
 
 fn anything() -> Result<Regex, Fault> {
-    repeat(one(&Class::any_but_line_ends())?, Times { min: 0, max: None })
+    repeat(
+        one(&Class::any_but_line_ends())?,
+        Times { min: 0, max: None },
+    )
 }
 
 fn sequence(mut parts: Vec<Regex>) -> Regex {
-    if parts.len() == 1 { parts.remove(0) } else { Regex::Sequence(parts) }
+    if parts.len() == 1 {
+        parts.remove(0)
+    } else {
+        Regex::Sequence(parts)
+    }
 }
 
 fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
@@ -299,10 +333,12 @@ fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
         let problem = format!("must have at most {MAX_BRANCHES} alternatives in a group");
         return Err(Fault::TooMuch(problem));
     }
-    let class = branches.iter().try_fold(Class::default(), |all, branch| match branch {
-        Regex::One(class) => Some(all.with(class)),
-        _ => None,
-    });
+    let class = branches
+        .iter()
+        .try_fold(Class::default(), |all, branch| match branch {
+            Regex::One(class) => Some(all.with(class)),
+            _ => None,
+        });
     Ok(match class {
         Some(class) => Regex::One(class),
         None if branches.len() == 1 => branches.remove(0),
@@ -314,13 +350,22 @@ fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
 fn repeat(part: Regex, times: Times) -> Result<Regex, Fault> {
     match part {
         _ if times.max == Some(0) => Ok(Regex::Sequence(Vec::new())),
-        part if times == (Times { min: 1, max: Some(1) }) => Ok(part),
+        part if times
+            == (Times {
+                min: 1,
+                max: Some(1),
+            }) =>
+        {
+            Ok(part)
+        }
         part if part.may_be_empty() => match part {
             part if times.max == Some(1) => Ok(part),
             Regex::Repeat(inner, Times { max: None, .. }) => {
                 Ok(Regex::Repeat(inner, Times { min: 0, max: None }))
             }
-            _ => Err(Fault::TooMuch("repeats a part that may be empty".to_owned())),
+            _ => Err(Fault::TooMuch(
+                "repeats a part that may be empty".to_owned(),
+            )),
         },
         part => Ok(Regex::Repeat(Box::new(part), times)),
     }

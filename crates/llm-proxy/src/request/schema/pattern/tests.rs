@@ -1,7 +1,9 @@
 use super::Pattern;
 
 fn written(text: &str) -> String {
-    Pattern::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}")).text()
+    Pattern::parse(text)
+        .unwrap_or_else(|problem| panic!("{text}: {problem:?}"))
+        .text()
 }
 
 fn width(text: &str) -> Option<usize> {
@@ -23,7 +25,10 @@ fn every_form_is_written_as_classes_and_groups() {
         ("^(a*)*$", "^[a]*$"),
         ("^(a|)$", "^([a]|)$"),
         (r"^[\x41-\u0043]$", "^[A-C]$"),
-        ("^a|b$", r"^([a][\x20-\x21\x23-\x5B\x5D-\x7E\x80-\u2027\u202A-\uD7FF\uE000-\U0010FFFF]*|[\x20-\x21\x23-\x5B\x5D-\x7E\x80-\u2027\u202A-\uD7FF\uE000-\U0010FFFF]*[b])$"),
+        (
+            "^a|b$",
+            r"^([a][\x20-\x21\x23-\x5B\x5D-\x7E\x80-\u2027\u202A-\uD7FF\uE000-\U0010FFFF]*|[\x20-\x21\x23-\x5B\x5D-\x7E\x80-\u2027\u202A-\uD7FF\uE000-\U0010FFFF]*[b])$",
+        ),
         ("^$", "^$"),
     ] {
         assert_eq!(written(given), sent, "{given}");
@@ -35,11 +40,26 @@ fn characters_that_end_a_json_string_never_stand_alone() {
     assert_eq!(written("^\"$"), r"^(\\[\x22])$");
     assert_eq!(written(r"^\\$"), r"^(\\[\x5C])$");
     assert_eq!(written(r"^\n$"), r"^(\\[n])$");
-    for text in ["^.$", "^[^a]$", r"^\D$", r"^\S$", r"^\W$", "^[\"a]$", r"^[\\a]$", r"^[\x00-z]$"] {
+    for text in [
+        "^.$",
+        "^[^a]$",
+        r"^\D$",
+        r"^\S$",
+        r"^\W$",
+        "^[\"a]$",
+        r"^[\\a]$",
+        r"^[\x00-z]$",
+    ] {
         let sent = written(text);
         let class = sent.trim_start_matches('^').trim_end_matches('$');
-        assert!(!class.contains(r"\x22") && !class.contains(r"\x5C"), "{text}: {sent}");
-        assert!(!class.contains(r"\x00") && !class.contains("\\x7F"), "{text}: {sent}");
+        assert!(
+            !class.contains(r"\x22") && !class.contains(r"\x5C"),
+            "{text}: {sent}"
+        );
+        assert!(
+            !class.contains(r"\x00") && !class.contains("\\x7F"),
+            "{text}: {sent}"
+        );
     }
 }
 
@@ -82,6 +102,10 @@ fn patterns_of_real_life_are_taken() {
         r"^(?:[A-Z]{2}\d{2}|\d{4})\s[A-Z]$",
         "^[A-Z]{3}$",
     ] {
-        assert!(Pattern::parse(text).is_ok(), "{text}: {:?}", Pattern::parse(text).err());
+        assert!(
+            Pattern::parse(text).is_ok(),
+            "{text}: {:?}",
+            Pattern::parse(text).err()
+        );
     }
 }

@@ -63,9 +63,9 @@ impl Places {
                 let part = self.add(part);
                 self.join(before, part)
             }),
-            Regex::Either(parts) => {
-                parts.iter().fold(Ends::default(), |before, part| before.or(self.add(part)))
-            }
+            Regex::Either(parts) => parts
+                .iter()
+                .fold(Ends::default(), |before, part| before.or(self.add(part))),
             Regex::Repeat(part, times) => self.repeat(part, times.min, times.max),
         }
     }
@@ -94,7 +94,11 @@ impl Places {
         let at = self.classes.len();
         self.classes.push(class);
         self.next.push(Vec::new());
-        Ends { first: vec![at], last: vec![at], may_be_empty: false }
+        Ends {
+            first: vec![at],
+            last: vec![at],
+            may_be_empty: false,
+        }
     }
 
     fn join(&mut self, before: Ends, after: Ends) -> Ends {
@@ -107,7 +111,11 @@ impl Places {
         if after.may_be_empty {
             last.extend(&before.last);
         }
-        Ends { first, last, may_be_empty: before.may_be_empty && after.may_be_empty }
+        Ends {
+            first,
+            last,
+            may_be_empty: before.may_be_empty && after.may_be_empty,
+        }
     }
 
     fn connect(&mut self, from: &[usize], to: &[usize]) {
@@ -126,17 +134,29 @@ impl Places {
             }
         }
         let taken = |character: &u32| -> BTreeSet<usize> {
-            let places = set.iter().filter(|place| self.classes[**place].contains(*character));
-            places.flat_map(|place| &self.next[*place]).copied().collect()
+            let places = set
+                .iter()
+                .filter(|place| self.classes[**place].contains(*character));
+            places
+                .flat_map(|place| &self.next[*place])
+                .copied()
+                .collect()
         };
-        borders.iter().map(taken).filter(|next| !next.is_empty()).collect()
+        borders
+            .iter()
+            .map(taken)
+            .filter(|next| !next.is_empty())
+            .collect()
     }
 }
 
 impl Ends {
     /// Of nothing at all.
     fn empty() -> Self {
-        Self { may_be_empty: true, ..Self::default() }
+        Self {
+            may_be_empty: true,
+            ..Self::default()
+        }
     }
 
     fn or(mut self, other: Self) -> Self {

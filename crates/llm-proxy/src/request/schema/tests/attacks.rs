@@ -9,7 +9,10 @@ use super::harmful;
 fn schemas_that_harm_the_engine_are_refused() {
     for (harm, given) in harmful::schemas() {
         let began = std::time::Instant::now();
-        assert!(Schema::from_value(&given, false).is_err(), "{harm}: {given:.300}");
+        assert!(
+            Schema::from_value(&given, false).is_err(),
+            "{harm}: {given:.300}"
+        );
         assert!(began.elapsed().as_secs() < 2, "{harm}: {given:.300}");
     }
 }
@@ -27,7 +30,11 @@ fn patterns_that_harm_the_engine_are_refused() {
 #[test]
 fn patterns_that_no_grammar_holds_are_left_out_unless_strict() {
     for given in harmful::unknown_patterns() {
-        assert_eq!(Schema::from_value(&given, true).unwrap_err().path, "pattern", "{given}");
+        assert_eq!(
+            Schema::from_value(&given, true).unwrap_err().path,
+            "pattern",
+            "{given}"
+        );
         let schema = Schema::from_value(&given, false).unwrap();
         assert_eq!(json!(schema), json!({"type": "string"}), "{given}");
         assert_eq!(schema.unheld(), ["pattern"], "{given}");
@@ -46,7 +53,12 @@ fn the_largest_of_each_kind_pass() {
 fn tools_are_bounded_together() {
     let large = json!({"type": "object", "properties": (0..6).map(|at|
         (format!("p{at}"), json!({"type": "string", "maxLength": 1_900}))).collect::<Map<_, _>>()});
-    let mut schemas: Vec<Schema> = (0..3).map(|_| Schema::from_value(&large, false).unwrap()).collect();
-    assert_eq!(Schema::check_together(&mut schemas[..2].iter_mut().collect::<Vec<_>>()), Ok(()));
+    let mut schemas: Vec<Schema> = (0..3)
+        .map(|_| Schema::from_value(&large, false).unwrap())
+        .collect();
+    assert_eq!(
+        Schema::check_together(&mut schemas[..2].iter_mut().collect::<Vec<_>>()),
+        Ok(())
+    );
     assert!(Schema::check_together(&mut schemas.iter_mut().collect::<Vec<_>>()).is_err());
 }

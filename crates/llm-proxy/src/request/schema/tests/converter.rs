@@ -21,7 +21,10 @@ const MAX_GROWTH_KIB: u64 = 200 * 1024;
 /// Ways that the walk may see beyond what was computed: the places between tokens of JSON.
 const SLACK: usize = 8;
 
-#[expect(clippy::disallowed_methods, reason = "set by cargo xtask schemas for this test alone")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "set by cargo xtask schemas for this test alone"
+)]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -95,9 +98,18 @@ fn check(converter: &mut Converter, given: &Value, schema: &Schema) -> Converted
         Outcome::Converted(converted) => converted,
         other => panic!("{other:?}\n  for {given:.900}\n  sent {sent:.1500}"),
     };
-    assert!(converted.rules <= schema.n_rules(), "{} > {}: {sent:.1500}", converted.rules, schema.n_rules());
+    assert!(
+        converted.rules <= schema.n_rules(),
+        "{} > {}: {sent:.1500}",
+        converted.rules,
+        schema.n_rules()
+    );
     let width = width::of(&schema.root, &schema.defs);
-    assert!(converted.stacks <= width + SLACK, "{} > {width}: {sent:.1500}", converted.stacks);
+    assert!(
+        converted.stacks <= width + SLACK,
+        "{} > {width}: {sent:.1500}",
+        converted.stacks
+    );
     let slowest = converted.convert_s.max(converted.parse_s);
     assert!(slowest < MAX_SECONDS, "{slowest} s: {sent:.1500}");
     converted
@@ -145,7 +157,10 @@ fn whatever_passes_is_converted_quickly_within_its_bounds() {
         }
     }
     println!("{figures:#?}");
-    assert!(figures.last_kib.saturating_sub(figures.first_kib) < MAX_GROWTH_KIB, "{figures:#?}");
+    assert!(
+        figures.last_kib.saturating_sub(figures.first_kib) < MAX_GROWTH_KIB,
+        "{figures:#?}"
+    );
     assert!(figures.peak_kib < MAX_GROWTH_KIB, "{figures:#?}");
 }
 
@@ -153,7 +168,10 @@ fn whatever_passes_is_converted_quickly_within_its_bounds() {
 #[ignore = "needs llama.cpp's converter: cargo xtask schemas"]
 fn real_schemas_and_the_largest_that_pass_are_converted() {
     let mut converter = converter();
-    for given in real_life::all().into_iter().chain(harmful::just_small_enough()) {
+    for given in real_life::all()
+        .into_iter()
+        .chain(harmful::just_small_enough())
+    {
         let schema = Schema::from_value(&given, false)
             .unwrap_or_else(|error| panic!("{error:?} for {given:.400}"));
         let converted = check(&mut converter, &given, &schema);
@@ -171,7 +189,11 @@ fn schemas_of_a_file_are_shown() {
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let given: Value = serde_json::from_str(line).unwrap();
         match Schema::from_value(&given, false) {
-            Ok(schema) => println!("{}\n  {:?}", serde_json::to_string(&schema).unwrap(), schema.unheld()),
+            Ok(schema) => println!(
+                "{}\n  {:?}",
+                serde_json::to_string(&schema).unwrap(),
+                schema.unheld()
+            ),
             Err(error) => println!("{error:?}"),
         }
     }

@@ -22,17 +22,19 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     let text = json!({"type": "string"});
     let long = "x".repeat(60_000);
     let many = |n: usize| (0..n).map(|at| format!("w{at}")).collect::<Vec<_>>();
-    let optional: Map<String, Value> = (0..2_000).map(|at| (format!("p{at}"), text.clone())).collect();
+    let optional: Map<String, Value> = (0..2_000)
+        .map(|at| (format!("p{at}"), text.clone()))
+        .collect();
     let ranges: Vec<Value> =
         (0..100_i64).map(|at| json!({"type": "integer", "minimum": 1_000_000 + at, "maximum": 900_000_000_000_000_i64 + at})).collect();
     let alike = |at: usize| {
         let fields = |key: &str| json!({"type": "object", "properties": {"x": next(at), key: {}}, "required": ["x"]});
         json!({"anyOf": [fields("y"), fields("z"), fields("v")]})
     };
-    let tree = |key: &str| {
-        json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a0"}, key: {}}, "required": ["x"]})
-    };
-    let kinds = json!(["string", "integer", "boolean", "number", "null", "array", "object"]);
+    let tree = |key: &str| json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a0"}, key: {}}, "required": ["x"]});
+    let kinds = json!([
+        "string", "integer", "boolean", "number", "null", "array", "object"
+    ]);
     let nested_kinds = (0..20).fold(json!({}), |inner, _| json!({"type": kinds, "items": inner}));
     let escaped = json!({"type": "object", "properties": {"definitions": {"a/b": {"anyOf": [{"$ref": "#/properties/definitions/a~1b"}]}}},
                          "anyOf": [{"$ref": "#/properties/definitions/a~1b"}]});
@@ -134,8 +136,12 @@ pub(super) fn unknown_patterns() -> Vec<Value> {
 pub(super) fn just_small_enough() -> Vec<Value> {
     let text = json!({"type": "string"});
     let words: Vec<String> = (0..300).map(|at| format!("w{at}")).collect();
-    let optional: Map<String, Value> = (0..128).map(|at| (format!("p{at}"), text.clone())).collect();
-    let required: Map<String, Value> = (0..2_000).map(|at| (format!("p{at}"), text.clone())).collect();
+    let optional: Map<String, Value> = (0..128)
+        .map(|at| (format!("p{at}"), text.clone()))
+        .collect();
+    let required: Map<String, Value> = (0..2_000)
+        .map(|at| (format!("p{at}"), text.clone()))
+        .collect();
     let names: Vec<&String> = required.keys().collect();
     let ranges: Vec<Value> =
         (0..8_i64).map(|at| json!({"type": "integer", "minimum": 1_000_000 + at, "maximum": 900_000_000_000_000_i64 + at})).collect();
@@ -144,7 +150,10 @@ pub(super) fn just_small_enough() -> Vec<Value> {
         json!({"anyOf": [fields("y"), fields("z")]})
     };
     let deep = |name: &str| {
-        (0..28).fold(json!({"type": "string"}), |inner, _| json!({"type": "object", "properties": {name: inner}}))
+        (0..28).fold(
+            json!({"type": "string"}),
+            |inner, _| json!({"type": "object", "properties": {name: inner}}),
+        )
     };
     vec![
         json!({"enum": words}),

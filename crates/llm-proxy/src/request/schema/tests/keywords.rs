@@ -8,7 +8,10 @@ use super::{built, refused, unheld};
 fn becomes(given: &Value, sent: &Value) {
     assert_eq!(&built(given), sent, "for {given}");
     assert_eq!(unheld(given), Vec::<String>::new(), "for {given}");
-    assert!(Schema::from_value(given, true).is_ok(), "under strict: {given}");
+    assert!(
+        Schema::from_value(given, true).is_ok(),
+        "under strict: {given}"
+    );
 }
 
 /// Without `strict` it is left out and listed, under `strict` refused at the same place.
@@ -20,33 +23,63 @@ fn is_left_out(given: &Value, sent: &Value, place: &str) {
 
 #[test]
 fn types_are_one_word_or_a_choice() {
-    for kind in ["string", "integer", "number", "boolean", "null", "array", "object"] {
+    for kind in [
+        "string", "integer", "number", "boolean", "null", "array", "object",
+    ] {
         becomes(&json!({"type": kind}), &json!({"type": kind}));
         becomes(&json!({"type": [kind]}), &json!({"type": kind}));
     }
     becomes(&json!({}), &json!({}));
     becomes(&json!(true), &json!({}));
-    becomes(&json!({"type": ["string", "null"]}), &json!({"type": ["string", "null"]}));
-    becomes(&json!({"type": ["null", "integer"], "minimum": 3}), &json!({"type": ["integer", "null"], "minimum": 3}));
-    becomes(&json!({"type": ["integer", "number"]}), &json!({"type": "number"}));
+    becomes(
+        &json!({"type": ["string", "null"]}),
+        &json!({"type": ["string", "null"]}),
+    );
+    becomes(
+        &json!({"type": ["null", "integer"], "minimum": 3}),
+        &json!({"type": ["integer", "null"], "minimum": 3}),
+    );
+    becomes(
+        &json!({"type": ["integer", "number"]}),
+        &json!({"type": "number"}),
+    );
     becomes(
         &json!({"type": ["array", "boolean"], "items": {"type": "string"}}),
         &json!({"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}}]}),
     );
-    becomes(&json!({"type": "string", "nullable": true}), &json!({"type": ["string", "null"]}));
-    becomes(&json!({"enum": ["a"], "nullable": true, "type": "string"}), &json!({"enum": ["a", null]}));
+    becomes(
+        &json!({"type": "string", "nullable": true}),
+        &json!({"type": ["string", "null"]}),
+    );
+    becomes(
+        &json!({"enum": ["a"], "nullable": true, "type": "string"}),
+        &json!({"enum": ["a", null]}),
+    );
 }
 
 #[test]
 fn a_schema_without_a_type_is_of_the_kind_that_its_keywords_speak_of() {
-    becomes(&json!({"minLength": 3}), &json!({"type": "string", "minLength": 3}));
-    becomes(&json!({"minItems": 3}), &json!({"type": "array", "minItems": 3}));
-    becomes(&json!({"properties": {}}), &json!({"type": "object", "properties": {}}));
+    becomes(
+        &json!({"minLength": 3}),
+        &json!({"type": "string", "minLength": 3}),
+    );
+    becomes(
+        &json!({"minItems": 3}),
+        &json!({"type": "array", "minItems": 3}),
+    );
+    becomes(
+        &json!({"properties": {}}),
+        &json!({"type": "object", "properties": {}}),
+    );
     becomes(
         &json!({"required": ["a"]}),
         &json!({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": true}),
     );
-    is_left_out(&json!({"minimum": 3}), &json!({"type": "number"}), "minimum");
+    is_left_out(
+        &json!({"minimum": 3}),
+        &json!({"type": "number"}),
+        "minimum",
+    );
 }
 
 #[test]
@@ -69,80 +102,208 @@ fn fields_that_say_nothing_are_taken() {
                 "$defs": {}, "minLength": 0, "uniqueItems": false, "nullable": false, "description": null}),
         &json!({"type": "string"}),
     );
-    becomes(&json!({"type": "object", "required": [], "minProperties": 0}), &json!({"type": "object"}));
+    becomes(
+        &json!({"type": "object", "required": [], "minProperties": 0}),
+        &json!({"type": "object"}),
+    );
 }
 
 #[test]
 fn values_are_those_that_the_other_keywords_allow() {
-    becomes(&json!({"const": {"b": 1, "a": 2}}), &json!({"const": {"b": 1, "a": 2}}));
+    becomes(
+        &json!({"const": {"b": 1, "a": 2}}),
+        &json!({"const": {"b": 1, "a": 2}}),
+    );
     becomes(&json!({"const": null}), &json!({"const": null}));
-    becomes(&json!({"enum": ["a", "b", "a"]}), &json!({"type": "string", "enum": ["a", "b"]}));
-    becomes(&json!({"enum": ["a", 1, 1.5, null], "type": ["string", "integer"]}), &json!({"enum": ["a", 1]}));
-    becomes(&json!({"enum": ["a", "abc", 3, 9], "minLength": 2, "maximum": 5}), &json!({"enum": ["abc", 3]}));
-    becomes(&json!({"allOf": [{"enum": [1, 2, 3]}, {"enum": [2, 3, 4]}, {"const": 3}]}), &json!({"const": 3}));
-    is_left_out(&json!({"type": "integer", "enum": ["1", "2"]}), &json!({"type": "string", "enum": ["1", "2"]}), "type");
-    is_left_out(&json!({"enum": ["a", "b"], "pattern": "^a$"}), &json!({"type": "string", "enum": ["a", "b"]}), "enum");
+    becomes(
+        &json!({"enum": ["a", "b", "a"]}),
+        &json!({"type": "string", "enum": ["a", "b"]}),
+    );
+    becomes(
+        &json!({"enum": ["a", 1, 1.5, null], "type": ["string", "integer"]}),
+        &json!({"enum": ["a", 1]}),
+    );
+    becomes(
+        &json!({"enum": ["a", "abc", 3, 9], "minLength": 2, "maximum": 5}),
+        &json!({"enum": ["abc", 3]}),
+    );
+    becomes(
+        &json!({"allOf": [{"enum": [1, 2, 3]}, {"enum": [2, 3, 4]}, {"const": 3}]}),
+        &json!({"const": 3}),
+    );
+    is_left_out(
+        &json!({"type": "integer", "enum": ["1", "2"]}),
+        &json!({"type": "string", "enum": ["1", "2"]}),
+        "type",
+    );
+    is_left_out(
+        &json!({"enum": ["a", "b"], "pattern": "^a$"}),
+        &json!({"type": "string", "enum": ["a", "b"]}),
+        "enum",
+    );
 }
 
 #[test]
 fn bounds_of_integers_are_sent_where_the_converter_gets_them_right() {
     let integer = |more: Value| {
         let mut out = json!({"type": "integer"});
-        out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        out.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         out
     };
     for (given, sent) in [
         (json!({"minimum": 0}), json!({"minimum": 0})),
         (json!({"minimum": -5}), json!({"minimum": -5})),
-        (json!({"minimum": 10}), json!({"minimum": 10, "maximum": 999_999_999_999_999_i64})),
+        (
+            json!({"minimum": 10}),
+            json!({"minimum": 10, "maximum": 999_999_999_999_999_i64}),
+        ),
         (json!({"maximum": 100}), json!({"maximum": 100})),
-        (json!({"maximum": -1}), json!({"minimum": -999_999_999_999_999_i64, "maximum": -1})),
-        (json!({"exclusiveMinimum": 0, "exclusiveMaximum": 10}), json!({"minimum": 1, "maximum": 9})),
-        (json!({"minimum": 0, "exclusiveMinimum": true, "maximum": 9, "exclusiveMaximum": false}), json!({"minimum": 1, "maximum": 9})),
-        (json!({"minimum": 0.5, "maximum": 2.5}), json!({"minimum": 1, "maximum": 2})),
-        (json!({"exclusiveMinimum": 0.5, "exclusiveMaximum": 2.5}), json!({"minimum": 1, "maximum": 2})),
-        (json!({"minimum": 3, "exclusiveMinimum": 1}), json!({"minimum": 3})),
+        (
+            json!({"maximum": -1}),
+            json!({"minimum": -999_999_999_999_999_i64, "maximum": -1}),
+        ),
+        (
+            json!({"exclusiveMinimum": 0, "exclusiveMaximum": 10}),
+            json!({"minimum": 1, "maximum": 9}),
+        ),
+        (
+            json!({"minimum": 0, "exclusiveMinimum": true, "maximum": 9, "exclusiveMaximum": false}),
+            json!({"minimum": 1, "maximum": 9}),
+        ),
+        (
+            json!({"minimum": 0.5, "maximum": 2.5}),
+            json!({"minimum": 1, "maximum": 2}),
+        ),
+        (
+            json!({"exclusiveMinimum": 0.5, "exclusiveMaximum": 2.5}),
+            json!({"minimum": 1, "maximum": 2}),
+        ),
+        (
+            json!({"minimum": 3, "exclusiveMinimum": 1}),
+            json!({"minimum": 3}),
+        ),
         (json!({"minimum": -1e300, "maximum": 1e300}), json!({})),
         (json!({"multipleOf": 1}), json!({})),
     ] {
         becomes(&integer(given), &integer(sent));
     }
-    becomes(&json!({"type": "number", "multipleOf": 1.0, "minimum": 2}), &json!({"type": "integer", "minimum": 2}));
-    is_left_out(&json!({"type": "integer", "minimum": 1e16}), &json!({"type": "integer"}), "minimum");
-    is_left_out(&json!({"type": "integer", "maximum": -1e16}), &json!({"type": "integer"}), "maximum");
-    is_left_out(&json!({"type": "integer", "multipleOf": 5}), &json!({"type": "integer"}), "multipleOf");
+    becomes(
+        &json!({"type": "number", "multipleOf": 1.0, "minimum": 2}),
+        &json!({"type": "integer", "minimum": 2}),
+    );
+    is_left_out(
+        &json!({"type": "integer", "minimum": 1e16}),
+        &json!({"type": "integer"}),
+        "minimum",
+    );
+    is_left_out(
+        &json!({"type": "integer", "maximum": -1e16}),
+        &json!({"type": "integer"}),
+        "maximum",
+    );
+    is_left_out(
+        &json!({"type": "integer", "multipleOf": 5}),
+        &json!({"type": "integer"}),
+        "multipleOf",
+    );
 }
 
 #[test]
 fn bounds_of_other_numbers_are_not_held() {
-    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"] {
-        is_left_out(&json!({"type": "number", keyword: 0.5}), &json!({"type": "number"}), keyword);
+    for keyword in [
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+    ] {
+        is_left_out(
+            &json!({"type": "number", keyword: 0.5}),
+            &json!({"type": "number"}),
+            keyword,
+        );
     }
 }
 
 #[test]
 fn lengths_are_held_up_to_what_the_engine_counts_to() {
-    becomes(&json!({"type": "string", "minLength": 1, "maxLength": 2000.0}), &json!({"type": "string", "minLength": 1, "maxLength": 2000}));
-    is_left_out(&json!({"type": "string", "maxLength": 2001}), &json!({"type": "string"}), "maxLength");
-    is_left_out(&json!({"type": "string", "minLength": 2001}), &json!({"type": "string"}), "minLength");
-    becomes(&json!({"type": "string", "pattern": "^[ab]+$", "maxLength": 9}), &json!({"type": "string", "pattern": "^[a-b]{1,9}$"}));
-    becomes(&json!({"type": "string", "pattern": "^[ab]*$", "minLength": 2}), &json!({"type": "string", "pattern": "^[a-b]{2,}$"}));
-    becomes(&json!({"type": "string", "pattern": "^ab$", "maxLength": 9}), &json!({"type": "string", "pattern": "^[a][b]$"}));
-    is_left_out(&json!({"type": "string", "pattern": "^ab+$", "maxLength": 9}), &json!({"type": "string", "pattern": "^[a][b]+$"}), "maxLength");
-    is_left_out(&json!({"type": "string", "pattern": "^ab+$", "minLength": 9}), &json!({"type": "string", "pattern": "^[a][b]+$"}), "minLength");
+    becomes(
+        &json!({"type": "string", "minLength": 1, "maxLength": 2000.0}),
+        &json!({"type": "string", "minLength": 1, "maxLength": 2000}),
+    );
+    is_left_out(
+        &json!({"type": "string", "maxLength": 2001}),
+        &json!({"type": "string"}),
+        "maxLength",
+    );
+    is_left_out(
+        &json!({"type": "string", "minLength": 2001}),
+        &json!({"type": "string"}),
+        "minLength",
+    );
+    becomes(
+        &json!({"type": "string", "pattern": "^[ab]+$", "maxLength": 9}),
+        &json!({"type": "string", "pattern": "^[a-b]{1,9}$"}),
+    );
+    becomes(
+        &json!({"type": "string", "pattern": "^[ab]*$", "minLength": 2}),
+        &json!({"type": "string", "pattern": "^[a-b]{2,}$"}),
+    );
+    becomes(
+        &json!({"type": "string", "pattern": "^ab$", "maxLength": 9}),
+        &json!({"type": "string", "pattern": "^[a][b]$"}),
+    );
+    is_left_out(
+        &json!({"type": "string", "pattern": "^ab+$", "maxLength": 9}),
+        &json!({"type": "string", "pattern": "^[a][b]+$"}),
+        "maxLength",
+    );
+    is_left_out(
+        &json!({"type": "string", "pattern": "^ab+$", "minLength": 9}),
+        &json!({"type": "string", "pattern": "^[a][b]+$"}),
+        "minLength",
+    );
 }
 
 #[test]
 fn formats_are_patterns_where_they_can_be() {
-    for format in ["date", "time", "date-time", "uuid", "email", "ipv4", "ipv6", "hostname", "duration"] {
+    for format in [
+        "date",
+        "time",
+        "date-time",
+        "uuid",
+        "email",
+        "ipv4",
+        "ipv6",
+        "hostname",
+        "duration",
+    ] {
         let sent = built(&json!({"type": "string", "format": format}));
         assert_eq!(sent["format"], *format);
-        assert!(sent["pattern"].as_str().unwrap().starts_with('^'), "{format}");
-        assert!(unheld(&json!({"type": "string", "format": format})).is_empty(), "{format}");
+        assert!(
+            sent["pattern"].as_str().unwrap().starts_with('^'),
+            "{format}"
+        );
+        assert!(
+            unheld(&json!({"type": "string", "format": format})).is_empty(),
+            "{format}"
+        );
     }
-    becomes(&json!({"type": "integer", "format": "int32"}), &json!({"type": "integer"}));
-    becomes(&json!({"type": "string", "format": "password"}), &json!({"type": "string"}));
-    is_left_out(&json!({"type": "string", "format": "uri"}), &json!({"type": "string"}), "format");
+    becomes(
+        &json!({"type": "integer", "format": "int32"}),
+        &json!({"type": "integer"}),
+    );
+    becomes(
+        &json!({"type": "string", "format": "password"}),
+        &json!({"type": "string"}),
+    );
+    is_left_out(
+        &json!({"type": "string", "format": "uri"}),
+        &json!({"type": "string"}),
+        "format",
+    );
     is_left_out(
         &json!({"type": "string", "format": "date", "pattern": "^[a]$"}),
         &json!({"type": "string", "pattern": "^[a]$"}),
@@ -156,22 +317,60 @@ fn items_are_counted_up_to_a_bound() {
         &json!({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1000}),
         &json!({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1000}),
     );
-    is_left_out(&json!({"type": "array", "maxItems": 1001}), &json!({"type": "array"}), "maxItems");
-    is_left_out(&json!({"type": "array", "minItems": 1001}), &json!({"type": "array"}), "minItems");
-    is_left_out(&json!({"type": "array", "uniqueItems": true}), &json!({"type": "array"}), "uniqueItems");
-    is_left_out(&json!({"type": "array", "contains": {}}), &json!({"type": "array"}), "contains");
-    becomes(&json!({"type": "array", "items": false}), &json!({"type": "array", "maxItems": 0}));
+    is_left_out(
+        &json!({"type": "array", "maxItems": 1001}),
+        &json!({"type": "array"}),
+        "maxItems",
+    );
+    is_left_out(
+        &json!({"type": "array", "minItems": 1001}),
+        &json!({"type": "array"}),
+        "minItems",
+    );
+    is_left_out(
+        &json!({"type": "array", "uniqueItems": true}),
+        &json!({"type": "array"}),
+        "uniqueItems",
+    );
+    is_left_out(
+        &json!({"type": "array", "contains": {}}),
+        &json!({"type": "array"}),
+        "contains",
+    );
+    becomes(
+        &json!({"type": "array", "items": false}),
+        &json!({"type": "array", "maxItems": 0}),
+    );
 }
 
 #[test]
 fn places_of_an_array_are_written_out() {
     let pair = json!({"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}]});
-    becomes(&json!({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": false, "minItems": 2}), &pair);
-    becomes(&json!({"type": "array", "items": [{"type": "string"}, {"type": "null"}]}), &pair);
-    becomes(&json!({"prefixItems": [{"type": "string"}, {"type": "null"}, {}], "maxItems": 2}), &pair);
-    becomes(&json!({"prefixItems": [{"type": "string"}], "items": {"type": "null"}, "minItems": 2}), &pair);
-    becomes(&json!({"items": [{"type": "string"}], "additionalItems": {"type": "null"}, "minItems": 2}), &pair);
-    assert!(refused(&json!({"prefixItems": [{}], "minItems": 100})).problem.contains("64"));
+    becomes(
+        &json!({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": false, "minItems": 2}),
+        &pair,
+    );
+    becomes(
+        &json!({"type": "array", "items": [{"type": "string"}, {"type": "null"}]}),
+        &pair,
+    );
+    becomes(
+        &json!({"prefixItems": [{"type": "string"}, {"type": "null"}, {}], "maxItems": 2}),
+        &pair,
+    );
+    becomes(
+        &json!({"prefixItems": [{"type": "string"}], "items": {"type": "null"}, "minItems": 2}),
+        &pair,
+    );
+    becomes(
+        &json!({"items": [{"type": "string"}], "additionalItems": {"type": "null"}, "minItems": 2}),
+        &pair,
+    );
+    assert!(
+        refused(&json!({"prefixItems": [{}], "minItems": 100}))
+            .problem
+            .contains("64")
+    );
 }
 
 #[test]
@@ -180,22 +379,36 @@ fn properties_keep_their_order_and_names() {
         &json!({"type": "object", "required": ["a", "z"], "properties": {"z": {"type": "null"}, "m": {}, "a": {}}}),
         &json!({"type": "object", "properties": {"z": {"type": "null"}, "m": {}, "a": {}}, "required": ["z", "a"]}),
     );
-    let text = serde_json::to_string(&Schema::from_value(&json!({"properties": {"z": {}, "a": {}}}), true).unwrap()).unwrap();
+    let text = serde_json::to_string(
+        &Schema::from_value(&json!({"properties": {"z": {}, "a": {}}}), true).unwrap(),
+    )
+    .unwrap();
     assert!(text.contains(r#"{"z":{},"a":{}}"#), "{text}");
     for name in ["", "*", &"x".repeat(129)] {
-        assert_eq!(refused(&json!({"properties": {name: {}}})).path, "properties", "{name}");
+        assert_eq!(
+            refused(&json!({"properties": {name: {}}})).path,
+            "properties",
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn others_are_allowed_where_the_engine_can_tell_them_apart() {
-    let object = |properties: Value, additional: Value| {
-        json!({"type": "object", "properties": properties, "additionalProperties": additional})
-    };
-    becomes(&object(json!({"a": {}}), json!(true)), &object(json!({"a": {}}), json!(true)));
-    becomes(&object(json!({"a": {}}), json!({"type": "null"})), &object(json!({"a": {}}), json!({"type": "null"})));
+    let object = |properties: Value, additional: Value| json!({"type": "object", "properties": properties, "additionalProperties": additional});
+    becomes(
+        &object(json!({"a": {}}), json!(true)),
+        &object(json!({"a": {}}), json!(true)),
+    );
+    becomes(
+        &object(json!({"a": {}}), json!({"type": "null"})),
+        &object(json!({"a": {}}), json!({"type": "null"})),
+    );
     for name in ["a-b", "a\"b", "a]b", "^a", "a\\b"] {
-        becomes(&object(json!({name: {}}), json!(true)), &object(json!({name: {}}), json!(false)));
+        becomes(
+            &object(json!({name: {}}), json!(true)),
+            &object(json!({name: {}}), json!(false)),
+        );
     }
     becomes(
         &json!({"type": "object", "patternProperties": {"^.*$": {"type": "null"}}, "additionalProperties": false,
@@ -208,11 +421,23 @@ fn others_are_allowed_where_the_engine_can_tell_them_apart() {
         "patternProperties",
     );
     let free = json!({"type": "object"});
-    is_left_out(&json!({"type": "object", "propertyNames": {"pattern": "^a"}}), &free, "propertyNames");
+    is_left_out(
+        &json!({"type": "object", "propertyNames": {"pattern": "^a"}}),
+        &free,
+        "propertyNames",
+    );
     for keyword in ["minProperties", "maxProperties"] {
         is_left_out(&json!({"type": "object", keyword: 1}), &free, keyword);
     }
-    for keyword in ["dependentRequired", "dependentSchemas", "dependencies", "if", "not", "unevaluatedItems", "$dynamicRef"] {
+    for keyword in [
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "if",
+        "not",
+        "unevaluatedItems",
+        "$dynamicRef",
+    ] {
         is_left_out(&json!({"type": "object", keyword: {}}), &free, keyword);
     }
 }
@@ -256,22 +481,29 @@ fn all_of_is_one_schema() {
 
 #[test]
 fn each_alternative_also_holds_what_is_beside_the_choice() {
-    let alternative = |required: &str| {
-        json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": [required]})
-    };
+    let alternative = |required: &str| json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": [required]});
     becomes(
         &json!({"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}),
         &json!({"anyOf": [alternative("a"), alternative("b")]}),
     );
-    becomes(&json!({"anyOf": [{"type": "string"}, {"type": "integer"}], "type": "string"}), &json!({"type": "string"}));
-    becomes(&json!({"anyOf": [false, {"type": "null"}]}), &json!({"type": "null"}));
+    becomes(
+        &json!({"anyOf": [{"type": "string"}, {"type": "integer"}], "type": "string"}),
+        &json!({"type": "string"}),
+    );
+    becomes(
+        &json!({"anyOf": [false, {"type": "null"}]}),
+        &json!({"type": "null"}),
+    );
 }
 
 #[test]
 fn one_of_is_held_where_alternatives_exclude_each_other() {
     let cat = json!({"type": "object", "properties": {"kind": {"type": "string", "const": "cat"}}, "required": ["kind"], "additionalProperties": false});
     let dog = json!({"type": "object", "properties": {"kind": {"type": "string", "const": "dog"}}, "required": ["kind"], "additionalProperties": false});
-    becomes(&json!({"oneOf": [cat, dog, {"type": "null"}]}), &json!({"anyOf": [cat, dog, {"type": "null"}]}));
+    becomes(
+        &json!({"oneOf": [cat, dog, {"type": "null"}]}),
+        &json!({"anyOf": [cat, dog, {"type": "null"}]}),
+    );
     is_left_out(
         &json!({"properties": {"a": {"oneOf": [{"type": "number"}, {"type": "integer"}]}}}),
         &json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "number"}, {"type": "integer"}]}}}),
@@ -296,7 +528,12 @@ fn references_lead_to_definitions_and_trees_are_fine() {
     );
     let alike = json!({"properties": {"x": {"$ref": "#/$defs/a_b"}, "y": {"$ref": "#/definitions/a-b"}},
         "$defs": {"a_b": {"type": "null"}}, "definitions": {"a-b": {"type": "string"}}});
-    let names: Vec<String> = built(&alike)["$defs"].as_object().unwrap().keys().cloned().collect();
+    let names: Vec<String> = built(&alike)["$defs"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     assert_eq!(names, ["ab", "abx1"]);
 }
 
@@ -307,7 +544,10 @@ fn tools_never_share_a_definition_by_its_name() {
     let mut two = Schema::from_value(&tool("null"), true).unwrap();
     Schema::check_together(&mut [&mut one, &mut two]).unwrap();
     assert_eq!(json!(one), tool("string"));
-    assert_eq!(json!(two), json!({"$ref": "#/$defs/Itemx1", "$defs": {"Itemx1": {"type": "null"}}}));
+    assert_eq!(
+        json!(two),
+        json!({"$ref": "#/$defs/Itemx1", "$defs": {"Itemx1": {"type": "null"}}})
+    );
 }
 
 #[test]
@@ -326,7 +566,8 @@ fn a_refusal_names_the_place_and_the_reason() {
         refused(&given),
         Unsupported {
             path: "anyOf[1].pattern".to_owned(),
-            problem: "must not look around or set flags: leave it out, or leave out strict".to_owned()
+            problem: "must not look around or set flags: leave it out, or leave out strict"
+                .to_owned()
         }
     );
 }

@@ -133,8 +133,22 @@ fn events() -> Value {
 
 pub(super) fn all() -> Vec<Value> {
     vec![
-        pydantic(), pydantic_1(), zod(), openai_steps(), openai_page(), openai_linked_list(), edit_file(), todo_list(),
-        run_command(), mcp_search(), mcp_no_arguments(), mcp_entities(), open_api(), hundred_values(), syntax_tree(), events(),
+        pydantic(),
+        pydantic_1(),
+        zod(),
+        openai_steps(),
+        openai_page(),
+        openai_linked_list(),
+        edit_file(),
+        todo_list(),
+        run_command(),
+        mcp_search(),
+        mcp_no_arguments(),
+        mcp_entities(),
+        open_api(),
+        hundred_values(),
+        syntax_tree(),
+        events(),
     ]
 }
 
@@ -149,8 +163,19 @@ fn real_schemas_pass() {
 #[test]
 fn only_what_no_grammar_holds_is_left_out_of_real_schemas() {
     for given in [
-        pydantic(), pydantic_1(), openai_steps(), openai_page(), openai_linked_list(), edit_file(), todo_list(), mcp_no_arguments(),
-        mcp_entities(), open_api(), hundred_values(), syntax_tree(), events(),
+        pydantic(),
+        pydantic_1(),
+        openai_steps(),
+        openai_page(),
+        openai_linked_list(),
+        edit_file(),
+        todo_list(),
+        mcp_no_arguments(),
+        mcp_entities(),
+        open_api(),
+        hundred_values(),
+        syntax_tree(),
+        events(),
     ] {
         assert_eq!(unheld(&given), Vec::<String>::new(), "{given:.300}");
     }
@@ -158,6 +183,11 @@ fn only_what_no_grammar_holds_is_left_out_of_real_schemas() {
     assert_eq!(unheld(&run_command()), ["properties.timeout.maximum"]);
     assert_eq!(
         unheld(&mcp_search()),
-        ["properties.page.minimum", "properties.perPage.minimum", "properties.perPage.maximum", "properties.url.format"]
+        [
+            "properties.page.minimum",
+            "properties.perPage.minimum",
+            "properties.perPage.maximum",
+            "properties.url.format"
+        ]
     );
 }
