@@ -1,6 +1,7 @@
 //! A JSON schema as callers write it. Its fields are the keywords that mean something here; any other word is an
 //! annotation and is dropped. Nothing of this type is ever sent: `build` makes a schema of its own out of it.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -325,8 +326,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if !names.insert(name.clone()) {
+                return Err(A::Error::custom(format_args!(
+                    "`{name:.64}` is given more than once"
+                )));
+            }
+            entries.push((name, map.next_value()?));
         }
         Ok(Named(entries))
     }
