@@ -1,12 +1,12 @@
 """Python's `anthropic` package against a running llm-proxy, and straight to llama-server for comparison.
 
-What of `/v1/messages` llama-server does. How it is run stands in suite.py.
+What of `/v1/messages` llama-server does. suite.py says how it is run.
 """
 
 import asyncio
 
 import anthropic
-from suite import KEY, MODEL, run
+from suite import KEY, MODEL, NotAsked, Straight, run
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 # The package no longer knows a temperature; the API does.
@@ -181,8 +181,16 @@ CASES = [
     nobody_there_is_a_connection_error,
     a_callers_own_deadline_is_a_timeout_error,
 ]
-# Eighty stories would all be told.
-NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
+OPENAI_SHAPE = "llama-server's error has OpenAI's shape, not Anthropic's"
+DIFFERENCES = {
+    a_raw_response_has_the_requests_id: Straight("llama-server gives no id"),
+    a_wrong_key_is_an_authentication_error: Straight(OPENAI_SHAPE),
+    an_unknown_model_is_a_not_found_error: Straight("llama-server answers to any name"),
+    a_field_out_of_range_is_a_bad_request_that_names_it: Straight("llama-server takes a temperature of 9"),
+    a_tool_that_anthropic_runs_is_a_bad_request: Straight("llama-server takes a tool it cannot run"),
+    a_prompt_that_does_not_fit_is_a_bad_request: Straight(OPENAI_SHAPE),
+    a_full_queue_is_a_rate_limit_error: NotAsked("llama-server's queue has no end: it would tell all eighty stories"),
+}
 
 if __name__ == "__main__":
-    run(f"anthropic (Python) {anthropic.__version__}", CASES, NOT_STRAIGHT)
+    run(f"anthropic (Python) {anthropic.__version__}", CASES, DIFFERENCES)

@@ -1,13 +1,13 @@
 """Python's `openai` package against a running llm-proxy, and straight to llama-server for comparison.
 
-Chats, and what of `/v1/responses` llama-server does. How it is run stands in suite.py.
+Chats, and what of `/v1/responses` llama-server does. suite.py says how it is run.
 """
 
 import asyncio
 import json
 
 import openai
-from suite import KEY, MODEL, run
+from suite import KEY, MODEL, NotAsked, Straight, run
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 OPTIONS = {"messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 7}
@@ -235,8 +235,15 @@ CASES = [
     nobody_there_is_a_connection_error,
     a_callers_own_deadline_is_a_timeout_error,
 ]
-# Eighty stories would all be told.
-NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
+DIFFERENCES = {
+    a_raw_response_has_the_requests_id: Straight("llama-server gives no id"),
+    an_unknown_model_is_a_not_found_error: Straight("llama-server answers to any name"),
+    a_field_out_of_range_is_a_bad_request_that_names_it: Straight("llama-server takes a temperature of 9"),
+    a_prompt_that_does_not_fit_is_a_bad_request: Straight("llama-server's `code` is 400"),
+    a_full_queue_is_a_rate_limit_error: NotAsked("llama-server's queue has no end: it would tell all eighty stories"),
+    a_response_keeps_to_a_schema: Straight("llama-server does not look at `text.format`"),
+    what_a_response_does_not_keep_is_a_bad_request_that_names_it: Straight("llama-server's error names no field"),
+}
 
 if __name__ == "__main__":
-    run(f"openai (Python) {openai.__version__}", CASES, NOT_STRAIGHT)
+    run(f"openai (Python) {openai.__version__}", CASES, DIFFERENCES)
