@@ -9,7 +9,7 @@ from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, fun
 from agents.items import ToolCallItem
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
-from suite import KEY, MODEL, STORY, STORY_TOKENS, TOOLS, UNNOTICED, expect_cancelled, expect_free, run, wait
+from suite import KEY, MODEL, STORY, STORY_TOKENS, UNNOTICED, expect_cancelled, expect_free, run, wait
 
 QUESTION = "Name one colour."
 set_tracing_disabled(True)
@@ -89,11 +89,11 @@ def leaving_a_stream_frees_the_slot_at_once(base):
             pass
 
     wait(leave())
-    expect_free(base)
+    expect_free()
 
 
 def leaving_a_whole_answer_frees_the_slot_at_once(base):
-    expect_cancelled(base, lambda: Runner.run(agent(base, STORY_TOKENS), STORY))
+    expect_cancelled(lambda: Runner.run(agent(base, STORY_TOKENS), STORY))
 
 
 CASES = [
@@ -108,4 +108,4 @@ CASES = [
 DIFFERENCES = {leaving_a_whole_answer_frees_the_slot_at_once: UNNOTICED}
 
 if __name__ == "__main__":
-    run(f"openai-agents {version('openai-agents')}", CASES, DIFFERENCES, TOOLS)
+    run(f"openai-agents {version('openai-agents')}", CASES, DIFFERENCES)

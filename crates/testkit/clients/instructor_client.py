@@ -8,7 +8,7 @@ from importlib.metadata import version
 import instructor
 import openai
 from pydantic import BaseModel, Field
-from suite import KEY, MODEL, STORY, STORY_TOKENS, TOOLS, UNNOTICED, expect_cancelled, expect_free, run, wait
+from suite import KEY, MODEL, STORY, STORY_TOKENS, UNNOTICED, expect_cancelled, expect_free, run, wait
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 OPTIONS = {"model": MODEL, "messages": QUESTION, "max_tokens": 64, "temperature": 0, "seed": 7}
@@ -78,13 +78,13 @@ def leaving_a_stream_frees_the_slot_at_once(base):
         await parts.aclose()
 
     wait(leave())
-    expect_free(base)
+    expect_free()
 
 
 def leaving_a_whole_answer_frees_the_slot_at_once(base):
     asked = {**OPTIONS, "messages": [{"role": "user", "content": STORY}], "max_tokens": STORY_TOKENS}
     ask = async_client(base).chat.completions.create
-    expect_cancelled(base, lambda: ask(response_model=Story, max_retries=0, **asked))
+    expect_cancelled(lambda: ask(response_model=Story, max_retries=0, **asked))
 
 
 CASES = [
@@ -98,4 +98,4 @@ CASES = [
 DIFFERENCES = {leaving_a_whole_answer_frees_the_slot_at_once: UNNOTICED}
 
 if __name__ == "__main__":
-    run(f"instructor {version('instructor')}", CASES, DIFFERENCES, TOOLS)
+    run(f"instructor {version('instructor')}", CASES, DIFFERENCES)

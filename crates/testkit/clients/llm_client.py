@@ -12,7 +12,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from suite import KEY, MODEL, PATIENCE_SECONDS, STORY, STORY_TOKENS, TOOLS, expect_busy, expect_free, run
+from suite import KEY, MODEL, PATIENCE_SECONDS, STORY, STORY_TOKENS, expect_busy, expect_free, run
 
 QUESTION = "Name one colour."
 FUNCTION = 'def weather(city: str) -> str:\n    """The weather in a city."""\n    return f"It is sunny in {city}."\n'
@@ -64,11 +64,11 @@ def a_conversation_goes_on(base):
 def leaving_a_stream_frees_the_slot_at_once(base):
     line, environment = command(base, STORY, max_tokens=STORY_TOKENS)
     with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
-        expect_busy(base)
+        expect_busy()
         running.stdout.read(1)
         running.send_signal(signal.SIGINT)
         running.wait(PATIENCE_SECONDS)
-        expect_free(base)
+        expect_free()
 
 
 CASES = [
@@ -81,4 +81,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    run(f"llm {version('llm')}", CASES, {}, TOOLS)
+    run(f"llm {version('llm')}", CASES, {})

@@ -8,7 +8,7 @@ from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
-from suite import KEY, MODEL, STORY, STORY_TOKENS, TOOLS, UNNOTICED, expect_cancelled, expect_free, run, wait
+from suite import KEY, MODEL, STORY, STORY_TOKENS, UNNOTICED, expect_cancelled, expect_free, run, wait
 
 QUESTION = "Name one colour."
 
@@ -75,11 +75,11 @@ def leaving_a_stream_frees_the_slot_at_once(base):
             await answer.cancel()
 
     wait(leave())
-    expect_free(base)
+    expect_free()
 
 
 def leaving_a_whole_answer_frees_the_slot_at_once(base):
-    expect_cancelled(base, lambda: agent(base, STORY_TOKENS).run(STORY))
+    expect_cancelled(lambda: agent(base, STORY_TOKENS).run(STORY))
 
 
 CASES = [
@@ -94,4 +94,4 @@ CASES = [
 DIFFERENCES = {leaving_a_whole_answer_frees_the_slot_at_once: UNNOTICED}
 
 if __name__ == "__main__":
-    run(f"pydantic-ai {version('pydantic-ai-slim')}", CASES, DIFFERENCES, TOOLS)
+    run(f"pydantic-ai {version('pydantic-ai-slim')}", CASES, DIFFERENCES)

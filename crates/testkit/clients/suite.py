@@ -1,7 +1,7 @@
 """Runs a client's cases twice, straight to llama-server and through llm-proxy, and prints a table of both.
 
-`cargo xtask test` starts two chains and names them in the environment. The model's own template knows no tools; the second
-chain runs the same model with tools.jinja, which does. A case takes the address of the server it asks.
+`cargo xtask test` names both in the environment. The model's own template knows no tools, so llama-server runs with
+tools.jinja, which does. A case takes the address of the server it asks.
 
 A case holds when it raises nothing. It must hold through the proxy and straight, or DIFFERENCES gives the reason why not.
 An unexplained difference fails, and so does a reason for a difference that is not there.
@@ -19,6 +19,8 @@ from typing import Callable
 
 KEY = os.environ["CORRAL_API_KEY"]
 MODEL = os.environ["CORRAL_MODEL"]
+PROXY = os.environ["CORRAL_TOOLS_PROXY_URL"]
+ENGINE = os.environ["CORRAL_TOOLS_ENGINE_URL"]
 LOOP = asyncio.new_event_loop()
 
 # A story that nobody reads to its end: more than ten seconds of the development model.
@@ -28,18 +30,6 @@ STORY_TOKENS = 900
 FREE_WITHIN_SECONDS = 2.0
 # How long anything else may take: one core computes all of it.
 PATIENCE_SECONDS = 60.0
-
-@dataclass(frozen=True)
-class Chain:
-    """llm-proxy and the llama-server behind it."""
-
-    proxy: str
-    engine: str
-
-
-PLAIN = Chain(os.environ["CORRAL_PROXY_URL"], os.environ["CORRAL_ENGINE_URL"])
-TOOLS = Chain(os.environ["CORRAL_TOOLS_PROXY_URL"], os.environ["CORRAL_TOOLS_ENGINE_URL"])
-
 
 @dataclass(frozen=True)
 class Proxy:
@@ -95,15 +85,15 @@ def verdict(through: str, straight: str | None, difference) -> str | None:
     return None
 
 
-def run(client: str, cases: list, differences: dict, chain: Chain = PLAIN) -> None:
+def run(client: str, cases: list, differences: dict) -> None:
     """Runs all cases, prints the table, and ends the process: with 1 when a case is not as promised."""
     only = sys.argv[1:]
     chosen = [case for case in cases if not only or case.__name__ in only]
     problems = 0
     for case in chosen:
         difference = differences.get(case)
-        through = outcome(case, chain.proxy)
-        straight = None if isinstance(difference, NotAsked) else outcome(case, chain.engine)
+        through = outcome(case, PROXY)
+        straight = None if isinstance(difference, NotAsked) else outcome(case, ENGINE)
         problem = verdict(through, straight, difference)
         problems += problem is not None
         print(f"{case.__name__:62} proxy: {through:8} llama-server: {straight or 'not asked'}", flush=True)
@@ -115,40 +105,32 @@ def run(client: str, cases: list, differences: dict, chain: Chain = PLAIN) -> No
     sys.exit(1 if problems else 0)
 
 
-def is_engine(base: str) -> bool:
-    return base in (PLAIN.engine, TOOLS.engine)
-
-
-def engine_behind(base: str) -> str:
-    return TOOLS.engine if base in (TOOLS.proxy, TOOLS.engine) else PLAIN.engine
-
-
-def busy_slots(base: str) -> int:
-    """How many slots compute now at the llama-server that `base` is, or that is behind it."""
-    request = urllib.request.Request(f"{engine_behind(base)}/slots", headers={"Authorization": f"Bearer {KEY}"})
+def busy_slots() -> int:
+    """How many slots of llama-server compute now."""
+    request = urllib.request.Request(f"{ENGINE}/slots", headers={"Authorization": f"Bearer {KEY}"})
     with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
         return sum(slot["is_processing"] for slot in json.load(response))
 
 
-def expect_free(base: str) -> None:
+def expect_free() -> None:
     """To be called when a story has just been left: its slot must be free at once."""
     # The loop goes on meanwhile, as it would in a program: some packages close what was left from a task of their own.
-    wait(asyncio.to_thread(until_free, base))
+    wait(asyncio.to_thread(until_free))
 
 
-def until_free(base: str) -> None:
+def until_free() -> None:
     left = time.monotonic()
-    while busy_slots(base):
+    while busy_slots():
         took = time.monotonic() - left
         assert took < FREE_WITHIN_SECONDS, f"a slot is busy {took:.1f} s after its caller left"
         # Asking llama-server more often than this delays its own look at clients that have left.
         time.sleep(0.05)
 
 
-def expect_busy(base: str) -> None:
+def expect_busy() -> None:
     """Waits until a slot computes."""
     begin = time.monotonic()
-    while not busy_slots(base):
+    while not busy_slots():
         assert time.monotonic() - begin < PATIENCE_SECONDS, "no slot ever computed"
         time.sleep(0.05)
 
@@ -158,16 +140,16 @@ def wait(coroutine):
     return LOOP.run_until_complete(coroutine)
 
 
-def expect_cancelled(base: str, ask: Callable) -> None:
+def expect_cancelled(ask: Callable) -> None:
     """Asks with the coroutine that `ask` makes, leaves while the answer is computed, and expects a free slot."""
 
     async def leave() -> None:
         task = asyncio.ensure_future(ask())
         try:
-            await asyncio.to_thread(expect_busy, base)
+            await asyncio.to_thread(expect_busy)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     wait(leave())
-    expect_free(base)
+    expect_free()
