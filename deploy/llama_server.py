@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=int, default=-1)
     add("--batch-size", type=int, default=2048, metavar="TOKENS")
     add("--ubatch-size", type=int, default=512, metavar="TOKENS")
+    add("--chat-template-file", metavar="FILE", help="a template instead of the model's own")
     add("--cache-ram", type=int, default=8192, metavar="MIB", help="host memory for cached prompts; 0: none")
     add("--no-cache-idle-slots", action="store_true")
     add("--predict", type=int, default=-1, metavar="TOKENS", help="the answer's length when a request names none")
@@ -56,6 +57,9 @@ def parameters(args: argparse.Namespace, key: str):
     params.cpuparams_batch.n_threads = args.threads
     params.n_batch = args.batch_size
     params.n_ubatch = min(args.ubatch_size, args.batch_size)
+    if args.chat_template_file:
+        with open(args.chat_template_file, encoding="utf-8") as file:
+            params.chat_template = file.read()
     params.cache_ram_mib = args.cache_ram
     params.cache_idle_slots = not args.no_cache_idle_slots
     params.n_predict = args.predict

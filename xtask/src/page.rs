@@ -1,4 +1,5 @@
-//! What npm is for: builds the chat page when `web/dist` is missing or older than what it is made of.
+//! What npm is for: builds the chat page when `web/dist` is missing or older than its sources, and installs the clients
+//! in JavaScript for the tests.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,8 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::call::Call;
 use crate::settings::Settings;
 
-/// The client that callers in JavaScript use.
-const CLIENT: &str = "openai@7.57.0";
+/// Where the clients in JavaScript are listed, below the workspace's root.
+const CLIENTS: &str = "crates/testkit/clients/npm";
+/// The files of the list; the second pins every version.
+const CLIENTS_FILES: [&str; 2] = ["package.json", "package-lock.json"];
 /// What the page is made of, below `web/`.
 const SOURCES: &[&str] = &[
     "index.html",
@@ -68,29 +71,33 @@ pub(crate) async fn install(settings: &Settings) -> Result<()> {
         .context("npm could not install the page's packages")
 }
 
-/// Installs the client that callers in JavaScript use, for its test. Returns the folder that it is in.
+/// Installs the clients that callers in JavaScript use, for their tests. Returns the folder that they are in.
 ///
 /// # Errors
 ///
 /// Without npm, or when npm fails.
-pub(crate) async fn install_client(settings: &Settings) -> Result<PathBuf> {
-    let folder = settings.target("npm").join(CLIENT);
-    if folder.join("node_modules/openai/package.json").is_file() {
-        return Ok(folder);
-    }
+pub(crate) async fn install_clients(settings: &Settings) -> Result<PathBuf> {
+    let list = settings.root().join(CLIENTS);
+    let folder = settings.target("npm-clients");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    let call = npm(settings)?.args([
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--prefix",
-    ]);
-    let call = call.args([&folder]).args([CLIENT]);
-    call.run_quietly(&settings.target("logs/npm-client.log"))
+    let stamp = folder.join(".installed");
+    let wanted = std::fs::read(list.join(CLIENTS_FILES[1]))
+        .with_context(|| format!("cannot read the lock file in {}", list.display()))?;
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder);
+    }
+    for file in CLIENTS_FILES {
+        std::fs::copy(list.join(file), folder.join(file))
+            .with_context(|| format!("cannot copy {file} to {}", folder.display()))?;
+    }
+    npm(settings)?
+        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .folder(&folder)
+        .run_quietly(&settings.target("logs/npm-clients.log"))
         .await
-        .with_context(|| format!("npm could not install {CLIENT}: is there a network?"))?;
+        .context("npm could not install the clients: is there a network?")?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(folder)
 }
 

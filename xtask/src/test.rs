@@ -9,9 +9,10 @@ use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
 use crate::steps::{Outcome, Steps};
-use crate::{block_on, compose, doctor, page, python, runtime, say};
+use crate::{block_on, compose, doctor, page, runtime, say};
 
 mod chain;
+mod clients;
 mod whole;
 
 use chain::TestChain;
@@ -65,11 +66,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     });
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
-        steps.run("python clients", || python_clients(&sh, &settings, &chain));
-        steps.run("javascript client", || {
-            javascript_client(&sh, &settings, &chain)
-        });
-        steps.run("curl", || curl(&sh, &settings, &chain));
+        clients::run(&mut steps, &sh, &settings, &chain);
         steps.run("page in chromium", || browser(&sh, &settings, &chain));
         steps.run("chain stops", || runtime.block_on(chain.stop()));
     }
@@ -153,50 +150,6 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
         let selection = [OURS.as_slice(), &["--test", "chain", "--", "--ignored"]].concat();
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
     }
-    Ok(Outcome::Passed)
-}
-
-fn python_clients(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
-    let python = python::Python::new(settings);
-    if settings.which("python3").is_none() {
-        return Ok(Outcome::Skipped(
-            "no python3 (Debian: apt-get install python3 python3-venv)".to_owned(),
-        ));
-    }
-    let interpreter = python.interpreter();
-    for (package, cases) in python::CLIENTS {
-        block_on(python.install(package))?;
-        let cases = format!("crates/testkit/clients/{cases}");
-        say::run(cmd!(sh, "{interpreter} {cases}").envs(chain.variables()))?;
-    }
-    Ok(Outcome::Passed)
-}
-
-fn javascript_client(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
-    let missing: Vec<_> = ["node", "npm"]
-        .into_iter()
-        .filter(|tool| settings.which(tool).is_none())
-        .collect();
-    if !missing.is_empty() {
-        let missing = missing.join(" or ");
-        return Ok(Outcome::Skipped(format!(
-            "no {missing}: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
-        )));
-    }
-    let folder = block_on(page::install_client(settings))?;
-    say::run(
-        cmd!(sh, "node crates/testkit/clients/openai_client.mjs {folder}").envs(chain.variables()),
-    )?;
-    Ok(Outcome::Passed)
-}
-
-fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
-    if settings.which("curl").is_none() {
-        return Ok(Outcome::Skipped(
-            "no curl (Debian: apt-get install curl)".to_owned(),
-        ));
-    }
-    say::run(cmd!(sh, "sh crates/testkit/clients/curl.sh").envs(chain.variables()))?;
     Ok(Outcome::Passed)
 }
 

@@ -1,12 +1,12 @@
 """Python's `anthropic` package against a running llm-proxy, and straight to llama-server for comparison.
 
-What of `/v1/messages` llama-server does. How it is run stands in suite.py.
+What of `/v1/messages` llama-server does. suite.py says how it is run.
 """
 
 import asyncio
 
 import anthropic
-from suite import KEY, MODEL, run
+from suite import KEY, MODEL, STORY, STORY_TOKENS, NotAsked, Straight, expect_free, run
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 # The package no longer knows a temperature; the API does.
@@ -64,9 +64,11 @@ def the_streaming_helper_puts_a_message_together(base):
     assert "".join(pieces) == text(message) and message.stop_reason and message.usage.output_tokens > 0
 
 
-def a_stream_can_be_left(base):
-    with client(base).messages.stream(model=MODEL, messages=QUESTION, max_tokens=300) as stream:
-        next(iter(stream))
+def leaving_a_stream_frees_the_slot_at_once(base):
+    story = [{"role": "user", "content": STORY}]
+    with client(base).messages.stream(model=MODEL, messages=story, max_tokens=STORY_TOKENS) as stream:
+        next(iter(stream.text_stream))
+    expect_free()
 
 
 def the_system_prompt_and_stop_sequences_are_kept(base):
@@ -75,14 +77,33 @@ def the_system_prompt_and_stop_sequences_are_kept(base):
     assert " " not in text(message)
 
 
-def tools_are_taken_and_their_results_are_read(base):
+def a_tool_is_called_and_its_result_is_read(base):
     create = client(base).messages.create
-    for choice in ({"type": "auto"}, {"type": "none"}, {"type": "any"}, {"type": "tool", "name": "weather"}):
-        assert create(model=MODEL, tools=[TOOL], tool_choice=choice, **OPTIONS).content
-    turns = [*QUESTION, {"role": "assistant", "content": [
-                 {"type": "text", "text": "So."}, {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}]},
-             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]}]
-    assert create(model=MODEL, messages=turns, tools=[TOOL], max_tokens=8).usage.output_tokens <= 8
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    options = {"model": MODEL, "tools": [TOOL], "max_tokens": 64, "extra_body": {"temperature": 0}}
+    for choice in ({"type": "auto"}, {"type": "any"}, {"type": "tool", "name": "weather"}):
+        called = create(messages=question, tool_choice=choice, **options)
+        assert called.stop_reason == "tool_use", f"{choice}: {called}"
+        use = next(block for block in called.content if block.type == "tool_use")
+        assert use.name == "weather" and "city" in use.input
+        result = {"type": "tool_result", "tool_use_id": use.id, "content": "It is sunny in Rome."}
+        turns = [*question, {"role": "assistant", "content": called.content}, {"role": "user", "content": [result]}]
+        assert "sunny" in text(create(messages=turns, **options)), choice
+
+
+def no_tool_is_called_when_none_may_be(base):
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    options = {"model": MODEL, "tools": [TOOL], "max_tokens": 64, "extra_body": {"temperature": 0}}
+    answer = client(base).messages.create(messages=question, tool_choice={"type": "none"}, **options)
+    assert [block.type for block in answer.content] == ["text"], answer
+
+
+def a_streamed_call_of_a_tool_is_put_together(base):
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    options = {"model": MODEL, "tools": [TOOL], "max_tokens": 64, "extra_body": {"temperature": 0}}
+    with client(base).messages.stream(messages=question, **options) as stream:
+        use = next(block for block in stream.get_final_message().content if block.type == "tool_use")
+    assert use.name == "weather" and "city" in use.input
 
 
 def what_the_api_has_beyond_that_is_taken(base):
@@ -166,9 +187,11 @@ CASES = [
     a_key_may_also_be_a_bearers,
     a_streamed_message_is_the_whole_one_in_pieces,
     the_streaming_helper_puts_a_message_together,
-    a_stream_can_be_left,
+    leaving_a_stream_frees_the_slot_at_once,
     the_system_prompt_and_stop_sequences_are_kept,
-    tools_are_taken_and_their_results_are_read,
+    a_tool_is_called_and_its_result_is_read,
+    no_tool_is_called_when_none_may_be,
+    a_streamed_call_of_a_tool_is_put_together,
     what_the_api_has_beyond_that_is_taken,
     tokens_are_counted,
     a_raw_response_has_the_requests_id,
@@ -181,8 +204,17 @@ CASES = [
     nobody_there_is_a_connection_error,
     a_callers_own_deadline_is_a_timeout_error,
 ]
-# Eighty stories would all be told.
-NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
+OPENAI_SHAPE = "llama-server's error has OpenAI's shape, not Anthropic's"
+DIFFERENCES = {
+    no_tool_is_called_when_none_may_be: Straight("llama-server takes `none` for `auto`"),
+    a_raw_response_has_the_requests_id: Straight("llama-server gives no id"),
+    a_wrong_key_is_an_authentication_error: Straight(OPENAI_SHAPE),
+    an_unknown_model_is_a_not_found_error: Straight("llama-server answers to any name"),
+    a_field_out_of_range_is_a_bad_request_that_names_it: Straight("llama-server takes a temperature of 9"),
+    a_tool_that_anthropic_runs_is_a_bad_request: Straight("llama-server takes a tool it cannot run"),
+    a_prompt_that_does_not_fit_is_a_bad_request: Straight(OPENAI_SHAPE),
+    a_full_queue_is_a_rate_limit_error: NotAsked("llama-server's queue has no end: it would tell all eighty stories"),
+}
 
 if __name__ == "__main__":
-    run(f"anthropic (Python) {anthropic.__version__}", CASES, NOT_STRAIGHT)
+    run(f"anthropic (Python) {anthropic.__version__}", CASES, DIFFERENCES)

@@ -1,8 +1,7 @@
 #!/bin/sh
 # curl against a running llm-proxy, and straight to llama-server for comparison.
 #
-# `cargo xtask test` runs it with CORRAL_PROXY_URL, CORRAL_ENGINE_URL, CORRAL_API_KEY and CORRAL_MODEL. It prints a line
-# for each case and exits with 1 when one does not hold through the proxy; what llama-server alone does is only shown.
+# The rules are those of suite.py: a case holds on both sides, or `reason` says why not straight.
 
 MODEL="$CORRAL_MODEL" QUESTION='"messages":[{"role":"user","content":"Name one colour."}],"max_tokens":8,"temperature":0'
 failed=0 number=0
@@ -35,14 +34,38 @@ two_requests_share_a_connection() {
     holds "$(curl -sSv "$1/health" "$1/health" 2>&1 | tr 'R' 'r')" 're-using existing' || holds "$(curl -sSv "$1/health" "$1/health" 2>&1)" 'Reusing existing'
 }
 
-for name in a_whole_answer_is_json a_streamed_answer_ends_with_done the_model_is_listed health_needs_no_key \
+a_tool_is_called() {
+    tool='{"type":"function","function":{"name":"weather","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}'
+    holds "$(post "$1" "{\"model\":\"$MODEL\",\"messages\":[{\"role\":\"user\",\"content\":\"What is the weather in Rome?\"}],\"temperature\":0,\"max_tokens\":64,\"tools\":[$tool],\"tool_choice\":\"required\"}")" \
+        '200 OK' '"name":"weather"' '"finish_reason":"tool_calls"'
+}
+
+# Why the case $1 does not hold when llama-server is asked straight.
+reason() {
+    case "$1" in
+    no_key_is_401_with_a_code_that_is_text | broken_json_is_400_with_a_code_that_is_text) echo "llama-server's \`code\` is a number" ;;
+    a_form_is_415) echo 'llama-server takes any Content-Type' ;;
+    an_unknown_model_is_404) echo 'llama-server answers to any name' ;;
+    a_wrong_method_is_405) echo 'llama-server says 404' ;;
+    esac
+}
+
+for name in a_whole_answer_is_json a_streamed_answer_ends_with_done a_tool_is_called the_model_is_listed health_needs_no_key \
     no_key_is_401_with_a_code_that_is_text broken_json_is_400_with_a_code_that_is_text a_form_is_415 an_unknown_model_is_404 \
     a_wrong_method_is_405 two_requests_share_a_connection; do
     number=$((number + 1)) through=ok straight=ok
-    "$name" "$CORRAL_PROXY_URL" || through=differs
-    "$name" "$CORRAL_ENGINE_URL" || straight=differs
-    [ "$through" = ok ] || failed=$((failed + 1))
-    printf '%-56s proxy: %-8s llama-server: %s\n' "$name" "$through" "$straight"
+    "$name" "$CORRAL_TOOLS_PROXY_URL" || through=differs
+    "$name" "$CORRAL_TOOLS_ENGINE_URL" || straight=differs
+    reason=$(reason "$name") problem=
+    [ "$through" = ok ] || problem='does not hold through the proxy'
+    [ "$straight" = ok ] || [ -n "$reason" ] || problem='holds only through the proxy, and no reason is given'
+    [ "$straight" = differs ] || [ -z "$reason" ] || problem='holds straight too: take its reason out'
+    printf '%-62s proxy: %-8s llama-server: %s\n' "$name" "$through" "$straight"
+    [ -z "$reason" ] || printf '    differs: %s\n' "$reason"
+    if [ -n "$problem" ]; then
+        failed=$((failed + 1))
+        printf '    FAILED: %s\n' "$problem"
+    fi
 done
-printf 'curl %s: %s of %s hold through the proxy\n' "$(curl --version | cut -d' ' -f2 | head -1)" "$((number - failed))" "$number"
+printf 'curl %s: %s of %s are as promised\n' "$(curl --version | cut -d' ' -f2 | head -1)" "$((number - failed))" "$number"
 [ "$failed" -eq 0 ]

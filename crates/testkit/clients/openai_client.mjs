@@ -1,25 +1,20 @@
 // JavaScript's `openai` package against a running llm-proxy, and straight to llama-server for comparison.
-//
-// `cargo xtask test` runs it with the package's folder as its first argument and CORRAL_PROXY_URL, CORRAL_ENGINE_URL,
-// CORRAL_API_KEY and CORRAL_MODEL. It prints a line for each case and exits with 1 when one does not hold through the
-// proxy; what llama-server alone does is only shown.
+// suite.mjs says how it is run.
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
+import { KEY, MODEL, STORY, STORY_TOKENS, expectFree, load, notAsked, run, straight, version } from './suite.mjs'
 
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`))
-const { default: OpenAI } = await import(pathToFileURL(require.resolve('openai')))
-const { CORRAL_API_KEY: KEY, CORRAL_MODEL: MODEL, CORRAL_PROXY_URL: PROXY, CORRAL_ENGINE_URL: ENGINE } = process.env
+const { default: OpenAI } = await load('openai')
 
 const messages = [{ role: 'user', content: 'Name one colour.' }]
 const question = { model: MODEL, messages, max_tokens: 24, temperature: 0, seed: 7 }
-const story = { model: MODEL, messages: [{ role: 'user', content: 'Write a very long story about a horse.' }], max_tokens: 300, stream: true }
+const story = { model: MODEL, messages: [{ role: 'user', content: STORY }], max_tokens: STORY_TOKENS, stream: true }
 const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
 const tools = [{ type: 'function', function: { name: 'weather', description: 'The weather.', parameters } }]
 
-const client = (base, more = {}) => new OpenAI({ baseURL: `${base}/v1`, apiKey: KEY, maxRetries: 0, timeout: 120_000, ...more })
+function client(base, more = {}) {
+  return new OpenAI({ baseURL: `${base}/v1`, apiKey: KEY, maxRetries: 0, timeout: 120_000, ...more })
+}
 
 /** The error that `call` ends with, which must be of this class and, when it came by HTTP, carry a code that is text. */
 async function fails(kind, call) {
@@ -62,8 +57,9 @@ const cases = {
     const answer = await client(base).chat.completions.stream({ ...question, stream: true }).finalChatCompletion()
     assert.ok(answer.choices[0].message.content)
   },
-  async a_stream_can_be_left(base) {
-    for await (const _ of await client(base).chat.completions.create(story)) break
+  async leaving_a_stream_frees_the_slot_at_once(base) {
+    for await (const _chunk of await client(base).chat.completions.create(story)) break
+    await expectFree()
   },
   async log_probabilities_come_when_asked_for(base) {
     const answer = await client(base).chat.completions.create({ ...question, logprobs: true, top_logprobs: 2 })
@@ -76,12 +72,17 @@ const cases = {
     const answer = await client(base).chat.completions.create({ ...question, max_tokens: 64, response_format })
     assert.deepEqual(Object.keys(JSON.parse(answer.choices[0].message.content)), ['colour'])
   },
-  async tools_are_taken_and_their_results_are_read(base) {
-    const { create } = { create: (body) => client(base).chat.completions.create(body) }
-    assert.ok((await create({ ...question, tools, tool_choice: 'auto' })).choices[0].message)
-    const call = { id: 'c1', type: 'function', function: { name: 'weather', arguments: '{"city":"Rome"}' } }
-    const turns = [...messages, { role: 'assistant', content: null, tool_calls: [call] }, { role: 'tool', tool_call_id: 'c1', content: 'sunny' }]
-    assert.equal(typeof (await create({ model: MODEL, messages: turns, tools, max_tokens: 8 })).choices[0].message.content, 'string')
+  async a_tool_is_called_and_its_result_is_read(base) {
+    const create = (more) => client(base).chat.completions.create({ ...question, tools, max_tokens: 64, ...more })
+    const asked = [{ role: 'user', content: 'What is the weather in Rome?' }]
+    for (const tool_choice of ['auto', 'required', { type: 'function', function: { name: 'weather' } }]) {
+      const [{ finish_reason, message }] = (await create({ messages: asked, tool_choice })).choices
+      assert.equal(finish_reason, 'tool_calls')
+      assert.ok('city' in JSON.parse(message.tool_calls[0].function.arguments))
+      const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content: 'It is sunny in Rome.' }
+      const answer = await create({ messages: [...asked, message, result] })
+      assert.match(answer.choices[0].message.content, /sunny/)
+    }
   },
   async a_response_has_the_requests_id(base) {
     const { data, request_id } = await client(base).chat.completions.create(question).withResponse()
@@ -123,26 +124,15 @@ const cases = {
     await fails(OpenAI.APIConnectionTimeoutError, () => client(base, { timeout: 1 }).chat.completions.create(question))
   },
 }
-// Eighty stories would all be told.
-const notStraight = ['a_full_queue_is_a_rate_limit_error']
 
-async function outcome(name, base) {
-  try {
-    await cases[name](base)
-    return 'ok'
-  } catch (error) {
-    return `${error.constructor.name}: ${error.message}`.replaceAll('\n', ' ').slice(0, 110)
-  }
+const differences = {
+  a_response_has_the_requests_id: straight('llama-server gives no id'),
+  a_wrong_key_is_an_authentication_error: straight("llama-server's `code` is a number"),
+  an_unknown_model_is_a_not_found_error: straight('llama-server answers to any name'),
+  an_unknown_route_is_a_not_found_error: straight("llama-server's `code` is a number"),
+  a_field_out_of_range_is_a_bad_request_that_names_it: straight('llama-server takes a temperature of 9'),
+  a_prompt_that_does_not_fit_is_a_bad_request: straight("llama-server's `code` is a number"),
+  a_full_queue_is_a_rate_limit_error: notAsked("llama-server's queue has no end: it would tell all eighty stories"),
 }
 
-let failed = 0
-for (const name of Object.keys(cases)) {
-  const through = await outcome(name, PROXY)
-  const straight = notStraight.includes(name) ? 'not asked' : await outcome(name, ENGINE)
-  if (through !== 'ok') failed += 1
-  console.log(`${name.padEnd(56)} proxy: ${through.padEnd(8)} llama-server: ${straight}`)
-}
-const { version } = JSON.parse(readFileSync(`${process.argv[2]}/node_modules/openai/package.json`, 'utf8'))
-const n = Object.keys(cases).length
-console.log(`openai (JavaScript) ${version}: ${n - failed} of ${n} hold through the proxy`)
-process.exit(failed ? 1 : 0)
+await run(`openai (JavaScript) ${version('openai')}`, cases, differences)

@@ -1,13 +1,13 @@
 """Python's `openai` package against a running llm-proxy, and straight to llama-server for comparison.
 
-Chats, and what of `/v1/responses` llama-server does. How it is run stands in suite.py.
+Chats, and what of `/v1/responses` llama-server does. suite.py says how it is run.
 """
 
 import asyncio
 import json
 
 import openai
-from suite import KEY, MODEL, run
+from suite import KEY, MODEL, STORY, STORY_TOKENS, NotAsked, Straight, expect_free, run
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 OPTIONS = {"messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 7}
@@ -64,9 +64,12 @@ def the_streaming_helper_puts_an_answer_together(base):
     assert answer.choices[0].message.content
 
 
-def a_stream_can_be_left(base):
-    with client(base).chat.completions.create(model=MODEL, stream=True, messages=QUESTION, max_tokens=300) as stream:
+def leaving_a_stream_frees_the_slot_at_once(base):
+    story = [{"role": "user", "content": STORY}]
+    with client(base).chat.completions.create(
+            model=MODEL, stream=True, messages=story, max_tokens=STORY_TOKENS) as stream:
         next(iter(stream))
+    expect_free()
 
 
 def log_probabilities_come_when_asked_for(base):
@@ -84,13 +87,32 @@ def a_schema_is_kept_to(base):
     assert list(json.loads(answer.choices[0].message.content)) == ["colour"]
 
 
-def tools_are_taken_and_their_results_are_read(base):
+def a_tool_is_called_and_its_result_is_read(base):
     create = client(base).chat.completions.create
-    assert create(model=MODEL, tools=[TOOL], tool_choice="auto", **OPTIONS).choices[0].message
-    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
-    turns = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]},
-             {"role": "tool", "tool_call_id": "c1", "content": "sunny"}]
-    assert create(model=MODEL, messages=turns, tools=[TOOL], max_tokens=8).choices[0].message.content is not None
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    by_name = {"type": "function", "function": {"name": "weather"}}
+    for choice in ("auto", "required", by_name):
+        called = create(model=MODEL, messages=question, tools=[TOOL], tool_choice=choice, max_tokens=64, temperature=0)
+        message = called.choices[0].message
+        assert called.choices[0].finish_reason == "tool_calls", f"{choice}: {called}"
+        assert "city" in json.loads(message.tool_calls[0].function.arguments)
+        result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "It is sunny in Rome."}
+        turns = [*question, message, result]
+        answer = create(model=MODEL, messages=turns, tools=[TOOL], max_tokens=64, temperature=0)
+        assert "sunny" in answer.choices[0].message.content, f"{choice}: {answer}"
+
+
+def no_tool_is_called_when_none_may_be(base):
+    answer = client(base).chat.completions.create(model=MODEL, tools=[TOOL], tool_choice="none", **OPTIONS)
+    assert answer.choices[0].message.content and not answer.choices[0].message.tool_calls
+
+
+def a_streamed_call_of_a_tool_is_put_together(base):
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    asked = {"model": MODEL, "messages": question, "tools": [TOOL], "max_tokens": 64, "temperature": 0}
+    with client(base).chat.completions.stream(**asked) as stream:
+        call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    assert call.function.name == "weather" and "city" in json.loads(call.function.arguments)
 
 
 def numbers_that_only_other_servers_know_are_taken(base):
@@ -169,14 +191,19 @@ def a_streamed_response_is_the_whole_one_in_pieces(base):
     assert text == events[-1].response.output_text == create(model=MODEL, **ASKED).output_text
 
 
-def a_response_goes_on_from_items_and_results_of_tools(base):
+def a_response_calls_a_function_and_reads_its_result(base):
     create = client(base).responses.create
     tool = {"type": "function", "name": "weather", "description": "The weather.", "parameters": WEATHER, "strict": False}
-    before = create(model=MODEL, **ASKED).output
-    turns = [*QUESTION, *before, {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
-             {"type": "function_call_output", "call_id": "c1", "output": "sunny"}, *QUESTION]
-    answer = create(model=MODEL, input=turns, instructions="Be brief.", tools=[tool], store=False, max_output_tokens=8)
-    assert answer.usage.output_tokens <= 8
+    question = [{"role": "user", "content": "What is the weather in Rome?"}]
+    for choice in ("auto", "required"):
+        called = create(
+            model=MODEL, input=question, tools=[tool], tool_choice=choice, max_output_tokens=64, temperature=0).output
+        call = next(item for item in called if item.type == "function_call")
+        assert call.name == "weather" and "city" in json.loads(call.arguments)
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "It is sunny in Rome."}
+        answer = create(
+            model=MODEL, input=[*question, *called, result], tools=[tool], max_output_tokens=64, temperature=0)
+        assert "sunny" in answer.output_text, f"{choice}: {answer}"
 
 
 def a_response_keeps_to_a_schema(base):
@@ -187,9 +214,11 @@ def a_response_keeps_to_a_schema(base):
     assert list(json.loads(answer.output_text)) == ["colour"]
 
 
-def a_response_can_be_left(base):
-    with client(base).responses.create(model=MODEL, stream=True, input=QUESTION, max_output_tokens=300) as stream:
-        next(iter(stream))
+def leaving_a_streamed_response_frees_the_slot_at_once(base):
+    with client(base).responses.create(
+            model=MODEL, stream=True, input=STORY, max_output_tokens=STORY_TOKENS) as stream:
+        next(event for event in stream if event.type == "response.output_text.delta")
+    expect_free()
 
 
 def what_a_response_does_not_keep_is_a_bad_request_that_names_it(base):
@@ -214,10 +243,12 @@ CASES = [
     a_streamed_answer_is_the_whole_one_in_pieces,
     a_stream_without_usage_has_none,
     the_streaming_helper_puts_an_answer_together,
-    a_stream_can_be_left,
+    leaving_a_stream_frees_the_slot_at_once,
     log_probabilities_come_when_asked_for,
     a_schema_is_kept_to,
-    tools_are_taken_and_their_results_are_read,
+    a_tool_is_called_and_its_result_is_read,
+    no_tool_is_called_when_none_may_be,
+    a_streamed_call_of_a_tool_is_put_together,
     numbers_that_only_other_servers_know_are_taken,
     a_raw_response_has_the_requests_id,
     a_wrong_key_is_an_authentication_error,
@@ -228,15 +259,22 @@ CASES = [
     a_full_queue_is_a_rate_limit_error,
     a_response_has_text_and_usage,
     a_streamed_response_is_the_whole_one_in_pieces,
-    a_response_goes_on_from_items_and_results_of_tools,
+    a_response_calls_a_function_and_reads_its_result,
     a_response_keeps_to_a_schema,
-    a_response_can_be_left,
+    leaving_a_streamed_response_frees_the_slot_at_once,
     what_a_response_does_not_keep_is_a_bad_request_that_names_it,
     nobody_there_is_a_connection_error,
     a_callers_own_deadline_is_a_timeout_error,
 ]
-# Eighty stories would all be told.
-NOT_STRAIGHT = {a_full_queue_is_a_rate_limit_error}
+DIFFERENCES = {
+    a_raw_response_has_the_requests_id: Straight("llama-server gives no id"),
+    an_unknown_model_is_a_not_found_error: Straight("llama-server answers to any name"),
+    a_field_out_of_range_is_a_bad_request_that_names_it: Straight("llama-server takes a temperature of 9"),
+    a_prompt_that_does_not_fit_is_a_bad_request: Straight("llama-server's `code` is 400"),
+    a_full_queue_is_a_rate_limit_error: NotAsked("llama-server's queue has no end: it would tell all eighty stories"),
+    a_response_keeps_to_a_schema: Straight("llama-server does not look at `text.format`"),
+    what_a_response_does_not_keep_is_a_bad_request_that_names_it: Straight("llama-server's error names no field"),
+}
 
 if __name__ == "__main__":
-    run(f"openai (Python) {openai.__version__}", CASES, NOT_STRAIGHT)
+    run(f"openai (Python) {openai.__version__}", CASES, DIFFERENCES)

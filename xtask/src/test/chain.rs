@@ -3,30 +3,39 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use xshell::{Shell, TempDir};
 
 use crate::addresses::Addresses;
-use crate::call::{Call, Output, Running};
+use crate::call::{self, Call, Output, Running};
+use crate::engine::Engine;
 use crate::python::Python;
 use crate::settings::Settings;
 use crate::stack::{Chain, Parts};
 use crate::steps::Outcome;
-use crate::{engine, model, page, say};
+use crate::{engine, model, page, probe, say};
 
 /// The small model rambles; tokens enough for an answer that can be stopped, and no minutes for one that nobody reads.
 const MAX_ANSWER_TOKENS: &str = "384";
 
-/// All that llama-server does without running for it.
-const ROUTES: &str = "chat,responses,messages";
+/// All that llama-server does without a model made for it.
+const ROUTES: &str = "chat,completions,responses,messages";
+
+/// Between two questions whether llm-proxy is ready.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A template that knows tools and thoughts, which the development model's own does not.
+const TEMPLATE: &str = "crates/testkit/clients/tools.jinja";
 
 /// A running chain and the Hub it came from.
 pub(super) struct TestChain {
     chain: Chain,
     second: (Running, SocketAddr),
+    tools: ToolsChain,
     hub: Hub,
     addresses: Addresses,
     key: String,
@@ -68,11 +77,13 @@ impl TestChain {
             .start(Output::Log(
                 &settings.target("logs/test/llama-server-2.log"),
             ))?;
-        let key = settings.secret("LLM_API_KEY")?;
         let second = (second, second_llama);
+        let tools = ToolsChain::start(&settings, &engine, &file).await?;
+        let key = settings.secret("LLM_API_KEY")?;
         Ok(Self {
             chain,
             second,
+            tools,
             hub,
             addresses,
             key,
@@ -107,6 +118,14 @@ impl TestChain {
                 "CORRAL_SECOND_ENGINE_URL",
                 format!("http://{}", self.second.1),
             ),
+            (
+                "CORRAL_TOOLS_PROXY_URL",
+                format!("http://{}", self.tools.addresses.proxy),
+            ),
+            (
+                "CORRAL_TOOLS_ENGINE_URL",
+                format!("http://{}", self.tools.addresses.llama),
+            ),
             ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
             ("CORRAL_API_KEY", self.key.clone()),
             ("CORRAL_MODEL", self.model.clone()),
@@ -115,14 +134,65 @@ impl TestChain {
 
     /// Stops it, and says whether it still ran.
     pub(super) async fn stop(mut self) -> Result<Outcome> {
-        let broken = tokio::time::timeout(std::time::Duration::ZERO, self.chain.broken()).await;
+        let broken = tokio::time::timeout(Duration::ZERO, self.chain.broken()).await;
         self.second.0.signal(Signal::TERM);
+        self.tools.stop();
         self.chain.stop().await;
         self.hub.stop();
         match broken {
             Ok(error) => Err(error.context("during the tests")),
             Err(_still_running) => Ok(Outcome::Passed),
         }
+    }
+}
+
+/// The development model once more, with a template that knows tools, behind an llm-proxy of its own: what the clients in
+/// Python and JavaScript ask. It is not an upstream of the chain's llm-proxy, because its answers differ.
+struct ToolsChain {
+    engine: Running,
+    proxy: Running,
+    addresses: Addresses,
+}
+
+impl ToolsChain {
+    /// Starts both and waits until a request would be served.
+    async fn start(settings: &Settings, engine: &Engine, model: &Path) -> Result<Self> {
+        let addresses = Addresses::free()?;
+        let settings = settings.with(addresses.variables());
+        let engine = engine
+            .call(&settings, model, model::DEV_FILE, addresses.llama)?
+            .args([
+                "--chat-template-file".as_ref(),
+                settings.root().join(TEMPLATE).as_os_str(),
+            ])
+            .start(Output::Log(
+                &settings.target("logs/test/llama-server-tools.log"),
+            ))?;
+        let log = settings.target("logs/test/llm-proxy-tools.log");
+        let mut proxy = Call::new(settings.target("debug/llm-proxy"))
+            .settings(&settings)
+            .start(Output::Log(&log))?;
+        tokio::select! {
+            () = until_ready(addresses.proxy_admin) => {}
+            status = proxy.wait() => bail!("llm-proxy ended by itself ({})\n{}", status?, call::tail(&log)),
+        }
+        Ok(Self {
+            engine,
+            proxy,
+            addresses,
+        })
+    }
+
+    fn stop(&self) {
+        self.proxy.signal(Signal::TERM);
+        self.engine.signal(Signal::TERM);
+    }
+}
+
+/// Waits until the llm-proxy with this admin address is ready. Cancel-safe.
+async fn until_ready(admin: SocketAddr) {
+    while probe::ready(admin, "/readyz").await.is_err() {
+        tokio::time::sleep(POLL).await;
     }
 }
 

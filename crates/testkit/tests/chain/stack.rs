@@ -22,6 +22,10 @@ pub(crate) struct Stack {
     pub(crate) engine: String,
     /// One more with the same model, behind no proxy.
     pub(crate) second_engine: String,
+    /// The same model with a template that knows tools: the llm-proxy in front of it.
+    pub(crate) tools_proxy: String,
+    /// The engine behind it.
+    pub(crate) tools_engine: String,
     /// The engine's process, to see that it is still the same one.
     pub(crate) engine_pid: Option<String>,
     pub(crate) key: String,
@@ -38,6 +42,8 @@ impl Stack {
             proxy_admin: setting("CORRAL_PROXY_ADMIN_URL"),
             engine: setting("CORRAL_ENGINE_URL"),
             second_engine: setting("CORRAL_SECOND_ENGINE_URL"),
+            tools_proxy: setting("CORRAL_TOOLS_PROXY_URL"),
+            tools_engine: setting("CORRAL_TOOLS_ENGINE_URL"),
             engine_pid: Some(setting("CORRAL_ENGINE_PID")).filter(|_| cfg!(target_os = "linux")),
             key: setting("CORRAL_API_KEY"),
             model: setting("CORRAL_MODEL"),
