@@ -13,7 +13,7 @@ fn a_chat_is_built_anew_from_known_fields() {
         "chat_template_kwargs": {"enable_thinking": false, "date": "today", "nothing": null}, "reasoning_effort": "low",
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
         "tools": [{"type": "function", "cache_control": {"type": "ephemeral"},
-            "function": {"name": "f", "description": "", "parameters": {"type": "object", "additionalProperties": true}, "strict": null}}],
+            "function": {"name": "f", "description": "", "parameters": {"type": "object"}, "strict": null}}],
         "messages": [
             {"role": "developer", "content": "be brief", "x": 1},
             {"role": "user", "name": "u", "content": [
@@ -34,7 +34,7 @@ fn a_chat_is_built_anew_from_known_fields() {
         "max_tokens": MAX_TOKENS, "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
         "chat_template_kwargs": {"date": "today", "enable_thinking": false}, "reasoning_effort": "low",
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "additionalProperties": true}}}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         "messages": [
             {"role": "system", "content": "be brief"},
             {"role": "user", "name": "u", "content": [

@@ -9,7 +9,7 @@ use crate::api::Api::{self, Chat, Messages, Responses};
 fn tools(api: Api) -> [Value; 2] {
     ["a", "b"].map(|name| match api {
         Messages => {
-            json!({"name": name, "input_schema": {"type": "object", "additionalProperties": true}})
+            json!({"name": name, "input_schema": {"type": "object"}})
         }
         Responses => json!({"type": "function", "name": name}),
         _ => json!({"type": "function", "function": {"name": name}}),

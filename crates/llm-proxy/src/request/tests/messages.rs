@@ -13,7 +13,7 @@ fn a_message_is_built_anew_from_known_fields() {
         "model": MODEL, "max_tokens": 4, "temperature": 0.5, "top_k": 3, "stream": true, "metadata": {"user_id": "u"},
         "system": [{"type": "text", "text": "be brief", "cache_control": ephemeral}], "stop_sequences": ["x"],
         "thinking": {"type": "enabled", "budget_tokens": 50}, "service_tier": "auto",
-        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "additionalProperties": true}, "cache_control": ephemeral}],
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}, "cache_control": ephemeral}],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image", "source": picture}]},
@@ -28,7 +28,7 @@ fn a_message_is_built_anew_from_known_fields() {
     assert!(checked.stream && checked.has_images);
     let expected = json!({
         "model": MODEL, "thinking": {"type": "enabled", "budget_tokens": 50}, "system": [{"type": "text", "text": "be brief"}],
-        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "additionalProperties": true}}], "tool_choice": {"type": "auto"},
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"},
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image", "source": picture}]},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},

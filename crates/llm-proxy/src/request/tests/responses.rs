@@ -11,8 +11,8 @@ fn a_response_is_built_anew_from_known_fields() {
         "model": MODEL, "instructions": "be brief", "store": true, "metadata": {}, "truncation": "disabled",
         "include": ["reasoning.encrypted_content"], "max_output_tokens": 4, "stream": true,
         "stream_options": {"include_obfuscation": true}, "reasoning": {"effort": "low", "summary": "auto"},
-        "text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": "object", "additionalProperties": true}, "strict": true}, "verbosity": "low"},
-        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object", "additionalProperties": true}, "strict": true}],
+        "text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true}],
         "input": [
             {"role": "developer", "content": "so"},
             {"role": "user", "content": [{"type": "input_text", "text": "hi"},
@@ -26,8 +26,8 @@ fn a_response_is_built_anew_from_known_fields() {
     assert!(checked.stream && checked.has_images);
     let expected = json!({
         "model": MODEL, "instructions": "be brief", "reasoning": {"effort": "low"},
-        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object", "additionalProperties": true}, "strict": true}],
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"type": "object", "additionalProperties": true}}},
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"type": "object"}}},
         "input": [
             {"type": "message", "role": "system", "content": "so"},
             {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"},
