@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| llm_proxy::fuzzing::events(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| llama_client::fuzzing::events(input));

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::answer::deadlines::Clock;
 use crate::error::Error;
-use crate::fleet::{Fleet, Running};
+use crate::fleet::{Fleet, SentRequest};
 use crate::observe::record::Record;
 use admission::{Permit, UpstreamCount};
 use llama_client as upstream;
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     body: upstream::Body,
     permit: Permit,
     /// The upstream works on it.
-    running: Running,
+    running: SentRequest,
     /// Hears how the answer went.
     fleet: Arc<Fleet>,
     scanner: Scanner,
@@ -71,7 +71,7 @@ enum Woken {
 
 impl Answer {
     pub(crate) fn new(
-        (body, mut permit, running): (upstream::Body, Permit, Running),
+        (body, mut permit, running): (upstream::Body, Permit, SentRequest),
         fleet: Arc<Fleet>,
         clock: Clock,
         keep_alive: Duration,
@@ -115,7 +115,7 @@ impl Answer {
 
     /// The next event that has already come, if there is one.
     async fn at_hand(&mut self) -> Option<Result<Step, Error>> {
-        let next = self.scanner.next().map(|event| self.classify(event));
+        let next = self.scanner.next_event().map(|event| self.classify(event));
         if let Some(Err(error)) = &next {
             self.fleet.failed(&mut self.running, error).await;
         }
@@ -124,7 +124,7 @@ impl Answer {
 
     async fn read(&mut self) -> Result<Step, Error> {
         loop {
-            if let Some(event) = self.scanner.next() {
+            if let Some(event) = self.scanner.next_event() {
                 return self.classify(event);
             }
             // All that came was looked at: what is no token moves no deadline, though the alarm was not looked at.

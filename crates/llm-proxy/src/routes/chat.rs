@@ -25,7 +25,7 @@ use crate::answer::whole::whole;
 use crate::api::Api;
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::fleet::{Digest, Running};
+use crate::fleet::{RequestDigest, SentRequest};
 use crate::observe::record::{Phase, Record};
 use crate::request::Checked;
 use crate::request_id::RequestId;
@@ -138,7 +138,7 @@ struct Asked {
     caller: Arc<Caller>,
     request: Checked,
     prefix: Prefix,
-    digest: Digest,
+    digest: RequestDigest,
     queue_events: bool,
     connection: Option<Connection>,
 }
@@ -198,7 +198,7 @@ async fn enter(
 
 /// An answer that has begun.
 struct Opened {
-    upstream: (upstream::Body, Permit, Running),
+    upstream: (upstream::Body, Permit, SentRequest),
     clock: Clock,
 }
 
