@@ -235,11 +235,14 @@ pub fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get("traceparent")?;
     let parts: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b'-').collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    let is_one = lengths == [2, 32, 16, 2] && parts.concat().iter().all(hex);
+    let is_one = lengths == [2, 32, 16, 2] && parts.concat().iter().all(is_lower_hex);
     HeaderValue::from_bytes(value.as_bytes())
         .ok()
         .filter(|_| is_one)
+}
+
+fn is_lower_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 fn authorization(key: &Secret) -> Result<Secret, InvalidHeaderValue> {

@@ -73,7 +73,8 @@ impl Connection {
             std::io::ErrorKind::TimedOut => Error::ConnectTimeout,
             _ => Error::Unreachable,
         })?;
-        let _nodelay_is_a_hint = stream.set_nodelay(true);
+        // Without it, the answer is only later.
+        stream.set_nodelay(true).ok();
         let idle_since = Instant::now();
         Ok(Self {
             stream,
@@ -209,16 +210,18 @@ fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> 
             HeaderValue::from_bytes(field.value).map_err(|_| Error::Invalid)?,
         );
     }
-    let closes = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
     let keeps = response.version == Some(1) && !headers.get_all("connection").iter().any(closes);
     let framing = Framing::of(status, &headers).map_err(|Unframed| Error::Invalid)?;
     buffer.advance(length);
     Ok(Some((Head { status, headers }, keeps, framing)))
+}
+
+/// Whether a `Connection` field says that the connection ends with the answer.
+fn closes(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// An upstream's answer, header and body: the same body however it is cut.
@@ -229,7 +232,9 @@ pub(crate) fn fuzz(input: &[u8]) {
         return;
     };
     let read = |n: usize| {
-        let (mut framing, mut body, mut used) = (framing, Vec::new(), 0);
+        let mut framing = framing;
+        let mut body = Vec::new();
+        let mut used = 0;
         for part in buffer.chunks(n.max(1)) {
             let mut take = |bytes: &[u8]| {
                 body.extend_from_slice(bytes);

@@ -1,6 +1,6 @@
 //! Everything that can go wrong between us and a llama-server.
 
-use crate::Refusal;
+use crate::EngineRefusal;
 
 /// Why there is no answer, or why it ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum Error {
     Unexplained,
     /// It refused the request, and nothing else is to blame.
     #[error("it refused the request: {}", .0.message)]
-    Refused(Refusal),
+    Refused(EngineRefusal),
 }
 
 impl Error {

@@ -43,7 +43,7 @@ pub struct Scanner {
 pub struct TooLong;
 
 impl Scanner {
-    /// Takes in what arrived, once [`Scanner::next`] has nothing more.
+    /// Takes in what arrived, once [`Scanner::next_event`] has nothing more.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         // What was looked through and is still here belongs to one event, however many lines that has.
         if self.scanned > MAX_EVENT_BYTES {
@@ -54,7 +54,7 @@ impl Scanner {
     }
 
     /// The next whole event, with the blank line that ends it.
-    pub fn next(&mut self) -> Option<BytesMut> {
+    pub fn next_event(&mut self) -> Option<BytesMut> {
         if !self.begun {
             let n = self.buffer.len().min(BYTE_ORDER_MARK.len());
             let marked = self.buffer[..n] == BYTE_ORDER_MARK[..n];
@@ -76,10 +76,12 @@ impl Scanner {
                 _ => line_end + 1,
             };
             let blank = line_end == self.line_start;
-            (self.scanned, self.line_start) = (next_line, next_line);
+            self.scanned = next_line;
+            self.line_start = next_line;
             if blank {
                 let event = self.buffer.split_to(next_line);
-                (self.scanned, self.line_start) = (0, 0);
+                self.scanned = 0;
+                self.line_start = 0;
                 return Some(event);
             }
         }
@@ -89,7 +91,8 @@ impl Scanner {
 
     /// What is left when the stream has ended: an event without its blank line, or a part of one.
     pub fn rest(&mut self) -> Option<BytesMut> {
-        (self.scanned, self.line_start) = (0, 0);
+        self.scanned = 0;
+        self.line_start = 0;
         Some(std::mem::take(&mut self.buffer)).filter(|rest| !rest.is_empty())
     }
 }
@@ -103,7 +106,7 @@ fn ends_line(byte: &u8) -> bool {
 pub enum Kind {
     /// A piece of the answer: text, reasoning, or a tool call.
     Token,
-    /// Counts and nothing else, which only come because the proxy asks for them.
+    /// UsageCounts and nothing else, which only come because the proxy asks for them.
     Usage,
     /// How far the prefill is, which also only comes because the proxy asks for it.
     Progress(Progress),
@@ -182,44 +185,50 @@ struct Chunk<'a> {
     /// The name of the event in `/v1/responses` and `/v1/messages`.
     #[serde(rename = "type", borrow)]
     name: Option<Cow<'a, str>>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<Counts>,
+    choices: Option<Vec<ChunkChoice>>,
+    usage: Option<UsageCounts>,
     /// The answer in an event of `/v1/responses`.
-    response: Option<Counted>,
+    response: Option<UsageHolder>,
     /// The answer in an event of `/v1/messages`.
-    message: Option<Counted>,
+    message: Option<UsageHolder>,
     timings: Option<Timings>,
     error: Option<IgnoredAny>,
     prompt_progress: Option<Progress>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct ChunkChoice {
     /// The piece in `/v1/completions`.
     text: Option<NonEmpty>,
-    delta: Option<Delta>,
+    delta: Option<ChunkDelta>,
 }
 
 #[derive(Deserialize)]
-struct Delta {
+struct ChunkDelta {
     content: Option<NonEmpty>,
     reasoning_content: Option<NonEmpty>,
     tool_calls: Option<Vec<IgnoredAny>>,
 }
 
-impl Choice {
+impl ChunkChoice {
     fn is_token(&self) -> bool {
-        let there = |text: &Option<NonEmpty>| text.as_ref().is_some_and(|text| text.0);
-        let delta = |delta: &Delta| {
-            there(&delta.content)
-                || there(&delta.reasoning_content)
-                || delta
-                    .tool_calls
-                    .as_ref()
-                    .is_some_and(|calls| !calls.is_empty())
-        };
-        there(&self.text) || self.delta.as_ref().is_some_and(delta)
+        is_there(self.text.as_ref()) || self.delta.as_ref().is_some_and(ChunkDelta::is_token)
     }
+}
+
+impl ChunkDelta {
+    fn is_token(&self) -> bool {
+        is_there(self.content.as_ref())
+            || is_there(self.reasoning_content.as_ref())
+            || self
+                .tool_calls
+                .as_ref()
+                .is_some_and(|calls| !calls.is_empty())
+    }
+}
+
+fn is_there(text: Option<&NonEmpty>) -> bool {
+    text.is_some_and(|text| text.0)
 }
 
 /// Whether a text is there, without keeping it.
@@ -234,12 +243,12 @@ impl From<Cow<'_, str>> for NonEmpty {
 }
 
 #[derive(Deserialize)]
-struct Counted {
-    usage: Option<Counts>,
+struct UsageHolder {
+    usage: Option<UsageCounts>,
 }
 
 #[derive(Deserialize)]
-struct Counts {
+struct UsageCounts {
     #[serde(default, alias = "input_tokens")]
     prompt_tokens: u64,
     #[serde(default, alias = "output_tokens")]
@@ -272,11 +281,10 @@ impl Chunk<'_> {
             .or(self.message.as_ref())
             .and_then(|inner| inner.usage.as_ref());
         let timings = self.timings.as_ref();
-        let cached = |counts: &Counts| counts.cache_read_input_tokens.unwrap_or_default();
         self.usage.as_ref().or(inner).map(|counts| Usage {
             n_prompt_tokens: counts
                 .prompt_tokens
-                .saturating_add(cached(counts))
+                .saturating_add(counts.cache_read_input_tokens.unwrap_or_default())
                 .min(MAX_TOKENS),
             n_cached_tokens: timings
                 .and_then(|timings| timings.cache_n)
@@ -316,7 +324,7 @@ pub fn read(event: &[u8]) -> (Kind, Option<Usage>) {
         Some("response.completed" | "response.incomplete" | "message_stop") => Kind::Done,
         Some(name) if name.ends_with("delta") && name != "message_delta" => Kind::Token,
         Some(_) => chunk.prompt_progress.map_or(Kind::Other, Kind::Progress),
-        None if choices.iter().any(Choice::is_token) => Kind::Token,
+        None if choices.iter().any(ChunkChoice::is_token) => Kind::Token,
         None => match chunk.prompt_progress {
             Some(progress) => Kind::Progress(progress),
             None if choices.is_empty() && usage.is_some() => Kind::Usage,
@@ -333,10 +341,9 @@ pub fn failure(event: &[u8]) -> Error {
 
 /// Whether the event is called an error: in `/v1/messages` what it holds does not say so.
 fn is_named_error(event: &[u8]) -> bool {
-    let is_name = |line: &[u8]| {
-        line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error")
-    };
-    event.split(ends_line).any(is_name)
+    event
+        .split(ends_line)
+        .any(|line| line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error"))
 }
 
 /// The payload: the text of the `data` lines, joined by LF.
@@ -363,10 +370,11 @@ mod tests {
     use super::{Kind, MAX_EVENT_BYTES, MAX_TOKENS, Progress, Scanner, TooLong, Usage, read};
 
     fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-        let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+        let mut scanner = Scanner::default();
+        let mut events = Vec::new();
         for chunk in chunks {
             scanner.push(chunk).unwrap();
-            while let Some(event) = scanner.next() {
+            while let Some(event) = scanner.next_event() {
                 events.push(event.to_vec());
             }
         }
@@ -385,7 +393,9 @@ mod tests {
             cuts in collection::vec(1_usize..9, 1..20),
         ) {
             let stream = lines.join(&b'\n');
-            let (mut rest, mut chunks, mut cuts) = (stream.as_slice(), Vec::new(), cuts.iter().cycle());
+            let mut rest = stream.as_slice();
+            let mut chunks = Vec::new();
+            let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {
                 let (chunk, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
                 chunks.push(chunk);
@@ -570,18 +580,21 @@ mod tests {
     fn an_endless_event_is_refused_and_many_events_at_once_are_not() {
         let mut scanner = Scanner::default();
         scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]).unwrap();
-        assert_eq!((scanner.next(), scanner.push(b"x")), (None, Err(TooLong)));
+        assert_eq!(
+            (scanner.next_event(), scanner.push(b"x")),
+            (None, Err(TooLong))
+        );
         let mut scanner = Scanner::default();
         assert_eq!(
             scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()),
             Ok(())
         );
-        while scanner.next().is_some() {}
+        while scanner.next_event().is_some() {}
         assert_eq!(scanner.rest(), None);
         // Lines that never end their event are one event too.
         let endless = (0..MAX_EVENT_BYTES).find_map(|_| {
             let pushed = scanner.push(b"data: x\n");
-            assert_eq!(scanner.next(), None);
+            assert_eq!(scanner.next_event(), None);
             pushed.err()
         });
         assert_eq!(endless, Some(TooLong));

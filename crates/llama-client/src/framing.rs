@@ -119,7 +119,6 @@ impl Framing {
 
     /// Reads one byte of the marks between chunks.
     fn mark(self, byte: u8) -> Option<Self> {
-        let fits = |n: u16| n < MAX_EXTRA_BYTES;
         Some(match (self, byte) {
             (Self::Size(size, n), _) if byte.is_ascii_hexdigit() && n < MAX_SIZE_DIGITS => {
                 Self::Size(size * 16 + u64::from(char::from(byte).to_digit(16)?), n + 1)
@@ -128,7 +127,7 @@ impl Framing {
                 Self::SizeEnd(size)
             }
             (Self::Size(size, 1..), b';' | b' ' | b'\t') => Self::Extension(size, 0),
-            (Self::Extension(size, n), _) if byte != b'\n' && fits(n) => {
+            (Self::Extension(size, n), _) if byte != b'\n' && n < MAX_EXTRA_BYTES => {
                 Self::Extension(size, n + 1)
             }
             (Self::SizeEnd(0), b'\n') => Self::Trailers(0),
@@ -137,7 +136,7 @@ impl Framing {
             (Self::ChunkFeed, b'\n') => Self::Size(0, 0),
             (Self::Trailers(_), b'\r') => Self::LastFeed,
             (Self::Trailer(n), b'\n') => Self::Trailers(n),
-            (Self::Trailers(n) | Self::Trailer(n), _) if byte != b'\n' && fits(n) => {
+            (Self::Trailers(n) | Self::Trailer(n), _) if byte != b'\n' && n < MAX_EXTRA_BYTES => {
                 Self::Trailer(n + 1)
             }
             (Self::LastFeed, b'\n') => Self::Ended,
@@ -173,7 +172,9 @@ mod tests {
 
     /// The body, how much was not part of it, and whether it has ended; cut into parts of `n` bytes.
     fn decode(text: &str, n: usize) -> Option<(String, usize, bool)> {
-        let (mut framing, mut body, mut left) = (Framing::Size(0, 0), Vec::new(), 0);
+        let mut framing = Framing::Size(0, 0);
+        let mut body = Vec::new();
+        let mut left = 0;
         for part in text.as_bytes().chunks(n) {
             let mut take = |bytes: &[u8]| {
                 body.extend_from_slice(bytes);

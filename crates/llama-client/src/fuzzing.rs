@@ -28,7 +28,10 @@ pub fn events(input: &[u8]) {
     let Some((n, bytes)) = input.split_first() else {
         return;
     };
-    let (Some(whole), Some(pieces)) = (cut(bytes, bytes.len()), cut(bytes, usize::from(*n))) else {
+    let Some(whole) = cut(bytes, bytes.len()) else {
+        return;
+    };
+    let Some(pieces) = cut(bytes, usize::from(*n)) else {
         return;
     };
     assert_eq!(whole, pieces);
@@ -57,7 +60,7 @@ fn cut(bytes: &[u8], n: usize) -> Option<Vec<Vec<u8>>> {
     let mut events = Vec::new();
     for piece in bytes.chunks(n.max(1)) {
         scanner.push(piece).ok()?;
-        events.extend(std::iter::from_fn(|| scanner.next()).map(|event| event.to_vec()));
+        events.extend(std::iter::from_fn(|| scanner.next_event()).map(|event| event.to_vec()));
     }
     events.extend(scanner.rest().map(|rest| rest.to_vec()));
     Some(events)

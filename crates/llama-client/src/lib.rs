@@ -19,7 +19,7 @@ mod upstream;
 
 pub use client::{Ask, Body, Client, Identity, traceparent};
 pub use error::Error;
-pub use props::{Props, PropsError, Slot};
-pub use refusal::Refusal;
+pub use props::{Props, PropsError, SlotState};
+pub use refusal::EngineRefusal;
 pub use template::TemplateFacts;
 pub use upstream::{InvalidUpstream, Upstream};

@@ -41,7 +41,7 @@ struct TemplateCaps {
 
 /// What is read of one slot in `/slots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Slot {
+pub struct SlotState {
     /// Whether it computes, for anybody.
     #[serde(rename = "is_processing")]
     pub is_busy: bool,
@@ -113,7 +113,7 @@ impl Client {
     /// # Errors
     ///
     /// When there is no answer, or when it is not llama-server's.
-    pub async fn slots(&self, upstream: &Upstream) -> Result<Option<Vec<Slot>>, Error> {
+    pub async fn slots(&self, upstream: &Upstream) -> Result<Option<Vec<SlotState>>, Error> {
         let (status, body) = self.get(upstream, "/slots").await?;
         match status {
             StatusCode::OK => slots(&body).map(Some).ok_or(Error::Invalid),
@@ -123,10 +123,10 @@ impl Client {
     }
 }
 
-pub(crate) fn slots(body: &Bytes) -> Option<Vec<Slot>> {
+pub(crate) fn slots(body: &Bytes) -> Option<Vec<SlotState>> {
     serde_json::from_slice(body)
         .ok()
-        .filter(|slots: &Vec<Slot>| slots.len() <= MAX_SLOTS)
+        .filter(|slots: &Vec<SlotState>| slots.len() <= MAX_SLOTS)
 }
 
 #[cfg(test)]

@@ -13,9 +13,12 @@ use crate::Error;
 /// The longest sentence of llama-server's that is passed on, in bytes.
 const MAX_WORDS_BYTES: usize = 200;
 
+/// What a caller reads when nothing else may pass.
+const REFUSED: &str = "the model server refused the request";
+
 /// What llama-server said no to because of the request alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct EngineRefusal {
     /// A 4xx.
     pub status: StatusCode,
     /// One sentence for the caller.
@@ -26,7 +29,7 @@ pub struct Refusal {
     pub does_not_fit: Option<(u64, u64)>,
 }
 
-impl Refusal {
+impl EngineRefusal {
     /// A failure that names no reason, of an engine that went on to work.
     #[must_use]
     pub fn unexplained() -> Self {
@@ -68,142 +71,35 @@ impl Words {
     }
 }
 
-/// Words of llama-server's, the field that is to blame, and what the caller reads. The first that fits counts.
-type Rule = (&'static str, Option<&'static str>, &'static str);
+/// What llama-server says, and what the caller reads instead.
+const TABLE: &str = include_str!("refusals.txt");
+/// Where the table comes to what templates say.
+const TEMPLATE_SECTION: &str = "[template]";
 
-/// What the code around the template says.
-const REQUEST_RULES: &[Rule] = &[
-    (
-        "JSON schema",
-        None,
-        "the model server cannot use the JSON schema in `response_format` or in a tool: simplify it",
-    ),
-    (
-        "Failed to initialize samplers",
-        None,
-        "the model server cannot build a grammar from `response_format` or the tools: simplify the schema",
-    ),
-    (
-        "parse grammar",
-        None,
-        "the model server cannot build a grammar from `response_format` or the tools: simplify the schema",
-    ),
-    (
-        "Failed to parse tool call arguments",
-        Some("messages"),
-        "a tool call in `messages` has `arguments` that are not JSON: send them as the model wrote them",
-    ),
-    (
-        "Failed to parse messages",
-        Some("messages"),
-        "a message in `messages` lacks a field or has one of the wrong type",
-    ),
-    (
-        "Failed to parse tools",
-        Some("tools"),
-        "a tool in `tools` lacks a field or has one of the wrong type",
-    ),
-    (
-        "image input is not supported",
-        Some("messages"),
-        "the model does not read images: leave them out",
-    ),
-    (
-        "audio input is not supported",
-        Some("messages"),
-        "the model does not hear audio: leave it out",
-    ),
-    (
-        "video input is not supported",
-        Some("messages"),
-        "the model does not watch videos: leave them out",
-    ),
-    (
-        "does not support multimodal",
-        None,
-        "the model reads text only: leave out images and audio",
-    ),
-    (
-        "image or audio file",
-        Some("messages"),
-        "an image in `messages` cannot be decoded: send a PNG or JPEG as a data: URL",
-    ),
-    (
-        "base64",
-        Some("messages"),
-        "an image in `messages` cannot be decoded: send a PNG or JPEG as a data: URL",
-    ),
-    (
-        "Failed to tokenize prompt",
-        None,
-        "the model server cannot turn the prompt into tokens",
-    ),
-    (
-        "requires --jinja",
-        Some("tools"),
-        "this model cannot call tools: leave out `tools` and `tool_choice`",
-    ),
-    (
-        "logprobs is not supported with tools",
-        Some("logprobs"),
-        "`logprobs` cannot be combined with `tools`: leave one of them out",
-    ),
-    (
-        "Unsupported param",
-        None,
-        "the model server does not support a field of this request",
-    ),
-    ("Only no echo", Some("echo"), "`echo` must be false"),
-    (
-        "json_schema and grammar",
-        Some("response_format"),
-        "`response_format` cannot be combined with another grammar",
-    ),
-    (
-        "grammar with tools",
-        Some("response_format"),
-        "`response_format` cannot be combined with `tools`: leave one of them out",
-    ),
-    (
-        "grammar constraints with tools",
-        Some("response_format"),
-        "`response_format` cannot be combined with `tools`: leave one of them out",
-    ),
-    (
-        "increase the physical batch size",
-        None,
-        "the input is longer than the model server takes in one piece: shorten it",
-    ),
-    (
-        "invalid tokens",
-        Some("prompt"),
-        "`prompt` holds numbers that are no tokens of the model",
-    ),
-];
+/// A line of the table.
+struct Rule {
+    words: &'static str,
+    field: Option<&'static str>,
+    sentence: &'static str,
+}
 
-/// What a template says for itself, behind the place in its source.
-const TEMPLATE_RULES: &[Rule] = &[
-    (
-        "alternate",
-        Some("messages"),
-        "the model's chat template wants `user` and `assistant` messages in turn: merge those of one role that follow each other",
-    ),
-    (
-        "system",
-        Some("messages"),
-        "the model's chat template does not take this system message: send one, before all others",
-    ),
-    (
-        "tool call id",
-        Some("messages"),
-        "the model's chat template wants tool call ids of 9 letters and digits",
-    ),
-    (
-        "",
-        Some("messages"),
-        "the model's chat template cannot show these messages: check their roles, their order and their tool calls",
-    ),
-];
+impl Rule {
+    fn parse(line: &'static str) -> Option<Self> {
+        let (words, rest) = line.split_once('|')?;
+        let (field, sentence) = rest.split_once('|')?;
+        let field = field.trim();
+        Some(Self {
+            words: words.trim(),
+            field: (field != "-").then_some(field),
+            sentence: sentence.trim(),
+        })
+    }
+
+    fn find(section: &'static str, message: &str) -> Option<Self> {
+        let mut rules = section.lines().filter_map(Self::parse);
+        rules.find(|rule| message.contains(rule.words))
+    }
+}
 
 /// What marks an error as the template's.
 const TEMPLATE_MARKS: &[&str] = &[
@@ -239,7 +135,7 @@ pub(crate) fn verdict(status: StatusCode, words: Option<&Words>) -> Error {
         StatusCode::SERVICE_UNAVAILABLE => return Error::Loading,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::WrongKey,
         StatusCode::NOT_IMPLEMENTED if words.is_some() => {
-            return Error::Refused(Refusal::of(
+            return Error::Refused(EngineRefusal::of(
                 None,
                 "the model server was started without what this route needs",
             ));
@@ -248,29 +144,30 @@ pub(crate) fn verdict(status: StatusCode, words: Option<&Words>) -> Error {
         _ if status.is_server_error() => return Error::Failed,
         _ if !status.is_client_error() => return Error::Invalid,
         _ => {
-            let message = "the model server refused the request";
-            return Error::Refused(Refusal {
+            return Error::Refused(EngineRefusal {
                 status,
-                ..Refusal::of(None, message)
+                ..EngineRefusal::of(None, REFUSED)
             });
         }
     }
     let is_refusal = status == StatusCode::BAD_REQUEST;
     let Some(words) = words else {
         return match is_refusal {
-            true => Error::Refused(Refusal::of(None, "the model server refused the request")),
+            true => Error::Refused(EngineRefusal::of(None, REFUSED)),
             false => Error::Failed,
         };
     };
-    if let (true, Some(does_not_fit)) = (is_refusal, words.n_prompt_tokens.zip(words.n_ctx)) {
-        return Error::Refused(Refusal {
+    if let Some(does_not_fit) = words.n_prompt_tokens.zip(words.n_ctx)
+        && is_refusal
+    {
+        return Error::Refused(EngineRefusal {
             does_not_fit: Some(does_not_fit),
-            ..Refusal::of(None, plain(&words.message))
+            ..EngineRefusal::of(None, plain(&words.message))
         });
     }
     match known(&words.message) {
-        Some((_, field, sentence)) => Error::Refused(Refusal::of(*field, *sentence)),
-        None if is_refusal => Error::Refused(Refusal::of(None, plain(&words.message))),
+        Some(rule) => Error::Refused(EngineRefusal::of(rule.field, rule.sentence)),
+        None if is_refusal => Error::Refused(EngineRefusal::of(None, plain(&words.message))),
         None if ENGINE_MARKS.iter().any(|mark| words.message.contains(mark)) => Error::Failed,
         None => Error::Unexplained,
     }
@@ -289,25 +186,20 @@ pub(crate) fn verdict_of_event(words: Option<&Words>) -> Error {
     }
 }
 
-fn known(message: &str) -> Option<&'static Rule> {
+fn known(message: &str) -> Option<Rule> {
+    let (of_the_request, of_the_template) = TABLE.split_once(TEMPLATE_SECTION)?;
     let lower = message.to_ascii_lowercase();
     // A template's error quotes the template's source, which may hold any word, and then gives its reason.
-    let reason = match lower.contains(" executing ") {
-        true => lower.rsplit("error: ").next().unwrap_or(&lower),
-        false => {
-            let rule = REQUEST_RULES
-                .iter()
-                .find(|(words, ..)| message.contains(words));
-            if rule.is_some() {
-                return rule;
-            }
-            TEMPLATE_MARKS.iter().find(|mark| lower.contains(*mark))?;
-            &lower
-        }
-    };
-    TEMPLATE_RULES
-        .iter()
-        .find(|(words, ..)| reason.contains(words))
+    if lower.contains(" executing ") {
+        let reason = lower.rsplit("error: ").next().unwrap_or(&lower);
+        return Rule::find(of_the_template, reason);
+    }
+    let rule = Rule::find(of_the_request, message);
+    let is_template = TEMPLATE_MARKS.iter().any(|mark| lower.contains(mark));
+    match rule {
+        None if is_template => Rule::find(of_the_template, &lower),
+        rule => rule,
+    }
 }
 
 /// The message of a 400 when it is a short plain sentence about the request, or what of it may pass.
@@ -324,7 +216,7 @@ fn plain(message: &str) -> Cow<'static, str> {
         Some(name) => Cow::Owned(format!(
             "`{name}` has a value that the model server does not take"
         )),
-        None => Cow::Borrowed("the model server refused the request"),
+        None => Cow::Borrowed(REFUSED),
     }
 }
 

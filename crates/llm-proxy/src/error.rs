@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 use common::openai_error::OpenAiError;
-use llama_client::Refusal;
+use llama_client::EngineRefusal;
 
 use crate::auth::{AuthError, Denied, Limit};
 use crate::request::{BodyError, InvalidRequest};
@@ -84,7 +84,7 @@ pub(crate) enum Error {
     #[error("the model server failed while answering")]
     UpstreamFailed,
     #[error("{}", .0.message)]
-    UpstreamRefused(Refusal),
+    UpstreamRefused(EngineRefusal),
     #[error(
         "a model server died twice while it worked on this request: it is refused for ten minutes"
     )]
@@ -244,12 +244,12 @@ impl Error {
             Self::UpstreamTruncated => (StatusCode::BAD_GATEWAY, "upstream_truncated"),
             Self::UpstreamInvalid => (StatusCode::BAD_GATEWAY, "upstream_invalid"),
             Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "upstream_failed"),
-            Self::UpstreamRefused(Refusal {
+            Self::UpstreamRefused(EngineRefusal {
                 status,
                 does_not_fit: Some(_),
                 ..
             }) => (*status, "context_length_exceeded"),
-            Self::UpstreamRefused(Refusal { status, .. }) => (*status, "upstream_refused"),
+            Self::UpstreamRefused(EngineRefusal { status, .. }) => (*status, "upstream_refused"),
             Self::RequestQuarantined => (StatusCode::BAD_REQUEST, "request_quarantined"),
             Self::FirstTokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "first_token_timeout"),
             Self::TokenTimeout => (StatusCode::GATEWAY_TIMEOUT, "token_timeout"),
@@ -295,10 +295,10 @@ impl Error {
         match self {
             Self::InvalidField { param, .. } => envelope.error.param = Some(param.clone()),
             Self::ModelNotFound => envelope.error.param = Some("model".to_owned()),
-            Self::UpstreamRefused(Refusal {
+            Self::UpstreamRefused(EngineRefusal {
                 field: Some(field), ..
             }) => envelope.error.param = Some((*field).to_owned()),
-            Self::UpstreamRefused(Refusal {
+            Self::UpstreamRefused(EngineRefusal {
                 does_not_fit: Some((n_prompt_tokens, n_ctx)),
                 ..
             }) => {

@@ -29,11 +29,11 @@ mod verdict;
 mod view;
 mod watch_one;
 
-use member::{Member, Status};
+use member::{Member, MemberStatus};
 use poison::Poison;
 
-pub(crate) use poison::Digest;
-pub(crate) use verdict::Running;
+pub(crate) use poison::RequestDigest;
+pub(crate) use verdict::SentRequest;
 
 /// All upstreams.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Fleet {
     }
 
     /// What a probe or a request showed.
-    fn saw(&self, member: &Member, status: Status) {
+    fn saw(&self, member: &Member, status: MemberStatus) {
         let mut state = member.state();
         let before = std::mem::replace(&mut state.status, status);
         if status.is_up() {
@@ -149,7 +149,10 @@ impl Fleet {
             state.breaker.close(Instant::now());
         } else {
             state.others = Default::default();
-            let is_down = matches!(status, Status::Gone | Status::Silent | Status::Stuck);
+            let is_down = matches!(
+                status,
+                MemberStatus::Gone | MemberStatus::Silent | MemberStatus::Stuck
+            );
             if is_down && before.is_up() {
                 state.breaker.trip(Instant::now(), chance());
             }
@@ -164,7 +167,7 @@ impl Fleet {
         }
     }
 
-    fn changed(&self, member: &Member, before: Status, status: Status) {
+    fn changed(&self, member: &Member, before: MemberStatus, status: MemberStatus) {
         // A member that left meanwhile must not come back to `admission`.
         let roll = self.roll();
         if !roll.members.contains_key(&member.id) {
@@ -193,7 +196,7 @@ impl Fleet {
         }
         let upstream = member.upstream.authority();
         match status {
-            Status::Up {
+            MemberStatus::Up {
                 slots,
                 n_ctx,
                 is_named_so,
@@ -208,16 +211,16 @@ impl Fleet {
                     );
                 }
             }
-            Status::WrongKey => tracing::error!(
+            MemberStatus::WrongKey => tracing::error!(
                 upstream,
                 "the upstream refuses our key: PROXY_UPSTREAM_API_KEY (or LLM_API_KEY) must be llama-server's key"
             ),
-            Status::Unknown
-            | Status::Loading
-            | Status::Gone
-            | Status::Silent
-            | Status::Stuck
-            | Status::NotLlama => {
+            MemberStatus::Unknown
+            | MemberStatus::Loading
+            | MemberStatus::Gone
+            | MemberStatus::Silent
+            | MemberStatus::Stuck
+            | MemberStatus::NotLlama => {
                 tracing::warn!(upstream, "the upstream is not ready: {}", status.sentence());
             }
         }

@@ -35,9 +35,9 @@ pub struct Text {
 /// A token and nothing else. A field that is not known here could mean something.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain<'a> {
+struct PlainToken<'a> {
     #[serde(borrow)]
-    choices: [Choice<'a>; 1],
+    choices: [PlainChoice<'a>; 1],
     #[serde(rename = "id")]
     _id: Option<IgnoredAny>,
     #[serde(rename = "object")]
@@ -52,9 +52,9 @@ struct Plain<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice<'a> {
+struct PlainChoice<'a> {
     #[serde(borrow)]
-    delta: Delta<'a>,
+    delta: PlainDelta<'a>,
     #[serde(rename = "index")]
     _index: Option<IgnoredAny>,
     #[serde(rename = "finish_reason")]
@@ -63,7 +63,7 @@ struct Choice<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Delta<'a> {
+enum PlainDelta<'a> {
     #[serde(borrow)]
     Content(&'a RawValue),
     #[serde(borrow)]
@@ -96,13 +96,13 @@ impl Alike {
         let Some(json) = event.strip_prefix(b"data: ") else {
             return;
         };
-        let Ok(plain) = serde_json::from_slice::<Plain<'_>>(json) else {
+        let Ok(plain) = serde_json::from_slice::<PlainToken<'_>>(json) else {
             return;
         };
-        let [Choice { delta, .. }] = plain.choices;
+        let [PlainChoice { delta, .. }] = plain.choices;
         let (text, is_reasoning) = match delta {
-            Delta::Content(text) => (text.get(), false),
-            Delta::ReasoningContent(text) => (text.get(), true),
+            PlainDelta::Content(text) => (text.get(), false),
+            PlainDelta::ReasoningContent(text) => (text.get(), true),
         };
         if !(text.len() > 2 && text.starts_with('"')) {
             return;
@@ -110,7 +110,8 @@ impl Alike {
         // Where the string stands, without its quotes.
         let begin = text.as_ptr() as usize - event.as_ptr() as usize + 1;
         let end = begin + text.len() - 2;
-        (self.before, self.after) = (event[..begin].to_vec(), event[end..].to_vec());
+        self.before = event[..begin].to_vec();
+        self.after = event[end..].to_vec();
         self.is_reasoning = is_reasoning;
     }
 }
@@ -118,7 +119,8 @@ impl Alike {
 /// Whether `text` can stand between two quotes and is not empty, and if so, whether it has escapes. Rare ones are left
 /// to the parser.
 fn inside_of_a_string(text: &[u8]) -> Option<bool> {
-    let (mut is_escaped, mut bytes) = (false, text.iter());
+    let mut is_escaped = false;
+    let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' | 0..0x20 => return None,

@@ -11,7 +11,7 @@ use common::server::ClientConnection;
 
 use crate::api::Api;
 use crate::auth::Caller;
-use crate::fleet::Digest;
+use crate::fleet::RequestDigest;
 
 /// Says what of a request was not met, although the request is no error.
 const NOTICE: &str = "x-corral-notice";
@@ -31,7 +31,7 @@ pub(crate) struct Asked {
     /// The prompt's beginning; empty where there is no choice of an upstream.
     pub(crate) prefix: Prefix,
     /// What the request is known by when an engine dies under it.
-    pub(crate) digest: Digest,
+    pub(crate) digest: RequestDigest,
     /// Whether the caller wants to see its place in the queue.
     pub(crate) queue_events: bool,
     /// The caller's connection.

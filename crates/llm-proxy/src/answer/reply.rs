@@ -30,7 +30,7 @@ use crate::answer::merge::Merge;
 use crate::answer::upstream_answer::{AnswerEvent, Step, UpstreamAnswer};
 use crate::answer::whole::WholeAnswer;
 use crate::error::Error;
-use crate::fleet::Running;
+use crate::fleet::SentRequest;
 use crate::observe::record::{Record, RequestPhase};
 use crate::state::App;
 
@@ -76,7 +76,7 @@ enum PartState {
 /// What a connection came to, and the permit that it was opened with.
 struct Connected {
     permit: Permit,
-    opened: Result<(llama_client::Body, Running), Error>,
+    opened: Result<(llama_client::Body, SentRequest), Error>,
 }
 
 impl Reply {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::answer::clock::Clock;
 use crate::error::Error;
-use crate::fleet::{Fleet, Running};
+use crate::fleet::{Fleet, SentRequest};
 
 /// How long the upstream may take to end its body after `[DONE]`.
 const END_GRACE: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ pub(crate) struct UpstreamAnswer {
     body: Body,
     permit: Permit,
     /// The upstream works on it.
-    running: Running,
+    running: SentRequest,
     scanner: Scanner,
     alike: Alike,
     clock: Clock,
@@ -69,7 +69,7 @@ impl UpstreamAnswer {
     pub(crate) fn new(
         body: Body,
         mut permit: Permit,
-        running: Running,
+        running: SentRequest,
         clock: Clock,
         keep_alive: Duration,
     ) -> Self {
@@ -92,7 +92,7 @@ impl UpstreamAnswer {
     }
 
     /// The upstream's work on it.
-    pub(crate) fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &SentRequest {
         &self.running
     }
 
@@ -163,7 +163,7 @@ impl UpstreamAnswer {
 
     /// The next event that has already come, if there is one.
     pub(crate) fn at_hand(&mut self) -> Result<Option<AnswerEvent>, Error> {
-        match self.scanner.next() {
+        match self.scanner.next_event() {
             Some(bytes) => self.classify(bytes).map(Some),
             None => Ok(None),
         }

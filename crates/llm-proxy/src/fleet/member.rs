@@ -11,13 +11,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use super::others::Others;
+use super::others::OtherClients;
 use super::poison::EngineLife;
 use super::probe::PROPS_DEADLINE;
 
 /// What is known of one upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum MemberStatus {
     /// Not asked yet.
     Unknown,
     /// It answers.
@@ -69,10 +69,10 @@ pub(super) struct Member {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) status: Status,
+    pub(super) status: MemberStatus,
     pub(super) doubt: Option<Doubt>,
     pub(super) breaker: Breaker,
-    pub(super) others: Others,
+    pub(super) others: OtherClients,
     pub(super) life: EngineLife,
     /// Answers in a row that failed.
     pub(super) n_failed: u32,
@@ -81,10 +81,10 @@ pub(super) struct State {
 impl Member {
     pub(super) fn new(id: UpstreamId, upstream: Upstream) -> Self {
         let state = State {
-            status: Status::Unknown,
+            status: MemberStatus::Unknown,
             doubt: None,
             breaker: Breaker::default(),
-            others: Others::default(),
+            others: OtherClients::default(),
             life: EngineLife::default(),
             n_failed: 0,
         };
@@ -102,7 +102,7 @@ impl Member {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> MemberStatus {
         self.state().status
     }
 
@@ -136,7 +136,7 @@ impl Member {
     }
 }
 
-impl Status {
+impl MemberStatus {
     pub(super) fn is_up(self) -> bool {
         matches!(self, Self::Up { .. })
     }

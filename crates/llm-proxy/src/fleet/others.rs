@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use admission::Ours;
-use llama_client::Slot;
+use llama_client::SlotState;
 use tokio::time::Instant;
 
 /// How long others are expected back.
@@ -21,8 +21,8 @@ const CONFIRM: Duration = Duration::from_millis(100);
 
 /// What one look showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    slots: Vec<Slot>,
+pub(super) struct SlotCount {
+    slots: Vec<SlotState>,
     /// Slots that cannot be ours.
     at_least: usize,
     /// Slots that are not certain to be ours.
@@ -31,9 +31,9 @@ pub(super) struct Seen {
     n_sent: usize,
 }
 
-impl Seen {
+impl SlotCount {
     /// These slots, and what was ours before and after.
-    pub(super) fn of(slots: Vec<Slot>, before: Ours, after: Ours) -> Self {
+    pub(super) fn of(slots: Vec<SlotState>, before: Ours, after: Ours) -> Self {
         let n_busy = slots.iter().filter(|slot| slot.is_busy).count();
         let n_begun = usize::try_from(after.begun - before.begun).unwrap_or(usize::MAX);
         let ours_throughout = after.computing.saturating_sub(n_begun);
@@ -56,8 +56,8 @@ impl Seen {
 
 /// What is believed of one upstream.
 #[derive(Debug, Default)]
-pub(super) struct Others {
-    last: Option<(Instant, Seen)>,
+pub(super) struct OtherClients {
+    last: Option<(Instant, SlotCount)>,
     seen_at: Option<Instant>,
     n: usize,
     is_near: bool,
@@ -65,9 +65,9 @@ pub(super) struct Others {
     is_unconfirmed: bool,
 }
 
-impl Others {
+impl OtherClients {
     /// Takes a look in. Returns how many requests may start before the next one; `None` without others.
-    pub(super) fn look(&mut self, now: Instant, seen: Seen) -> Option<usize> {
+    pub(super) fn look(&mut self, now: Instant, seen: SlotCount) -> Option<usize> {
         // Before the first look nothing was sent, so all that is busy is theirs.
         let last = self.last.take();
         let least = last.as_ref().map_or(usize::MAX, |(_, last)| last.at_least);
@@ -112,17 +112,17 @@ mod tests {
     use std::time::Duration;
 
     use admission::Ours;
-    use llama_client::Slot;
+    use llama_client::SlotState;
     use tokio::time::Instant;
 
-    use super::{Others, Seen};
+    use super::{OtherClients, SlotCount};
 
     const SHORT: Duration = Duration::from_millis(100);
 
     /// Four slots, of which so many are busy, each with a task of its own.
-    fn slots(n_busy: usize) -> Vec<Slot> {
+    fn slots(n_busy: usize) -> Vec<SlotState> {
         (0..4)
-            .map(|n| Slot {
+            .map(|n| SlotState {
                 is_busy: (n as usize) < n_busy,
                 last_task: Some(n),
             })
@@ -130,8 +130,8 @@ mod tests {
     }
 
     /// A look while nothing is ours.
-    fn seen(n_busy: usize) -> Seen {
-        Seen::of(slots(n_busy), Ours::default(), Ours::default())
+    fn seen(n_busy: usize) -> SlotCount {
+        SlotCount::of(slots(n_busy), Ours::default(), Ours::default())
     }
 
     fn ours(in_flight: usize, computing: usize, begun: u64) -> Ours {
@@ -144,19 +144,20 @@ mod tests {
 
     #[test]
     fn what_came_or_went_during_a_look_may_be_ours_or_theirs() {
-        let of = |before: Ours, after: Ours| {
-            let seen = Seen::of(slots(3), before, after);
-            (seen.at_least, seen.at_most, seen.n_sent)
-        };
-        assert_eq!(of(ours(2, 2, 7), ours(2, 2, 7)), (1, 1, 0));
-        assert_eq!(of(ours(2, 2, 7), ours(1, 1, 7)), (1, 2, 0));
-        assert_eq!(of(ours(1, 1, 7), ours(3, 2, 8)), (0, 2, 2));
-        assert_eq!(of(ours(0, 0, 7), ours(4, 4, 11)), (0, 3, 4));
+        for (before, after, expected) in [
+            (ours(2, 2, 7), ours(2, 2, 7), (1, 1, 0)),
+            (ours(2, 2, 7), ours(1, 1, 7), (1, 2, 0)),
+            (ours(1, 1, 7), ours(3, 2, 8), (0, 2, 2)),
+            (ours(0, 0, 7), ours(4, 4, 11), (0, 3, 4)),
+        ] {
+            let seen = SlotCount::of(slots(3), before, after);
+            assert_eq!((seen.at_least, seen.at_most, seen.n_sent), expected);
+        }
     }
 
     #[test]
     fn alone_one_look_is_not_believed_and_two_are() {
-        let mut others = Others::default();
+        let mut others = OtherClients::default();
         let mut now = Instant::now();
         for (n_busy, n) in [(0, 0), (2, 0), (0, 0), (2, 0), (1, 1)] {
             now += Duration::from_secs(5);
@@ -167,14 +168,14 @@ mod tests {
 
     #[test]
     fn those_who_are_there_at_the_first_look_are_believed_at_once() {
-        let mut others = Others::default();
+        let mut others = OtherClients::default();
         assert_eq!(others.look(Instant::now(), seen(2)), Some(0));
         assert_eq!((others.n(), others.is_near()), (2, true));
     }
 
     #[test]
     fn beside_others_a_slot_must_be_idle_in_two_looks_and_unused_between_them() {
-        let mut others = Others::default();
+        let mut others = OtherClients::default();
         let mut now = Instant::now();
         others.look(now, seen(4));
         for (n_busy, n, spare) in [(3, 4, 0), (3, 3, 1), (4, 4, 0), (0, 4, 0), (0, 0, 4)] {
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_look_after_a_pause_must_be_followed_by_another_for_a_minute() {
-        let mut others = Others::default();
+        let mut others = OtherClients::default();
         let mut now = Instant::now();
         others.look(now, seen(2));
         now += Duration::from_secs(5);

@@ -27,13 +27,13 @@ const MAX_LINGERING: usize = 256;
 
 /// What a request is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Digest(u64);
+pub(crate) struct RequestDigest(u64);
 
 /// The deaths of all engines, by request.
 #[derive(Debug, Default)]
 pub(super) struct Poison {
     key: RandomState,
-    deaths: Mutex<HashMap<Digest, Deaths>>,
+    deaths: Mutex<HashMap<RequestDigest, Deaths>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +50,12 @@ impl Deaths {
 
 impl Poison {
     /// The digest of a request to `path`.
-    pub(super) fn digest(&self, path: &str, body: &[u8]) -> Digest {
-        Digest(self.key.hash_one((path, body)))
+    pub(super) fn digest(&self, path: &str, body: &[u8]) -> RequestDigest {
+        RequestDigest(self.key.hash_one((path, body)))
     }
 
     /// Refuses a request in quarantine.
-    pub(super) fn check(&self, digest: Digest) -> Result<(), Error> {
+    pub(super) fn check(&self, digest: RequestDigest) -> Result<(), Error> {
         let now = Instant::now();
         let deaths = self.lock().get(&digest).copied();
         match deaths.is_some_and(|deaths| deaths.is_quarantined(now)) {
@@ -65,7 +65,7 @@ impl Poison {
     }
 
     /// One engine died under all of `digests`. Returns how many of them are in quarantine now.
-    pub(super) fn died_under(&self, digests: impl IntoIterator<Item = Digest>) -> usize {
+    pub(super) fn died_under(&self, digests: impl IntoIterator<Item = RequestDigest>) -> usize {
         let now = Instant::now();
         let mut all = self.lock();
         let mut n_quarantined = 0;
@@ -94,7 +94,7 @@ impl Poison {
             .count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Deaths>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestDigest, Deaths>> {
         self.deaths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,9 +104,9 @@ impl Poison {
 pub(super) struct EngineLife {
     number: u64,
     /// Requests whose callers left before the answer was complete, the last at the end.
-    lingering: VecDeque<(Instant, Digest)>,
+    lingering: VecDeque<(Instant, RequestDigest)>,
     /// The requests under which the life before this one ended.
-    fallen: HashSet<Digest>,
+    fallen: HashSet<RequestDigest>,
 }
 
 impl EngineLife {
@@ -117,7 +117,7 @@ impl EngineLife {
 
     /// A request is over that was sent in `life`, and its answer was not complete. Returns whether the engine is known to
     /// have died under it, and this is the first to say so. While it lives, it may still work on the request.
-    pub(super) fn cut(&mut self, life: u64, digest: Digest) -> bool {
+    pub(super) fn cut(&mut self, life: u64, digest: RequestDigest) -> bool {
         if life + 1 == self.number {
             return self.fallen.insert(digest);
         }
@@ -131,7 +131,7 @@ impl EngineLife {
     }
 
     /// The engine died. Returns what it still worked on without a caller; the others are told by [`EngineLife::cut`].
-    pub(super) fn died(&mut self) -> HashSet<Digest> {
+    pub(super) fn died(&mut self) -> HashSet<RequestDigest> {
         let now = Instant::now();
         self.number += 1;
         let lingering = self.lingering.drain(..);
@@ -146,7 +146,7 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
-    use super::{Digest, EngineLife, LINGERING, MAX_REMEMBERED, Poison, QUARANTINE};
+    use super::{EngineLife, LINGERING, MAX_REMEMBERED, Poison, QUARANTINE, RequestDigest};
     use crate::error::Error;
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ mod tests {
     fn no_more_deaths_are_remembered_than_fit() {
         let poison = Poison::default();
         for n in 0..2 * MAX_REMEMBERED as u64 {
-            poison.died_under([Digest(n)]);
+            poison.died_under([RequestDigest(n)]);
         }
         assert_eq!(poison.lock().len(), MAX_REMEMBERED);
     }
@@ -186,18 +186,21 @@ mod tests {
     async fn one_death_counts_once_for_each_request_that_ran_or_was_left_a_moment_ago() {
         let mut engine = EngineLife::default();
         let life = engine.number();
-        assert!(!engine.cut(life, Digest(1)));
-        assert_eq!(engine.died(), HashSet::from([Digest(1)]));
+        assert!(!engine.cut(life, RequestDigest(1)));
+        assert_eq!(engine.died(), HashSet::from([RequestDigest(1)]));
         assert_eq!(
-            [1, 2, 2].map(|n| engine.cut(life, Digest(n))),
+            [1, 2, 2].map(|n| engine.cut(life, RequestDigest(n))),
             [false, true, false]
         );
         // What its next life works on is another matter.
         let life = engine.number();
-        assert!(!engine.cut(life, Digest(3)));
+        assert!(!engine.cut(life, RequestDigest(3)));
         tokio::time::advance(LINGERING).await;
         assert_eq!(engine.died(), HashSet::new());
         engine.died();
-        assert!(!engine.cut(life, Digest(4)), "that was two lives ago");
+        assert!(
+            !engine.cut(life, RequestDigest(4)),
+            "that was two lives ago"
+        );
     }
 }

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use llama_client::{Client, Identity, Props, PropsError, Slot, Upstream};
+use llama_client::{Client, Identity, Props, PropsError, SlotState, Upstream};
 
 use super::Fleet;
-use super::member::{Doubt, Member, Status};
+use super::member::{Doubt, Member, MemberStatus};
 use crate::api::Api;
 
 /// How long `/props` may take; a busy machine is slow, not down.
@@ -24,12 +24,16 @@ const DONE: &[u8] = b"data: [DONE]";
 
 /// Probes a member; when there is a doubt, its engine too. `None` when `/props` took too long, which says little on a
 /// busy machine. Cancel-safe.
-pub(super) async fn probe(fleet: &Fleet, member: &Member, doubt: Option<Doubt>) -> Option<Status> {
+pub(super) async fn probe(
+    fleet: &Fleet,
+    member: &Member,
+    doubt: Option<Doubt>,
+) -> Option<MemberStatus> {
     let status = tokio::time::timeout(PROPS_DEADLINE, props(fleet, member))
         .await
         .ok()?;
     match doubt.filter(|_| status.is_up()) {
-        Some(doubt) if !works(fleet, &member.upstream, doubt).await => Some(Status::Stuck),
+        Some(doubt) if !works(fleet, &member.upstream, doubt).await => Some(MemberStatus::Stuck),
         _ => Some(status),
     }
 }
@@ -41,42 +45,42 @@ pub(super) async fn works(fleet: &Fleet, upstream: &Upstream, doubt: Doubt) -> b
 }
 
 /// Every slot; `None` where nothing says so in time. Cancel-safe.
-pub(super) async fn slots(client: &Client, upstream: &Upstream) -> Option<Vec<Slot>> {
+pub(super) async fn slots(client: &Client, upstream: &Upstream) -> Option<Vec<SlotState>> {
     tokio::time::timeout(PROPS_DEADLINE, client.slots(upstream))
         .await
         .ok()?
         .ok()?
 }
 
-async fn props(fleet: &Fleet, member: &Member) -> Status {
+async fn props(fleet: &Fleet, member: &Member) -> MemberStatus {
     match fleet.client.props(&member.upstream).await {
         Ok(props) => up(fleet, member, &props).await,
-        Err(PropsError::NotLlama) => Status::NotLlama,
+        Err(PropsError::NotLlama) => MemberStatus::NotLlama,
         Err(PropsError::Upstream(error)) => {
             tracing::debug!(upstream = member.upstream.authority(), %error, "/props");
             match error {
-                llama_client::Error::Loading => Status::Loading,
-                llama_client::Error::WrongKey => Status::WrongKey,
+                llama_client::Error::Loading => MemberStatus::Loading,
+                llama_client::Error::WrongKey => MemberStatus::WrongKey,
                 llama_client::Error::Unreachable | llama_client::Error::Disconnected => {
-                    Status::Gone
+                    MemberStatus::Gone
                 }
-                _ => Status::Silent,
+                _ => MemberStatus::Silent,
             }
         }
     }
 }
 
 /// What the upstream is. Its template is asked for once, before it gets requests.
-async fn up(fleet: &Fleet, member: &Member, props: &Props) -> Status {
+async fn up(fleet: &Fleet, member: &Member, props: &Props) -> MemberStatus {
     let template = match member.status() {
-        Status::Up { template, .. } => template,
+        MemberStatus::Up { template, .. } => template,
         _ => {
             let asked = fleet.client.template(&member.upstream, props).await;
             // An upstream that broke off is probed again; until then everything is taken for possible.
             asked.unwrap_or_default()
         }
     };
-    Status::Up {
+    MemberStatus::Up {
         slots: props.total_slots,
         n_ctx: props.n_ctx(),
         sees_images: props.sees_images(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use admission::placement::UpstreamId;
 
-use super::member::{Doubt, Member, Status};
-use super::poison::Digest;
+use super::member::{Doubt, Member, MemberStatus};
+use super::poison::RequestDigest;
 use super::{Fleet, probe};
 use crate::error::Error;
 
@@ -18,17 +18,17 @@ const MAX_FAILED_ANSWERS: u32 = 3;
 
 /// A request that was sent to an upstream. Dropped before it is over, the upstream may still work on it for a while.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct SentRequest {
     fleet: Arc<Fleet>,
     member: Arc<Member>,
-    digest: Digest,
+    digest: RequestDigest,
     /// The engine's life in which it was sent.
     life: u64,
     has_slot: bool,
     is_over: bool,
 }
 
-impl Running {
+impl SentRequest {
     /// The answer has come whole.
     pub(crate) fn complete(&mut self) {
         self.is_over = true;
@@ -45,7 +45,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SentRequest {
     fn drop(&mut self) {
         self.end(false);
     }
@@ -53,12 +53,12 @@ impl Drop for Running {
 
 impl Fleet {
     /// What a request to `path` is known by. All answers of one request share it.
-    pub(crate) fn digest(&self, path: &str, body: &[u8]) -> Digest {
+    pub(crate) fn digest(&self, path: &str, body: &[u8]) -> RequestDigest {
         self.poison.digest(path, body)
     }
 
     /// Refuses a request under which engines died.
-    pub(crate) fn check(&self, digest: Digest) -> Result<(), Error> {
+    pub(crate) fn check(&self, digest: RequestDigest) -> Result<(), Error> {
         self.poison.check(digest)
     }
 
@@ -70,13 +70,13 @@ impl Fleet {
     pub(crate) fn start(
         self: &Arc<Self>,
         upstream: UpstreamId,
-        digest: Digest,
+        digest: RequestDigest,
         has_slot: bool,
-    ) -> Result<Running, Error> {
+    ) -> Result<SentRequest, Error> {
         self.check(digest)?;
         let member = self.member(upstream).ok_or(Error::UpstreamUnavailable)?;
         let life = member.state().life.number();
-        Ok(Running {
+        Ok(SentRequest {
             fleet: Arc::clone(self),
             member,
             digest,
@@ -88,10 +88,14 @@ impl Fleet {
 
     /// Settles how a request failed whose answer had not begun. Call it while the slot is held: to find out who is to
     /// blame it may ask the engine for a token.
-    pub(crate) async fn judge(&self, running: &mut Running, error: llama_client::Error) -> Error {
+    pub(crate) async fn judge(
+        &self,
+        running: &mut SentRequest,
+        error: llama_client::Error,
+    ) -> Error {
         let error = match error {
             llama_client::Error::Unexplained if self.survived(running).await => {
-                Error::UpstreamRefused(llama_client::Refusal::unexplained())
+                Error::UpstreamRefused(llama_client::EngineRefusal::unexplained())
             }
             error => Error::from(error),
         };
@@ -101,7 +105,7 @@ impl Fleet {
 
     /// A request failed. After a broken connection it waits until it is known whether the engine lives, so that a
     /// request that kills engines is known before its caller can repeat it.
-    pub(crate) async fn failed(&self, running: &mut Running, error: &Error) {
+    pub(crate) async fn failed(&self, running: &mut SentRequest, error: &Error) {
         match error {
             Error::UpstreamDisconnected => {
                 running.member.probe_now().await;
@@ -120,12 +124,12 @@ impl Fleet {
     }
 
     /// A token came from this upstream.
-    pub(crate) fn served(&self, running: &Running) {
+    pub(crate) fn served(&self, running: &SentRequest) {
         running.member.state().n_failed = 0;
     }
 
     /// Whether the engine works, though it failed a request. Only a request with a slot may be asked to compute in it.
-    async fn survived(&self, running: &Running) -> bool {
+    async fn survived(&self, running: &SentRequest) -> bool {
         let doubt = match running.has_slot {
             true => Doubt::Failing,
             false => Doubt::Silent,
@@ -135,10 +139,10 @@ impl Fleet {
 
     fn count(&self, member: &Member, error: &Error) {
         match error {
-            Error::UpstreamUnavailable => self.found(member, Status::Gone),
-            Error::ConnectTimeout => self.found(member, Status::Silent),
-            Error::ModelLoading => self.found(member, Status::Loading),
-            Error::UpstreamKey => self.found(member, Status::WrongKey),
+            Error::UpstreamUnavailable => self.found(member, MemberStatus::Gone),
+            Error::ConnectTimeout => self.found(member, MemberStatus::Silent),
+            Error::ModelLoading => self.found(member, MemberStatus::Loading),
+            Error::UpstreamKey => self.found(member, MemberStatus::WrongKey),
             Error::FirstTokenTimeout | Error::TokenTimeout => self.doubt(member, Doubt::Silent),
             Error::UpstreamDisconnected
             | Error::UpstreamTruncated
@@ -161,7 +165,7 @@ impl Fleet {
     }
 
     /// Gives it no further requests until it has answered a probe.
-    fn found(&self, member: &Member, status: Status) {
+    fn found(&self, member: &Member, status: MemberStatus) {
         if self.member(member.id).is_some() {
             self.saw(member, status);
             member.probe_again.notify_one();
@@ -172,13 +176,13 @@ impl Fleet {
     fn doubt(&self, member: &Member, doubt: Doubt) {
         member.state().doubt.get_or_insert(doubt);
         if self.others_are_up(member) && member.is_up() {
-            self.saw(member, Status::Stuck);
+            self.saw(member, MemberStatus::Stuck);
         }
         member.probe_again.notify_one();
     }
 
     /// Its engine died while it worked on these requests.
-    pub(super) fn died_under(&self, member: &Member, digests: HashSet<Digest>) {
+    pub(super) fn died_under(&self, member: &Member, digests: HashSet<RequestDigest>) {
         let n_requests = digests.len();
         let n_quarantined = self.poison.died_under(digests);
         let upstream = member.upstream.authority();

@@ -4,7 +4,7 @@ use admission::placement::UpstreamId;
 use llama_client::{TemplateFacts, Upstream};
 
 use super::Fleet;
-use super::member::Status;
+use super::member::MemberStatus;
 use crate::error::Error;
 use crate::observe::status::Upstream as UpstreamStatus;
 
@@ -30,19 +30,19 @@ impl Fleet {
 
     /// The context of one slot, in tokens: the smallest of all upstreams that answer.
     pub(crate) fn n_ctx(&self) -> Option<u64> {
-        self.statuses().filter_map(Status::n_ctx).min()
+        self.statuses().filter_map(MemberStatus::n_ctx).min()
     }
 
     /// Whether every upstream that answers reads text only.
     pub(crate) fn is_blind(&self) -> bool {
         let mut up = self.statuses().filter(|status| status.is_up()).peekable();
-        up.peek().is_some() && !up.any(Status::sees_images)
+        up.peek().is_some() && !up.any(MemberStatus::sees_images)
     }
 
     /// What the chat templates of all upstreams that answer can show.
     pub(crate) fn template(&self) -> TemplateFacts {
         self.statuses()
-            .filter_map(Status::template)
+            .filter_map(MemberStatus::template)
             .fold(TemplateFacts::default(), TemplateFacts::and)
     }
 
@@ -73,9 +73,9 @@ impl Fleet {
 
     /// Whether every upstream has been probed, or one answers.
     pub(crate) fn was_probed(&self) -> bool {
-        let statuses: Vec<Status> = self.statuses().collect();
+        let statuses: Vec<MemberStatus> = self.statuses().collect();
         statuses.iter().any(|status| status.is_up())
-            || (!statuses.is_empty() && !statuses.contains(&Status::Unknown))
+            || (!statuses.is_empty() && !statuses.contains(&MemberStatus::Unknown))
     }
 
     /// Why a request sent now would not be served, for an operator.
@@ -100,19 +100,19 @@ impl Fleet {
 
     /// Why a request sent now would not be served, for its caller.
     pub(crate) fn error(&self) -> Error {
-        let statuses: Vec<Status> = self.statuses().collect();
-        if statuses.contains(&Status::Loading) {
+        let statuses: Vec<MemberStatus> = self.statuses().collect();
+        if statuses.contains(&MemberStatus::Loading) {
             Error::ModelLoading
-        } else if statuses.contains(&Status::WrongKey) {
+        } else if statuses.contains(&MemberStatus::WrongKey) {
             Error::UpstreamKey
         } else {
             Error::UpstreamUnavailable
         }
     }
 
-    fn statuses(&self) -> impl Iterator<Item = Status> {
+    fn statuses(&self) -> impl Iterator<Item = MemberStatus> {
         let roll = self.roll();
-        let statuses: Vec<Status> = roll
+        let statuses: Vec<MemberStatus> = roll
             .members
             .values()
             .map(|member| member.status())

@@ -4,8 +4,8 @@ use common::shutdown::Shutdown;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::member::{Member, Status};
-use super::others::Seen;
+use super::member::{Member, MemberStatus};
+use super::others::SlotCount;
 use super::{Fleet, chance, probe};
 
 /// Probes in a row that must time out before an upstream that answered counts as gone.
@@ -27,14 +27,14 @@ impl Fleet {
             let probed = probe::probe(self, member, doubt).await;
             // Failures cause probes, but not counts: `/slots` goes through the engine's queue.
             let is_due = !was_up || counted_at.is_none_or(|at| at + self.probe_up <= began);
-            if probed.is_some_and(Status::is_up) && doubt.is_none() && is_due {
+            if probed.is_some_and(MemberStatus::is_up) && doubt.is_none() && is_due {
                 // Before it gets its first request: another llm-proxy may have some there.
                 counted_at = Some(began);
                 self.count_others(member).await;
             }
             match probed {
                 None if n_slow + 1 < MAX_SLOW_PROBES && member.is_up() => n_slow += 1,
-                None => self.saw(member, Status::Silent),
+                None => self.saw(member, MemberStatus::Silent),
                 // A doubt that arose meanwhile was not looked into.
                 Some(status) if status.is_up() && member.state().doubt != doubt => {}
                 Some(status) => {
@@ -93,7 +93,7 @@ impl Fleet {
             return;
         };
         let after = self.admission.ours_at(member.id);
-        let seen = Seen::of(slots, before, after);
+        let seen = SlotCount::of(slots, before, after);
         let mut state = member.state();
         let spare = state.others.look(Instant::now(), seen);
         let n_others = state.others.n();
