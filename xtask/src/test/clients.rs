@@ -23,13 +23,15 @@ struct PythonSuite {
     cases: &'static str,
 }
 
-const PYTHON: [PythonSuite; 7] = [
+const PYTHON: [PythonSuite; 9] = [
     python("openai in python", "openai_client.py"),
     python("anthropic", "anthropic_client.py"),
     python("langchain", "langchain_client.py"),
     python("pydantic-ai", "pydantic_ai_client.py"),
     python("openai-agents", "agents_client.py"),
     python("llm", "llm_client.py"),
+    python("history of sdks", "history_client.py"),
+    python("history of frameworks", "history_frameworks.py"),
     PythonSuite {
         step: "instructor",
         environment: "venv-instructor",
@@ -39,9 +41,10 @@ const PYTHON: [PythonSuite; 7] = [
 ];
 
 /// The suites in JavaScript: step and cases.
-const JAVASCRIPT: [(&str, &str); 2] = [
+const JAVASCRIPT: [(&str, &str); 3] = [
     ("openai in javascript", "openai_client.mjs"),
     ("vercel ai sdk", "ai_client.mjs"),
+    ("history in javascript", "history_client.mjs"),
 ];
 
 /// A suite in the environment that most share.
