@@ -8,6 +8,8 @@ const { Output, generateObject, generateText, isStepCount, streamText, tool } = 
 const { createOpenAICompatible } = await load('@ai-sdk/openai-compatible')
 const { z } = await load('zod')
 
+globalThis.AI_SDK_LOG_WARNINGS = false
+
 const prompt = 'Name one colour.'
 const schema = z.object({ colour: z.string().max(12) })
 const weather = tool({

@@ -8,6 +8,8 @@ const { generateText, jsonSchema, streamText, tool } = await load('ai')
 const { createOpenAICompatible } = await load('@ai-sdk/openai-compatible')
 const { default: OpenAI } = await load('openai')
 
+globalThis.AI_SDK_LOG_WARNINGS = false
+
 const AGAIN = { role: 'user', content: 'And one more?' }
 const RESULT = 'It is sunny in Rome.'
 const PARAMETERS = { type: 'object', properties: { city: { type: 'string', maxLength: 12 } }, required: ['city'] }

@@ -25,8 +25,8 @@ export const STORY_TOKENS = 900
 const FREE_WITHIN_MS = 2000
 const PATIENCE_MS = 60_000
 
-/** The case does not hold straight, though it holds through the proxy. */
-export const straight = (reason) => ({ side: 'straight', reason })
+/** The case does not hold straight, though it holds through the proxy; always or by chance. */
+export const straight = (reason, always = true) => ({ side: 'straight', reason, always })
 /** The case does not hold through the proxy, though it holds straight. */
 export const proxy = (reason) => ({ side: 'proxy', reason })
 /** llama-server is not asked at all. */
@@ -34,6 +34,7 @@ export const notAsked = (reason) => ({ side: 'not asked', reason })
 
 export const UNNOTICED = straight(
   'llama-server notices that the caller of a whole answer left only when nobody else asks anything',
+  false,
 )
 
 /** A package out of the folder of packages. */
@@ -62,7 +63,7 @@ function verdict(through, alone, difference) {
       if (holds) return 'holds through the proxy: take its reason out'
       return alone === 'ok' ? undefined : 'holds nowhere'
     case 'straight':
-      if (alone === 'ok') return 'holds straight too: take its reason out'
+      if (alone === 'ok' && difference.always) return 'holds straight too: take its reason out'
       return holds ? undefined : 'does not hold through the proxy'
     default:
       return holds ? undefined : 'does not hold through the proxy'

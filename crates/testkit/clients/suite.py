@@ -40,9 +40,10 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Straight:
-    """The reason why a case does not hold straight, though it holds through the proxy."""
+    """The reason why a case does not hold straight, though it holds through the proxy; `always` or by chance."""
 
     reason: str
+    always: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class NotAsked:
 
 
 # Why leaving a whole answer does not free its slot when llama-server is asked straight.
-UNNOTICED = Straight("llama-server notices that the caller of a whole answer left only when nobody else asks anything")
+UNNOTICED = Straight(
+    "llama-server notices that the caller of a whole answer left only when nobody else asks anything", always=False)
 
 
 def outcome(case: Callable[[str], None], base: str) -> str:
@@ -74,7 +76,7 @@ def verdict(through: str, straight: str | None, difference) -> str | None:
             return "does not hold through the proxy, and no reason is given"
         case None if straight != "ok":
             return "holds only through the proxy, and no reason is given"
-        case Straight() if straight == "ok":
+        case Straight(always=True) if straight == "ok":
             return "holds straight too: take its reason out"
         case Proxy() if through == "ok":
             return "holds through the proxy: take its reason out"
