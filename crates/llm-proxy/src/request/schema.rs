@@ -32,6 +32,7 @@ mod width;
 
 use build::Builder;
 use cost::Cost;
+use exclusive::Differ;
 use facts::Given;
 use node::{Node, Output, Part};
 pub(crate) use source::Source;
@@ -90,8 +91,9 @@ impl Schema {
         }
         let names = std::mem::take(&mut builder.names);
         check_circles(&defs, &names)?;
+        let differ = Differ::new(&defs);
         for part in std::iter::once(&root).chain(&defs) {
-            check_one_of(&mut builder, part, &defs)?;
+            check_one_of(&mut builder, part, &differ)?;
         }
         let cost = Cost {
             n_values: builder.n_values,
@@ -226,27 +228,31 @@ fn check_circles(defs: &[Part], names: &[String]) -> Result<(), Unsupported> {
 }
 
 /// Notes every `oneOf` that is not also an `anyOf`.
-fn check_one_of(builder: &mut Builder<'_>, part: &Part, defs: &[Part]) -> Result<(), Unsupported> {
+fn check_one_of(
+    builder: &mut Builder<'_>,
+    part: &Part,
+    differ: &Differ<'_>,
+) -> Result<(), Unsupported> {
     match &part.node {
         Node::AnyOf { parts, one_of } => {
             if let Some(place) = one_of
-                && !exclusive::is_one_of(parts, defs)
+                && !differ.is_one_of(parts)
             {
                 let reason = "has alternatives that may hold at once, which llama.cpp allows";
                 builder.unheld_because("", place, reason)?;
             }
             parts
                 .iter()
-                .try_for_each(|part| check_one_of(builder, part, defs))
+                .try_for_each(|part| check_one_of(builder, part, differ))
         }
         Node::Tuple(parts) => parts
             .iter()
-            .try_for_each(|part| check_one_of(builder, part, defs)),
-        Node::List(list) => check_one_of(builder, &list.items, defs),
+            .try_for_each(|part| check_one_of(builder, part, differ)),
+        Node::List(list) => check_one_of(builder, &list.items, differ),
         Node::Object(object) => {
             let known = object.properties.iter().map(|known| &known.part);
             let mut all = known.chain(object.others.as_deref());
-            all.try_for_each(|part| check_one_of(builder, part, defs))
+            all.try_for_each(|part| check_one_of(builder, part, differ))
         }
         _ => Ok(()),
     }

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::Unsupported;
 use super::facts::{Choice, Facts, Given, Kinds, join};
 use super::node::{About, Node, Part};
 use super::reference;
-use super::source::{Kind, Source};
+use super::source::{Keywords, Kind, Source};
+use super::{MAX_VALUES as MAX_ALL_VALUES, Unsupported};
 
 mod lists;
 mod numbers;
@@ -28,6 +28,8 @@ const MAX_UNHELD: usize = 64;
 const MAX_KINDS: usize = 10_000;
 /// Values of one `enum`, also those that are given twice.
 const MAX_VALUES: usize = 511;
+/// Bytes of annotations, repeated where a definition is read together with other words.
+const MAX_ABOUT_BYTES: usize = 512 * 1024;
 /// The longest value of an `enum` or `const`, in bytes of JSON.
 const MAX_VALUE_BYTES: usize = 4_096;
 
@@ -48,6 +50,7 @@ pub(super) struct Builder<'a> {
     pub(super) unheld: Vec<String>,
     /// Values of all `enum`s as they were given.
     pub(super) n_values: usize,
+    n_about_bytes: usize,
     /// The references that lead to where we are, inside one value.
     followed: Vec<*const Source>,
 }
@@ -65,6 +68,7 @@ impl<'a> Builder<'a> {
             names: Vec::new(),
             unheld: Vec::new(),
             n_values: 0,
+            n_about_bytes: 0,
             followed: Vec::new(),
         }
     }
@@ -102,6 +106,7 @@ impl<'a> Builder<'a> {
             if !keywords.asserts_nothing_else() {
                 return Ok(None);
             }
+            self.describe(keywords, &given.path)?;
             about.fill(keywords);
             match (
                 &keywords.reference,
@@ -160,6 +165,7 @@ impl<'a> Builder<'a> {
         for keyword in keywords.unheld() {
             self.unheld(path, keyword)?;
         }
+        self.describe(keywords, path)?;
         facts.add(keywords, path, &self.followed);
         if let Some(reference) = &keywords.reference {
             let path = join(path, "$ref");
@@ -261,6 +267,10 @@ impl<'a> Builder<'a> {
             return Err(Unsupported::new(&join(path, "enum"), problem));
         }
         self.n_values += values.len();
+        if self.n_values > MAX_ALL_VALUES {
+            let problem = format!("must list at most {MAX_ALL_VALUES} values in all");
+            return Err(Unsupported::new(&join(path, "enum"), problem));
+        }
         let is_allowed = |value: &&Value| {
             Kinds::of_value(value).and(facts.kinds) != Kinds::NONE
                 && texts::allows(&facts.texts, value)
@@ -289,6 +299,17 @@ impl<'a> Builder<'a> {
         }
         allowed.retain(|value| seen.insert(value.to_string()));
         Ok(Some(Node::Values(allowed)).filter(|_node| !seen.is_empty()))
+    }
+
+    fn describe(&mut self, keywords: &Keywords, path: &str) -> Result<(), Unsupported> {
+        self.n_about_bytes += keywords.n_about_bytes();
+        if self.n_about_bytes > MAX_ABOUT_BYTES {
+            return Err(Unsupported::new(
+                path,
+                "has too many words with everything it refers to",
+            ));
+        }
+        Ok(())
     }
 
     fn step(&mut self, path: &str, n: usize) -> Result<(), Unsupported> {

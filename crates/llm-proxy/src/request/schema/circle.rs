@@ -6,12 +6,28 @@ use super::node::{Node, Part};
 /// The number of a definition that stands for itself without a property or an item between.
 pub(super) fn endless(defs: &[Part]) -> Option<usize> {
     // A definition is sound once all that it may stand for are. What never becomes sound runs in a circle.
-    let mut is_sound = vec![false; defs.len()];
-    while let Some(at) = (0..defs.len()).find(|at| !is_sound[*at] && stands(&defs[*at], &is_sound))
-    {
-        is_sound[at] = true;
+    first_outside(defs, stands)
+}
+
+/// The number of a definition that no finite value holds.
+pub(super) fn bottomless(defs: &[Part]) -> Option<usize> {
+    first_outside(defs, can_end)
+}
+
+/// The first definition outside the smallest set that `belongs` asks for: it is given a definition and the set so far.
+fn first_outside(defs: &[Part], belongs: fn(&Part, &[bool]) -> bool) -> Option<usize> {
+    let mut is_in = vec![false; defs.len()];
+    loop {
+        let n_before = is_in.iter().filter(|is_in| **is_in).count();
+        // Both ways, because a chain of references may run in either.
+        for at in (0..defs.len()).rev().chain(0..defs.len()) {
+            is_in[at] = is_in[at] || belongs(&defs[at], &is_in);
+        }
+        let n_after = is_in.iter().filter(|is_in| **is_in).count();
+        if n_after == n_before {
+            return is_in.iter().position(|is_in| !is_in);
+        }
     }
-    is_sound.iter().position(|is_sound| !is_sound)
 }
 
 fn stands(part: &Part, is_sound: &[bool]) -> bool {
@@ -20,15 +36,6 @@ fn stands(part: &Part, is_sound: &[bool]) -> bool {
         Node::AnyOf { parts, .. } => parts.iter().all(|part| stands(part, is_sound)),
         _ => true,
     }
-}
-
-/// The number of a definition that no finite value holds.
-pub(super) fn bottomless(defs: &[Part]) -> Option<usize> {
-    let mut ends = vec![false; defs.len()];
-    while let Some(at) = (0..defs.len()).find(|at| !ends[*at] && can_end(&defs[*at], &ends)) {
-        ends[at] = true;
-    }
-    ends.iter().position(|ends| !ends)
 }
 
 fn can_end(part: &Part, ends: &[bool]) -> bool {

@@ -1,84 +1,113 @@
 //! Whether two schemas can hold the same value. Where they cannot, `oneOf` is `anyOf`, and a grammar holds it.
 
+use std::cell::Cell;
+
 use super::facts::Kinds;
 use super::node::{Node, Object, Part};
 use super::source::Kind;
 use super::width::leaves;
 
-/// Pairs of alternatives that are compared.
-const MAX_PAIRS: usize = 4_096;
+/// Values and alternatives that are compared for one schema; beyond it everything is in doubt.
+const MAX_COMPARED: usize = 500_000;
 
-/// Whether each value holds at most one of `parts`. When in doubt it is `false`.
-pub(super) fn is_one_of(parts: &[Part], defs: &[Part]) -> bool {
-    let n = parts.len();
-    n * n <= MAX_PAIRS
-        && parts.iter().enumerate().all(|(at, part)| {
-            parts[at + 1..]
-                .iter()
-                .all(|other| differ(part, other, defs))
+/// Compares the parts of one schema.
+pub(super) struct Differ<'a> {
+    defs: &'a [Part],
+    n_left: Cell<usize>,
+}
+
+impl<'a> Differ<'a> {
+    pub(super) fn new(defs: &'a [Part]) -> Self {
+        Self {
+            defs,
+            n_left: Cell::new(MAX_COMPARED),
+        }
+    }
+
+    /// Whether each value holds at most one of `parts`. When in doubt it is `false`.
+    pub(super) fn is_one_of(&self, parts: &[Part]) -> bool {
+        let mut pairs = parts.iter().enumerate();
+        pairs.all(|(at, part)| {
+            let mut others = parts[at + 1..].iter();
+            others.all(|other| self.differ(part, other))
         })
-}
+    }
 
-/// Whether no value holds both. When in doubt it is `false`.
-pub(super) fn differ(one: &Part, other: &Part, defs: &[Part]) -> bool {
-    let ones = leaves(std::slice::from_ref(one), defs);
-    let others = leaves(std::slice::from_ref(other), defs);
-    match (ones, others) {
-        (Some(ones), Some(others)) if ones.len() * others.len() <= MAX_PAIRS => {
-            ones.iter().all(|one| {
-                others
-                    .iter()
-                    .all(|other| leaves_differ(one.part, other.part))
+    /// Whether no value holds both. When in doubt it is `false`.
+    pub(super) fn differ(&self, one: &Part, other: &Part) -> bool {
+        let ones = leaves(std::slice::from_ref(one), self.defs);
+        let others = leaves(std::slice::from_ref(other), self.defs);
+        let (Some(ones), Some(others)) = (ones, others) else {
+            return false;
+        };
+        let n_pairs = ones.len() * others.len();
+        self.takes(ones.len() + others.len() + n_pairs)
+            && ones.iter().all(|one| {
+                let mut others = others.iter();
+                others.all(|other| self.leaves_differ(one.part, other.part))
             })
-        }
-        _ => false,
     }
-}
 
-fn leaves_differ(one: &Part, other: &Part) -> bool {
-    if kinds(&one.node).and(kinds(&other.node)) == Kinds::NONE {
-        return true;
-    }
-    match (&one.node, &other.node) {
-        (Node::Values(ones), Node::Values(others)) => ones.iter().all(|one| !others.contains(one)),
-        (Node::Object(one), Node::Object(other)) => {
-            tells_apart(one, other) && tells_apart(other, one)
+    fn leaves_differ(&self, one: &Part, other: &Part) -> bool {
+        if kinds(&one.node).and(kinds(&other.node)) == Kinds::NONE {
+            return true;
         }
-        _ => false,
-    }
-}
-
-/// Whether something that `other` demands is never in `one`: a property, or one of its values.
-fn tells_apart(one: &Object, other: &Object) -> bool {
-    let demanded = other.properties.iter().filter(|known| known.is_required);
-    demanded.into_iter().any(|demanded| {
-        let known = one
-            .properties
-            .iter()
-            .find(|known| known.name == demanded.name);
-        match known {
-            None => one.others.is_none(),
-            Some(known) => values_differ(&known.part, &demanded.part),
+        match (&one.node, &other.node) {
+            (Node::Values(ones), Node::Values(others)) => {
+                self.takes(ones.len() * others.len())
+                    && ones.iter().all(|one| !others.contains(one))
+            }
+            (Node::Object(one), Node::Object(other)) => {
+                self.tells_apart(one, other) && self.tells_apart(other, one)
+            }
+            _ => false,
         }
-    })
-}
+    }
 
-/// Without references: what tells objects apart is nearly always a constant.
-fn values_differ(one: &Part, other: &Part) -> bool {
-    match (&one.node, &other.node) {
-        (Node::Reference(_) | Node::AnyOf { .. }, _)
-        | (_, Node::Reference(_) | Node::AnyOf { .. }) => false,
-        (Node::Object(_), Node::Object(_)) => false,
-        _ => leaves_differ(one, other),
+    /// Whether something that `other` demands is never in `one`: a property, or one of its values.
+    fn tells_apart(&self, one: &Object, other: &Object) -> bool {
+        let mut demanded = other.properties.iter().filter(|known| known.is_required);
+        demanded.any(|demanded| {
+            if !self.takes(one.properties.len()) {
+                return false;
+            }
+            let known = one
+                .properties
+                .iter()
+                .find(|known| known.name == demanded.name);
+            match known {
+                None => one.others.is_none(),
+                Some(known) => self.values_differ(&known.part, &demanded.part),
+            }
+        })
+    }
+
+    /// Without references: what tells objects apart is nearly always a constant.
+    fn values_differ(&self, one: &Part, other: &Part) -> bool {
+        let is_plain = |part: &Part| {
+            !matches!(
+                part.node,
+                Node::Reference(_) | Node::AnyOf { .. } | Node::Object(_)
+            )
+        };
+        is_plain(one) && is_plain(other) && self.leaves_differ(one, other)
+    }
+
+    /// Counts `n` comparisons, and says whether there were so many left.
+    fn takes(&self, n: usize) -> bool {
+        let left = self.n_left.get().checked_sub(n);
+        self.n_left.set(left.unwrap_or(0));
+        left.is_some()
     }
 }
 
 fn kinds(node: &Node) -> Kinds {
     match node {
         Node::Any | Node::Reference(_) | Node::AnyOf { .. } => Kinds::default(),
-        Node::Values(values) => values
-            .iter()
-            .fold(Kinds::NONE, |all, value| all.or(Kinds::of_value(value))),
+        Node::Values(values) => {
+            let kinds = values.iter().map(Kinds::of_value);
+            kinds.fold(Kinds::NONE, Kinds::or)
+        }
         Node::Null => Kinds::one(Kind::Null),
         Node::Boolean => Kinds::one(Kind::Boolean),
         Node::Number => Kinds::one(Kind::Number),

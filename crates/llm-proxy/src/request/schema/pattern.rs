@@ -27,6 +27,8 @@ const MAX_TIMES: u32 = 1_000;
 pub(super) struct Pattern {
     regex: Regex,
     n_positions: usize,
+    /// Sets of places that were visited.
+    n_sets: usize,
     width: usize,
 }
 
@@ -120,19 +122,25 @@ impl Pattern {
                 "must have at most {MAX_POSITIONS} characters with its repetitions written out"
             )));
         }
-        let width = width::of(&regex);
-        let width = width
+        let found = width::of(&regex);
+        let found = found
             .ok_or_else(|| Fault::TooMuch("can be read in too many ways at once".to_owned()))?;
         Ok(Self {
             regex,
             n_positions,
-            width,
+            n_sets: found.n_sets,
+            width: found.width,
         })
     }
 
     /// Rules of the grammar, nearly.
     pub(super) fn n_rules(&self) -> usize {
         self.n_positions + self.regex.groups()
+    }
+
+    /// What it took to look at it, in the builder's steps.
+    pub(super) fn n_steps(&self) -> usize {
+        (self.n_positions + self.n_sets) / 4
     }
 
     /// Ways through it that are open at once.

@@ -175,6 +175,14 @@ impl Keywords {
             && self.unheld().next().is_none()
     }
 
+    /// Bytes of the annotations, nearly.
+    pub(super) fn n_about_bytes(&self) -> usize {
+        let words = [&self.title, &self.description];
+        let n_words: usize = words.into_iter().flatten().map(String::len).sum();
+        let values = self.default.iter().chain(self.examples.iter().flatten());
+        n_words + values.map(|value| value.to_string().len()).sum::<usize>()
+    }
+
     pub(super) fn speaks_of_objects(&self) -> bool {
         self.properties.is_some()
             || self.required.is_some()

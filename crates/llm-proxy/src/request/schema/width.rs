@@ -6,32 +6,37 @@
 
 use std::cell::Cell;
 
-use super::exclusive::differ;
+use super::exclusive::Differ;
 use super::node::{Bounds, Node, Object, Part};
 
 /// Ways that are open at once.
 pub(super) const MAX_WIDTH: usize = 400;
 
 /// Parts that are looked at, before the schema counts as endless.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 300_000;
 
 /// The ways through `root`; [`usize::MAX`] when there is no end of them.
 pub(super) fn of(root: &Part, defs: &[Part]) -> usize {
     let mut widths = Widths {
         defs,
         known: vec![0; defs.len()],
+        differ: Differ::new(defs),
         n_steps: Cell::new(0),
     };
     // Definitions refer to each other in circles, so the figures grow until they agree or are too large.
     loop {
-        let next: Vec<usize> = defs.iter().map(|def| widths.part(def)).collect();
-        if next.iter().any(|width| *width > MAX_WIDTH) {
-            return usize::MAX;
+        let mut has_grown = false;
+        for at in (0..defs.len()).rev() {
+            let width = widths.part(&defs[at]);
+            if width > MAX_WIDTH {
+                return usize::MAX;
+            }
+            has_grown |= width > widths.known[at];
+            widths.known[at] = width;
         }
-        if next == widths.known {
+        if !has_grown {
             return widths.part(root);
         }
-        widths.known = next;
     }
 }
 
@@ -39,6 +44,7 @@ pub(super) fn of(root: &Part, defs: &[Part]) -> usize {
 struct Widths<'a> {
     defs: &'a [Part],
     known: Vec<usize>,
+    differ: Differ<'a>,
     n_steps: Cell<usize>,
 }
 
@@ -59,8 +65,7 @@ struct Way<'a> {
 
 impl<'a> Widths<'a> {
     fn part(&self, part: &'a Part) -> usize {
-        self.n_steps.set(self.n_steps.get() + 1);
-        if self.n_steps.get() > MAX_STEPS {
+        if !self.takes(1) {
             return usize::MAX;
         }
         match &part.node {
@@ -80,6 +85,12 @@ impl<'a> Widths<'a> {
             Node::Tuple(parts) => self.most(parts.iter()).max(8),
             Node::Object(object) => self.object(object),
         }
+    }
+
+    /// Counts `n` steps, and says whether there were so many left.
+    fn takes(&self, n: usize) -> bool {
+        self.n_steps.set(self.n_steps.get() + n);
+        self.n_steps.get() <= MAX_STEPS
     }
 
     fn most(&self, parts: impl Iterator<Item = &'a Part>) -> usize {
@@ -112,6 +123,9 @@ impl<'a> Widths<'a> {
         let Some(leaves) = leaves(parts, self.defs) else {
             return usize::MAX;
         };
+        if !self.takes(leaves.len()) {
+            return usize::MAX;
+        }
         let mut objects: Vec<Way<'a>> = Vec::new();
         let mut at_first = 0_usize;
         let mut lists = 0_usize;
@@ -140,6 +154,9 @@ impl<'a> Widths<'a> {
     fn side_by_side(&self, ways: &[Way<'a>], at: usize) -> usize {
         if let [] | [_] = ways {
             return ways.iter().map(|way| self.way(*way)).sum();
+        }
+        if !self.takes(ways.len() * ways.len()) {
+            return usize::MAX;
         }
         let mut most = ways.len() * 8;
         let mut rest = ways.to_vec();
@@ -178,7 +195,7 @@ impl<'a> Widths<'a> {
         // Objects whose values differ part here; each stays beside those that do not differ from it.
         for (at_first, first) in values.iter().enumerate() {
             let stays =
-                |other: &usize| *other == at_first || !differ(first, values[*other], self.defs);
+                |other: &usize| *other == at_first || !self.differ.differ(first, values[*other]);
             let group: Vec<Way<'a>> = (0..ways.len())
                 .filter(stays)
                 .map(|other| ways[other])

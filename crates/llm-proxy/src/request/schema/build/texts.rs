@@ -48,6 +48,7 @@ pub(super) fn text(
         }
         return Ok(Some(Node::Text(text)));
     };
+    builder.step(path, pattern.n_steps())?;
     let held = pattern.clone().with_length(min, max);
     if held.is_none() {
         let keyword = if max.is_some() {

@@ -13,8 +13,16 @@ const MAX_WIDTH: usize = 16;
 /// Sets of places that are looked at.
 const MAX_SETS: usize = 4_096;
 
-/// The most places that are open at once, `None` when they are too many.
-pub(super) fn of(regex: &Regex) -> Option<usize> {
+/// What was found.
+pub(super) struct Found {
+    /// The most places that are open at once.
+    pub(super) width: usize,
+    /// Sets of places that were visited.
+    pub(super) n_sets: usize,
+}
+
+/// The places that are open at once; `None` when they are too many.
+pub(super) fn of(regex: &Regex) -> Option<Found> {
     let mut places = Places::default();
     let whole = places.add(regex);
     let start: BTreeSet<usize> = whole.first.into_iter().collect();
@@ -32,7 +40,10 @@ pub(super) fn of(regex: &Regex) -> Option<usize> {
             }
         }
     }
-    Some(width)
+    Some(Found {
+        width,
+        n_sets: seen.len(),
+    })
 }
 
 /// Every place where a character stands: what it takes, and which places may come next.
