@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::observe::metrics::{Member as MemberLabel, Metrics};
+use crate::observe::metrics::{ProxyMetrics, UpstreamLabel};
 
 mod breaker;
 mod member;
@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
     lost_one: watch::Sender<()>,
     client: Client,
     admission: Admission,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ProxyMetrics>,
     poison: Poison,
     upstreams: Vec<Upstream>,
     model: Arc<str>,
@@ -64,7 +64,7 @@ impl Fleet {
         config: &Config,
         client: Client,
         admission: Admission,
-        metrics: Arc<Metrics>,
+        metrics: Arc<ProxyMetrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             roll: Mutex::default(),
@@ -242,8 +242,8 @@ impl Fleet {
     }
 }
 
-fn label(member: &Member) -> MemberLabel {
-    MemberLabel {
+fn label(member: &Member) -> UpstreamLabel {
+    UpstreamLabel {
         upstream: member.upstream.authority().to_owned(),
     }
 }

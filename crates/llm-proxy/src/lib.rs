@@ -46,7 +46,7 @@ pub use config::{ADMIN_LISTEN, Config, Deadlines, VARIABLES};
 pub use llama_client::Upstream;
 use observe::audit::Audit;
 pub use observe::audit::Destination;
-pub use observe::status::Status;
+pub use observe::status::ProxyStatus;
 pub use observe::top::{View as TopView, top};
 
 /// This service's name in errors.
@@ -88,7 +88,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let admission = admission::Admission::new(config.queue_requests, config.queue_bytes);
-    let (metrics, registry) = observe::metrics::Metrics::new(admission.clone());
+    let (metrics, registry) = observe::metrics::ProxyMetrics::new(admission.clone());
     let shutdown = Shutdown::new();
     // The admin listener outlives the drain, so that operators can watch it.
     let admin_shutdown = Shutdown::new();

@@ -135,7 +135,7 @@ struct PlainBody<'a, P> {
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct NamedModel {
     model: String,
 }
 
@@ -159,7 +159,7 @@ impl Checked {
             fields.refuse(&DANGEROUS, "is not accepted here")?;
         }
         if api != Api::Tokenize {
-            let named: Named = fields.take()?;
+            let named: NamedModel = fields.take()?;
             if named.model != rules.model {
                 return Err(InvalidRequest::UnknownModel);
             }

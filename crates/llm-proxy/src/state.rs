@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::observe::audit::Audit;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::ProxyMetrics;
 use crate::observe::recent::Recent;
 use crate::observe::record::Reporter;
 use crate::request::Bodies;
@@ -50,7 +50,7 @@ impl App {
     pub(crate) fn new(
         config: Config,
         admission: Admission,
-        metrics: Metrics,
+        metrics: ProxyMetrics,
         audit: Audit,
         traces: Traces,
         shutdown: Shutdown,

@@ -19,11 +19,11 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct WholeAnswer {
     n_bytes: usize,
-    words: Words,
+    words: WholeWords,
 }
 
 #[derive(Debug)]
-enum Words {
+enum WholeWords {
     Completion(Box<WholeCompletion>),
     /// The last event holds the whole response.
     Response(Option<Value>),
@@ -33,9 +33,9 @@ enum Words {
 impl WholeAnswer {
     pub(super) fn new(api: Api) -> Self {
         let words = match api.dialect() {
-            Dialect::Chat => Words::Completion(Box::default()),
-            Dialect::Responses => Words::Response(None),
-            Dialect::Messages => Words::Message(Box::default()),
+            Dialect::Chat => WholeWords::Completion(Box::default()),
+            Dialect::Responses => WholeWords::Response(None),
+            Dialect::Messages => WholeWords::Message(Box::default()),
         };
         Self { n_bytes: 0, words }
     }
@@ -46,7 +46,7 @@ impl WholeAnswer {
             return Err(Error::UpstreamInvalid);
         }
         match &mut self.words {
-            Words::Completion(completion) => match &event.text {
+            WholeWords::Completion(completion) => match &event.text {
                 Some(text) => completion.text(&event.bytes, text)?,
                 None => {
                     if let Some(chunk) = object(&event.bytes)? {
@@ -54,11 +54,11 @@ impl WholeAnswer {
                     }
                 }
             },
-            Words::Response(response) if event.kind == Kind::Done => {
+            WholeWords::Response(response) if event.kind == Kind::Done => {
                 *response = object(&event.bytes)?.and_then(|mut event| event.remove("response"));
             }
-            Words::Response(_) => {}
-            Words::Message(message) => {
+            WholeWords::Response(_) => {}
+            WholeWords::Message(message) => {
                 if let Some(event) = object(&event.bytes)? {
                     message.add(event);
                 }
@@ -69,9 +69,9 @@ impl WholeAnswer {
 
     fn end(self) -> Result<Value, Error> {
         match self.words {
-            Words::Completion(completion) => completion.end(),
-            Words::Response(response) => response.ok_or(Error::UpstreamTruncated),
-            Words::Message(message) => message.end(),
+            WholeWords::Completion(completion) => completion.end(),
+            WholeWords::Response(response) => response.ok_or(Error::UpstreamTruncated),
+            WholeWords::Message(message) => message.end(),
         }
     }
 

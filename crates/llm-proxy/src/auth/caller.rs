@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use crate::api::Scope;
 use crate::auth::key::KeyDigest;
-use crate::auth::limits::{Clocks, KeyLimits, KeyUsage, Reservation, Standing};
+use crate::auth::limits::{KeyLimits, KeyUsage, LimitClocks, Reservation, Standing};
 use crate::auth::{AuthError, Denied};
 
 /// Whether a key opens anything now, by the wall clock.
@@ -78,20 +78,20 @@ impl Caller {
     /// Counts a request, before its body is read.
     pub(crate) fn count_request(&self) -> Result<(), AuthError> {
         self.usage
-            .request(&self.limits, Clocks::now())
+            .request(&self.limits, LimitClocks::now())
             .map_err(AuthError::RateLimited)
     }
 
     /// Reserves the tokens that a request is estimated to use.
     pub(crate) fn reserve(&self, n_tokens: u64) -> Result<Reservation, AuthError> {
         self.usage
-            .reserve(&self.limits, n_tokens, Clocks::now())
+            .reserve(&self.limits, n_tokens, LimitClocks::now())
             .map_err(AuthError::RateLimited)
     }
 
     /// Writes what is left of the key's limits, in OpenAI's headers. A key without limits has none.
     pub(crate) fn write_limits(&self, headers: &mut HeaderMap) {
-        let now = Clocks::now();
+        let now = LimitClocks::now();
         if let Some(standing) = self.usage.requests(&self.limits, now) {
             let names = [
                 "x-ratelimit-limit-requests",

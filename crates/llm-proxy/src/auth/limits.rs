@@ -29,12 +29,12 @@ pub(crate) struct KeyLimits {
 
 /// The same moment on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clocks {
+pub(crate) struct LimitClocks {
     pub(crate) monotonic: Instant,
     pub(crate) wall: SystemTime,
 }
 
-impl Clocks {
+impl LimitClocks {
     pub(crate) fn now() -> Self {
         Self {
             monotonic: Instant::now(),
@@ -109,7 +109,7 @@ struct Used {
 
 impl KeyUsage {
     /// Counts a request.
-    pub(crate) fn request(&self, limits: &KeyLimits, now: Clocks) -> Result<(), Reached> {
+    pub(crate) fn request(&self, limits: &KeyLimits, now: LimitClocks) -> Result<(), Reached> {
         let Some(rate) = limits.requests_per_minute else {
             return Ok(());
         };
@@ -125,7 +125,7 @@ impl KeyUsage {
         self: &Arc<Self>,
         limits: &KeyLimits,
         n_tokens: u64,
-        now: Clocks,
+        now: LimitClocks,
     ) -> Result<Reservation, Reached> {
         let mut used = self.lock();
         used.turn_to(now.day());
@@ -161,14 +161,14 @@ impl KeyUsage {
     }
 
     /// What is left of the requests.
-    pub(crate) fn requests(&self, limits: &KeyLimits, now: Clocks) -> Option<Standing> {
+    pub(crate) fn requests(&self, limits: &KeyLimits, now: LimitClocks) -> Option<Standing> {
         limits
             .requests_per_minute
             .map(|rate| self.lock().requests.standing(rate, now.monotonic))
     }
 
     /// What is left of the tokens, by the tighter of the two limits.
-    pub(crate) fn tokens(&self, limits: &KeyLimits, now: Clocks) -> Option<Standing> {
+    pub(crate) fn tokens(&self, limits: &KeyLimits, now: LimitClocks) -> Option<Standing> {
         let mut used = self.lock();
         used.turn_to(now.day());
         let minute = limits

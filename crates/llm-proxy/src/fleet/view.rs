@@ -6,7 +6,7 @@ use llama_client::{TemplateFacts, Upstream};
 use super::Fleet;
 use super::member::MemberStatus;
 use crate::error::Error;
-use crate::observe::status::Upstream as UpstreamStatus;
+use crate::observe::status::UpstreamStatus;
 
 impl Fleet {
     /// Where a member is.

@@ -63,7 +63,7 @@ pub(crate) struct Reload {
 
 /// Which upstream, as HOST:PORT; one that left has no series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Member {
+pub(crate) struct UpstreamLabel {
     pub(crate) upstream: String,
 }
 
@@ -96,7 +96,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Every series.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct ProxyMetrics {
     pub(crate) requests: Family<Ending, Counter>,
     pub(crate) connections_refused: Refusals,
     pub(crate) cancellations: Family<Left, Counter>,
@@ -105,9 +105,9 @@ pub(crate) struct Metrics {
     pub(crate) audit_lines_lost: Counter,
     pub(crate) keys_reloads: Family<Reload, Counter>,
     pub(crate) keys_file_refused: Gauge,
-    pub(crate) upstream_up: Family<Member, Gauge>,
+    pub(crate) upstream_up: Family<UpstreamLabel, Gauge>,
     pub(crate) quarantined: Counter,
-    pub(crate) upstream_ejected: Family<Member, Gauge>,
+    pub(crate) upstream_ejected: Family<UpstreamLabel, Gauge>,
     pub(crate) queue_wait: Histograms<KeyName>,
     pub(crate) overhead: Histogram,
     pub(crate) between_tokens: Histograms<GenAi>,
@@ -118,7 +118,7 @@ pub(crate) struct Metrics {
     pub(crate) usage: Histograms<GenAiTokens>,
 }
 
-impl Metrics {
+impl ProxyMetrics {
     /// The series, and the registry that renders them.
     pub(crate) fn new(admission: Admission) -> (Self, Registry) {
         let new = Self {

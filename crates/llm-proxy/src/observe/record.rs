@@ -18,7 +18,7 @@ use crate::api::{Api, Dialect};
 use crate::auth::{Caller, Denied, Reservation};
 use crate::error::Error;
 use crate::observe::audit::{Audit, AuditLine, SCHEMA};
-use crate::observe::metrics::{KeyName, Left, Metrics, NONE, OTHER};
+use crate::observe::metrics::{KeyName, Left, NONE, OTHER, ProxyMetrics};
 use crate::observe::recent::Recent;
 use crate::request_id::RequestId;
 use llama_client::events::Usage;
@@ -57,7 +57,7 @@ impl RequestPhase {
 /// Where a record goes when its request has ended.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<ProxyMetrics>,
     pub(crate) audit: Audit,
     pub(crate) traces: Traces,
     pub(crate) recent: Recent,

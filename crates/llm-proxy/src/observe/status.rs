@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that `/status` says. Durations are in seconds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Status {
+pub struct ProxyStatus {
     /// Of llm-proxy.
     pub version: String,
     /// Since the start.
@@ -28,7 +28,7 @@ pub struct Status {
     #[serde(default)]
     pub quarantined: usize,
     /// Each upstream.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<UpstreamStatus>,
     /// Each key that has something waiting or running.
     pub keys: Vec<Key>,
     /// What the last minute brought, a second.
@@ -39,7 +39,7 @@ pub struct Status {
 
 /// An upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Upstream {
+pub struct UpstreamStatus {
     /// `HOST:PORT`.
     pub upstream: String,
     /// Whether requests are sent there.
@@ -125,7 +125,7 @@ pub(crate) fn thousandths(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-impl Status {
+impl ProxyStatus {
     /// For people; with `colours` for a terminal.
     #[must_use]
     pub fn text(&self, colours: bool) -> String {
@@ -275,11 +275,11 @@ fn period(seconds: u64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{FirstToken, Key, LastMinute, Status, Upstream};
+    use super::{FirstToken, Key, LastMinute, ProxyStatus, UpstreamStatus};
 
     #[test]
     fn the_page_has_no_colours_and_a_terminal_shows_failures_in_red() {
-        let upstream = |name: &str, up: bool| Upstream {
+        let upstream = |name: &str, up: bool| UpstreamStatus {
             upstream: name.to_owned(),
             up,
             state: if up {
@@ -293,7 +293,7 @@ mod tests {
             n_ctx: up.then_some(4096),
             ejected_seconds: if up { 0 } else { 8 },
         };
-        let status = Status {
+        let status = ProxyStatus {
             version: "1.2.3".to_owned(),
             uptime_seconds: 3_780,
             not_ready: None,

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::uri::Authority;
 use tokio::time::MissedTickBehavior;
 
-use crate::observe::status::Status;
+use crate::observe::status::ProxyStatus;
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub async fn top(admin: &str, view: View) -> Result<(), String> {
     }
 }
 
-async fn ask(address: &str) -> Result<Status, String> {
+async fn ask(address: &str) -> Result<ProxyStatus, String> {
     let (status, body) = common::admin::document(address, "/status").await?;
     if status != StatusCode::OK {
         return Err(format!(

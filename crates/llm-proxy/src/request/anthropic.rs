@@ -65,7 +65,7 @@ struct MessagesBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template_kwargs: Option<TemplateSettings>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<Budget>,
+    thinking: Option<SentThinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<Vec<SentTool>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ struct ThinkingAsItLikes {}
 /// How many tokens to think, as it leaves.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Budget {
+enum SentThinking {
     Enabled {
         budget_tokens: WholeIn<1, 1_000_000>,
     },
@@ -239,7 +239,7 @@ impl Checked {
         let mut thinking = None;
         match request.thinking {
             Some(Thinking::Enabled(ThinkingBudget { budget_tokens, .. })) => {
-                thinking = Some(Budget::Enabled { budget_tokens });
+                thinking = Some(SentThinking::Enabled { budget_tokens });
             }
             Some(Thinking::Disabled(_)) => settings.think(false),
             Some(Thinking::Adaptive(_)) | None => {}
@@ -250,7 +250,8 @@ impl Checked {
         if let Some(effort) = request.output_config.and_then(|config| config.effort) {
             settings.effort(effort);
         }
-        let conversation = Conversation::check(request.system, request.messages.0, rules.template)?;
+        let conversation =
+            MessagesConversation::check(request.system, request.messages.0, rules.template)?;
         let body = MessagesBody {
             chat_template_kwargs: settings.some(),
             thinking,
@@ -274,13 +275,13 @@ impl Checked {
 }
 
 /// What was said, as it leaves.
-struct Conversation {
+struct MessagesConversation {
     system: Option<Said<SystemBlock>>,
     turns: Vec<MessagesTurn>,
     n_images: usize,
 }
 
-impl Conversation {
+impl MessagesConversation {
     fn check(
         mut system: Option<Said<SystemBlock>>,
         turns: Vec<MessagesTurn>,

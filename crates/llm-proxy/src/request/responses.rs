@@ -193,7 +193,7 @@ impl Checked {
         let format = request.text.and_then(|text| text.format);
         let format = format.map(|format| format.check("text.format"));
         let conversation =
-            Conversation::check(request.instructions, request.input, rules.template)?;
+            ResponsesConversation::check(request.instructions, request.input, rules.template)?;
         let effort = request.reasoning.and_then(|reasoning| reasoning.effort);
         let body = ResponsesBody {
             chat_template_kwargs: settings.some(),
@@ -218,13 +218,13 @@ impl Checked {
 }
 
 /// What was said, as it leaves.
-struct Conversation {
+struct ResponsesConversation {
     instructions: Option<String>,
     input: TextOr<Vec<Item>>,
     n_images: usize,
 }
 
-impl Conversation {
+impl ResponsesConversation {
     fn check(
         instructions: Option<String>,
         input: TextOr<Listed<Item, MAX_MESSAGES>>,

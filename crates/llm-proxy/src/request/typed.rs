@@ -266,8 +266,8 @@ impl<'a> FieldValue<'a> {
         Wrong::custom(format_args!("must be {or_text}{what}"))
     }
 
-    fn entries(entries: Map<String, Value>, n_dropped: &'a Cell<u64>) -> Entries<'a> {
-        Entries {
+    fn entries(entries: Map<String, Value>, n_dropped: &'a Cell<u64>) -> FieldEntries<'a> {
+        FieldEntries {
             rest: entries.into_iter(),
             value: None,
             known: None,
@@ -289,7 +289,7 @@ impl<'de> Deserializer<'de> for FieldValue<'_> {
                 (None, None, number) => visitor.visit_f64(number.unwrap_or(f64::NAN)),
             },
             Value::String(text) => visitor.visit_string(text),
-            Value::Array(items) => visitor.visit_seq(Items {
+            Value::Array(items) => visitor.visit_seq(FieldItems {
                 rest: items.into_iter(),
                 n_dropped: self.n_dropped,
             }),
@@ -361,7 +361,7 @@ impl<'de> Deserializer<'de> for FieldValue<'_> {
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         if name == TEXT_OR {
-            return visitor.visit_enum(Kind::text_or(self));
+            return visitor.visit_enum(ValueKind::text_or(self));
         }
         let (tag, default) = match name.split_once('=') {
             Some((tag, default)) => (tag, Some(default)),
@@ -383,7 +383,7 @@ impl<'de> Deserializer<'de> for FieldValue<'_> {
                         problem: format!("must be {}", one_of(variants)),
                     });
                 }
-                visitor.visit_enum(Kind {
+                visitor.visit_enum(ValueKind {
                     word,
                     content: Self {
                         value: Value::Object(entries),
@@ -433,12 +433,12 @@ fn tag_name(tag: &str) -> &'static str {
     if tag == "role" { "role" } else { "type" }
 }
 
-struct Items<'a> {
+struct FieldItems<'a> {
     rest: std::vec::IntoIter<Value>,
     n_dropped: &'a Cell<u64>,
 }
 
-impl<'de> SeqAccess<'de> for Items<'_> {
+impl<'de> SeqAccess<'de> for FieldItems<'_> {
     type Error = Wrong;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
@@ -461,7 +461,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-struct Entries<'a> {
+struct FieldEntries<'a> {
     rest: serde_json::map::IntoIter,
     value: Option<Value>,
     /// The names that a struct knows.
@@ -469,7 +469,7 @@ struct Entries<'a> {
     n_dropped: &'a Cell<u64>,
 }
 
-impl<'de> MapAccess<'de> for Entries<'_> {
+impl<'de> MapAccess<'de> for FieldEntries<'_> {
     type Error = Wrong;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -505,12 +505,12 @@ fn matters(name: &str, value: &Value, known: Option<&[&str]>) -> bool {
 }
 
 /// A variant by its word, and what it holds.
-struct Kind<'a> {
+struct ValueKind<'a> {
     word: String,
     content: FieldValue<'a>,
 }
 
-impl<'a> Kind<'a> {
+impl<'a> ValueKind<'a> {
     /// Nothing is an empty text.
     fn text_or(mut content: FieldValue<'a>) -> Self {
         if content.value.is_null() || content.value.as_object().is_some_and(Map::is_empty) {
@@ -529,7 +529,7 @@ impl<'a> Kind<'a> {
     }
 }
 
-impl<'a, 'de> EnumAccess<'de> for Kind<'a> {
+impl<'a, 'de> EnumAccess<'de> for ValueKind<'a> {
     type Error = Wrong;
     type Variant = Self;
 
@@ -540,7 +540,7 @@ impl<'a, 'de> EnumAccess<'de> for Kind<'a> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Kind<'_> {
+impl<'de> VariantAccess<'de> for ValueKind<'_> {
     type Error = Wrong;
 
     fn unit_variant(self) -> Result<(), Wrong> {

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{in_layers, routes};
 use crate::observe::audit::Audit;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::ProxyMetrics;
 use crate::state::App;
 use crate::{Config, VARIABLES};
 use admission::placement::{Prefix, UpstreamId};
@@ -26,7 +26,7 @@ fn app(shutdown: &Shutdown) -> App {
     let config = Config::read(&mut env);
     env.finish().unwrap();
     let admission = admission::Admission::new(config.queue_requests, config.queue_bytes);
-    let metrics = Metrics::new(admission.clone()).0;
+    let metrics = ProxyMetrics::new(admission.clone()).0;
     let (audit, _flush) = Audit::start(&config.audit, metrics.audit_lines_lost.clone()).unwrap();
     let traces = Traces::start("llm-proxy", "0", None).unwrap();
     App::new(config, admission, metrics, audit, traces, shutdown.clone()).unwrap()

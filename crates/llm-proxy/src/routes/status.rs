@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::observe::status::{FirstToken, Key, LastMinute, Status, thousandths};
+use crate::observe::status::{FirstToken, Key, LastMinute, ProxyStatus, thousandths};
 use crate::state::App;
 
 #[derive(Deserialize)]
@@ -44,11 +44,11 @@ async fn answer(
     }
 }
 
-fn status(app: &App) -> Status {
+fn status(app: &App) -> ProxyStatus {
     let now = Instant::now();
     let upstreams = app.fleet.status();
     let rates = app.reporter.recent.rates(now);
-    Status {
+    ProxyStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: (now - app.started).as_secs(),
         not_ready: app.ready().err(),

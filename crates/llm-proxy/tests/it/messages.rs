@@ -25,7 +25,7 @@ async fn a_message_is_built_anew_from_checked_fields() {
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}});
     let mut image_asked = image.clone();
     image_asked["cache_control"] = json!({"type": "ephemeral"});
-    let weather = json!({"name": "weather", "input_schema": {"type": "object", "additionalProperties": true}});
+    let weather = json!({"name": "weather", "input_schema": {"type": "object"}});
     let body = json!({
         "model": MODEL, "max_tokens": 1e6, "temperature": 0.5, "top_p": 0.9, "top_k": 5, "stop_sequences": ["x"],
         "metadata": {"user_id": "u"}, "thinking": {"type": "enabled", "budget_tokens": 1_024},

@@ -21,7 +21,7 @@ fn with(more: &Value) -> Value {
 async fn a_response_is_built_anew_from_checked_fields() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
-    let weather = json!({"name": "weather", "parameters": {"type": "object", "additionalProperties": true}, "strict": false, "type": "function"});
+    let weather = json!({"name": "weather", "parameters": {"type": "object"}, "strict": false, "type": "function"});
     let image = json!({"type": "input_image", "image_url": "data:image/png;base64,AA=="});
     let mut image_asked = image.clone();
     image_asked["detail"] = json!("low");

@@ -123,7 +123,7 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
         proxy.status().await["not_ready"].is_string()
     })
     .await;
-    let status: Status = serde_json::from_value(proxy.status().await).unwrap();
+    let status: ProxyStatus = serde_json::from_value(proxy.status().await).unwrap();
     let upstream = &status.upstreams[0];
     assert_eq!(
         (upstream.up, upstream.slots, upstream.n_ctx),
@@ -167,7 +167,7 @@ async fn top_prints_the_document_of_status_as_json() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let output = top(&["--json", "--admin", &proxy.admin.to_string()]).await;
-    let printed: Status = serde_json::from_slice(&output.stdout).unwrap();
+    let printed: ProxyStatus = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((printed.model.as_str(), printed.slots), (MODEL, 2));
 }
 

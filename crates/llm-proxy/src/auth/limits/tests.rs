@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::{Clocks, KeyLimits, KeyUsage, Limit, Reached, Reservation, Standing};
+use super::{KeyLimits, KeyUsage, Limit, LimitClocks, Reached, Reservation, Standing};
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
@@ -25,14 +25,14 @@ impl Noon {
         }
     }
 
-    fn after(&self, duration: Duration) -> Clocks {
-        Clocks {
+    fn after(&self, duration: Duration) -> LimitClocks {
+        LimitClocks {
             monotonic: self.monotonic + duration,
             wall: self.wall + duration,
         }
     }
 
-    fn now(&self) -> Clocks {
+    fn now(&self) -> LimitClocks {
         self.after(Duration::ZERO)
     }
 }
@@ -59,19 +59,24 @@ fn refused(limit: Limit, allowed: u64, retry_after: Duration) -> Result<(), Reac
 }
 
 /// Asks for `n` tokens and leaves.
-fn ask(usage: &Arc<KeyUsage>, limits: &KeyLimits, n: u64, now: Clocks) -> Result<(), Reached> {
+fn ask(usage: &Arc<KeyUsage>, limits: &KeyLimits, n: u64, now: LimitClocks) -> Result<(), Reached> {
     usage.reserve(limits, n, now).map(drop)
 }
 
 /// Reserves and uses `n` at once.
-fn spend(usage: &Arc<KeyUsage>, limits: &KeyLimits, n: u64, now: Clocks) -> Result<(), Reached> {
+fn spend(
+    usage: &Arc<KeyUsage>,
+    limits: &KeyLimits,
+    n: u64,
+    now: LimitClocks,
+) -> Result<(), Reached> {
     let mut reservation = usage.reserve(limits, n, now)?;
     end(&mut reservation, n, now);
     Ok(())
 }
 
 /// Ends a request that has used `n`.
-fn end(reservation: &mut Reservation, n: u64, now: Clocks) {
+fn end(reservation: &mut Reservation, n: u64, now: LimitClocks) {
     reservation.used(n);
     reservation.settle(now.monotonic);
 }
@@ -310,11 +315,11 @@ fn a_wall_clock_that_jumps_moves_no_minute_and_keeps_nobody_out() {
             Ok(ahead) => clock.wall + seconds(ahead),
             Err(_) => clock.wall - seconds(jump.unsigned_abs()),
         };
-        let now = Clocks {
+        let now = LimitClocks {
             monotonic: clock.monotonic,
             wall,
         };
-        let later = Clocks {
+        let later = LimitClocks {
             monotonic: clock.monotonic + seconds(60),
             wall,
         };
