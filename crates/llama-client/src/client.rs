@@ -15,9 +15,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::connection::{Connection, Head};
+use crate::error::Error;
 use crate::pool::Pool;
-use crate::refusal::{Words, verdict};
-use crate::{Error, Upstream};
+use crate::refusal::{ErrorWords, verdict};
+use crate::upstream::Upstream;
 
 /// What a stream is called.
 const STREAM: &str = "text/event-stream";
@@ -253,7 +254,7 @@ fn authorization(key: &Secret) -> Result<Secret, InvalidHeaderValue> {
 
 async fn refusal(status: StatusCode, body: Body) -> Error {
     let body = plain_body(body).await.unwrap_or_default();
-    verdict(status, Words::parse(&body).as_ref())
+    verdict(status, ErrorWords::parse(&body).as_ref())
 }
 
 async fn plain_body(body: Body) -> Option<Bytes> {

@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::Error;
+use crate::error::Error;
 use crate::framing::{Framing, Unframed};
 
 /// The longest header of an answer, in bytes.

@@ -1,6 +1,38 @@
 //! Everything that can go wrong between us and a llama-server.
 
-use crate::EngineRefusal;
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+/// What llama-server said no to because of the request alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineRefusal {
+    /// A 4xx.
+    pub status: StatusCode,
+    /// One sentence for the caller.
+    pub message: Cow<'static, str>,
+    /// The field of the request that is to blame, where that is known.
+    pub field: Option<&'static str>,
+    /// The prompt's size and the slot's, in tokens, when the first does not fit into the second.
+    pub does_not_fit: Option<(u64, u64)>,
+}
+
+impl EngineRefusal {
+    /// A failure that names no reason, of an engine that went on to work.
+    #[must_use]
+    pub fn unexplained() -> Self {
+        Self::of(None, "the model server cannot process this request")
+    }
+
+    pub(crate) fn of(field: Option<&'static str>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            field,
+            does_not_fit: None,
+        }
+    }
+}
 
 /// Why there is no answer, or why it ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,12 +10,14 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::Error;
-use crate::refusal::{Words, verdict_of_event};
+use crate::error::Error;
+use crate::refusal::{ErrorWords, verdict_of_event};
 
 mod alike;
+mod usage;
 
 pub use alike::{Alike, Text};
+pub use usage::Usage;
 
 /// The largest single event. llama-server's largest, a token with 20 alternatives, has about 4 KiB.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -131,52 +133,6 @@ impl Progress {
     /// The comment for a caller that asked to see it.
     pub fn comment(self) -> Bytes {
         Bytes::from(format!(": prefill {}/{}\n\n", self.processed, self.total))
-    }
-}
-
-/// What the upstream counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// All tokens of the prompt.
-    pub n_prompt_tokens: u64,
-    /// How many of those the upstream still had from an earlier prompt, when it says so.
-    pub n_cached_tokens: Option<u64>,
-    /// Tokens of the completion.
-    pub n_completion_tokens: u64,
-    /// How long the uncached part of the prompt took; zero when it does not say so.
-    pub prefill: Duration,
-    /// How long the answer took after its first token; zero when it does not say so.
-    pub decode: Duration,
-}
-
-impl Usage {
-    /// Both: an answer may count its prompt at its begin and its completion at its end.
-    pub fn and(self, more: Self) -> Self {
-        Self {
-            n_prompt_tokens: self.n_prompt_tokens.max(more.n_prompt_tokens),
-            n_cached_tokens: more.n_cached_tokens.or(self.n_cached_tokens),
-            n_completion_tokens: self.n_completion_tokens.max(more.n_completion_tokens),
-            prefill: self.prefill.max(more.prefill),
-            decode: self.decode.max(more.decode),
-        }
-    }
-}
-
-impl Usage {
-    /// The tokens of two answers. The times of one say nothing of two.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        let n_cached_tokens = match (self.n_cached_tokens, other.n_cached_tokens) {
-            (Some(one), Some(two)) => Some(one + two),
-            (one, two) => one.or(two),
-        };
-        Self {
-            n_prompt_tokens: self.n_prompt_tokens + other.n_prompt_tokens,
-            n_cached_tokens,
-            n_completion_tokens: self.n_completion_tokens + other.n_completion_tokens,
-            prefill: Duration::ZERO,
-            decode: Duration::ZERO,
-        }
     }
 }
 
@@ -336,7 +292,7 @@ pub fn read(event: &[u8]) -> (Kind, Option<Usage>) {
 
 /// What an event of the kind [`Kind::Error`] means.
 pub fn failure(event: &[u8]) -> Error {
-    verdict_of_event(Words::parse(&data(event)).as_ref())
+    verdict_of_event(ErrorWords::parse(&data(event)).as_ref())
 }
 
 /// Whether the event is called an error: in `/v1/messages` what it holds does not say so.

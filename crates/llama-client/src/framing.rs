@@ -6,7 +6,7 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Hexadecimal digits of a chunk's size; its extension and all trailers, in bytes, each.
 const MAX_SIZE_DIGITS: u8 = 15;

@@ -18,8 +18,7 @@ mod template;
 mod upstream;
 
 pub use client::{Ask, Body, Client, Identity, traceparent};
-pub use error::Error;
+pub use error::{EngineRefusal, Error};
 pub use props::{Props, PropsError, SlotState};
-pub use refusal::EngineRefusal;
 pub use template::TemplateFacts;
 pub use upstream::{InvalidUpstream, Upstream};

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{Client, Error, Upstream};
+use crate::client::Client;
+use crate::error::Error;
+use crate::upstream::Upstream;
 
 /// The most slots that an upstream is believed to have.
 pub(crate) const MAX_SLOTS: usize = 4096;

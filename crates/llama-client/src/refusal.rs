@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::Error;
+use crate::error::{EngineRefusal, Error};
 
 /// The longest sentence of llama-server's that is passed on, in bytes.
 const MAX_WORDS_BYTES: usize = 200;
@@ -16,52 +16,22 @@ const MAX_WORDS_BYTES: usize = 200;
 /// What a caller reads when nothing else may pass.
 const REFUSED: &str = "the model server refused the request";
 
-/// What llama-server said no to because of the request alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineRefusal {
-    /// A 4xx.
-    pub status: StatusCode,
-    /// One sentence for the caller.
-    pub message: Cow<'static, str>,
-    /// The field of the request that is to blame, where that is known.
-    pub field: Option<&'static str>,
-    /// The prompt's size and the slot's, in tokens, when the first does not fit into the second.
-    pub does_not_fit: Option<(u64, u64)>,
-}
-
-impl EngineRefusal {
-    /// A failure that names no reason, of an engine that went on to work.
-    #[must_use]
-    pub fn unexplained() -> Self {
-        Self::of(None, "the model server cannot process this request")
-    }
-
-    fn of(field: Option<&'static str>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-            field,
-            does_not_fit: None,
-        }
-    }
-}
-
 /// llama-server's error envelope; its `code` is a number.
 #[derive(Deserialize)]
 struct Envelope {
-    error: Words,
+    error: ErrorWords,
 }
 
 /// What llama-server says of an error. An event of `/v1/messages` holds it without an envelope.
 #[derive(Deserialize)]
-pub(crate) struct Words {
+pub(crate) struct ErrorWords {
     message: String,
     code: Option<u16>,
     n_prompt_tokens: Option<u64>,
     n_ctx: Option<u64>,
 }
 
-impl Words {
+impl ErrorWords {
     /// Reads the envelope, or what would be in it.
     pub(crate) fn parse(document: &[u8]) -> Option<Self> {
         match serde_json::from_slice(document) {
@@ -130,7 +100,7 @@ const ENGINE_MARKS: &[&str] = &[
 ];
 
 /// What an answer with this status means, whose body says `words`.
-pub(crate) fn verdict(status: StatusCode, words: Option<&Words>) -> Error {
+pub(crate) fn verdict(status: StatusCode, words: Option<&ErrorWords>) -> Error {
     match status {
         StatusCode::SERVICE_UNAVAILABLE => return Error::Loading,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Error::WrongKey,
@@ -174,7 +144,7 @@ pub(crate) fn verdict(status: StatusCode, words: Option<&Words>) -> Error {
 }
 
 /// What an error inside a stream means. Its status is its `code`; words without one are a failure.
-pub(crate) fn verdict_of_event(words: Option<&Words>) -> Error {
+pub(crate) fn verdict_of_event(words: Option<&ErrorWords>) -> Error {
     let status = words
         .and_then(|words| words.code)
         .and_then(|code| StatusCode::from_u16(code).ok())
@@ -253,7 +223,7 @@ fn is_of_a_name(byte: u8) -> bool {
 /// Any bytes as the body of an error: what a caller reads is short, and no exception.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(input: &[u8]) {
-    let words = Words::parse(input);
+    let words = ErrorWords::parse(input);
     for status in [StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR] {
         if let Error::Refused(refusal) = verdict(status, words.as_ref()) {
             assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
@@ -269,13 +239,13 @@ mod tests {
     use http::StatusCode;
     use serde_json::json;
 
-    use super::{Words, verdict};
-    use crate::Error;
+    use super::{ErrorWords, verdict};
+    use crate::error::Error;
 
     /// The status, the field and the sentence that a caller reads.
     fn told(status: u16, message: &str) -> (u16, Option<&'static str>, String) {
         let body = json!({"error": {"code": status, "message": message, "type": "x"}}).to_string();
-        let words = Words::parse(body.as_bytes());
+        let words = ErrorWords::parse(body.as_bytes());
         match verdict(StatusCode::from_u16(status).unwrap(), words.as_ref()) {
             Error::Refused(refusal) => (
                 refusal.status.as_u16(),
@@ -290,7 +260,7 @@ mod tests {
         let body = json!({"error": {"code": status, "message": message}}).to_string();
         verdict(
             StatusCode::from_u16(status).unwrap(),
-            Words::parse(body.as_bytes()).as_ref(),
+            ErrorWords::parse(body.as_bytes()).as_ref(),
         )
     }
 

@@ -7,7 +7,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Client, Error, Props, Upstream};
+use crate::client::Client;
+use crate::error::Error;
+use crate::props::Props;
+use crate::upstream::Upstream;
 
 /// A word that a template shows unless it leaves its message out.
 const MARK: &str = "corralprobe";

@@ -76,7 +76,11 @@ impl App {
             traces,
             recent: Recent::new(),
         });
-        let bodies = Bodies::new(&config);
+        let bodies = Bodies::new(
+            config.max_body_bytes,
+            config.max_bodies_bytes,
+            config.body_deadline,
+        );
         let counting = Semaphore::new(MAX_COUNTING);
         Ok(Self(Arc::new(AppShared {
             config,

@@ -12,8 +12,6 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
-
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
@@ -52,12 +50,12 @@ pub(crate) struct Held {
 }
 
 impl Bodies {
-    pub(crate) fn new(config: &Config) -> Self {
-        let free = Arc::new(Semaphore::new(config.max_bodies_bytes));
+    /// Bodies of at most `max_bytes` each and `max_all_bytes` together, each read within `deadline`.
+    pub(crate) fn new(max_bytes: usize, max_all_bytes: usize, deadline: Duration) -> Self {
         Self {
-            free,
-            max_bytes: config.max_body_bytes,
-            deadline: config.body_deadline,
+            free: Arc::new(Semaphore::new(max_all_bytes)),
+            max_bytes,
+            deadline,
         }
     }
 

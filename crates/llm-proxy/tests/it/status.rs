@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use llm_proxy::Status;
+use llm_proxy::ProxyStatus;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::process::Command;
