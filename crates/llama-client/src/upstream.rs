@@ -50,10 +50,11 @@ impl Upstream {
     #[must_use]
     pub fn is_served_by(&self, listen: SocketAddr) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
-        let is_here =
-            |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
-        self.authority.port_u16().unwrap_or(80) == listen.port()
-            && (host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_here))
+        let is_here = match host.parse::<IpAddr>() {
+            Ok(ip) => ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback()),
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
+        };
+        self.authority.port_u16().unwrap_or(80) == listen.port() && is_here
     }
 }
 

@@ -138,9 +138,12 @@ pub async fn serve(
     shutdown.spawn(reopen_on_hangup(app.clone(), hangups));
     shutdown.spawn(count_seconds(app.clone()));
     let metrics = Arc::clone(&app.reporter.metrics);
-    let on_change = move |is_used| metrics.keys_file_changed(is_used);
     app.keys
-        .watch(app.config.keys_poll, on_change, &shutdown)
+        .watch(
+            app.config.keys_poll,
+            move |is_used| metrics.keys_file_changed(is_used),
+            &shutdown,
+        )
         .map_err(|error| ServeError::Setting(format!("SIGHUP cannot be received: {error}")))?;
     let accepting = shutdown.clone();
     shutdown.spawn(async move {

@@ -23,6 +23,7 @@ const GUARDS: &[&str] = &[
     "_reservation",
     "_slot",
     "_span",
+    "_stranger",
     "_turn",
 ];
 

@@ -170,7 +170,7 @@ pub(super) fn call_as_text(name: &str, arguments: &str) -> String {
     format!("[Called {name} with {arguments}]")
 }
 
-/// What stands before a tool's result, told to a model whose template knows no tools.
+/// The heading of a tool's result, as shown to a model whose template knows no tools.
 pub(super) fn result_as_text(name: Option<&str>) -> String {
     match name {
         Some(name) => format!("[Result of {name}]"),

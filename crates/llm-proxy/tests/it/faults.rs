@@ -35,7 +35,7 @@ const OF_THE_REQUEST: &[(u16, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_failure_that_the_request_alone_causes_is_its_callers_and_costs_no_upstream() {
+async fn a_failure_that_the_request_alone_causes_costs_no_upstream() {
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];
     let proxy = before_all(&llamas.each_ref(), |_| {}).await;
     for (status, message) in OF_THE_REQUEST {
@@ -67,7 +67,7 @@ async fn a_failure_that_the_request_alone_causes_is_its_callers_and_costs_no_ups
 }
 
 #[tokio::test]
-async fn a_failure_without_a_reason_is_the_requests_if_the_engine_works_and_else_its_own() {
+async fn a_failure_without_a_reason_is_the_requests_if_the_engine_works() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::before(&llama).await;
     let odd = || Script::refusal(500, "server_error", "something of C++ broke");

@@ -571,36 +571,6 @@ async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
     assert_eq!(llama.requests().len(), 0);
 }
 
-#[tokio::test]
-async fn when_the_last_upstream_goes_those_who_wait_hear_of_it_at_once() {
-    let llama = FakeLlama::start().await;
-    llama.set_slots(1);
-    let proxy = Proxy::before(&llama).await;
-    let running = proxy.ask_stalled(&llama).await;
-    let question = question(false);
-    let waiting = join_all((0..8).map(|_| async {
-        let response = proxy.ask(&question).await;
-        let retry_after = response.headers()["retry-after"].clone();
-        let code = response.json::<Value>().await.unwrap()["error"]["code"].clone();
-        (retry_after, code, Instant::now())
-    }));
-    let going = async {
-        proxy.until_metric("llm_proxy_queue_depth 8").await;
-        llama.stop().await;
-        Instant::now()
-    };
-    let (waited, gone_at) = tokio::join!(waiting, going);
-    for (retry_after, code, at) in waited {
-        assert_eq!(
-            (retry_after.to_str().unwrap(), code),
-            ("2", json!("upstream_unavailable"))
-        );
-        let took = at.saturating_duration_since(gone_at);
-        assert!(took < Duration::from_secs(1), "{took:?}");
-    }
-    assert!(!running.text().await.unwrap_or_default().contains("[DONE]"));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_starved_machine_takes_no_upstream_for_dead() {
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];

@@ -32,7 +32,8 @@ async fn stranger(llama: &FakeLlama) -> reqwest::Response {
 
 #[tokio::test]
 async fn slots_that_somebody_else_took_are_not_given_out() {
-    let (taken, free) = (FakeLlama::start().await, FakeLlama::start().await);
+    let taken = FakeLlama::start().await;
+    let free = FakeLlama::start().await;
     taken.set_slots(1);
     let _stranger = stranger(&taken).await;
     let proxy = before_all(&[&taken, &free], |config| config.probe_up = SOON).await;

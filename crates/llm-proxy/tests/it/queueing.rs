@@ -1,9 +1,9 @@
 //! The queue: as wide as the slots, bounded, in order, and told about when it is full.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Received, Script};
 
 use crate::keys::{KeysFile, lines};
@@ -323,4 +323,34 @@ async fn a_wrong_upstream_key_keeps_the_proxy_unready_and_is_said() {
         (status, error["error"]["code"].as_str().unwrap()),
         (502, "upstream_key")
     );
+}
+
+#[tokio::test]
+async fn when_the_last_upstream_goes_those_who_wait_hear_of_it_at_once() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::before(&llama).await;
+    let running = proxy.ask_stalled(&llama).await;
+    let question = question(false);
+    let waiting = join_all((0..8).map(|_| async {
+        let response = proxy.ask(&question).await;
+        let retry_after = response.headers()["retry-after"].clone();
+        let code = response.json::<Value>().await.unwrap()["error"]["code"].clone();
+        (retry_after, code, Instant::now())
+    }));
+    let going = async {
+        proxy.until_metric("llm_proxy_queue_depth 8").await;
+        llama.stop().await;
+        Instant::now()
+    };
+    let (waited, gone_at) = tokio::join!(waiting, going);
+    for (retry_after, code, at) in waited {
+        assert_eq!(
+            (retry_after.to_str().unwrap(), code),
+            ("2", json!("upstream_unavailable"))
+        );
+        let took = at.saturating_duration_since(gone_at);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    assert!(!running.text().await.unwrap_or_default().contains("[DONE]"));
 }

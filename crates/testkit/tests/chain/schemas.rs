@@ -279,7 +279,7 @@ async fn every_keyword_that_is_taken_holds_in_the_answer() {
         let whole = match choice["finish_reason"].as_str() {
             Some("length") => text
                 .rsplit_once(',')
-                .map(|(whole, _cut)| format!("{whole}}}")),
+                .map(|(whole, _)| format!("{whole}}}")),
             _ => Some(text.to_owned()),
         };
         let whole = whole.unwrap_or_else(|| panic!("{schema}: {text}"));
@@ -367,7 +367,7 @@ async fn no_schema_that_harms_the_engine_reaches_it() {
 
 #[tokio::test]
 #[ignore = "needs the running chain: cargo xtask test"]
-async fn whatever_schema_passes_others_are_answered_promptly_and_the_engine_stays_small() {
+async fn whatever_schema_passes_others_are_answered_and_the_engine_stays_small() {
     let stack = Stack::running();
     let idle = stack.short_answer().await.max(stack.short_answer().await);
     let before = stack.engine_kib();

@@ -107,7 +107,7 @@ fn a_demand_for_a_call_without_tools_is_refused() {
 }
 
 #[test]
-fn tools_are_left_out_where_the_template_cannot_show_them_and_demands_are_refused() {
+fn tools_are_left_out_where_the_template_cannot_show_them() {
     let problem = "demands a call, but this model cannot call tools: leave it out";
     for (api, allowed, demands) in [
         (

@@ -60,7 +60,7 @@ fn messages_of_one_speaker_in_a_row_become_one() {
 }
 
 #[test]
-fn a_second_system_message_joins_the_first_and_a_later_one_stays_where_it_was_said() {
+fn a_second_system_message_joins_the_first_and_a_later_one_stays() {
     let said = json!([
         {"role": "system", "content": "a"}, {"role": "developer", "content": "b"},
         {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"},
