@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::facts::{Choice, Facts, Given, Kinds, join};
 use super::node::{About, Node, Part};
+use super::pattern::{Fault, Pattern};
 use super::reference;
 use super::source::{Keywords, Kind, Source};
 use super::{MAX_VALUES as MAX_ALL_VALUES, Unsupported};
@@ -51,6 +52,8 @@ pub(super) struct Builder<'a> {
     /// Values of all `enum`s as they were given.
     pub(super) n_values: usize,
     n_about_bytes: usize,
+    /// Patterns that were read.
+    patterns: HashMap<String, Result<Pattern, Fault>>,
     /// The references that lead to where we are, inside one value.
     followed: Vec<*const Source>,
 }
@@ -69,6 +72,7 @@ impl<'a> Builder<'a> {
             unheld: Vec::new(),
             n_values: 0,
             n_about_bytes: 0,
+            patterns: HashMap::new(),
             followed: Vec::new(),
         }
     }

@@ -23,7 +23,8 @@ pub(crate) enum Outcome {
     Converted(Converted),
     /// The converter or the grammar's parser refused it.
     Refused {
-        /// What they said.
+        /// What they said, for whoever reads the failure.
+        #[expect(dead_code, reason = "it is printed with the outcome")]
         error: String,
     },
     /// The converter died, or ran longer than it may.

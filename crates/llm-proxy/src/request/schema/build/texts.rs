@@ -13,6 +13,9 @@ use super::{Builder, Unsupported};
 /// The longest length that llama.cpp counts to; it forgets a larger one.
 const MAX_LENGTH: u64 = 2_000;
 
+/// Steps of the builder that a pattern is worth: it takes as long as so many schemas.
+const PATTERN_STEPS: usize = 16;
+
 /// A string.
 pub(super) fn text(
     builder: &mut Builder<'_>,
@@ -48,7 +51,6 @@ pub(super) fn text(
         }
         return Ok(Some(Node::Text(text)));
     };
-    builder.step(path, pattern.n_steps())?;
     let held = pattern.clone().with_length(min, max);
     if held.is_none() {
         let keyword = if max.is_some() {
@@ -63,6 +65,20 @@ pub(super) fn text(
 }
 
 const TOO_LONG: &str = "cannot be held above 2000";
+
+impl Builder<'_> {
+    /// Reads a pattern, once.
+    fn pattern(&mut self, text: &str, path: &str) -> Result<Result<Pattern, Fault>, Unsupported> {
+        if let Some(known) = self.patterns.get(text) {
+            return Ok(known.clone());
+        }
+        let pattern = Pattern::parse(text);
+        let n_steps = pattern.as_ref().map_or(0, Pattern::n_steps);
+        self.step(path, PATTERN_STEPS + text.len() / 8 + n_steps)?;
+        self.patterns.insert(text.to_owned(), pattern.clone());
+        Ok(pattern)
+    }
+}
 
 /// Whether the lengths allow `value`, if it is a string.
 pub(super) fn allows(texts: &[Stated<'_>], value: &Value) -> bool {
@@ -105,16 +121,18 @@ fn patterns(
         else {
             continue;
         };
-        match (&held, Pattern::parse(text)) {
-            (Some((known, _)), _) if *known == text => {}
-            (Some(_), _) => {
-                builder.unheld_because(&stated.path, "pattern", "is not the only one")?
+        if let Some((known, _)) = &held {
+            if *known != text {
+                builder.unheld_because(&stated.path, "pattern", "is not the only one")?;
             }
-            (None, Ok(pattern)) => held = Some((text, pattern)),
-            (None, Err(Fault::Unknown(problem))) => {
+            continue;
+        }
+        match builder.pattern(text, &stated.path)? {
+            Ok(pattern) => held = Some((text, pattern)),
+            Err(Fault::Unknown(problem)) => {
                 builder.unheld_because(&stated.path, "pattern", &problem)?;
             }
-            (None, Err(Fault::TooMuch(problem))) => {
+            Err(Fault::TooMuch(problem)) => {
                 return Err(Unsupported::new(&join(&stated.path, "pattern"), problem));
             }
         }
@@ -137,7 +155,10 @@ fn format(
         if is_held || formats::says_nothing(word) {
             continue;
         }
-        let pattern = formats::pattern(word).and_then(|text| Pattern::parse(&text).ok());
+        let pattern = match formats::pattern(word) {
+            Some(text) => builder.pattern(&text, &stated.path)?.ok(),
+            None => None,
+        };
         match pattern.filter(|_pattern| !has_pattern && held.is_none()) {
             Some(pattern) => held = Some((word.to_owned(), pattern)),
             None if has_pattern => {

@@ -68,7 +68,11 @@ fn no_schema_keeps_the_proxy_itself_busy_or_fills_its_memory() {
     };
     let mut defs: Map<String, Value> = (0..31).map(doubled).collect();
     defs.insert("d31".to_owned(), json!({"type": "string"}));
+    let patterns: Vec<Value> = (0..9_000)
+        .map(|at| json!({"pattern": format!("^a{at}[^b]+")}))
+        .collect();
     for given in [
+        json!({"type": "array", "items": {"anyOf": patterns}}),
         inlined(60, json!({"type": "string", "pattern": costly})),
         inlined(60, json!({"enum": words})),
         inlined(
