@@ -47,13 +47,13 @@ const TABLE: &str = include_str!("refusals.txt");
 const TEMPLATE_SECTION: &str = "[template]";
 
 /// A line of the table.
-struct Rule {
+struct FaultRule {
     words: &'static str,
     field: Option<&'static str>,
     sentence: &'static str,
 }
 
-impl Rule {
+impl FaultRule {
     fn parse(line: &'static str) -> Option<Self> {
         let (words, rest) = line.split_once('|')?;
         let (field, sentence) = rest.split_once('|')?;
@@ -156,18 +156,18 @@ pub(crate) fn verdict_of_event(words: Option<&ErrorWords>) -> Error {
     }
 }
 
-fn known(message: &str) -> Option<Rule> {
+fn known(message: &str) -> Option<FaultRule> {
     let (of_the_request, of_the_template) = TABLE.split_once(TEMPLATE_SECTION)?;
     let lower = message.to_ascii_lowercase();
     // A template's error quotes the template's source, which may hold any word, and then gives its reason.
     if lower.contains(" executing ") {
         let reason = lower.rsplit("error: ").next().unwrap_or(&lower);
-        return Rule::find(of_the_template, reason);
+        return FaultRule::find(of_the_template, reason);
     }
-    let rule = Rule::find(of_the_request, message);
+    let rule = FaultRule::find(of_the_request, message);
     let is_template = TEMPLATE_MARKS.iter().any(|mark| lower.contains(mark));
     match rule {
-        None if is_template => Rule::find(of_the_template, &lower),
+        None if is_template => FaultRule::find(of_the_template, &lower),
         rule => rule,
     }
 }

@@ -27,6 +27,9 @@ const GUARDS: &[&str] = &[
     "_turn",
 ];
 
+/// The name of a crate's own error, which others always write with the crate's name: `llama_client::Error`.
+const CRATE_ERROR: &str = "Error";
+
 /// Characters that the name of a test may have. It is one promise, and the module says of what.
 const MAX_TEST_NAME: usize = 75;
 
@@ -99,7 +102,7 @@ pub(super) fn shared_names(files: &[(String, String)]) -> Vec<Finding> {
             places.entry(name).or_default().push((path, line));
         }
     }
-    places.retain(|_, places| places.len() > 1);
+    places.retain(|name, places| places.len() > 1 && name != CRATE_ERROR);
     let mut findings = Vec::new();
     for (name, places) in &places {
         for (path, line) in places {

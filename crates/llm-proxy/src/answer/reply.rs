@@ -325,9 +325,13 @@ impl Reply {
                 Err(error) => self.fail(at, error),
             }
         }
-        match &mut self.parts[at].state {
-            PartState::Failing(error) => error.as_mut().poll(context).map(Err),
-            _ => Poll::Ready(Ok(None)),
+        let part = &mut self.parts[at];
+        if let PartState::Failing(error) = &mut part.state {
+            return error.as_mut().poll(context).map(Err);
+        }
+        // Another answer to the same request may wait for the slot that this one still holds.
+        match part.poll_finished(context) {
+            Poll::Ready(()) | Poll::Pending => Poll::Ready(Ok(None)),
         }
     }
 

@@ -31,10 +31,10 @@ mod source;
 mod width;
 
 use build::Builder;
-use cost::Cost;
+use cost::SchemaCost;
 use exclusive::Differ;
 use facts::Given;
-use node::{Node, Output, Part};
+use node::{Node, SchemaOutput, SchemaPart};
 pub(crate) use source::Source;
 
 /// Rules of the grammar of all schemas of a request.
@@ -49,11 +49,11 @@ const MAX_DEFINITION_CHARS: usize = 40;
 /// A schema that llama.cpp can hold, within its bounds.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
-    root: Part,
-    defs: Vec<Part>,
+    root: SchemaPart,
+    defs: Vec<SchemaPart>,
     /// The definitions' names, each used once in a request.
     names: Vec<String>,
-    cost: Cost,
+    cost: SchemaCost,
     unheld: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl Schema {
         for part in std::iter::once(&root).chain(&defs) {
             check_one_of(&mut builder, part, &differ)?;
         }
-        let cost = Cost {
+        let cost = SchemaCost {
             n_values: builder.n_values,
             ..cost::of(&root, defs.iter())
         };
@@ -145,7 +145,7 @@ impl Schema {
     /// When they are too much together.
     pub(crate) fn check_together(schemas: &mut [&mut Self]) -> Result<(), Unsupported> {
         let mut taken = HashSet::new();
-        let mut cost = Cost::default();
+        let mut cost = SchemaCost::default();
         for schema in schemas {
             schema.name_definitions(&mut taken);
             cost = cost.and(schema.cost);
@@ -171,7 +171,7 @@ impl Schema {
         }
     }
 
-    fn output(&self) -> Output {
+    fn output(&self) -> SchemaOutput {
         let defs = self.names.iter().zip(&self.defs);
         let defs = defs.map(|(name, def)| (name.clone(), def.output(&self.names)));
         self.root
@@ -186,7 +186,7 @@ impl Serialize for Schema {
     }
 }
 
-impl Cost {
+impl SchemaCost {
     fn check(self, path: &str) -> Result<(), Unsupported> {
         if self.n_rules > MAX_RULES {
             let problem = format!(
@@ -212,7 +212,7 @@ impl Cost {
     }
 }
 
-fn check_circles(defs: &[Part], names: &[String]) -> Result<(), Unsupported> {
+fn check_circles(defs: &[SchemaPart], names: &[String]) -> Result<(), Unsupported> {
     if let Some(at) = circle::endless(defs) {
         let problem = format!(
             "refers to itself in {} without a property or an item between",
@@ -230,7 +230,7 @@ fn check_circles(defs: &[Part], names: &[String]) -> Result<(), Unsupported> {
 /// Notes every `oneOf` that is not also an `anyOf`.
 fn check_one_of(
     builder: &mut Builder<'_>,
-    part: &Part,
+    part: &SchemaPart,
     differ: &Differ<'_>,
 ) -> Result<(), Unsupported> {
     match &part.node {
@@ -281,7 +281,7 @@ pub fn fuzz(input: &[u8]) {
     let mut converter = CONVERTER.lock().expect("nobody panicked before");
     let converter = converter.get_or_insert_with(|| converter::Converter::new(program.as_ref()));
     match converter.convert(&sent) {
-        converter::Outcome::Converted(converted) => assert!(converted.rules <= schema.n_rules()),
+        converter::Conversion::Converted(converted) => assert!(converted.rules <= schema.n_rules()),
         other => panic!("{other:?} for {sent}"),
     }
 }

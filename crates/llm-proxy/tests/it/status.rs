@@ -70,7 +70,7 @@ async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() 
         status,
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null, "not_ready": null, "keys_file_refused": null, "model": MODEL,
-            "slots": 1, "busy": 1,
+            "slots": 1, "busy": 1, "quarantined": 0,
             "upstreams": [{"upstream": upstream, "up": true, "state": "it answers", "slots": 1, "busy": 1,
                 "n_ctx": null, "ejected_seconds": 0}],
             "keys": [{"key": "default", "waiting": 1, "running": 1, "wait_seconds": null}],
@@ -129,7 +129,7 @@ async fn an_upstream_that_is_gone_shows_with_its_reason_and_top_says_when_nobody
         (upstream.up, upstream.slots, upstream.n_ctx),
         (false, 0, None)
     );
-    assert_eq!(upstream.state, "it cannot be reached or does not answer");
+    assert_eq!(upstream.state, "it cannot be reached");
     assert!(status.last_minute.refused_per_second > 0.0, "{status:?}");
 
     let admin = proxy.admin;

@@ -279,9 +279,7 @@ async fn every_keyword_that_is_taken_holds_in_the_answer() {
         let text = choice["message"]["content"].as_str().unwrap();
         // Nothing ends an object of any properties but the limit of tokens.
         let whole = match choice["finish_reason"].as_str() {
-            Some("length") => text
-                .rsplit_once(',')
-                .map(|(whole, _)| format!("{whole}}}")),
+            Some("length") => text.rsplit_once(',').map(|(whole, _)| format!("{whole}}}")),
             _ => Some(text.to_owned()),
         };
         let whole = whole.unwrap_or_else(|| panic!("{schema}: {text}"));

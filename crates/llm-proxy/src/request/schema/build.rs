@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::facts::{Choice, Facts, Given, Kinds, join};
-use super::node::{About, Node, Part};
-use super::pattern::{Fault, Pattern};
+use super::facts::{Facts, Given, Kinds, TypeChoice, join};
+use super::node::{About, Node, SchemaPart};
+use super::pattern::{Pattern, PatternFault};
 use super::reference;
-use super::source::{Keywords, Kind, Source};
+use super::source::{JsonKind, Keywords, Source};
 use super::{MAX_VALUES as MAX_ALL_VALUES, Unsupported};
 
 mod lists;
@@ -45,7 +45,7 @@ pub(super) struct Builder<'a> {
     /// Definitions that are referred to, by the place where they are.
     known: HashMap<*const Source, usize>,
     /// The definitions, `None` while they are being built.
-    pub(super) defs: Vec<Option<Part>>,
+    pub(super) defs: Vec<Option<SchemaPart>>,
     /// The names by which they were referred to.
     pub(super) names: Vec<String>,
     pub(super) unheld: Vec<String>,
@@ -53,7 +53,7 @@ pub(super) struct Builder<'a> {
     pub(super) n_values: usize,
     n_about_bytes: usize,
     /// Patterns that were read.
-    patterns: HashMap<String, Result<Pattern, Fault>>,
+    patterns: HashMap<String, Result<Pattern, PatternFault>>,
     /// The references that lead to where we are, inside one value.
     followed: Vec<*const Source>,
 }
@@ -78,7 +78,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What holds all of `given`; `None` when nothing can.
-    pub(super) fn build(&mut self, given: &[Given<'a>]) -> Result<Option<Part>, Unsupported> {
+    pub(super) fn build(&mut self, given: &[Given<'a>]) -> Result<Option<SchemaPart>, Unsupported> {
         let path = given.first().map_or("", |first| &first.path);
         self.step(path, 1)?;
         self.deeper(path)?;
@@ -89,7 +89,11 @@ impl<'a> Builder<'a> {
         built
     }
 
-    fn build_here(&mut self, given: &[Given<'a>], path: &str) -> Result<Option<Part>, Unsupported> {
+    fn build_here(
+        &mut self,
+        given: &[Given<'a>],
+        path: &str,
+    ) -> Result<Option<SchemaPart>, Unsupported> {
         if let [alone] = given
             && let Some(part) = self.reference(alone)?
         {
@@ -103,7 +107,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A schema that only refers to another one, perhaps in an `allOf` of its own.
-    fn reference(&mut self, given: &Given<'a>) -> Result<Option<Part>, Unsupported> {
+    fn reference(&mut self, given: &Given<'a>) -> Result<Option<SchemaPart>, Unsupported> {
         let mut about = About::default();
         let mut source = given.source;
         while let Source::Keywords(keywords) = source {
@@ -118,7 +122,7 @@ impl<'a> Builder<'a> {
             ) {
                 (Some(reference), []) => {
                     let at = self.define(reference, &join(&given.path, "$ref"))?;
-                    return Ok(Some(Part {
+                    return Ok(Some(SchemaPart {
                         about,
                         node: Node::Reference(at),
                     }));
@@ -189,7 +193,11 @@ impl<'a> Builder<'a> {
     }
 
     /// Builds what `facts` leave.
-    fn settle(&mut self, mut facts: Facts<'a>, path: &str) -> Result<Option<Part>, Unsupported> {
+    fn settle(
+        &mut self,
+        mut facts: Facts<'a>,
+        path: &str,
+    ) -> Result<Option<SchemaPart>, Unsupported> {
         if facts.never || facts.kinds == Kinds::NONE {
             return Ok(None);
         }
@@ -200,11 +208,11 @@ impl<'a> Builder<'a> {
         let about = std::mem::take(&mut facts.about);
         if let Some(values) = facts.values.take() {
             let node = self.values(values, &facts, path)?;
-            return Ok(node.map(|node| Part { about, node }));
+            return Ok(node.map(|node| SchemaPart { about, node }));
         }
         let kinds = facts.likely_kinds();
         if kinds == Kinds::default() && facts.size() == 0 {
-            return Ok(Some(Part {
+            return Ok(Some(SchemaPart {
                 about,
                 node: Node::Any,
             }));
@@ -215,12 +223,12 @@ impl<'a> Builder<'a> {
             let problem = "must not have so many lists of types in lists of types";
             return Err(Unsupported::new(&join(path, "type"), problem));
         }
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<SchemaPart> = Vec::new();
         for (kind, build) in KINDS {
             // A number may be an integer, so where both may be, one is enough.
-            let is_covered = kind == Kind::Integer && kinds.has(Kind::Number);
+            let is_covered = kind == JsonKind::Integer && kinds.has(JsonKind::Number);
             if kinds.has(kind) && !is_covered {
-                parts.extend(build(self, &facts, path)?.map(Part::from));
+                parts.extend(build(self, &facts, path)?.map(SchemaPart::from));
             }
         }
         self.n_kinds = outer;
@@ -231,8 +239,8 @@ impl<'a> Builder<'a> {
     fn choose(
         &mut self,
         mut facts: Facts<'a>,
-        choice: &Choice<'a>,
-    ) -> Result<Option<Part>, Unsupported> {
+        choice: &TypeChoice<'a>,
+    ) -> Result<Option<SchemaPart>, Unsupported> {
         let about = std::mem::take(&mut facts.about);
         self.deeper(&choice.path)?;
         let mut parts = Vec::with_capacity(choice.among.len());
@@ -372,28 +380,28 @@ type BuildKind =
     for<'a> fn(&mut Builder<'a>, &Facts<'a>, &str) -> Result<Option<Node>, Unsupported>;
 
 /// In the order in which alternatives are sent; `null` is last.
-const KINDS: [(Kind, BuildKind); 7] = [
-    (Kind::Boolean, |_, _, _| Ok(Some(Node::Boolean))),
-    (Kind::Integer, numbers::integer),
-    (Kind::Number, numbers::number),
-    (Kind::String, texts::text),
-    (Kind::Array, lists::list),
-    (Kind::Object, objects::object),
-    (Kind::Null, |_, _, _| Ok(Some(Node::Null))),
+const KINDS: [(JsonKind, BuildKind); 7] = [
+    (JsonKind::Boolean, |_, _, _| Ok(Some(Node::Boolean))),
+    (JsonKind::Integer, numbers::integer),
+    (JsonKind::Number, numbers::number),
+    (JsonKind::String, texts::text),
+    (JsonKind::Array, lists::list),
+    (JsonKind::Object, objects::object),
+    (JsonKind::Null, |_, _, _| Ok(Some(Node::Null))),
 ];
 
 /// One of `parts`, none of which may be a choice without words of its own.
-fn either(mut parts: Vec<Part>, about: About, one_of: Option<String>) -> Option<Part> {
+fn either(mut parts: Vec<SchemaPart>, about: About, one_of: Option<String>) -> Option<SchemaPart> {
     match parts.len() {
         0 => None,
         1 => {
-            let Part { about: inner, node } = parts.remove(0);
-            Some(Part {
+            let SchemaPart { about: inner, node } = parts.remove(0);
+            Some(SchemaPart {
                 about: inner.within(about),
                 node,
             })
         }
-        _ => Some(Part {
+        _ => Some(SchemaPart {
             about,
             node: Node::AnyOf { parts, one_of },
         }),

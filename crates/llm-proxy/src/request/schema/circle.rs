@@ -1,21 +1,21 @@
 //! Definitions that refer to each other in circles. A tree is fine: a property or an item lies between it and itself. A
 //! definition that is itself, or can never end, is not.
 
-use super::node::{Node, Part};
+use super::node::{Node, SchemaPart};
 
 /// The number of a definition that stands for itself without a property or an item between.
-pub(super) fn endless(defs: &[Part]) -> Option<usize> {
+pub(super) fn endless(defs: &[SchemaPart]) -> Option<usize> {
     // A definition is sound once all that it may stand for are. What never becomes sound runs in a circle.
     first_outside(defs, stands)
 }
 
 /// The number of a definition that no finite value holds.
-pub(super) fn bottomless(defs: &[Part]) -> Option<usize> {
+pub(super) fn bottomless(defs: &[SchemaPart]) -> Option<usize> {
     first_outside(defs, can_end)
 }
 
 /// The first definition outside the smallest set that `belongs` asks for: it is given a definition and the set so far.
-fn first_outside(defs: &[Part], belongs: fn(&Part, &[bool]) -> bool) -> Option<usize> {
+fn first_outside(defs: &[SchemaPart], belongs: fn(&SchemaPart, &[bool]) -> bool) -> Option<usize> {
     let mut is_in = vec![false; defs.len()];
     loop {
         let n_before = is_in.iter().filter(|is_in| **is_in).count();
@@ -30,7 +30,7 @@ fn first_outside(defs: &[Part], belongs: fn(&Part, &[bool]) -> bool) -> Option<u
     }
 }
 
-fn stands(part: &Part, is_sound: &[bool]) -> bool {
+fn stands(part: &SchemaPart, is_sound: &[bool]) -> bool {
     match &part.node {
         Node::Reference(at) => is_sound[*at],
         Node::AnyOf { parts, .. } => parts.iter().all(|part| stands(part, is_sound)),
@@ -38,7 +38,7 @@ fn stands(part: &Part, is_sound: &[bool]) -> bool {
     }
 }
 
-fn can_end(part: &Part, ends: &[bool]) -> bool {
+fn can_end(part: &SchemaPart, ends: &[bool]) -> bool {
     match &part.node {
         Node::Reference(at) => ends[*at],
         Node::AnyOf { parts, .. } => parts.iter().any(|part| can_end(part, ends)),

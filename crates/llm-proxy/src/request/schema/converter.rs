@@ -17,8 +17,7 @@ pub(crate) struct Converter {
 /// What became of one schema.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "a failed test prints what was refused")]
-pub(crate) enum Outcome {
+pub(crate) enum Conversion {
     /// It is a grammar.
     Converted(Converted),
     /// The converter or the grammar's parser refused it.
@@ -58,9 +57,9 @@ impl Converter {
     }
 
     /// What becomes of `schema`, which is one line of JSON.
-    pub(crate) fn convert(&mut self, schema: &str) -> Outcome {
-        let outcome = self.ask(schema).unwrap_or(Outcome::Died);
-        if matches!(outcome, Outcome::Died)
+    pub(crate) fn convert(&mut self, schema: &str) -> Conversion {
+        let outcome = self.ask(schema).unwrap_or(Conversion::Died);
+        if matches!(outcome, Conversion::Died)
             && let Some((mut child, _)) = self.running.take()
         {
             // It is gone or stuck; both are what was asked.
@@ -70,7 +69,7 @@ impl Converter {
         outcome
     }
 
-    fn ask(&mut self, schema: &str) -> Option<Outcome> {
+    fn ask(&mut self, schema: &str) -> Option<Conversion> {
         if self.running.is_none() {
             let mut child = Command::new(&self.program)
                 .stdin(Stdio::piped())

@@ -3,7 +3,7 @@
 //! The figures follow llama.cpp's converter and the parser of its grammars, and are rounded up. A definition costs once,
 //! however often it is referred to.
 
-use super::node::{Bounds, Node, Object, Part, Text};
+use super::node::{Bounds, Node, Object, SchemaPart, TextNode};
 
 /// The path that a tool's rules begin with, in bytes.
 const ROOT_BYTES: usize = 100;
@@ -12,14 +12,14 @@ const VALUE_RULES: usize = 150;
 
 /// Rules, the bytes of their names, and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
+pub(super) struct SchemaCost {
     pub(super) n_rules: usize,
     pub(super) n_bytes: usize,
     /// Values of all `enum`s, also those that were given twice.
     pub(super) n_values: usize,
 }
 
-impl Cost {
+impl SchemaCost {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             n_rules: self.n_rules.saturating_add(other.n_rules),
@@ -40,21 +40,22 @@ impl Cost {
 }
 
 /// Of a schema and its definitions.
-pub(super) fn of<'a>(root: &Part, defs: impl Iterator<Item = &'a Part>) -> Cost {
-    let whole = part(root, ROOT_BYTES).and(Cost::rules(VALUE_RULES, 0));
-    defs.map(|def| part(def, ROOT_BYTES)).fold(whole, Cost::and)
+pub(super) fn of<'a>(root: &SchemaPart, defs: impl Iterator<Item = &'a SchemaPart>) -> SchemaCost {
+    let whole = part(root, ROOT_BYTES).and(SchemaCost::rules(VALUE_RULES, 0));
+    defs.map(|def| part(def, ROOT_BYTES))
+        .fold(whole, SchemaCost::and)
 }
 
-fn part(given: &Part, path: usize) -> Cost {
+fn part(given: &SchemaPart, path: usize) -> SchemaCost {
     match &given.node {
         Node::Any | Node::Null | Node::Boolean | Node::Number | Node::Reference(_) => {
-            Cost::rules(1, path)
+            SchemaCost::rules(1, path)
         }
-        Node::Integer(bounds) => Cost::rules(integer(*bounds), path),
-        Node::Text(text) => Cost::rules(text_rules(text), path),
+        Node::Integer(bounds) => SchemaCost::rules(integer(*bounds), path),
+        Node::Text(text) => SchemaCost::rules(text_rules(text), path),
         Node::Values(values) => {
             let n_bytes: usize = values.iter().map(|value| value.to_string().len()).sum();
-            Cost {
+            SchemaCost {
                 n_rules: 1 + values.len(),
                 n_bytes: n_bytes.saturating_mul(8),
                 n_values: 0,
@@ -62,39 +63,41 @@ fn part(given: &Part, path: usize) -> Cost {
         }
         Node::AnyOf { parts, .. } | Node::Tuple(parts) => {
             let inner = parts.iter().map(|inner| part(inner, path + 10));
-            inner.fold(Cost::rules(2, path), Cost::and)
+            inner.fold(SchemaCost::rules(2, path), SchemaCost::and)
         }
         Node::List(list) => {
             let n = list.max.unwrap_or(list.min).max(2);
             let n = usize::try_from(n).unwrap_or(usize::MAX);
-            part(&list.items, path + 5).and(Cost::rules(n.saturating_add(4), path))
+            part(&list.items, path + 5).and(SchemaCost::rules(n.saturating_add(4), path))
         }
         Node::Object(given) => object(given, path),
     }
 }
 
-fn object(given: &Object, path: usize) -> Cost {
+fn object(given: &Object, path: usize) -> SchemaCost {
     let n_optional = given
         .properties
         .iter()
         .filter(|known| !known.is_required)
         .count();
     // The converter writes the way from each to each again, and keeps those that differ.
-    let ways = Cost {
+    let ways = SchemaCost {
         n_rules: 0,
-        ..Cost::rules(n_optional * n_optional / 2, path)
+        ..SchemaCost::rules(n_optional * n_optional / 2, path)
     };
-    let mut all = Cost::rules(4 + 2 * n_optional, path).and(ways);
+    let mut all = SchemaCost::rules(4 + 2 * n_optional, path).and(ways);
     for known in &given.properties {
         let path = path + 1 + known.name.len();
-        all = all.and(part(&known.part, path)).and(Cost::rules(2, path));
+        all = all
+            .and(part(&known.part, path))
+            .and(SchemaCost::rules(2, path));
     }
     if let Some(others) = &given.others {
         let n_told_apart: usize = given.properties.iter().map(|known| known.name.len()).sum();
         let path = path + 16;
         all = all
             .and(part(others, path))
-            .and(Cost::rules(6 + 2 * n_told_apart, path));
+            .and(SchemaCost::rules(6 + 2 * n_told_apart, path));
     }
     all
 }
@@ -121,7 +124,7 @@ fn integer(bounds: Bounds) -> usize {
     }
 }
 
-fn text_rules(text: &Text) -> usize {
+fn text_rules(text: &TextNode) -> usize {
     match &text.pattern {
         Some(pattern) => 2 + 2 * pattern.n_rules(),
         None => {

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use super::facts::Kinds;
-use super::node::{Node, Object, Part};
-use super::source::Kind;
+use super::node::{Node, Object, SchemaPart};
+use super::source::JsonKind;
 use super::width::leaves;
 
 /// Values and alternatives that are compared for one schema; beyond it everything is in doubt.
@@ -12,12 +12,12 @@ const MAX_COMPARED: usize = 500_000;
 
 /// Compares the parts of one schema.
 pub(super) struct Differ<'a> {
-    defs: &'a [Part],
+    defs: &'a [SchemaPart],
     n_left: Cell<usize>,
 }
 
 impl<'a> Differ<'a> {
-    pub(super) fn new(defs: &'a [Part]) -> Self {
+    pub(super) fn new(defs: &'a [SchemaPart]) -> Self {
         Self {
             defs,
             n_left: Cell::new(MAX_COMPARED),
@@ -25,7 +25,7 @@ impl<'a> Differ<'a> {
     }
 
     /// Whether each value holds at most one of `parts`. When in doubt it is `false`.
-    pub(super) fn is_one_of(&self, parts: &[Part]) -> bool {
+    pub(super) fn is_one_of(&self, parts: &[SchemaPart]) -> bool {
         let mut pairs = parts.iter().enumerate();
         pairs.all(|(at, part)| {
             let mut others = parts[at + 1..].iter();
@@ -34,7 +34,7 @@ impl<'a> Differ<'a> {
     }
 
     /// Whether no value holds both. When in doubt it is `false`.
-    pub(super) fn differ(&self, one: &Part, other: &Part) -> bool {
+    pub(super) fn differ(&self, one: &SchemaPart, other: &SchemaPart) -> bool {
         let ones = leaves(std::slice::from_ref(one), self.defs);
         let others = leaves(std::slice::from_ref(other), self.defs);
         let (Some(ones), Some(others)) = (ones, others) else {
@@ -48,7 +48,7 @@ impl<'a> Differ<'a> {
             })
     }
 
-    fn leaves_differ(&self, one: &Part, other: &Part) -> bool {
+    fn leaves_differ(&self, one: &SchemaPart, other: &SchemaPart) -> bool {
         if kinds(&one.node).and(kinds(&other.node)) == Kinds::NONE {
             return true;
         }
@@ -83,8 +83,8 @@ impl<'a> Differ<'a> {
     }
 
     /// Without references: what tells objects apart is nearly always a constant.
-    fn values_differ(&self, one: &Part, other: &Part) -> bool {
-        let is_plain = |part: &Part| {
+    fn values_differ(&self, one: &SchemaPart, other: &SchemaPart) -> bool {
+        let is_plain = |part: &SchemaPart| {
             !matches!(
                 part.node,
                 Node::Reference(_) | Node::AnyOf { .. } | Node::Object(_)
@@ -108,12 +108,12 @@ fn kinds(node: &Node) -> Kinds {
             let kinds = values.iter().map(Kinds::of_value);
             kinds.fold(Kinds::NONE, Kinds::or)
         }
-        Node::Null => Kinds::one(Kind::Null),
-        Node::Boolean => Kinds::one(Kind::Boolean),
-        Node::Number => Kinds::one(Kind::Number),
-        Node::Integer(_) => Kinds::one(Kind::Integer),
-        Node::Text(_) => Kinds::one(Kind::String),
-        Node::List(_) | Node::Tuple(_) => Kinds::one(Kind::Array),
-        Node::Object(_) => Kinds::one(Kind::Object),
+        Node::Null => Kinds::one(JsonKind::Null),
+        Node::Boolean => Kinds::one(JsonKind::Boolean),
+        Node::Number => Kinds::one(JsonKind::Number),
+        Node::Integer(_) => Kinds::one(JsonKind::Integer),
+        Node::Text(_) => Kinds::one(JsonKind::String),
+        Node::List(_) | Node::Tuple(_) => Kinds::one(JsonKind::Array),
+        Node::Object(_) => Kinds::one(JsonKind::Object),
     }
 }

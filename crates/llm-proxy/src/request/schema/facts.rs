@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::node::About;
-use super::source::{Keywords, Kind, OneOrMany, Source};
+use super::source::{JsonKind, Keywords, OneOrMany, Source};
 
 /// A schema of the caller's, and where it is.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Stated<'a> {
 
 /// An `anyOf` or `oneOf`.
 #[derive(Clone, Debug)]
-pub(super) struct Choice<'a> {
+pub(super) struct TypeChoice<'a> {
     pub(super) among: &'a [Source],
     /// Where it is, with its keyword.
     pub(super) path: String,
@@ -42,7 +42,7 @@ pub(super) struct Facts<'a> {
     pub(super) n_listed: usize,
     /// What `const` and `enum` leave.
     pub(super) values: Option<Vec<Value>>,
-    pub(super) choices: Vec<Choice<'a>>,
+    pub(super) choices: Vec<TypeChoice<'a>>,
     pub(super) objects: Vec<Stated<'a>>,
     pub(super) lists: Vec<Stated<'a>>,
     pub(super) texts: Vec<Stated<'a>>,
@@ -90,7 +90,7 @@ impl<'a> Facts<'a> {
         let choices = [(&keywords.any_of, "anyOf"), (&keywords.one_of, "oneOf")];
         for (among, keyword) in choices {
             if let Some(among) = among.as_ref().filter(|among| !among.is_empty()) {
-                self.choices.push(Choice {
+                self.choices.push(TypeChoice {
                     among,
                     path: join(path, keyword),
                     is_one_of: keyword == "oneOf",
@@ -141,10 +141,10 @@ impl<'a> Facts<'a> {
     /// The kinds that are left; where nobody names one, those that the other keywords speak of.
     pub(super) fn likely_kinds(&self) -> Kinds {
         let hints = [
-            (self.objects.is_empty(), Kind::Object),
-            (self.lists.is_empty(), Kind::Array),
-            (self.texts.is_empty(), Kind::String),
-            (self.numbers.is_empty(), Kind::Number),
+            (self.objects.is_empty(), JsonKind::Object),
+            (self.lists.is_empty(), JsonKind::Array),
+            (self.texts.is_empty(), JsonKind::String),
+            (self.numbers.is_empty(), JsonKind::Number),
         ];
         let hinted = hints.into_iter().filter(|(is_silent, _)| !is_silent);
         let hinted = hinted.fold(Kinds(0), |kinds, (_, kind)| kinds.or(Kinds::one(kind)));
@@ -185,26 +185,26 @@ impl Default for Kinds {
 impl Kinds {
     pub(super) const NONE: Self = Self(0);
 
-    pub(super) fn one(kind: Kind) -> Self {
+    pub(super) fn one(kind: JsonKind) -> Self {
         match kind {
-            Kind::Number => Self(bit(Kind::Number) | bit(Kind::Integer)),
+            JsonKind::Number => Self(bit(JsonKind::Number) | bit(JsonKind::Integer)),
             kind => Self(bit(kind)),
         }
     }
 
     pub(super) fn of_value(value: &Value) -> Self {
         Self::one(match value {
-            Value::Null => Kind::Null,
-            Value::Bool(_) => Kind::Boolean,
-            Value::Number(n) if n.as_f64().is_some_and(|n| n.fract() == 0.0) => Kind::Integer,
-            Value::Number(_) => return Self(bit(Kind::Number)),
-            Value::String(_) => Kind::String,
-            Value::Array(_) => Kind::Array,
-            Value::Object(_) => Kind::Object,
+            Value::Null => JsonKind::Null,
+            Value::Bool(_) => JsonKind::Boolean,
+            Value::Number(n) if n.as_f64().is_some_and(|n| n.fract() == 0.0) => JsonKind::Integer,
+            Value::Number(_) => return Self(bit(JsonKind::Number)),
+            Value::String(_) => JsonKind::String,
+            Value::Array(_) => JsonKind::Array,
+            Value::Object(_) => JsonKind::Object,
         })
     }
 
-    pub(super) fn has(self, kind: Kind) -> bool {
+    pub(super) fn has(self, kind: JsonKind) -> bool {
         self.0 & bit(kind) != 0
     }
 
@@ -216,7 +216,7 @@ impl Kinds {
         Self(self.0 | other.0)
     }
 
-    fn of(kinds: &OneOrMany<Kind>) -> Self {
+    fn of(kinds: &OneOrMany<JsonKind>) -> Self {
         match kinds {
             OneOrMany::One(kind) => Self::one(*kind),
             OneOrMany::Many(kinds) if kinds.is_empty() => Self::default(),
@@ -228,7 +228,7 @@ impl Kinds {
 
     fn with_null_if(self, is_nullable: bool) -> Self {
         if is_nullable {
-            self.or(Self::one(Kind::Null))
+            self.or(Self::one(JsonKind::Null))
         } else {
             self
         }
@@ -244,7 +244,7 @@ pub(super) fn join(path: &str, step: &str) -> String {
     }
 }
 
-fn bit(kind: Kind) -> u8 {
+fn bit(kind: JsonKind) -> u8 {
     1 << kind as u8
 }
 

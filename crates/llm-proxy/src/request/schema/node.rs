@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 
 /// A schema with what is said about it. The words reach the model where a template shows tools.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct SchemaPart {
     pub(super) about: About,
     pub(super) node: Node,
 }
@@ -30,7 +30,7 @@ pub(super) enum Node {
     Reference(usize),
     /// One of two or more. `one_of` is where the caller asks that it be exactly one.
     AnyOf {
-        parts: Vec<Part>,
+        parts: Vec<SchemaPart>,
         one_of: Option<String>,
     },
     /// One or more.
@@ -39,9 +39,9 @@ pub(super) enum Node {
     Boolean,
     Number,
     Integer(Bounds),
-    Text(Text),
-    List(Box<List>),
-    Tuple(Vec<Part>),
+    Text(TextNode),
+    List(Box<ListNode>),
+    Tuple(Vec<SchemaPart>),
     Object(Object),
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Bounds {
 
 /// A pattern, or a length.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Text {
+pub(super) struct TextNode {
     /// Sent beside the pattern that holds it, for the model to read.
     pub(super) format: Option<String>,
     pub(super) pattern: Option<Arc<Pattern>>,
@@ -63,8 +63,8 @@ pub(super) struct Text {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct List {
-    pub(super) items: Part,
+pub(super) struct ListNode {
+    pub(super) items: SchemaPart,
     pub(super) min: u64,
     pub(super) max: Option<u64>,
 }
@@ -73,7 +73,7 @@ pub(super) struct List {
 pub(super) struct Object {
     pub(super) properties: Vec<Property>,
     /// What other properties hold, if others may be there.
-    pub(super) others: Option<Box<Part>>,
+    pub(super) others: Option<Box<SchemaPart>>,
     /// Whether the caller says that there are no others. Where nobody speaks of them, llama.cpp allows none either.
     pub(super) is_closed: bool,
 }
@@ -81,11 +81,11 @@ pub(super) struct Object {
 #[derive(Clone, Debug)]
 pub(super) struct Property {
     pub(super) name: String,
-    pub(super) part: Part,
+    pub(super) part: SchemaPart,
     pub(super) is_required: bool,
 }
 
-impl From<Node> for Part {
+impl From<Node> for SchemaPart {
     fn from(node: Node) -> Self {
         Self {
             about: About::default(),
@@ -105,7 +105,7 @@ impl About {
 
 /// What leaves, in this order.
 #[derive(Default, Serialize)]
-pub(super) struct Output {
+pub(super) struct SchemaOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ pub(super) struct Output {
     #[serde(rename = "$ref", skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(rename = "anyOf", skip_serializing_if = "Vec::is_empty")]
-    any_of: Vec<Output>,
+    any_of: Vec<SchemaOutput>,
     #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
     values: Option<Vec<Value>>,
     #[serde(rename = "const", skip_serializing_if = "Option::is_none")]
@@ -125,9 +125,9 @@ pub(super) struct Output {
     #[serde(flatten)]
     bounds: Map<String, Value>,
     #[serde(rename = "prefixItems", skip_serializing_if = "Option::is_none")]
-    prefix_items: Option<Vec<Output>>,
+    prefix_items: Option<Vec<SchemaOutput>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<Box<Output>>,
+    items: Option<Box<SchemaOutput>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     properties: Option<Entries>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,13 +146,13 @@ pub(super) struct Output {
 }
 
 /// An object whose entries keep their order.
-pub(super) struct Entries(pub(super) Vec<(String, Output)>);
+pub(super) struct Entries(pub(super) Vec<(String, SchemaOutput)>);
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Additional {
     Bool(bool),
-    Schema(Output),
+    Schema(SchemaOutput),
 }
 
 impl Serialize for Entries {
@@ -161,7 +161,7 @@ impl Serialize for Entries {
     }
 }
 
-impl Output {
+impl SchemaOutput {
     pub(super) fn with_definitions(mut self, defs: Vec<(String, Self)>) -> Self {
         self.defs = Some(Entries(defs)).filter(|defs| !defs.0.is_empty());
         self
@@ -181,9 +181,9 @@ impl Output {
     }
 }
 
-impl Part {
+impl SchemaPart {
     /// As it is sent; `names` are those of the definitions.
-    pub(super) fn output(&self, names: &[String]) -> Output {
+    pub(super) fn output(&self, names: &[String]) -> SchemaOutput {
         let mut out = self.node.output(names);
         let About {
             title,
@@ -209,20 +209,20 @@ impl Part {
 }
 
 impl Node {
-    fn output(&self, names: &[String]) -> Output {
+    fn output(&self, names: &[String]) -> SchemaOutput {
         match self {
-            Self::Any => Output::default(),
+            Self::Any => SchemaOutput::default(),
             Self::Reference(at) => {
                 let reference = format!("#/$defs/{}", names[*at]);
-                Output {
+                SchemaOutput {
                     reference: Some(reference),
-                    ..Output::default()
+                    ..SchemaOutput::default()
                 }
             }
             Self::AnyOf { parts, .. } => match parts.as_slice() {
                 [
                     part,
-                    Part {
+                    SchemaPart {
                         node: Self::Null,
                         about,
                     },
@@ -233,42 +233,42 @@ impl Node {
                 }
                 _ => {
                     let any_of = parts.iter().map(|part| part.output(names)).collect();
-                    Output {
+                    SchemaOutput {
                         any_of,
-                        ..Output::default()
+                        ..SchemaOutput::default()
                     }
                 }
             },
             Self::Values(values) => match values.as_slice() {
                 [constant] => {
                     let constant = Some(constant.clone());
-                    Output {
+                    SchemaOutput {
                         kind: kind_of(values),
                         constant,
-                        ..Output::default()
+                        ..SchemaOutput::default()
                     }
                 }
                 _ => {
                     let values_given = Some(values.clone());
-                    Output {
+                    SchemaOutput {
                         kind: kind_of(values),
                         values: values_given,
-                        ..Output::default()
+                        ..SchemaOutput::default()
                     }
                 }
             },
-            Self::Null => Output::of_kind("null"),
-            Self::Boolean => Output::of_kind("boolean"),
-            Self::Number => Output::of_kind("number"),
+            Self::Null => SchemaOutput::of_kind("null"),
+            Self::Boolean => SchemaOutput::of_kind("boolean"),
+            Self::Number => SchemaOutput::of_kind("number"),
             Self::Integer(Bounds { min, max }) => {
-                let mut out = Output::of_kind("integer");
+                let mut out = SchemaOutput::of_kind("integer");
                 out.bound("minimum", *min);
                 out.bound("maximum", *max);
                 out
             }
             Self::Text(text) => text.output(),
             Self::List(list) => {
-                let mut out = Output::of_kind("array");
+                let mut out = SchemaOutput::of_kind("array");
                 if !matches!(list.items.node, Node::Any) {
                     out.items = Some(Box::new(list.items.output(names)));
                 }
@@ -277,7 +277,7 @@ impl Node {
                 out
             }
             Self::Tuple(parts) => {
-                let mut out = Output::of_kind("array");
+                let mut out = SchemaOutput::of_kind("array");
                 out.prefix_items = Some(parts.iter().map(|part| part.output(names)).collect());
                 out
             }
@@ -291,9 +291,9 @@ fn kind_of(values: &[Value]) -> Option<Value> {
     values.iter().all(Value::is_string).then(|| "string".into())
 }
 
-impl Text {
-    fn output(&self) -> Output {
-        let mut out = Output::of_kind("string");
+impl TextNode {
+    fn output(&self) -> SchemaOutput {
+        let mut out = SchemaOutput::of_kind("string");
         out.format.clone_from(&self.format);
         out.bound(
             "pattern",
@@ -308,8 +308,8 @@ impl Text {
 }
 
 impl Object {
-    fn output(&self, names: &[String]) -> Output {
-        let mut out = Output::of_kind("object");
+    fn output(&self, names: &[String]) -> SchemaOutput {
+        let mut out = SchemaOutput::of_kind("object");
         let is_free = self.properties.is_empty() && self.others.is_some();
         if !is_free {
             let entries = self.properties.iter();

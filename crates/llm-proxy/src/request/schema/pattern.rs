@@ -13,7 +13,7 @@ mod width;
 
 use std::fmt::Write as _;
 
-use class::Class;
+use class::CharClass;
 
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 2_048;
@@ -35,9 +35,9 @@ pub(super) struct Pattern {
 /// A regular expression over the characters of a JSON string. What is repeated is never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Regex {
-    One(Class),
+    One(CharClass),
     /// A character that a JSON string writes as a backslash and one of these.
-    Escape(Class),
+    Escape(CharClass),
     Sequence(Vec<Regex>),
     Either(Vec<Regex>),
     Repeat(Box<Regex>, Times),
@@ -52,14 +52,14 @@ struct Times {
 
 /// Why a pattern is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum PatternFault {
     /// No grammar can say it, or it is no pattern.
     Unknown(String),
     /// It is meant to stop the engine, or might as well be.
     TooMuch(String),
 }
 
-impl From<String> for Fault {
+impl From<String> for PatternFault {
     fn from(problem: String) -> Self {
         Self::Unknown(problem)
     }
@@ -71,9 +71,9 @@ impl Pattern {
     /// # Errors
     ///
     /// With what is wrong, to be read after "pattern".
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+    pub(super) fn parse(text: &str) -> Result<Self, PatternFault> {
         if text.len() > MAX_BYTES {
-            return Err(Fault::TooMuch(format!(
+            return Err(PatternFault::TooMuch(format!(
                 "must have at most {MAX_BYTES} bytes"
             )));
         }
@@ -110,21 +110,22 @@ impl Pattern {
         .ok()
     }
 
-    fn of(regex: Regex) -> Result<Self, Fault> {
+    fn of(regex: Regex) -> Result<Self, PatternFault> {
         if regex.weight() > MAX_POSITIONS {
-            return Err(Fault::TooMuch(
+            return Err(PatternFault::TooMuch(
                 "is too large with its groups repeated".to_owned(),
             ));
         }
         let n_positions = regex.positions();
         if n_positions > MAX_POSITIONS || regex.most_times() > MAX_TIMES {
-            return Err(Fault::Unknown(format!(
+            return Err(PatternFault::Unknown(format!(
                 "must have at most {MAX_POSITIONS} characters with its repetitions written out"
             )));
         }
         let found = width::of(&regex);
-        let found = found
-            .ok_or_else(|| Fault::TooMuch("can be read in too many ways at once".to_owned()))?;
+        let found = found.ok_or_else(|| {
+            PatternFault::TooMuch("can be read in too many ways at once".to_owned())
+        })?;
         Ok(Self {
             regex,
             n_positions,

@@ -1,6 +1,6 @@
 //! Where a `$ref` leads: to the root, or along a JSON pointer to a schema of the same document.
 
-use super::source::{Items, Named, Source};
+use super::source::{Items, NamedSource, Source};
 
 /// The longest reference, in bytes.
 const MAX_BYTES: usize = 512;
@@ -54,7 +54,7 @@ fn follow<'a, 'r>(
     }
 }
 
-fn named<'a>(sources: Option<&'a Named<Source>>, name: &str) -> Option<&'a Source> {
+fn named<'a>(sources: Option<&'a NamedSource<Source>>, name: &str) -> Option<&'a Source> {
     let mut entries = sources?.0.iter();
     entries
         .find(|(known, _)| known == name)

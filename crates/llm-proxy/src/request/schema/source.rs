@@ -25,8 +25,8 @@ pub(crate) struct Keywords {
     #[serde(rename = "$ref")]
     pub(super) reference: Option<String>,
     #[serde(rename = "$defs")]
-    pub(super) defs: Option<Named<Source>>,
-    pub(super) definitions: Option<Named<Source>>,
+    pub(super) defs: Option<NamedSource<Source>>,
+    pub(super) definitions: Option<NamedSource<Source>>,
 
     pub(super) title: Option<String>,
     pub(super) description: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Keywords {
     pub(super) examples: Option<Vec<Value>>,
 
     #[serde(rename = "type")]
-    pub(super) kind: Option<OneOrMany<Kind>>,
+    pub(super) kind: Option<OneOrMany<JsonKind>>,
     pub(super) nullable: Option<bool>,
     #[serde(rename = "const", deserialize_with = "present")]
     pub(super) constant: Option<Value>,
@@ -45,24 +45,24 @@ pub(crate) struct Keywords {
     pub(super) any_of: Option<Vec<Source>>,
     pub(super) one_of: Option<Vec<Source>>,
 
-    pub(super) properties: Option<Named<Source>>,
+    pub(super) properties: Option<NamedSource<Source>>,
     pub(super) required: Option<Required>,
     pub(super) additional_properties: Option<Source>,
     pub(super) unevaluated_properties: Option<Source>,
-    pub(super) pattern_properties: Option<Named<Source>>,
+    pub(super) pattern_properties: Option<NamedSource<Source>>,
     pub(super) property_names: Option<Source>,
 
     pub(super) items: Option<Items>,
     pub(super) prefix_items: Option<Vec<Source>>,
     pub(super) additional_items: Option<Source>,
-    pub(super) min_items: Option<Count>,
-    pub(super) max_items: Option<Count>,
+    pub(super) min_items: Option<BoundedCount>,
+    pub(super) max_items: Option<BoundedCount>,
     pub(super) unique_items: Option<bool>,
 
     pub(super) pattern: Option<String>,
     pub(super) format: Option<String>,
-    pub(super) min_length: Option<Count>,
-    pub(super) max_length: Option<Count>,
+    pub(super) min_length: Option<BoundedCount>,
+    pub(super) max_length: Option<BoundedCount>,
 
     pub(super) minimum: Option<Number>,
     pub(super) maximum: Option<Number>,
@@ -70,8 +70,8 @@ pub(crate) struct Keywords {
     pub(super) exclusive_maximum: Option<Exclusive>,
     pub(super) multiple_of: Option<Number>,
 
-    pub(super) min_properties: Option<Count>,
-    pub(super) max_properties: Option<Count>,
+    pub(super) min_properties: Option<BoundedCount>,
+    pub(super) max_properties: Option<BoundedCount>,
     pub(super) not: Option<IgnoredAny>,
     #[serde(rename = "if")]
     pub(super) condition: Option<IgnoredAny>,
@@ -89,7 +89,7 @@ pub(crate) struct Keywords {
 /// A word of `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum JsonKind {
     Null,
     Boolean,
     Integer,
@@ -126,7 +126,7 @@ pub(crate) enum Exclusive {
 /// A whole number of at least 0, which JSON may write as `3.0`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "Number")]
-pub(crate) struct Count(pub(super) u64);
+pub(crate) struct BoundedCount(pub(super) u64);
 
 /// One schema for all items, or one for each place.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ pub(crate) enum Items {
 
 /// An object's entries in the order in which they were written.
 #[derive(Debug)]
-pub(crate) struct Named<T>(pub(super) Vec<(String, T)>);
+pub(crate) struct NamedSource<T>(pub(super) Vec<(String, T)>);
 
 impl<T> OneOrMany<T> {
     pub(super) fn len(&self) -> usize {
@@ -247,7 +247,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error
     Value::deserialize(from).map(Some)
 }
 
-impl TryFrom<Number> for Count {
+impl TryFrom<Number> for BoundedCount {
     type Error = &'static str;
 
     fn try_from(number: Number) -> Result<Self, Self::Error> {
@@ -276,7 +276,7 @@ impl<'de> Deserialize<'de> for Items {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NamedSource<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(NamedVisitor(std::marker::PhantomData))
     }
@@ -326,13 +326,13 @@ impl<'de> Visitor<'de> for ItemsVisitor {
 struct NamedVisitor<T>(std::marker::PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
-    type Value = Named<T>;
+    type Value = NamedSource<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of schemas")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NamedSource<T>, A::Error> {
         let mut entries = Vec::new();
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
@@ -343,6 +343,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
             }
             entries.push((name, map.next_value()?));
         }
-        Ok(Named(entries))
+        Ok(NamedSource(entries))
     }
 }

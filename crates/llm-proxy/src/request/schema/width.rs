@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::exclusive::Differ;
-use super::node::{Bounds, Node, Object, Part};
+use super::node::{Bounds, Node, Object, SchemaPart};
 
 /// Ways that are open at once.
 pub(super) const MAX_WIDTH: usize = 400;
@@ -16,7 +16,7 @@ pub(super) const MAX_WIDTH: usize = 400;
 const MAX_STEPS: usize = 300_000;
 
 /// The ways through `root`; [`usize::MAX`] when there is no end of them.
-pub(super) fn of(root: &Part, defs: &[Part]) -> usize {
+pub(super) fn of(root: &SchemaPart, defs: &[SchemaPart]) -> usize {
     let mut widths = Widths {
         defs,
         known: vec![0; defs.len()],
@@ -42,7 +42,7 @@ pub(super) fn of(root: &Part, defs: &[Part]) -> usize {
 
 /// The widths of definitions as far as they are known.
 struct Widths<'a> {
-    defs: &'a [Part],
+    defs: &'a [SchemaPart],
     known: Vec<usize>,
     differ: Differ<'a>,
     n_steps: Cell<usize>,
@@ -51,7 +51,7 @@ struct Widths<'a> {
 /// An alternative that is neither a reference nor a choice.
 #[derive(Clone, Copy)]
 pub(super) struct Leaf<'a> {
-    pub(super) part: &'a Part,
+    pub(super) part: &'a SchemaPart,
     /// The definition through which it was reached.
     via: Option<usize>,
 }
@@ -64,7 +64,7 @@ struct Way<'a> {
 }
 
 impl<'a> Widths<'a> {
-    fn part(&self, part: &'a Part) -> usize {
+    fn part(&self, part: &'a SchemaPart) -> usize {
         if !self.takes(1) {
             return usize::MAX;
         }
@@ -93,7 +93,7 @@ impl<'a> Widths<'a> {
         self.n_steps.get() <= MAX_STEPS
     }
 
-    fn most(&self, parts: impl Iterator<Item = &'a Part>) -> usize {
+    fn most(&self, parts: impl Iterator<Item = &'a SchemaPart>) -> usize {
         parts.map(|part| self.part(part)).max().unwrap_or(0)
     }
 
@@ -119,7 +119,7 @@ impl<'a> Widths<'a> {
             .map_or_else(|| self.object(way.object), |at| self.known[at])
     }
 
-    fn any_of(&self, parts: &'a [Part]) -> usize {
+    fn any_of(&self, parts: &'a [SchemaPart]) -> usize {
         let Some(leaves) = leaves(parts, self.defs) else {
             return usize::MAX;
         };
@@ -181,7 +181,7 @@ impl<'a> Widths<'a> {
         let values = ways
             .iter()
             .map(|way| required(way.object, at).map(|(_, part)| part));
-        let values: Option<Vec<&'a Part>> = values.collect();
+        let values: Option<Vec<&'a SchemaPart>> = values.collect();
         let Some(values) = values.filter(|_values| ways.len() > 1) else {
             return ways
                 .iter()
@@ -210,7 +210,7 @@ impl<'a> Widths<'a> {
 }
 
 /// The property that comes at place `at`, when it must be there: those come first, in their order.
-fn required(object: &Object, at: usize) -> Option<(&str, &Part)> {
+fn required(object: &Object, at: usize) -> Option<(&str, &SchemaPart)> {
     let known = object
         .properties
         .iter()
@@ -220,7 +220,7 @@ fn required(object: &Object, at: usize) -> Option<(&str, &Part)> {
 }
 
 /// The alternatives with references and choices in choices followed; `None` when they are too many.
-pub(super) fn leaves<'a>(parts: &'a [Part], defs: &'a [Part]) -> Option<Vec<Leaf<'a>>> {
+pub(super) fn leaves<'a>(parts: &'a [SchemaPart], defs: &'a [SchemaPart]) -> Option<Vec<Leaf<'a>>> {
     let mut todo: Vec<Leaf<'a>> = parts.iter().map(|part| Leaf { part, via: None }).collect();
     let mut leaves = Vec::new();
     let mut n_seen = 0;

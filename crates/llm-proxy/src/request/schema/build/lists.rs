@@ -1,7 +1,7 @@
 //! Arrays: items of one kind and how many, or one schema for each place.
 
 use super::super::facts::{Facts, Given, Stated, join};
-use super::super::node::{List, Node, Part};
+use super::super::node::{ListNode, Node, SchemaPart};
 use super::super::source::{Items, Source};
 use super::{Builder, Unsupported};
 
@@ -49,15 +49,15 @@ pub(super) fn list<'a>(
     }
     let items = builder.build(&behind(lists, path))?;
     Ok(match items {
-        Some(items) => Some(Node::List(Box::new(List { items, min, max }))),
+        Some(items) => Some(Node::List(Box::new(ListNode { items, min, max }))),
         None if min == 0 => Some(empty()),
         None => None,
     })
 }
 
 fn empty() -> Node {
-    let items = Part::from(Node::Any);
-    Node::List(Box::new(List {
+    let items = SchemaPart::from(Node::Any);
+    Node::List(Box::new(ListNode {
         items,
         min: 0,
         max: Some(0),
@@ -82,7 +82,7 @@ fn tuple<'a>(
         let problem = format!("must have at most {MAX_PLACES} places");
         return Err(Unsupported::new(&join(path, "prefixItems"), problem));
     }
-    let mut parts: Vec<Part> = Vec::with_capacity(n);
+    let mut parts: Vec<SchemaPart> = Vec::with_capacity(n);
     for at in 0..n {
         match builder.build(&place(lists, path, at))? {
             Some(part) => parts.push(part),

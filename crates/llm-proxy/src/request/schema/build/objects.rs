@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::facts::{Facts, Given, Stated, join};
 use super::super::node::{Node, Object, Property};
-use super::super::source::{Keywords, Kind, Named, OneOrMany, Required, Source};
+use super::super::source::{JsonKind, Keywords, NamedSource, OneOrMany, Required, Source};
 use super::lists::or_anything;
 use super::{Builder, Unsupported};
 
@@ -260,7 +260,7 @@ fn says_nothing_of_names(names: &Source) -> bool {
     match names {
         Source::Bool(all) => *all,
         Source::Keywords(keywords) => {
-            let is_string = matches!(keywords.kind, None | Some(OneOrMany::One(Kind::String)));
+            let is_string = matches!(keywords.kind, None | Some(OneOrMany::One(JsonKind::String)));
             is_string && only_kind(keywords)
         }
     }
@@ -278,7 +278,7 @@ fn only_kind(keywords: &Keywords) -> bool {
         && keywords.unheld().next().is_none()
 }
 
-fn entries(named: Option<&Named<Source>>) -> impl Iterator<Item = (&str, &Source)> {
+fn entries(named: Option<&NamedSource<Source>>) -> impl Iterator<Item = (&str, &Source)> {
     named
         .into_iter()
         .flat_map(|named| named.0.iter())

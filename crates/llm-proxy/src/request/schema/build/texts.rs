@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::super::facts::{Facts, Stated, join};
 use super::super::formats;
-use super::super::node::{Node, Text};
-use super::super::pattern::{Fault, Pattern};
+use super::super::node::{Node, TextNode};
+use super::super::pattern::{Pattern, PatternFault};
 use super::{Builder, Unsupported};
 
 /// The longest length that llama.cpp counts to; it forgets a larger one.
@@ -34,7 +34,7 @@ pub(super) fn text(
         pattern = Some(held.clone());
     }
     let format = format.map(|(word, _)| word);
-    let mut text = Text {
+    let mut text = TextNode {
         format,
         pattern: None,
         min,
@@ -68,7 +68,11 @@ const TOO_LONG: &str = "cannot be held above 2000";
 
 impl Builder<'_> {
     /// Reads a pattern, once.
-    fn pattern(&mut self, text: &str, path: &str) -> Result<Result<Pattern, Fault>, Unsupported> {
+    fn pattern(
+        &mut self,
+        text: &str,
+        path: &str,
+    ) -> Result<Result<Pattern, PatternFault>, Unsupported> {
         if let Some(known) = self.patterns.get(text) {
             return Ok(known.clone());
         }
@@ -129,10 +133,10 @@ fn patterns(
         }
         match builder.pattern(text, &stated.path)? {
             Ok(pattern) => held = Some((text, pattern)),
-            Err(Fault::Unknown(problem)) => {
+            Err(PatternFault::Unknown(problem)) => {
                 builder.unheld_because(&stated.path, "pattern", &problem)?;
             }
-            Err(Fault::TooMuch(problem)) => {
+            Err(PatternFault::TooMuch(problem)) => {
                 return Err(Unsupported::new(&join(&stated.path, "pattern"), problem));
             }
         }

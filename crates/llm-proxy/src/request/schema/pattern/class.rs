@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 const MAX: u32 = char::MAX as u32;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Class(Vec<(u32, u32)>);
+pub(super) struct CharClass(Vec<(u32, u32)>);
 
-impl Class {
+impl CharClass {
     pub(super) fn of(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let mut ranges: Vec<(u32, u32)> = ranges.into_iter().collect();
         ranges.sort_unstable();

@@ -3,8 +3,8 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::class::Class;
-use super::{Fault, Regex, Times};
+use super::class::CharClass;
+use super::{PatternFault, Regex, Times};
 
 /// Groups in groups.
 const MAX_DEPTH: usize = 24;
@@ -22,7 +22,7 @@ const ESCAPED: [(char, char); 7] = [
 ];
 
 /// The expression, anchored at both ends: what may stand around it is part of it.
-pub(super) fn parse(text: &str) -> Result<Regex, Fault> {
+pub(super) fn parse(text: &str) -> Result<Regex, PatternFault> {
     let mut parser = Parser {
         rest: text.chars().peekable(),
         depth: 0,
@@ -44,13 +44,13 @@ struct Parser<'a> {
 
 /// What an escape stands for.
 enum Escape {
-    Class(Class),
+    Class(CharClass),
     Character(char),
 }
 
 impl Parser<'_> {
     /// A whole alternative of the pattern: the only place where anchors are known.
-    fn branch(&mut self) -> Result<Regex, Fault> {
+    fn branch(&mut self) -> Result<Regex, PatternFault> {
         let starts = self.takes('^');
         let (mut parts, ends) = self.parts()?;
         if !starts {
@@ -63,7 +63,7 @@ impl Parser<'_> {
     }
 
     /// Parts up to `|`, `)` or the end, and whether `$` closes them.
-    fn parts(&mut self) -> Result<(Vec<Regex>, bool), Fault> {
+    fn parts(&mut self) -> Result<(Vec<Regex>, bool), PatternFault> {
         let mut parts = Vec::new();
         while let Some(next) = self.rest.peek().copied() {
             match next {
@@ -84,30 +84,30 @@ impl Parser<'_> {
         Ok((parts, false))
     }
 
-    fn part(&mut self) -> Result<Regex, Fault> {
+    fn part(&mut self) -> Result<Regex, PatternFault> {
         match self.rest.next() {
             Some('(') => self.group(),
             Some('[') => self.class().and_then(|class| one(&class)),
-            Some('.') => one(&Class::any_but_line_ends()),
+            Some('.') => one(&CharClass::any_but_line_ends()),
             Some('\\') => match self.escape()? {
                 Escape::Class(class) => one(&class),
-                Escape::Character(character) => one(&Class::one(character)),
+                Escape::Character(character) => one(&CharClass::one(character)),
             },
             Some('^') => Err(unknown("must have ^ only at its beginning")),
             Some('*' | '+' | '?') => Err(unknown("repeats nothing")),
-            Some(character) => one(&Class::one(character)),
+            Some(character) => one(&CharClass::one(character)),
             None => Err(unknown("ends too early")),
         }
     }
 
-    fn group(&mut self) -> Result<Regex, Fault> {
+    fn group(&mut self) -> Result<Regex, PatternFault> {
         if self.takes('?') && !self.takes(':') {
             self.group_name()?;
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             let problem = format!("must have at most {MAX_DEPTH} groups in groups");
-            return Err(Fault::TooMuch(problem));
+            return Err(PatternFault::TooMuch(problem));
         }
         let mut branches = vec![sequence(self.parts()?.0)];
         while self.takes('|') {
@@ -122,7 +122,7 @@ impl Parser<'_> {
     }
 
     /// `<name>` or `P<name>`: a group with a name is a group.
-    fn group_name(&mut self) -> Result<(), Fault> {
+    fn group_name(&mut self) -> Result<(), PatternFault> {
         self.takes('P');
         let is_named = self.takes('<') && !matches!(self.rest.peek(), Some('=' | '!'));
         let ends = is_named && self.rest.any(|character| character == '>');
@@ -133,7 +133,7 @@ impl Parser<'_> {
         }
     }
 
-    fn quantified(&mut self, part: Regex) -> Result<Regex, Fault> {
+    fn quantified(&mut self, part: Regex) -> Result<Regex, PatternFault> {
         let times = match self.rest.peek() {
             Some('*') => Times { min: 0, max: None },
             Some('+') => Times { min: 1, max: None },
@@ -151,7 +151,7 @@ impl Parser<'_> {
         self.repeated(part, times)
     }
 
-    fn repeated(&mut self, part: Regex, times: Times) -> Result<Regex, Fault> {
+    fn repeated(&mut self, part: Regex, times: Times) -> Result<Regex, PatternFault> {
         // A lazy repetition takes the same strings.
         self.takes('?');
         if matches!(self.rest.peek(), Some('*' | '+' | '?' | '{')) {
@@ -185,9 +185,9 @@ impl Parser<'_> {
     }
 
     /// What follows `[`.
-    fn class(&mut self) -> Result<Class, Fault> {
+    fn class(&mut self) -> Result<CharClass, PatternFault> {
         let is_negated = self.takes('^');
-        let mut out = Class::default();
+        let mut out = CharClass::default();
         loop {
             let member = match self.rest.next() {
                 None => return Err(unknown("does not close a class")),
@@ -203,14 +203,14 @@ impl Parser<'_> {
             let is_range =
                 self.rest.peek() == Some(&'-') && ahead.peek().is_some_and(|c| *c != ']');
             if !is_range {
-                out = out.with(&Class::one(low));
+                out = out.with(&CharClass::one(low));
                 continue;
             }
             self.rest.next();
             let end = self.rest.next().unwrap_or_default();
             match self.member(end)? {
                 Escape::Character(high) if low <= high => {
-                    out = out.with(&Class::of([(low.into(), high.into())]));
+                    out = out.with(&CharClass::of([(low.into(), high.into())]));
                 }
                 _ => return Err(unknown("has a range that runs backwards")),
             }
@@ -218,7 +218,7 @@ impl Parser<'_> {
         Ok(if is_negated { out.negated() } else { out })
     }
 
-    fn member(&mut self, character: char) -> Result<Escape, Fault> {
+    fn member(&mut self, character: char) -> Result<Escape, PatternFault> {
         match (character, self.rest.peek()) {
             ('\\', Some('b')) => {
                 self.rest.next();
@@ -230,17 +230,17 @@ impl Parser<'_> {
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Result<Escape, Fault> {
+    fn escape(&mut self) -> Result<Escape, PatternFault> {
         let Some(letter) = self.rest.next() else {
             return Err(unknown("ends with a backslash"));
         };
         Ok(match letter {
-            'd' => Escape::Class(Class::digits()),
-            'D' => Escape::Class(Class::digits().negated()),
-            'w' => Escape::Class(Class::words()),
-            'W' => Escape::Class(Class::words().negated()),
-            's' => Escape::Class(Class::spaces()),
-            'S' => Escape::Class(Class::spaces().negated()),
+            'd' => Escape::Class(CharClass::digits()),
+            'D' => Escape::Class(CharClass::digits().negated()),
+            'w' => Escape::Class(CharClass::words()),
+            'W' => Escape::Class(CharClass::words().negated()),
+            's' => Escape::Class(CharClass::spaces()),
+            'S' => Escape::Class(CharClass::spaces().negated()),
             'n' => Escape::Character('\n'),
             'r' => Escape::Character('\r'),
             't' => Escape::Character('\t'),
@@ -256,7 +256,7 @@ impl Parser<'_> {
         })
     }
 
-    fn hex(&mut self, n: usize) -> Result<char, Fault> {
+    fn hex(&mut self, n: usize) -> Result<char, PatternFault> {
         let digits: String = self.rest.by_ref().take(n).collect();
         let is_whole = digits.len() == n && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let code = u32::from_str_radix(&digits, 16)
@@ -266,7 +266,7 @@ impl Parser<'_> {
             .ok_or_else(|| unknown("has an escape without its digits"))
     }
 
-    fn hex_in_braces(&mut self) -> Result<char, Fault> {
+    fn hex_in_braces(&mut self) -> Result<char, PatternFault> {
         let digits: String = self
             .rest
             .by_ref()
@@ -283,24 +283,25 @@ impl Parser<'_> {
 }
 
 impl Escape {
-    fn class(self) -> Class {
+    fn class(self) -> CharClass {
         match self {
             Self::Class(class) => class,
-            Self::Character(character) => Class::one(character),
+            Self::Character(character) => CharClass::one(character),
         }
     }
 }
 
 /// One character of `class`, as a JSON string writes it. Where some need a backslash, the plain ones are enough.
-fn one(class: &Class) -> Result<Regex, Fault> {
-    let plain = class.and(&Class::plain());
+fn one(class: &CharClass) -> Result<Regex, PatternFault> {
+    let plain = class.and(&CharClass::plain());
     if !plain.is_empty() {
         return Ok(Regex::One(plain));
     }
     let escaped = ESCAPED
         .iter()
         .filter(|(character, _)| class.contains(u32::from(*character)));
-    let letters = Class::of(escaped.map(|(_, letter)| (u32::from(*letter), u32::from(*letter))));
+    let letters =
+        CharClass::of(escaped.map(|(_, letter)| (u32::from(*letter), u32::from(*letter))));
     if letters.is_empty() {
         return Err(unknown(
             "asks for a character that no JSON string can hold here",
@@ -309,13 +310,13 @@ fn one(class: &Class) -> Result<Regex, Fault> {
     Ok(Regex::Escape(letters))
 }
 
-fn unknown(problem: &str) -> Fault {
-    Fault::Unknown(problem.to_owned())
+fn unknown(problem: &str) -> PatternFault {
+    PatternFault::Unknown(problem.to_owned())
 }
 
-fn anything() -> Result<Regex, Fault> {
+fn anything() -> Result<Regex, PatternFault> {
     repeat(
-        one(&Class::any_but_line_ends())?,
+        one(&CharClass::any_but_line_ends())?,
         Times { min: 0, max: None },
     )
 }
@@ -328,14 +329,14 @@ fn sequence(mut parts: Vec<Regex>) -> Regex {
     }
 }
 
-fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
+fn either(mut branches: Vec<Regex>) -> Result<Regex, PatternFault> {
     if branches.len() > MAX_BRANCHES {
         let problem = format!("must have at most {MAX_BRANCHES} alternatives in a group");
-        return Err(Fault::TooMuch(problem));
+        return Err(PatternFault::TooMuch(problem));
     }
     let class = branches
         .iter()
-        .try_fold(Class::default(), |all, branch| match branch {
+        .try_fold(CharClass::default(), |all, branch| match branch {
             Regex::One(class) => Some(all.with(class)),
             _ => None,
         });
@@ -347,7 +348,7 @@ fn either(mut branches: Vec<Regex>) -> Result<Regex, Fault> {
 }
 
 /// A repetition of what may be empty would have no end of ways through it.
-fn repeat(part: Regex, times: Times) -> Result<Regex, Fault> {
+fn repeat(part: Regex, times: Times) -> Result<Regex, PatternFault> {
     match part {
         _ if times.max == Some(0) => Ok(Regex::Sequence(Vec::new())),
         part if times
@@ -363,7 +364,7 @@ fn repeat(part: Regex, times: Times) -> Result<Regex, Fault> {
             Regex::Repeat(inner, Times { max: None, .. }) => {
                 Ok(Regex::Repeat(inner, Times { min: 0, max: None }))
             }
-            _ => Err(Fault::TooMuch(
+            _ => Err(PatternFault::TooMuch(
                 "repeats a part that may be empty".to_owned(),
             )),
         },

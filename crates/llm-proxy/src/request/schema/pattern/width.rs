@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::Regex;
-use super::class::Class;
+use super::class::CharClass;
 
 /// Places that may be open at once.
 const MAX_WIDTH: usize = 16;
@@ -14,7 +14,7 @@ const MAX_WIDTH: usize = 16;
 const MAX_SETS: usize = 4_096;
 
 /// What was found.
-pub(super) struct Found {
+pub(super) struct WidthFound {
     /// The most places that are open at once.
     pub(super) width: usize,
     /// Sets of places that were visited.
@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 /// The places that are open at once; `None` when they are too many.
-pub(super) fn of(regex: &Regex) -> Option<Found> {
+pub(super) fn of(regex: &Regex) -> Option<WidthFound> {
     let mut places = Places::default();
     let whole = places.add(regex);
     let start: BTreeSet<usize> = whole.first.into_iter().collect();
@@ -40,7 +40,7 @@ pub(super) fn of(regex: &Regex) -> Option<Found> {
             }
         }
     }
-    Some(Found {
+    Some(WidthFound {
         width,
         n_sets: seen.len(),
     })
@@ -49,7 +49,7 @@ pub(super) fn of(regex: &Regex) -> Option<Found> {
 /// Every place where a character stands: what it takes, and which places may come next.
 #[derive(Default)]
 struct Places {
-    classes: Vec<Class>,
+    classes: Vec<CharClass>,
     next: Vec<Vec<usize>>,
 }
 
@@ -66,7 +66,7 @@ impl Places {
         match regex {
             Regex::One(class) => self.place(class.clone()),
             Regex::Escape(class) => {
-                let backslash = self.place(Class::one('\\'));
+                let backslash = self.place(CharClass::one('\\'));
                 let letter = self.place(class.clone());
                 self.join(backslash, letter)
             }
@@ -101,7 +101,7 @@ impl Places {
         self.join(all, rest)
     }
 
-    fn place(&mut self, class: Class) -> Ends {
+    fn place(&mut self, class: CharClass) -> Ends {
         let at = self.classes.len();
         self.classes.push(class);
         self.next.push(Vec::new());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use arbitrary::Unstructured;
 use serde_json::{Value, json};
 
-use super::super::converter::{Converted, Converter, Outcome};
+use super::super::converter::{Conversion, Converted, Converter};
 use super::super::generate;
 use super::super::{Schema, width};
 use super::{harmful, real_life};
@@ -97,7 +97,7 @@ impl Figures {
 fn check(converter: &mut Converter, given: &Value, schema: &Schema) -> Converted {
     let sent = serde_json::to_string(schema).unwrap();
     let converted = match converter.convert(&sent) {
-        Outcome::Converted(converted) => converted,
+        Conversion::Converted(converted) => converted,
         other => panic!("{other:?}\n  for {given:.900}\n  sent {sent:.1500}"),
     };
     assert!(
