@@ -22,6 +22,8 @@ mod cost;
 mod exclusive;
 mod facts;
 mod formats;
+#[cfg(fuzzing)]
+mod fuzzing;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod generate;
 mod node;
@@ -34,6 +36,8 @@ use build::Builder;
 use cost::SchemaCost;
 use exclusive::Differ;
 use facts::Given;
+#[cfg(fuzzing)]
+pub use fuzzing::fuzz;
 use node::{Node, SchemaOutput, SchemaPart};
 pub(crate) use source::Source;
 
@@ -255,34 +259,6 @@ fn check_one_of(
             all.try_for_each(|part| check_one_of(builder, part, differ))
         }
         _ => Ok(()),
-    }
-}
-
-/// What `cargo fuzz` gives any bytes to: a schema is generated from them, and what passes is converted by llama.cpp.
-#[cfg(fuzzing)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a fuzz target has no configuration"
-)]
-pub fn fuzz(input: &[u8]) {
-    use std::sync::Mutex;
-
-    static CONVERTER: Mutex<Option<converter::Converter>> = Mutex::new(None);
-    let Ok(given) = generate::schema(&mut arbitrary::Unstructured::new(input)) else {
-        return;
-    };
-    let Ok(schema) = Schema::from_value(&given, false) else {
-        return;
-    };
-    let Some(program) = std::env::var_os("CORRAL_SCHEMA_CONVERTER") else {
-        return;
-    };
-    let sent = serde_json::to_string(&schema).expect("a schema is JSON");
-    let mut converter = CONVERTER.lock().expect("nobody panicked before");
-    let converter = converter.get_or_insert_with(|| converter::Converter::new(program.as_ref()));
-    match converter.convert(&sent) {
-        converter::Conversion::Converted(converted) => assert!(converted.rules <= schema.n_rules()),
-        other => panic!("{other:?} for {sent}"),
     }
 }
 

@@ -107,3 +107,22 @@ async fn the_names_of_the_token_limit_become_one_that_is_clamped() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_image_for_a_model_that_reads_text_only_is_refused_with_a_reason() {
+    let llama = FakeLlama::start().await;
+    llama.set_sees_images(false);
+    let proxy = Proxy::before(&llama).await;
+    let image =
+        json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let mut body = question(true);
+    body["messages"][0]["content"] = json!([image]);
+    let (status, error) = proxy.error(&body).await;
+    assert_eq!(
+        (status, &error["error"]["param"]),
+        (400, &json!("messages"))
+    );
+    let message = "`messages` hold an image, but the model reads text only: leave the images out";
+    assert_eq!(error["error"]["message"], message);
+    assert_eq!(llama.requests().len(), 0);
+}

@@ -283,12 +283,15 @@ impl<'a> Builder<'a> {
             let problem = format!("must list at most {MAX_ALL_VALUES} values in all");
             return Err(Unsupported::new(&join(path, "enum"), problem));
         }
-        let is_allowed = |value: &&Value| {
-            Kinds::of_value(value).and(facts.kinds) != Kinds::NONE
+        let mut allowed: Vec<Value> = Vec::new();
+        for value in &values {
+            if Kinds::of_value(value).and(facts.kinds) != Kinds::NONE
                 && texts::allows(&facts.texts, value)
                 && numbers::allows(&facts.numbers, value)
-        };
-        let mut allowed: Vec<Value> = values.iter().filter(is_allowed).cloned().collect();
+            {
+                allowed.push(value.clone());
+            }
+        }
         if allowed.is_empty() && !values.is_empty() {
             // A list of words beside `type: integer` is a mistake that people make; the words are what they mean.
             self.unheld(path, "type")?;
@@ -310,7 +313,7 @@ impl<'a> Builder<'a> {
             }
         }
         allowed.retain(|value| seen.insert(value.to_string()));
-        Ok(Some(Node::Values(allowed)).filter(|_node| !seen.is_empty()))
+        Ok((!seen.is_empty()).then_some(Node::Values(allowed)))
     }
 
     fn describe(&mut self, keywords: &Keywords, path: &str) -> Result<(), Unsupported> {
@@ -371,7 +374,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// That nothing can hold what stands at `path`.
+/// The error for a schema at `path` that no value fits.
 pub(super) fn never(path: &str) -> Unsupported {
     Unsupported::new(path, "can never be met: its keywords contradict each other")
 }

@@ -1,4 +1,5 @@
-//! Definitions that refer to each other in circles. A tree is fine: a property or an item lies between it and itself. A
+//! Definitions that refer to each other in circles. A tree is fine: it contains itself in a
+//! property or an item. A
 //! definition that is itself, or can never end, is not.
 
 use super::node::{Node, SchemaPart};

@@ -84,12 +84,6 @@ impl<'a> Differ<'a> {
 
     /// Without references: what tells objects apart is nearly always a constant.
     fn values_differ(&self, one: &SchemaPart, other: &SchemaPart) -> bool {
-        let is_plain = |part: &SchemaPart| {
-            !matches!(
-                part.node,
-                Node::Reference(_) | Node::AnyOf { .. } | Node::Object(_)
-            )
-        };
         is_plain(one) && is_plain(other) && self.leaves_differ(one, other)
     }
 
@@ -116,4 +110,12 @@ fn kinds(node: &Node) -> Kinds {
         Node::List(_) | Node::Tuple(_) => Kinds::one(JsonKind::Array),
         Node::Object(_) => Kinds::one(JsonKind::Object),
     }
+}
+
+/// Whether a part holds no reference and no other part.
+fn is_plain(part: &SchemaPart) -> bool {
+    !matches!(
+        part.node,
+        Node::Reference(_) | Node::AnyOf { .. } | Node::Object(_)
+    )
 }

@@ -1,8 +1,8 @@
 //! A `pattern`: read as a regular expression and written anew, in the few forms that llama.cpp takes as they are meant.
 //!
 //! llama.cpp wants `^...$`, knows no `\d`, lets `.` run over the string's closing quote, and lets a quantifier behind an
-//! escaped character repeat the whole word before it. So every character leaves as a class of what may stand in a JSON
-//! string as it is, and everything else as a group.
+//! escaped character repeat the whole word before it. So every character leaves as a class of what a JSON
+//! string may hold as it is, and everything else as a group.
 //!
 //! A grammar tries all ways through a pattern at once, for every token and with the whole vocabulary. `width` says how
 //! many that are at most; a pattern with too many is not taken.
@@ -273,7 +273,7 @@ impl Regex {
 }
 
 impl Times {
-    /// How often the part stands in the grammar, or in what it grows to.
+    /// How often the grammar repeats the part, or what it grows to does.
     fn copies(self) -> usize {
         let copies = self.max.unwrap_or_else(|| self.min.max(1));
         usize::try_from(copies).unwrap_or(usize::MAX)

@@ -18,7 +18,7 @@ pub(super) fn resolve<'a>(root: &'a Source, reference: &str) -> Result<&'a Sourc
     }
     let mut steps = pointer.split('/').skip(1);
     let is_anchor = !pointer.is_empty() && !pointer.starts_with('/');
-    let mut place = Some(root).filter(|_root| !is_anchor);
+    let mut place = (!is_anchor).then_some(root);
     while let Some(keyword) = steps.next() {
         place = place.and_then(|from| follow(from, keyword, &mut steps));
     }

@@ -214,7 +214,7 @@ impl Keywords {
             || self.multiple_of.is_some()
     }
 
-    /// The keywords here that no grammar of llama.cpp can hold, whatever stands beside them.
+    /// The keywords here that no grammar of llama.cpp can hold, whatever comes with them.
     pub(super) fn unheld(&self) -> impl Iterator<Item = &'static str> {
         [
             ("uniqueItems", self.unique_items == Some(true)),

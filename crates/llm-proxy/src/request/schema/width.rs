@@ -182,7 +182,7 @@ impl<'a> Widths<'a> {
             .iter()
             .map(|way| required(way.object, at).map(|(_, part)| part));
         let values: Option<Vec<&'a SchemaPart>> = values.collect();
-        let Some(values) = values.filter(|_values| ways.len() > 1) else {
+        let Some(values) = values.filter(|values| values.len() > 1) else {
             return ways
                 .iter()
                 .map(|way| self.way(*way))
@@ -194,12 +194,12 @@ impl<'a> Widths<'a> {
             .fold(0, usize::saturating_add);
         // Objects whose values differ part here; each stays beside those that do not differ from it.
         for (at_first, first) in values.iter().enumerate() {
-            let stays =
-                |other: &usize| *other == at_first || !self.differ.differ(first, values[*other]);
-            let group: Vec<Way<'a>> = (0..ways.len())
-                .filter(stays)
-                .map(|other| ways[other])
-                .collect();
+            let mut group: Vec<Way<'a>> = Vec::with_capacity(ways.len());
+            for (other, way) in ways.iter().enumerate() {
+                if other == at_first || !self.differ.differ(first, values[other]) {
+                    group.push(*way);
+                }
+            }
             most = most.max(self.side_by_side(&group, at + 1));
             if most > MAX_WIDTH || group.len() == ways.len() {
                 break;

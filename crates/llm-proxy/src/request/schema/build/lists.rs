@@ -120,14 +120,17 @@ fn rest<'a>(stated: &Stated<'a>) -> Option<Given<'a>> {
 
 /// What holds at place `at`, in all of `lists`.
 fn place<'a>(lists: &[Stated<'a>], path: &str, at: usize) -> Vec<Given<'a>> {
-    let given = |stated: &Stated<'a>| match places(stated).get(at) {
-        Some(source) => Some(Given::new(
-            source,
-            join(&stated.path, &format!("prefixItems[{at}]")),
-        )),
-        None => rest(stated),
-    };
-    or_anything(lists.iter().filter_map(given).collect(), path)
+    let mut given = Vec::with_capacity(lists.len());
+    for stated in lists {
+        match places(stated).get(at) {
+            Some(source) => {
+                let path = join(&stated.path, &format!("prefixItems[{at}]"));
+                given.push(Given::new(source, path));
+            }
+            None => given.extend(rest(stated)),
+        }
+    }
+    or_anything(given, path)
 }
 
 fn behind<'a>(lists: &[Stated<'a>], path: &str) -> Vec<Given<'a>> {

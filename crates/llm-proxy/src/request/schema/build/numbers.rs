@@ -59,14 +59,11 @@ pub(super) fn number(
     facts: &Facts<'_>,
     path: &str,
 ) -> Result<Option<Node>, Unsupported> {
-    let is_whole = |stated: &Stated<'_>| {
-        stated
-            .keywords
-            .multiple_of
-            .as_ref()
-            .is_some_and(|n| n.as_f64() == Some(1.0))
-    };
-    if facts.numbers.iter().any(is_whole) {
+    let is_whole = facts.numbers.iter().any(|stated| {
+        let multiple = stated.keywords.multiple_of.as_ref();
+        multiple.is_some_and(|n| n.as_f64() == Some(1.0))
+    });
+    if is_whole {
         return integer(builder, facts, path);
     }
     for stated in &facts.numbers {
@@ -112,7 +109,13 @@ pub(super) fn allows(stated: &[Stated<'_>], value: &Value) -> bool {
 
 fn excluded(exclusive: Option<&Exclusive>, beside: Option<f64>) -> Option<f64> {
     match exclusive? {
-        Exclusive::Flag(is_on) => beside.filter(|_bound| *is_on),
+        Exclusive::Flag(is_on) => {
+            if *is_on {
+                beside
+            } else {
+                None
+            }
+        }
         Exclusive::Number(bound) => bound.as_f64(),
     }
 }

@@ -60,10 +60,9 @@ pub(super) fn object<'a>(
         return Err(Unsupported::new(&join(path, "properties"), problem));
     }
     // What may be there need not be: where llama.cpp cannot tell others from the known, there are none.
-    let others = others.filter(|_given| can_be_told_apart(&properties));
     let others = match others {
-        Some(given) => builder.build(&given)?.map(Box::new),
-        None => None,
+        Some(given) if can_be_told_apart(&properties) => builder.build(&given)?.map(Box::new),
+        Some(_) | None => None,
     };
     let is_closed = others.is_none()
         && objects
@@ -247,13 +246,15 @@ fn check_name(name: &str, path: &str) -> Result<(), Unsupported> {
 
 /// llama.cpp writes names into classes of characters as they are.
 fn can_be_told_apart(properties: &[Property]) -> bool {
-    let plain = |known: &Property| {
-        let is_special =
-            |c: char| c.is_control() || matches!(c, '"' | '\\' | '^' | '[' | ']' | '-');
-        !known.name.contains(is_special)
-    };
     let n_bytes: usize = properties.iter().map(|known| known.name.len()).sum();
-    n_bytes <= MAX_TOLD_APART && properties.iter().all(plain)
+    n_bytes <= MAX_TOLD_APART
+        && !properties
+            .iter()
+            .any(|known| known.name.contains(is_special))
+}
+
+fn is_special(character: char) -> bool {
+    character.is_control() || matches!(character, '"' | '\\' | '^' | '[' | ']' | '-')
 }
 
 fn says_nothing_of_names(names: &Source) -> bool {

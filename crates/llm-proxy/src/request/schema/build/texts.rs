@@ -163,12 +163,14 @@ fn format(
             Some(text) => builder.pattern(&text, &stated.path)?.ok(),
             None => None,
         };
-        match pattern.filter(|_pattern| !has_pattern && held.is_none()) {
-            Some(pattern) => held = Some((word.to_owned(), pattern)),
-            None if has_pattern => {
+        match pattern {
+            Some(pattern) if !has_pattern && held.is_none() => {
+                held = Some((word.to_owned(), pattern))
+            }
+            _ if has_pattern => {
                 builder.unheld_because(&stated.path, "format", "cannot be held beside pattern")?;
             }
-            None => builder.unheld(&stated.path, "format")?,
+            _ => builder.unheld(&stated.path, "format")?,
         }
     }
     Ok(held)

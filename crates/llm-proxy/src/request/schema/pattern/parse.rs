@@ -259,9 +259,11 @@ impl Parser<'_> {
     fn hex(&mut self, n: usize) -> Result<char, PatternFault> {
         let digits: String = self.rest.by_ref().take(n).collect();
         let is_whole = digits.len() == n && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let code = u32::from_str_radix(&digits, 16)
-            .ok()
-            .filter(|_code| is_whole);
+        let code = if is_whole {
+            u32::from_str_radix(&digits, 16).ok()
+        } else {
+            None
+        };
         code.and_then(char::from_u32)
             .ok_or_else(|| unknown("has an escape without its digits"))
     }

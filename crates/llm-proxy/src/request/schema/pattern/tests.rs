@@ -1,3 +1,5 @@
+//! Patterns: what each becomes, and which are refused.
+
 use super::Pattern;
 
 fn written(text: &str) -> String {

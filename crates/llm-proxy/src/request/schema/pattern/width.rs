@@ -84,7 +84,7 @@ impl Places {
     fn repeat(&mut self, part: &Regex, min: u32, max: Option<u32>) -> Ends {
         // Optional copies nest, each inside the one before it: only the next one can follow a copy.
         let mut rest = Ends::empty();
-        for _copy in min..max.unwrap_or(min) {
+        for _ in min..max.unwrap_or(min) {
             let one = self.add(part);
             rest = self.join(one, rest);
             rest.may_be_empty = true;
@@ -144,20 +144,19 @@ impl Places {
                 borders.insert(high + 1);
             }
         }
-        let taken = |character: &u32| -> BTreeSet<usize> {
-            let places = set
-                .iter()
-                .filter(|place| self.classes[**place].contains(*character));
-            places
-                .flat_map(|place| &self.next[*place])
-                .copied()
-                .collect()
-        };
-        borders
-            .iter()
-            .map(taken)
-            .filter(|next| !next.is_empty())
-            .collect()
+        let mut steps = Vec::with_capacity(borders.len());
+        for character in borders {
+            let mut next = BTreeSet::new();
+            for place in set {
+                if self.classes[*place].contains(character) {
+                    next.extend(self.next[*place].iter().copied());
+                }
+            }
+            if !next.is_empty() {
+                steps.push(next);
+            }
+        }
+        steps
     }
 }
 
