@@ -10,14 +10,14 @@ use tokio::sync::Semaphore;
 use crate::completion::Completions;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, ProxyHealth};
 
 /// One running gateway.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) shutdown: Shutdown,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: ProxyHealth,
     pub(crate) completions: Completions,
     pub(crate) metrics: Metrics,
     pub(crate) traces: Traces,
@@ -40,7 +40,7 @@ impl Gateway {
         let http = upstream::http()?;
         Ok(Self {
             shutdown,
-            upstream: Upstream::new(http.clone(), &config),
+            upstream: ProxyHealth::new(http.clone(), &config),
             completions: Completions::new(http, &config),
             metrics: Metrics::new(registry),
             traces,

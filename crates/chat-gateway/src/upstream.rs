@@ -104,7 +104,7 @@ struct Meta {
 
 /// What the latest probe found.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct ProxyHealth {
     http: reqwest::Client,
     models_url: String,
     key: Secret,
@@ -114,7 +114,7 @@ pub(crate) struct Upstream {
     state: Mutex<Result<(), Trouble>>,
 }
 
-impl Upstream {
+impl ProxyHealth {
     pub(crate) fn new(http: reqwest::Client, config: &Config) -> Self {
         Self {
             http,
