@@ -178,7 +178,7 @@ async fn look_before_leaping(
         let verdict = check_gguf(download.part.path(), look, size).await;
         match verdict {
             Err(Problem::NeedsMore) if look < size.min(MAX_HEADER_BYTES) => {
-                look = (look * 4).min(size)
+                look = (look * 4).min(size);
             }
             Ok(header) => return Ok(fits_in_set(header, download.remote.file.part())),
             Err(problem) => return Ok(Err(problem)),

@@ -96,7 +96,9 @@ async fn serve(mut stream: TcpStream, state: &SharedMock, idle: u64) -> std::io:
         };
         let answers = [&b"POST /v1/chat/completions"[..], b"POST /v1/embeddings"];
         if answers.iter().any(|line| request.line.starts_with(line)) {
-            answer(&mut stream, &request.body, state).await?;
+            if !answer(&mut stream, &request.body, state).await? {
+                return Ok(());
+            }
         } else {
             let (status, body) = document(&request.line, state);
             stream.write_all(&answer::document(status, &body)).await?;
@@ -148,7 +150,8 @@ fn content_length(head: &[u8]) -> usize {
         .unwrap_or_default()
 }
 
-async fn answer(stream: &mut TcpStream, body: &[u8], state: &SharedMock) -> std::io::Result<()> {
+/// Answers a request, and returns whether the connection takes another one. llama-server closes it after every stream.
+async fn answer(stream: &mut TcpStream, body: &[u8], state: &SharedMock) -> std::io::Result<bool> {
     let (order, id) = Order::read(body);
     let rendered = {
         let mut state = state.borrow_mut();
@@ -180,7 +183,7 @@ async fn answer(stream: &mut TcpStream, body: &[u8], state: &SharedMock) -> std:
     if let (Err(_), Some(id)) = (&played, id) {
         state.left.push((id, now()));
     }
-    played
+    played.map(|()| !order.stream)
 }
 
 async fn play(out: &mut WriteHalf<'_>, order: Order, rendered: &Rendered) -> std::io::Result<()> {

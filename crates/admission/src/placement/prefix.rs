@@ -52,9 +52,9 @@ impl Prefix {
         while low < high {
             let middle = low.midpoint(high);
             if self.marks[middle] == other.marks[middle] {
-                low = middle + 1
+                low = middle + 1;
             } else {
-                high = middle
+                high = middle;
             }
         }
         (0..low).fold(0, |from, _| from + distance(from))

@@ -97,7 +97,7 @@ impl WholeCompletion {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
                 ("content", Value::String(text)) => {
-                    self.content.get_or_insert_default().push_str(&text)
+                    self.content.get_or_insert_default().push_str(&text);
                 }
                 ("reasoning_content", Value::String(text)) => {
                     self.reasoning.get_or_insert_default().push_str(&text);

@@ -69,7 +69,7 @@ impl Block {
             match (name.as_str(), value, self.fields.get_mut(name)) {
                 ("partial_json", Value::String(more), _) => self.arguments.push_str(more),
                 ("text" | "thinking", Value::String(more), Some(Value::String(text))) => {
-                    text.push_str(more)
+                    text.push_str(more);
                 }
                 ("text" | "thinking" | "signature", more, _) => {
                     self.fields.insert(name.clone(), more.clone());

@@ -476,7 +476,7 @@ impl Reply {
         for part in &self.parts {
             match &part.state {
                 PartState::Running(answer) | PartState::Finishing(answer) => {
-                    sum = sum.plus(answer.usage())
+                    sum = sum.plus(answer.usage());
                 }
                 PartState::Ended(usage) => sum = sum.plus(*usage),
                 PartState::Queued(_) | PartState::Connecting(..) | PartState::Failing(_) => {}

@@ -104,7 +104,7 @@ impl Unsupported {
 pub(super) enum AnswerFormat {
     Text,
     JsonObject,
-    JsonSchema { json_schema: SentSchema },
+    JsonSchema { json_schema: Box<SentSchema> },
 }
 
 #[derive(Debug, Serialize)]
@@ -181,12 +181,12 @@ impl NamedSchema {
         };
         let schema = schema.rebuild(self.strict.unwrap_or(false), &path)?;
         Ok(AnswerFormat::JsonSchema {
-            json_schema: SentSchema {
+            json_schema: Box::new(SentSchema {
                 name: self.name,
                 description: self.description,
                 strict: self.strict,
                 schema,
-            },
+            }),
         })
     }
 }

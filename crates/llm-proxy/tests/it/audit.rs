@@ -128,7 +128,7 @@ async fn a_caller_that_leaves_has_its_line_too_with_what_it_was_sent() {
     let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
     let file = folder.path().join("audit.jsonl");
     let proxy = Proxy::with(&llama, |config| {
-        config.audit = Destination::File(file.clone())
+        config.audit = Destination::File(file.clone());
     })
     .await;
     llama.script(Script::tokens(["a", "b"]).stall_after(1));
@@ -152,7 +152,7 @@ async fn a_full_disk_costs_lines_and_no_request() {
     const REQUESTS: usize = 50;
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.audit = Destination::File("/dev/full".into())
+        config.audit = Destination::File("/dev/full".into());
     })
     .await;
     for _ in 0..REQUESTS {

@@ -150,7 +150,7 @@ async fn with_every_upstream_down_a_request_is_refused_at_once_and_one_that_is_b
     let llamas = [FakeLlama::start().await, FakeLlama::start().await];
     // As long as in production.
     let proxy = before_all(&llamas.each_ref(), |config| {
-        config.probe_down = Duration::from_secs(1)
+        config.probe_down = Duration::from_secs(1);
     })
     .await;
     let [mut first, second] = llamas;
@@ -239,7 +239,7 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
     let (flaps, stays) = (FakeLlama::start().await, FakeLlama::start().await);
     stays.set_slots(8);
     let proxy = before_all(&[&flaps, &stays], |config| {
-        config.probe_down = Duration::from_millis(50)
+        config.probe_down = Duration::from_millis(50);
     })
     .await;
     let (over, n_failed, n_all) = (
@@ -334,7 +334,7 @@ async fn an_upstream_that_fails_now_and_then_is_not_doubted() {
         // Each of them fails twice and then computes: never three times in a row.
         for llama in &llamas {
             (0..2).for_each(|_| {
-                llama.script_once(Script::refusal(500, "server_error", "Compute error."))
+                llama.script_once(Script::refusal(500, "server_error", "Compute error."));
             });
             llama.script_once(Script::tokens(["a"]));
         }

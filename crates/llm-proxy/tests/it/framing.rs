@@ -240,7 +240,7 @@ async fn a_hostile_head_is_refused_in_the_error_shape_and_the_connection_closed_
 async fn every_refusal_has_an_id_also_one_that_no_route_saw() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.body_deadline = Duration::from_millis(50)
+        config.body_deadline = Duration::from_millis(50);
     })
     .await;
     let unread = format!(

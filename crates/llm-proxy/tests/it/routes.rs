@@ -388,7 +388,7 @@ async fn tokens_are_counted_without_a_slot_by_a_few_at_once() {
     let llama = FakeLlama::start().await;
     llama.set_slots(1);
     let proxy = Proxy::with(&llama, |config| {
-        config.counting_deadline = Duration::from_secs(3)
+        config.counting_deadline = Duration::from_secs(3);
     })
     .await;
     llama.script_once(Script::tokens(["a", "b"]).stall_after(1));

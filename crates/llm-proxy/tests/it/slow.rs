@@ -98,7 +98,7 @@ async fn a_caller_that_pauses_longer_than_the_token_deadline_still_has_its_whole
     let llama = FakeLlama::start().await;
     let between_tokens = Duration::from_millis(500);
     let proxy = Proxy::with(&llama, |config| {
-        config.deadlines.between_tokens = between_tokens
+        config.deadlines.between_tokens = between_tokens;
     })
     .await;
     const TOKENS: usize = 2_000;

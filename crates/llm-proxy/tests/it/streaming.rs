@@ -97,7 +97,7 @@ async fn every_token_is_passed_on_when_it_comes() {
 async fn a_silent_upstream_is_bridged_by_comments_between_events() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.keep_alive = Duration::from_millis(20)
+        config.keep_alive = Duration::from_millis(20);
     })
     .await;
     llama.script(Script::tokens(["a", "b"]).stall_after(1));

@@ -134,7 +134,7 @@ async fn a_route_that_is_not_there_says_what_its_caller_probably_meant() {
 async fn one_model_can_be_asked_for_by_its_name_and_no_other() {
     let llama = FakeLlama::start().await;
     let proxy = Proxy::with(&llama, |config| {
-        config.model = "a model/of Q4_0.gguf".into()
+        config.model = "a model/of Q4_0.gguf".into();
     })
     .await;
     let get = async |path: &str| {

@@ -15,7 +15,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 
 async fn traced(llama: &FakeLlama, collector: &FakeCollector) -> Proxy {
     Proxy::with(llama, |config| {
-        config.traces = Endpoint::parse(&collector.url())
+        config.traces = Endpoint::parse(&collector.url());
     })
     .await
 }

@@ -77,7 +77,8 @@ impl Converter {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("the converter starts");
-            let answers = BufReader::new(child.stdout.take()?);
+            let stdout = child.stdout.take().expect("its output was asked for");
+            let answers = BufReader::new(stdout);
             self.running = Some((child, answers));
         }
         let (child, answers) = self.running.as_mut()?;

@@ -152,7 +152,7 @@ pub(super) struct Entries(pub(super) Vec<(String, SchemaOutput)>);
 #[serde(untagged)]
 enum Additional {
     Bool(bool),
-    Schema(SchemaOutput),
+    Schema(Box<SchemaOutput>),
 }
 
 impl Serialize for Entries {
@@ -324,7 +324,7 @@ impl Object {
             Some(part) if matches!(part.node, Node::Any) => {
                 (!is_free).then_some(Additional::Bool(true))
             }
-            Some(part) => Some(Additional::Schema(part.output(names))),
+            Some(part) => Some(Additional::Schema(Box::new(part.output(names)))),
         };
         out.additional_properties = additional.map(Box::new);
         out

@@ -165,7 +165,7 @@ fn format(
         };
         match pattern {
             Some(pattern) if !has_pattern && held.is_none() => {
-                held = Some((word.to_owned(), pattern))
+                held = Some((word.to_owned(), pattern));
             }
             _ if has_pattern => {
                 builder.unheld_because(&stated.path, "format", "cannot be held beside pattern")?;
