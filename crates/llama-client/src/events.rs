@@ -562,7 +562,10 @@ mod tests {
     fn an_endless_event_is_refused_and_many_events_at_once_are_not() {
         let mut scanner = Scanner::default();
         scanner.push(&vec![b'x'; MAX_EVENT_BYTES + 1]).unwrap();
-        assert_eq!((scanner.next_event(), scanner.push(b"x")), (None, Err(TooLong)));
+        assert_eq!(
+            (scanner.next_event(), scanner.push(b"x")),
+            (None, Err(TooLong))
+        );
         let mut scanner = Scanner::default();
         assert_eq!(
             scanner.push("data: x\n\n".repeat(MAX_EVENT_BYTES / 4).as_bytes()),

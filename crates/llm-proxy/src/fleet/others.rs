@@ -20,8 +20,11 @@ const AGAIN: Duration = Duration::from_millis(150);
 const CONFIRM: Duration = Duration::from_millis(100);
 /// How long a slot must have been idle when others hold none.
 const IDLE_ALONE: Duration = Duration::from_millis(100);
-/// The same when they hold some, and may only be between two requests: a busy llama-server takes a while to begin one.
+/// The same when the engine computes: others may be between two requests.
 const IDLE_AMONG_OTHERS: Duration = Duration::from_millis(200);
+/// How many looks must have shown the engine a step further since. Between two steps it takes in what was sent to it
+/// during the first, and until then a slot that is as good as taken shows as idle.
+const STEPS: u64 = 2;
 
 /// What one look showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +57,10 @@ impl SlotCount {
 #[derive(Debug, Default)]
 pub(super) struct OtherClients {
     last: Option<(Instant, SlotCount)>,
-    /// Since when each slot has been as it is.
-    unchanged_since: Vec<Instant>,
+    /// Since when each slot has been as it is: the time, and the steps that the engine had made.
+    unchanged_since: Vec<(Instant, u64)>,
+    /// Looks that showed the engine a step further.
+    n_steps: u64,
     seen_at: Option<Instant>,
     n: usize,
     is_near: bool,
@@ -75,23 +80,33 @@ impl OtherClients {
         self.is_near = self.seen_at.is_some_and(|at| now - at < NEAR);
         let recent = last.filter(|(at, _)| now - *at < RECENT);
         let before = recent.as_ref().map_or(&[][..], |(_, last)| &last.slots);
-        self.unchanged_since.resize(seen.slots.len(), now);
+        self.n_steps += u64::from(before != seen.slots);
+        self.unchanged_since
+            .resize(seen.slots.len(), (now, self.n_steps));
         for (n, since) in self.unchanged_since.iter_mut().enumerate() {
             if before.get(n) != Some(&seen.slots[n]) {
-                *since = now;
+                *since = (now, self.n_steps);
             }
         }
-        let needed = match seen.at_most {
-            0 => IDLE_ALONE,
-            _ => IDLE_AMONG_OTHERS,
+        let is_computing = seen.slots.iter().any(|slot| slot.is_busy);
+        let shows_steps = seen
+            .slots
+            .iter()
+            .any(|slot| slot.is_busy && slot.progress.is_some());
+        let needed = match is_computing {
+            true => IDLE_AMONG_OTHERS,
+            false => IDLE_ALONE,
         };
-        let spare = seen
+        let n_idle_for_long = seen
             .slots
             .iter()
             .zip(&self.unchanged_since)
-            .filter(|(slot, since)| !slot.is_busy && now - **since >= needed)
-            .count()
-            .saturating_sub(seen.n_sent);
+            .filter(|(slot, (at, step))| {
+                let has_stepped = !shows_steps || self.n_steps - step >= STEPS;
+                !slot.is_busy && now - *at >= needed && has_stepped
+            })
+            .count();
+        let spare = n_idle_for_long.saturating_sub(seen.n_sent);
         self.n = match (self.is_near, recent) {
             (false, _) => 0,
             (true, None) => seen.at_most,
@@ -138,6 +153,7 @@ mod tests {
             .map(|n| SlotState {
                 is_busy: (n as usize) < n_busy,
                 last_task: Some(n),
+                progress: None,
             })
             .collect()
     }
@@ -208,6 +224,19 @@ mod tests {
         let mut used = seen(0);
         used.slots[1].last_task = Some(99);
         assert_eq!(others.look(now + SHORT, used), Some(3));
+    }
+
+    #[test]
+    fn a_slot_that_is_idle_while_the_engine_makes_no_step_may_be_as_good_as_taken() {
+        let mut others = OtherClients::default();
+        let mut now = Instant::now();
+        others.look(now, seen(4));
+        for (progress, spare) in [(7, 0), (7, 0), (7, 0), (8, 0), (8, 0), (9, 1)] {
+            now += SHORT;
+            let mut seen = seen(3);
+            seen.slots[0].progress = Some(progress);
+            assert_eq!(others.look(now, seen), Some(spare), "{progress}");
+        }
     }
 
     #[test]
