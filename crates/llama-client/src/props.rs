@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -43,13 +44,38 @@ struct TemplateCaps {
 
 /// What is read of one slot in `/slots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "SlotFields")]
 pub struct SlotState {
     /// Whether it computes, for anybody.
-    #[serde(rename = "is_processing")]
     pub is_busy: bool,
     /// The number of its last task, which tells whether it was used between two looks.
-    #[serde(rename = "id_task")]
     pub last_task: Option<i64>,
+    /// A number that grows with each step of the engine; `None` where the build does not say it.
+    pub progress: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct SlotFields {
+    is_processing: bool,
+    id_task: Option<i64>,
+    n_prompt_tokens_processed: Option<u64>,
+    /// Builds differ in its shape: a list of one here.
+    #[serde(default)]
+    next_token: Value,
+}
+
+impl From<SlotFields> for SlotState {
+    fn from(fields: SlotFields) -> Self {
+        let n_prompt = fields.n_prompt_tokens_processed;
+        let n_decoded = fields.next_token[0]["n_decoded"].as_u64();
+        Self {
+            is_busy: fields.is_processing,
+            last_task: fields.id_task,
+            progress: n_prompt
+                .zip(n_decoded)
+                .map(|(n_prompt, n_decoded)| n_prompt.saturating_add(n_decoded)),
+        }
+    }
 }
 
 /// Why there are no props.
@@ -134,6 +160,25 @@ pub(crate) fn slots(body: &Bytes) -> Option<Vec<SlotState>> {
 #[cfg(test)]
 mod tests {
     use super::Props;
+
+    #[test]
+    fn a_slot_says_whether_it_is_busy_and_how_far_it_is() {
+        let slots = br#"[{"id":0,"is_processing":true,"id_task":7,"n_prompt_tokens_processed":40,"next_token":[{"n_decoded":2}]},
+            {"id":1,"is_processing":false}, {"id":2,"is_processing":true,"id_task":9,"next_token":{"n_decoded":2}}]"#;
+        let slot = |is_busy, last_task, progress| super::SlotState {
+            is_busy,
+            last_task,
+            progress,
+        };
+        assert_eq!(
+            super::slots(&bytes::Bytes::from_static(slots)).unwrap(),
+            [
+                slot(true, Some(7), Some(42)),
+                slot(false, None, None),
+                slot(true, Some(9), None)
+            ]
+        );
+    }
 
     #[test]
     fn what_has_no_slot_or_more_than_any_machine_is_no_llama_server() {

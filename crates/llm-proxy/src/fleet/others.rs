@@ -1,8 +1,8 @@
 //! The slots that others hold, who ask a llama-server directly: another llm-proxy, or a client of its own.
 //!
 //! Pure: it is told what each look at `/slots` showed. Alone, our own requests come and go during a look, so only what
-//! two looks show is believed. Beside others a slot is free only when two looks, shortly one after the other, showed it
-//! idle and unused in between. One look may fall between two requests of theirs.
+//! two looks show is believed. Beside others a slot is free only when looks, shortly one after the other, showed it idle
+//! and unused for a while. One look may fall between two requests of theirs.
 
 use std::time::Duration;
 
@@ -16,8 +16,15 @@ const NEAR: Duration = Duration::from_secs(60);
 const RECENT: Duration = Duration::from_millis(500);
 /// Between two looks while somebody waits. llama-server, asked about its slots, is late to see clients that leave.
 const AGAIN: Duration = Duration::from_millis(150);
-/// Until a slot that one look showed idle is looked at again: longer than the gap between two requests of theirs.
+/// Until a slot that one look showed idle is looked at again.
 const CONFIRM: Duration = Duration::from_millis(100);
+/// How long a slot must have been idle when others hold none.
+const IDLE_ALONE: Duration = Duration::from_millis(100);
+/// The same when the engine computes: others may be between two requests.
+const IDLE_AMONG_OTHERS: Duration = Duration::from_millis(200);
+/// How many looks must have shown the engine a step further since. Between two steps it takes in what was sent to it
+/// during the first, and until then a slot that is as good as taken shows as idle.
+const STEPS: u64 = 2;
 
 /// What one look showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,20 +51,16 @@ impl SlotCount {
             n_sent: after.in_flight - ours_throughout.min(after.in_flight),
         }
     }
-
-    /// How many slots were idle in both looks and in between, and are not about to be ours.
-    fn n_idle_since(&self, before: &Self) -> usize {
-        let both = self.slots.iter().zip(&before.slots);
-        both.filter(|(now, before)| !now.is_busy && now == before)
-            .count()
-            .saturating_sub(self.n_sent)
-    }
 }
 
 /// What is believed of one upstream.
 #[derive(Debug, Default)]
 pub(super) struct OtherClients {
     last: Option<(Instant, SlotCount)>,
+    /// Since when each slot has been as it is: the time, and the steps that the engine had made.
+    unchanged_since: Vec<(Instant, u64)>,
+    /// Looks that showed the engine a step further.
+    n_steps: u64,
     seen_at: Option<Instant>,
     n: usize,
     is_near: bool,
@@ -76,9 +79,34 @@ impl OtherClients {
         }
         self.is_near = self.seen_at.is_some_and(|at| now - at < NEAR);
         let recent = last.filter(|(at, _)| now - *at < RECENT);
-        let spare = recent
-            .as_ref()
-            .map_or(0, |(_, last)| seen.n_idle_since(last));
+        let before = recent.as_ref().map_or(&[][..], |(_, last)| &last.slots);
+        self.n_steps += u64::from(before != seen.slots);
+        self.unchanged_since
+            .resize(seen.slots.len(), (now, self.n_steps));
+        for (n, since) in self.unchanged_since.iter_mut().enumerate() {
+            if before.get(n) != Some(&seen.slots[n]) {
+                *since = (now, self.n_steps);
+            }
+        }
+        let is_computing = seen.slots.iter().any(|slot| slot.is_busy);
+        let shows_steps = seen
+            .slots
+            .iter()
+            .any(|slot| slot.is_busy && slot.progress.is_some());
+        let needed = match is_computing {
+            true => IDLE_AMONG_OTHERS,
+            false => IDLE_ALONE,
+        };
+        let n_idle_for_long = seen
+            .slots
+            .iter()
+            .zip(&self.unchanged_since)
+            .filter(|(slot, (at, step))| {
+                let has_stepped = !shows_steps || self.n_steps - step >= STEPS;
+                !slot.is_busy && now - *at >= needed && has_stepped
+            })
+            .count();
+        let spare = n_idle_for_long.saturating_sub(seen.n_sent);
         self.n = match (self.is_near, recent) {
             (false, _) => 0,
             (true, None) => seen.at_most,
@@ -125,6 +153,7 @@ mod tests {
             .map(|n| SlotState {
                 is_busy: (n as usize) < n_busy,
                 last_task: Some(n),
+                progress: None,
             })
             .collect()
     }
@@ -174,11 +203,18 @@ mod tests {
     }
 
     #[test]
-    fn beside_others_a_slot_must_be_idle_in_two_looks_and_unused_between_them() {
+    fn beside_others_a_slot_must_stay_idle_and_unused_for_a_while() {
         let mut others = OtherClients::default();
         let mut now = Instant::now();
         others.look(now, seen(4));
-        for (n_busy, n, spare) in [(3, 4, 0), (3, 3, 1), (4, 4, 0), (0, 4, 0), (0, 0, 4)] {
+        for (n_busy, n, spare) in [
+            (3, 4, 0),
+            (3, 3, 0),
+            (3, 3, 1),
+            (4, 4, 0),
+            (0, 4, 0),
+            (0, 0, 4),
+        ] {
             now += SHORT;
             assert_eq!(
                 (others.look(now, seen(n_busy)), others.n()),
@@ -188,6 +224,19 @@ mod tests {
         let mut used = seen(0);
         used.slots[1].last_task = Some(99);
         assert_eq!(others.look(now + SHORT, used), Some(3));
+    }
+
+    #[test]
+    fn a_slot_that_is_idle_while_the_engine_makes_no_step_may_be_as_good_as_taken() {
+        let mut others = OtherClients::default();
+        let mut now = Instant::now();
+        others.look(now, seen(4));
+        for (progress, spare) in [(7, 0), (7, 0), (7, 0), (8, 0), (8, 0), (9, 1)] {
+            now += SHORT;
+            let mut seen = seen(3);
+            seen.slots[0].progress = Some(progress);
+            assert_eq!(others.look(now, seen), Some(spare), "{progress}");
+        }
     }
 
     #[test]

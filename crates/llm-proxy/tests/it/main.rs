@@ -18,6 +18,7 @@ mod audit;
 mod broken;
 mod cancelling;
 mod commands;
+mod connections;
 mod deadlines;
 mod defaults;
 mod dialects;
