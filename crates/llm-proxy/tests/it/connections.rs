@@ -26,7 +26,7 @@ async fn a_connection_that_was_closed_while_it_waited_fails_no_request() {
 }
 
 #[tokio::test]
-async fn a_plain_answers_connection_is_used_again_for_three_seconds_and_a_streams_never() {
+async fn a_plain_answers_connection_is_used_again_and_a_streams_never() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
     let ask = async |path: &str| {
