@@ -34,7 +34,7 @@ use build::Builder;
 use cost::Cost;
 use exclusive::Differ;
 use facts::Given;
-use node::{Node, Output, Part};
+use node::{Node, Output, Part, Style};
 pub(crate) use source::Source;
 
 /// Rules of the grammar of all schemas of a request.
@@ -55,6 +55,8 @@ pub(crate) struct Schema {
     names: Vec<String>,
     cost: Cost,
     unheld: Vec<String>,
+    /// Whether it is among those of a request's tools, which a template shows to the model.
+    is_tool: bool,
 }
 
 /// What is wrong with a schema, and where.
@@ -114,6 +116,7 @@ impl Schema {
             names,
             cost,
             unheld: builder.unheld,
+            is_tool: false,
         };
         schema.name_definitions(&mut HashSet::new());
         Ok(schema)
@@ -147,6 +150,7 @@ impl Schema {
         let mut cost = Cost::default();
         for schema in schemas {
             schema.name_definitions(&mut taken);
+            schema.is_tool = true;
             cost = cost.and(schema.cost);
         }
         cost.check("")
@@ -171,11 +175,13 @@ impl Schema {
     }
 
     fn output(&self) -> Output {
+        let style = Style {
+            names: &self.names,
+            has_lists: !self.is_tool,
+        };
         let defs = self.names.iter().zip(&self.defs);
-        let defs = defs.map(|(name, def)| (name.clone(), def.output(&self.names)));
-        self.root
-            .output(&self.names)
-            .with_definitions(defs.collect())
+        let defs = defs.map(|(name, def)| (name.clone(), def.output(style)));
+        self.root.output(style).with_definitions(defs.collect())
     }
 }
 
