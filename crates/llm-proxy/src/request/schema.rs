@@ -38,7 +38,7 @@ use exclusive::Differ;
 use facts::Given;
 #[cfg(fuzzing)]
 pub use fuzzing::fuzz;
-use node::{Node, SchemaOutput, SchemaPart};
+use node::{Node, SchemaOutput, SchemaPart, Style};
 pub(crate) use source::Source;
 
 /// Rules of the grammar of all schemas of a request.
@@ -59,6 +59,8 @@ pub(crate) struct Schema {
     names: Vec<String>,
     cost: SchemaCost,
     unheld: Vec<String>,
+    /// Whether it is among those of a request's tools, which a template shows to the model.
+    is_tool: bool,
 }
 
 /// What is wrong with a schema, and where.
@@ -118,6 +120,7 @@ impl Schema {
             names,
             cost,
             unheld: builder.unheld,
+            is_tool: false,
         };
         schema.name_definitions(&mut HashSet::new());
         Ok(schema)
@@ -152,6 +155,7 @@ impl Schema {
         let mut cost = SchemaCost::default();
         for schema in schemas {
             schema.name_definitions(&mut taken);
+            schema.is_tool = true;
             cost = cost.and(schema.cost);
         }
         cost.check("")
@@ -176,11 +180,13 @@ impl Schema {
     }
 
     fn output(&self) -> SchemaOutput {
+        let style = Style {
+            names: &self.names,
+            has_lists: !self.is_tool,
+        };
         let defs = self.names.iter().zip(&self.defs);
-        let defs = defs.map(|(name, def)| (name.clone(), def.output(&self.names)));
-        self.root
-            .output(&self.names)
-            .with_definitions(defs.collect())
+        let defs = defs.map(|(name, def)| (name.clone(), def.output(style)));
+        self.root.output(style).with_definitions(defs.collect())
     }
 }
 

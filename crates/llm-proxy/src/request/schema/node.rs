@@ -85,6 +85,15 @@ pub(super) struct Property {
     pub(super) is_required: bool,
 }
 
+/// How a schema is written.
+#[derive(Clone, Copy)]
+pub(super) struct Style<'a> {
+    /// The names of the definitions.
+    pub(super) names: &'a [String],
+    /// Whether `type` may be a list. Templates that show tools to a model fail on one.
+    pub(super) has_lists: bool,
+}
+
 impl From<Node> for SchemaPart {
     fn from(node: Node) -> Self {
         Self {
@@ -182,9 +191,9 @@ impl SchemaOutput {
 }
 
 impl SchemaPart {
-    /// As it is sent; `names` are those of the definitions.
-    pub(super) fn output(&self, names: &[String]) -> SchemaOutput {
-        let mut out = self.node.output(names);
+    /// As it is sent.
+    pub(super) fn output(&self, style: Style<'_>) -> SchemaOutput {
+        let mut out = self.node.output(style);
         let About {
             title,
             description,
@@ -209,11 +218,11 @@ impl SchemaPart {
 }
 
 impl Node {
-    fn output(&self, names: &[String]) -> SchemaOutput {
+    fn output(&self, style: Style<'_>) -> SchemaOutput {
         match self {
             Self::Any => SchemaOutput::default(),
             Self::Reference(at) => {
-                let reference = format!("#/$defs/{}", names[*at]);
+                let reference = format!("#/$defs/{}", style.names[*at]);
                 SchemaOutput {
                     reference: Some(reference),
                     ..SchemaOutput::default()
@@ -226,13 +235,13 @@ impl Node {
                         node: Self::Null,
                         about,
                     },
-                ] if part.is_scalar() && about.is_empty() => {
-                    let mut out = part.output(names);
+                ] if style.has_lists && part.is_scalar() && about.is_empty() => {
+                    let mut out = part.output(style);
                     out.kind = out.kind.map(|kind| json!([kind, "null"]));
                     out
                 }
                 _ => {
-                    let any_of = parts.iter().map(|part| part.output(names)).collect();
+                    let any_of = parts.iter().map(|part| part.output(style)).collect();
                     SchemaOutput {
                         any_of,
                         ..SchemaOutput::default()
@@ -270,7 +279,7 @@ impl Node {
             Self::List(list) => {
                 let mut out = SchemaOutput::of_kind("array");
                 if !matches!(list.items.node, Node::Any) {
-                    out.items = Some(Box::new(list.items.output(names)));
+                    out.items = Some(Box::new(list.items.output(style)));
                 }
                 out.bound("minItems", Some(list.min).filter(|min| *min > 0));
                 out.bound("maxItems", list.max);
@@ -278,10 +287,10 @@ impl Node {
             }
             Self::Tuple(parts) => {
                 let mut out = SchemaOutput::of_kind("array");
-                out.prefix_items = Some(parts.iter().map(|part| part.output(names)).collect());
+                out.prefix_items = Some(parts.iter().map(|part| part.output(style)).collect());
                 out
             }
-            Self::Object(object) => object.output(names),
+            Self::Object(object) => object.output(style),
         }
     }
 }
@@ -308,12 +317,12 @@ impl TextNode {
 }
 
 impl Object {
-    fn output(&self, names: &[String]) -> SchemaOutput {
+    fn output(&self, style: Style<'_>) -> SchemaOutput {
         let mut out = SchemaOutput::of_kind("object");
         let is_free = self.properties.is_empty() && self.others.is_some();
         if !is_free {
             let entries = self.properties.iter();
-            let entries = entries.map(|known| (known.name.clone(), known.part.output(names)));
+            let entries = entries.map(|known| (known.name.clone(), known.part.output(style)));
             out.properties = Some(Entries(entries.collect()));
         }
         let required = self.properties.iter().filter(|known| known.is_required);
@@ -324,7 +333,7 @@ impl Object {
             Some(part) if matches!(part.node, Node::Any) => {
                 (!is_free).then_some(Additional::Bool(true))
             }
-            Some(part) => Some(Additional::Schema(Box::new(part.output(names)))),
+            Some(part) => Some(Additional::Schema(Box::new(part.output(style)))),
         };
         out.additional_properties = additional.map(Box::new);
         out

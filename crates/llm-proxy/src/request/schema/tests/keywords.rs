@@ -551,6 +551,16 @@ fn tools_never_share_a_definition_by_its_name() {
 }
 
 #[test]
+fn tools_have_no_list_of_types_which_templates_fail_on() {
+    let mut tool = Schema::from_value(&json!({"type": ["string", "null"]}), true).unwrap();
+    Schema::check_together(&mut [&mut tool]).unwrap();
+    assert_eq!(
+        json!(tool),
+        json!({"anyOf": [{"type": "string"}, {"type": "null"}]})
+    );
+}
+
+#[test]
 fn a_refusal_names_the_place_and_the_reason() {
     let given = json!({"type": "object", "properties": {"list": {"type": "array", "items": {"$ref": "#/$defs/N"}}},
         "$defs": {"N": {"type": "number", "maximum": 3}}});
