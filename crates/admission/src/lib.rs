@@ -1,4 +1,4 @@
-//! Who is next, and where: a fair, bounded queue before the slots of all upstreams.
+//! A fair, bounded queue for the slots of all upstreams.
 //!
 //! A request is described by an [`Asking`] and gets a [`Ticket`]. The ticket becomes a [`Permit`], which is one slot of
 //! one upstream, or it is [`NotAdmitted`]. Dropping a ticket leaves the queue; dropping a permit frees the slot for the

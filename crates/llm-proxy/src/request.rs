@@ -1,8 +1,9 @@
 //! Reads a request once and builds what goes upstream anew, from types whose fields are the allow-list.
 //!
-//! `json` reads the bytes strictly, `typed` reads the types from that, one file per API holds them. What is unknown is
-//! dropped and counted, or refused where it would change the answer's meaning; what llama-server understands but no caller
-//! may use is refused by name. The order of fields in schemas is kept, because it is the order of the answer's.
+//! `json` reads the bytes strictly. `typed` is the deserializer that fills the types, and names the field of an error. One
+//! file per API holds its types; `generation` and `values` hold those that the APIs share. Unknown fields are dropped and
+//! counted. Unknown fields that would change the answer's meaning are refused, and so are those that reach around the
+//! limits of llama-server. The order of a schema's properties is kept, because the answer has the same order.
 
 use bytes::Bytes;
 pub(crate) use llama_client::TemplateFacts as Template;
@@ -84,7 +85,7 @@ pub(crate) struct Rules<'a> {
 /// A request that was checked.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    /// What goes upstream, but for the seed.
+    /// The upstream's body without the seed.
     body: Bytes,
     seed: Option<SamplingSeed>,
     /// The limit of one answer, in tokens.

@@ -73,7 +73,7 @@ enum PartState {
     Ended(Usage),
 }
 
-/// What a connection came to, and the permit that it was opened with.
+/// The result of connecting, and its permit.
 struct Connected {
     permit: Permit,
     opened: Result<(llama_client::Body, SentRequest), Error>,
@@ -193,7 +193,7 @@ impl Reply {
         }
     }
 
-    /// The next bytes for the caller; all events of one read go on in one write. `None` when all was said.
+    /// The next bytes for the caller; all events of one read go on in one write. `None` at the end of the stream.
     async fn next(&mut self) -> Option<Bytes> {
         if self.is_over {
             // The caller has every byte; the end of the upstream's body is still to be read.
@@ -449,7 +449,7 @@ impl Reply {
             return Err(error);
         }
         let again = self.app.admission.enter_again(permit, &self.asked.asking());
-        // What was tried says more than that there is nothing else to try.
+        // The caller sees the error of the upstream, not the refusal of the queue.
         let ticket = again.map_err(|_| error.clone())?;
         let deadline = self.entered + self.app.config.deadlines.queue;
         self.parts[at].state = queued(ticket, deadline);

@@ -121,7 +121,7 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-/// `messages[1].content`. The kinds of a tagged object are steps of the types, not of the body.
+/// `messages[1].content`. Enum variants do not appear in the path.
 fn path(path: &Path) -> String {
     let mut text = String::new();
     for segment in path {
@@ -139,7 +139,7 @@ fn path(path: &Path) -> String {
     text
 }
 
-/// What is wrong, where the types could not go on.
+/// Why deserialization failed.
 #[derive(Debug)]
 pub(super) struct Wrong {
     /// A field of the object there that is missing.
@@ -428,7 +428,7 @@ impl<'de> Deserializer<'de> for FieldValue<'_> {
     }
 }
 
-/// The same word with the life of the types.
+/// The tag as a `'static` string.
 fn tag_name(tag: &str) -> &'static str {
     if tag == "role" { "role" } else { "type" }
 }
