@@ -186,6 +186,19 @@ impl Admission {
         self.0.enter(None, asking)
     }
 
+    /// The same for several answers to one request: a ticket for each of them, or no ticket at all.
+    ///
+    /// # Errors
+    ///
+    /// When no upstream answers, or when the queue has no room for all of them.
+    pub fn enter_all(
+        &self,
+        asking: &Asking<'_>,
+        n_answers: usize,
+    ) -> Result<Vec<Ticket>, NotAdmitted> {
+        self.0.enter_all(&vec![None; n_answers], asking)
+    }
+
     /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
     ///
     /// # Errors
@@ -208,27 +221,47 @@ impl AdmissionShared {
         old_place: Option<QueuePlace>,
         asking: &Asking<'_>,
     ) -> Result<Ticket, NotAdmitted> {
-        let (answer, answered) = oneshot::channel();
+        let mut tickets = self.enter_all(&[old_place], asking)?;
+        tickets.pop().ok_or(NotAdmitted::NoUpstream)
+    }
+
+    /// A ticket for each of `old_places`, where it is one.
+    fn enter_all(
+        self: &Arc<Self>,
+        old_places: &[Option<QueuePlace>],
+        asking: &Asking<'_>,
+    ) -> Result<Vec<Ticket>, NotAdmitted> {
+        let mut tickets = Vec::with_capacity(old_places.len());
         let mut inner = self.lock();
         if inner.slots.total() == 0 {
             return Err(NotAdmitted::NoUpstream);
         }
-        let waiter = Waiter {
-            answer,
-            prefix: asking.prefix.clone(),
-            n_prompt_tokens: asking.n_prompt_tokens,
-        };
-        let place = match old_place {
-            Some(place) => {
-                inner.queue.enter_at(place, asking, waiter);
-                place
-            }
-            None => inner.queue.enter(asking, waiter),
-        };
+        for old_place in old_places {
+            let (answer, answered) = oneshot::channel();
+            let waiter = Waiter {
+                answer,
+                prefix: asking.prefix.clone(),
+                n_prompt_tokens: asking.n_prompt_tokens,
+            };
+            let place = match *old_place {
+                Some(place) => {
+                    inner.queue.enter_at(place, asking, waiter);
+                    place
+                }
+                None => inner.queue.enter(asking, waiter),
+            };
+            tickets.push(Ticket {
+                shared: Arc::clone(self),
+                place,
+                answered,
+                permit: None,
+            });
+        }
         // Usually this is the newcomer or nobody. But the newcomer may have brought a higher limit of its key, and
         // others of that key may have waited for it.
         let turns: Vec<NextTurn> = std::iter::from_fn(|| inner.next()).collect();
-        let dropped = inner.queue.trim(place);
+        let newcomers: Vec<QueuePlace> = tickets.iter().map(Ticket::place).collect();
+        let dropped = inner.queue.trim(&newcomers);
         let mut refusals = Vec::with_capacity(dropped.len());
         for (place, waiter) in dropped {
             let retry_after_seconds = inner.retry_after_seconds(place);
@@ -246,19 +279,19 @@ impl AdmissionShared {
         for (waiter, refused) in refusals {
             waiter.refuse(refused);
         }
-        let mut ticket = Ticket {
-            shared: Arc::clone(self),
-            place,
-            answered,
-            permit: None,
-        };
-        match ticket.answered.try_recv() {
-            Ok(Ok(permit)) => ticket.permit = Some(permit),
-            Ok(Err(refused)) => return Err(refused),
-            // It waits.
-            Err(_) => {}
+        let mut refusal = None;
+        for ticket in &mut tickets {
+            match ticket.answered.try_recv() {
+                Ok(Ok(permit)) => ticket.permit = Some(permit),
+                Ok(Err(refused)) => refusal = Some(refused),
+                // It waits.
+                Err(_) => {}
+            }
         }
-        Ok(ticket)
+        match refusal {
+            Some(refused) => Err(refused),
+            None => Ok(tickets),
+        }
     }
 
     /// Gives free slots to those who wait, the next in line first. Without any slot it refuses them all.

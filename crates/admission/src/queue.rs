@@ -201,9 +201,12 @@ impl<W> FairQueue<W> {
     /// Makes room when more wait than may, and returns whom it cost their place.
     ///
     /// The newest request goes of the key that fills the largest part of the queue for its weight. So a lone key may
-    /// fill the queue, and a further key finds room all the same. When that is the newcomer's own key, it is the
-    /// newcomer that goes, and nobody else.
-    pub(super) fn trim(&mut self, newcomer: QueuePlace) -> Vec<(QueuePlace, W)> {
+    /// fill the queue, and a further key finds room all the same. When that is the newcomers' own key, it is the
+    /// newcomers that go, all of them, and nobody else. The newcomers are of one key.
+    pub(super) fn trim(&mut self, newcomers: &[QueuePlace]) -> Vec<(QueuePlace, W)> {
+        let Some(newcomer) = newcomers.first() else {
+            return Vec::new();
+        };
         let mut dropped: Vec<(QueuePlace, Queued<W>)> = Vec::new();
         while self.n_requests > self.max_requests || self.n_bytes > self.max_bytes {
             let own = self.part(newcomer.lane);
@@ -219,9 +222,13 @@ impl<W> FairQueue<W> {
                 break;
             };
             let place = QueuePlace { lane, number };
-            if place == newcomer {
+            if newcomers.contains(&place) {
                 for (place, waiter) in dropped.drain(..).rev() {
                     self.change(place.lane, |lane| lane.insert(place.number, waiter));
+                }
+                for place in newcomers {
+                    let removed = self.change(place.lane, |lane| lane.remove(place.number));
+                    dropped.extend(removed.map(|waiter| (*place, waiter)));
                 }
             }
             dropped.push((place, waiter));

@@ -230,3 +230,23 @@ async fn a_key_whose_limit_was_raised_gets_every_slot_that_is_free() {
     );
     first.permit(Instant::now()).await.unwrap();
 }
+
+#[test]
+fn answers_that_find_no_room_together_cost_nobody_a_place() {
+    let admission = admission(8);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.enter(&asking("a")).unwrap();
+    let others =
+        [("a", 5), ("b", 3)].map(|(caller, n)| admission.enter_all(&asking(caller), n).unwrap());
+    let refused = admission.enter_all(&asking("b"), 4).map(|_| ());
+    assert!(
+        matches!(refused, Err(NotAdmitted::Full { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(admission.load().waiting, 8, "all who waited wait");
+    // A key that fills less than its part finds room for its answers all at once.
+    let found = admission.enter_all(&asking("c"), 2).unwrap();
+    assert_eq!((found.len(), admission.load().waiting), (2, 8));
+    drop((held, others, found));
+    assert_eq!(admission.load().waiting, 0);
+}

@@ -37,8 +37,8 @@ use values::SamplingSeed;
 /// Bytes of JSON per token of a prompt, at least; for estimates that must not be too small.
 const MIN_BYTES_PER_TOKEN: usize = 3;
 
-/// Keywords that are not enforced and that a notice names.
-const MAX_NAMED: usize = 8;
+/// Bytes of the keywords that a notice names. Servers before us and clients bound the size of a header.
+const MAX_NAMED_BYTES: usize = 512;
 
 /// Fields of llama-server, or of other gateways, that reach around the limits: into its grammar engine, its slots, its
 /// template, its token budget, or to another server.
@@ -186,6 +186,11 @@ impl Checked {
         [open, seed.as_bytes()].concat().into()
     }
 
+    /// What all answers have in common.
+    pub(crate) fn unseeded(&self) -> &[u8] {
+        &self.body
+    }
+
     /// What of the request was left out, in words for the caller.
     pub(crate) fn notice(&self) -> Option<String> {
         let mut notices = Vec::new();
@@ -193,12 +198,16 @@ impl Checked {
             notices.push("tools were left out: this model cannot call them".to_owned());
         }
         if !self.unheld.is_empty() {
+            let mut n_bytes = 0;
             let named: Vec<&str> = self
                 .unheld
                 .iter()
                 .map(String::as_str)
                 .filter(|place| place.bytes().all(|byte| matches!(byte, b' '..=b'~')))
-                .take(MAX_NAMED)
+                .take_while(|place| {
+                    n_bytes += place.len();
+                    n_bytes <= MAX_NAMED_BYTES
+                })
                 .collect();
             let more = self.unheld.len() - named.len();
             let more = if more > 0 {

@@ -133,7 +133,7 @@ proptest! {
                     model.waiting[key].push_back((place, n_bytes));
                     model.dispatch(&mut queue);
                     let dropped: Vec<QueuePlace> =
-                        queue.trim(place).into_iter().map(|(place, _)| place).collect();
+                        queue.trim(&[place]).into_iter().map(|(place, _)| place).collect();
                     prop_assert!(dropped == [place] || !dropped.contains(&place));
                     for dropped in dropped {
                         let newest = model.waiting.iter().any(|lane| lane.back().is_some_and(|(last, _)| *last == dropped));
@@ -182,10 +182,10 @@ proptest! {
         let mut queue = FairQueue::new(10, 1000);
         for (key, n_bytes) in others {
             let place = queue.enter(&Asking { n_bytes, ..asking(key) }, key);
-            queue.trim(place);
+            queue.trim(&[place]);
         }
         let place = queue.enter(&Asking { n_bytes, ..asking(4) }, 4);
-        let dropped = queue.trim(place);
+        let dropped = queue.trim(&[place]);
         prop_assert!(dropped.iter().all(|(_, key)| *key != 4), "{:?}", dropped);
     }
 }
@@ -196,7 +196,7 @@ fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() 
     let refused = |queue: &mut FairQueue<usize>, key| {
         let place = queue.enter(&asking(key), key);
         queue
-            .trim(place)
+            .trim(&[place])
             .into_iter()
             .map(|(_, key)| key)
             .collect::<Vec<usize>>()
@@ -217,10 +217,10 @@ fn a_lone_key_may_fill_the_queue_and_one_that_comes_later_gets_its_part_of_it() 
     };
     for _ in 0..4 {
         let place = queue.enter(&heavy, 2);
-        assert!(queue.trim(place).iter().all(|(_, key)| *key != 2));
+        assert!(queue.trim(&[place]).iter().all(|(_, key)| *key != 2));
     }
     let place = queue.enter(&heavy, 2);
-    assert_eq!(queue.trim(place), [(place, 2)]);
+    assert_eq!(queue.trim(&[place]), [(place, 2)]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
     let mut queue = FairQueue::new(100, 1000);
     for _ in 0..6 {
         let place = queue.enter(&asking(0), 0);
-        assert_eq!(queue.trim(place), []);
+        assert_eq!(queue.trim(&[place]), []);
     }
     let place = queue.enter(
         &Asking {
@@ -237,7 +237,7 @@ fn a_newcomer_that_does_not_fit_costs_nobody_their_place() {
         },
         1,
     );
-    assert_eq!(queue.trim(place), [(place, 1)]);
+    assert_eq!(queue.trim(&[place]), [(place, 1)]);
     assert_eq!((queue.n_requests(), queue.n_bytes()), (6, 600));
 }
 

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
 use llama_client::events::{Kind, Usage, counted};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::answer::KEEP_ALIVE;
 use crate::answer::asked::Asked;
@@ -31,7 +31,7 @@ use crate::answer::upstream_answer::{AnswerEvent, Step, UpstreamAnswer};
 use crate::answer::whole::WholeAnswer;
 use crate::error::Error;
 use crate::fleet::SentRequest;
-use crate::observe::record::{Record, RequestPhase};
+use crate::observe::record::Record;
 use crate::state::App;
 
 /// The upstreams that one answer is offered to, when they do not take the connection.
@@ -50,7 +50,11 @@ pub(crate) struct Reply {
     merge: Option<Merge>,
     /// Whether the last byte was handed out.
     is_over: bool,
+    /// Ends when a caller has to hear something while no answer runs.
+    quiet: Pin<Box<Sleep>>,
     entered: Instant,
+    /// How long an answer may wait that others of the same request may be before.
+    last: Instant,
     asked: Asked,
     app: App,
     record: Record,
@@ -90,16 +94,18 @@ impl Reply {
         });
         let merge = (tickets.len() > 1).then(Merge::default);
         let deadlines = &app.config.deadlines;
+        let n_others = u32::try_from(tickets.len() - 1).unwrap_or(u32::MAX);
+        let last = entered + deadlines.queue + deadlines.total * n_others;
         let mut parts = Vec::with_capacity(tickets.len());
         for (at, ticket) in tickets.into_iter().enumerate() {
-            // The first answer is the first of them to get a slot. The others may wait for it as long as it may run.
-            let patience = if at == 0 {
-                deadlines.queue
+            // The first answer is the first of them to get a slot.
+            let deadline = if at == 0 {
+                entered + deadlines.queue
             } else {
-                deadlines.queue + deadlines.total
+                last
             };
             parts.push(ReplyPart {
-                state: queued(ticket, entered + patience),
+                state: queued(ticket, deadline),
                 n_tries: 0,
             });
         }
@@ -109,7 +115,9 @@ impl Reply {
             closing: Box::pin(async move { shutdown.closing().await }),
             merge,
             is_over: false,
+            quiet: Box::pin(tokio::time::sleep(app.config.keep_alive)),
             entered,
+            last,
             asked,
             app,
             record,
@@ -121,17 +129,19 @@ impl Reply {
         self.line.is_some()
     }
 
-    /// Waits until the first answer's header is here. Cancel-safe.
+    /// Waits until the header of any answer is here: it has to be read then, or it keeps its slot from the others.
+    /// Cancel-safe.
     pub(crate) async fn opened(&mut self) -> Result<(), Error> {
         poll_fn(|context| {
             self.check_closing(context)?;
-            for at in (0..self.parts.len()).rev() {
-                let opened = self.poll_open(at, context)?;
-                if at == 0 && opened.is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
+            let mut is_open = false;
+            for at in 0..self.parts.len() {
+                is_open |= self.poll_open(at, context)?.is_ready();
             }
-            Poll::Pending
+            match is_open {
+                true => Poll::Ready(Ok(())),
+                false => Poll::Pending,
+            }
         })
         .await
     }
@@ -184,7 +194,7 @@ impl Reply {
         match self.app.until_closing(answer).await {
             Ok(bytes) => {
                 if let Some(usage) = counted(&bytes) {
-                    self.record.usage(usage);
+                    self.record.usage(0, usage);
                 }
                 let json = [(CONTENT_TYPE, "application/json")];
                 self.record.answer((json, bytes).into_response())
@@ -217,8 +227,19 @@ impl Reply {
         }
         match &mut self.line {
             Some(line) if self.parts[0].is_waiting() => line.poll_comment(context),
-            _ => Poll::Pending,
+            _ => self.poll_quiet(context),
         }
+    }
+
+    /// A comment when no answer runs for long. One that runs tells of its own silence.
+    fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        if self.parts.iter().any(ReplyPart::runs) {
+            return Poll::Pending;
+        }
+        ready!(self.quiet.as_mut().poll(context));
+        let next = Instant::now() + self.app.config.keep_alive;
+        self.quiet.as_mut().reset(next);
+        Poll::Ready(Bytes::from_static(KEEP_ALIVE))
     }
 
     /// Takes what has come from every part. When nothing was for the caller, all parts wait.
@@ -272,19 +293,18 @@ impl Reply {
 
     /// Tells the record and the fleet about an event.
     fn see(&mut self, at: usize, event: &AnswerEvent) {
-        if event.counted {
-            let usage = self.usage();
-            self.record.usage(usage);
-        }
         let part = &mut self.parts[at];
         let PartState::Running(answer) = &part.state else {
             return;
         };
+        if event.counted {
+            self.record.usage(at, answer.usage());
+        }
         if event.kind == Kind::Token {
             if event.is_first_token {
                 self.app.fleet.served(answer.running());
             }
-            self.record.token(answer.now());
+            self.record.token(at, answer.now());
         }
         if event.kind == Kind::Done {
             part.finish();
@@ -433,7 +453,7 @@ impl Reply {
         let Connected { permit, opened } = connected;
         let error = match opened {
             Ok((body, running)) => {
-                self.record.enter(RequestPhase::Prefilling);
+                self.record.began(at);
                 if let Some(connection) = &self.asked.connection {
                     // While the caller takes nothing, nobody asks the answer for more, and its own clock stands still.
                     connection.cut_at(clock.total_at());
@@ -451,8 +471,7 @@ impl Reply {
         let again = self.app.admission.enter_again(permit, &self.asked.asking());
         // The caller sees the error of the upstream, not the refusal of the queue.
         let ticket = again.map_err(|_| error.clone())?;
-        let deadline = self.entered + self.app.config.deadlines.queue;
-        self.parts[at].state = queued(ticket, deadline);
+        self.parts[at].state = queued(ticket, self.last);
         Ok(())
     }
 
@@ -497,6 +516,10 @@ impl ReplyPart {
     /// Whether its last event came.
     fn is_done(&self) -> bool {
         matches!(self.state, PartState::Finishing(_) | PartState::Ended(_))
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.state, PartState::Running(_))
     }
 
     fn is_waiting(&self) -> bool {

@@ -24,8 +24,11 @@ use crate::request_id::RequestId;
 use llama_client::events::Usage;
 use llama_client::{Identity, traceparent};
 
+mod answers;
 mod count;
 mod span;
+
+use answers::Answers;
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +94,7 @@ pub(crate) struct Record {
     caller: Option<Arc<Caller>>,
     /// Why there is no caller.
     denied: Option<Denied>,
-    /// The tokens that were charged in advance, and how many of them are for the prompt.
+    /// The tokens that were charged in advance, and the estimate of the prompt's length.
     reservation: Option<(Reservation, u64)>,
     /// The alias that is asked for.
     model: Arc<str>,
@@ -104,12 +107,9 @@ pub(crate) struct Record {
     queue: Option<Duration>,
     stream: Option<bool>,
     first_token: Option<Instant>,
-    last_token: Option<Instant>,
-    n_tokens_seen: u64,
+    answers: Answers,
     /// Its own series of this histogram, so that a token costs no look-up.
     between_tokens: Option<Histogram>,
-    /// As the upstream counts them.
-    usage: Option<Usage>,
     status: Option<StatusCode>,
     outcome: Option<&'static str>,
     /// When it was noticed that the caller has gone, while it had a slot.
@@ -145,10 +145,8 @@ impl Record {
             queue: None,
             stream: None,
             first_token: None,
-            last_token: None,
-            n_tokens_seen: 0,
+            answers: Answers::default(),
             between_tokens: None,
-            usage: None,
             status: None,
             outcome: None,
             left: None,
@@ -259,12 +257,22 @@ impl Record {
         }
     }
 
-    /// A token came.
-    pub(crate) fn token(&mut self, now: Instant) {
-        self.n_tokens_seen += 1;
+    /// An upstream computes the answer `at`.
+    pub(crate) fn began(&mut self, at: usize) {
+        self.answers.begin(at);
+        if self.phase == RequestPhase::Connecting {
+            self.phase = RequestPhase::Prefilling;
+        }
+    }
+
+    /// A token of the answer `at` came.
+    pub(crate) fn token(&mut self, at: usize, now: Instant) {
         self.reporter.recent.token();
-        if let (Some(last), Some(between)) = (self.last_token.replace(now), &self.between_tokens) {
+        let last = self.answers.token(at, now);
+        if let (Some(last), Some(between)) = (last, &self.between_tokens) {
             between.observe((now - last).as_secs_f64());
+        }
+        if self.first_token.is_some() {
             return;
         }
         self.first_token = Some(now);
@@ -279,9 +287,9 @@ impl Record {
             .observe(after.as_secs_f64());
     }
 
-    /// What the upstream counted.
-    pub(crate) fn usage(&mut self, usage: Usage) {
-        self.usage = Some(usage);
+    /// What the upstream counted of the answer `at`.
+    pub(crate) fn usage(&mut self, at: usize, usage: Usage) {
+        self.answers.counted(at, usage);
     }
 
     /// The answer's header goes out, before its body is there.
@@ -378,7 +386,7 @@ impl Record {
     }
 
     fn line(&self, outcome: &'static str, duration: Duration) -> AuditLine<'_> {
-        let (_, _, tokens_out) = self.counts();
+        let usage = self.answers.usage();
         AuditLine {
             schema: SCHEMA,
             time: common::telemetry::timestamp(),
@@ -391,9 +399,9 @@ impl Record {
             queue_ms: self.queue.map(milliseconds),
             first_token_ms: self.first_token.map(|at| milliseconds(at - self.started)),
             total_ms: milliseconds(duration),
-            tokens_in: self.usage.map(|usage| usage.n_prompt_tokens),
-            tokens_cached: self.usage.and_then(|usage| usage.n_cached_tokens),
-            tokens_out,
+            tokens_in: usage.map(|usage| usage.n_prompt_tokens),
+            tokens_cached: usage.and_then(|usage| usage.n_cached_tokens),
+            tokens_out: self.answers.n_completion_tokens(),
             outcome,
             status: self.status.map(|status| status.as_u16()),
             bytes_in: self.bytes_in,
@@ -403,20 +411,10 @@ impl Record {
 
     /// Charges what was used: as the upstream counts it, or the prompt's estimate and the tokens that were seen.
     fn settle(&mut self) {
-        let begun = matches!(
-            self.phase,
-            RequestPhase::Prefilling | RequestPhase::Streaming
-        );
-        let (input, _, output) = self.counts();
         if let Some((reservation, n_prompt_tokens)) = &mut self.reservation
-            && begun
+            && let Some(n_tokens) = self.answers.n_tokens(*n_prompt_tokens)
         {
-            let input = if self.usage.is_some() {
-                input
-            } else {
-                *n_prompt_tokens
-            };
-            reservation.used(input.saturating_add(output));
+            reservation.used(n_tokens);
         }
     }
 }
@@ -436,7 +434,7 @@ impl Drop for Record {
             return;
         }
         self.reporter.audit.tell(|| self.line(outcome, duration));
-        let (_, _, n_completion_tokens) = self.counts();
+        let usage = self.answers.usage();
         let denied = self.denied.as_ref();
         tracing::info!(
             request_id = self.request_id.as_str(),
@@ -450,8 +448,8 @@ impl Drop for Record {
             queue_ms = self.queue.map(milliseconds),
             ttft_ms = self.first_token.map(|at| milliseconds(at - self.started)),
             duration_ms = milliseconds(duration),
-            n_prompt_tokens = self.usage.map(|usage| usage.n_prompt_tokens),
-            n_completion_tokens,
+            n_prompt_tokens = usage.map(|usage| usage.n_prompt_tokens),
+            n_completion_tokens = self.answers.n_completion_tokens(),
             "request"
         );
     }

@@ -88,10 +88,10 @@ async fn enter(
         let problem = format!("must be at most {at_once}, the requests at once of this key");
         return Err(Error::field("n", problem));
     }
-    let digest = app.fleet.digest(api.path(), &request.body(0));
+    let digest = app.fleet.digest(api.path(), request.unseeded());
     app.fleet.check(digest)?;
-    let n_prompt_tokens = u64::from(request.n_prompt_tokens()) * n_answers as u64;
-    let n_tokens = n_prompt_tokens + request.max_tokens * n_answers as u64;
+    let n_prompt_tokens = u64::from(request.n_prompt_tokens());
+    let n_tokens = (n_prompt_tokens + request.max_tokens) * n_answers as u64;
     record.reserved(caller.reserve(n_tokens)?, n_prompt_tokens);
     record.enter(RequestPhase::Queued);
     let notice = request.notice();
@@ -108,11 +108,8 @@ async fn enter(
         connection: parts.extensions.get().cloned(),
         notice: notice.and_then(|notice| HeaderValue::try_from(notice).ok()),
     };
-    let mut tickets = Vec::with_capacity(n_answers);
-    for _ in 0..n_answers {
-        let ticket = app.admission.enter(&asked.asking());
-        tickets.push(ticket.map_err(|refused| app.refusal(refused))?);
-    }
+    let tickets = app.admission.enter_all(&asked.asking(), n_answers);
+    let tickets = tickets.map_err(|refused| app.refusal(refused))?;
     Ok(Entered {
         asked,
         tickets,

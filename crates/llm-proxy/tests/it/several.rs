@@ -1,9 +1,12 @@
 //! `n` answers to one request: as many permits, one stream or one object, and one end.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 
+use crate::fleet::before_all;
 use crate::{MODEL, Proxy, events, last_error, question, until};
 
 fn ask_for(n: usize, stream: bool) -> Value {
@@ -105,6 +108,56 @@ async fn answers_beyond_the_slots_come_one_after_the_other() {
     let answer: Value = proxy.ask(&ask_for(3, false)).await.json().await.unwrap();
     assert_eq!(answer["choices"].as_array().unwrap().len(), 3);
     assert_eq!(llama.most_running(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_again_gets_the_slot_of_another_that_has_ended() {
+    let gone = FakeLlama::start().await;
+    let llama = FakeLlama::start().await;
+    gone.set_slots(1);
+    llama.set_slots(1);
+    let proxy = before_all(&[&gone, &llama], |config| {
+        config.probe_up = Duration::from_secs(3600);
+    })
+    .await;
+    llama.script(Script::tokens(["a", "b"]));
+    gone.stop().await;
+    let answer = proxy.ask(&ask_for(2, false)).await;
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 2);
+    assert_eq!(llama.most_running(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_is_not_silent_while_a_later_answer_has_no_header() {
+    let llama = FakeLlama::start().await;
+    llama.set_slots(1);
+    let proxy = Proxy::with(&llama, |config| {
+        config.keep_alive = Duration::from_millis(20);
+    })
+    .await;
+    llama.script_once(Script::tokens(["a"]));
+    llama.script_once(Script::tokens(["b"]).stall_before_headers());
+    let mut stream = proxy.ask(&ask_for(2, true)).await.bytes_stream();
+    let mut text = String::new();
+    // The last token of the first answer, and then twice the comment.
+    while text
+        .rsplit("stop")
+        .next()
+        .unwrap()
+        .matches(": keep-alive\n\n")
+        .count()
+        < 2
+        || !text.contains("stop")
+    {
+        text += str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap();
+    }
+    llama.release();
+    while let Some(bytes) = stream.next().await {
+        text += str::from_utf8(&bytes.unwrap()).unwrap();
+    }
+    assert_eq!(words(&text, 2), ["a", "b"]);
 }
 
 #[tokio::test]

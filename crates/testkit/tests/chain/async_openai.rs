@@ -297,7 +297,10 @@ async fn a_model_or_a_route_that_is_not_there_is_a_404_with_a_code() {
     engine.expect("any name is answered");
     let [proxy, engine] = stack.both();
     let error = told(proxy.models().retrieve("x").await);
-    assert_eq!(error, (404, "not_found".to_owned(), None));
+    assert_eq!(
+        error,
+        (404, "model_not_found".to_owned(), Some("model".to_owned()))
+    );
     assert!(is_lost(&engine.models().retrieve("x").await));
 }
 

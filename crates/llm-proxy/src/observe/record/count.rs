@@ -38,7 +38,11 @@ impl Record {
 
     /// Counts what the upstream counted, or what was seen of an answer that ended before.
     fn count_tokens(&self) {
-        let (input, cached, output) = self.counts();
+        let usage = self.answers.usage();
+        let counted = usage.unwrap_or_default();
+        let input = counted.n_prompt_tokens;
+        let cached = counted.n_cached_tokens.unwrap_or(0);
+        let output = self.answers.n_completion_tokens();
         for (kind, n) in [
             ("prompt", input),
             ("cached", cached),
@@ -51,7 +55,7 @@ impl Record {
             };
             self.reporter.metrics.tokens.get_or_create(&label).inc_by(n);
         }
-        if self.usage.is_none() {
+        if usage.is_none() {
             return;
         }
         for (gen_ai_token_type, n) in [("input", input), ("output", output)] {
@@ -67,30 +71,15 @@ impl Record {
         }
     }
 
-    /// Tokens of the prompt, those of them that were cached, and tokens of the completion.
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
-        self.usage.map_or((0, 0, self.n_tokens_seen), |usage| {
-            (
-                usage.n_prompt_tokens,
-                usage.n_cached_tokens.unwrap_or(0),
-                usage.n_completion_tokens,
-            )
-        })
-    }
-
     /// Tells the metrics about a request that had a slot.
     fn count_admitted(&self, duration: Duration, outcome: &'static str) {
         self.count_tokens();
         let gen_ai = self.gen_ai();
-        if let (Some(first), Some(last), "ok") = (self.first_token, self.last_token, outcome)
-            && self.n_tokens_seen > 1
-        {
-            let mean = (last - first).as_secs_f64() / (self.n_tokens_seen - 1) as f64;
-            self.reporter
-                .metrics
-                .per_token
-                .get_or_create(&gen_ai)
-                .observe(mean);
+        if outcome == "ok" {
+            let per_token = self.reporter.metrics.per_token.get_or_create(&gen_ai);
+            for mean in self.answers.means() {
+                per_token.observe(mean.as_secs_f64());
+            }
         }
         let error_type = if outcome == "ok" { "" } else { outcome };
         let label = GenAiEnding { gen_ai, error_type };

@@ -10,7 +10,8 @@ impl Record {
             return;
         }
         let operation = super::count::operation(self.route);
-        let (_, _, output) = self.counts();
+        let output = self.answers.n_completion_tokens();
+        let usage = self.answers.usage();
         let span = &mut self.span;
         span.rename(format!("{operation} {}", self.model));
         span.set("gen_ai.operation.name", operation);
@@ -22,7 +23,7 @@ impl Record {
         span.set("llm_proxy.outcome", outcome);
         span.set("llm_proxy.phase", self.phase.name());
         span.set("gen_ai.usage.output_tokens", output as i64);
-        if let Some(usage) = self.usage {
+        if let Some(usage) = usage {
             span.set("gen_ai.usage.input_tokens", usage.n_prompt_tokens as i64);
             span.set(
                 "gen_ai.usage.cache_read.input_tokens",

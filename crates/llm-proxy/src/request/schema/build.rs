@@ -367,10 +367,16 @@ impl<'a> Builder<'a> {
                 problem,
             });
         }
+        self.note(path, keyword);
+        Ok(())
+    }
+
+    /// A keyword that is not enforced, which is no error under `strict` either.
+    pub(super) fn note(&mut self, path: &str, keyword: &str) {
+        let place = join(path, keyword);
         if self.unheld.len() < MAX_UNHELD && !self.unheld.contains(&place) {
             self.unheld.push(place);
         }
-        Ok(())
     }
 }
 

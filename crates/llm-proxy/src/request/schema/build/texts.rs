@@ -167,9 +167,8 @@ fn format(
             Some(pattern) if !has_pattern && held.is_none() => {
                 held = Some((word.to_owned(), pattern));
             }
-            _ if has_pattern => {
-                builder.unheld_because(&stated.path, "format", "cannot be held beside pattern")?;
-            }
+            // Those who write both say one thing twice, and the pattern is held.
+            _ if has_pattern => builder.note(&stated.path, "format"),
             _ => builder.unheld(&stated.path, "format")?,
         }
     }
