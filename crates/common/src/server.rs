@@ -133,7 +133,7 @@ impl Inherited {
 }
 
 /// Serves `router` on `listener` until the drain begins; connections then finish their current answer.
-/// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`Connection`].
+/// Handlers find the peer as `ConnectInfo<SocketAddr>` and their [`ClientConnection`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
