@@ -160,7 +160,9 @@ impl From<BodyError> for Error {
 impl From<llama_client::Error> for Error {
     fn from(error: llama_client::Error) -> Self {
         match error {
-            llama_client::Error::Unreachable => Self::UpstreamUnavailable,
+            llama_client::Error::ConnectionRefused | llama_client::Error::Unreachable => {
+                Self::UpstreamUnavailable
+            }
             llama_client::Error::ConnectTimeout => Self::ConnectTimeout,
             llama_client::Error::Loading => Self::ModelLoading,
             llama_client::Error::WrongKey => Self::UpstreamKey,

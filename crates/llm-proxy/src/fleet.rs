@@ -145,19 +145,25 @@ impl Fleet {
         let before = std::mem::replace(&mut state.status, status);
         if status.is_up() {
             state.doubt = None;
+            state.has_engine = true;
             state.n_failed = 0;
             state.breaker.close(Instant::now());
         } else {
             state.others = Default::default();
             let is_down = matches!(
                 status,
-                MemberStatus::Gone | MemberStatus::Silent | MemberStatus::Stuck
+                MemberStatus::Gone
+                    | MemberStatus::Unreachable
+                    | MemberStatus::Silent
+                    | MemberStatus::Stuck
             );
             if is_down && before.is_up() {
                 state.breaker.trip(Instant::now(), chance());
             }
         }
-        let died = status.is_death_after(before).then(|| state.life.died());
+        // Once for each engine, however long after it was last seen.
+        let has_died = status.is_death() && std::mem::take(&mut state.has_engine);
+        let died = has_died.then(|| state.life.died());
         drop(state);
         if let Some(digests) = died {
             self.died_under(member, digests);
@@ -218,6 +224,7 @@ impl Fleet {
             MemberStatus::Unknown
             | MemberStatus::Loading
             | MemberStatus::Gone
+            | MemberStatus::Unreachable
             | MemberStatus::Silent
             | MemberStatus::Stuck
             | MemberStatus::NotLlama => {

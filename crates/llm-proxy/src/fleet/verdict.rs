@@ -93,6 +93,12 @@ impl Fleet {
         running: &mut SentRequest,
         error: llama_client::Error,
     ) -> Error {
+        if error == llama_client::Error::ConnectionRefused {
+            // The caller need not know it, but only this and not every failure to connect proves a death.
+            running.end(true);
+            self.found(&running.member, MemberStatus::Gone);
+            return Error::from(error);
+        }
         let error = match error {
             llama_client::Error::Unexplained if self.survived(running).await => {
                 Error::UpstreamRefused(llama_client::EngineRefusal::unexplained())
@@ -139,7 +145,7 @@ impl Fleet {
 
     fn count(&self, member: &Member, error: &Error) {
         match error {
-            Error::UpstreamUnavailable => self.found(member, MemberStatus::Gone),
+            Error::UpstreamUnavailable => self.found(member, MemberStatus::Unreachable),
             Error::ConnectTimeout => self.found(member, MemberStatus::Silent),
             Error::ModelLoading => self.found(member, MemberStatus::Loading),
             Error::UpstreamKey => self.found(member, MemberStatus::WrongKey),
