@@ -171,6 +171,11 @@ impl Fleet {
         if before != status {
             self.changed(member, before, status);
         }
+        if !status.is_up() {
+            // What was believed of others is forgotten on both sides. It comes after the slots are gone, so that nobody
+            // starts there, and without the lock, as everything that `admission` is told.
+            self.admission.set_others(member.id, 0, None);
+        }
     }
 
     fn changed(&self, member: &Member, before: MemberStatus, status: MemberStatus) {
