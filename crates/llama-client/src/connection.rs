@@ -71,6 +71,7 @@ impl Connection {
             .map_err(|_| Error::ConnectTimeout)?;
         let stream = connected.map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => Error::ConnectTimeout,
+            std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
             _ => Error::Unreachable,
         })?;
         // Without it, the answer is only later.
@@ -248,4 +249,28 @@ pub(crate) fn fuzz(input: &[u8]) {
         Some((body, used, framing))
     };
     assert_eq!(read(buffer.len()), read(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Connection;
+    use crate::error::Error;
+
+    #[tokio::test]
+    async fn only_a_refused_connection_says_that_nobody_listens() {
+        let open = async |authority: &str| {
+            let opened = Connection::open(authority, Duration::from_secs(5)).await;
+            opened.err()
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert_eq!(open(&address).await, None);
+        drop(listener);
+        assert_eq!(open(&address).await, Some(Error::ConnectionRefused));
+        // The kernel lets nobody connect to all machines at once.
+        let everybody = "255.255.255.255:1";
+        assert_eq!(open(everybody).await, Some(Error::Unreachable));
+    }
 }

@@ -37,7 +37,11 @@ impl EngineRefusal {
 /// Why there is no answer, or why it ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens there. No byte of the request was sent.
+    /// The connection was refused: nobody listens there. No byte of the request was sent.
+    #[error("it refused the connection")]
+    ConnectionRefused,
+    /// No connection for another reason: its name has no address, no route leads there, we have no descriptor left. It
+    /// may be well. No byte of the request was sent.
     #[error("it cannot be reached")]
     Unreachable,
     /// The connection was not accepted in time. No byte of the request was sent.
@@ -73,6 +77,9 @@ impl Error {
     /// Whether no byte of the request was sent, so that another upstream may be asked.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unreachable | Self::ConnectTimeout)
+        matches!(
+            self,
+            Self::ConnectionRefused | Self::Unreachable | Self::ConnectTimeout
+        )
     }
 }

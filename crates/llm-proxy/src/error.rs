@@ -72,7 +72,7 @@ pub(crate) enum Error {
     #[error("the model server cannot be reached: try again after the time in Retry-After")]
     UpstreamUnavailable,
     #[error("the model server did not accept a connection in time")]
-    ConnectTimeout,
+    ConnectTimeout { has_others: bool },
     #[error("the model server refused llm-proxy's key; its operator must set the same key on both")]
     UpstreamKey,
     #[error("the model server broke the connection before the answer was complete")]
@@ -160,8 +160,10 @@ impl From<BodyError> for Error {
 impl From<llama_client::Error> for Error {
     fn from(error: llama_client::Error) -> Self {
         match error {
-            llama_client::Error::Unreachable => Self::UpstreamUnavailable,
-            llama_client::Error::ConnectTimeout => Self::ConnectTimeout,
+            llama_client::Error::ConnectionRefused | llama_client::Error::Unreachable => {
+                Self::UpstreamUnavailable
+            }
+            llama_client::Error::ConnectTimeout => Self::ConnectTimeout { has_others: false },
             llama_client::Error::Loading => Self::ModelLoading,
             llama_client::Error::WrongKey => Self::UpstreamKey,
             llama_client::Error::Disconnected => Self::UpstreamDisconnected,
@@ -238,7 +240,7 @@ impl Error {
             Self::QueueTimeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout"),
             Self::ModelLoading => (StatusCode::SERVICE_UNAVAILABLE, "model_loading"),
             Self::UpstreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"),
-            Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
+            Self::ConnectTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::UpstreamKey => (StatusCode::BAD_GATEWAY, "upstream_key"),
             Self::UpstreamDisconnected => (StatusCode::BAD_GATEWAY, "upstream_disconnected"),
             Self::UpstreamTruncated => (StatusCode::BAD_GATEWAY, "upstream_truncated"),
@@ -281,7 +283,10 @@ impl Error {
 
     /// Whether no byte of the request left for the upstream, so that another one may be asked.
     pub(crate) fn is_unsent(&self) -> bool {
-        matches!(self, Self::UpstreamUnavailable | Self::ConnectTimeout)
+        matches!(
+            self,
+            Self::UpstreamUnavailable | Self::ConnectTimeout { has_others: true }
+        )
     }
 
     /// The answer to a request of which nothing was sent back yet.

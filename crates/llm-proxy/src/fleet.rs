@@ -145,25 +145,36 @@ impl Fleet {
         let before = std::mem::replace(&mut state.status, status);
         if status.is_up() {
             state.doubt = None;
+            state.has_engine = true;
             state.n_failed = 0;
             state.breaker.close(Instant::now());
         } else {
             state.others = Default::default();
             let is_down = matches!(
                 status,
-                MemberStatus::Gone | MemberStatus::Silent | MemberStatus::Stuck
+                MemberStatus::Gone
+                    | MemberStatus::Unreachable
+                    | MemberStatus::Silent
+                    | MemberStatus::Stuck
             );
             if is_down && before.is_up() {
                 state.breaker.trip(Instant::now(), chance());
             }
         }
-        let died = status.is_death_after(before).then(|| state.life.died());
+        // Once for each engine, however long after it was last seen.
+        let has_died = status.is_death() && std::mem::take(&mut state.has_engine);
+        let died = has_died.then(|| state.life.died());
         drop(state);
         if let Some(digests) = died {
             self.died_under(member, digests);
         }
         if before != status {
             self.changed(member, before, status);
+        }
+        if !status.is_up() {
+            // What was believed of others is forgotten on both sides. It comes after the slots are gone, so that nobody
+            // starts there, and without the lock, as everything that `admission` is told.
+            self.admission.set_others(member.id, 0, None);
         }
     }
 
@@ -218,6 +229,7 @@ impl Fleet {
             MemberStatus::Unknown
             | MemberStatus::Loading
             | MemberStatus::Gone
+            | MemberStatus::Unreachable
             | MemberStatus::Silent
             | MemberStatus::Stuck
             | MemberStatus::NotLlama => {

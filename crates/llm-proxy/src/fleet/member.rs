@@ -36,6 +36,8 @@ pub(crate) enum MemberStatus {
     WrongKey,
     /// Nobody listens there.
     Gone,
+    /// No connection, or one that breaks at once, which may have nothing to do with its engine.
+    Unreachable,
     /// It does not answer in time.
     Silent,
     /// It answers, its engine does not.
@@ -74,6 +76,8 @@ pub(super) struct State {
     pub(super) breaker: Breaker,
     pub(super) others: OtherClients,
     pub(super) life: EngineLife,
+    /// Whether an engine was seen there that is not known to have died.
+    pub(super) has_engine: bool,
     /// Answers in a row that failed.
     pub(super) n_failed: u32,
 }
@@ -86,6 +90,7 @@ impl Member {
             breaker: Breaker::default(),
             others: OtherClients::default(),
             life: EngineLife::default(),
+            has_engine: false,
             n_failed: 0,
         };
         Self {
@@ -141,10 +146,9 @@ impl MemberStatus {
         matches!(self, Self::Up { .. })
     }
 
-    /// Whether the engine that was there has died, when this follows `before`.
-    pub(super) fn is_death_after(self, before: Self) -> bool {
-        let had_engine = matches!(before, Self::Up { .. } | Self::Silent | Self::Stuck);
-        had_engine && matches!(self, Self::Gone | Self::Loading)
+    /// Whether an engine that was there has died. A name without an address or a lost route proves no death.
+    pub(super) fn is_death(self) -> bool {
+        matches!(self, Self::Gone | Self::Loading)
     }
 
     /// The context of one slot, in tokens.
@@ -188,7 +192,7 @@ impl MemberStatus {
             Self::Up { .. } => "it answers",
             Self::Loading => "it is loading its model",
             Self::WrongKey => "it refuses PROXY_UPSTREAM_API_KEY",
-            Self::Gone => "it cannot be reached",
+            Self::Gone | Self::Unreachable => "it cannot be reached",
             Self::Silent => "it does not answer in time",
             Self::Stuck => "it answers, but its engine computes nothing",
             Self::NotLlama => "what answers there is not a llama-server with a model",

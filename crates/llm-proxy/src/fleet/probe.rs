@@ -61,8 +61,9 @@ async fn props(fleet: &Fleet, member: &Member) -> MemberStatus {
             match error {
                 llama_client::Error::Loading => MemberStatus::Loading,
                 llama_client::Error::WrongKey => MemberStatus::WrongKey,
+                llama_client::Error::ConnectionRefused => MemberStatus::Gone,
                 llama_client::Error::Unreachable | llama_client::Error::Disconnected => {
-                    MemberStatus::Gone
+                    MemberStatus::Unreachable
                 }
                 _ => MemberStatus::Silent,
             }

@@ -93,10 +93,19 @@ impl Fleet {
         running: &mut SentRequest,
         error: llama_client::Error,
     ) -> Error {
+        if error == llama_client::Error::ConnectionRefused {
+            // The caller need not know it, but only this and not every failure to connect proves a death.
+            running.end(true);
+            self.found(&running.member, MemberStatus::Gone);
+            return Error::from(error);
+        }
         let error = match error {
             llama_client::Error::Unexplained if self.survived(running).await => {
                 Error::UpstreamRefused(llama_client::EngineRefusal::unexplained())
             }
+            llama_client::Error::ConnectTimeout => Error::ConnectTimeout {
+                has_others: self.others_are_up(&running.member),
+            },
             error => Error::from(error),
         };
         self.failed(running, &error).await;
@@ -113,7 +122,7 @@ impl Fleet {
             }
             // It was not taken, or the engine has answered it.
             Error::UpstreamUnavailable
-            | Error::ConnectTimeout
+            | Error::ConnectTimeout { .. }
             | Error::ModelLoading
             | Error::UpstreamKey
             | Error::UpstreamRefused(_)
@@ -139,8 +148,10 @@ impl Fleet {
 
     fn count(&self, member: &Member, error: &Error) {
         match error {
-            Error::UpstreamUnavailable => self.found(member, MemberStatus::Gone),
-            Error::ConnectTimeout => self.found(member, MemberStatus::Silent),
+            Error::UpstreamUnavailable => self.found(member, MemberStatus::Unreachable),
+            Error::ConnectTimeout { has_others: true } => self.found(member, MemberStatus::Silent),
+            // A packet may have been lost. Those who wait have nowhere else to go, so only a probe sends them away.
+            Error::ConnectTimeout { has_others: false } => member.probe_again.notify_one(),
             Error::ModelLoading => self.found(member, MemberStatus::Loading),
             Error::UpstreamKey => self.found(member, MemberStatus::WrongKey),
             Error::FirstTokenTimeout | Error::TokenTimeout => self.doubt(member, Doubt::Silent),

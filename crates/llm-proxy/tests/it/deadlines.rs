@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use llm_proxy::Deadlines;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::{Proxy, UPSTREAM_KEY, envelope, last_error, question};
+use crate::{PATIENCE, Proxy, UPSTREAM_KEY, envelope, last_error, question};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_millis(1_100);
@@ -140,6 +141,57 @@ async fn a_connection_whose_first_packet_was_lost_stands_before_the_connect_dead
     };
     let (response, _llama) = tokio::join!(asked, back);
     assert_eq!(response.unwrap().status(), 200);
+}
+
+/// A proxy before one upstream with one slot, which is probed only when it fails.
+async fn proxy_with_one_slot(llama: &FakeLlama) -> Proxy {
+    llama.set_slots(1);
+    Proxy::with(llama, |config| {
+        config.deadlines.connect = DEADLINE;
+        config.probe_up = PATIENCE;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn those_who_wait_outlast_one_connection_that_is_not_accepted() {
+    let llama = FakeLlama::start().await;
+    let proxy = proxy_with_one_slot(&llama).await;
+    let address = llama.stop().await;
+    let silent = silence(address).await;
+    let body = question(false);
+    let first = async {
+        let status = proxy.ask(&body).await.status();
+        drop(silent);
+        let llama = FakeLlama::start_at(address).await;
+        llama.require_key(UPSTREAM_KEY);
+        (status, llama)
+    };
+    let second = async {
+        proxy.until_metric("llm_proxy_requests_in_flight 1").await;
+        proxy.ask(&body).await.status()
+    };
+    let ((first, _llama), second) = tokio::join!(first, second);
+    assert_eq!((first.as_u16(), second.as_u16()), (504, 200));
+}
+
+#[tokio::test]
+async fn those_who_wait_are_refused_once_a_probe_is_not_accepted() {
+    const WAITING: usize = 8;
+    let llama = FakeLlama::start().await;
+    let proxy = proxy_with_one_slot(&llama).await;
+    let _silent = silence(llama.stop().await).await;
+    let body = question(false);
+    let began = Instant::now();
+    let asked = join_all((0..=WAITING).map(|_| async { proxy.ask(&body).await.status().as_u16() }));
+    let statuses = asked.await;
+    let n_refused = statuses.iter().filter(|status| **status == 503).count();
+    let n_tried = statuses.iter().filter(|status| **status == 504).count();
+    assert_eq!(n_refused + n_tried, WAITING + 1, "{statuses:?}");
+    // One after the other would take a deadline each.
+    assert!(n_refused >= WAITING / 2, "{statuses:?}");
+    assert!(began.elapsed() < DEADLINE * 5, "{:?}", began.elapsed());
+    assert_eq!(proxy.ask(&body).await.status(), 503);
 }
 
 #[tokio::test]

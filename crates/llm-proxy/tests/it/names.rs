@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use common::env::Environment;
 use llm_proxy::{Config, VARIABLES};
-use testkit::fake_llama::FakeLlama;
+use serde_json::Value;
+use testkit::fake_llama::{FakeLlama, Script};
 use testkit::tools::needs;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::fleet::is_up;
-use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, question};
+use crate::{KEY, MODEL, PATIENCE, Proxy, UPSTREAM_KEY, question, until};
 
 #[tokio::test]
 async fn every_address_behind_a_name_is_an_upstream_and_the_name_itself_is_none() {
@@ -100,6 +101,57 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
     says("the name was not resolved").await;
     names("127.0.0.3 llamas\n");
     says("the upstream left").await;
+}
+
+#[tokio::test]
+async fn a_name_that_leads_nowhere_for_a_moment_is_no_death_of_an_engine() {
+    let llama = FakeLlama::start().await;
+    llama.require_key(UPSTREAM_KEY);
+    let url = llama.url();
+    let port = url.rsplit_once(':').unwrap().1;
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let names = |text: &str| std::fs::write(hosts.path(), text).unwrap();
+    names("127.0.0.1 llama\n");
+    let upstreams = format!("http://llama:{port}");
+    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else {
+        return;
+    };
+    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
+    let mut public = String::new();
+    let mut admin = String::new();
+    while public.is_empty() || admin.is_empty() {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let address = || event["address"].as_str().unwrap().to_owned();
+        match event["listener"].as_str() {
+            Some("public") => public = address(),
+            Some(_) => admin = address(),
+            None => {}
+        }
+    }
+    let http = reqwest::Client::new();
+    let ready = async || {
+        let url = format!("http://{admin}/readyz");
+        http.get(url).send().await.unwrap().status() == 200
+    };
+    let ask = async || {
+        let url = format!("http://{public}/v1/chat/completions");
+        let asking = http.post(url).bearer_auth(KEY).json(&question(true));
+        asking.send().await.unwrap()
+    };
+    for n in 0..2 {
+        until("readiness", ready).await;
+        // Its caller leaves, and the engine may still work on it.
+        llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+        drop(ask().await);
+        llama.client_left(n).await;
+        // No machine has this address; the kernel says so at once.
+        names("255.255.255.255 llama\n");
+        assert_eq!(ask().await.status(), 503);
+        names("127.0.0.1 llama\n");
+    }
+    until("readiness", ready).await;
+    assert_eq!(ask().await.status(), 200);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 use testkit::fake_llama::{FakeLlama, Script};
 
-use crate::fleet::before_all;
-use crate::{PATIENCE, Proxy, question, until};
+use crate::fleet::{before_all, is_up};
+use crate::{KEY, PATIENCE, Proxy, question, until};
 
 /// So often that a test need not wait.
 const SOON: Duration = Duration::from_millis(5);
@@ -80,6 +80,36 @@ async fn slots_that_are_taken_before_the_first_request_are_believed_at_one_look(
     .await;
     assert_eq!(proxy.ask(&question(true)).await.status(), 503);
     assert_eq!(llama.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_was_doubted_beside_others_is_used_again() {
+    let doubted = FakeLlama::start().await;
+    let busy = FakeLlama::start().await;
+    busy.set_slots(1);
+    let stranger = stranger(&doubted).await;
+    let proxy = before_all(&[&doubted, &busy], |config| {
+        config.probe_up = NEVER;
+        config.deadlines.queue = Duration::from_secs(5);
+    })
+    .await;
+    let running = proxy.ask_stalled(&busy).await;
+    assert_eq!((doubted.requests().len(), busy.requests().len()), (1, 1));
+    doubted.release();
+    drop(stranger);
+    // Three failures in a row of what takes no slot, so that no slot that is given back hides the count.
+    for _ in 0..3 {
+        doubted.script_once(Script::refusal(500, "server_error", "Compute error."));
+        let url = format!("http://{}/tokenize", proxy.address);
+        let asking = proxy.http.post(url).bearer_auth(KEY);
+        let answer = asking.json(&json!({"content": "hi"})).send().await.unwrap();
+        assert_eq!(answer.status(), 502);
+    }
+    proxy.until_metric(&is_up(&doubted.url(), false)).await;
+    proxy.until_metric(&is_up(&doubted.url(), true)).await;
+    assert_eq!(proxy.ask(&question(true)).await.status(), 200);
+    assert_eq!(busy.requests().len(), 1);
+    drop(running);
 }
 
 /// Has as many callers as slots ask at once; how long it takes until all have started.
