@@ -158,13 +158,17 @@ impl Checked {
         fields.refuse(&OLDER, "is not supported: use `tools` and `tool_choice`")?;
         let request: ChatRequest = fields.take()?;
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
+        let mut tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
         if let Some(on) = request.enable_thinking {
             settings.think(on);
         }
         let format = request.response_format;
         let format = format.map(|format| format.check("response_format"));
+        let format = format.transpose()?;
+        if format.as_ref().is_some_and(AnswerFormat::is_form) {
+            tools.beside_form("response_format")?;
+        }
         let (messages, n_images) = check_messages(request.messages.0, rules.template)?;
         let body = ChatBody {
             chat_template_kwargs: settings.some(),
@@ -175,7 +179,7 @@ impl Checked {
             reasoning_effort: request.reasoning_effort,
             tools: tools.tools,
             tool_choice: tools.choice,
-            response_format: format.transpose()?,
+            response_format: format,
         };
         let generation = Generation::take(&mut fields, rules, rules.max_answers)?;
         let mut checked = Self::generated(rules, &body, &generation, fields)?;

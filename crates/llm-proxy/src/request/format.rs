@@ -119,6 +119,11 @@ pub(super) struct SentSchema {
 }
 
 impl AnswerFormat {
+    /// Whether the answer must have a form at all.
+    pub(super) fn is_form(&self) -> bool {
+        !matches!(self, Self::Text)
+    }
+
     /// Keywords of the schema that no grammar holds, with their places.
     pub(super) fn unheld(&self) -> &[String] {
         match self {

@@ -185,13 +185,17 @@ impl Checked {
             ));
         }
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, Dialect::Responses, rules)?;
+        let mut tools = tools::check(request.tools, wanted, Dialect::Responses, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
         if let Some(on) = request.enable_thinking {
             settings.think(on);
         }
         let format = request.text.and_then(|text| text.format);
         let format = format.map(|format| format.check("text.format"));
+        let format = format.transpose()?;
+        if format.as_ref().is_some_and(AnswerFormat::is_form) {
+            tools.beside_form("text.format")?;
+        }
         let conversation =
             ResponsesConversation::check(request.instructions, request.input, rules.template)?;
         let effort = request.reasoning.and_then(|reasoning| reasoning.effort);
@@ -203,7 +207,7 @@ impl Checked {
             tools: tools.tools,
             tool_choice: tools.choice,
             reasoning: effort.map(|effort| SentReasoning { effort }),
-            response_format: format.transpose()?,
+            response_format: format,
         };
         let generation = Generation::take(&mut fields, rules, 1)?;
         let mut checked = Self::generated(rules, &body, &generation, fields)?;

@@ -11,9 +11,9 @@ fn a_chat_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": false, "user": "u", "metadata": {"a": 1}, "top_p": 0.5, "max_tokens": null,
         "temperature": 1, "seed": 7, "stop": "x", "n": 1, "tool_choice": "auto", "extra_body": {"grammar": "x"},
         "chat_template_kwargs": {"enable_thinking": false, "date": "today", "nothing": null}, "reasoning_effort": "low",
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
+        "response_format": {"type": "text"},
         "tools": [{"type": "function", "cache_control": {"type": "ephemeral"},
-            "function": {"name": "f", "description": "", "parameters": {"type": "object"}, "strict": null}}],
+            "function": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}, "strict": null}}],
         "messages": [
             {"role": "developer", "content": "be brief", "x": 1},
             {"role": "user", "name": "u", "content": [
@@ -33,8 +33,8 @@ fn a_chat_is_built_anew_from_known_fields() {
         "model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "return_progress": true,
         "max_tokens": MAX_TOKENS, "temperature": 1, "top_p": 0.5, "seed": 7, "stop": ["x"], "tool_choice": "auto",
         "chat_template_kwargs": {"date": "today", "enable_thinking": false}, "reasoning_effort": "low",
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "response_format": {"type": "text"},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}}],
         "messages": [
             {"role": "system", "content": "be brief"},
             {"role": "user", "name": "u", "content": [
@@ -72,7 +72,7 @@ fn bodies_begin_alike_as_far_as_their_prompts_do() {
         .unwrap();
     let others = body(
         &json!({"seed": 7, "temperature": 1, "max_tokens": 3, "tool_choice": "auto", "n": 2,
-        "response_format": {"type": "json_object"}, "reasoning_effort": "low", "logit_bias": {"1": 1}}),
+        "response_format": {"type": "text"}, "reasoning_effort": "low", "logit_bias": {"1": 1}}),
     );
     assert_eq!(plain[..n_prompt + 4], others[..n_prompt + 4]);
 }
