@@ -35,7 +35,6 @@ struct MessagesRequest {
     enable_thinking: Option<bool>,
     thinking: Option<Thinking>,
     output_config: Option<OutputConfig>,
-    output_format: Option<Unenforceable>,
     stop_sequences: Option<Stops>,
 }
 
