@@ -208,11 +208,12 @@ pub(super) struct RedactedBlock {
 pub(super) struct CallBlock {
     id: String,
     name: FunctionName,
+    #[serde(default)]
     input: CallInput,
 }
 
 /// A call's arguments. Nothing is an empty object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct CallInput(JsonObject);
 
 impl<'de> Deserialize<'de> for CallInput {
@@ -289,6 +290,7 @@ impl MessagesConversation {
         if turns.is_empty() {
             return Err(InvalidRequest::field("messages", "must not be empty"));
         }
+        conversation::check_end(&turns, "messages")?;
         let mut n_images = 0;
         let mut checked = Vec::with_capacity(turns.len());
         for (at, turn) in turns.into_iter().enumerate() {
@@ -454,6 +456,10 @@ impl conversation::SpokenTurn for MessagesTurn {
             Self::User(_) => Speaker::User,
             Self::Assistant(_) => Speaker::Assistant,
         }
+    }
+
+    fn has_calls(&self) -> bool {
+        matches!(self, Self::Assistant(_)) && self.has_tools()
     }
 
     fn append(&mut self, next: Self) {

@@ -114,12 +114,14 @@ enum FunctionWord {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct CalledFunction {
     name: FunctionName,
+    #[serde(default)]
     arguments: CallArguments,
 }
 
 /// What a tool has returned.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct ChatToolResult {
+    #[serde(default = "Said::nothing")]
     content: Said<ChatPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -169,7 +171,17 @@ impl Checked {
         if format.as_ref().is_some_and(AnswerFormat::is_form) {
             tools.beside_form("response_format")?;
         }
-        let (messages, n_images) = check_messages(request.messages.0, rules.template)?;
+        let n_messages = request.messages.0.len();
+        let (mut messages, n_images) = check_messages(request.messages.0, rules.template)?;
+        if let (Some(format), Some(ChatMessage::Assistant(begun))) = (&format, messages.last_mut())
+        {
+            let begins_object = begun
+                .content
+                .as_mut()
+                .is_some_and(|said| said.starts_with('{'));
+            let path = format!("messages[{}]", n_messages - 1);
+            format.check_begun("response_format", &path, begins_object)?;
+        }
         let body = ChatBody {
             chat_template_kwargs: settings.some(),
             messages,
@@ -201,6 +213,7 @@ fn check_messages(
     if messages.is_empty() {
         return Err(InvalidRequest::field("messages", "must not be empty"));
     }
+    conversation::check_end(&messages, "messages")?;
     let mut n_images = 0;
     let mut checked = Vec::with_capacity(messages.len());
     for (at, message) in messages.into_iter().enumerate() {
@@ -305,10 +318,14 @@ impl conversation::SpokenTurn for ChatMessage {
         match self {
             Self::System(_) | Self::Developer(_) => Speaker::System,
             Self::User(_) => Speaker::User,
-            Self::Assistant(reply) if reply.tool_calls.is_some() => Speaker::Tool,
+            Self::Assistant(_) if self.has_calls() => Speaker::Tool,
             Self::Assistant(_) => Speaker::Assistant,
             Self::Tool(_) => Speaker::Tool,
         }
+    }
+
+    fn has_calls(&self) -> bool {
+        matches!(self, Self::Assistant(reply) if reply.tool_calls.is_some())
     }
 
     fn append(&mut self, next: Self) {

@@ -293,11 +293,18 @@ impl<'de> Deserialize<'de> for FunctionName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct CallArguments(pub(super) String);
 
+impl Default for CallArguments {
+    /// A function that is called without any.
+    fn default() -> Self {
+        Self("{}".to_owned())
+    }
+}
+
 impl<'de> Deserialize<'de> for CallArguments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const PROBLEM: &str = "must be the text of one JSON object";
         match TextOr::<JsonObject>::deserialize(deserializer)? {
-            TextOr::Text(text) if text.trim().is_empty() => Ok(Self("{}".to_owned())),
+            TextOr::Text(text) if ["", "null"].contains(&text.trim()) => Ok(Self::default()),
             TextOr::Text(text) => match serde_json::from_str::<JsonObject>(&text) {
                 Ok(_) => Ok(Self(text)),
                 Err(_) => Err(D::Error::custom(PROBLEM)),
