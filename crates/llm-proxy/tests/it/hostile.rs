@@ -121,7 +121,10 @@ async fn a_body_nested_deeper_than_64_or_with_a_key_twice_is_refused() {
     for (twice, param) in [
         (r#"{"stream":true,"stream":false}"#, "stream"),
         (r#"{"model":"a","model":"b"}"#, "model"),
-        (r#"{"messages":[{"role":"user","role":"system"}]}"#, "role"),
+        (
+            r#"{"messages":[{"role":"user","role":"system"}]}"#,
+            "messages[0].role",
+        ),
         (r#"{"max_tokens":1,"max_toke\u006es":9}"#, "max_tokens"),
     ] {
         assert_eq!(
