@@ -8,7 +8,6 @@
 use bytes::Bytes;
 pub(crate) use llama_client::TemplateFacts as Template;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::api::Api;
 
@@ -16,6 +15,7 @@ mod anthropic;
 mod body;
 mod chat;
 mod conversation;
+mod demands;
 mod format;
 mod generation;
 mod invalid;
@@ -68,18 +68,6 @@ const DANGEROUS: [&str; 24] = [
     "sse_ping_interval",
     "api_base",
     "base_url",
-];
-
-/// Demands for a form of the answer in the words of other servers, which llama-server passes over.
-const OTHER_FORMS: [&str; 8] = [
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "structured_outputs",
-    "response_schema",
-    "output_format",
-    "format",
 ];
 
 /// What a request is checked against.
@@ -170,8 +158,9 @@ impl Checked {
             Api::Embeddings | Api::Rerank | Api::Tokenize => false,
         };
         if makes_text {
+            demands::drop_defaults(&mut fields);
             fields.refuse(&DANGEROUS, "is not accepted here")?;
-            refuse_other_forms(api, &mut fields)?;
+            demands::refuse(api, &mut fields)?;
         }
         if api != Api::Tokenize {
             let named: NamedModel = fields.take()?;
@@ -283,36 +272,6 @@ impl Checked {
             tools_left_out: false,
             unheld: Vec::new(),
         })
-    }
-}
-
-/// Refuses a demand for a form of the answer under a name that this route does not know.
-fn refuse_other_forms(api: Api, fields: &mut Fields) -> Result<(), InvalidRequest> {
-    let (names, instead): (&[&str], _) = match api {
-        Api::Chat | Api::CountTokens => (&["text"], "use `response_format`"),
-        Api::Responses => (&["response_format"], "use `text.format`"),
-        _ => (
-            &["text", "response_format"],
-            "ask for a form of the answer with `response_format` on /v1/chat/completions or with `text.format` on /v1/responses",
-        ),
-    };
-    let problem = format!("is not supported: {instead}");
-    for name in OTHER_FORMS.iter().chain(names) {
-        fields.refuse_unless(name, asks_for_no_form, &problem)?;
-    }
-    Ok(())
-}
-
-/// Whether a demand for a form of the answer demands none: it is empty, off, or asks for a text.
-fn asks_for_no_form(demand: &Value) -> bool {
-    match demand {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) | Value::Number(_) => false,
-        Value::String(text) => text.is_empty() || text == "text",
-        Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries
-            .iter()
-            .all(|(name, value)| name == "verbosity" || asks_for_no_form(value)),
     }
 }
 

@@ -25,7 +25,6 @@ use crate::api::Dialect;
 const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
 
 #[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "a format is refused while it is read")]
 struct MessagesRequest {
     messages: Listed<MessagesTurn, MAX_MESSAGES>,
     system: Option<Said<SystemBlock>>,
@@ -247,8 +246,10 @@ impl Checked {
         if let Some(on) = request.enable_thinking {
             settings.think(on);
         }
-        if let Some(effort) = request.output_config.and_then(|config| config.effort) {
-            settings.effort(effort);
+        match request.output_config.and_then(|config| config.effort) {
+            Some(Effort::None) => settings.think(false),
+            Some(effort) => settings.effort(effort),
+            None => {}
         }
         let conversation =
             MessagesConversation::check(request.system, request.messages.0, rules.template)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::conversation::{
     self, MAX_MESSAGES, MessagePart, Said, Speaker, arrange, call_as_text, result_as_text,
 };
-use super::format::{AnswerFormat, ChatFormat};
+use super::format::{AnswerFormat, ChatFormat, NoFields};
 use super::generation::{Effort, Generation, TemplateSettings};
 use super::tools::{self, ChatChoice, ChatTool, ChoiceWord, SentTool, ToolList, WantedTools};
 use super::typed::Fields;
@@ -32,10 +32,108 @@ struct ChatRequest {
     chat_template_kwargs: Option<TemplateSettings>,
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
+    reasoning: Option<ChatReasoning>,
+    thinking: Option<ChatThinking>,
+    think: Option<bool>,
+    reasoning_budget: Option<WholeIn<-1, 0>>,
     response_format: Option<ChatFormat>,
     parallel_tool_calls: Option<bool>,
     logprobs: Option<bool>,
     top_logprobs: Option<WholeIn<0, 20>>,
+}
+
+/// Whether and how much to think, as other gateways ask for it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatReasoning {
+    effort: Option<Effort>,
+    enabled: Option<bool>,
+    exclude: Option<bool>,
+}
+
+/// Whether to think, in Anthropic's words.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "type")]
+enum ChatThinking {
+    #[serde(rename = "enabled")]
+    Enabled(ChatThoughts),
+    #[serde(rename = "disabled")]
+    Disabled(NoFields),
+    #[serde(rename = "adaptive")]
+    Adaptive(ChatThoughts),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatThoughts {
+    budget_tokens: Option<WholeIn<0, 1_000_000>>,
+}
+
+impl ChatRequest {
+    /// Whether to think, in whatever words the request says it; none where it does not.
+    fn thinks(&self) -> Result<Option<bool>, InvalidRequest> {
+        let by_type = match &self.thinking {
+            Some(ChatThinking::Disabled(NoFields {})) => Some(false),
+            Some(ChatThinking::Enabled(thoughts) | ChatThinking::Adaptive(thoughts)) => {
+                if thoughts.budget_tokens.is_some() {
+                    return Err(InvalidRequest::field(
+                        "thinking.budget_tokens",
+                        "is not supported: use `reasoning_effort`, or `thinking` on /v1/messages",
+                    ));
+                }
+                matches!(self.thinking, Some(ChatThinking::Enabled(_))).then_some(true)
+            }
+            None => None,
+        };
+        let mut by_reasoning = None;
+        if let Some(reasoning) = &self.reasoning {
+            if reasoning.exclude == Some(true) {
+                return Err(InvalidRequest::field(
+                    "reasoning.exclude",
+                    "is not supported: leave out `reasoning_content` when you read the answer",
+                ));
+            }
+            by_reasoning = match reasoning.effort {
+                Some(Effort::None) => Some(false),
+                _ => reasoning.enabled,
+            };
+        }
+        let by_budget = match self.reasoning_budget {
+            Some(WholeIn(0)) => Some(false),
+            _ => None,
+        };
+        Ok(self
+            .enable_thinking
+            .or(by_type)
+            .or(by_reasoning)
+            .or(self.think)
+            .or(by_budget))
+    }
+
+    /// How much to think.
+    fn effort(&self) -> Option<Effort> {
+        let other = self
+            .reasoning
+            .as_ref()
+            .and_then(|reasoning| reasoning.effort);
+        let other = other.filter(|effort| !matches!(effort, Effort::None));
+        self.reasoning_effort.or(other)
+    }
+
+    /// How many alternatives are told beside each token.
+    fn n_alternatives(&self) -> Result<Option<WholeIn<0, 20>>, InvalidRequest> {
+        match self.top_logprobs {
+            Some(n) if self.logprobs != Some(true) => match n {
+                // None are told of no token.
+                WholeIn(0) => Ok(None),
+                _ => Err(InvalidRequest::field(
+                    "top_logprobs",
+                    "needs `logprobs` to be true",
+                )),
+            },
+            n => Ok(n),
+        }
+    }
 }
 
 /// What leaves. The prompt comes first: two bodies begin alike as far as their prompts do.
@@ -159,10 +257,13 @@ impl Checked {
     pub(super) fn chat(mut fields: Fields, rules: &Rules<'_>) -> Result<Self, InvalidRequest> {
         fields.refuse(&OLDER, "is not supported: use `tools` and `tool_choice`")?;
         let request: ChatRequest = fields.take()?;
+        let thinks = request.thinks()?;
+        let reasoning_effort = request.effort();
+        let top_logprobs = request.n_alternatives()?;
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
         let mut tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
-        if let Some(on) = request.enable_thinking {
+        if let Some(on) = thinks {
             settings.think(on);
         }
         let format = request.response_format;
@@ -187,8 +288,8 @@ impl Checked {
             messages,
             logprobs: request.logprobs,
             parallel_tool_calls: request.parallel_tool_calls,
-            top_logprobs: request.top_logprobs,
-            reasoning_effort: request.reasoning_effort,
+            top_logprobs,
+            reasoning_effort,
             tools: tools.tools,
             tool_choice: tools.choice,
             response_format: format,

@@ -112,6 +112,18 @@ impl Fields {
         }
     }
 
+    /// Whether the field `name` is there and `holds` of it.
+    pub(super) fn holds(&self, name: &str, holds: impl Fn(&Value) -> bool) -> bool {
+        self.rest.get(name).is_some_and(holds)
+    }
+
+    /// Takes out the field `name` if `is_default` holds of it.
+    pub(super) fn drop_if(&mut self, name: &str, is_default: impl Fn(&Value) -> bool) {
+        if self.holds(name, is_default) {
+            self.rest.shift_remove(name);
+        }
+    }
+
     /// How many unknown fields were dropped, those that nobody took included.
     pub(super) fn n_dropped(self) -> u64 {
         let untaken = self.rest.values().filter(|value| !says_nothing(value));

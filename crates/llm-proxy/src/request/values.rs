@@ -166,6 +166,9 @@ impl<'de> Deserialize<'de> for SamplingSeed {
         number(
             deserializer,
             |number| {
+                if let Some(seed) = number.as_u64() {
+                    return i64::try_from(seed % u64::from(u32::MAX)).ok().map(Self);
+                }
                 let seed = whole(&number)?;
                 let is_random = seed == -1;
                 Some(Self(if is_random {
