@@ -173,10 +173,14 @@ async fn every_field_of_a_response_is_what_it_must_be() {
         ),
         (
             item(json!({"type": "function_call", "call_id": "c", "name": "f"})),
+            "input[0]",
+        ),
+        (
+            item(json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "[]"})),
             "input[0].arguments",
         ),
         (
-            item(json!({"type": "function_call_output", "call_id": "c"})),
+            item(json!({"type": "function_call_output", "call_id": "c", "output": 1})),
             "input[0].output",
         ),
         (
