@@ -110,6 +110,8 @@ pub(crate) enum RouteHint {
     LacksVersion,
     /// The path of a route, with `/v1` before it.
     RepeatsVersion,
+    /// The path of a route, with slashes too many; the route.
+    OtherSlashes(&'static str),
     /// A route that is switched off; what switches it on.
     SwitchedOff(&'static str),
 }
@@ -123,6 +125,9 @@ impl RouteHint {
             }
             Self::RepeatsVersion => {
                 ": the path has /v1 twice, so let the base URL end before one of them".to_owned()
+            }
+            Self::OtherSlashes(route) => {
+                format!(": the path has slashes too many, so ask {route}")
             }
             Self::SwitchedOff(option) => {
                 format!(": its operator has not switched it on (PROXY_ROUTES lacks `{option}`)")

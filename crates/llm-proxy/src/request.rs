@@ -15,6 +15,7 @@ mod anthropic;
 mod body;
 mod chat;
 mod conversation;
+mod demands;
 mod format;
 mod generation;
 mod invalid;
@@ -157,7 +158,9 @@ impl Checked {
             Api::Embeddings | Api::Rerank | Api::Tokenize => false,
         };
         if makes_text {
+            demands::drop_defaults(&mut fields);
             fields.refuse(&DANGEROUS, "is not accepted here")?;
+            demands::refuse(api, &mut fields)?;
         }
         if api != Api::Tokenize {
             let named: NamedModel = fields.take()?;

@@ -160,8 +160,17 @@ fn hint(path: &str) -> RouteHint {
     } else if path.strip_prefix("/v1").is_some_and(is_known) {
         RouteHint::RepeatsVersion
     } else {
-        RouteHint::Unknown
+        // A slash at the end, or two in a row.
+        let mut routes = Api::ALL.iter().map(|api| api.path()).chain(["/v1/models"]);
+        routes
+            .find(|route| segments(path).eq(segments(route)))
+            .map_or(RouteHint::Unknown, RouteHint::OtherSlashes)
     }
+}
+
+/// What is between the slashes of a path.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
 }
 
 async fn wrong_method(State(app): State<App>, Extension(id): Extension<RequestId>) -> Response {

@@ -25,7 +25,6 @@ use crate::api::Dialect;
 const ELSEWHERE: [&str; 2] = ["mcp_servers", "container"];
 
 #[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "a format is refused while it is read")]
 struct MessagesRequest {
     messages: Listed<MessagesTurn, MAX_MESSAGES>,
     system: Option<Said<SystemBlock>>,
@@ -35,7 +34,6 @@ struct MessagesRequest {
     enable_thinking: Option<bool>,
     thinking: Option<Thinking>,
     output_config: Option<OutputConfig>,
-    output_format: Option<Unenforceable>,
     stop_sequences: Option<Stops>,
 }
 
@@ -209,11 +207,12 @@ pub(super) struct RedactedBlock {
 pub(super) struct CallBlock {
     id: String,
     name: FunctionName,
+    #[serde(default)]
     input: CallInput,
 }
 
 /// A call's arguments. Nothing is an empty object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct CallInput(JsonObject);
 
 impl<'de> Deserialize<'de> for CallInput {
@@ -247,8 +246,10 @@ impl Checked {
         if let Some(on) = request.enable_thinking {
             settings.think(on);
         }
-        if let Some(effort) = request.output_config.and_then(|config| config.effort) {
-            settings.effort(effort);
+        match request.output_config.and_then(|config| config.effort) {
+            Some(Effort::None) => settings.think(false),
+            Some(effort) => settings.effort(effort),
+            None => {}
         }
         let conversation =
             MessagesConversation::check(request.system, request.messages.0, rules.template)?;
@@ -290,6 +291,7 @@ impl MessagesConversation {
         if turns.is_empty() {
             return Err(InvalidRequest::field("messages", "must not be empty"));
         }
+        conversation::check_end(&turns, "messages")?;
         let mut n_images = 0;
         let mut checked = Vec::with_capacity(turns.len());
         for (at, turn) in turns.into_iter().enumerate() {
@@ -455,6 +457,10 @@ impl conversation::SpokenTurn for MessagesTurn {
             Self::User(_) => Speaker::User,
             Self::Assistant(_) => Speaker::Assistant,
         }
+    }
+
+    fn has_calls(&self) -> bool {
+        matches!(self, Self::Assistant(_)) && self.has_tools()
     }
 
     fn append(&mut self, next: Self) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::conversation::{
     self, MAX_MESSAGES, MessagePart, Said, Speaker, arrange, call_as_text, result_as_text,
 };
-use super::format::{AnswerFormat, ChatFormat};
+use super::format::{AnswerFormat, ChatFormat, NoFields};
 use super::generation::{Effort, Generation, TemplateSettings};
 use super::tools::{self, ChatChoice, ChatTool, ChoiceWord, SentTool, ToolList, WantedTools};
 use super::typed::Fields;
@@ -32,10 +32,108 @@ struct ChatRequest {
     chat_template_kwargs: Option<TemplateSettings>,
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
+    reasoning: Option<ChatReasoning>,
+    thinking: Option<ChatThinking>,
+    think: Option<bool>,
+    reasoning_budget: Option<WholeIn<-1, 0>>,
     response_format: Option<ChatFormat>,
     parallel_tool_calls: Option<bool>,
     logprobs: Option<bool>,
     top_logprobs: Option<WholeIn<0, 20>>,
+}
+
+/// Whether and how much to think, as other gateways ask for it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatReasoning {
+    effort: Option<Effort>,
+    enabled: Option<bool>,
+    exclude: Option<bool>,
+}
+
+/// Whether to think, in Anthropic's words.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "type")]
+enum ChatThinking {
+    #[serde(rename = "enabled")]
+    Enabled(ChatThoughts),
+    #[serde(rename = "disabled")]
+    Disabled(NoFields),
+    #[serde(rename = "adaptive")]
+    Adaptive(ChatThoughts),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatThoughts {
+    budget_tokens: Option<WholeIn<0, 1_000_000>>,
+}
+
+impl ChatRequest {
+    /// Whether to think, in whatever words the request says it; none where it does not.
+    fn thinks(&self) -> Result<Option<bool>, InvalidRequest> {
+        let by_type = match &self.thinking {
+            Some(ChatThinking::Disabled(NoFields {})) => Some(false),
+            Some(ChatThinking::Enabled(thoughts) | ChatThinking::Adaptive(thoughts)) => {
+                if thoughts.budget_tokens.is_some() {
+                    return Err(InvalidRequest::field(
+                        "thinking.budget_tokens",
+                        "is not supported: use `reasoning_effort`, or `thinking` on /v1/messages",
+                    ));
+                }
+                matches!(self.thinking, Some(ChatThinking::Enabled(_))).then_some(true)
+            }
+            None => None,
+        };
+        let mut by_reasoning = None;
+        if let Some(reasoning) = &self.reasoning {
+            if reasoning.exclude == Some(true) {
+                return Err(InvalidRequest::field(
+                    "reasoning.exclude",
+                    "is not supported: leave out `reasoning_content` when you read the answer",
+                ));
+            }
+            by_reasoning = match reasoning.effort {
+                Some(Effort::None) => Some(false),
+                _ => reasoning.enabled,
+            };
+        }
+        let by_budget = match self.reasoning_budget {
+            Some(WholeIn(0)) => Some(false),
+            _ => None,
+        };
+        Ok(self
+            .enable_thinking
+            .or(by_type)
+            .or(by_reasoning)
+            .or(self.think)
+            .or(by_budget))
+    }
+
+    /// How much to think.
+    fn effort(&self) -> Option<Effort> {
+        let other = self
+            .reasoning
+            .as_ref()
+            .and_then(|reasoning| reasoning.effort);
+        let other = other.filter(|effort| !matches!(effort, Effort::None));
+        self.reasoning_effort.or(other)
+    }
+
+    /// How many alternatives are told beside each token.
+    fn n_alternatives(&self) -> Result<Option<WholeIn<0, 20>>, InvalidRequest> {
+        match self.top_logprobs {
+            Some(n) if self.logprobs != Some(true) => match n {
+                // None are told of no token.
+                WholeIn(0) => Ok(None),
+                _ => Err(InvalidRequest::field(
+                    "top_logprobs",
+                    "needs `logprobs` to be true",
+                )),
+            },
+            n => Ok(n),
+        }
+    }
 }
 
 /// What leaves. The prompt comes first: two bodies begin alike as far as their prompts do.
@@ -114,12 +212,14 @@ enum FunctionWord {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct CalledFunction {
     name: FunctionName,
+    #[serde(default)]
     arguments: CallArguments,
 }
 
 /// What a tool has returned.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct ChatToolResult {
+    #[serde(default = "Said::nothing")]
     content: Said<ChatPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -157,25 +257,42 @@ impl Checked {
     pub(super) fn chat(mut fields: Fields, rules: &Rules<'_>) -> Result<Self, InvalidRequest> {
         fields.refuse(&OLDER, "is not supported: use `tools` and `tool_choice`")?;
         let request: ChatRequest = fields.take()?;
+        let thinks = request.thinks()?;
+        let reasoning_effort = request.effort();
+        let top_logprobs = request.n_alternatives()?;
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
+        let mut tools = tools::check(request.tools, wanted, Dialect::Chat, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
-        if let Some(on) = request.enable_thinking {
+        if let Some(on) = thinks {
             settings.think(on);
         }
         let format = request.response_format;
         let format = format.map(|format| format.check("response_format"));
-        let (messages, n_images) = check_messages(request.messages.0, rules.template)?;
+        let format = format.transpose()?;
+        if format.as_ref().is_some_and(AnswerFormat::is_form) {
+            tools.beside_form("response_format")?;
+        }
+        let n_messages = request.messages.0.len();
+        let (mut messages, n_images) = check_messages(request.messages.0, rules.template)?;
+        if let (Some(format), Some(ChatMessage::Assistant(begun))) = (&format, messages.last_mut())
+        {
+            let begins_object = begun
+                .content
+                .as_mut()
+                .is_some_and(|said| said.starts_with('{'));
+            let path = format!("messages[{}]", n_messages - 1);
+            format.check_begun("response_format", &path, begins_object)?;
+        }
         let body = ChatBody {
             chat_template_kwargs: settings.some(),
             messages,
             logprobs: request.logprobs,
             parallel_tool_calls: request.parallel_tool_calls,
-            top_logprobs: request.top_logprobs,
-            reasoning_effort: request.reasoning_effort,
+            top_logprobs,
+            reasoning_effort,
             tools: tools.tools,
             tool_choice: tools.choice,
-            response_format: format.transpose()?,
+            response_format: format,
         };
         let generation = Generation::take(&mut fields, rules, rules.max_answers)?;
         let mut checked = Self::generated(rules, &body, &generation, fields)?;
@@ -197,6 +314,7 @@ fn check_messages(
     if messages.is_empty() {
         return Err(InvalidRequest::field("messages", "must not be empty"));
     }
+    conversation::check_end(&messages, "messages")?;
     let mut n_images = 0;
     let mut checked = Vec::with_capacity(messages.len());
     for (at, message) in messages.into_iter().enumerate() {
@@ -301,10 +419,14 @@ impl conversation::SpokenTurn for ChatMessage {
         match self {
             Self::System(_) | Self::Developer(_) => Speaker::System,
             Self::User(_) => Speaker::User,
-            Self::Assistant(reply) if reply.tool_calls.is_some() => Speaker::Tool,
+            Self::Assistant(_) if self.has_calls() => Speaker::Tool,
             Self::Assistant(_) => Speaker::Assistant,
             Self::Tool(_) => Speaker::Tool,
         }
+    }
+
+    fn has_calls(&self) -> bool {
+        matches!(self, Self::Assistant(reply) if reply.tool_calls.is_some())
     }
 
     fn append(&mut self, next: Self) {

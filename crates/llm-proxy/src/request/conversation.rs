@@ -58,6 +58,17 @@ impl<P: MessagePart> Said<P> {
         }
     }
 
+    /// Whether it begins with `start`, where it begins with a text.
+    pub(super) fn starts_with(&mut self, start: char) -> bool {
+        match self {
+            Self::Text(text) => text.starts_with(start),
+            Self::Other(parts) => {
+                let first = parts.0.first_mut().and_then(P::text);
+                first.is_some_and(|text| text.starts_with(start))
+            }
+        }
+    }
+
     /// Says `next` after a blank line.
     pub(super) fn append(&mut self, next: Self) {
         if next.is_nothing() {
@@ -117,19 +128,53 @@ pub(super) enum Speaker {
 /// A message, in any API's words.
 pub(super) trait SpokenTurn: Sized {
     fn speaker(&self) -> Speaker;
+    /// Whether the model calls a tool in it.
+    fn has_calls(&self) -> bool;
+    /// Whether it is nothing but words or thoughts of the model.
+    fn is_models_words(&self) -> bool {
+        self.speaker() == Speaker::Assistant
+    }
     /// Says what `next`, of the same speaker, says, after a blank line.
     fn append(&mut self, next: Self);
     /// The same message, said by the user.
     fn by_user(self) -> Self;
 }
 
+/// Refuses a conversation, the field `name`, that ends in calls of tools without their results.
+pub(super) fn check_end<M: SpokenTurn>(messages: &[M], name: &str) -> Result<(), InvalidRequest> {
+    // What the model says after its calls does not stand for their results.
+    let last = messages
+        .iter()
+        .rposition(|message| message.has_calls() || !message.is_models_words());
+    match last {
+        Some(at) if messages[at].has_calls() => Err(InvalidRequest::field(
+            format!("{name}[{at}]"),
+            "calls tools, but no result follows: send what they returned after it",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Joins the model's messages at the end. llama-server goes on with one, and refuses two.
+fn join_end<M: SpokenTurn>(messages: &mut Vec<M>) {
+    while let [.., before, last] = messages.as_mut_slice()
+        && before.speaker() == Speaker::Assistant
+        && last.speaker() == Speaker::Assistant
+        && let Some(last) = messages.pop()
+        && let Some(before) = messages.last_mut()
+    {
+        before.append(last);
+    }
+}
+
 /// The messages that leave for `messages`, the field `name`. The first `n_before` of them are not in that field.
 pub(super) fn arrange<M: SpokenTurn>(
-    messages: Vec<M>,
+    mut messages: Vec<M>,
     (name, n_before): (&str, usize),
     template: Template,
 ) -> Result<Vec<M>, InvalidRequest> {
     if template.repeated_roles && template.later_system && template.system {
+        join_end(&mut messages);
         return Ok(messages);
     }
     let mut out: Vec<M> = Vec::with_capacity(messages.len());
@@ -162,6 +207,7 @@ pub(super) fn arrange<M: SpokenTurn>(
             }
         }
     }
+    join_end(&mut out);
     Ok(out)
 }
 

@@ -119,6 +119,31 @@ pub(super) struct SentSchema {
 }
 
 impl AnswerFormat {
+    /// Whether the answer must have a form at all.
+    pub(super) fn is_form(&self) -> bool {
+        !matches!(self, Self::Text)
+    }
+
+    /// Refuses to hold the form, which the field `form` asks for, of an answer that the model's message `path` has begun.
+    /// llama-server goes on only with an object, and only when that has begun.
+    pub(super) fn check_begun(
+        &self,
+        form: &str,
+        path: &str,
+        begins_object: bool,
+    ) -> Result<(), InvalidRequest> {
+        match self {
+            Self::Text => Ok(()),
+            Self::JsonObject if begins_object => Ok(()),
+            Self::JsonObject | Self::JsonSchema { .. } => Err(InvalidRequest::field(
+                path,
+                format!(
+                    "begins the answer, and this model server cannot hold `{form}` of an answer that has begun: leave one out"
+                ),
+            )),
+        }
+    }
+
     /// Keywords of the schema that no grammar holds, with their places.
     pub(super) fn unheld(&self) -> &[String] {
         match self {

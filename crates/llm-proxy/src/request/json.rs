@@ -15,9 +15,14 @@ const MAX_DEPTH: usize = 64;
 /// The longest part of an unexpected key that an error repeats, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
+/// What is wrong with a field that is given twice.
+const TWICE: &str = "is given more than once";
+
 /// The object in `bytes`.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidRequest> {
     let fault = RefCell::new(None);
+    // Some editors and shells put a byte order mark before what they write.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = StrictValue {
         depth: 0,
@@ -58,6 +63,16 @@ impl StrictValue<'_> {
     fn fail<E: serde::de::Error>(self, error: InvalidRequest) -> E {
         *self.fault.borrow_mut() = Some(error);
         E::custom("refused")
+    }
+
+    /// The field that is given twice is in `outer`.
+    fn within(self, outer: &str) {
+        if let Some(InvalidRequest::Field { field, problem }) = &mut *self.fault.borrow_mut()
+            && problem == TWICE
+        {
+            let dot = if field.starts_with('[') { "" } else { "." };
+            *field = format!("{outer}{dot}{field}");
+        }
     }
 }
 
@@ -107,8 +122,12 @@ impl<'de> Visitor<'de> for StrictValue<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let node = self.deeper()?;
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(node)? {
-            array.push(item);
+        loop {
+            let item = items.next_element_seed(node);
+            match item.inspect_err(|_| self.within(&format!("[{}]", array.len())))? {
+                Some(item) => array.push(item),
+                None => break,
+            }
         }
         Ok(array.into())
     }
@@ -119,10 +138,12 @@ impl<'de> Visitor<'de> for StrictValue<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             if object.contains_key(&name) {
                 let name: String = name.chars().take(MAX_NAME_CHARS).collect();
-                return Err(self.fail(InvalidRequest::field(name, "is given more than once")));
+                return Err(self.fail(InvalidRequest::field(name, TWICE)));
             }
-            let value = entries.next_value_seed(node)?;
-            object.insert(name, value);
+            let value = entries.next_value_seed(node).inspect_err(|_| {
+                self.within(&name.chars().take(MAX_NAME_CHARS).collect::<String>());
+            });
+            object.insert(name, value?);
         }
         Ok(object.into())
     }
@@ -147,7 +168,8 @@ mod tests {
             "[]",
             "\"x\"",
             "{} {}",
-            "\u{feff}{}",
+            "\u{feff}\u{feff}{}",
+            " \u{feff}{}",
             "{\"a\":NaN}",
             "{\"a\":1e999}",
             r#"{"a":"\ud800"}"#,
@@ -161,10 +183,21 @@ mod tests {
             object(b"{\"a\":\"\xff\"}"),
             Err(InvalidRequest::NotJson { .. })
         ));
-        assert_eq!(
-            object(br#"{"x":{"a":1,"a":2}}"#),
-            Err(InvalidRequest::field("a", "is given more than once"))
-        );
+        assert_eq!(object("\u{feff}{}".as_bytes()), object(b"{}"));
+        for (twice, field) in [
+            (r#"{"a":1,"a":2}"#, "a"),
+            (r#"{"x":{"a":1,"a":2}}"#, "x.a"),
+            (
+                r#"{"messages":[{"role":"user","role":"user"}]}"#,
+                "messages[0].role",
+            ),
+            (r#"{"x":[1,[[],[{"y":{"a":1,"a":2}}]]]}"#, "x[1][1][0].y.a"),
+        ] {
+            assert_eq!(
+                object(twice.as_bytes()),
+                Err(InvalidRequest::field(field, "is given more than once"))
+            );
+        }
         let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(object(nested(63).as_bytes()).is_ok());
         let too_deep = Err(InvalidRequest::field(

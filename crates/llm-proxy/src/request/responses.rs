@@ -113,6 +113,7 @@ pub(super) struct OutputMessage {
 pub(super) struct ItemCall {
     call_id: String,
     name: FunctionName,
+    #[serde(default)]
     arguments: CallArguments,
 }
 
@@ -120,6 +121,7 @@ pub(super) struct ItemCall {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct ItemOutput {
     call_id: String,
+    #[serde(default = "Said::nothing")]
     output: Said<InputPart>,
 }
 
@@ -185,15 +187,27 @@ impl Checked {
             ));
         }
         let wanted = request.tool_choice.map(WantedTools::of).transpose()?;
-        let tools = tools::check(request.tools, wanted, Dialect::Responses, rules)?;
+        let mut tools = tools::check(request.tools, wanted, Dialect::Responses, rules)?;
         let mut settings = request.chat_template_kwargs.unwrap_or_default();
         if let Some(on) = request.enable_thinking {
             settings.think(on);
         }
         let format = request.text.and_then(|text| text.format);
         let format = format.map(|format| format.check("text.format"));
-        let conversation =
+        let format = format.transpose()?;
+        if format.as_ref().is_some_and(AnswerFormat::is_form) {
+            tools.beside_form("text.format")?;
+        }
+        let n_items = match &request.input {
+            TextOr::Text(_) => 0,
+            TextOr::Other(items) => items.0.len(),
+        };
+        let mut conversation =
             ResponsesConversation::check(request.instructions, request.input, rules.template)?;
+        if let (Some(format), Some(begun)) = (&format, conversation.begun()) {
+            let path = format!("input[{}]", n_items.saturating_sub(1));
+            format.check_begun("text.format", &path, begun.starts_with('{'))?;
+        }
         let effort = request.reasoning.and_then(|reasoning| reasoning.effort);
         let body = ResponsesBody {
             chat_template_kwargs: settings.some(),
@@ -203,7 +217,7 @@ impl Checked {
             tools: tools.tools,
             tool_choice: tools.choice,
             reasoning: effort.map(|effort| SentReasoning { effort }),
-            response_format: format.transpose()?,
+            response_format: format,
         };
         let generation = Generation::take(&mut fields, rules, 1)?;
         let mut checked = Self::generated(rules, &body, &generation, fields)?;
@@ -225,6 +239,17 @@ struct ResponsesConversation {
 }
 
 impl ResponsesConversation {
+    /// What the model has said of the answer already.
+    fn begun(&mut self) -> Option<&mut Said<OutputPart>> {
+        match &mut self.input {
+            TextOr::Other(items) => match items.last_mut() {
+                Some(Item::Message(ItemMessage::Assistant(begun))) => Some(&mut begun.content),
+                _ => None,
+            },
+            TextOr::Text(_) => None,
+        }
+    }
+
     fn check(
         instructions: Option<String>,
         input: TextOr<Listed<Item, MAX_MESSAGES>>,
@@ -243,6 +268,7 @@ impl ResponsesConversation {
             }
             TextOr::Other(items) => items.0,
         };
+        conversation::check_end(&items, "input")?;
         let mut n_images = 0;
         for (at, item) in items.iter().enumerate() {
             n_images += item.n_images(&format!("input[{at}]"))?;
@@ -407,6 +433,17 @@ impl conversation::SpokenTurn for Item {
             Self::Message(ItemMessage::Assistant(_)) => Speaker::Assistant,
             Self::Call(_) | Self::Output(_) | Self::Reasoning(_) => Speaker::Tool,
         }
+    }
+
+    fn has_calls(&self) -> bool {
+        matches!(self, Self::Call(_))
+    }
+
+    fn is_models_words(&self) -> bool {
+        matches!(
+            self,
+            Self::Message(ItemMessage::Assistant(_)) | Self::Reasoning(_)
+        )
     }
 
     fn append(&mut self, next: Self) {

@@ -7,6 +7,7 @@ use crate::api::Api;
 
 mod chat;
 mod chosen;
+mod demands;
 mod history;
 mod messages;
 mod others;

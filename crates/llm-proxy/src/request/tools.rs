@@ -326,6 +326,32 @@ pub(super) struct CheckedTools {
     pub(super) unheld: Vec<String>,
 }
 
+impl CheckedTools {
+    /// Makes room for the form of the answer that the field `form` asks for. llama-server holds the form from the first
+    /// token on, so the model could never call a tool.
+    pub(super) fn beside_form(&mut self, form: &str) -> Result<(), InvalidRequest> {
+        if self.tools.is_none() {
+            return Ok(());
+        }
+        match self.choice {
+            Some(ChoiceWord::None) => {
+                *self = Self::default();
+                Ok(())
+            }
+            Some(ChoiceWord::Required) => Err(InvalidRequest::field(
+                "tool_choice",
+                format!(
+                    "demands a call, but this model server cannot hold `{form}` and call tools at once: leave one out"
+                ),
+            )),
+            Some(ChoiceWord::Auto) | None => Err(InvalidRequest::field(
+                form,
+                "cannot be held while `tools` are offered: this model server does one at once, so leave one out",
+            )),
+        }
+    }
+}
+
 /// Checks the tools and the choice among them.
 pub(super) fn check<T: Into<GivenFunction>>(
     given: Option<ToolList<T>>,

@@ -92,15 +92,36 @@ impl Fields {
     /// Refuses the first of `names` that says anything.
     pub(super) fn refuse(&mut self, names: &[&str], problem: &str) -> Result<(), InvalidRequest> {
         for name in names {
-            if self
-                .rest
-                .shift_remove(*name)
-                .is_some_and(|value| !says_nothing(&value))
-            {
-                return Err(InvalidRequest::field(*name, problem));
-            }
+            self.refuse_unless(name, |_| false, problem)?;
         }
         Ok(())
+    }
+
+    /// Refuses the field `name` if it says anything, unless `is_default` holds for what it says.
+    pub(super) fn refuse_unless(
+        &mut self,
+        name: &str,
+        is_default: impl Fn(&Value) -> bool,
+        problem: &str,
+    ) -> Result<(), InvalidRequest> {
+        match self.rest.shift_remove(name) {
+            Some(value) if !says_nothing(&value) && !is_default(&value) => {
+                Err(InvalidRequest::field(name, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the field `name` is there and `holds` of it.
+    pub(super) fn holds(&self, name: &str, holds: impl Fn(&Value) -> bool) -> bool {
+        self.rest.get(name).is_some_and(holds)
+    }
+
+    /// Takes out the field `name` if `is_default` holds of it.
+    pub(super) fn drop_if(&mut self, name: &str, is_default: impl Fn(&Value) -> bool) {
+        if self.holds(name, is_default) {
+            self.rest.shift_remove(name);
+        }
     }
 
     /// How many unknown fields were dropped, those that nobody took included.

@@ -166,6 +166,9 @@ impl<'de> Deserialize<'de> for SamplingSeed {
         number(
             deserializer,
             |number| {
+                if let Some(seed) = number.as_u64() {
+                    return i64::try_from(seed % u64::from(u32::MAX)).ok().map(Self);
+                }
                 let seed = whole(&number)?;
                 let is_random = seed == -1;
                 Some(Self(if is_random {
@@ -293,11 +296,18 @@ impl<'de> Deserialize<'de> for FunctionName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct CallArguments(pub(super) String);
 
+impl Default for CallArguments {
+    /// A function that is called without any.
+    fn default() -> Self {
+        Self("{}".to_owned())
+    }
+}
+
 impl<'de> Deserialize<'de> for CallArguments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const PROBLEM: &str = "must be the text of one JSON object";
         match TextOr::<JsonObject>::deserialize(deserializer)? {
-            TextOr::Text(text) if text.trim().is_empty() => Ok(Self("{}".to_owned())),
+            TextOr::Text(text) if ["", "null"].contains(&text.trim()) => Ok(Self::default()),
             TextOr::Text(text) => match serde_json::from_str::<JsonObject>(&text) {
                 Ok(_) => Ok(Self(text)),
                 Err(_) => Err(D::Error::custom(PROBLEM)),

@@ -76,7 +76,7 @@ async fn a_body_that_is_no_object_is_refused_and_an_empty_one_names_what_is_miss
         "1",
         "{",
         "{} {}",
-        "\u{feff}{}",
+        "\u{feff}\u{feff}{}",
         "{\"a\":NaN}",
         "{\"a\":1e999}",
         r#"{"a":"\ud800"}"#,
@@ -121,7 +121,10 @@ async fn a_body_nested_deeper_than_64_or_with_a_key_twice_is_refused() {
     for (twice, param) in [
         (r#"{"stream":true,"stream":false}"#, "stream"),
         (r#"{"model":"a","model":"b"}"#, "model"),
-        (r#"{"messages":[{"role":"user","role":"system"}]}"#, "role"),
+        (
+            r#"{"messages":[{"role":"user","role":"system"}]}"#,
+            "messages[0].role",
+        ),
         (r#"{"max_tokens":1,"max_toke\u006es":9}"#, "max_tokens"),
     ] {
         assert_eq!(
@@ -226,7 +229,8 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         (json!({"top_logprobs": -1}), "top_logprobs"),
         (json!({"top_logprobs": 21}), "top_logprobs"),
         (json!({"seed": 1.5}), "seed"),
-        (json!({"seed": u64::MAX}), "seed"),
+        (json!({"seed": 1e30}), "seed"),
+        (json!({"top_logprobs": 3}), "top_logprobs"),
         (json!({"stream": "true"}), "stream"),
         (json!({"stream": 1}), "stream"),
         (json!({"logprobs": 1}), "logprobs"),
@@ -251,7 +255,7 @@ async fn every_number_has_its_range_and_every_switch_is_one() {
         json!({"n": 1, "max_tokens": 1, "temperature": 0, "top_p": 0, "min_p": 0, "top_k": -1, "presence_penalty": -2,
             "frequency_penalty": -2, "top_logprobs": 0, "logprobs": true, "seed": i64::MIN, "stop": "x"}),
         json!({"max_completion_tokens": u64::MAX, "temperature": 2, "top_p": 1, "min_p": 1, "top_k": 1_000,
-            "presence_penalty": 2, "frequency_penalty": 2, "top_logprobs": 20, "logprobs": true, "seed": i64::MAX,
+            "presence_penalty": 2, "frequency_penalty": 2, "top_logprobs": 20, "logprobs": true, "seed": u64::MAX,
             "stop": vec!["x".repeat(256); 8]}),
     ];
     refused_but(refused, fine).await;

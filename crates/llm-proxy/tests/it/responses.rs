@@ -29,7 +29,7 @@ async fn a_response_is_built_anew_from_checked_fields() {
         "model": MODEL, "max_output_tokens": 4.0, "temperature": 0.5, "top_p": 0.9, "instructions": "be brief",
         "store": true, "background": false, "parallel_tool_calls": true, "truncation": "disabled", "user": "u",
         "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
-        "text": {"format": {"type": "json_schema", "name": "s", "strict": true, "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}, "verbosity": "low"},
+        "text": {"format": {"type": "text"}, "verbosity": "low"},
         "tools": [weather, {"type": "function", "name": "zoo"}], "tool_choice": {"type": "function", "name": "weather"},
         "input": [
             {"role": "developer", "content": "so"},
@@ -55,7 +55,7 @@ async fn a_response_is_built_anew_from_checked_fields() {
             {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "sunny"}]},
         ],
         "reasoning": {"effort": "low"},
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "additionalProperties": false}}},
+        "response_format": {"type": "text"},
         "stream": true, "stream_options": {"include_usage": true}, "return_progress": true,
         "max_tokens": 4, "temperature": 0.5, "top_p": 0.9,
     });
@@ -173,10 +173,14 @@ async fn every_field_of_a_response_is_what_it_must_be() {
         ),
         (
             item(json!({"type": "function_call", "call_id": "c", "name": "f"})),
+            "input[0]",
+        ),
+        (
+            item(json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "[]"})),
             "input[0].arguments",
         ),
         (
-            item(json!({"type": "function_call_output", "call_id": "c"})),
+            item(json!({"type": "function_call_output", "call_id": "c", "output": 1})),
             "input[0].output",
         ),
         (

@@ -99,7 +99,14 @@ async fn a_route_that_is_not_there_says_what_its_caller_probably_meant() {
     let proxy = Proxy::before(&llama).await;
     let lacks = ": the path begins with /v1, so let the base URL end in /v1";
     let twice = ": the path has /v1 twice, so let the base URL end before one of them";
+    let chat = ": the path has slashes too many, so ask /v1/chat/completions";
     for (path, hint) in [
+        ("/v1/chat/completions/", chat),
+        ("//v1/chat//completions", chat),
+        (
+            "/v1//models",
+            ": the path has slashes too many, so ask /v1/models",
+        ),
         ("/chat/completions", lacks),
         ("/models", lacks),
         ("/models/a", lacks),

@@ -171,7 +171,7 @@ async fn what_llama_server_knows_is_passed_on() {
 async fn arguments_that_are_not_one_object_are_the_callers_mistake() {
     let llama = FakeLlama::start().await;
     let proxy = with_all_routes(&llama).await;
-    for arguments in ["hello", "{\"a\":1}{\"b\":2}", "{\"a\":", "[1]", "null"] {
+    for arguments in ["hello", "{\"a\":1}{\"b\":2}", "{\"a\":", "[1]"] {
         let call = json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}]);
         let body = with(
             CHAT,

@@ -149,3 +149,58 @@ fn tools_are_left_out_where_the_template_cannot_show_them() {
         assert!(!none.tools_left_out);
     }
 }
+
+#[test]
+fn a_form_of_the_answer_and_a_call_of_a_tool_are_not_had_at_once() {
+    let object = json!({"type": "json_object"});
+    let schema = json!({"type": "object"});
+    for (api, form, field, by_name) in [
+        (
+            Chat,
+            json!({"response_format": object}),
+            "response_format",
+            json!({"type": "function", "function": {"name": "a"}}),
+        ),
+        (
+            Chat,
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}),
+            "response_format",
+            json!({"type": "function", "function": {"name": "a"}}),
+        ),
+        (
+            Responses,
+            json!({"text": {"format": {"type": "json_schema", "schema": schema}}}),
+            "text.format",
+            json!({"type": "function", "name": "a"}),
+        ),
+    ] {
+        let request = |choice: &Value| {
+            let mut request = with(api, &form);
+            request["tools"] = json!(tools(api));
+            request["tool_choice"] = choice.clone();
+            request
+        };
+        for (choice, param) in [
+            (json!(null), field),
+            (json!("auto"), field),
+            (json!("required"), "tool_choice"),
+            (by_name, "tool_choice"),
+        ] {
+            let request = request(&choice);
+            assert_eq!(refused(api, &request, &RULES).0, param, "{request}");
+        }
+        // Without a call there is nothing in the form's way, and neither is there without tools.
+        let alone = leaves(api, &with(api, &form), &RULES);
+        assert_eq!(leaves(api, &request(&json!("none")), &RULES), alone);
+        let mut none = request(&json!(null));
+        none["tools"] = json!([]);
+        assert_eq!(leaves(api, &none, &RULES), alone);
+        // A text is no form.
+        let text = json!({"type": "text"});
+        let more = match api {
+            Chat => json!({"tools": tools(api), "response_format": text}),
+            _ => json!({"tools": tools(api), "text": {"format": text}}),
+        };
+        assert!(leaves(api, &with(api, &more), &RULES)["tools"].is_array());
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MODEL, RULES, check, leaves, refused};
+use super::{MODEL, RULES, TURNS_ONLY, check, leaves, refused};
 use crate::api::Api::{self, Chat, Messages, Responses};
 
 /// How the assistant's message `given` leaves in a chat.
@@ -81,6 +81,11 @@ fn a_message_that_says_nothing_is_taken_and_one_without_content_is_not() {
             assert_eq!(leaves(Chat, &request, &RULES)["messages"][0]["content"], "");
         }
         let request = json!({"model": MODEL, "messages": [{"role": role, "tool_call_id": "c"}]});
+        if role == "tool" {
+            // Its result may be nothing, as in the other APIs.
+            assert_eq!(leaves(Chat, &request, &RULES)["messages"][0]["content"], "");
+            continue;
+        }
         let expected = ("messages[0].content".to_owned(), "is missing".to_owned());
         assert_eq!(refused(Chat, &request, &RULES), expected);
     }
@@ -91,12 +96,14 @@ fn called(api: Api, arguments: &Value) -> (Value, &'static str) {
     match api {
         Responses => (
             json!({"model": MODEL, "input": [{"role": "user", "content": "hi"},
-                {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}]}),
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments},
+                {"type": "function_call_output", "call_id": "c"}]}),
             "input[1].arguments",
         ),
         _ => (
             json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [
-                {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}]}]}),
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}]},
+                {"role": "tool", "tool_call_id": "c"}]}),
             "messages[1].tool_calls[0].function.arguments",
         ),
     }
@@ -114,9 +121,21 @@ fn the_arguments_of_a_call_are_one_json_object() {
             };
             sent.pointer(pointer).unwrap().as_str().unwrap().to_owned()
         };
-        for nothing in [json!(""), json!(null), json!({}), json!(" \n")] {
+        for nothing in [
+            json!(""),
+            json!(null),
+            json!({}),
+            json!(" \n"),
+            json!("null"),
+        ] {
             assert_eq!(sent(nothing), "{}");
         }
+        let (request, _) = called(api, &json!("{}"));
+        let bare = request.to_string().replace(",\"arguments\":\"{}\"", "");
+        let bare = serde_json::from_str(&bare).unwrap();
+        assert_ne!(request, bare);
+        let expected = leaves(api, &request, &RULES);
+        assert_eq!(leaves(api, &bare, &RULES), expected);
         for same in [
             "{}",
             "{\"a\":1}",
@@ -133,7 +152,6 @@ fn the_arguments_of_a_call_are_one_json_object() {
             json!("{\"a\":1"),
             json!("[1]"),
             json!("\"{}\""),
-            json!("null"),
             json!("{a:1}"),
             json!("{\"a\":NaN}"),
             json!(1),
@@ -228,4 +246,114 @@ fn the_items_of_a_response_are_taken_as_they_were_given_out() {
         {"type": "function_call_output", "id": null, "call_id": "c", "output": "1", "status": null},
     ]);
     assert_eq!(sent(given), json!([call, output]));
+}
+
+#[test]
+fn a_result_or_an_input_that_is_absent_is_empty() {
+    let request = json!({"model": MODEL, "input": [{"role": "user", "content": "hi"},
+        {"type": "function_call", "call_id": "c", "name": "f"}, {"type": "function_call_output", "call_id": "c"}]});
+    let sent = leaves(Responses, &request, &RULES);
+    assert_eq!(sent["input"][1]["arguments"], "{}");
+    assert_eq!(sent["input"][2]["output"], "");
+    let request = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}]});
+    let sent = leaves(Messages, &request, &RULES);
+    assert_eq!(sent["messages"][1]["content"][0]["input"], json!({}));
+}
+
+/// The model's message `said` after a question, in the words of `api`, and `more` after it.
+fn ending(api: Api, said: &Value, more: &[Value]) -> Value {
+    let mut messages = vec![json!({"role": "user", "content": "hi"}), said.clone()];
+    messages.extend_from_slice(more);
+    let name = if api == Responses {
+        "input"
+    } else {
+        "messages"
+    };
+    json!({"model": MODEL, name: messages})
+}
+
+#[test]
+fn a_history_that_ends_in_calls_without_results_is_refused_by_its_message() {
+    let words = json!({"role": "assistant", "content": "so"});
+    for (api, call, name) in [
+        (
+            Chat,
+            json!({"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}),
+            "messages[1]",
+        ),
+        (
+            Messages,
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f"}]}),
+            "messages[1]",
+        ),
+        (
+            Responses,
+            json!({"type": "function_call", "call_id": "c", "name": "f"}),
+            "input[1]",
+        ),
+    ] {
+        for rules in [&RULES, &TURNS_ONLY] {
+            for more in [vec![], vec![words.clone()]] {
+                let request = ending(api, &call, &more);
+                assert_eq!(refused(api, &request, rules).0, name, "{request}");
+            }
+            let answered = ending(api, &call, &[json!({"role": "user", "content": "and?"})]);
+            leaves(api, &answered, rules);
+        }
+    }
+}
+
+#[test]
+fn what_the_model_said_last_is_one_message() {
+    for (api, name) in [
+        (Chat, "messages"),
+        (Messages, "messages"),
+        (Responses, "input"),
+    ] {
+        let said = |text: &str| json!({"role": "assistant", "content": text});
+        let request = ending(api, &said("a"), &[said("b"), said("c")]);
+        let sent = leaves(api, &request, &RULES);
+        assert_eq!(sent[name].as_array().unwrap().len(), 2, "{sent}");
+        assert_eq!(sent[name][1]["content"], "a\n\nb\n\nc");
+        // Two that are not the last stay as they are where the template takes them.
+        let request = ending(
+            api,
+            &said("a"),
+            &[said("b"), json!({"role": "user", "content": "and?"})],
+        );
+        let sent = leaves(api, &request, &RULES);
+        assert_eq!(sent[name].as_array().unwrap().len(), 4, "{sent}");
+    }
+}
+
+#[test]
+fn the_form_of_an_answer_that_has_begun_is_refused_but_for_an_object() {
+    let schema = json!({"type": "object"});
+    let object = json!({"type": "json_object"});
+    let wrapped = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+    let named = json!({"type": "json_schema", "schema": schema});
+    for (api, format, content, refused_for) in [
+        (Chat, &wrapped, json!("{"), Some("messages[1]")),
+        (Chat, &wrapped, json!(""), Some("messages[1]")),
+        (Chat, &object, json!("Sure: "), Some("messages[1]")),
+        (Chat, &object, json!("{\"a\":"), None),
+        (Chat, &object, json!([{"type": "text", "text": "{"}]), None),
+        (Responses, &named, json!("{"), Some("input[1]")),
+        (Responses, &object, json!("so"), Some("input[1]")),
+        (Responses, &object, json!("{"), None),
+        (Chat, &json!({"type": "text"}), json!("so"), None),
+    ] {
+        let mut request = ending(api, &json!({"role": "assistant", "content": content}), &[]);
+        if api == Chat {
+            request["response_format"] = format.clone();
+        } else {
+            request["text"] = json!({"format": format});
+        }
+        match refused_for {
+            Some(param) => assert_eq!(refused(api, &request, &RULES).0, param, "{request}"),
+            None => assert!(leaves(api, &request, &RULES)["response_format"].is_object()),
+        }
+    }
 }

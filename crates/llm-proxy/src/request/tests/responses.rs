@@ -11,7 +11,7 @@ fn a_response_is_built_anew_from_known_fields() {
         "model": MODEL, "instructions": "be brief", "store": true, "metadata": {}, "truncation": "disabled",
         "include": ["reasoning.encrypted_content"], "max_output_tokens": 4, "stream": true,
         "stream_options": {"include_obfuscation": true}, "reasoning": {"effort": "low", "summary": "auto"},
-        "text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
+        "text": {"format": {"type": "text"}, "verbosity": "low"},
         "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true}],
         "input": [
             {"role": "developer", "content": "so"},
@@ -27,7 +27,7 @@ fn a_response_is_built_anew_from_known_fields() {
     let expected = json!({
         "model": MODEL, "instructions": "be brief", "reasoning": {"effort": "low"},
         "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true}],
-        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"type": "object"}}},
+        "response_format": {"type": "text"},
         "input": [
             {"type": "message", "role": "system", "content": "so"},
             {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"},
@@ -88,6 +88,15 @@ fn a_field_that_says_nothing_never_refuses_a_response() {
 fn a_schema_is_demanded_in_the_words_of_a_chat() {
     let schema = json!({"type": "object", "properties": {"z": {"type": "string"}}, "additionalProperties": false});
     let demanded = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+    let named = json!({"type": "json_schema", "name": "s", "schema": schema, "strict": true});
+    assert_eq!(
+        field(
+            Responses,
+            &json!({"text": {"format": named}}),
+            "response_format"
+        ),
+        json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": schema}})
+    );
     for format in [
         json!({"type": "json_schema", "schema": schema}),
         json!({"type": "json_object", "schema": schema}),
