@@ -199,6 +199,11 @@ impl Admission {
         self.0.enter_all(&vec![None; n_answers], asking)
     }
 
+    /// Keeps a place from being given to others, however full the queue is: others of the same answer have begun.
+    pub fn keep(&self, place: QueuePlace) {
+        self.0.lock().queue.keep(place);
+    }
+
     /// Waits again, in the place that `permit` had: its upstream took nothing of the request.
     ///
     /// # Errors

@@ -137,6 +137,7 @@ impl<W> FairQueue<W> {
                 Queued {
                     n_tokens,
                     n_bytes: asking.n_bytes,
+                    is_kept: false,
                     waiter,
                 },
             );
@@ -147,6 +148,11 @@ impl<W> FairQueue<W> {
     pub(super) fn leave(&mut self, place: QueuePlace) -> Option<W> {
         self.change(place.lane, |lane| lane.remove(place.number))
             .map(|waiter| waiter.waiter)
+    }
+
+    /// Never drops a request for others, because the answer to which it belongs has begun.
+    pub(super) fn keep(&mut self, place: QueuePlace) {
+        self.change(place.lane, |lane| lane.keep(place.number));
     }
 
     /// Takes everybody out.
@@ -214,6 +220,7 @@ impl<W> FairQueue<W> {
                 .filled
                 .iter()
                 .copied()
+                .filter(|lane| self.lanes[*lane].last().is_some())
                 .max_by_key(|lane| self.part(*lane));
             let lane = largest
                 .filter(|lane| self.part(*lane) > own)

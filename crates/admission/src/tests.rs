@@ -250,3 +250,20 @@ fn answers_that_find_no_room_together_cost_nobody_a_place() {
     drop((held, others, found));
     assert_eq!(admission.load().waiting, 0);
 }
+
+#[test]
+fn an_answer_that_others_of_its_request_have_begun_keeps_its_place_in_a_full_queue() {
+    let admission = admission(3);
+    admission.set_slots(UpstreamId(0), 1);
+    let several = admission.enter_all(&asking("a"), 4).unwrap();
+    several
+        .iter()
+        .skip(1)
+        .for_each(|ticket| admission.keep(ticket.place()));
+    let refused = admission.enter(&asking("b")).map(|_| ());
+    assert!(
+        matches!(refused, Err(NotAdmitted::Full { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(admission.load().waiting, 3);
+}

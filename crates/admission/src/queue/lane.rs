@@ -19,6 +19,8 @@ pub(super) struct Queued<W> {
     /// What it is expected to take, prompt and completion.
     pub(super) n_tokens: u64,
     pub(super) n_bytes: usize,
+    /// Whether it may not be dropped for others, however full the queue is.
+    pub(super) is_kept: bool,
     pub(super) waiter: W,
 }
 
@@ -120,8 +122,21 @@ impl<W> Lane<W> {
         Some((number, self.remove(number)?))
     }
 
+    pub(super) fn keep(&mut self, number: u64) {
+        if let Some(waiter) = self.waiting.get_mut(&number) {
+            waiter.is_kept = true;
+        }
+    }
+
+    /// The newest that may be dropped.
+    pub(super) fn last(&self) -> Option<u64> {
+        let mut newest_first = self.waiting.iter().rev();
+        let (number, _) = newest_first.find(|(_, waiter)| !waiter.is_kept)?;
+        Some(*number)
+    }
+
     pub(super) fn take_last(&mut self) -> Option<(u64, Queued<W>)> {
-        let number = *self.waiting.last_key_value()?.0;
+        let number = self.last()?;
         Some((number, self.remove(number)?))
     }
 

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use admission::{NotAdmitted, Permit, Ticket};
+use admission::{NotAdmitted, Permit, QueuePlace, Ticket};
 use axum::Json;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -63,6 +63,8 @@ pub(crate) struct Reply {
 /// One of the answers.
 struct ReplyPart {
     state: PartState,
+    /// Where it waits, or waited.
+    place: QueuePlace,
     n_tries: u32,
 }
 
@@ -105,6 +107,7 @@ impl Reply {
                 last
             };
             parts.push(ReplyPart {
+                place: ticket.place(),
                 state: queued(ticket, deadline),
                 n_tries: 0,
             });
@@ -408,6 +411,10 @@ impl Reply {
     fn admitted(&mut self, at: usize, permit: Permit) {
         if self.record.is_queued() {
             self.record.admitted(self.entered.elapsed());
+            // What the caller gets of this answer must not be lost because another one has no room.
+            for other in self.parts.iter().filter(|part| part.is_waiting()) {
+                self.app.admission.keep(other.place);
+            }
         }
         let clock = Clock::start(&self.app.config.deadlines, self.asked.n_prompt_tokens);
         self.connect(at, permit, clock);
@@ -471,6 +478,9 @@ impl Reply {
         let again = self.app.admission.enter_again(permit, &self.asked.asking());
         // The caller sees the error of the upstream, not the refusal of the queue.
         let ticket = again.map_err(|_| error.clone())?;
+        if self.parts.len() > 1 {
+            self.app.admission.keep(ticket.place());
+        }
         self.parts[at].state = queued(ticket, self.last);
         Ok(())
     }
