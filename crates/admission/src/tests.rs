@@ -252,7 +252,7 @@ fn answers_that_find_no_room_together_cost_nobody_a_place() {
 }
 
 #[test]
-fn an_answer_that_others_of_its_request_have_begun_keeps_its_place_in_a_full_queue() {
+fn an_answer_keeps_its_place_once_others_of_its_request_have_begun() {
     let admission = admission(3);
     admission.set_slots(UpstreamId(0), 1);
     let several = admission.enter_all(&asking("a"), 4).unwrap();
