@@ -90,10 +90,8 @@ pub async fn serve(
     }
     let asked = Arc::clone(&gateway);
     let operators = admin::router(Arc::new(registry), move || asked.ready());
-    let (refusals, uncounted) = (
-        gateway.metrics.connections_refused.clone(),
-        Refusals::of(SERVICE),
-    );
+    let refusals = gateway.metrics.connections_refused.clone();
+    let uncounted = Refusals::of(SERVICE);
     let browsers = router::router(Arc::clone(&gateway));
     tokio::join!(
         gateway.upstream.watch(&shutdown),

@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::refusal::{ErrorWords, verdict};
 use crate::upstream::Upstream;
 
-/// What a stream is called.
+/// The media type of a stream.
 const STREAM: &str = "text/event-stream";
 /// The largest body that is read where no stream is expected.
 const MAX_PLAIN_BODY_BYTES: usize = 1024 * 1024;

@@ -257,7 +257,7 @@ impl Chunk<'_> {
     }
 }
 
-/// What an answer that is no stream says was counted.
+/// The token counts in an answer that is one JSON document.
 pub fn counted(document: &[u8]) -> Option<Usage> {
     serde_json::from_slice::<Chunk<'_>>(document).ok()?.usage()
 }

@@ -1,7 +1,7 @@
 //! One request's story: where it is, when it got there, how it ended.
 //!
-//! It is told once, to the log, the metrics, the audit and the trace, when the record is dropped; a record dropped before its end was named
-//! is a caller that left. It holds counts, times and ids, never words.
+//! It is told once, to the log, the metrics, the audit and the trace, when the record is dropped. When it is dropped before
+//! its end was named, the caller left. It holds counts, times and ids, never words.
 
 use std::sync::Arc;
 use std::time::Duration;

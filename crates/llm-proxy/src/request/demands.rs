@@ -8,16 +8,17 @@ use super::typed::Fields;
 use crate::api::Api;
 
 /// Demands for a form of the answer in the words of other servers, which llama-server passes over.
-const OTHER_FORMS: [&str; 8] = [
-    "guided_json",
+const OTHER_FORMS: [&str; 6] = [
     "guided_regex",
     "guided_choice",
     "guided_grammar",
     "structured_outputs",
-    "response_schema",
     "output_format",
     "format",
 ];
+
+/// The same for fields that hold a schema: every schema but the empty one demands something.
+const OTHER_SCHEMAS: [&str; 2] = ["guided_json", "response_schema"];
 
 /// Lists of tokens and words in the words of other servers.
 const OTHER_LISTS: [&str; 3] = ["stop_token_ids", "allowed_token_ids", "bad_words"];
@@ -80,6 +81,7 @@ fn refuse_other_forms(api: Api, fields: &mut Fields) -> Result<(), InvalidReques
         ),
     };
     let problem = format!("is not supported: {instead}");
+    fields.refuse(&OTHER_SCHEMAS, &problem)?;
     for name in OTHER_FORMS.iter().chain(names) {
         fields.refuse_unless(name, asks_for_no_form, &problem)?;
     }

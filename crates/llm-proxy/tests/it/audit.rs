@@ -239,10 +239,8 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
 #[tokio::test]
 async fn a_file_that_is_rotated_away_is_opened_anew_on_sighup() {
     let (folder, llama) = (tempfile::tempdir().unwrap(), FakeLlama::start().await);
-    let (file, old) = (
-        folder.path().join("audit.jsonl"),
-        folder.path().join("audit.jsonl.1"),
-    );
+    let file = folder.path().join("audit.jsonl");
+    let old = folder.path().join("audit.jsonl.1");
     let mut process = Process::start(&llama, &[("PROXY_AUDIT", file.to_str().unwrap())]).await;
     let http = reqwest::Client::new();
     process.chat(&http).await;

@@ -193,11 +193,9 @@ async fn when_one_of_two_dies_only_what_ran_there_fails_and_it_comes_back() {
         llama.script(Script::tokens(["a", "b"]).every(Duration::from_millis(10)));
     }
     let proxy = before_all(&[&dies, &stays], |_| {}).await;
-    let (over, n_failed, n_ok) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    let over = AtomicBool::new(false);
+    let n_failed = AtomicUsize::new(0);
+    let n_ok = AtomicUsize::new(0);
     let asking = join_all((0..8).map(|_| async {
         while !over.load(Ordering::Relaxed) {
             let text = proxy.ask(&question(true)).await.text().await.unwrap();
@@ -241,11 +239,9 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
         config.probe_down = Duration::from_millis(50);
     })
     .await;
-    let (over, n_failed, n_all) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    let over = AtomicBool::new(false);
+    let n_failed = AtomicUsize::new(0);
+    let n_all = AtomicUsize::new(0);
     let asking = join_all((0..4).map(|_| async {
         while !over.load(Ordering::Relaxed) {
             let n = n_all.load(Ordering::Relaxed);
@@ -270,10 +266,8 @@ async fn an_upstream_that_comes_and_goes_is_left_alone_for_longer_and_longer() {
         (n_probes, began.elapsed())
     };
     let (_, (n_probes, took)) = tokio::join!(asking, flapping);
-    let (failed, all) = (
-        n_failed.load(Ordering::Relaxed),
-        n_all.load(Ordering::Relaxed),
-    );
+    let failed = n_failed.load(Ordering::Relaxed);
+    let all = n_all.load(Ordering::Relaxed);
     assert!(failed * 20 <= all, "{failed} of {all} failed");
     // Pauses of 0.5 s at least, and one look at the begin.
     assert!(

@@ -4,7 +4,7 @@
 
 use super::node::{Node, SchemaPart};
 
-/// The number of a definition that stands for itself without a property or an item between.
+/// Finds a definition that refers to itself without a property or an item between, and returns its number.
 pub(super) fn endless(defs: &[SchemaPart]) -> Option<usize> {
     // A definition is sound once all that it may stand for are. What never becomes sound runs in a circle.
     first_outside(defs, stands)

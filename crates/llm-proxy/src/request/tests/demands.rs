@@ -28,6 +28,10 @@ fn a_form_of_the_answer_is_refused_under_any_other_name() {
     let demands = [
         (json!({"guided_json": schema}), "guided_json"),
         (json!({"guided_json": "{}"}), "guided_json"),
+        (
+            json!({"guided_json": {"additionalProperties": false}}),
+            "guided_json",
+        ),
         (json!({"guided_regex": "a+"}), "guided_regex"),
         (json!({"guided_choice": ["a", "b"]}), "guided_choice"),
         (json!({"guided_grammar": "root ::= x"}), "guided_grammar"),
