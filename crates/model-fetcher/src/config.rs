@@ -9,10 +9,10 @@ use common::secret::Secret;
 use common::telemetry;
 use url::Url;
 
-use crate::choice::Choice;
-use crate::select::{FileName, RepositoryId};
-use crate::source::Mirror;
-use crate::verify::Digest;
+use crate::digest::Digest;
+use crate::names::choice::Choice;
+use crate::names::mirror::Mirror;
+use crate::names::{FileName, RepositoryId};
 
 const HF_REPO_ID: Variable = Variable::new(
     "HF_REPO_ID",
@@ -142,15 +142,6 @@ pub struct List {
     pub tuning: Tuning,
 }
 
-/// One revision of a repository on a Hub, and who asks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    pub(crate) repository: &'a RepositoryId,
-    pub(crate) revision: &'a str,
-    pub(crate) endpoint: &'a Url,
-    pub(crate) token: Option<&'a Secret>,
-}
-
 /// What `model-fetcher import` does.
 #[derive(Clone, Debug)]
 pub struct Import {
@@ -269,23 +260,6 @@ impl Fetch {
             tuning,
         })
     }
-
-    /// Where it comes from.
-    pub(crate) fn place(&self) -> Place<'_> {
-        let Self {
-            repository,
-            revision,
-            endpoint,
-            token,
-            ..
-        } = self;
-        Place {
-            repository,
-            revision,
-            endpoint,
-            token: token.as_ref(),
-        }
-    }
 }
 
 impl List {
@@ -317,23 +291,6 @@ impl List {
             token,
             tuning,
         })
-    }
-
-    /// Where it is.
-    pub(crate) fn place(&self) -> Place<'_> {
-        let Self {
-            repository,
-            revision,
-            endpoint,
-            token,
-            ..
-        } = self;
-        Place {
-            repository,
-            revision,
-            endpoint,
-            token: token.as_ref(),
-        }
     }
 }
 

@@ -5,8 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::gguf;
-use crate::verify::Digest;
 
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]

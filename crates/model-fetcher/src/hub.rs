@@ -2,20 +2,25 @@
 //!
 //! The revision becomes a commit once; from then on only the commit is asked for.
 
+pub(crate) mod advice;
+mod api;
+
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use crate::advice::{Refusal, missed, refused};
-use crate::api::{model_info, tree};
-use crate::config::{Fetch, Place, Tuning};
+use crate::config::{Fetch, List, Tuning};
+use crate::digest::Digest;
 use crate::error::Error;
+use crate::http::{HttpClient, MAX_HOPS, name_of, next_hop, passing, too_many_hops};
+use crate::hub::advice::{Refusal, missed, refused};
+use crate::hub::api::{model_info, tree};
+use crate::names::mirror::hub_address;
+use crate::names::{FileName, RepositoryId};
 use crate::retry::{Budget, Trouble};
-use crate::select::{FileName, RepositoryId};
-use crate::transport::{MAX_HOPS, Transport, name_of, next_hop, passing, too_many_hops};
-use crate::verify::Digest;
+use common::secret::Secret;
 
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
@@ -48,12 +53,43 @@ pub(crate) struct Remote {
     pub(crate) is_xet: bool,
 }
 
+/// One revision of a repository on a Hub, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) repository: &'a RepositoryId,
+    pub(crate) revision: &'a str,
+    pub(crate) endpoint: &'a Url,
+    pub(crate) token: Option<&'a Secret>,
+}
+
+impl<'a> From<&'a Fetch> for Place<'a> {
+    fn from(settings: &'a Fetch) -> Self {
+        Self {
+            repository: &settings.repository,
+            revision: &settings.revision,
+            endpoint: &settings.endpoint,
+            token: settings.token.as_ref(),
+        }
+    }
+}
+
+impl<'a> From<&'a List> for Place<'a> {
+    fn from(settings: &'a List) -> Self {
+        Self {
+            repository: &settings.repository,
+            revision: &settings.revision,
+            endpoint: &settings.endpoint,
+            token: settings.token.as_ref(),
+        }
+    }
+}
+
 /// The Hub, as one fetch needs it.
 #[derive(Debug)]
 pub(crate) struct Hub<'a> {
     place: Place<'a>,
     tuning: Tuning,
-    transport: &'a Transport,
+    transport: &'a HttpClient,
 }
 
 /// One state of a repository.
@@ -76,7 +112,7 @@ struct Located {
 
 impl<'a> Hub<'a> {
     /// The Hub of `place`.
-    pub(crate) fn new(place: Place<'a>, tuning: Tuning, transport: &'a Transport) -> Self {
+    pub(crate) fn new(place: Place<'a>, tuning: Tuning, transport: &'a HttpClient) -> Self {
         Self {
             place,
             tuning: Tuning {
@@ -275,7 +311,7 @@ impl<'a> Hub<'a> {
         file: &FileName,
         names: &[String],
     ) -> Result<Located, Trouble> {
-        let mut url = address(self.place.endpoint, self.place.repository, commit, file);
+        let mut url = hub_address(self.place.endpoint, self.place.repository, commit, file);
         for _ in 0..=MAX_HOPS {
             let response = self.transport.send(Method::HEAD, &url, None).await?;
             let status = response.status();
@@ -344,22 +380,6 @@ impl<'a> Hub<'a> {
     }
 }
 
-/// Where a Hub at `endpoint` has that file.
-pub(crate) fn address(
-    endpoint: &Url,
-    repository: &RepositoryId,
-    revision: &str,
-    file: &FileName,
-) -> Url {
-    let mut url = endpoint.clone();
-    url.path_segments_mut()
-        .expect("the endpoint was checked to have a host")
-        .pop_if_empty()
-        .extend([repository.owner(), repository.name(), "resolve", revision])
-        .extend(file.as_str().split('/'));
-    url
-}
-
 /// The digest that the Hub publishes for a file.
 fn published(headers: &HeaderMap) -> Option<Digest> {
     let etag = headers.get("x-linked-etag")?.to_str().ok()?;
@@ -371,7 +391,7 @@ fn published(headers: &HeaderMap) -> Option<Digest> {
 }
 
 /// A file's size as the source of its bytes says it. Cancel-safe.
-pub(crate) async fn size_at(transport: &Transport, location: &Url) -> Result<u64, Trouble> {
+pub(crate) async fn size_at(transport: &HttpClient, location: &Url) -> Result<u64, Trouble> {
     let (response, from) = transport.get(location.clone(), &(0..1)).await?;
     if let Some(trouble) = passing(response.status(), response.headers()) {
         return Err(trouble);

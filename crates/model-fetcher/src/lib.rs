@@ -3,47 +3,34 @@
 //! Afterwards the file at its final path is complete and has the SHA-256 that the Hub published or that was pinned, or
 //! it is not there. `main.rs` is the command line around [`fetch()`], [`import()`], [`list()`], [`prune()`],
 //! [`status`] and [`verify()`].
+//!
+//! The folders, each of which uses only those after it: `commands` (what the program can do), `download` (ranges, the
+//! part file, its journal), `folder` (what is recorded in the models' folder), `judge` (digest, header, disk, memory,
+//! publication) and `hub` (what the Hub says).
 
-mod advice;
-mod api;
-mod choice;
+mod commands;
 pub mod config;
-pub mod disk;
+mod digest;
 mod download;
 mod error;
-mod fetch;
+mod folder;
 pub mod gguf;
+mod http;
 mod hub;
-mod import;
-mod inlet;
-mod journal;
-mod list;
-mod lock;
-mod manifest;
-mod memory;
-mod models_lock;
-mod part;
-mod progress;
-mod prune;
-mod publish;
-mod resolve;
+mod judge;
+mod names;
 mod retry;
-mod select;
-mod source;
-mod survey;
-mod transfer;
-mod transport;
-mod verify;
 
-pub use choice::Choice;
+pub use commands::fetch::fetch;
+pub use commands::import::import;
+pub use commands::list::{Listing, Offer, list};
+pub use commands::prune::{Unwanted, prune};
+pub use commands::survey::{Found, Status, Unfinished, status, verify};
+pub use digest::Digest;
 pub use error::Error;
-pub use fetch::fetch;
-pub use import::import;
-pub use list::{Listing, Offer, list};
-pub use manifest::{Entry, Manifest, State};
-pub use models_lock::{LockedFile, LockedModel, ModelsLock};
-pub use prune::{Unwanted, prune};
-pub use select::{FileName, RepositoryId};
-pub use source::Mirror;
-pub use survey::{Found, Status, Unfinished, status, verify};
-pub use verify::Digest;
+pub use folder::manifest::{Entry, Manifest, State};
+pub use folder::models_lock::{LockedFile, LockedModel, ModelsLock};
+pub use judge::disk;
+pub use names::choice::Choice;
+pub use names::mirror::Mirror;
+pub use names::{FileName, RepositoryId};

@@ -1,7 +1,7 @@
 //! Which top module of a crate uses which, and the circles in it.
 //!
-//! A circle of modules can only be understood, moved or tested as a whole. Besides circles, `llm-proxy` has an
-//! order: a module may use those of later ranks, never those of earlier ones.
+//! A circle of modules can only be understood, moved or tested as a whole. Besides circles, `llm-proxy` and `model-fetcher`
+//! have an order: a module may use those of later ranks, never those of earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,10 @@ const CRATES: &[(&str, &[&[&str]])] = &[
     (
         "llm-proxy",
         &[&["routes"], &["answer"], &["observe"], &["auth", "request"]],
+    ),
+    (
+        "model-fetcher",
+        &[&["commands"], &["download"], &["folder"], &["judge", "hub"]],
     ),
 ];
 

@@ -3,6 +3,9 @@
 //!
 //! Names come from settings and from the Hub; both are treated as hostile.
 
+pub(crate) mod choice;
+pub(crate) mod mirror;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

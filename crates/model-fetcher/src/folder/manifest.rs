@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::error::Error;
-use crate::publish::replace;
-use crate::select::{FileName, RepositoryId};
-use crate::verify::Digest;
+use crate::judge::publish::replace;
+use crate::names::{FileName, RepositoryId};
 
 const MANIFEST_FILE: &str = ".corral.json";
 const VERSION: u32 = 1;

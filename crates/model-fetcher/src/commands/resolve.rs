@@ -1,13 +1,13 @@
 //! From a request to exact files: what `models.lock` says when it is locked, otherwise what the Hub says, and when that
 //! is out of reach but there are mirrors, what was known before: `models.lock`, or the pinned digest.
 
-use crate::choice::Choice;
 use crate::config::Fetch;
+use crate::download::source::{HUB, size_at_mirrors};
 use crate::error::Error;
+use crate::folder::models_lock::{LockedModel, ModelsLock};
+use crate::http::HttpClient;
 use crate::hub::{Hub, Remote, Resolved};
-use crate::models_lock::{LockedModel, ModelsLock};
-use crate::source::{HUB, size_at_mirrors};
-use crate::transport::Transport;
+use crate::names::choice::Choice;
 
 /// The source to begin with when the Hub was not to be reached: the first mirror.
 const FIRST_MIRROR: usize = HUB + 1;
@@ -21,7 +21,7 @@ pub(crate) async fn resolve(
     settings: &Fetch,
     lock: &ModelsLock,
     hub: &Hub<'_>,
-    away: &Transport,
+    away: &HttpClient,
 ) -> Result<(Resolved, usize), Error> {
     let locked = lock.find(settings);
     if settings.locked {

@@ -9,21 +9,22 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::choice::Choice;
+use crate::commands::resolve::{not_locked, resolve};
 use crate::config::Fetch;
+use crate::digest::Digest;
+use crate::download::part::Part;
+use crate::download::source::Sources;
+use crate::download::transfer::Transfer;
 use crate::error::{Error, megabytes};
-use crate::hub::{Hub, Remote, Resolved};
-use crate::lock::FolderLock;
-use crate::manifest::{Entry, Manifest, State, modified_ns};
-use crate::models_lock::{LockedFile, LockedModel, ModelsLock};
-use crate::part::Part;
-use crate::publish::{make, prepare};
-use crate::resolve::{not_locked, resolve};
-use crate::select::FileName;
-use crate::source::Sources;
-use crate::transfer::Transfer;
-use crate::transport::Transport;
-use crate::verify::{Digest, sha256};
+use crate::folder::lock::FolderLock;
+use crate::folder::manifest::{Entry, Manifest, State, modified_ns};
+use crate::folder::models_lock::{LockedFile, LockedModel, ModelsLock};
+use crate::http::HttpClient;
+use crate::hub::{Hub, Place, Remote, Resolved};
+use crate::judge::hash::sha256;
+use crate::judge::publish::{make, prepare};
+use crate::names::FileName;
+use crate::names::choice::Choice;
 
 /// Makes sure that the wanted model is in the folder, and returns what is known of its files, the one that llama-server
 /// opens first. When dropped, what was fetched is kept up to the last checkpoint.
@@ -63,13 +64,13 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     if let Some(entries) = look_again(settings, &lock, &mut hashed, stop).await? {
         return Ok(entries);
     }
-    let transport = Transport::new(
+    let transport = HttpClient::new(
         &settings.endpoint,
         settings.token.as_ref(),
         settings.tuning.stall,
     )?;
     let away = transport.without_token();
-    let hub = Hub::new(settings.place(), settings.tuning, &transport);
+    let hub = Hub::new(Place::from(settings), settings.tuning, &transport);
     let (resolved, first) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
         resolved = resolve(settings, &lock, &hub, &away) => resolved?,

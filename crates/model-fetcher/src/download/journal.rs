@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::verify::Digest;
+use crate::digest::Digest;
 
 /// The most that is read of a journal, in bytes: a terabyte in pieces of 8 MiB takes a quarter of it.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;

@@ -2,11 +2,11 @@
 //!
 //! Its status alone misleads (a missing repository is 401 to the nameless); its `X-Error-Code` decides.
 
-use crate::choice::Miss;
-use crate::config::Place;
 use crate::error::Error;
-use crate::select::nearest;
-use crate::transport::name_of;
+use crate::http::name_of;
+use crate::hub::Place;
+use crate::names::choice::Miss;
+use crate::names::nearest;
 
 /// How many file names are offered in place of a misspelt one.
 const CHOICES: usize = 5;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, megabytes};
-use crate::manifest::{Entry, Manifest, State};
-use crate::verify::sha256;
+use crate::folder::manifest::{Entry, Manifest, State};
+use crate::judge::hash::sha256;
 
 /// What is in a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,91 +3,27 @@
 //! A mirror is not trusted: it never gets the token, and what it sends counts only when it has the digest that is known
 //! from elsewhere. A source that was left is not asked again while the same bytes are on their way.
 
-use std::fmt::Write as _;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use url::Url;
 
 use crate::config::Fetch;
 use crate::error::Error;
-use crate::hub::{Hub, Remote, address, size_at};
+use crate::http::{HttpClient, name_of};
+use crate::hub::{Hub, Remote, size_at};
+use crate::names::FileName;
 use crate::retry::Trouble;
-use crate::select::{FileName, RepositoryId};
-use crate::transport::{Transport, name_of};
 
 /// The number of the Hub among the sources; the mirrors follow.
 pub(crate) const HUB: usize = 0;
-
-/// Where a mirror has its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mirror {
-    /// It speaks the Hub's protocol.
-    Hub(Url),
-    /// At that address, once `{repository}`, `{revision}` and `{file}` are filled in; without any, it is one file.
-    Address(String),
-}
-
-impl Mirror {
-    /// Where it has `file`.
-    fn address(&self, repository: &RepositoryId, revision: &str, file: &FileName) -> Url {
-        match self {
-            Self::Hub(endpoint) => address(endpoint, repository, revision, file),
-            Self::Address(template) => {
-                let filled = template
-                    .replace("{repository}", &repository.to_string())
-                    .replace("{revision}", &encoded(revision))
-                    .replace("{file}", &encoded(file.as_str()));
-                Url::parse(&filled).expect("the template was checked, and what fills it is encoded")
-            }
-        }
-    }
-}
-
-impl FromStr for Mirror {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || {
-            "each mirror must be a URL without a user, divided by commas: https://hf-mirror.com speaks the Hub's protocol, \
-             and one that ends in .gguf or holds {file} is the address of the file itself, as in \
-             https://modelscope.cn/models/{repository}/resolve/master/{file}"
-                .to_owned()
-        };
-        let sample = text
-            .replace("{repository}", "a/b")
-            .replace("{revision}", "c")
-            .replace("{file}", "d.gguf");
-        let url = Url::parse(&sample).map_err(|_| problem())?;
-        let plain =
-            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        let host_is_fixed = text
-            .split('/')
-            .nth(2)
-            .is_some_and(|host| !host.contains('{'));
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || !host_is_fixed
-        {
-            return Err(problem());
-        }
-        let is_file = sample != text || url.query().is_some() || url.path().ends_with(".gguf");
-        if sample.contains(['{', '}']) || (sample != text && !text.contains("{file}")) {
-            return Err(problem());
-        }
-        Ok(if is_file {
-            Self::Address(text.to_owned())
-        } else {
-            Self::Hub(url)
-        })
-    }
-}
 
 /// All sources of one run, and the one that is in use.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     settings: &'a Fetch,
     hub: &'a Hub<'a>,
-    home: &'a Transport,
-    away: &'a Transport,
+    home: &'a HttpClient,
+    away: &'a HttpClient,
     revision: &'a str,
     current: AtomicUsize,
 }
@@ -97,8 +33,8 @@ impl<'a> Sources<'a> {
     pub(crate) fn new(
         settings: &'a Fetch,
         hub: &'a Hub<'a>,
-        home: &'a Transport,
-        away: &'a Transport,
+        home: &'a HttpClient,
+        away: &'a HttpClient,
         commit: Option<&'a str>,
         first: usize,
     ) -> Self {
@@ -144,7 +80,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Who moves the bytes of `source`.
-    pub(crate) fn transport(&self, source: usize) -> &'a Transport {
+    pub(crate) fn transport(&self, source: usize) -> &'a HttpClient {
         if source == HUB { self.home } else { self.away }
     }
 
@@ -197,7 +133,7 @@ impl<'a> Sources<'a> {
 /// That of the last mirror, when none answers.
 pub(crate) async fn size_at_mirrors(
     settings: &Fetch,
-    away: &Transport,
+    away: &HttpClient,
     file: &FileName,
     unreachable: Error,
 ) -> Result<u64, Error> {
@@ -215,63 +151,4 @@ pub(crate) async fn size_at_mirrors(
         }
     }
     Err(unreachable)
-}
-
-/// `text` as part of a path or a query; slashes stay.
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _infallible = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Mirror;
-
-    fn address(mirror: &str) -> String {
-        let mirror: Mirror = mirror.parse().unwrap();
-        let (repository, file) = ("a/b".parse().unwrap(), "q/x y#1.gguf".parse().unwrap());
-        mirror.address(&repository, "refs/pr/1", &file).to_string()
-    }
-
-    #[test]
-    fn a_mirror_is_a_hub_a_template_or_one_file() {
-        assert_eq!(
-            address("https://hf-mirror.com"),
-            "https://hf-mirror.com/a/b/resolve/refs%2Fpr%2F1/q/x%20y%231.gguf"
-        );
-        assert_eq!(
-            address("https://modelscope.cn/models/{repository}/resolve/master/{file}"),
-            "https://modelscope.cn/models/a/b/resolve/master/q/x%20y%231.gguf"
-        );
-        assert_eq!(
-            address("http://10.0.0.1/m?f={file}&r={revision}"),
-            "http://10.0.0.1/m?f=q/x%20y%231.gguf&r=refs/pr/1"
-        );
-        assert_eq!(
-            address("http://10.0.0.1:8000/m.gguf"),
-            "http://10.0.0.1:8000/m.gguf"
-        );
-    }
-
-    #[test]
-    fn what_is_no_mirror_is_refused() {
-        for text in [
-            "",
-            "hf-mirror.com",
-            "ftp://x/y.gguf",
-            "https://user:word@x/y.gguf",
-            "https://{file}/x",
-            "https://x/{name}/{file}",
-            "https://x/{repository}",
-        ] {
-            assert!(text.parse::<Mirror>().is_err(), "{text}");
-        }
-    }
 }

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::advice::{Refusal, refused};
-use crate::config::Place;
 use crate::error::Error;
+use crate::http::{HttpClient, MAX_HOPS, describe, name_of, next_hop, passing, too_many_hops};
+use crate::hub::Place;
+use crate::hub::advice::{Refusal, refused};
 use crate::retry::Trouble;
-use crate::transport::{MAX_HOPS, Transport, describe, name_of, next_hop, passing, too_many_hops};
 
 /// The most that an answer may have, in bytes: a hundred thousand names of files.
 const MAX_ANSWER_BYTES: usize = 10_000_000;
@@ -62,7 +62,7 @@ enum Entry {
 ///
 /// When it does not show the repository, or its answer is none.
 pub(crate) async fn model_info(
-    transport: &Transport,
+    transport: &HttpClient,
     place: Place<'_>,
 ) -> Result<ModelInfo, Trouble> {
     Ok(answer(
@@ -80,7 +80,7 @@ pub(crate) async fn model_info(
 ///
 /// As [`model_info`].
 pub(crate) async fn tree(
-    transport: &Transport,
+    transport: &HttpClient,
     place: Place<'_>,
     commit: &str,
 ) -> Result<Vec<(String, u64)>, Trouble> {
@@ -124,7 +124,7 @@ fn question(place: Place<'_>, what: &str, revision: &str) -> Url {
 
 /// The answer to the question at `url`, and its headers.
 async fn answer<T: DeserializeOwned>(
-    transport: &Transport,
+    transport: &HttpClient,
     place: Place<'_>,
     url: Url,
 ) -> Result<(T, HeaderMap), Trouble> {
@@ -171,7 +171,7 @@ async fn answer<T: DeserializeOwned>(
 }
 
 /// The answer at `url`, following redirects on the Hub's own origin.
-async fn get(transport: &Transport, mut url: Url) -> Result<Response, Trouble> {
+async fn get(transport: &HttpClient, mut url: Url) -> Result<Response, Trouble> {
     for _ in 0..=MAX_HOPS {
         let response = transport.send(Method::GET, &url, None).await?;
         match next_hop(&url, &response)? {
@@ -190,7 +190,7 @@ async fn get(transport: &Transport, mut url: Url) -> Result<Response, Trouble> {
     Err(too_many_hops(&url).into())
 }
 
-async fn body(response: &mut Response, transport: &Transport) -> Result<Vec<u8>, Trouble> {
+async fn body(response: &mut Response, transport: &HttpClient) -> Result<Vec<u8>, Trouble> {
     let mut body = Vec::new();
     loop {
         match tokio::time::timeout(transport.stall(), response.chunk()).await {

@@ -5,14 +5,14 @@ use std::fmt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::advice::missed;
-use crate::choice::{is_model, is_projector, tag_of};
 use crate::config::List;
 use crate::error::{Error, megabytes};
-use crate::hub::Hub;
-use crate::memory;
-use crate::select::FileName;
-use crate::transport::Transport;
+use crate::http::HttpClient;
+use crate::hub::advice::missed;
+use crate::hub::{Hub, Place};
+use crate::judge::memory;
+use crate::names::FileName;
+use crate::names::choice::{is_model, is_projector, tag_of};
 
 /// What a repository offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,12 +54,12 @@ pub struct Offer {
 ///
 /// When it does not say, or has no such quantisation.
 pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, Error> {
-    let transport = Transport::new(
+    let transport = HttpClient::new(
         &settings.endpoint,
         settings.token.as_ref(),
         settings.tuning.stall,
     )?;
-    let hub = Hub::new(settings.place(), settings.tuning, &transport);
+    let hub = Hub::new(Place::from(settings), settings.tuning, &transport);
     let (revision, files) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
         found = hub.list() => found?,

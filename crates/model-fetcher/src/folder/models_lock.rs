@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Fetch;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::hub::{Remote, Resolved};
-use crate::publish::replace;
-use crate::select::{FileName, RepositoryId};
-use crate::verify::Digest;
+use crate::judge::publish::replace;
+use crate::names::{FileName, RepositoryId};
 
 const LOCK_FILE: &str = "models.lock";
 const VERSION: u32 = 1;

@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::download::part::Part;
 use crate::error::Error;
-use crate::part::Part;
 
 /// Bytes that are collected before they are written, per stream. Never more are held, so that memory stays small.
 const BUFFER_BYTES: usize = 512 << 10;

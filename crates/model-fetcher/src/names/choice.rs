@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::select::{FileName, nearest};
+use crate::names::{FileName, nearest};
 
 /// The longest tag, in bytes.
 const MAX_TAG_BYTES: usize = 40;

@@ -12,15 +12,16 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Import;
-use crate::disk;
+use crate::digest::Digest;
 use crate::error::{Error, megabytes};
-use crate::lock::FolderLock;
-use crate::manifest::{Entry, Manifest, modified_ns};
-use crate::memory;
-use crate::models_lock::{LockedFile, ModelsLock};
-use crate::publish::{prepare, publish};
-use crate::transfer::check_gguf;
-use crate::verify::{Digest, PIECE_BYTES};
+use crate::folder::lock::FolderLock;
+use crate::folder::manifest::{Entry, Manifest, modified_ns};
+use crate::folder::models_lock::{LockedFile, ModelsLock};
+use crate::judge::disk;
+use crate::judge::hash::PIECE_BYTES;
+use crate::judge::header::check_gguf;
+use crate::judge::memory;
+use crate::judge::publish::{prepare, publish};
 
 const DRAFT_FILE: &str = ".import.part";
 

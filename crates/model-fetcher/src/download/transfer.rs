@@ -3,28 +3,27 @@
 //! Until the digest of every file has been met, the bytes have hidden names; the file that llama-server opens first gets
 //! its name last.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fetch;
-use crate::disk;
-use crate::download::Download;
+use crate::digest::Digest;
+use crate::download::behind::sha256_behind;
+use crate::download::part::Part;
+use crate::download::progress::Progress;
+use crate::download::ranges::Download;
+use crate::download::source::{HUB, Sources};
 use crate::error::{Error, megabytes};
+use crate::folder::lock::FolderLock;
 use crate::gguf::{self, Problem};
 use crate::hub::Remote;
-use crate::lock::FolderLock;
-use crate::memory;
-use crate::part::Part;
-use crate::progress::Progress;
-use crate::publish::publish;
-use crate::select::FileName;
-use crate::source::{HUB, Sources};
-use crate::verify::{Digest, sha256_behind};
+use crate::judge::disk;
+use crate::judge::header::{check_gguf, fits_in_set};
+use crate::judge::memory;
+use crate::judge::publish::publish;
+use crate::names::FileName;
 
 /// How much is fetched before the header is looked at, in bytes.
 const FIRST_LOOK_BYTES: u64 = 1 << 20;
@@ -184,36 +183,4 @@ async fn look_before_leaping(
             Err(problem) => return Ok(Err(problem)),
         }
     }
-}
-
-/// Whether the file is the part of a set that its name says.
-fn fits_in_set(header: gguf::Header, (number, count): (u32, u32)) -> Result<gguf::Header, Problem> {
-    let named = (count > 1).then(|| (u64::from(number - 1), u64::from(count)));
-    if header.split == named {
-        return Ok(header);
-    }
-    let part = |split: Option<(u64, u64)>| match split {
-        Some((no, count)) => format!("part {} of {count}", no.saturating_add(1)),
-        None => "a model in one file".to_owned(),
-    };
-    Err(Problem::Broken(format!(
-        "by its name it is {}, by its header {}",
-        part(named),
-        part(header.split)
-    )))
-}
-
-/// The header of the file at `path`, of which the first `n_bytes` are there.
-pub(crate) async fn check_gguf(
-    path: &Path,
-    n_bytes: u64,
-    size: u64,
-) -> Result<gguf::Header, Problem> {
-    let path = path.to_owned();
-    let task = tokio::task::spawn_blocking(move || {
-        let file = File::open(&path).map_err(Problem::Unreadable)?;
-        gguf::check(BufReader::new(file.take(n_bytes)), size)
-    });
-    task.await
-        .expect("the check does not panic and is not aborted")
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Tuning;
+use crate::digest::Digest;
 use crate::error::{Error, megabytes};
-use crate::lock::FolderLock;
-use crate::manifest::{Manifest, State};
-use crate::models_lock::ModelsLock;
-use crate::verify::Digest;
+use crate::folder::lock::FolderLock;
+use crate::folder::manifest::{Manifest, State};
+use crate::folder::models_lock::ModelsLock;
 
 /// How long an interrupted download may rest before it counts as given up.
 const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -93,7 +93,8 @@ impl Wanted {
             .map(|entry| folder.join(&entry.file))
             .collect();
         files.extend(locked().map(|known| known.file.below(folder)));
-        let is_here = |entry: &&crate::Entry| entry.state(folder) == State::Verified;
+        let is_here =
+            |entry: &&crate::folder::manifest::Entry| entry.state(folder) == State::Verified;
         let here: HashSet<String> = manifest
             .files()
             .iter()

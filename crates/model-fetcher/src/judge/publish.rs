@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::select::FileName;
+use crate::names::FileName;
 
 /// Everyone may read a model; llama-server runs as another user.
 const MODE: u32 = 0o644;

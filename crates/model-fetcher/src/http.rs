@@ -24,14 +24,14 @@ const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSIO
 
 /// A client that knows where home is.
 #[derive(Debug)]
-pub(crate) struct Transport {
+pub(crate) struct HttpClient {
     client: Client,
     home: Origin,
     authorization: Option<HeaderValue>,
     stall: Duration,
 }
 
-impl Transport {
+impl HttpClient {
     /// A client for the Hub at `endpoint`, which alone gets `token`.
     ///
     /// # Errors

@@ -15,10 +15,10 @@ use rustix::fs::{FallocateFlags, OFlags};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
+use crate::digest::Digest;
+use crate::download::journal::{Journal, Ranges};
 use crate::error::Error;
-use crate::journal::{Journal, Ranges};
-use crate::lock::FolderLock;
-use crate::verify::Digest;
+use crate::folder::lock::FolderLock;
 
 /// An unfinished file. Clones share it.
 #[derive(Clone, Debug)]
@@ -294,8 +294,8 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::Part;
-    use crate::lock::FolderLock;
-    use crate::verify::sha256_behind;
+    use crate::download::behind::sha256_behind;
+    use crate::folder::lock::FolderLock;
 
     async fn part(folder: &Path, size: u64) -> Part {
         let lock = FolderLock::acquire(folder, Duration::ZERO).await.unwrap();
@@ -339,7 +339,9 @@ mod tests {
         let stop = CancellationToken::new();
         let (digest, ()) = tokio::try_join!(sha256_behind(&part, &stop), write).unwrap();
         let (whole, ()) = (
-            crate::verify::sha256(part.path(), &stop).await.unwrap(),
+            crate::judge::hash::sha256(part.path(), &stop)
+                .await
+                .unwrap(),
             part.checkpoint().await.unwrap(),
         );
         assert_eq!(digest, whole);
