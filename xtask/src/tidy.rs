@@ -18,6 +18,7 @@ mod named;
 mod prose;
 mod rules;
 mod style;
+mod translations;
 mod unclean;
 
 /// How to check.
@@ -55,6 +56,11 @@ pub(crate) fn run(options: &TidyOptions) -> Result<()> {
     for path in files.lines().filter(|path| path.ends_with(".md")) {
         problems.extend(named::missing(path, &read(&root.join(path)), &functions));
     }
+    let pages = files.lines().filter(|path| path.ends_with(".md"));
+    let pages: Vec<_> = pages
+        .map(|path| (path.to_owned(), read(&root.join(path))))
+        .collect();
+    problems.extend(translations::differences(&pages));
     let findings = findings(&root, &files);
     if options.shrink {
         let list = unclean::shrunk(&findings, &read(&root.join(unclean::LIST)));
