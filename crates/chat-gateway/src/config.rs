@@ -42,8 +42,8 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
     "GATEWAY_ALLOWED_ORIGINS",
     "",
     "Origins whose pages may open the WebSocket, as in `https://chat.example.com`, separated by commas. Empty: only \
-     the page that came from the same host and port, and that under an address or a private name (`localhost`, `box`, \
-     `box.local`). A list replaces that rule; a page under a public name needs it.",
+     the page from the same host and port, under an address or a private name (`localhost`, `box`, `box.local`). Setting \
+     this turns the default off, so list Corral's own page too. A public name must always be listed.",
 );
 const WEB_DIR: Variable = Variable::new(
     "GATEWAY_WEB_DIR",
@@ -53,7 +53,7 @@ const WEB_DIR: Variable = Variable::new(
 const SYSTEM_PROMPT: Variable = Variable::new(
     "GATEWAY_SYSTEM_PROMPT",
     "You are a helpful assistant.",
-    "What the model is told before every conversation.",
+    "The system prompt of every conversation.",
 );
 const TEMPERATURE: Variable = Variable::new(
     "GATEWAY_TEMPERATURE",
@@ -63,7 +63,7 @@ const TEMPERATURE: Variable = Variable::new(
 const MAX_TOKENS: Variable = Variable::new(
     "GATEWAY_MAX_TOKENS",
     "1024",
-    "The longest answer, in tokens. As much of the context, but at most half, is kept free for it.",
+    "The longest answer, in tokens. That many tokens of the context, at most half of it, are reserved for the answer.",
 );
 const DRAIN_SECONDS: Variable = Variable::new(
     "GATEWAY_DRAIN_SECONDS",

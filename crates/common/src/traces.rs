@@ -32,7 +32,7 @@ const ENDPOINT: Variable = Variable::new(
 );
 const HEADERS: Variable = Variable::of_library(
     "OTEL_EXPORTER_OTLP_HEADERS",
-    "Headers for the collector, as `NAME=VALUE`, divided by commas.",
+    "Headers for the collector, as `NAME=VALUE`, separated by commas.",
 );
 const SERVICE_NAME: Variable = Variable::new(
     "OTEL_SERVICE_NAME",
@@ -41,7 +41,7 @@ const SERVICE_NAME: Variable = Variable::new(
 );
 const ATTRIBUTES: Variable = Variable::of_library(
     "OTEL_RESOURCE_ATTRIBUTES",
-    "What every span says of this service, as `NAME=VALUE`, divided by commas.",
+    "Attributes of every span of this service, as `NAME=VALUE`, separated by commas.",
 );
 const SAMPLER: Variable = Variable::of_library(
     "OTEL_TRACES_SAMPLER",

@@ -37,12 +37,12 @@ const UPSTREAM_API_KEY: Variable = Variable::secret(
 );
 const API_KEY: Variable = Variable::secret(
     "LLM_API_KEY",
-    "The key that callers present as `Authorization: Bearer`: one without limits, named `default`. Required unless `PROXY_KEYS_FILE` is set; both together are good too.",
+    "The key that callers present as `Authorization: Bearer`: one without limits, named `default`. Set this, `PROXY_KEYS_FILE`, or both.",
 );
 const KEYS_FILE: Variable = Variable::new(
     "PROXY_KEYS_FILE",
     "",
-    "A file of named keys with limits, which is read again within a second of a change; see docs/keys.md.",
+    "A file of named keys with limits. A change takes effect within a second; see docs/keys.md.",
 );
 const MODEL: Variable = Variable::new(
     "LLM_MODEL",
@@ -82,7 +82,7 @@ const FIRST_TOKEN_DEADLINE: Variable = Variable::new(
 const FIRST_TOKEN_PER_TOKEN: Variable = Variable::new(
     "PROXY_FIRST_TOKEN_DEADLINE_PER_TOKEN_MS",
     "150",
-    "What each estimated token of the prompt adds to that wait, in milliseconds.",
+    "Added to that wait for each estimated token of the prompt, in milliseconds.",
 );
 const TOKEN_DEADLINE: Variable = Variable::new(
     "PROXY_TOKEN_DEADLINE_SECONDS",
@@ -107,7 +107,7 @@ const MAX_TOKENS: Variable = Variable::new(
 const ROUTES: Variable = Variable::new(
     "PROXY_ROUTES",
     "",
-    "Routes beside those of chats, with commas between them: `completions`, `responses`, `messages`, `embeddings`, `rerank`. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
+    "Routes in addition to those of chats, separated by commas: `completions`, `responses`, `messages`, `embeddings`, `rerank`. The last two need a llama-server that runs for them (`--embeddings`, `--reranking`).",
 );
 const DRAIN: Variable = Variable::new(
     "PROXY_DRAIN_SECONDS",

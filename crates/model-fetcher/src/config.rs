@@ -23,8 +23,8 @@ const HF_FILENAME: Variable = Variable::new(
     "HF_FILENAME",
     "",
     "The GGUF file in the repository, and its name below `MODELS_DIR`; required to fetch and to import. The first part \
-     of a split model stands for all parts. To fetch, a quantisation may stand instead, as in `:Q4_K_M`; the file then has \
-     the name that the log says, and Compose needs that name here.",
+     of a split model fetches all parts. You may write `:Q4_K_M` instead of a file name when fetching. Compose needs the \
+     real name: the log shows it.",
 );
 const HF_MMPROJ: Variable = Variable::new(
     "HF_MMPROJ",
@@ -48,7 +48,7 @@ const HF_ENDPOINT: Variable = Variable::new(
 const MODELS_DIR: Variable = Variable::new(
     "MODELS_DIR",
     "/models",
-    "The folder that the models are put in.",
+    "The folder for the models.",
 );
 const MODEL_SHA256: Variable = Variable::new(
     "MODEL_SHA256",
@@ -58,16 +58,16 @@ const MODEL_SHA256: Variable = Variable::new(
 const MODEL_MIRRORS: Variable = Variable::new(
     "MODEL_MIRRORS",
     "",
-    "Where else the file is, in order, divided by commas: `https://hf-mirror.com` speaks the Hub's protocol, an address \
-     that ends in `.gguf` is the file, `https://modelscope.cn/models/{repository}/resolve/master/{file}` is filled in. A \
-     mirror gets no token, and its bytes count only when their digest is that of the Hub, `MODEL_SHA256` or `models.lock`.",
+    "Further sources, in order, separated by commas: a mirror that speaks the Hub's protocol (`https://hf-mirror.com`), the \
+     address of the file (it ends in `.gguf`), or a pattern for it (`https://modelscope.cn/models/{repository}/resolve/master/{file}`). \
+     They get no token. Their bytes need the digest of the Hub, of `MODEL_SHA256` or of `models.lock`.",
 );
 
 const LLAMA_CTX_SIZE: Variable = Variable::new(
     "LLAMA_CTX_SIZE",
     "",
-    "Tokens of context that llama-server is given, for the warning about memory; by default as many as the model was made \
-     for.",
+    "llama-server's context in tokens, for the warning about memory; by default the context that the model was trained \
+     with.",
 );
 /// Not a setting but an argument, which is refused in the same words.
 const REPO: Variable = Variable::new("REPO", "", "");
