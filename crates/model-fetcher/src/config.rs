@@ -45,11 +45,7 @@ const HF_ENDPOINT: Variable = Variable::new(
     "https://huggingface.co",
     "The Hub, or a mirror that speaks its protocol.",
 );
-const MODELS_DIR: Variable = Variable::new(
-    "MODELS_DIR",
-    "/models",
-    "The folder for the models.",
-);
+const MODELS_DIR: Variable = Variable::new("MODELS_DIR", "/models", "The folder for the models.");
 const MODEL_SHA256: Variable = Variable::new(
     "MODEL_SHA256",
     "",
