@@ -25,9 +25,9 @@ A secret may come from the file that its `_FILE` twin names instead; setting bot
 without white space, commas, double quotes or a leading `#`: llama-server reads the same file, and would find another key
 there. In a file, a line feed at the end does not count.
 
-Compose and `cargo xtask` read the env files alike: `export`, quotes and a comment after a space and `#` are understood. A
-`$` outside single quotes, a backslash between quotes and a value of several lines are refused by `cargo xtask`, because
-Compose substitutes or joins them.
+Compose and `cargo xtask` read the same values from an env file: one `NAME=VALUE` per line, with or without `export`. A
+comment needs a space before its `#`. A value with spaces, a quote, a backslash or `$` needs quotes, best single ones.
+`cargo xtask` refuses a line that Compose would read differently, and says what to write instead.
 
 This page is rendered from the code by `cargo xtask env --write`.
 ";

@@ -21,6 +21,7 @@ mod compose;
 mod doctor;
 mod engine;
 mod env;
+mod env_file;
 mod fetch_model;
 mod model;
 mod mutants;

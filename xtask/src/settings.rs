@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
+
+use crate::env_file;
 
 /// Which of the two env files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,10 +50,7 @@ impl Settings {
     )]
     pub(crate) fn load(profile: Profile) -> Result<Self> {
         let root = workspace();
-        let path = root.join(profile.file_name());
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let file = parse(&text).with_context(|| path.display().to_string())?;
+        let file = env_file::read(&root.join(profile.file_name()))?;
         let process = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
@@ -175,75 +174,6 @@ pub(crate) fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// The lines of an env file, as Compose reads them: `export` before a name, quotes, and a comment behind a value. The last
-/// value of a name counts. What Compose would substitute, escape or continue on the next line is refused.
-pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (name, value) =
-            parse_line(line).map_err(|problem| anyhow!("line {}: {problem}", number + 1))?;
-        pairs.retain(|(earlier, _)| earlier != name);
-        pairs.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(pairs)
-}
-
-fn parse_line(line: &str) -> Result<(&str, &str)> {
-    let line = match line.strip_prefix("export") {
-        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
-        _ => line,
-    };
-    let Some((name, value)) = line.split_once('=') else {
-        bail!("it must be NAME=VALUE");
-    };
-    let is_of_a_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.chars().all(is_of_a_name) {
-        bail!("it must be NAME=VALUE, with a name of capital letters, digits and underscores");
-    }
-    let value = match value.trim() {
-        quoted if quoted.starts_with('\'') => parse_quoted(quoted, '\'')?,
-        quoted if quoted.starts_with('"') => not_substituted(parse_quoted(quoted, '"')?)?,
-        comment if comment.starts_with('#') => {
-            bail!("Compose takes a # behind the = for the value: put the value in quotes")
-        }
-        plain => {
-            let comment = plain.find(" #").unwrap_or(plain.len());
-            not_substituted(plain[..comment].trim_end())?
-        }
-    };
-    if value.contains(char::is_control) {
-        bail!("the value has a tab or another control character: put spaces there");
-    }
-    Ok((name, value))
-}
-
-fn not_substituted(value: &str) -> Result<&str> {
-    if value.contains('$') {
-        bail!("Compose substitutes what follows a $: put the value in single quotes");
-    }
-    Ok(value)
-}
-
-/// What is before the closing quote; only a comment may follow it.
-fn parse_quoted(text: &str, quote: char) -> Result<&str> {
-    let Some((value, behind)) = text[1..].split_once(quote) else {
-        bail!("the closing quote is missing: a value must end on its own line");
-    };
-    if value.contains('\\') {
-        bail!("Compose takes a backslash between quotes for an escape: leave out the quotes");
-    }
-    let behind = behind.trim_start();
-    if !behind.is_empty() && !behind.starts_with('#') {
-        bail!("nothing but a comment may follow the closing quote");
-    }
-    Ok(value)
-}
-
 /// The file's values under those of the shell. An empty value counts as unset, and one in the shell hides the file's all
 /// the same.
 fn merge(
@@ -273,123 +203,12 @@ fn twin(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
-    use super::{merge, parse};
+    use super::merge;
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
-    }
-
-    /// Lines that set `A`, and the value that they give it.
-    const UNDERSTOOD: [(&str, &str); 22] = [
-        ("A=x", "x"),
-        ("\u{feff}A=x", "x"),
-        ("  A= x y  ", "x y"),
-        ("A=x\r", "x"),
-        ("export A=x", "x"),
-        ("export\tA=x # a comment", "x"),
-        ("A=x # a comment", "x"),
-        ("A=x #a comment", "x"),
-        ("A=x#y", "x#y"),
-        ("A=x=y", "x=y"),
-        ("A=x\\ny", "x\\ny"),
-        ("A=x\"y\"", "x\"y\""),
-        ("A=", ""),
-        ("A=\"\"", ""),
-        ("A=\"x y\" # a comment", "x y"),
-        ("A='x y'# a comment", "x y"),
-        ("A=\"x # y\"", "x # y"),
-        ("A='#x'", "#x"),
-        ("A='$HOME and ${HOME}'", "$HOME and ${HOME}"),
-        ("A=\"it's\"", "it's"),
-        ("A=x\nA=y", "y"),
-        ("A=x\nA=", ""),
-    ];
-
-    #[test]
-    fn an_env_file_is_read_as_compose_reads_it() {
-        for (text, value) in UNDERSTOOD {
-            assert_eq!(parse(text).unwrap(), pairs(&[("A", value)]), "{text:?}");
-        }
-        assert_eq!(parse("# a comment\n\n").unwrap(), []);
-    }
-
-    #[test]
-    fn an_env_file_with_another_meaning_for_compose_is_refused() {
-        for text in [
-            "A",
-            "=x",
-            "a=x",
-            "A =x",
-            "A: x",
-            "exportA",
-            "A=$HOME",
-            "A=\"$HOME\"",
-            "A=x$",
-            "A=#x",
-            "A= # a comment",
-            "A=x\t# a comment",
-            "A=\"x",
-            "A=\"x\ny\"",
-            "A=\"x\\ny\"",
-            "A='it\\'s'",
-            "A=\"x\"y",
-            "A=x\0y",
-        ] {
-            let problem = parse(text).unwrap_err().to_string();
-            assert!(problem.starts_with("line 1: "), "{text:?}: {problem}");
-        }
-    }
-
-    /// Asks Compose itself, where it is installed.
-    #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "CORRAL_TEST_ALL is for tests, not for commands"
-    )]
-    fn compose_reads_the_same_values() {
-        let compose = |arguments: &[&str]| {
-            let mut command = Command::new("docker");
-            command.arg("compose").args(arguments).stderr(Stdio::null());
-            let output = command.env("HOME", "/home/nobody").output().ok()?;
-            output
-                .status
-                .success()
-                .then(|| String::from_utf8(output.stdout).unwrap())
-        };
-        if compose(&["version"]).is_none() {
-            let may_skip = std::env::var_os("CORRAL_TEST_ALL").is_none();
-            assert!(
-                may_skip,
-                "docker has no Compose v2, and nothing may be skipped"
-            );
-            return;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("compose.yml");
-        let mut stack = String::from("services:\n  s:\n    image: x\n    environment:\n");
-        let mut arguments = Vec::new();
-        for (number, (text, _)) in UNDERSTOOD.iter().enumerate() {
-            let env_file = folder.path().join(number.to_string());
-            let text = text.replace("A=", &format!("A{number}="));
-            std::fs::write(&env_file, text + "\n").unwrap();
-            arguments.extend(["--env-file".to_owned(), env_file.display().to_string()]);
-            stack += &format!("      A{number}: ${{A{number}}}\n");
-        }
-        std::fs::write(&file, stack).unwrap();
-        arguments.extend(["-f".to_owned(), file.display().to_string()]);
-        arguments.extend(["config", "--format", "json"].map(str::to_owned));
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let config: serde_json::Value =
-            serde_json::from_str(&compose(&arguments).unwrap()).unwrap();
-        for (number, (text, value)) in UNDERSTOOD.iter().enumerate() {
-            // `config` escapes what its own reader would substitute.
-            let read = config["services"]["s"]["environment"][format!("A{number}")].as_str();
-            assert_eq!(read.unwrap().replace("$$", "$"), *value, "{text:?}");
-        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Rules about the text of one file. Each takes text and returns its problems, so that each can be tested on a line.
 
 use super::unclean::{Finding, Habit};
-use crate::settings;
 
 /// Lines that one source file may have.
 const MAX_LINES: usize = 600;
@@ -145,9 +144,9 @@ pub(super) fn changelog(text: &str) -> Option<String> {
 
 /// Each variable of an env file is in `documented`, the page that is rendered from the code.
 pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> {
-    let pairs = match settings::parse(text) {
+    let pairs = match crate::env_file::parse(name, text) {
         Ok(pairs) => pairs,
-        Err(error) => return vec![format!("{name}: {error}")],
+        Err(error) => return vec![error.to_string()],
     };
     let unknown = pairs
         .into_iter()
