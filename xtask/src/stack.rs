@@ -75,8 +75,8 @@ impl Chain {
             .settings
             .with(addresses.variables())
             .with([("GATEWAY_WEB_DIR", parts.page.display().to_string())])
-            // Which port Compose publishes; chat-gateway would refuse it as a misspelling.
-            .without(&["GATEWAY_PORT"])
+            // Compose's own; the services would refuse them as misspellings.
+            .without(&["GATEWAY_PORT", "PROXY_UPSTREAM_API_KEY_SECRET"])
             .with(
                 DRAIN
                     .into_iter()

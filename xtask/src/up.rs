@@ -19,14 +19,14 @@ use crate::signals::Stop;
 use crate::stack::{Chain, Parts};
 use crate::{model, page, say};
 
-/// Runs the chain until Ctrl-C.
+/// Runs the chain of `profile` until Ctrl-C.
 ///
 /// # Errors
 ///
 /// With what to do, after everything that had started was stopped.
-pub(crate) async fn run() -> Result<()> {
+pub(crate) async fn run(profile: Profile) -> Result<()> {
     let begin = Instant::now();
-    let settings = Settings::load(Profile::Dev)?;
+    let settings = Settings::load(profile)?;
     let addresses = Addresses::of(&settings)?;
     addresses.check()?;
     settings.secret("LLM_API_KEY")?;
@@ -104,11 +104,11 @@ async fn serve(
     }
     let key = match (
         settings.get("LLM_API_KEY_FILE"),
-        settings.is_from_file("LLM_API_KEY"),
+        settings.file_of("LLM_API_KEY"),
     ) {
-        (Some(_), _) => "$(cat $LLM_API_KEY_FILE)",
-        (None, true) => "$(sed -n s/^LLM_API_KEY=//p .env.dev)",
-        (None, false) => "$LLM_API_KEY",
+        (Some(path), _) => format!("$(cat {path})"),
+        (None, Some(file)) => format!("$(sed -n s/^LLM_API_KEY=//p {file})"),
+        (None, None) => "$LLM_API_KEY".to_owned(),
     };
     let indent = " ".repeat(16);
     say::line(format_args!(
