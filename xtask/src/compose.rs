@@ -4,6 +4,8 @@
 //! The model comes from testkit's fake-hub on this machine. `CORRAL_BUILD_NETWORK=host` lets builds reach package
 //! registries where the engine's own build network cannot. Whatever happens, the containers and volumes are removed.
 
+#[cfg(test)]
+pub(crate) mod asked;
 mod expect;
 mod hub;
 mod stack;

@@ -101,9 +101,8 @@ fn disputed(value: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::{Pairs, parse};
+    use crate::compose::asked;
 
     fn pairs(list: &[(&str, &str)]) -> Pairs {
         list.iter()
@@ -198,9 +197,6 @@ mod tests {
     /// understand as well, and must see the same value.
     #[test]
     fn compose_reads_the_same_values() {
-        let Some(_version) = compose(&["version"]) else {
-            return may_be_skipped("docker has no Compose v2");
-        };
         let mut lines: Vec<String> = UNDERSTOOD
             .iter()
             .map(|(text, _)| (*text).to_owned())
@@ -239,43 +235,14 @@ mod tests {
         }
         std::fs::write(&file, stack).unwrap();
         std::fs::write(&env_file, format!("\u{feff}{env}")).unwrap();
-        let config = compose(&[
-            "--env-file",
-            &env_file.display().to_string(),
-            "-f",
-            &file.display().to_string(),
-            "config",
-            "--format",
-            "json",
-        ]);
-        let config: serde_json::Value = serde_json::from_str(&config.unwrap()).unwrap();
+        let arguments = ["--env-file".as_ref(), &*env_file, "-f".as_ref(), &*file];
+        let Some(config) = asked::config(&arguments) else {
+            return;
+        };
         for (number, (text, value)) in understood.iter().enumerate() {
             // `config` escapes what its own reader would substitute.
             let read = config["services"]["s"]["environment"][format!("A{number}")].as_str();
             assert_eq!(read.unwrap().replace("$$", "$"), *value, "{text:?}");
         }
-    }
-
-    /// What `docker compose` prints, unless it fails.
-    fn compose(arguments: &[&str]) -> Option<String> {
-        let mut command = Command::new("docker");
-        command
-            .arg("compose")
-            .args(arguments)
-            .stderr(Stdio::inherit());
-        let output = command.env("HOME", "/home/nobody").output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "CORRAL_TEST_ALL is for tests, not for commands"
-    )]
-    fn may_be_skipped(reason: &str) {
-        let all = std::env::var_os("CORRAL_TEST_ALL").is_some();
-        assert!(!all, "{reason}, and nothing may be skipped");
     }
 }
