@@ -29,6 +29,9 @@ Compose and `cargo xtask` read the same values from an env file: one `NAME=VALUE
 comment needs a space before its `#`. A value with spaces, a quote, a backslash or `$` needs quotes, best single ones.
 `cargo xtask` refuses a line that Compose would read differently, and says what to write instead.
 
+Put what is yours alone into `.env.local`, which git ignores. `cargo xtask` reads it by itself, and its values win over those
+of `.env.dev` and `.env.prod`. To Compose give it behind the other file: `--env-file .env.dev --env-file .env.local`.
+
 This page is rendered from the code by `cargo xtask env --write`.
 ";
 
@@ -111,6 +114,52 @@ const COMPOSE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Where images, packages and the way to them are replaced.
+const MIRRORS: &[(&str, &str, &str)] = &[
+    (
+        "LLAMA_IMAGE",
+        "",
+        "The image of llama_server, for another registry, another version or a pinned digest.",
+    ),
+    ("NGINX_IMAGE", "", "The image of nginx."),
+    (
+        "PROMETHEUS_IMAGE",
+        "",
+        "The image of Prometheus in `deploy/observability`; its neighbour has `GRAFANA_IMAGE`.",
+    ),
+    (
+        "RUST_IMAGE",
+        "",
+        "The image that the services are compiled in.",
+    ),
+    ("NODE_IMAGE", "", "The image that the page is built in."),
+    (
+        "RUNTIME_IMAGE",
+        "",
+        "The image that the services run on; its libc must not be older than that of `RUST_IMAGE`.",
+    ),
+    (
+        "CARGO_MIRROR",
+        "",
+        "A mirror of crates.io for image builds, as in `sparse+https://HOST/index/`. Natively it belongs into `~/.cargo/config.toml`.",
+    ),
+    (
+        "NPM_CONFIG_REGISTRY",
+        "",
+        "A mirror of the npm registry, for image builds and natively.",
+    ),
+    (
+        "PIP_INDEX_URL",
+        "",
+        "A mirror of PyPI, natively: llama-server and the development model may come from there.",
+    ),
+    (
+        "HTTPS_PROXY",
+        "",
+        "The proxy for HTTPS, for model-fetcher, for image builds and natively. `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` and the four names in small letters are handed on too.",
+    ),
+];
+
 /// Variables of the developer's commands.
 const NATIVE: &[(&str, &str, &str)] = &[
     (
@@ -169,6 +218,13 @@ pub(crate) fn run(write: bool) -> Result<()> {
          A file that a variable names (`PROXY_KEYS_FILE`, `PROXY_AUDIT`, `SETTINGS_FILE`) must be mounted, for example by a \
          `volumes` entry in an override file.",
         &table(COMPOSE),
+    );
+    section(
+        &mut page,
+        "Mirrors and proxies",
+        "For places where a registry is slow or blocked. Set them in the env file or in the shell. The defaults of the \
+         images are in the Compose files and in `deploy/Dockerfile`; docs/models.md has the mirrors of models.",
+        &table(MIRRORS),
     );
     section(
         &mut page,
