@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::settings::Settings;
 
+/// The gateway's port unless `GATEWAY_LISTEN` says otherwise.
+const USUAL_GATEWAY_PORT: u16 = 8000;
+
 /// One address per listener, each with the variable that moves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Addresses {
@@ -38,7 +41,7 @@ impl Addresses {
             llama: read("LLAMA_LISTEN", 8080)?,
             proxy: read("PROXY_LISTEN", 8081)?,
             proxy_admin: read("PROXY_ADMIN_LISTEN", 9081)?,
-            gateway: read("GATEWAY_LISTEN", 8000)?,
+            gateway: read("GATEWAY_LISTEN", USUAL_GATEWAY_PORT)?,
             gateway_admin: read("GATEWAY_ADMIN_LISTEN", 9000)?,
         })
     }
@@ -82,6 +85,11 @@ impl Addresses {
         ]
     }
 
+    /// Whether the gateway is where `cargo xtask chat` looks by default.
+    pub(crate) fn is_usual_gateway(&self) -> bool {
+        self.gateway == SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_GATEWAY_PORT))
+    }
+
     /// Each address by who listens there and which variable moves it.
     pub(crate) const fn named(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
         [
@@ -101,37 +109,44 @@ impl Addresses {
     ///
     /// # Errors
     ///
-    /// With a line per address that cannot: who wants it, who has it, and what to do.
+    /// With a line per address that cannot (who wants it, who has it), and the command that uses other ports.
     pub(crate) fn check(&self) -> Result<()> {
-        let problems: Vec<_> = self
-            .named()
-            .into_iter()
-            .filter_map(|(service, variable, address)| {
-                let error = TcpListener::bind(address).err()?;
-                Some(problem(service, variable, address, &error))
-            })
-            .collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            bail!("nothing was started:\n  {}", problems.join("\n  "))
+        let mut problems = Vec::new();
+        let mut moves = Vec::new();
+        for (service, variable, address) in self.named() {
+            if let Err(error) = TcpListener::bind(address) {
+                problems.push(problem(service, address, &error));
+                moves.push(format!("{variable}={} ", free_beside(address)));
+            }
         }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "nothing was started:\n  {}\nStop what is there, or use other ports:\n  {}cargo xtask up",
+            problems.join("\n  "),
+            moves.concat()
+        )
     }
 }
 
-fn problem(service: &str, variable: &str, address: SocketAddr, error: &std::io::Error) -> String {
+fn problem(service: &str, address: SocketAddr, error: &std::io::Error) -> String {
     if error.kind() != std::io::ErrorKind::AddrInUse {
-        return format!(
-            "{service} cannot listen on {address}: {error}; set {variable} to another address"
-        );
+        return format!("{service} cannot listen on {address}: {error}");
     }
     let holder = holder(address.port())
         .map_or_else(|| "another process".to_owned(), |name| format!("`{name}`"));
-    let free = address.port().saturating_add(100);
-    format!(
-        "{service} needs {address}, which {holder} has: stop it, or set {variable}={}:{free}",
-        address.ip()
-    )
+    format!("{service} needs {address}, which is taken by {holder}")
+}
+
+/// An address that can be listened on, some hundreds of ports above `taken`; on loopback, where the other is none of ours.
+fn free_beside(taken: SocketAddr) -> SocketAddr {
+    let ports = (taken.port()..).step_by(100).skip(1);
+    [taken.ip(), Ipv4Addr::LOCALHOST.into()]
+        .into_iter()
+        .flat_map(|ip| ports.clone().map(move |port| SocketAddr::from((ip, port))))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
 /// The process that listens on `port`, as `ss` names it; it does so only for this user's own.
@@ -166,11 +181,15 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         addresses.proxy = taken.local_addr().unwrap();
         let message = addresses.check().unwrap_err().to_string();
+        let (problem, other) = message.split_once("\nStop what is there").unwrap();
+        let proxy = addresses.proxy;
+        let wanted = format!("nothing was started:\n  llm-proxy needs {proxy}, which is taken by ");
+        assert!(problem.starts_with(&wanted), "{message}");
         assert!(
-            message.contains(&format!("llm-proxy needs {}", addresses.proxy)),
+            other.starts_with(", or use other ports:\n  PROXY_LISTEN=127.0.0.1:")
+                && other.ends_with(" cargo xtask up"),
             "{message}"
         );
-        assert!(message.contains("set PROXY_LISTEN=127.0.0.1:"), "{message}");
     }
 
     #[test]

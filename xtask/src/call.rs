@@ -264,11 +264,13 @@ pub(crate) fn tail(log: &Path) -> String {
         .join("\n")
 }
 
-/// Creates a log file and the folders above it.
+/// Opens an empty log file and creates the folders above it. Everybody who writes to it appends.
 pub(crate) fn create(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+    let open = File::options().create(true).append(true).open(path);
+    open.and_then(|log| log.set_len(0).map(|()| log))
+        .with_context(|| format!("cannot create {}", path.display()))
 }

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::addresses::Addresses;
+use crate::claim::{self, Claimant};
 use crate::engine;
 use crate::python::ENGINE;
 use crate::say;
@@ -53,7 +54,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         say::line("\n`cargo xtask up` cannot work yet: get what is marked MISSING.");
         return Ok(ExitCode::FAILURE);
     }
-    say::line("\n`cargo xtask up` can work here.");
+    match running(&settings) {
+        Some(claimant) => say::line(format_args!("\n{claimant}.")),
+        None => say::line("\n`cargo xtask up` can work here."),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -216,7 +220,15 @@ fn disk(root: &Path) -> Result<String, String> {
     }
 }
 
+/// The chain that runs where `up` would put one.
+fn running(settings: &Settings) -> Option<Claimant> {
+    claim::claimant(settings, Addresses::of(settings).ok()?.gateway)
+}
+
 fn ports(settings: &Settings) -> Result<String, String> {
+    if running(settings).is_some() {
+        return Ok("in use by Corral itself".to_owned());
+    }
     let addresses = Addresses::of(settings).map_err(|error| format!("{error:#}"))?;
     addresses.check().map_err(|error| error.to_string())?;
     let ports: Vec<_> = addresses

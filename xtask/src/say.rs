@@ -65,3 +65,12 @@ pub(crate) fn seconds(time: Duration) -> String {
         format!("{seconds:.0} s")
     }
 }
+
+/// A long duration in its largest unit: `40 s`, `12 min`, `3 h`.
+pub(crate) fn roughly(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}

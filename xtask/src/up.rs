@@ -3,7 +3,7 @@
 //! It needs no Docker and no GPU. What takes long on a fresh machine runs side by side: cargo, npm and pip, and the
 //! model's download as soon as model-fetcher is built. The second time nothing of that is left to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -17,7 +17,7 @@ use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
 use crate::stack::{Chain, Parts};
-use crate::{model, page, say};
+use crate::{claim, model, page, say};
 
 /// Runs the chain of `profile` until Ctrl-C.
 ///
@@ -28,6 +28,13 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     let begin = Instant::now();
     let settings = Settings::load(profile)?;
     let addresses = Addresses::of(&settings)?;
+    let _lock = match claim::take(&settings, addresses.gateway)? {
+        Ok(claim) => claim,
+        Err(claimant) => {
+            say::line(claimant);
+            return Ok(());
+        }
+    };
     addresses.check()?;
     settings.secret("LLM_API_KEY")?;
     let mut stop = Stop::listen()?;
@@ -38,7 +45,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     };
     // Where that is a quantisation, everybody else wants to hear the name.
     let settings = settings.with([("HF_FILENAME", model.file)]);
-    let logs = settings.target("logs");
+    let logs = settings.target(&format!("logs/{}", addresses.gateway.port()));
     let mut chain = Chain::start(&Parts {
         settings: &settings,
         addresses: &addresses,
@@ -48,7 +55,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
         logs: &logs,
     })?;
     let outcome = tokio::select! {
-        error = serve(&mut chain, &settings, &addresses, begin) => Err(error),
+        error = serve(&mut chain, &settings, &addresses, &logs, begin) => Err(error),
         () = stop.asked() => Ok(()),
     };
     say::line("Stopping.");
@@ -97,6 +104,7 @@ async fn serve(
     chain: &mut Chain,
     settings: &Settings,
     addresses: &Addresses,
+    logs: &Path,
     begin: Instant,
 ) -> anyhow::Error {
     if let Err(error) = chain.ready().await {
@@ -113,20 +121,24 @@ async fn serve(
     let indent = " ".repeat(16);
     say::line(format_args!(
         "\nChat: http://{gateway}/   (up in {time})\n\
-         In a terminal:  cargo xtask chat\n\
+         In a terminal:  cargo xtask chat{elsewhere}\n\
          The API:        curl http://{proxy}/v1/chat/completions -H 'Content-Type: application/json' \\\n\
          {indent}-H \"Authorization: Bearer {key}\" \\\n\
          {indent}-d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'\n\
          Logs:           {logs}\n\
          Ctrl-C stops all of it.",
         gateway = addresses.gateway,
+        elsewhere = match addresses.is_usual_gateway() {
+            true => String::new(),
+            false => format!(" http://{}/", addresses.gateway),
+        },
         time = say::seconds(begin.elapsed()),
         proxy = addresses.proxy,
         model = settings
             .get("LLM_MODEL")
             .or(settings.get("HF_FILENAME"))
             .unwrap_or_default(),
-        logs = settings.target("logs").display(),
+        logs = logs.display(),
     ));
     chain.broken().await
 }
