@@ -1,16 +1,15 @@
 //! `cargo xtask chat`: a chat in the terminal over the gateway's WebSocket, in version 1 of its protocol.
 //!
 //! The answer goes to standard output and everything else to standard error, so it works in a pipe:
-//! `echo "Why is the sky blue?" | cargo xtask chat`. Version 1 has no message that stops an answer: Ctrl-C closes the
-//! socket, which does, and opens a new one.
+//! `echo "Why is the sky blue?" | cargo xtask chat`. Version 1 has no message that stops only an answer: Ctrl-C closes
+//! the socket, which stops it, and opens a new one.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -18,13 +17,26 @@ use crate::addresses::Addresses;
 use crate::say;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
+use input::{Input, Lines};
+
+mod input;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Where the gateway has its WebSocket.
+const PATH: &str = "/api/v1/ws/chat";
+/// What `/help` shows.
+const HELP: &str = "\
+/reset   begins a new conversation
+/help    shows this
+/quit    leaves, as Ctrl-D does
+Ctrl-C stops an answer. The model then forgets the conversation.
+Anything else goes to the model.";
 
 /// What the gateway sends.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Event {
+enum GatewayFrame {
     Delta {
         content: String,
     },
@@ -39,74 +51,100 @@ enum Event {
 
 /// How waiting for an answer ended.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum AnswerEnd {
     Whole,
     Stopped,
     Failed(String),
 }
 
-/// Chats with the gateway at `url` (default: where `cargo xtask up` puts it) until the input ends.
+/// Chats with the gateway at `address` (default: where `cargo xtask up` puts it) until the input ends.
 ///
 /// # Errors
 ///
 /// When the gateway cannot be reached, or, in a pipe, when a message is not answered.
-pub(crate) async fn run(url: Option<String>) -> Result<()> {
-    let url = match url {
-        Some(url) => url,
-        None => format!(
-            "ws://{}/api/v1/ws/chat",
-            Addresses::of(&Settings::load(Profile::Dev)?)?.gateway
-        ),
+pub(crate) async fn run(address: Option<String>) -> Result<()> {
+    let address = match address {
+        Some(address) => address,
+        None => Addresses::of(&Settings::load(Profile::Dev)?)?
+            .gateway
+            .to_string(),
     };
-    let interactive = std::io::stdin().is_terminal();
+    let url = socket_url(&address)?;
+    let is_interactive = std::io::stdin().is_terminal();
     let mut socket = connect(&url).await?;
     let mut stop = Stop::listen()?;
-    let mut lines = read_lines();
-    if interactive {
+    let mut lines = Lines::open(is_interactive)?;
+    if is_interactive {
         say::line(format_args!(
-            "Connected to {url}. /reset begins anew, Ctrl-C stops an answer, Ctrl-D leaves."
+            "Connected to {url}. Type a message, or /help."
         ));
     }
     loop {
-        if interactive {
-            eprint!("{}", say::bold("> "));
-        }
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            () = stop.asked() => None,
+        let input = tokio::select! {
+            input = lines.next() => input,
+            () = stop.asked() => Input::Quit,
         };
-        let Some(line) = line else {
-            return leave(socket, interactive).await;
+        let message = match input {
+            Input::Quit => return leave(socket).await,
+            Input::Nothing => continue,
+            Input::Help => {
+                say::line(HELP);
+                continue;
+            }
+            Input::Unknown(command) => {
+                say::line(format_args!(
+                    "There is no command {command}; /help shows them. To send it, put a space before it."
+                ));
+                continue;
+            }
+            Input::Reset => serde_json::json!({"type": "reset"}),
+            Input::Message(content) => serde_json::json!({"content": content}),
         };
-        let message = match line.trim() {
-            "" => continue,
-            "/reset" => serde_json::json!({"type": "reset"}),
-            text => serde_json::json!({"content": text}),
-        };
-        // A gateway that was restarted while nobody wrote is no reason to leave.
+        // The gateway may have been restarted while nobody wrote. That is no reason to leave.
         if socket
             .send(Message::text(message.to_string()))
             .await
             .is_err()
         {
             socket = connect(&url).await?;
+            say::line("(the connection was lost; a new conversation begins)");
             socket
                 .send(Message::text(message.to_string()))
                 .await
                 .context("the gateway closed the socket")?;
         }
         match answer(&mut socket, &mut stop).await? {
-            End::Whole => {}
-            End::Stopped if interactive => {
+            AnswerEnd::Whole => {}
+            AnswerEnd::Stopped if is_interactive => {
                 drop(socket);
                 socket = connect(&url).await?;
-                say::line("\n(stopped; a new conversation begins)");
+                say::line("\n(stopped; the model has forgotten this conversation)");
             }
-            End::Stopped => bail!("stopped in the middle of an answer"),
-            End::Failed(message) if interactive => say::line(format_args!("error: {message}")),
-            End::Failed(message) => bail!("the gateway answered with an error: {message}"),
+            AnswerEnd::Stopped => bail!("stopped in the middle of an answer"),
+            AnswerEnd::Failed(message) if is_interactive => {
+                say::line(format_args!("error: {message}"));
+            }
+            AnswerEnd::Failed(message) => bail!("the gateway answered with an error: {message}"),
         }
     }
+}
+
+/// The WebSocket's URL for `address`: the page's URL, the socket's own URL, or `HOST:PORT`.
+fn socket_url(address: &str) -> Result<String> {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("ws", address));
+    if matches!(scheme, "https" | "wss") {
+        bail!(
+            "{address}: `cargo xtask chat` cannot use TLS; give it the gateway's own address, as in http://127.0.0.1:8000/"
+        );
+    }
+    if !matches!(scheme, "http" | "ws") || rest.is_empty() {
+        bail!("{address} is no address of a gateway; expected one like http://127.0.0.1:8000/");
+    }
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Ok(match path {
+        "" => format!("ws://{host}{PATH}"),
+        path => format!("ws://{host}/{path}"),
+    })
 }
 
 async fn connect(url: &str) -> Result<Socket> {
@@ -118,20 +156,18 @@ async fn connect(url: &str) -> Result<Socket> {
     }
 }
 
-async fn leave(mut socket: Socket, interactive: bool) -> Result<()> {
-    if interactive {
-        say::line("");
-    }
-    let _already_closed = socket.close(None).await;
+async fn leave(mut socket: Socket) -> Result<()> {
+    // The gateway may have closed it already.
+    socket.close(None).await.ok();
     Ok(())
 }
 
 /// Prints the answer as it comes.
-async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<End> {
+async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<AnswerEnd> {
     loop {
         let frame = tokio::select! {
             frame = socket.next() => frame,
-            () = stop.asked() => return Ok(End::Stopped),
+            () = stop.asked() => return Ok(AnswerEnd::Stopped),
         };
         let text = match frame {
             Some(Ok(Message::Text(text))) => text,
@@ -150,17 +186,17 @@ async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<End> {
         match serde_json::from_str(&text)
             .with_context(|| format!("the gateway sent what v1 does not have: {text}"))?
         {
-            Event::Delta { content } => print(&content)?,
-            Event::Done => {
+            GatewayFrame::Delta { content } => print(&content)?,
+            GatewayFrame::Done => {
                 print("\n")?;
-                return Ok(End::Whole);
+                return Ok(AnswerEnd::Whole);
             }
-            Event::ResetOk => {
+            GatewayFrame::ResetOk => {
                 say::line("(a new conversation begins)");
-                return Ok(End::Whole);
+                return Ok(AnswerEnd::Whole);
             }
-            Event::Error { message } => return Ok(End::Failed(message)),
-            Event::Other => {}
+            GatewayFrame::Error { message } => return Ok(AnswerEnd::Failed(message)),
+            GatewayFrame::Other => {}
         }
     }
 }
@@ -172,29 +208,16 @@ fn print(text: &str) -> Result<()> {
         .context("cannot write the answer")
 }
 
-/// Standard input, line by line, from a thread of its own: a read of it cannot be cancelled.
-fn read_lines() -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{End, answer, connect};
+    use super::{AnswerEnd, answer, connect, socket_url};
     use crate::signals::Stop;
     use futures_util::SinkExt as _;
     use tokio::net::TcpListener;
     use tokio_tungstenite::tungstenite::Message;
 
     /// How an answer ends that consists of `frames`, after which the gateway closes the socket.
-    async fn end_of(frames: &[&'static str]) -> anyhow::Result<End> {
+    async fn end_of(frames: &[&'static str]) -> anyhow::Result<AnswerEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("ws://{}/", listener.local_addr()?);
         let gateway = async {
@@ -212,6 +235,28 @@ mod tests {
         end
     }
 
+    #[test]
+    fn the_address_may_be_that_of_the_page_or_of_the_socket() {
+        let socket = "ws://127.0.0.1:8100/api/v1/ws/chat";
+        for address in [
+            "127.0.0.1:8100",
+            "http://127.0.0.1:8100",
+            "http://127.0.0.1:8100/",
+            socket,
+        ] {
+            assert_eq!(socket_url(address).unwrap(), socket, "{address}");
+        }
+        assert_eq!(socket_url("ws://a/b/c").unwrap(), "ws://a/b/c");
+        for (address, problem) in [
+            ("https://a/", "cannot use TLS"),
+            ("ftp://a/", "expected one like http://127.0.0.1:8000/"),
+            ("", "expected one like http://127.0.0.1:8000/"),
+        ] {
+            let error = socket_url(address).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn an_answer_is_whole_only_when_the_gateway_says_done() {
         let whole = [
@@ -219,7 +264,7 @@ mod tests {
             r#"{"type":"stats","tps":7}"#,
             r#"{"type":"done"}"#,
         ];
-        assert_eq!(end_of(&whole).await.unwrap(), End::Whole);
+        assert_eq!(end_of(&whole).await.unwrap(), AnswerEnd::Whole);
         let cut = end_of(&whole[..2]).await.unwrap_err().to_string();
         assert!(cut.contains("in the middle of an answer"), "{cut}");
     }
@@ -232,7 +277,7 @@ mod tests {
         ];
         assert_eq!(
             end_of(&failed).await.unwrap(),
-            End::Failed("no model".to_owned())
+            AnswerEnd::Failed("no model".to_owned())
         );
     }
 }

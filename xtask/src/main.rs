@@ -17,6 +17,7 @@ mod bench;
 mod call;
 mod chat;
 mod ci;
+mod claim;
 mod compose;
 mod doctor;
 mod engine;
@@ -65,10 +66,10 @@ enum Verb {
         #[arg(long, value_enum, default_value_t = Profile::Dev)]
         env: Profile,
     },
-    /// Chats in the terminal with a running gateway; reads questions from standard input.
+    /// Chats in the terminal with a running gateway; reads messages from standard input.
     Chat {
-        /// The WebSocket's address; by default that of `cargo xtask up`.
-        url: Option<String>,
+        /// The gateway's address, as in http://127.0.0.1:8000/; by default that of `cargo xtask up`.
+        address: Option<String>,
     },
     /// Says what this machine has, what it lacks, and how to get it.
     Doctor,
@@ -119,7 +120,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Up { env } => block_on(up::run(env))?,
         Verb::FetchModel { env } => block_on(fetch_model::run(env))?,
-        Verb::Chat { url } => block_on(chat::run(url))?,
+        Verb::Chat { address } => block_on(chat::run(address))?,
         Verb::Doctor => return doctor::run(),
         Verb::Test(options) => return test::run(&options),
         Verb::Ci => return ci::run(),
