@@ -116,10 +116,10 @@ pub(crate) async fn chat(
         gateway.metrics.upgrade_refused(refusal.label());
         if matches!(refusal, Refusal::PublicName) {
             // Very likely the operator's own page, which cannot show why it is kept out.
-            let origin = headers.get(header::ORIGIN);
+            let origin = headers.get(header::ORIGIN).map(HeaderValue::to_str);
             gateway.public_name_refused.call_once(|| {
                 tracing::warn!(
-                    ?origin,
+                    origin = origin.and_then(Result::ok).unwrap_or_default(),
                     "socket refused: if this page is yours, set GATEWAY_ALLOWED_ORIGINS to its origin"
                 );
             });

@@ -11,6 +11,7 @@ use common::secret::Secret;
 use common::shutdown::Shutdown;
 use reqwest::StatusCode;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::config::Config;
 
@@ -26,6 +27,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between probes until upstream is up, and from then on.
 const PROBE_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+/// How long llm-proxy may take to become ready before the log warns.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// The most of an answer that is not a stream, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -141,29 +144,24 @@ impl ProxyHealth {
 
     /// Probes until the drain begins; says in the log what changed. Cancel-safe.
     pub(crate) async fn watch(&self, shutdown: &Shutdown) {
+        let mut said = ReadyLog::new();
         loop {
             let probe = tokio::time::timeout(PROBE_TIMEOUT, self.probe());
             let found = tokio::select! {
                 () = shutdown.draining() => return,
                 found = probe => found.unwrap_or(Err(Trouble::Slow)),
             };
-            self.note(found);
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            if said.is_news(found) {
+                match found {
+                    Ok(()) => tracing::info!(n_ctx = self.n_ctx(), "llm-proxy is ready"),
+                    Err(trouble) => tracing::warn!(reason = trouble.advice(), "not ready"),
+                }
+            }
             tokio::select! {
                 () = shutdown.draining() => return,
                 () = tokio::time::sleep(PROBE_PAUSES[usize::from(found.is_ok())]) => {}
             }
-        }
-    }
-
-    fn note(&self, found: Result<(), Trouble>) {
-        let before = std::mem::replace(
-            &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            found,
-        );
-        match found {
-            _ if found == before => {}
-            Ok(()) => tracing::info!(n_ctx = self.n_ctx(), "llm-proxy is ready"),
-            Err(trouble) => tracing::warn!(reason = trouble.advice(), "not ready"),
         }
     }
 
@@ -188,6 +186,32 @@ impl ProxyHealth {
     }
 }
 
+/// What the log has said of llm-proxy.
+#[derive(Debug)]
+struct ReadyLog {
+    said: Option<Result<(), Trouble>>,
+    started: Instant,
+}
+
+impl ReadyLog {
+    fn new() -> Self {
+        Self {
+            said: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether the log must say what was `found`. While the chain starts, trouble is no news until it lasts.
+    fn is_news(&mut self, found: Result<(), Trouble>) -> bool {
+        let is_starting = self.said.is_none() && self.started.elapsed() < START_PATIENCE;
+        if self.said == Some(found) || (is_starting && found.is_err()) {
+            return false;
+        }
+        self.said = Some(found);
+        true
+    }
+}
+
 /// The context that our model's entry names, or the first entry's.
 fn n_ctx(models: &[u8], model: &str) -> Option<u64> {
     let models: Models = serde_json::from_slice(models).ok()?;
@@ -197,4 +221,25 @@ fn n_ctx(models: &[u8], model: &str) -> Option<u64> {
         .find(|entry| entry.id == model)
         .or(models.data.first())?;
     ours.meta.as_ref()?.n_ctx
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReadyLog, START_PATIENCE, Trouble};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_not_ready_at_once_is_warned_of_when_that_lasts() {
+        let mut said = ReadyLog::new();
+        assert!(!said.is_news(Err(Trouble::Unreachable)));
+        tokio::time::advance(START_PATIENCE).await;
+        assert!(said.is_news(Err(Trouble::Unreachable)));
+        assert!(!said.is_news(Err(Trouble::Unreachable)));
+        assert!(said.is_news(Ok(())));
+
+        let mut said = ReadyLog::new();
+        assert!(!said.is_news(Err(Trouble::Slow)));
+        assert!(said.is_news(Ok(())));
+        assert!(!said.is_news(Ok(())));
+        assert!(said.is_news(Err(Trouble::Slow)), "it was ready before");
+    }
 }
