@@ -114,10 +114,12 @@ impl Addresses {
         let mut problems = Vec::new();
         let mut moves = Vec::new();
         for (service, variable, address) in self.named() {
+            let mut free = address;
             if let Err(error) = TcpListener::bind(address) {
                 problems.push(problem(service, address, &error));
-                moves.push(format!("{variable}={} ", free_beside(address)));
+                free = free_beside(address);
             }
+            moves.push(format!("{variable}={free} "));
         }
         if problems.is_empty() {
             return Ok(());
@@ -186,7 +188,7 @@ mod tests {
         let wanted = format!("nothing was started:\n  llm-proxy needs {proxy}, which is taken by ");
         assert!(problem.starts_with(&wanted), "{message}");
         assert!(
-            other.starts_with(", or use other ports:\n  PROXY_LISTEN=127.0.0.1:")
+            other.starts_with(", or use other ports:\n  LLAMA_LISTEN=127.0.0.1:")
                 && other.ends_with(" cargo xtask up"),
             "{message}"
         );

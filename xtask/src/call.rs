@@ -274,3 +274,25 @@ pub(crate) fn create(path: &Path) -> Result<File> {
     open.and_then(|log| log.set_len(0).map(|()| log))
         .with_context(|| format!("cannot create {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::create;
+
+    #[test]
+    fn a_log_that_another_process_still_writes_to_has_no_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/service.log");
+        let mut first = create(&path).unwrap();
+        first.write_all(b"first, before\n").unwrap();
+        let mut second = create(&path).unwrap();
+        first.write_all(b"first, after\n").unwrap();
+        second.write_all(b"second\n").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "first, after\nsecond\n"
+        );
+    }
+}

@@ -36,7 +36,7 @@ impl fmt::Display for Claimant {
         let age = say::roughly(*age);
         write!(
             f,
-            "Corral has been running for {age} (process {pid}), page at {page}"
+            "Corral is already running: page {page}, process {pid}, for {age}"
         )
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             format!(
-                "Corral has been running for 0 s (process {pid}), page at http://127.0.0.1:8100/"
+                "Corral is already running: page http://127.0.0.1:8100/, process {pid}, for 0 s"
             )
         );
         assert_eq!(

@@ -202,7 +202,7 @@ mod tests {
             .map(|(text, _)| (*text).to_owned())
             .collect();
         let mut values = vec![String::new()];
-        for _length in 0..5 {
+        while values[0].len() < 5 {
             values = values
                 .iter()
                 .flat_map(|value| {
