@@ -111,7 +111,7 @@ pub enum Kind {
     /// UsageCounts and nothing else, which only come because the proxy asks for them.
     Usage,
     /// How far the prefill is, which also only comes because the proxy asks for it.
-    Progress(Progress),
+    Progress(PrefillProgress),
     /// `[DONE]`, or the event that stands for it: the answer is complete.
     Done,
     /// The upstream failed.
@@ -122,14 +122,14 @@ pub enum Kind {
 
 /// How far a prefill is, in tokens; both include what was cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Progress {
+pub struct PrefillProgress {
     #[serde(default)]
     processed: u64,
     #[serde(default)]
     total: u64,
 }
 
-impl Progress {
+impl PrefillProgress {
     /// The comment for a caller that asked to see it.
     pub fn comment(self) -> Bytes {
         Bytes::from(format!(": prefill {}/{}\n\n", self.processed, self.total))
@@ -149,7 +149,7 @@ struct Chunk<'a> {
     message: Option<UsageHolder>,
     timings: Option<Timings>,
     error: Option<IgnoredAny>,
-    prompt_progress: Option<Progress>,
+    prompt_progress: Option<PrefillProgress>,
 }
 
 #[derive(Deserialize)]

@@ -42,7 +42,7 @@ pub struct CollectedSpan {
 pub struct FakeCollector {
     address: SocketAddr,
     spans: Arc<Mutex<Vec<CollectedSpan>>>,
-    _serving: JoinSet<std::io::Result<()>>,
+    _guard: JoinSet<std::io::Result<()>>,
 }
 
 impl FakeCollector {
@@ -54,16 +54,18 @@ impl FakeCollector {
     pub async fn start() -> Self {
         let spans = Arc::<Mutex<Vec<CollectedSpan>>>::default();
         let kept = Arc::clone(&spans);
-        let take = async move |body: Bytes| match ExportTraceServiceRequest::decode(body) {
-            Ok(request) => {
-                kept.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(read(request));
-                StatusCode::OK
-            }
-            Err(_) => StatusCode::BAD_REQUEST,
-        };
-        Self::serve(Router::new().route("/v1/traces", post(take)), spans).await
+        let route = post(
+            async move |body: Bytes| match ExportTraceServiceRequest::decode(body) {
+                Ok(request) => {
+                    kept.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend(read(request));
+                    StatusCode::OK
+                }
+                Err(_) => StatusCode::BAD_REQUEST,
+            },
+        );
+        Self::serve(Router::new().route("/v1/traces", route), spans).await
     }
 
     /// Starts one that takes every connection and never answers.
@@ -72,12 +74,8 @@ impl FakeCollector {
     ///
     /// When no port can be had.
     pub async fn stuck() -> Self {
-        let never = async || std::future::pending::<StatusCode>().await;
-        Self::serve(
-            Router::new().route("/v1/traces", post(never)),
-            Arc::default(),
-        )
-        .await
+        let route = post(async || std::future::pending::<StatusCode>().await);
+        Self::serve(Router::new().route("/v1/traces", route), Arc::default()).await
     }
 
     async fn serve(router: Router, spans: Arc<Mutex<Vec<CollectedSpan>>>) -> Self {
@@ -90,7 +88,7 @@ impl FakeCollector {
         Self {
             address,
             spans,
-            _serving: serving,
+            _guard: serving,
         }
     }
 
@@ -147,17 +145,20 @@ fn one(service: String, span: otlp::Span) -> CollectedSpan {
 }
 
 fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
-    let value = |pair: KeyValue| match pair.value.and_then(|value| value.value) {
+    pairs
+        .into_iter()
+        .map(|pair| (pair.key.clone(), value(pair)))
+        .collect()
+}
+
+fn value(pair: KeyValue) -> Value {
+    match pair.value.and_then(|value| value.value) {
         Some(any_value::Value::StringValue(text)) => json!(text),
         Some(any_value::Value::IntValue(number)) => json!(number),
         Some(any_value::Value::DoubleValue(number)) => json!(number),
         Some(any_value::Value::BoolValue(value)) => json!(value),
         _ => Value::Null,
-    };
-    pairs
-        .into_iter()
-        .map(|pair| (pair.key.clone(), value(pair)))
-        .collect()
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

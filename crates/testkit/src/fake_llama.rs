@@ -60,7 +60,7 @@ pub enum Ended {
 
 /// What the server is, knows and has seen.
 #[derive(Debug)]
-struct State {
+struct LlamaState {
     slots: usize,
     n_ctx: usize,
     alias: String,
@@ -87,7 +87,12 @@ struct State {
     slot_looks: usize,
 }
 
-impl State {
+impl LlamaState {
+    /// How chat request `number` ended, if it did.
+    fn end_of(&self, number: usize) -> Option<Ended> {
+        self.ended.get(number).copied().flatten()
+    }
+
     /// The request takes the first slot that is free, if one is.
     fn sit_down(&mut self, number: usize) {
         self.seats
@@ -143,10 +148,10 @@ impl Template {
 #[derive(Debug)]
 pub struct FakeLlama {
     address: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<LlamaState>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    _stop_on_drop: DropGuard,
+    _guard: DropGuard,
 }
 
 impl FakeLlama {
@@ -171,7 +176,7 @@ impl FakeLlama {
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");
-        let state = watch::Sender::new(State {
+        let state = watch::Sender::new(LlamaState {
             slots: 2,
             n_ctx: 4096,
             alias: "fake-model".to_owned(),
@@ -193,7 +198,8 @@ impl FakeLlama {
             probes: 0,
             slot_looks: 0,
         });
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
         tasks.spawn(wire::accept(
             listener,
             state.clone(),
@@ -206,7 +212,7 @@ impl FakeLlama {
             state,
             tasks,
             stop,
-            _stop_on_drop: guard,
+            _guard: guard,
         }
     }
 
@@ -349,12 +355,12 @@ impl FakeLlama {
     ///
     /// When that takes longer than 20 s.
     pub async fn ended(&self, number: usize) -> Ended {
-        let ended = |state: &State| state.ended.get(number).copied().flatten();
         self.wait(format_args!("the end of chat request {number}"), |state| {
-            ended(state).is_some()
+            state.end_of(number).is_some()
         })
         .await;
-        ended(&self.state.borrow()).expect("it was just waited for")
+        let end = self.state.borrow().end_of(number);
+        end.expect("it was just waited for")
     }
 
     /// Waits until the client of chat request `number` (from 0) closed its connection. Cancel-safe.
@@ -383,7 +389,7 @@ impl FakeLlama {
         .await;
     }
 
-    async fn wait(&self, what: std::fmt::Arguments<'_>, happened: impl FnMut(&State) -> bool) {
+    async fn wait(&self, what: std::fmt::Arguments<'_>, happened: impl FnMut(&LlamaState) -> bool) {
         let mut changes = self.state.subscribe();
         let waited = tokio::time::timeout(EVENT_TIMEOUT, changes.wait_for(happened)).await;
         assert!(

@@ -80,15 +80,13 @@ fn named(expression: &str) -> Named {
         rest = &rest[at..];
         let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        let group =
-            |open: char, close: char| after.trim_start().strip_prefix(open)?.split_once(close);
         rest = after;
         if word == "by" {
-            let (labels, after) = group('(', ')').expect("labels follow `by`");
+            let (labels, after) = group(after, '(', ')').expect("labels follow `by`");
             found.summed_by.extend(matchers(labels));
             rest = after;
         } else if is_of(&PREFIXES, word) || word == UP {
-            let picked = after.strip_prefix('{').and_then(|_| group('{', '}'));
+            let picked = after.strip_prefix('{').and_then(|_| group(after, '{', '}'));
             let labels = picked
                 .map(|(labels, _)| matchers(labels))
                 .unwrap_or_default();
@@ -97,6 +95,11 @@ fn named(expression: &str) -> Named {
         }
     }
     found
+}
+
+/// What follows between `open` and `close`, and the rest behind it.
+fn group(text: &str, open: char, close: char) -> Option<(&str, &str)> {
+    text.trim_start().strip_prefix(open)?.split_once(close)
 }
 
 /// The labels of each series that is exposed.
@@ -222,7 +225,8 @@ mod tests {
 
     #[test]
     fn every_alert_is_explained_to_operators() {
-        let (rules, page) = (read(RULES), read("docs/operations.md"));
+        let rules = read(RULES);
+        let page = read("docs/operations.md");
         let alerts: Vec<_> = rules
             .lines()
             .filter_map(|line| line.trim().strip_prefix("- alert: "))

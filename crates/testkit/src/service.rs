@@ -1,7 +1,7 @@
 //! Runs one of Corral's built binaries as a child process on free ports, for tests that cross services.
 //!
-//! The binaries stand beside the test's own `deps` folder: `cargo nextest run --workspace` builds them first. A child
-//! dies with its [`Service`].
+//! The binaries are in the folder above the test's own `deps`: `cargo nextest run --workspace` builds them first. A
+//! child dies with its [`Service`].
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -72,13 +72,9 @@ impl Service {
             let event: Value =
                 serde_json::from_str(&line).with_context(|| format!("not a log line: {line}"))?;
             if event["message"] == "listening" {
-                let text = |field: &str| {
-                    event[field]
-                        .as_str()
-                        .map(str::to_owned)
-                        .context(line.clone())
-                };
-                addresses.insert(text("listener")?, text("address")?.parse()?);
+                let listener = event["listener"].as_str().context(line.clone())?;
+                let address = event["address"].as_str().context(line.clone())?;
+                addresses.insert(listener.to_owned(), address.parse()?);
             }
         }
         drain(lines);

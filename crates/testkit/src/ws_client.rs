@@ -77,7 +77,8 @@ impl WsClient {
             .context("the address has a host")?
             .to_string();
         for (name, value) in headers {
-            let (name, value) = (HeaderName::try_from(*name)?, HeaderValue::try_from(*value)?);
+            let name = HeaderName::try_from(*name)?;
+            let value = HeaderValue::try_from(*value)?;
             if name == "host" {
                 request.headers_mut().insert(name, value);
             } else {

@@ -265,14 +265,14 @@ impl AsyncWrite for WatchedSocket {
     }
 
     /// hyper calls this once everything is written.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
         if self.state.phase() == ConnectionPhase::Flushing {
             self.state.enter(ConnectionPhase::Waiting);
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
         // A refusal is still to be written.
         Poll::Ready(match self.state.refusal.get() {
             Some(_) => Ok(()),

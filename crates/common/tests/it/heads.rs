@@ -22,8 +22,7 @@ fn refusal(status: &str, code: &str, message: &str) -> String {
 #[tokio::test]
 async fn a_bad_head_is_refused_in_the_envelope_and_the_connection_closed() {
     let handler = any(async |request: Request| format!("{} reached a handler", request.uri()));
-    let (address, _shutdown) =
-        start(Router::new().fallback(handler), ListenerLimits::default()).await;
+    let (address, _guard) = start(Router::new().fallback(handler), ListenerLimits::default()).await;
     let malformed = "this is not a well-formed HTTP/1.1 request";
     let lengths = "the body's length is given more than once: send one Content-Length or one Transfer-Encoding";
     let line = "every line of the header must end with a carriage return and a line feed";
@@ -156,8 +155,7 @@ async fn pipelined_requests_are_answered_up_to_one_whose_end_is_unclear() {
         let body = axum::body::to_bytes(request.into_body(), 64).await.unwrap();
         format!("[{path} {}]", String::from_utf8(body.to_vec()).unwrap())
     });
-    let (address, _shutdown) =
-        start(Router::new().fallback(handler), ListenerLimits::default()).await;
+    let (address, _guard) = start(Router::new().fallback(handler), ListenerLimits::default()).await;
     let requests = "POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /\
                     \r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n\
                     POST /3 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n\

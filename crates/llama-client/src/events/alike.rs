@@ -35,30 +35,25 @@ pub struct Text {
 /// A token and nothing else. A field that is not known here could mean something.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the other fields may be there, and are not read")]
 struct PlainToken<'a> {
     #[serde(borrow)]
     choices: [PlainChoice<'a>; 1],
-    #[serde(rename = "id")]
-    _id: Option<IgnoredAny>,
-    #[serde(rename = "object")]
-    _object: Option<IgnoredAny>,
-    #[serde(rename = "created")]
-    _created: Option<IgnoredAny>,
-    #[serde(rename = "model")]
-    _model: Option<IgnoredAny>,
-    #[serde(rename = "system_fingerprint")]
-    _system_fingerprint: Option<IgnoredAny>,
+    id: Option<IgnoredAny>,
+    object: Option<IgnoredAny>,
+    created: Option<IgnoredAny>,
+    model: Option<IgnoredAny>,
+    system_fingerprint: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the other fields may be there, and are not read")]
 struct PlainChoice<'a> {
     #[serde(borrow)]
     delta: PlainDelta<'a>,
-    #[serde(rename = "index")]
-    _index: Option<IgnoredAny>,
-    #[serde(rename = "finish_reason")]
-    _none_yet: (),
+    index: Option<IgnoredAny>,
+    finish_reason: (),
 }
 
 #[derive(Deserialize)]
@@ -107,7 +102,7 @@ impl Alike {
         if !(text.len() > 2 && text.starts_with('"')) {
             return;
         }
-        // Where the string stands, without its quotes.
+        // The range of the string, without its quotes.
         let begin = text.as_ptr() as usize - event.as_ptr() as usize + 1;
         let end = begin + text.len() - 2;
         self.before = event[..begin].to_vec();
@@ -116,7 +111,7 @@ impl Alike {
     }
 }
 
-/// Whether `text` can stand between two quotes and is not empty, and if so, whether it has escapes. Rare ones are left
+/// Whether `text` is the inside of a JSON string that is not empty, and if so, whether it has escapes. Rare ones are left
 /// to the parser.
 fn inside_of_a_string(text: &[u8]) -> Option<bool> {
     let mut is_escaped = false;

@@ -3,7 +3,7 @@
 use proptest::prelude::{Just, any, prop_oneof, proptest};
 use proptest::{collection, prop_assert_eq};
 
-use super::{Kind, MAX_EVENT_BYTES, MAX_TOKENS, Progress, Scanner, TooLong, Usage, read};
+use super::{Kind, MAX_EVENT_BYTES, MAX_TOKENS, PrefillProgress, Scanner, TooLong, Usage, read};
 
 fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let mut scanner = Scanner::default();
@@ -62,7 +62,7 @@ fn events_are_known_for_what_they_are() {
         of(
             r#"data: {"choices":[{"delta":{"content":""}}],"prompt_progress":{"total":9,"processed":4}}"#
         ),
-        Kind::Progress(Progress {
+        Kind::Progress(PrefillProgress {
             processed: 4,
             total: 9
         })
@@ -101,7 +101,7 @@ fn events_are_known_for_what_they_are() {
     );
     assert_eq!(
         of(r#"data: {"choices":[{"text":""}],"prompt_progress":{}}"#),
-        Kind::Progress(Progress {
+        Kind::Progress(PrefillProgress {
             processed: 0,
             total: 0
         })
@@ -145,7 +145,7 @@ fn events_of_responses_and_messages_are_known_too() {
     let progress = br#"data: {"type":"response.in_progress","prompt_progress":{"total":31}}"#;
     assert_eq!(
         read(progress).0,
-        Kind::Progress(Progress {
+        Kind::Progress(PrefillProgress {
             processed: 0,
             total: 31
         })

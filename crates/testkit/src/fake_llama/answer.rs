@@ -8,29 +8,29 @@ use tokio::net::tcp::WriteHalf;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::State;
+use super::LlamaState;
 use super::events::{Events, usage};
-use super::script::{Fault, Script};
+use super::script::{Deviation, Script};
 
 /// What is left of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
+pub(super) enum AfterAnswer {
     Keep,
     Close,
     Reset,
 }
 
 /// The body's way out, and how a stalled answer learns that it may go on.
-pub(super) struct Wire<'a, 'b> {
+pub(super) struct BodyWriter<'a, 'b> {
     out: &'a mut WriteHalf<'b>,
-    changes: watch::Receiver<State>,
+    changes: watch::Receiver<LlamaState>,
     number: usize,
 }
 
-impl<'a, 'b> Wire<'a, 'b> {
+impl<'a, 'b> BodyWriter<'a, 'b> {
     pub(super) fn new(
         out: &'a mut WriteHalf<'b>,
-        changes: watch::Receiver<State>,
+        changes: watch::Receiver<LlamaState>,
         number: usize,
     ) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl<'a, 'b> Wire<'a, 'b> {
             let number = self.number;
             tokio::select! {
                 () = at(end) => return Ok(()),
-                _released = self.changes.wait_for(|state| state.released > number), if end.is_none() => return Ok(()),
+                _ = self.changes.wait_for(|state| state.released > number), if end.is_none() => return Ok(()),
                 () = at(ping) => {}
             }
             self.chunks(b":\n\n", usize::MAX).await?;
@@ -90,18 +90,18 @@ async fn at(instant: Option<Instant>) {
 
 /// Writes the whole answer. Not cancel-safe: a dropped answer is a cut one.
 pub(super) async fn play(
-    mut wire: Wire<'_, '_>,
+    mut wire: BodyWriter<'_, '_>,
     script: &Script,
     (line, request): (&str, &Value),
     alias: &str,
-) -> std::io::Result<Connection> {
+) -> std::io::Result<AfterAnswer> {
     if script.stall_before_headers {
         wire.wait(script, None, false).await?;
     }
     wire.wait(script, Some(script.before_headers), false)
         .await?;
     if script.reset_before_headers {
-        return Ok(Connection::Reset);
+        return Ok(AfterAnswer::Reset);
     }
     if let Some((head, block, times)) = &script.raw {
         wire.out.write_all(head).await?;
@@ -109,14 +109,14 @@ pub(super) async fn play(
             wire.out.write_all(block).await?;
         }
         return Ok(if script.raw_reset {
-            Connection::Reset
+            AfterAnswer::Reset
         } else {
-            Connection::Close
+            AfterAnswer::Close
         });
     }
     if let Some((status, body)) = &script.refusal {
         wire.out.write_all(&json_close(*status, body)).await?;
-        return Ok(Connection::Close);
+        return Ok(AfterAnswer::Close);
     }
     let events = Events::new(line, alias, script);
     if request["stream"] != true {
@@ -140,10 +140,10 @@ pub(super) async fn play(
             .map(|(_, fault)| fault)
         {
             None => {}
-            Some(Fault::Stall) => wire.wait(script, None, true).await?,
-            Some(Fault::Reset) => return Ok(Connection::Reset),
-            Some(Fault::CleanEnd) => return end(wire).await,
-            Some(Fault::ErrorEvent(message)) => {
+            Some(Deviation::Stall) => wire.wait(script, None, true).await?,
+            Some(Deviation::Reset) => return Ok(AfterAnswer::Reset),
+            Some(Deviation::CleanEnd) => return end(wire).await,
+            Some(Deviation::ErrorEvent(message)) => {
                 wire.event(script, &events.error(message)).await?;
                 return end(wire).await;
             }
@@ -164,15 +164,15 @@ pub(super) async fn play(
         return Ok(kept);
     };
     tokio::time::sleep(pause).await;
-    Ok(Connection::Close)
+    Ok(AfterAnswer::Close)
 }
 
 async fn whole(
-    wire: Wire<'_, '_>,
+    wire: BodyWriter<'_, '_>,
     script: &Script,
     events: &Events<'_>,
     alias: &str,
-) -> std::io::Result<Connection> {
+) -> std::io::Result<AfterAnswer> {
     let content = events.text("content");
     let body = json!({
         "id": "chatcmpl-fake", "object": "chat.completion", "created": 1_795_359_974_u64, "model": alias,
@@ -181,12 +181,12 @@ async fn whole(
         "usage": usage(script),
     });
     wire.out.write_all(&json(200, &body.to_string())).await?;
-    Ok(Connection::Keep)
+    Ok(AfterAnswer::Keep)
 }
 
-async fn end(wire: Wire<'_, '_>) -> std::io::Result<Connection> {
+async fn end(wire: BodyWriter<'_, '_>) -> std::io::Result<AfterAnswer> {
     wire.out.write_all(b"0\r\n\r\n").await?;
-    Ok(Connection::Keep)
+    Ok(AfterAnswer::Keep)
 }
 
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n\
@@ -206,7 +206,7 @@ pub(super) fn json(status: u16, body: &str) -> Vec<u8> {
 }
 
 fn json_close(status: u16, body: &str) -> Vec<u8> {
-    head(status, body, "Connection: close")
+    head(status, body, "AfterAnswer: close")
 }
 
 fn head(status: u16, body: &str, connection: &str) -> Vec<u8> {

@@ -117,7 +117,8 @@ impl<'a> Events<'a> {
 
     /// What comes after the last token.
     pub(super) fn ending(&self, wants_usage: bool) -> Vec<String> {
-        let (n_tokens, cached) = (self.script.deltas.len(), self.script.cached);
+        let n_tokens = self.script.deltas.len();
+        let cached = self.script.cached;
         match self.route {
             Route::Chat => {
                 let mut events = vec![self.chunk(&json!({}), &json!(self.script.finish_reason))];

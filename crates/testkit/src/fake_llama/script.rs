@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// Where a script leaves the straight path, counted in token events already sent.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fault {
+pub(super) enum Deviation {
     /// Sends nothing more until [`FakeLlama::release`](super::FakeLlama::release).
     Stall,
     /// Ends the body properly, without `[DONE]`.
@@ -33,7 +33,7 @@ pub struct Script {
     pub(super) reset_before_headers: bool,
     pub(super) prefill: Duration,
     pub(super) every: Duration,
-    pub(super) fault: Option<(usize, Fault)>,
+    pub(super) fault: Option<(usize, Deviation)>,
     pub(super) pings: Option<Duration>,
     pub(super) slice_bytes: usize,
     pub(super) cached: usize,
@@ -159,25 +159,25 @@ impl Script {
     /// does not end.
     #[must_use]
     pub fn stall_after(self, tokens: usize) -> Self {
-        self.fault(tokens, Fault::Stall)
+        self.fault(tokens, Deviation::Stall)
     }
 
     /// Ends the body properly after `tokens` tokens, without finish reason and `[DONE]`.
     #[must_use]
     pub fn end_after(self, tokens: usize) -> Self {
-        self.fault(tokens, Fault::CleanEnd)
+        self.fault(tokens, Deviation::CleanEnd)
     }
 
     /// Resets the connection after `tokens` tokens.
     #[must_use]
     pub fn reset_after(self, tokens: usize) -> Self {
-        self.fault(tokens, Fault::Reset)
+        self.fault(tokens, Deviation::Reset)
     }
 
     /// Sends an error event after `tokens` tokens, then ends without `[DONE]`.
     #[must_use]
     pub fn error_after(self, tokens: usize, message: &str) -> Self {
-        self.fault(tokens, Fault::ErrorEvent(message.to_owned()))
+        self.fault(tokens, Deviation::ErrorEvent(message.to_owned()))
     }
 
     /// While waiting or stalled, writes a comment this often, as llama-server's pings.
@@ -208,7 +208,7 @@ impl Script {
         self
     }
 
-    fn fault(mut self, tokens: usize, fault: Fault) -> Self {
+    fn fault(mut self, tokens: usize, fault: Deviation) -> Self {
         self.fault = Some((tokens, fault));
         self
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
-use super::{Ended, Received, State, Template};
+use super::{Ended, LlamaState, Received, Template};
 
 /// The largest request that is read; a test that sends more is wrong.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -32,7 +32,7 @@ const PLAYED: [&str; 9] = [
 
 pub(super) async fn accept(
     listener: TcpListener,
-    state: watch::Sender<State>,
+    state: watch::Sender<LlamaState>,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -42,11 +42,12 @@ pub(super) async fn accept(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { return };
-        let (state, stop) = (state.clone(), stop.clone());
+        let state = state.clone();
+        let stop = stop.clone();
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                _closed = serve(stream, &state, &stop) => {}
+                _ = serve(stream, &state, &stop) => {}
             }
         });
     }
@@ -54,7 +55,7 @@ pub(super) async fn accept(
 
 async fn serve(
     mut stream: TcpStream,
-    state: &watch::Sender<State>,
+    state: &watch::Sender<LlamaState>,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -65,7 +66,7 @@ async fn serve(
         let idle = tokio::select! {
             biased;
             came = async { if buffer.is_empty() { stream.peek(&mut [0]).await } else { Ok(1) } } => came? == 0,
-            _idle = changes.wait_for(|state| state.idle_closed > closed_before) => !has_come(&stream),
+            _ = changes.wait_for(|state| state.idle_closed > closed_before) => !has_come(&stream),
         };
         if idle {
             return Ok(());
@@ -78,12 +79,13 @@ async fn serve(
             return Ok(());
         }
         if ["GET /slots", "POST /v1/chat/completions"].contains(&request.line.as_str()) {
-            let _works = changes.wait_for(|state| !state.stuck).await;
+            // The sender of the state is borrowed here, so the wait cannot fail.
+            changes.wait_for(|state| !state.stuck).await.ok();
         }
         if PLAYED.contains(&request.line.as_str()) {
             let body = request.body.to_string();
-            let is_deadly = |words: &String| body.contains(words);
-            if changes.borrow().deadly.as_ref().is_some_and(is_deadly) {
+            let deadly = changes.borrow().deadly.clone();
+            if deadly.is_some_and(|words| body.contains(&words)) {
                 state.send_modify(|state| state.received.push(request));
                 stop.cancel();
                 std::future::pending::<()>().await;
@@ -117,10 +119,12 @@ fn has_come(stream: &TcpStream) -> bool {
 async fn chat(
     stream: &mut TcpStream,
     request: Received,
-    state: &watch::Sender<State>,
+    state: &watch::Sender<LlamaState>,
 ) -> std::io::Result<bool> {
-    let (line, body) = (request.line.clone(), request.body.clone());
-    let (mut number, mut script) = (0, None);
+    let line = request.line.clone();
+    let body = request.body.clone();
+    let mut number = 0;
+    let mut script = None;
     state.send_modify(|state| {
         number = state.received.len();
         script = Some(
@@ -135,7 +139,7 @@ async fn chat(
         state.sit_down(number);
         state.most_running = state.most_running.max(state.running);
     });
-    let mut running = Running {
+    let mut running = RunningRequest {
         state,
         number,
         ended: Ended::ClientLeft,
@@ -143,26 +147,26 @@ async fn chat(
     let script = script.expect("send_modify ran");
     let alias = state.borrow().alias.clone();
     let (mut reader, mut writer) = stream.split();
-    let wire = answer::Wire::new(&mut writer, state.subscribe(), number);
+    let wire = answer::BodyWriter::new(&mut writer, state.subscribe(), number);
     let kept = tokio::select! {
         kept = answer::play(wire, &script, (&line, &body), &alias) => kept?,
         () = gone(&mut reader) => return Ok(false),
     };
     running.ended = Ended::Answered;
-    if kept == answer::Connection::Reset {
+    if kept == answer::AfterAnswer::Reset {
         stream.set_zero_linger()?;
     }
-    Ok(kept == answer::Connection::Keep)
+    Ok(kept == answer::AfterAnswer::Keep)
 }
 
 /// Counts a request out, whichever way it goes.
-struct Running<'a> {
-    state: &'a watch::Sender<State>,
+struct RunningRequest<'a> {
+    state: &'a watch::Sender<LlamaState>,
     number: usize,
     ended: Ended,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningRequest<'_> {
     fn drop(&mut self) {
         self.state.send_modify(|state| {
             state.running -= 1;
@@ -227,7 +231,7 @@ async fn read_request(
 }
 
 /// What llama-server says before it routes: still loading, or the wrong key.
-fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> {
+fn refused(request: &Received, state: &watch::Sender<LlamaState>) -> Option<Vec<u8>> {
     let state = state.borrow();
     if state.loading {
         return Some(answer::error(503, "unavailable_error", "Loading model"));
@@ -244,7 +248,7 @@ fn refused(request: &Received, state: &watch::Sender<State>) -> Option<Vec<u8>> 
     (!right).then(|| answer::error(401, "authentication_error", "Invalid API Key"))
 }
 
-fn route(request: &Received, state: &watch::Sender<State>) -> (u16, Value) {
+fn route(request: &Received, state: &watch::Sender<LlamaState>) -> (u16, Value) {
     let line = request.line.as_str();
     state.send_modify(|state| {
         state.probes += usize::from(line == "GET /props");
@@ -267,11 +271,11 @@ fn route(request: &Received, state: &watch::Sender<State>) -> (u16, Value) {
         ),
         "POST /apply-template" => apply_template(&request.body, state.template),
         "GET /slots" => {
-            let slot = |id: usize| {
+            let slots = (0..state.slots).map(|id| {
                 let (now, last) = state.seats.get(id).copied().unwrap_or_default();
                 json!({"id": id, "n_ctx": state.n_ctx, "is_processing": now.is_some(), "id_task": last})
-            };
-            (200, (0..state.slots).map(slot).collect())
+            });
+            (200, slots.collect())
         }
         "GET /v1/models" => {
             let model =

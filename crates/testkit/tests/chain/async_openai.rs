@@ -341,7 +341,8 @@ async fn a_full_queue_is_a_429_with_a_code() {
     let story = json!({"messages": [{"role": "user", "content": "Write a very long story about a horse."}],
         "max_tokens": 300, "stream": true});
     let asks = (0..80).map(|_| {
-        let (proxy, story) = (&proxy, stack.asked(&story));
+        let proxy = &proxy;
+        let story = stack.asked(&story);
         async move { proxy.chat().create_stream(story).await }
     });
     // The first that is refused; the others are left.

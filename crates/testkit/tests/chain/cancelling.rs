@@ -263,7 +263,8 @@ async fn a_storm_of_two_hundred_that_come_and_leave_holds_no_slot_and_no_permit(
             story(&stack, n.is_multiple_of(2))
         };
         let asked = async { request.send().await.unwrap().text().await };
-        let _left = tokio::time::timeout(patience, asked).await;
+        // Answered or given up: either is part of the storm.
+        tokio::time::timeout(patience, asked).await.ok();
     };
     futures_util::stream::iter(0..STORM)
         .for_each_concurrent(8, one)

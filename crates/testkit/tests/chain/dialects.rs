@@ -189,7 +189,8 @@ async fn leaving_a_prefill_of_either_frees_the_slot() {
         }
         let left = Instant::now();
         stack.wait_for_busy_slots(0).await;
-        let (took, computed) = (left.elapsed(), stack.engine_counter(PROMPTS).await - before);
+        let took = left.elapsed();
+        let computed = stack.engine_counter(PROMPTS).await - before;
         println!("{path}: {took:?}, {computed} tokens");
         assert!(
             computed < CUT_PROMPT_TOKENS,

@@ -1,7 +1,7 @@
 //! Attacks that stop llama-server, crash it, or read what is another's: sent through the proxy to the real engine, which
 //! is then the same process and answers, while the attacker has an error in the proxy's own shape.
 //!
-//! What the bare engine (build b11434) does with each stands beside it, as measured.
+//! Each test says what the bare engine (build b11434) does with its attack, as measured.
 
 use std::time::{Duration, Instant};
 
@@ -332,7 +332,7 @@ async fn nothing_that_a_caller_names_is_fetched_or_read() {
 
 #[tokio::test]
 #[ignore = "needs the running chain: cargo xtask test"]
-async fn no_route_of_the_engine_that_shows_or_changes_what_is_anothers_can_be_reached() {
+async fn no_route_that_shows_or_changes_what_belongs_to_others_is_reached() {
     // Bare: every one of these is answered with the one key that there is; adapters are changed for everybody.
     let stack = Stack::running();
     for (method, path) in [

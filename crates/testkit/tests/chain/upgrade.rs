@@ -31,7 +31,7 @@ async fn an_upgrade_under_load_loses_neither_a_running_nor_a_waiting_answer() {
         ("LLM_API_KEY", &stack.key),
         ("LLM_MODEL", &stack.model),
     ];
-    for _upgrade in 0..3 {
+    for _ in 0..3 {
         let mut proxy = Service::start("llm-proxy", &settings).await.unwrap();
         proxy.ready().await.unwrap();
         let url = format!("{}/v1/chat/completions", proxy.url());

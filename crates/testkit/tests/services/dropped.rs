@@ -73,7 +73,8 @@ async fn cut_off(llama: &FakeLlama, port: &str) {
 }
 
 async fn ask(proxy: &Service, stream: bool) -> (u16, String, Duration) {
-    let (http, began) = (reqwest::Client::new(), Instant::now());
+    let http = reqwest::Client::new();
+    let began = Instant::now();
     let url = format!("{}/v1/chat/completions", proxy.url());
     let response = http
         .post(url)

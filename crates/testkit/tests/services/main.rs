@@ -166,7 +166,8 @@ async fn closing_the_socket_mid_answer_frees_the_slot_for_the_next_in_the_queue(
     chain
         .llama
         .script(Script::tokens(["a", "b"]).stall_after(1));
-    let (mut leaving, mut waiting) = (chain.chat().await, chain.chat().await);
+    let mut leaving = chain.chat().await;
+    let mut waiting = chain.chat().await;
     ask(&mut leaving).await;
     assert_eq!(leaving.next_json().await.unwrap(), delta("a"));
     ask(&mut waiting).await;

@@ -80,7 +80,7 @@ async fn sigterm_lets_a_running_answer_end_and_both_services_exit_0() {
 }
 
 #[tokio::test]
-async fn whoever_the_kernel_had_let_in_when_the_signal_came_is_answered_by_both_services() {
+async fn connections_accepted_by_the_kernel_before_the_signal_are_answered() {
     let mut chain = Chain::start(1).await;
     for service in [&mut chain.gateway, &mut chain.proxy] {
         let address = service.url().replace("http://", "");

@@ -61,7 +61,8 @@ async fn start_with_drain(llama: &FakeLlama, seconds: &str) -> Service {
 /// A hundred streams that have begun.
 async fn hundred(llama: &FakeLlama, proxy: &Service) -> Vec<Response> {
     llama.script(Script::tokens(["a", "b"]).stall_after(1));
-    let (http, url) = (reqwest::Client::new(), proxy.url());
+    let http = reqwest::Client::new();
+    let url = proxy.url();
     let streams = join_all((0..STREAMS).map(|_| ask(&http, &url, true))).await;
     streams.into_iter().map(Result::unwrap).collect()
 }
@@ -84,7 +85,7 @@ async fn sigterm_under_a_hundred_streams_cuts_none_that_fits_the_drain() {
 }
 
 #[tokio::test]
-async fn sigterm_under_a_hundred_streams_that_do_not_fit_the_drain_tells_each_and_ends() {
+async fn sigterm_tells_each_of_a_hundred_streams_that_outlast_the_drain() {
     let llama = llama(STREAMS).await;
     let mut proxy = start_with_drain(&llama, "1").await;
     let streams = hundred(&llama, &proxy).await;
@@ -118,7 +119,8 @@ async fn sigkill_frees_the_slots_at_once_and_the_next_process_serves() {
     proxy.ready().await.unwrap();
     let http = reqwest::Client::new();
     let cut = ask(&http, &proxy.url(), true).await.unwrap();
-    let (pid, killed) = (proxy.pid().unwrap().to_string(), Instant::now());
+    let pid = proxy.pid().unwrap().to_string();
+    let killed = Instant::now();
     assert!(
         Command::new("kill")
             .args(["-KILL", &pid])
@@ -153,7 +155,8 @@ async fn a_proxy_is_replaced_again_and_again_under_load_and_no_request_fails() {
         ("LLM_API_KEY", KEY),
         ("LLM_MODEL", "fake-model"),
     ];
-    let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let asked = AtomicUsize::new(0);
     let caller = async |stream: bool, keep: usize| {
         let http = reqwest::Client::builder()
             .pool_max_idle_per_host(keep)
@@ -232,7 +235,8 @@ async fn an_upgrade_loses_neither_a_running_nor_a_waiting_answer() {
         // Those that run when the signal comes go on when all others wait and it has come.
         (0..SLOTS).for_each(|_| llama.script_once(Script::tokens(["Hel", "lo"]).stall_after(1)));
         llama.script(Script::tokens(["Hel", "lo"]).every(Duration::from_millis(5)));
-        let (http, url) = (reqwest::Client::new(), proxy.url());
+        let http = reqwest::Client::new();
+        let url = proxy.url();
         let caller = async |n: usize| {
             let stream = n.is_multiple_of(2);
             let text = ask(&http, &url, stream)

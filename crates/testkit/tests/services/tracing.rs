@@ -7,7 +7,7 @@ use super::process::terminate;
 use super::{Chain, KEY, ask, start_proxy_with};
 
 #[tokio::test]
-async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_server_is_told() {
+async fn one_trace_follows_a_message_from_the_gateway_to_llama_server() {
     let collector = FakeCollector::start().await;
     let mut chain =
         Chain::start_with(1, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]).await;
@@ -26,7 +26,8 @@ async fn one_trace_shows_a_message_at_the_gateway_at_the_proxy_and_what_llama_se
 
     let spans = collector.spans();
     let of = |service: &str| spans.iter().find(|span| span.service == service).unwrap();
-    let (gateway, proxy) = (of("chat-gateway"), of("llm-proxy"));
+    let gateway = of("chat-gateway");
+    let proxy = of("llm-proxy");
     assert_eq!((spans.len(), gateway.parent.as_str()), (2, ""));
     assert_eq!((&proxy.trace, &proxy.parent), (&gateway.trace, &gateway.id));
     assert_eq!(
