@@ -136,8 +136,12 @@ fn problem(service: &str, address: SocketAddr, error: &std::io::Error) -> String
     if error.kind() != std::io::ErrorKind::AddrInUse {
         return format!("{service} cannot listen on {address}: {error}");
     }
-    let holder = holder(address.port())
-        .map_or_else(|| "another process".to_owned(), |name| format!("`{name}`"));
+    // Without rights, only this user's own processes have names.
+    let holder = listeners::get_process_by_port(address.port(), listeners::Protocol::TCP)
+        .map_or_else(
+            |_| "another process".to_owned(),
+            |holder| format!("`{}`, process {}", holder.name, holder.pid),
+        );
     format!("{service} needs {address}, which is taken by {holder}")
 }
 
@@ -151,30 +155,9 @@ fn free_beside(taken: SocketAddr) -> SocketAddr {
         .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
-/// The process that listens on `port`, as `ss` names it; it does so only for this user's own.
-fn holder(port: u16) -> Option<String> {
-    let filter = format!("sport = :{port}");
-    let output = std::process::Command::new("ss")
-        .args(["-H", "-l", "-t", "-n", "-p", &filter])
-        .output()
-        .ok()?;
-    holder_in(&String::from_utf8_lossy(&output.stdout))
-}
-
-fn holder_in(line: &str) -> Option<String> {
-    let (_, users) = line.split_once("users:((\"")?;
-    let (name, rest) = users.split_once('"')?;
-    let pid: String = rest
-        .strip_prefix(",pid=")?
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    Some(format!("{name}, process {pid}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Addresses, holder_in};
+    use super::Addresses;
 
     #[test]
     fn a_taken_port_is_reported_with_its_variable_before_anything_starts() {
@@ -186,18 +169,15 @@ mod tests {
         let (problem, other) = message.split_once("\nStop what is there").unwrap();
         let proxy = addresses.proxy;
         let wanted = format!("nothing was started:\n  llm-proxy needs {proxy}, which is taken by ");
-        assert!(problem.starts_with(&wanted), "{message}");
+        let holder = format!(", process {}", std::process::id());
+        assert!(
+            problem.starts_with(&wanted) && problem.ends_with(&holder),
+            "{message}"
+        );
         assert!(
             other.starts_with(", or use other ports:\n  LLAMA_LISTEN=127.0.0.1:")
                 && other.ends_with(" cargo xtask up"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn the_holder_of_a_port_is_read_from_what_ss_prints() {
-        let line = r#"LISTEN 0 511 127.0.0.1:8000 0.0.0.0:* users:(("node",pid=4242,fd=18))"#;
-        assert_eq!(holder_in(line).as_deref(), Some("node, process 4242"));
-        assert_eq!(holder_in("LISTEN 0 511 127.0.0.1:8000 0.0.0.0:*"), None);
     }
 }

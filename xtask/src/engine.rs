@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::call::Call;
 use crate::python::{ENGINE, Python};
@@ -43,11 +43,11 @@ pub(crate) enum Engine {
 /// When `LLAMA_SERVER_BIN` names nothing that can be run.
 pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
     match settings.get("LLAMA_SERVER_BIN") {
-        Some(path) if Settings::may_execute(Path::new(path)) => Ok(Some(PathBuf::from(path))),
         Some(path) => {
-            bail!(
-                "LLAMA_SERVER_BIN: {path} is not a program; name llama-server's file, or unset it"
-            )
+            let program = settings.which(path).with_context(|| {
+                format!("LLAMA_SERVER_BIN: {path} is not a program; give llama-server's path, or unset it")
+            })?;
+            Ok(Some(program))
         }
         None => Ok(settings.which("llama-server")),
     }

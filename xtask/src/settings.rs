@@ -196,17 +196,9 @@ impl Settings {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The first file named `program` on `PATH` that may be executed.
+    /// Where `program` is: on `PATH`, or where its own path says. It may be executed.
     pub(crate) fn which(&self, program: &str) -> Option<PathBuf> {
-        let on_path = std::env::split_paths(self.get("PATH")?).map(|folder| folder.join(program));
-        on_path.into_iter().find(|path| Self::may_execute(path))
-    }
-
-    /// Whether `path` is a file that may be executed.
-    pub(crate) fn may_execute(path: &Path) -> bool {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(path)
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        which::which_in(program, self.get("PATH"), &self.root).ok()
     }
 }
 
