@@ -1,4 +1,4 @@
-//! Where the native chain listens: loopback only, the well-known ports unless a variable says otherwise.
+//! Where the native chain listens: on loopback, at the well-known ports, unless a variable says otherwise.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -31,26 +31,20 @@ impl Addresses {
     ///
     /// When a variable is not `ADDRESS:PORT`.
     pub(crate) fn of(settings: &Settings) -> Result<Self> {
-        let read = |variable, port| match settings.get(variable) {
-            Some(text) => text
-                .parse()
-                .with_context(|| format!("{variable} must be ADDRESS:PORT, as 127.0.0.1:{port}")),
-            None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        };
         Ok(Self {
-            llama: read("LLAMA_LISTEN", 8080)?,
-            proxy: read("PROXY_LISTEN", 8081)?,
-            proxy_admin: read("PROXY_ADMIN_LISTEN", 9081)?,
-            gateway: read("GATEWAY_LISTEN", USUAL_GATEWAY_PORT)?,
-            gateway_admin: read("GATEWAY_ADMIN_LISTEN", 9000)?,
+            llama: read(settings, "LLAMA_LISTEN", 8080)?,
+            proxy: read(settings, "PROXY_LISTEN", 8081)?,
+            proxy_admin: read(settings, "PROXY_ADMIN_LISTEN", 9081)?,
+            gateway: read(settings, "GATEWAY_LISTEN", USUAL_GATEWAY_PORT)?,
+            gateway_admin: read(settings, "GATEWAY_ADMIN_LISTEN", 9000)?,
         })
     }
 
-    /// Five ports that nobody uses now.
+    /// Five free ports.
     ///
     /// # Errors
     ///
-    /// When the kernel has none.
+    /// When the kernel has no free port.
     pub(crate) fn free() -> Result<Self> {
         let listeners: Vec<_> =
             std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -132,6 +126,16 @@ impl Addresses {
     }
 }
 
+/// The address that `variable` names, or `port` on loopback.
+fn read(settings: &Settings, variable: &str, port: u16) -> Result<SocketAddr> {
+    match settings.get(variable) {
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("{variable} must be ADDRESS:PORT, as in 127.0.0.1:{port}")),
+        None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+    }
+}
+
 fn problem(service: &str, address: SocketAddr, error: &std::io::Error) -> String {
     if error.kind() != std::io::ErrorKind::AddrInUse {
         return format!("{service} cannot listen on {address}: {error}");
@@ -145,7 +149,7 @@ fn problem(service: &str, address: SocketAddr, error: &std::io::Error) -> String
     format!("{service} needs {address}, which is taken by {holder}")
 }
 
-/// An address that can be listened on, some hundreds of ports above `taken`; on loopback, where the other is none of ours.
+/// A free address some hundreds of ports above `taken`. It is on loopback when `taken` is no address of this machine.
 fn free_beside(taken: SocketAddr) -> SocketAddr {
     let ports = (taken.port()..).step_by(100).skip(1);
     [taken.ip(), Ipv4Addr::LOCALHOST.into()]

@@ -1,4 +1,4 @@
-//! A command for the asynchronous verbs: printed before it runs, in a process group of its own, and gone with xtask.
+//! A command for the asynchronous verbs. It is printed before it runs, has a process group of its own, and ends with xtask.
 //!
 //! The group is killed when the future that runs it is dropped, so Ctrl-C leaves no compiler or installer behind. xtask
 //! starts each command through its own hidden verb `bound`, which asks the kernel (Linux only) to end the command when
@@ -18,7 +18,7 @@ use tokio::process::Child;
 use crate::say;
 use crate::settings::Settings;
 
-/// Lines of a log that stand in an error message.
+/// Lines of a log that an error message shows.
 const TAIL_LINES: usize = 20;
 
 /// A program, its arguments, its variables and its folder.
@@ -81,7 +81,7 @@ impl Call {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub(crate) fn start(&self, output: Output<'_>) -> Result<Running> {
+    pub(crate) fn start(&self, output: Output<'_>) -> Result<RunningCall> {
         say::command(self);
         let itself = if cfg!(target_os = "linux") {
             "/proc/self/exe".into()
@@ -116,7 +116,7 @@ impl Call {
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Running { child, group })
+        Ok(RunningCall { child, group })
     }
 
     /// Runs it to its end with its output on the terminal.
@@ -138,7 +138,7 @@ impl Call {
         if status.success() {
             Ok(())
         } else {
-            bail!("{} failed ({status}); its words stand above", self.name())
+            bail!("{} failed ({status}); its output is above", self.name())
         }
     }
 
@@ -171,43 +171,45 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let here = crate::settings::workspace();
-        let short = |text: &OsString| {
-            Path::new(text)
-                .strip_prefix(&here)
-                .map_or_else(|_| text.clone(), |path| path.as_os_str().to_owned())
-        };
-        write!(f, "{}", short(&self.program).display())?;
+        let root = crate::settings::workspace();
+        write!(f, "{}", shortened(&self.program, &root).display())?;
         self.args
             .iter()
-            .try_for_each(|arg| write!(f, " {}", short(arg).display()))
+            .try_for_each(|arg| write!(f, " {}", shortened(arg, &root).display()))
     }
+}
+
+/// `text`, without `root` if it is a path below that.
+fn shortened<'a>(text: &'a OsStr, root: &Path) -> &'a OsStr {
+    Path::new(text)
+        .strip_prefix(root)
+        .map_or(text, Path::as_os_str)
 }
 
 /// Where a command's output goes.
 pub(crate) enum Output<'a> {
     /// This terminal.
     Terminal,
-    /// A new file.
+    /// A file, which is emptied first.
     Log(&'a Path),
-    /// This terminal, and what it says on standard error a new file.
+    /// This terminal; standard error goes to a file, which is emptied first.
     Errors(&'a Path),
     /// A pipe that somebody reads.
     Pipe(std::io::PipeWriter),
 }
 
 /// A started command. Dropping it kills what is left of its group.
-pub(crate) struct Running {
+pub(crate) struct RunningCall {
     child: Child,
     group: Option<Pid>,
 }
 
-impl Running {
+impl RunningCall {
     /// Waits for its end. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// When the kernel does not tell.
+    /// When the kernel cannot say how it ended.
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait().await?)
     }
@@ -220,26 +222,27 @@ impl Running {
     /// Sends `signal` to its whole group.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            let _already_gone = kill_process_group(group, signal);
+            // The group may have gone already.
+            kill_process_group(group, signal).ok();
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
 }
 
-/// The hidden verb `bound`: dies with the process `parent`, and is `command` from then on. Returns only when it fails.
+/// The hidden verb `bound`: becomes `command`, which ends when the process `parent` ends. Returns only when it fails.
 pub(crate) fn bound(parent: u32, command: &[OsString]) -> anyhow::Error {
     let Some((program, args)) = command.split_first() else {
         return anyhow::anyhow!("no command was given");
     };
     #[cfg(target_os = "linux")]
     {
-        let _only_a_safety_net =
-            rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+        // Without it only a kill -9 of xtask would leave the command behind.
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).ok();
         if rustix::process::getppid()
             .is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent)
         {

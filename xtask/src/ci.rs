@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
-use crate::steps::{Outcome, Steps};
+use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, env, page, say, tidy};
 
 /// Runs every check.
@@ -71,6 +71,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(steps.finish())
 }
 
-fn passed(result: Result<()>) -> Result<Outcome> {
-    result.map(|()| Outcome::Passed)
+fn passed(result: Result<()>) -> Result<StepOutcome> {
+    result.map(|()| StepOutcome::Passed)
 }

@@ -17,10 +17,10 @@ use crate::model::{self, DEV_FILE};
 use crate::python::Python;
 use crate::say;
 use crate::settings::{Profile, Settings};
-use crate::steps::Outcome;
+use crate::steps::StepOutcome;
 use crate::{block_on, up};
 
-use hub::Place;
+use hub::HubPlace;
 use stack::Stack;
 
 /// The development model's bytes under another name: a model to change to.
@@ -30,12 +30,12 @@ const OTHER_FILE: &str = "another-model.gguf";
 ///
 /// # Errors
 ///
-/// When a stack does not do what it promises.
-pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
+/// When a stack breaks a promise.
+pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     if let Some(reason) = missing(sh) {
-        return Ok(Outcome::Skipped(reason));
+        return Ok(StepOutcome::Skipped(reason));
     }
-    let _root = sh.push_dir(settings.root());
+    let _folder = sh.push_dir(settings.root());
     let model = block_on(async {
         up::build(settings).await?;
         model::from_pypi(settings, &Python::new(settings)).await
@@ -45,14 +45,14 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
         .quiet()
         .read()
         .unwrap_or_default();
-    let place = Place::new(settings.target("debug/fake-hub"), model, &gateway)?;
+    let place = HubPlace::new(settings.target("debug/fake-hub"), model, &gateway)?;
     for profile in [Profile::Dev, Profile::Prod] {
         let mut stack = Stack::new(sh, settings, profile, &place)?;
         keeps_its_promises(&mut stack, &place)
             .inspect_err(|_| stack.explain())
             .context(profile.file_name())?;
     }
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
 /// What this machine lacks, and how to get it.
@@ -66,7 +66,7 @@ fn missing(sh: &Shell) -> Option<String> {
         let words = String::from_utf8_lossy(&output.stderr);
         let words = words.lines().last().unwrap_or_default();
         return Some(format!(
-            "Docker Engine is not running: {words} (start Docker, or see whether you may use it)"
+            "Docker Engine does not answer: {words}. Start it, or ask for the right to use it"
         ));
     }
     let compose = cmd!(sh, "docker compose version")
@@ -79,7 +79,7 @@ fn missing(sh: &Shell) -> Option<String> {
         .then(|| "docker has no Compose v2: install its plugin docker-compose".to_owned())
 }
 
-fn keeps_its_promises(stack: &mut Stack<'_>, place: &Place) -> Result<()> {
+fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     expect::only_the_door_is_published(stack)?;
     stack.run(&["build"])?;
     expect::every_setting_is_passed_on(stack)?;
@@ -104,11 +104,12 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &Place) -> Result<()> {
     expect::the_page_and_a_chat(stack)?;
 
     say::line(say::bold("With another model"));
-    let _hub = place.serve(OTHER_FILE)?;
+    let hub = place.serve(OTHER_FILE)?;
     stack.set("HF_FILENAME", OTHER_FILE);
     stack.run(&["up", "-d", "--wait", "llama_server"])?;
     expect::serves(stack, OTHER_FILE)?;
     expect::the_page_and_a_chat(stack)?;
+    drop(hub);
 
     say::line(say::bold("Stopped"));
     stack.run(&["stop"])?;

@@ -1,6 +1,6 @@
 //! Which llama-server the native chain runs on: `LLAMA_SERVER_BIN`, then `PATH`, then the PyPI package `xllamacpp`.
 //!
-//! All three are llama.cpp's own server and get the same flags; deploy/docker-compose.*.yml gives them too.
+//! All three are llama.cpp's own server and get the same flags, which are those of deploy/docker-compose.*.yml.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const CACHE_RAM_MIB: &str = "1024";
 /// Tokens of an answer whose request names no limit, unless `LLAMA_PREDICT` says otherwise.
 const PREDICT: &str = "1024";
 
-/// A llama-server that is here.
+/// A llama-server that this machine has.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
     /// A program.
@@ -57,7 +57,7 @@ pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
 ///
 /// # Errors
 ///
-/// When there is none and the wheel cannot be had.
+/// When there is none and the wheel cannot be installed.
 pub(crate) async fn find(settings: &Settings, python: &Python) -> Result<Engine> {
     if let Some(program) = installed(settings)? {
         return Ok(Engine::Program(program));
@@ -68,18 +68,19 @@ pub(crate) async fn find(settings: &Settings, python: &Python) -> Result<Engine>
             starter: settings.root().join("deploy/llama_server.py"),
         }),
         Err(error) => bail!(
-            "llama-server was not found: build or download it (https://github.com/ggml-org/llama.cpp), and put it on \
-             PATH or name it in LLAMA_SERVER_BIN. The PyPI package {ENGINE} would do, but: {error:#}"
+            "there is no llama-server, and the PyPI package {ENGINE} could not be installed: {error:#}. Fix that, or \
+             get llama-server from https://github.com/ggml-org/llama.cpp and put it on PATH or its path into \
+             LLAMA_SERVER_BIN"
         ),
     }
 }
 
 impl Engine {
-    /// The command that serves the GGUF file `model` as `alias` on `listen`. The key travels in the environment.
+    /// The command that serves the GGUF file `model` as `alias` on `listen`. The key is in its environment.
     ///
     /// # Errors
     ///
-    /// Without a key.
+    /// When there is no key.
     pub(crate) fn call(
         &self,
         settings: &Settings,
@@ -94,11 +95,11 @@ impl Engine {
                 starter,
             } => Call::new(interpreter).args([starter]),
         };
-        let or = |name, default: &str| settings.get(name).unwrap_or(default).to_owned();
-        let batch = or("LLAMA_BATCH_SIZE", BATCH_SIZE);
+        let batch = settings.get("LLAMA_BATCH_SIZE").unwrap_or(BATCH_SIZE);
+        let threads = spare_threads().to_string();
         let key = settings
             .secret("PROXY_UPSTREAM_API_KEY")
-            .or_else(|_unset| settings.secret("LLM_API_KEY"))?;
+            .or_else(|_| settings.secret("LLM_API_KEY"))?;
         Ok(call
             .args(["--model".as_ref(), model.as_os_str()])
             .args(["--alias", alias])
@@ -110,21 +111,24 @@ impl Engine {
             ])
             .args([
                 "--ctx-size",
-                &or("LLAMA_CTX_SIZE", CTX_SIZE),
+                settings.get("LLAMA_CTX_SIZE").unwrap_or(CTX_SIZE),
                 "--parallel",
-                &or("LLAMA_PARALLEL", PARALLEL),
+                settings.get("LLAMA_PARALLEL").unwrap_or(PARALLEL),
             ])
             .args([
                 "--threads",
-                &or("LLAMA_THREADS", &spare_threads().to_string()),
+                settings.get("LLAMA_THREADS").unwrap_or(&threads),
             ])
-            .args(["--batch-size", &batch, "--ubatch-size", &batch])
+            .args(["--batch-size", batch, "--ubatch-size", batch])
             .args([
                 "--cache-ram",
-                &or("LLAMA_CACHE_RAM_MIB", CACHE_RAM_MIB),
+                settings.get("LLAMA_CACHE_RAM_MIB").unwrap_or(CACHE_RAM_MIB),
                 "--no-cache-idle-slots",
             ])
-            .args(["--predict", &or("LLAMA_PREDICT", PREDICT)])
+            .args([
+                "--predict",
+                settings.get("LLAMA_PREDICT").unwrap_or(PREDICT),
+            ])
             .args(["--timeout", "600", "--sse-ping-interval", "5"])
             .args([
                 "--cors-origins",
@@ -137,7 +141,7 @@ impl Engine {
     }
 }
 
-/// One thread fewer than cores: with all of them, the model stalls as soon as anything else wants one.
+/// One thread fewer than cores: with all of them, the model stalls as soon as anything else needs a core.
 fn spare_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }

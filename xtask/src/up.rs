@@ -12,7 +12,7 @@ use tokio::try_join;
 use crate::addresses::Addresses;
 use crate::call::Call;
 use crate::engine::{self, Engine};
-use crate::model::Model;
+use crate::model::FetchedModel;
 use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
@@ -66,7 +66,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     outcome
 }
 
-async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, Model)> {
+async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, FetchedModel)> {
     let python = Python::new(settings);
     try_join!(
         engine::find(settings, &python),

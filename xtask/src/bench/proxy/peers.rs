@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::answers;
-use crate::call::{Call, Output, Running, tail};
+use crate::call::{Call, Output, RunningCall, tail};
 use crate::say;
 use crate::settings::Settings;
 
@@ -40,8 +40,8 @@ pub(super) struct Server {
     /// Why it is not measured.
     pub(super) why_not: Option<String>,
     version: String,
-    process: Option<Running>,
-    mock: Running,
+    process: Option<RunningCall>,
+    mock: RunningCall,
 }
 
 impl Server {
@@ -174,7 +174,7 @@ async fn begins(server: &mut Server) -> Result<bool> {
     Ok(false)
 }
 
-fn start_mock(settings: &Settings) -> Result<(SocketAddr, Running)> {
+fn start_mock(settings: &Settings) -> Result<(SocketAddr, RunningCall)> {
     let (reader, writer) = std::io::pipe()?;
     let call = Call::new(settings.target("release/bench_llama")).args(["--slots", ROOM]);
     let process = call.start(Output::Pipe(writer))?;
