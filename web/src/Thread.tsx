@@ -47,14 +47,14 @@ const TurnView = memo(function TurnView({ turn, linkOpen, onRetry }: TurnProps) 
   return (
     <article className="turn" data-state={state.name}>
       <div className="question" dir="auto">
-        <span className="visually-hidden">{text.you}: </span>
+        <span className="visually-hidden">{text.you}</span>
         {turn.question}
       </div>
       {state.name === "waiting" ? (
         <p className="note waiting-note">{linkOpen ? text.waitingForAnswer : text.waitingForConnection}</p>
       ) : (
         <div className="reply">
-          <span className="visually-hidden">{text.model}: </span>
+          <span className="visually-hidden">{text.model}</span>
           {turn.answer !== "" && <AnswerText answer={turn.answer} />}
           {state.name === "answering" && turn.answer === "" && (
             <p className="dots" aria-label={text.thinking} role="img">
