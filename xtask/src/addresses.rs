@@ -1,8 +1,8 @@
 //! Where the native chain listens: on loopback, at the well-known ports, unless a variable says otherwise.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::settings::Settings;
 
@@ -131,7 +131,7 @@ fn read(settings: &Settings, variable: &str, port: u16) -> Result<SocketAddr> {
     match settings.get(variable) {
         Some(text) => text
             .parse()
-            .with_context(|| format!("{variable} must be ADDRESS:PORT, as in 127.0.0.1:{port}")),
+            .map_err(|_| anyhow!("{variable} must be ADDRESS:PORT, as in 127.0.0.1:{port}")),
         None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
     }
 }
@@ -149,19 +149,28 @@ fn problem(service: &str, address: SocketAddr, error: &std::io::Error) -> String
     format!("{service} needs {address}, which is taken by {holder}")
 }
 
-/// A free address some hundreds of ports above `taken`. It is on loopback when `taken` is no address of this machine.
+/// A free address, some hundreds of ports above `taken` if possible. It is on loopback when `taken` is no address of this
+/// machine.
 fn free_beside(taken: SocketAddr) -> SocketAddr {
-    let ports = (taken.port()..).step_by(100).skip(1);
-    [taken.ip(), Ipv4Addr::LOCALHOST.into()]
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let ports = (taken.port()..=u16::MAX).step_by(100).skip(1).chain([0]);
+    [taken.ip(), loopback]
         .into_iter()
-        .flat_map(|ip| ports.clone().map(move |port| SocketAddr::from((ip, port))))
-        .find(|address| TcpListener::bind(address).is_ok())
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .flat_map(|ip| ports.clone().map(move |port| (ip, port)))
+        .find_map(|address| TcpListener::bind(address).ok()?.local_addr().ok())
+        .unwrap_or(SocketAddr::new(loopback, 0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Addresses;
+    use super::{Addresses, free_beside};
+
+    #[test]
+    fn an_address_of_another_machine_is_moved_to_loopback() {
+        let other = free_beside("192.0.2.1:65500".parse().unwrap());
+        assert_eq!(other.ip().to_string(), "127.0.0.1");
+        assert_ne!(other.port(), 0);
+    }
 
     #[test]
     fn a_taken_port_is_reported_with_its_variable_before_anything_starts() {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::env_file;
 
@@ -100,6 +100,8 @@ impl Settings {
             let source = self.values.get(&format!("{name}_SECRET"));
             if let Some(path) = source.filter(|_| !is_set) {
                 let path = self.root.join("deploy").join(path);
+                // Without the `.` of `./secrets`.
+                let path: PathBuf = path.components().collect();
                 self.values.insert(variable, path.display().to_string());
             }
         }
@@ -152,8 +154,11 @@ impl Settings {
                 "{name} is not set: put a value in the env file (`openssl rand -hex 32` makes one) or in the shell"
             );
         };
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("{variable}: cannot read {path}: create the file, or set {name} in the shell")
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            anyhow!(
+                "{variable}: cannot read {path} ({error}); put a key into it (`openssl rand -hex 32` makes one), or \
+                 set {name} in the shell"
+            )
         })?;
         // The end of the line is no part of the key, as in the services and in llama-server.
         let key = text.trim_matches('\n');
@@ -295,7 +300,7 @@ mod tests {
         };
         assert_eq!(
             of(&[]),
-            ["HF_TOKEN_FILE=/corral/deploy/./hf", "LLM_API_KEY_FILE=/k"]
+            ["HF_TOKEN_FILE=/corral/deploy/hf", "LLM_API_KEY_FILE=/k"]
         );
         assert_eq!(
             of(&[("HF_TOKEN", "t"), ("LLM_API_KEY_FILE", "/mine")]),
