@@ -5,6 +5,8 @@
 pub(crate) mod advice;
 mod api;
 
+use std::sync::Arc;
+
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
@@ -17,6 +19,7 @@ use crate::error::Error;
 use crate::http::{HttpClient, MAX_HOPS, name_of, next_hop, passing, too_many_hops};
 use crate::hub::advice::{Refusal, missed, refused};
 use crate::hub::api::{model_info, tree};
+use crate::names::choice::Choice;
 use crate::names::mirror::hub_address;
 use crate::names::{FileName, RepositoryId};
 use crate::retry::{Budget, Trouble};
@@ -142,9 +145,8 @@ impl<'a> Hub<'a> {
             ..
         } = wanted;
         let Revision { commit, names, .. } = self.insist(|| self.revision()).await?;
-        let picked = choice.pick(&names, *projector);
-        let picked =
-            picked.map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))?;
+        let names = Arc::new(names);
+        let picked = pick(repository, choice, *projector, &names).await?;
         if pin.is_some() && picked[0].part().1 > 1 {
             return Err(Error::Settings(
                 "MODEL_SHA256 is the digest of one file, and this model is split over several: unset it; models.lock \
@@ -206,12 +208,12 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// The names and sizes of all files, and what is known of the repository. Cancel-safe.
+    /// The names and sizes of all GGUF files, and what is known of the repository. Cancel-safe.
     ///
     /// # Errors
     ///
     /// When the Hub does not show them.
-    pub(crate) async fn list(&self) -> Result<(Revision, Vec<(String, u64)>), Error> {
+    pub(crate) async fn list(&self) -> Result<(Revision, Vec<(FileName, u64)>), Error> {
         let revision = self.insist(|| self.revision()).await?;
         let files = self
             .insist(|| tree(self.transport, self.place, &revision.commit))
@@ -378,6 +380,27 @@ impl<'a> Hub<'a> {
             reason,
         }
     }
+}
+
+/// The files of `repository`, which has these `names`, that make up the choice.
+///
+/// A listing may be long and hostile, so it is searched on a thread of its own: a signal is answered meanwhile.
+///
+/// # Errors
+///
+/// When the repository does not have it.
+pub(crate) async fn pick(
+    repository: &RepositoryId,
+    choice: &Choice,
+    projector: bool,
+    names: &Arc<Vec<String>>,
+) -> Result<Vec<FileName>, Error> {
+    let wanted = choice.clone();
+    let names = Arc::clone(names);
+    let picked = tokio::task::spawn_blocking(move || wanted.pick(&names, projector)).await;
+    picked
+        .expect("picking does not panic and is not aborted")
+        .map_err(|miss| missed(&repository.to_string(), &choice.to_string(), miss))
 }
 
 /// The digest that the Hub publishes for a file.

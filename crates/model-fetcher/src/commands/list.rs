@@ -1,6 +1,8 @@
 //! What there is to choose from in a repository: models with their sizes, projectors, gating, and what fits in memory.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -8,10 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::List;
 use crate::error::{Error, megabytes};
 use crate::http::HttpClient;
-use crate::hub::advice::missed;
-use crate::hub::{Hub, Place};
+use crate::hub::{Hub, Place, pick};
 use crate::judge::memory;
-use crate::names::FileName;
 use crate::names::choice::{is_model, is_projector, tag_of};
 
 /// What a repository offers.
@@ -65,43 +65,35 @@ pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, 
         found = hub.list() => found?,
     };
     let memory = memory::available();
-    let offer = |file: &FileName| {
-        let parts = file.parts();
-        let size_of = |name: &str| {
-            files
-                .iter()
-                .find(|(path, _)| path == name)
-                .map_or(0, |(_, size)| *size)
+    // Sizes by set: a hostile listing has many names that each claim to be one of a thousand parts.
+    let mut sizes: HashMap<(&str, u32), u64> = HashMap::new();
+    for (file, size) in &files {
+        let set = sizes.entry((file.stem(), file.part().1)).or_default();
+        *set = set.saturating_add(*size);
+    }
+    let mut models = Vec::new();
+    let mut projectors = Vec::new();
+    for (file, _) in &files {
+        let kind = match (is_projector(file), is_model(file)) {
+            (true, _) => &mut projectors,
+            (false, true) => &mut models,
+            (false, false) => continue,
         };
-        let size: u64 = parts.iter().map(|part| size_of(part.as_str())).sum();
-        Offer {
+        let n_files = file.part().1;
+        let size = sizes[&(file.stem(), n_files)];
+        kind.push(Offer {
             file: file.to_string(),
             quantisation: tag_of(file).map(str::to_owned),
-            n_files: parts.len(),
+            n_files: n_files as usize,
             size,
             fits: memory.map(|memory| size.saturating_add(size / 10) <= memory),
-        }
-    };
-    let mut names: Vec<FileName> = files
-        .iter()
-        .filter_map(|(path, _)| path.parse().ok())
-        .collect();
-    let projectors = names
-        .iter()
-        .filter(|file| is_projector(file))
-        .map(offer)
-        .collect();
-    if let Some(choice) = &settings.quantisation {
-        let all: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let picked = choice.pick(&all, false);
-        let (repository, choice) = (settings.repository.to_string(), choice.to_string());
-        names = picked.map_err(|miss| missed(&repository, &choice, miss))?;
+        });
     }
-    let mut models: Vec<Offer> = names
-        .iter()
-        .filter(|file| is_model(file))
-        .map(offer)
-        .collect();
+    if let Some(choice) = &settings.quantisation {
+        let names = files.iter().map(|(file, _)| file.to_string()).collect();
+        let picked = pick(&settings.repository, choice, false, &Arc::new(names)).await?;
+        models.retain(|offer| offer.file == picked[0].as_str());
+    }
     models.sort_by(|one, other| (one.size, &one.file).cmp(&(other.size, &other.file)));
     Ok(Listing {
         repository: settings.repository.to_string(),

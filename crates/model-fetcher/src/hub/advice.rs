@@ -104,7 +104,7 @@ pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
         Miss::Parts(missing) => {
             let problem = format!(
                 "lacks {} of the set of {choice}: an incomplete model is of no use, choose another",
-                missing.join(", ")
+                some_of(&missing)
             );
             Error::NoSuchChoice {
                 repository,
@@ -118,6 +118,18 @@ pub(crate) fn missed(repository: &str, choice: &str, miss: Miss) -> Error {
                 problem: problem.to_owned(),
             }
         }
+    }
+}
+
+/// The first of `names`, and how many more there are.
+pub(crate) fn some_of(names: &[String]) -> String {
+    let n_more = names.len().saturating_sub(CHOICES);
+    let shown = names.iter().take(CHOICES).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if n_more == 0 {
+        shown
+    } else {
+        format!("{shown} and {n_more} more")
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::http::{HttpClient, MAX_HOPS, describe, name_of, next_hop, passing, too_many_hops};
 use crate::hub::Place;
 use crate::hub::advice::{Refusal, refused};
+use crate::names::FileName;
 use crate::retry::Trouble;
 
 /// The most that an answer may have, in bytes: a hundred thousand names of files.
@@ -74,7 +75,7 @@ pub(crate) async fn model_info(
     .0)
 }
 
-/// The names and sizes of all files of `commit`. Cancel-safe.
+/// The names and sizes of all GGUF files of `commit`. Cancel-safe.
 ///
 /// # Errors
 ///
@@ -83,7 +84,7 @@ pub(crate) async fn tree(
     transport: &HttpClient,
     place: Place<'_>,
     commit: &str,
-) -> Result<Vec<(String, u64)>, Trouble> {
+) -> Result<Vec<(FileName, u64)>, Trouble> {
     let mut files = Vec::new();
     let mut page = Some(question(place, "tree", commit));
     if let Some(first) = &mut page {
@@ -93,7 +94,7 @@ pub(crate) async fn tree(
         let Some(url) = page else { break };
         let (entries, headers): (Vec<Entry>, _) = answer(transport, place, url.clone()).await?;
         files.extend(entries.into_iter().filter_map(|entry| match entry {
-            Entry::File { path, size } => Some((path, size)),
+            Entry::File { path, size } => Some((path.parse().ok()?, size)),
             Entry::Other => None,
         }));
         if files.len() >= MAX_FILES {

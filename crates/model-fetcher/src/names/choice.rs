@@ -3,6 +3,7 @@
 //! A tag is compared as a whole word: `Q4_K_M` is neither `IQ4_K_M` nor `Q4_K_M_L`. Nothing is guessed: what fits twice
 //! or not at all is answered with what there is to choose from.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -59,23 +60,22 @@ impl Choice {
             Self::File(file) => file.clone(),
             Self::Quantisation(tag) => by_tag(tag, &names)?,
         };
-        let mut files = first.parts();
-        let missing = |file: &&FileName| !names.contains(file);
-        let missing: Vec<_> = files
-            .iter()
-            .filter(missing)
-            .map(ToString::to_string)
-            .collect();
-        match missing.len() {
-            0 => {}
-            n_missing if n_missing == files.len() => {
-                return Err(Miss::Name(nearest(
-                    first.as_str(),
-                    names.iter().map(FileName::as_str),
-                    NEAREST,
-                )));
+        let there: HashSet<&FileName> = names.iter().collect();
+        let mut files = Vec::new();
+        let mut missing = Vec::new();
+        for part in first.parts() {
+            // The repository's own spelling, which its addresses need.
+            match there.get(&part) {
+                Some(part) => files.push((*part).clone()),
+                None => missing.push(part.to_string()),
             }
-            _ => return Err(Miss::Parts(missing)),
+        }
+        if files.is_empty() {
+            let names = names.iter().map(FileName::as_str);
+            return Err(Miss::Name(nearest(first.as_str(), names, NEAREST)));
+        }
+        if !missing.is_empty() {
+            return Err(Miss::Parts(missing));
         }
         if projector {
             files.push(projector_beside(&first, &names).ok_or(Miss::Projector)?);
@@ -106,8 +106,7 @@ impl FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(tag) = text.strip_prefix(':') {
-            let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            return if !tag.is_empty() && tag.len() <= MAX_TAG_BYTES && tag.chars().all(letters) {
+            return if is_tag(tag) {
                 Ok(Self::Quantisation(tag.to_owned()))
             } else {
                 Err(
@@ -117,6 +116,12 @@ impl FromStr for Choice {
             };
         }
         let file: FileName = text.parse()?;
+        if file.spelled() != file.as_str() {
+            return Err(format!(
+                "its accents are written as signs of their own (NFD), and llama-server would look for another file: write \
+                 it as {file}, which only looks the same"
+            ));
+        }
         match file.part() {
             (1, _) => Ok(Self::File(file)),
             (number, count) => Err(format!(
@@ -125,6 +130,14 @@ impl FromStr for Choice {
             )),
         }
     }
+}
+
+fn is_tag(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_TAG_BYTES
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 /// Files that hold a model, or the first part of one: no projectors and no importance matrices.
@@ -163,24 +176,23 @@ fn is_quantisation(word: &str) -> bool {
 
 fn by_tag(tag: &str, names: &[FileName]) -> Result<FileName, Miss> {
     let models: Vec<&FileName> = names.iter().filter(|file| is_model(file)).collect();
-    let found: Vec<_> = models
+    let found: Vec<&FileName> = models
         .iter()
-        .filter(|file| has_word(file.as_str(), tag))
+        .copied()
+        .filter(|file| has_tag(file, tag))
         .collect();
     if let [one] = found[..] {
-        return Ok((*one).clone());
+        return Ok(one.clone());
     }
-    let listed: Vec<_> = if found.is_empty() {
-        models.iter().collect()
+    let mut choices: Vec<String> = if found.is_empty() {
+        models.into_iter().take(CHOICES).map(shortest).collect()
     } else {
-        found.clone()
+        found
+            .iter()
+            .take(CHOICES)
+            .map(ToString::to_string)
+            .collect()
     };
-    let twice = !found.is_empty();
-    let choice = |file: &&&FileName| match tag_of(file) {
-        Some(tag) if !twice => format!(":{tag}"),
-        _ => file.to_string(),
-    };
-    let mut choices: Vec<String> = listed.iter().take(CHOICES).map(choice).collect();
     choices.sort();
     choices.dedup();
     Err(Miss::Tag {
@@ -189,8 +201,18 @@ fn by_tag(tag: &str, names: &[FileName]) -> Result<FileName, Miss> {
     })
 }
 
-/// Whether `tag` stands in `name` as a whole word, whatever the case: an underscore goes on with a word, but may stand
-/// before one.
+/// What is enough to ask for `file`: its tag, where it has one.
+fn shortest(file: &FileName) -> String {
+    tag_of(file).map_or_else(|| file.to_string(), |tag| format!(":{tag}"))
+}
+
+/// Whether `file` has that quantisation in its name.
+pub(crate) fn has_tag(file: &FileName, tag: &str) -> bool {
+    has_word(file.as_str(), tag)
+}
+
+/// Whether `name` has `tag` in it as a whole word, whatever the case: a word goes on after an underscore, and may
+/// begin after one.
 fn has_word(name: &str, tag: &str) -> bool {
     let (name, tag) = (name.to_ascii_lowercase(), tag.to_ascii_lowercase());
     name.match_indices(&tag).any(|(at, _)| {
@@ -207,28 +229,23 @@ fn is_letter(text: &str, at: usize) -> bool {
 }
 
 /// The projector for `model`: in its folder rather than elsewhere, and of the best kind.
-fn projector_beside(model: &FileName, names: &[FileName]) -> Option<FileName> {
-    let folder = |file: &FileName| {
-        file.as_str()
-            .rsplit_once('/')
-            .map(|(folder, _)| folder.to_owned())
-    };
-    let rank = |file: &FileName| {
-        PROJECTORS
-            .iter()
-            .position(|kind| has_word(file.base(), kind))
-    };
+pub(crate) fn projector_beside(model: &FileName, names: &[FileName]) -> Option<FileName> {
     names
         .iter()
         .filter(|file| is_projector(file))
         .min_by_key(|file| {
-            (
-                folder(file) != folder(model),
-                rank(file).unwrap_or(PROJECTORS.len()),
-                file.to_string(),
-            )
+            let is_elsewhere = file.folder() != model.folder();
+            (is_elsewhere, rank(file), file.as_str())
         })
         .cloned()
+}
+
+/// How good a projector is by its kind; 0 is the best.
+fn rank(projector: &FileName) -> usize {
+    let mut kinds = PROJECTORS.iter();
+    kinds
+        .position(|kind| has_word(projector.base(), kind))
+        .unwrap_or(PROJECTORS.len())
 }
 
 #[cfg(test)]

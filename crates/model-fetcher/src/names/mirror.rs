@@ -30,7 +30,7 @@ impl Mirror {
                 let filled = template
                     .replace("{repository}", &repository.to_string())
                     .replace("{revision}", &encoded(revision))
-                    .replace("{file}", &encoded(file.as_str()));
+                    .replace("{file}", &encoded(file.spelled()));
                 Url::parse(&filled).expect("the template was checked, and what fills it is encoded")
             }
         }
@@ -86,7 +86,7 @@ pub(crate) fn hub_address(
         .expect("the endpoint was checked to have a host")
         .pop_if_empty()
         .extend([repository.owner(), repository.name(), "resolve", revision])
-        .extend(file.as_str().split('/'));
+        .extend(file.spelled().split('/'));
     url
 }
 

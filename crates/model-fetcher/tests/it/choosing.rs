@@ -281,3 +281,49 @@ async fn the_name_behind_a_quantisation_is_said_because_llama_server_needs_it() 
         );
     }
 }
+
+#[tokio::test]
+async fn a_name_in_any_script_is_fetched_and_then_costs_no_request() {
+    let bytes = gguf::tiny(300_000);
+    for (wanted, name) in [
+        ("模型-Q4_0.gguf", "模型-Q4_0.gguf"),
+        (":Q4_0", "модель-Q4_0.gguf"),
+        ("モデル/🦙 100% #1.gguf", "モデル/🦙 100% #1.gguf"),
+    ] {
+        let (hub, folder) = hub_of(
+            repository(vec![File::from_bytes(name, bytes.clone())]),
+            Vec::new(),
+        )
+        .await;
+        let mut settings = settings(&hub, &folder);
+        settings.choice = choice(wanted);
+        let entries = fetch_all(&settings).await.unwrap();
+        assert_eq!(files(&entries), [name]);
+        assert!(std::fs::read(folder.path().join(name)).unwrap() == bytes);
+        let n_requests = hub.requests().len();
+        assert_eq!(fetch_all(&settings).await.unwrap(), entries);
+        assert_eq!(hub.requests().len(), n_requests);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_the_hub_has_decomposed_is_published_composed() {
+    let bytes = gguf::tiny(300_000);
+    let file = File::from_bytes("mode\u{300}le.gguf", bytes.clone());
+    let (hub, folder) = hub_of(repository(vec![file]), Vec::new()).await;
+    let mut settings = settings(&hub, &folder);
+    settings.choice = choice("mod\u{e8}le.gguf");
+    let entries = fetch_all(&settings).await.unwrap();
+    assert_eq!(files(&entries), ["mod\u{e8}le.gguf"]);
+    assert_eq!(names(folder.path()), ["mod\u{e8}le.gguf"]);
+    // The lock remembers how the Hub spells it.
+    std::fs::remove_file(folder.path().join("mod\u{e8}le.gguf")).unwrap();
+    settings.locked = true;
+    fetch_all(&settings).await.unwrap();
+    // llama-server opens the name as it is set, so that it has to be the composed one.
+    let problem = "mode\u{300}le.gguf".parse::<Choice>().unwrap_err();
+    assert!(
+        problem.contains("write it as mod\u{e8}le.gguf"),
+        "{problem}"
+    );
+}

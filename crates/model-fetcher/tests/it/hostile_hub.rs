@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use testkit::fake_hub::{FakeHub, Fault, File, On};
 use testkit::gguf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::TaskTracker;
 
-use crate::support::{FILE, fetch, hub_of, hub_with, names, repository, settings};
+use crate::support::{FILE, command, fetch, hub_of, hub_with, names, repository, settings, signal};
 
 /// What fetching 300,000 bytes says of a Hub with that fault, after which nothing may be there.
 async fn refused_by(on: On, fault: Fault) -> (u8, String) {
@@ -247,4 +248,56 @@ async fn an_answer_of_the_api_is_read_up_to_ten_megabytes_and_no_deeper_than_it_
         (64, true),
         "{said}"
     );
+}
+
+/// An answer of the API with that many names of files.
+fn listing(n_files: usize, name: impl Fn(usize) -> String) -> Fault {
+    let siblings: Vec<_> = (1..=n_files)
+        .map(|n| format!("{{\"rfilename\":\"{}\"}}", name(n)))
+        .collect();
+    let body = format!(
+        "{{\"id\":\"a/b\",\"sha\":\"{}\",\"siblings\":[{}]}}",
+        "a".repeat(40),
+        siblings.join(",")
+    );
+    Fault::Status {
+        code: 200,
+        headers: Vec::new(),
+        body: body.leak(),
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_names_that_claim_huge_sets_are_judged_in_seconds() {
+    let claims: [fn(usize) -> String; 3] = [
+        |n| format!("m-{n:05}-of-99999.gguf"),
+        |n| format!("m{n}-Q8_0-00001-of-01000.gguf"),
+        |n| format!("{}{n}.gguf", "tiny.Q4".repeat(25)),
+    ];
+    for name in claims {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        hub.always(On::Api, listing(20_000, name));
+        for wanted in [FILE, ":Q8_0", "m-00001-of-00900.gguf"] {
+            let mut settings = settings(&hub, &folder);
+            settings.choice = wanted.parse().unwrap();
+            let ended = tokio::time::timeout(Duration::from_secs(20), fetch(&settings)).await;
+            let error = ended.unwrap().unwrap_err();
+            assert_eq!(error.exit_code(), 64, "{error}");
+            assert!(error.to_string().len() < 25_000, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_listing_does_not_keep_a_signal_waiting() {
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    hub.always(
+        On::Api,
+        listing(70_000, |n| format!("{}{n}.gguf", "tiny.Q4".repeat(15))),
+    );
+    let mut child = command(&hub, folder.path()).spawn().unwrap();
+    hub.until_requests(1).await;
+    signal(&child, Signal::INT);
+    let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(130));
 }

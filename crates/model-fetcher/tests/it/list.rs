@@ -1,6 +1,7 @@
 //! `model-fetcher list`: what there is to choose from, as text and as JSON.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::fake_hub::{FakeHub, File, Repository};
@@ -109,4 +110,25 @@ async fn what_is_not_there_is_answered_with_what_is_and_an_exit_code() {
         err.contains("REPO is not usable: it must be owner/name"),
         "{err}"
     );
+}
+
+#[tokio::test]
+async fn a_repository_of_thousands_of_claimed_sets_is_listed_in_seconds() {
+    let files = (1..=3000).flat_map(|n| {
+        let names = [
+            format!("m-{n:05}-of-99999.gguf"),
+            format!("m{n}-Q8_0-00001-of-01000.gguf"),
+        ];
+        names.map(|name| File::from_bytes(&name, b"GGUF".to_vec()))
+    });
+    let (hub, _) = hub_of(repository(files.collect()), Vec::new()).await;
+    let arguments = [REPOSITORY, "--json"];
+    let listed = list(&hub, &arguments);
+    let (code, out, err) = tokio::time::timeout(Duration::from_secs(20), listed)
+        .await
+        .unwrap();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let listing: Value = serde_json::from_str(&out).unwrap();
+    let models = listing["models"].as_array().unwrap();
+    assert_eq!(models.len(), 6000);
 }

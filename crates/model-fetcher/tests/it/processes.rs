@@ -124,7 +124,7 @@ async fn bad_settings_are_refused_all_at_once_before_anything_is_asked() {
          MODEL_SHA265 is not a setting; did you mean MODEL_SHA256?\n  \
          HF_REPO_ID is not set: name the repository, as in ggml-org/gemma-3-4b-it-GGUF\n  \
          HF_FILENAME is not usable: it must be a plain file name or a path within the repository: no .., no leading / or \
-         dot, no backslash, ASCII only\n  \
+         dot, no backslash, no control or invisible characters, at most 200 bytes between two / and 500 in all\n  \
          HF_ENDPOINT is not usable: it must be a URL without user, query or fragment, as in https://huggingface.co\n"
     );
 }
