@@ -1,5 +1,6 @@
 //! What the program can do, one file per command.
 
+mod candidates;
 pub(crate) mod fetch;
 pub(crate) mod import;
 pub(crate) mod list;

@@ -10,9 +10,9 @@ use common::telemetry;
 use url::Url;
 
 use crate::digest::Digest;
+use crate::names::RepositoryId;
 use crate::names::choice::Choice;
 use crate::names::mirror::Mirror;
-use crate::names::{FileName, RepositoryId};
 
 const HF_REPO_ID: Variable = Variable::new(
     "HF_REPO_ID",
@@ -141,17 +141,19 @@ pub struct List {
 /// What `model-fetcher import` does.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The file to take.
-    pub from: PathBuf,
+    /// The files to take, or the folders that they are in.
+    pub from: Vec<PathBuf>,
     /// The models' folder.
     pub folder: PathBuf,
-    /// The repository that the file stands for, when one is set.
+    /// The repository that the model stands for, when one is set.
     pub repository: Option<RepositoryId>,
     /// Its branch, tag or commit.
     pub revision: String,
-    /// The name it is published under.
-    pub file: FileName,
-    /// The digest that the file must have.
+    /// The model: the name of its first file, which it is published under, or a quantisation.
+    pub choice: Choice,
+    /// Whether the projector among the files is wanted too.
+    pub projector: bool,
+    /// The digest that the one file of the model must have.
     pub pin: Option<Digest>,
     /// The bounds, of which importing needs only the lock's.
     pub tuning: Tuning,
@@ -217,11 +219,7 @@ impl Fetch {
             "name the repository, as in ggml-org/gemma-3-4b-it-GGUF",
         );
         let choice = read_required(env, &HF_FILENAME, FILE_ADVICE);
-        let projector = env.read_with(&HF_MMPROJ, |text| match text {
-            "" => Ok(false),
-            "auto" => Ok(true),
-            _ => Err("it must be auto, or unset".to_owned()),
-        });
+        let projector = read_projector(env);
         let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
         let token = env.secret(&HF_TOKEN);
         let mirrors = env.read_with(&MODEL_MIRRORS, |text| {
@@ -292,7 +290,7 @@ impl List {
 
 impl Import {
     /// Reads the settings; `given` is the digest of the command line. What is wrong is noted in `env`.
-    pub fn read(env: &mut Environment, from: PathBuf, given: Option<Digest>) -> Option<Self> {
+    pub fn read(env: &mut Environment, from: Vec<PathBuf>, given: Option<Digest>) -> Option<Self> {
         let repository = env.read_with(&HF_REPO_ID, |text| {
             if text.is_empty() {
                 Ok(None)
@@ -300,8 +298,11 @@ impl Import {
                 text.parse().map(Some)
             }
         });
-        let file = read_required(env, &HF_FILENAME, FILE_ADVICE);
-        let (folder, revision, pinned) = (folder(env), read_revision(env), read_pin(env));
+        let choice = read_required(env, &HF_FILENAME, FILE_ADVICE);
+        let projector = read_projector(env);
+        let folder = folder(env);
+        let revision = read_revision(env);
+        let pinned = read_pin(env);
         if given.is_some() && pinned.is_some() && given != pinned {
             env.refuse(
                 &MODEL_SHA256,
@@ -314,7 +315,8 @@ impl Import {
             folder,
             repository,
             revision,
-            file: file?,
+            choice: choice?,
+            projector,
             pin,
             tuning: Tuning::default(),
         })
@@ -339,6 +341,14 @@ fn read_required<T: std::str::FromStr<Err = String>>(
     text.parse()
         .map_err(|problem| env.refuse(variable, format_args!("is not usable: {problem}")))
         .ok()
+}
+
+fn read_projector(env: &mut Environment) -> bool {
+    env.read_with(&HF_MMPROJ, |text| match text {
+        "" => Ok(false),
+        "auto" => Ok(true),
+        _ => Err("it must be auto, or unset".to_owned()),
+    })
 }
 
 fn read_revision(env: &mut Environment) -> String {

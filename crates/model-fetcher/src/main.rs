@@ -44,15 +44,19 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Takes a GGUF file from a disk, for machines without a network.
+    /// Takes a model from a disk, for machines without a network.
     #[command(
-        after_help = "Example:\n  HF_FILENAME=model.gguf MODELS_DIR=./models model-fetcher import /media/usb/model.gguf \
-                            --sha256 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+        after_help = "Examples:\n  HF_FILENAME=model.gguf MODELS_DIR=./models model-fetcher import /media/usb/model.gguf \
+                            --sha256 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53\n  \
+                            HF_FILENAME=large-00001-of-00003.gguf MODELS_DIR=./models model-fetcher import /media/usb"
     )]
     Import {
-        /// The file to take; it is published under the name in HF_FILENAME.
-        file: PathBuf,
-        /// The SHA-256 that it must have, as 64 hexadecimal digits; MODEL_SHA256 does the same.
+        /// The GGUF file to take, all files of a split model, or the folder that they are in; HF_FILENAME is the name
+        /// that the first one is published under.
+        #[arg(required = true, value_name = "FILE|FOLDER")]
+        files: Vec<PathBuf>,
+        /// The SHA-256 that a model in one file must have, as 64 hexadecimal digits; MODEL_SHA256 does the same. The
+        /// parts of a split model are compared with models.lock.
         #[arg(long)]
         sha256: Option<Digest>,
     },
@@ -155,8 +159,8 @@ async fn run(
             };
             until_signalled(model_fetcher::fetch(&settings, &stop), &stop).await
         }
-        Some(Command::Import { file, sha256 }) => {
-            let settings = Import::read(&mut env, file, sha256);
+        Some(Command::Import { files, sha256 }) => {
+            let settings = Import::read(&mut env, files, sha256);
             env.finish()?;
             telemetry.install();
             let settings = settings.context("the settings are incomplete")?;

@@ -18,12 +18,11 @@ use crate::download::transfer::Transfer;
 use crate::error::{Error, megabytes};
 use crate::folder::lock::FolderLock;
 use crate::folder::manifest::{Entry, Manifest, State, modified_ns};
-use crate::folder::models_lock::{LockedFile, LockedModel, ModelsLock};
+use crate::folder::models_lock::{LockedModel, ModelsLock};
 use crate::http::HttpClient;
 use crate::hub::{Hub, Place, Remote, Resolved};
 use crate::judge::hash::sha256;
 use crate::judge::publish::{make, prepare};
-use crate::names::FileName;
 use crate::names::choice::Choice;
 
 /// Makes sure that the wanted model is in the folder, and returns what is known of its files, the one that llama-server
@@ -157,18 +156,24 @@ fn known(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
         ..
     } = settings;
     let manifest = Manifest::load(folder);
-    let find = |file: &FileName| manifest.find(repository, revision, file).cloned();
-    let by_digest = |known: &LockedFile| {
-        let is_it =
-            |entry: &&Entry| entry.file == known.file.as_str() && entry.sha256 == known.sha256;
-        manifest.files().iter().find(is_it).cloned()
-    };
-    let entries: Vec<Entry> = match lock.find(settings) {
-        Some(model) => model.files.iter().map(by_digest).collect::<Option<_>>()?,
-        None => match choice {
-            Choice::File(file) if file.part().1 == 1 && !projector => vec![find(file)?],
-            Choice::File(_) | Choice::Quantisation(_) => return None,
-        },
+    let entries: Vec<Entry> = match (lock.find(settings), choice) {
+        (Some(model), _) => model
+            .files
+            .iter()
+            .map(|known| manifest.find_exactly(known).cloned())
+            .collect::<Option<_>>()?,
+        (None, Choice::File(file)) if !projector => {
+            let parts = file.parts();
+            let entries: Vec<Entry> = parts
+                .iter()
+                .map(|part| manifest.find(repository, revision, part).cloned())
+                .collect::<Option<_>>()?;
+            let is_one_set = entries
+                .iter()
+                .all(|entry| entry.commit == entries[0].commit);
+            is_one_set.then_some(entries)?
+        }
+        (None, Choice::File(_) | Choice::Quantisation(_)) => return None,
     };
     pin.is_none_or(|pin| entries.first().is_some_and(|entry| entry.sha256 == pin))
         .then_some(entries)

@@ -23,8 +23,8 @@ use crate::folder::models_lock::ModelsLock;
 const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How deep folders are looked into.
 const MAX_DEPTH: usize = 16;
-/// Drafts of records and imports, which are nobody's while the folder is locked.
-const DRAFTS: [&str; 3] = [".import.part", ".corral.json.part", ".models.lock.part"];
+/// Drafts of records, which are nobody's while the folder is locked.
+const DRAFTS: [&str; 2] = [".corral.json.part", ".models.lock.part"];
 
 /// One file that is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,8 @@ impl Wanted {
     /// Why the file is not wanted, if it is a file of ours and not wanted.
     fn why_not(&self, path: &Path, found: &Metadata) -> Option<&'static str> {
         let name = path.file_name()?.to_str()?;
-        if DRAFTS.contains(&name) {
+        let is_import = name.starts_with(".import") && name.ends_with(".part");
+        if is_import || DRAFTS.contains(&name) {
             return Some("a draft that was never finished");
         }
         let Some(hidden) = name.strip_prefix('.') else {

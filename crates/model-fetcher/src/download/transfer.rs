@@ -22,7 +22,7 @@ use crate::hub::Remote;
 use crate::judge::disk;
 use crate::judge::header::{check_gguf, fits_in_set};
 use crate::judge::memory;
-use crate::judge::publish::publish;
+use crate::judge::publish::{Draft, publish_all};
 use crate::names::FileName;
 
 /// How much is fetched before the header is looked at, in bytes.
@@ -137,11 +137,21 @@ impl Transfer<'_> {
         }
         drop(downloads);
         drop(progress);
-        for (remote, part) in files.iter().zip(&parts).rev() {
-            publish(part.file(), part.path(), &remote.file.below(folder))?;
-            part.forget_journal()?;
-        }
-        Ok(())
+        let goals: Vec<_> = files
+            .iter()
+            .map(|remote| remote.file.below(folder))
+            .collect();
+        let drafts: Vec<_> = parts
+            .iter()
+            .zip(&goals)
+            .map(|(part, goal)| Draft {
+                file: part.file(),
+                path: part.path(),
+                goal,
+            })
+            .collect();
+        publish_all(&drafts)?;
+        parts.iter().try_for_each(Part::forget_journal)
     }
 
     /// The `actual` digest of the whole part against the wanted one; a part that fails is discarded.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::folder::models_lock::LockedFile;
 use crate::judge::publish::replace;
 use crate::names::{FileName, RepositoryId};
 
@@ -109,6 +110,13 @@ impl Manifest {
                 && entry.repository.as_deref() == Some(repository.to_string().as_str())
                 && entry.revision == revision
         })
+    }
+
+    /// The entry for that file with that digest, wherever it is from.
+    pub(crate) fn find_exactly(&self, known: &LockedFile) -> Option<&Entry> {
+        self.files
+            .iter()
+            .find(|entry| entry.file == known.file.as_str() && entry.sha256 == known.sha256)
     }
 
     /// Puts `entry` in the place of what was known of its file.

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::hub::{Remote, Resolved};
 use crate::judge::publish::replace;
-use crate::names::{FileName, RepositoryId};
+use crate::names::FileName;
 
 const LOCK_FILE: &str = "models.lock";
 const VERSION: u32 = 1;
@@ -132,34 +132,19 @@ impl ModelsLock {
         files.any(|known| known.file == *file && known.sha256 == sha256)
     }
 
-    /// Notes that the request for `file` now stands for an imported one, unless it did so before.
+    /// What is known of the request of `model`.
+    pub(crate) fn same_request(&self, model: &LockedModel) -> Option<&LockedModel> {
+        let mut models = self.models.iter();
+        models.find(|known| known.request() == model.request())
+    }
+
+    /// Notes that a request now stands for imported files, unless it did so before.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
-    pub(crate) fn record_import(
-        &mut self,
-        folder: &Path,
-        (repository, revision): (&RepositoryId, &str),
-        imported: LockedFile,
-    ) -> Result<(), Error> {
-        if imported.file.part().1 > 1 {
-            // A part alone is no model; the lock that came with the set knows the others.
-            return Ok(());
-        }
-        let model = LockedModel {
-            repository: repository.to_string(),
-            revision: revision.to_owned(),
-            wanted: imported.file.to_string(),
-            projector: false,
-            commit: None,
-            files: vec![imported],
-        };
-        match self
-            .models
-            .iter()
-            .find(|known| known.request() == model.request())
-        {
+    pub(crate) fn record_import(&mut self, folder: &Path, model: LockedModel) -> Result<(), Error> {
+        match self.same_request(&model) {
             Some(known) if known.files == model.files => Ok(()),
             _ => self.record(folder, model),
         }

@@ -14,7 +14,7 @@ const ELEMENT_BYTES: u64 = 2;
 /// A limit below this is a container's for model-fetcher alone, in which no llama-server runs.
 const LEAST_LIMIT_BYTES: u64 = 1 << 30;
 /// The architecture of projectors, which have no context.
-const PROJECTOR: &str = "clip";
+pub(crate) const PROJECTOR: &str = "clip";
 /// Architectures with sliding windows, and which of their layers has none: every so manieth.
 const SLIDING: &[(&str, u64)] = &[
     ("gemma2", 2),

@@ -4,7 +4,7 @@
 //! through a symbolic link.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -14,18 +14,50 @@ use crate::names::FileName;
 /// Everyone may read a model; llama-server runs as another user.
 const MODE: u32 = 0o644;
 
-/// Gives the complete `draft` its final name. Both are in the same folder.
+/// A complete, verified file under a hidden name, and the name it is to have. Both are in the same folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft<'a> {
+    /// The file, open for writing.
+    pub(crate) file: &'a File,
+    /// Its hidden name.
+    pub(crate) path: &'a Path,
+    /// Its final name.
+    pub(crate) goal: &'a Path,
+}
+
+/// Gives the drafts of one model their final names, the first one last, because llama-server opens it first.
+///
+/// No name changes before all bytes are on the disk. A first file that is replaced goes before the others come, so that
+/// nobody opens an old beginning with a new end.
 ///
 /// # Errors
 ///
 /// When the disk does not take it.
-pub(crate) fn publish(file: &File, draft: &Path, goal: &Path) -> Result<(), Error> {
-    let durable = file
+pub(crate) fn publish_all(drafts: &[Draft<'_>]) -> Result<(), Error> {
+    drafts.iter().try_for_each(make_durable)?;
+    if let [first, _, ..] = drafts {
+        match fs::remove_file(first.goal) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("replace", first.goal, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    drafts.iter().rev().try_for_each(rename)
+}
+
+fn make_durable(draft: &Draft<'_>) -> Result<(), Error> {
+    draft
+        .file
         .set_permissions(Permissions::from_mode(MODE))
-        .and_then(|()| file.sync_all());
-    durable.map_err(|error| Error::io("write", draft, error))?;
-    fs::rename(draft, goal).map_err(|error| Error::io("write", goal, error))?;
-    let folder = goal.parent().expect("a goal lies in a folder");
+        .and_then(|()| draft.file.sync_all())
+        .map_err(|error| Error::io("write", draft.path, error))
+}
+
+fn rename(draft: &Draft<'_>) -> Result<(), Error> {
+    let goal = draft.goal;
+    fs::rename(draft.path, goal).map_err(|error| Error::io("write", goal, error))?;
+    let folder = goal.parent().expect("a goal has a folder");
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Error::io("write", folder, error))
@@ -42,13 +74,18 @@ pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Error> {
         .expect("a record has a name")
         .to_string_lossy();
     let draft = path.with_file_name(format!(".{}.part", name.trim_start_matches('.')));
-    let write = || {
-        let mut file = File::create(&draft)?;
-        file.write_all(text)?;
-        Ok(file)
-    };
-    let file = write().map_err(|error| Error::io("write", &draft, error))?;
-    publish(&file, &draft, path)
+    let file = write(&draft, text).map_err(|error| Error::io("write", &draft, error))?;
+    publish_all(&[Draft {
+        file: &file,
+        path: &draft,
+        goal: path,
+    }])
+}
+
+fn write(path: &Path, text: &[u8]) -> io::Result<File> {
+    let mut file = File::create(path)?;
+    file.write_all(text)?;
+    Ok(file)
 }
 
 /// Makes `folder`, for models and records.
@@ -60,7 +97,7 @@ pub(crate) fn make(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error| Error::io("make the folder", folder, error))
 }
 
-/// Makes the folders that `file` needs below `folder`, and refuses what stands in the way.
+/// Makes the folders that `file` needs below `folder`, and refuses what is in the way.
 ///
 /// # Errors
 ///

@@ -1,38 +1,21 @@
 //! A file from a disk gets the same checks and the same publication as one from the Hub.
 
-use std::path::Path;
-
-use model_fetcher::config::{Import, Tuning};
 use model_fetcher::{Entry, State};
-use tempfile::TempDir;
 use testkit::gguf;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{FILE, REPOSITORY, fetch, hub_with, names, settings};
-
-fn import_settings(from: &Path, folder: &TempDir, pin: Option<&str>) -> Import {
-    Import {
-        from: from.to_owned(),
-        folder: folder.path().to_owned(),
-        repository: Some(REPOSITORY.parse().unwrap()),
-        revision: "main".to_owned(),
-        file: FILE.parse().unwrap(),
-        pin: pin.map(|pin| pin.parse().unwrap()),
-        tuning: Tuning::default(),
-    }
-}
+use crate::support::{FILE, REPOSITORY, fetch_all, hub_with, import, import_of, names, settings};
 
 #[tokio::test]
-async fn an_imported_file_is_verified_published_and_then_in_place_without_a_request() {
+async fn an_imported_file_is_verified_and_then_costs_no_request() {
     let bytes = gguf::tiny(300_000);
     let (hub, folder) = hub_with(&bytes).await;
     let usb = tempfile::tempdir().unwrap();
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &bytes).unwrap();
-    let wanted = import_settings(&from, &folder, Some(&hub.repository().files[0].sha256));
-    let entry = model_fetcher::import(&wanted, &CancellationToken::new())
-        .await
-        .unwrap();
+    let mut wanted = import_of(&[&from], &folder, FILE);
+    wanted.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
+    let entries = import(&wanted).await.unwrap();
     let expected = Entry {
         file: FILE.to_owned(),
         repository: Some(REPOSITORY.to_owned()),
@@ -41,12 +24,12 @@ async fn an_imported_file_is_verified_published_and_then_in_place_without_a_requ
         size: 300_000,
         sha256: wanted.pin.unwrap(),
         checked: true,
-        modified_ns: entry.modified_ns,
+        modified_ns: entries[0].modified_ns,
     };
-    assert_eq!(entry, expected);
+    assert_eq!(entries, [expected]);
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
     assert_eq!(names(folder.path()), [FILE]);
-    assert_eq!(fetch(&settings(&hub, &folder)).await.unwrap(), entry);
+    assert_eq!(fetch_all(&settings(&hub, &folder)).await.unwrap(), entries);
     assert_eq!(hub.requests(), []);
 }
 
@@ -56,11 +39,9 @@ async fn an_imported_file_with_another_digest_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, gguf::tiny(300_000)).unwrap();
-    let wanted = import_settings(&from, &folder, Some(&"ab".repeat(32)));
-    let error = model_fetcher::import(&wanted, &CancellationToken::new())
-        .await
-        .unwrap_err();
-    assert_eq!(error.exit_code(), 65);
+    let mut wanted = import_of(&[&from], &folder, FILE);
+    wanted.pin = Some("ab".repeat(32).parse().unwrap());
+    assert_eq!(import(&wanted).await.unwrap_err().exit_code(), 65);
     assert_eq!(names(folder.path()), [""; 0]);
 }
 
@@ -70,36 +51,28 @@ async fn an_imported_file_that_was_cut_or_is_none_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &gguf::tiny(300_000)[..299_999]).unwrap();
-    let error = model_fetcher::import(
-        &import_settings(&from, &folder, None),
-        &CancellationToken::new(),
-    )
-    .await
-    .unwrap_err();
+    let error = import(&import_of(&[&from], &folder, FILE))
+        .await
+        .unwrap_err();
     assert_eq!(error.exit_code(), 65);
     let missing = usb.path().join("nothing.gguf");
-    let error = model_fetcher::import(
-        &import_settings(&missing, &folder, None),
-        &CancellationToken::new(),
-    )
-    .await
-    .unwrap_err();
+    let error = import(&import_of(&[&missing], &folder, FILE))
+        .await
+        .unwrap_err();
     assert_eq!(error.exit_code(), 64);
     assert_eq!(names(folder.path()), [""; 0]);
 }
 
 #[tokio::test]
-async fn an_import_without_a_digest_is_recorded_as_unchecked_and_verify_finds_later_damage() {
+async fn an_import_without_a_digest_is_unchecked_and_verify_finds_later_damage() {
     let usb = tempfile::tempdir().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let from = usb.path().join("copy.gguf");
     let mut bytes = gguf::tiny(300_000);
     std::fs::write(&from, &bytes).unwrap();
     let stop = CancellationToken::new();
-    let entry = model_fetcher::import(&import_settings(&from, &folder, None), &stop)
-        .await
-        .unwrap();
-    assert!(!entry.checked);
+    let entries = import(&import_of(&[&from], &folder, FILE)).await.unwrap();
+    assert!(!entries[0].checked);
     let states = async || {
         let files = model_fetcher::verify(folder.path(), &stop).await.unwrap();
         files
@@ -124,4 +97,37 @@ async fn an_import_without_a_digest_is_recorded_as_unchecked_and_verify_finds_la
     assert_eq!(states().await, [State::Changed]);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(states().await, [State::Missing]);
+}
+
+#[tokio::test]
+async fn one_of_the_models_in_a_folder_is_imported_by_name_or_tag() {
+    let usb = tempfile::tempdir().unwrap();
+    std::fs::create_dir(usb.path().join("deep")).unwrap();
+    std::fs::write(usb.path().join("deep/m-Q4_0.gguf"), gguf::tiny(1_000)).unwrap();
+    std::fs::write(usb.path().join("m-Q8_0.gguf"), gguf::tiny(2_000)).unwrap();
+    std::fs::write(usb.path().join("broken.gguf"), "<!DOCTYPE html>").unwrap();
+    for (wanted, expected) in [("m-Q4_0.gguf", "m-Q4_0.gguf"), (":Q8_0", "m-Q8_0.gguf")] {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = import(&import_of(&[usb.path()], &folder, wanted))
+            .await
+            .unwrap();
+        assert_eq!(entries[0].file, expected);
+        assert_eq!(names(folder.path()), [expected]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let error = import(&import_of(&[usb.path()], &folder, "m-Q5_0.gguf"))
+        .await
+        .unwrap_err();
+    let place = usb.path().display();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{place} has no file m-Q5_0.gguf: check HF_FILENAME; it has m-Q8_0.gguf, broken.gguf, deep/m-Q4_0.gguf"
+        )
+    );
+    let error = import(&import_of(&[usb.path()], &folder, "broken.gguf"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.exit_code(), 65, "{error}");
+    assert_eq!(names(folder.path()), [""; 0]);
 }

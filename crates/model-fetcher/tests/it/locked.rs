@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use model_fetcher::config::{Fetch, Import};
+use model_fetcher::config::Fetch;
 use model_fetcher::{LockedFile, LockedModel, ModelsLock};
 use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, Fault, File, On};
 use testkit::gguf;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    COMMIT, FILE, REPOSITORY, fetch, hub_of, hub_with, names, repository, settings,
+    COMMIT, FILE, REPOSITORY, fetch, hub_of, hub_with, import, import_of, names, repository,
+    settings,
 };
 
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -239,18 +239,8 @@ async fn an_import_takes_the_place_of_what_the_lock_had_and_is_then_what_is_want
     let (usb, other) = (tempfile::tempdir().unwrap(), gguf::tiny(310_000));
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &other).unwrap();
-    let import = Import {
-        from,
-        folder: folder.path().to_owned(),
-        repository: Some(wanted.repository.clone()),
-        revision: wanted.revision.clone(),
-        file: FILE.parse().unwrap(),
-        pin: None,
-        tuning: wanted.tuning,
-    };
-    let entry = model_fetcher::import(&import, &CancellationToken::new())
-        .await
-        .unwrap();
+    let entry = import(&import_of(&[&from], &folder, FILE)).await.unwrap();
+    let entry = entry.into_iter().next().unwrap();
     let n_requests = hub.requests().len();
     assert_eq!(fetch(&wanted).await.unwrap(), entry);
     wanted.locked = false;
@@ -261,23 +251,13 @@ async fn an_import_takes_the_place_of_what_the_lock_had_and_is_then_what_is_want
 #[tokio::test]
 async fn an_import_with_the_digest_that_the_lock_has_counts_as_checked_and_keeps_the_commit() {
     let bytes = gguf::tiny(300_000);
-    let (_, folder, wanted) = locked(&bytes).await;
-    let (usb, lock) = (tempfile::tempdir().unwrap(), text(folder.path()));
+    let (_, folder, _) = locked(&bytes).await;
+    let usb = tempfile::tempdir().unwrap();
+    let lock = text(folder.path());
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &bytes).unwrap();
-    let import = Import {
-        from,
-        folder: folder.path().to_owned(),
-        repository: Some(wanted.repository),
-        revision: wanted.revision,
-        file: FILE.parse().unwrap(),
-        pin: None,
-        tuning: wanted.tuning,
-    };
-    let entry = model_fetcher::import(&import, &CancellationToken::new())
-        .await
-        .unwrap();
-    assert!(entry.checked);
+    let entries = import(&import_of(&[&from], &folder, FILE)).await.unwrap();
+    assert!(entries[0].checked);
     assert_eq!(text(folder.path()), lock);
 }
 

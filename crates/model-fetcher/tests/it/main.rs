@@ -9,6 +9,7 @@ mod gguf_header;
 mod help;
 mod hostile_hub;
 mod import;
+mod import_set;
 mod list;
 mod locked;
 mod machine;

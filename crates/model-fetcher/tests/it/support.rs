@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use model_fetcher::config::{Fetch, Tuning};
+use model_fetcher::config::{Fetch, Import, Tuning};
 use model_fetcher::{Entry, Error};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -82,6 +82,25 @@ pub(crate) async fn fetch(settings: &Fetch) -> Result<Entry, Error> {
 /// Fetches, and returns the entries of all files of the model.
 pub(crate) async fn fetch_all(settings: &Fetch) -> Result<Vec<Entry>, Error> {
     model_fetcher::fetch(settings, &CancellationToken::new()).await
+}
+
+/// Settings to import `from` as the model `wanted` of the repository.
+pub(crate) fn import_of(from: &[&Path], folder: &TempDir, wanted: &str) -> Import {
+    Import {
+        from: from.iter().map(|path| (*path).to_owned()).collect(),
+        folder: folder.path().to_owned(),
+        repository: Some(REPOSITORY.parse().unwrap()),
+        revision: "main".to_owned(),
+        choice: wanted.parse().unwrap(),
+        projector: false,
+        pin: None,
+        tuning: Tuning::default(),
+    }
+}
+
+/// Imports, and returns the entries of all files of the model.
+pub(crate) async fn import(settings: &Import) -> Result<Vec<Entry>, Error> {
+    model_fetcher::import(settings, &CancellationToken::new()).await
 }
 
 /// Every range that the CDN was asked for, in order.
