@@ -1,7 +1,7 @@
 //! The clients that callers use, each on the running chain: straight to llama-server and through llm-proxy.
 //!
 //! A suite prints a table of its cases, with the reason for each difference, and fails on a difference without one. The
-//! files in crates/testkit/clients/ hold the cases and pin the versions.
+//! files in crates/testkit/clients/ hold the cases and pin the versions. Those of the README run its snippets.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -23,7 +23,8 @@ struct PythonSuite {
     cases: &'static str,
 }
 
-const PYTHON: [PythonSuite; 9] = [
+const PYTHON: [PythonSuite; 10] = [
+    python("readme in python", "readme.py"),
     python("openai in python", "openai_client.py"),
     python("anthropic", "anthropic_client.py"),
     python("langchain", "langchain_client.py"),
@@ -41,7 +42,8 @@ const PYTHON: [PythonSuite; 9] = [
 ];
 
 /// The suites in JavaScript: step and cases.
-const JAVASCRIPT: [(&str, &str); 3] = [
+const JAVASCRIPT: [(&str, &str); 4] = [
+    ("readme in javascript", "readme.mjs"),
     ("openai in javascript", "openai_client.mjs"),
     ("vercel ai sdk", "ai_client.mjs"),
     ("history in javascript", "history_client.mjs"),
