@@ -1,5 +1,5 @@
-//! `cargo xtask bench WHAT`: measurements, printed as a table. They never fail a build: a figure is for people, and stands
-//! in docs/performance.md beside the machine it was taken on.
+//! `cargo xtask bench WHAT`: measurements, printed as tables. They never fail a build. docs/performance.md has the figures,
+//! with the machine that they were taken on.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -17,13 +17,13 @@ mod tools;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subject {
-    /// What chat-gateway and llm-proxy add to the first token, beside asking the same upstream directly.
+    /// What chat-gateway and llm-proxy add to the first token, compared with asking the upstream directly.
     Chain,
-    /// What model-fetcher takes for a model, beside curl, aria2c and `hf download`, from a Hub on this machine.
+    /// The cost of fetching a model with model-fetcher, curl, aria2c and `hf download`, from a Hub on this machine.
     Fetch(fetch::FetchBenchOptions),
-    /// What llm-proxy adds to answers and tokens, beside nginx and other gateways, before one mock of llama-server.
+    /// What llm-proxy, nginx and other gateways add to answers and tokens of a mock of llama-server.
     Proxy(proxy::ProxyBenchOptions),
-    /// Which upstream a request should go to: llm-proxy's choice beside others, on simulated llama-servers.
+    /// llm-proxy's choice of an upstream compared with others, on simulated llama-servers.
     Route,
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Subject {
 ///
 /// # Errors
 ///
-/// When it does not build, or what is measured breaks.
+/// When it does not build, or a measured program fails.
 pub(crate) fn run(subject: &Subject) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;

@@ -1,8 +1,8 @@
 //! What of a conversation is sent to the model, and when older turns are cut.
 //!
-//! It keeps whole turns only, so that user and assistant always alternate (some chat templates refuse anything else),
-//! and cuts well below the limit, so that the prompt's beginning, which llama-server has cached, stays the same for
-//! many turns. What is cut is forgotten once the shorter prompt was answered.
+//! It keeps whole turns only: user and assistant must alternate, or some chat templates refuse the prompt. It cuts well
+//! below the limit: the beginning of the prompt, which llama-server has cached, then stays the same for many turns. The
+//! turns that are cut are forgotten once the shorter prompt was answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

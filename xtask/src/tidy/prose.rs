@@ -88,7 +88,9 @@ fn words(text: &str, is_page: bool) -> Vec<Word> {
 
 /// Adds the words of a part of a line.
 fn part_words(part: &str, line: usize, found: &mut Vec<Word>) {
-    for piece in part.split_whitespace() {
+    // The mark of a comment ends no sentence.
+    let pieces = part.split_whitespace();
+    for piece in pieces.filter(|piece| !["//", "///", "//!"].contains(piece)) {
         let text = piece.trim_matches(|character: char| !character.is_alphanumeric());
         let ends_sentence = piece.contains(['.', ';', '{', '}', '!', '?', '|']);
         if text.is_empty() {
@@ -146,6 +148,7 @@ mod tests {
             lines("a.rs", "/// The header that stands\n/// at its end."),
             [1]
         );
+        assert_eq!(lines("a.rs", "//! A figure stands\n//! in docs."), [1]);
         assert_eq!(lines("a.rs", "x();\nsay(\"failed; nor now\");"), [2]);
         assert_eq!(lines("a.md", "Likewise B. So too C."), [1, 1]);
     }
