@@ -128,11 +128,11 @@ impl Call {
         self.start(Output::Terminal)?.wait().await
     }
 
-    /// As [`Call::status`]; anything but 0 is an error.
+    /// As [`Call::status`], but every exit code except 0 is an error.
     ///
     /// # Errors
     ///
-    /// When it fails; it has said why on the terminal.
+    /// When it fails; its output on the terminal says why.
     pub(crate) async fn run(&self) -> Result<()> {
         let status = self.status().await?;
         if status.success() {
@@ -146,7 +146,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// When it fails: with the last lines of the log.
+    /// When it fails, with the last lines of the log.
     pub(crate) async fn run_quietly(&self, log: &Path) -> Result<()> {
         let status = self.start(Output::Log(log))?.wait().await?;
         if status.success() {
@@ -198,7 +198,7 @@ pub(crate) enum Output<'a> {
     Pipe(std::io::PipeWriter),
 }
 
-/// A started command. Dropping it kills what is left of its group.
+/// A started command. Dropping it kills the processes that are left of its group.
 pub(crate) struct RunningCall {
     child: Child,
     group: Option<Pid>,

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what a merge needs besides the tests. Installs nothing but the page's npm packages.
+//! `cargo xtask ci`: the checks that a merge needs besides the tests. It installs only the page's npm packages.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::{block_on, env, page, say, tidy};
 ///
 /// # Errors
 ///
-/// When the workspace cannot be entered; a failed check is in the exit code.
+/// When the workspace cannot be entered. A failed check shows in the exit code.
 pub(crate) fn run() -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     });
     steps.run("tidy", || passed(tidy::run(&tidy::TidyOptions::default())));
     steps.run("clippy", || {
-        // xtask apart: it is compiled with its own few features, and what `cargo xtask` has compiled is used again.
+        // xtask has a call of its own: with its own few features, it uses again what `cargo xtask` has compiled.
         let rest = ["--all-targets", "--", "-D", "warnings"];
         say::run(cmd!(
             sh,
@@ -34,8 +34,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         passed(say::run(cmd!(sh, "cargo clippy --package xtask {rest...}")))
     });
     steps.run("fuzz targets", || {
-        // Other flags, so a folder of its own. The fuzz targets use every crate that has something to fuzz, which tidy
-        // checks, so what only they compile is compiled here.
+        // Its flags differ, so it has a folder of its own. tidy checks that the fuzz targets use every crate with `cfg(fuzzing)`;
+        // nothing else compiles that code.
         let _flags = sh.push_env("RUSTFLAGS", "--cfg fuzzing");
         let folder = settings.target("fuzzing");
         passed(say::run(cmd!(

@@ -1,6 +1,6 @@
-//! `cargo xtask doctor`: what this machine has, what it lacks, and how to get it. Changes nothing.
+//! `cargo xtask doctor`: what this machine has, what it lacks, and how to get that. It changes nothing.
 //!
-//! Only what `cargo xtask up` cannot do without makes it fail; the rest is for tests and Compose.
+//! It fails only when something is missing that `cargo xtask up` needs; the rest is for tests and Compose.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -10,19 +10,18 @@ use anyhow::Result;
 use crate::addresses::Addresses;
 use crate::claim::{self, Claimant};
 use crate::engine;
+use crate::page::GET_NODE;
 use crate::python::ENGINE;
 use crate::say;
 use crate::settings::{Profile, Settings};
 
-/// Below this, compiling and the model do not fit.
+/// The free space that the build and the development model need.
 const MIN_FREE_GIB: u64 = 5;
-/// The Node versions that vite builds the page on, as its `engines` says; [`builds_the_page`] reads the same.
-const NODE: &str = "^20.19.0 || >=22.12.0";
 
 /// One row of the table.
 struct DoctorRow {
     name: &'static str,
-    /// What is here, or how to get it.
+    /// The version or place, or how to get it.
     found: Result<String, String>,
     /// Whether `up` cannot work without it.
     needed: bool,
@@ -51,7 +50,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         println!("{name:width$}  {mark}  {text}");
     }
     if rows.iter().any(|row| row.needed && row.found.is_err()) {
-        say::line("\n`cargo xtask up` cannot work yet: get what is marked MISSING.");
+        say::line("\n`cargo xtask up` cannot work yet: first get what is marked MISSING.");
         return Ok(ExitCode::FAILURE);
     }
     match running(&settings) {
@@ -87,7 +86,7 @@ fn rows(settings: &Settings) -> Vec<DoctorRow> {
         DoctorRow::needed("node", node(settings)),
         DoctorRow::needed(
             "npm",
-            version(settings, "npm", &["--version"]).ok_or("Debian: apt-get install npm"),
+            version(settings, "npm", &["--version"]).ok_or(GET_NODE),
         ),
         DoctorRow {
             name: "python3 with venv",
@@ -136,7 +135,7 @@ impl DoctorRow {
     }
 }
 
-/// The first line that `program` prints.
+/// The first line of the output of `program`.
 fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(settings.which(program)?)
         .args(args)
@@ -152,16 +151,15 @@ fn version(settings: &Settings, program: &str, args: &[&str]) -> Option<String> 
 }
 
 fn node(settings: &Settings) -> Result<String, String> {
-    let how = format!("install Node {NODE} with npm. Debian: apt-get install nodejs npm");
-    let version = version(settings, "node", &["--version"]).ok_or(how.clone())?;
+    let version = version(settings, "node", &["--version"]).ok_or(GET_NODE)?;
     if builds_the_page(&version) {
         Ok(version)
     } else {
-        Err(format!("{version} is too old for the page: {how}"))
+        Err(format!("{version} cannot build the page: {GET_NODE}"))
     }
 }
 
-/// Whether vite accepts this `node --version`. There are releases between 20 and 22.12 that it refuses.
+/// Whether vite accepts this `node --version`. It refuses some releases between 20 and 22.12.
 fn builds_the_page(version: &str) -> bool {
     let numbers: Vec<u32> = version
         .trim_start_matches('v')
@@ -216,7 +214,7 @@ fn disk(root: &Path) -> Result<String, String> {
     if free >= MIN_FREE_GIB {
         Ok(format!("{free} GiB free"))
     } else {
-        Err(format!("{free} GiB free: make room for {MIN_FREE_GIB} GiB"))
+        Err(format!("{free} GiB free; {MIN_FREE_GIB} GiB are needed"))
     }
 }
 
@@ -241,8 +239,11 @@ fn ports(settings: &Settings) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NODE, builds_the_page};
+    use super::builds_the_page;
     use crate::settings::workspace;
+
+    /// The Node versions that [`builds_the_page`] and `GET_NODE` know.
+    const NODE: &str = "^20.19.0 || >=22.12.0";
 
     #[test]
     fn only_the_node_versions_that_vite_accepts_build_the_page() {

@@ -27,7 +27,7 @@ const PREDICT: &str = "1024";
 pub(crate) enum Engine {
     /// A program.
     Program(PathBuf),
-    /// The wheel in the virtual environment, behind deploy/llama_server.py.
+    /// The wheel in the virtual environment, started by deploy/llama_server.py.
     Wheel {
         /// The environment's interpreter.
         interpreter: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) enum Engine {
 ///
 /// # Errors
 ///
-/// When `LLAMA_SERVER_BIN` names nothing that can be run.
+/// When `LLAMA_SERVER_BIN` names no program.
 pub(crate) fn installed(settings: &Settings) -> Result<Option<PathBuf>> {
     match settings.get("LLAMA_SERVER_BIN") {
         Some(path) => {

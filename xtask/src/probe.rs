@@ -1,5 +1,5 @@
-//! Asks a service of the chain one question: a GET by hand, because a status code is all that is wanted and an HTTP
-//! client would double the time that the first `cargo xtask` takes to compile.
+//! Asks a service of the chain whether it is ready. The GET is written by hand: a status code is all that is needed, and an
+//! HTTP client would double the time that the first `cargo xtask` takes to compile.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long one question may take.
+/// How long one probe may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of an answer that are read: enough for a reason.
+/// The most bytes of an answer that are read; a reason is shorter.
 const MAX_ANSWER_BYTES: u64 = 4096;
 
-/// Whether `path` at `address` answers 200; otherwise what it said.
+/// Whether `path` at `address` answers 200.
 ///
 /// # Errors
 ///
-/// A few words for a line of progress.
+/// With the reason, in a few words for a line of progress.
 pub(crate) async fn ready(address: SocketAddr, path: &str) -> Result<(), String> {
     let answer = tokio::time::timeout(TIMEOUT, ask(address, path))
         .await
@@ -42,7 +42,7 @@ async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// llama-server says why in an OpenAI error, ours in a line of text.
+/// llama-server gives its reason in an OpenAI error, our services in a line of text.
 fn reason(body: &str) -> String {
     let message = serde_json::from_str::<serde_json::Value>(body)
         .ok()

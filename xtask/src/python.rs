@@ -43,11 +43,11 @@ impl Python {
         self.folder.join("bin/python")
     }
 
-    /// Makes the environment if it is missing, and installs `requirement` into it unless that was done before.
+    /// Makes the environment if it is missing, and installs `requirement` into it. Does nothing the second time.
     ///
     /// # Errors
     ///
-    /// Without Python 3 or its venv, or when pip fails: with what to do.
+    /// When Python 3 or its venv is missing, or pip fails, with what to do.
     pub(crate) async fn install(&self, requirement: &str) -> Result<()> {
         let _turn = self.busy.lock().await;
         let stamp = self.folder.join(format!(".installed-{requirement}"));
@@ -59,7 +59,8 @@ impl Python {
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
     }
 
-    /// Makes the environment if it is missing, and installs what the file `requirements` lists, unless it did so before.
+    /// Makes the environment if it is missing, and installs the packages of the file `requirements`. Does nothing when the file
+    /// has not changed.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Python {
         std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
     }
 
-    /// Unpacks `requirement` (without what it depends on) into `folder` unless that was done before.
+    /// Unpacks `requirement`, without its dependencies, into `folder`. Does nothing the second time.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl Python {
         std::fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
     }
 
-    /// Puts the source archive of `requirement` (without what it depends on) into `folder`.
+    /// Puts the source archive of `requirement`, without its dependencies, into `folder`.
     ///
     /// # Errors
     ///

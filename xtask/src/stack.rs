@@ -47,11 +47,11 @@ struct ChainService {
     is_ready: Arc<AtomicBool>,
 }
 
-/// What a chain is made of.
+/// The parts of a chain.
 pub(crate) struct Parts<'a> {
     /// The variables of all services.
     pub(crate) settings: &'a Settings,
-    /// Where it listens.
+    /// The addresses of its listeners.
     pub(crate) addresses: &'a Addresses,
     /// The engine to run.
     pub(crate) engine: &'a Engine,
@@ -68,7 +68,7 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// When one cannot be started; the others are gone then.
+    /// When one cannot be started. Those before it have been killed.
     pub(crate) fn start(parts: &Parts<'_>) -> Result<Self> {
         let addresses = parts.addresses;
         let settings = parts
@@ -123,7 +123,7 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// When one ends instead: which, and the end of its log.
+    /// When one ends instead, with its name and the end of its log.
     pub(crate) async fn ready(&mut self) -> Result<()> {
         try_join_all(self.services.iter_mut().map(ChainService::ready)).await?;
         Ok(())
@@ -140,7 +140,7 @@ impl Chain {
         error
     }
 
-    /// Stops all, last first: SIGTERM, a few seconds' grace, SIGKILL.
+    /// Stops all, last first: SIGTERM, and SIGKILL after [`GRACE`].
     pub(crate) async fn stop(mut self) {
         while let Some(mut service) = self.services.pop() {
             service.running.signal(Signal::TERM);

@@ -1,5 +1,5 @@
-//! Runs the steps of `test` and `ci` one after another and adds them up: a failed step does not stop the others, a
-//! skipped one says how to get what it lacks, and the last line is the count.
+//! Runs the steps of `test` and `ci` one after another and counts them. A failed step does not stop the others. A skipped
+//! step says how to get the tool that it lacks. The last line is the count.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use anyhow::Result;
 
 use crate::say;
 
-/// How a step ended, when it did not fail.
+/// How a step ended that did not fail.
 #[derive(Debug)]
 pub(crate) enum StepOutcome {
     /// It ran and found nothing wrong.
     Passed,
-    /// This machine lacks something: one line that says what, and how to get it.
+    /// This machine lacks something: what, and how to get it, in one line.
     Skipped(String),
 }
 
@@ -40,7 +40,7 @@ impl Steps {
         }
     }
 
-    /// Runs one step and notes how it ended. Returns whether it did not fail.
+    /// Runs one step and notes how it ended. Returns false when it failed.
     pub(crate) fn run(
         &mut self,
         name: &'static str,

@@ -1,6 +1,6 @@
-//! `cargo xtask test`: the one test command. Sets up what the tests need (npm packages, engine, model) and runs all that
-//! this machine can: units and wire, the page, the native chain on the real engine and model, clients in Python,
-//! JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
+//! `cargo xtask test`: the one test command. It installs what the tests need (npm packages, engine, model) and runs every
+//! test that this machine can run: units and wire, the page, the native chain on the real engine and model, clients in
+//! Python, JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
 
 use std::process::ExitCode;
 
@@ -17,10 +17,10 @@ mod whole;
 
 use chain::TestChain;
 
-/// What all builds of tests select, because another selection would compile dependencies with other features again.
-/// bench has no tests.
+/// The packages of all builds of tests. Another selection would compile dependencies again, with other features. bench has
+/// no tests.
 const OURS: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "bench"];
-/// Below target: a line for each test that ended early.
+/// A file below `target/` with a line for each test that ended early.
 const SKIPPED: &str = "tests-skipped";
 
 /// What to test.
@@ -40,7 +40,7 @@ pub(crate) struct TestOptions {
 ///
 /// # Errors
 ///
-/// When the workspace cannot be entered; a failed step is in the exit code.
+/// When the workspace cannot be entered. A failed step shows in the exit code.
 pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     Ok(steps.finish())
 }
 
-/// xtask apart: `cargo xtask` has compiled its dependencies with its own few features already.
+/// xtask has calls of its own: `cargo xtask` has already compiled its dependencies with its own few features.
 fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<StepOutcome> {
     let list = settings.target(SKIPPED);
     sh.write_file(&list, "")?;
@@ -106,8 +106,7 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<S
     Ok(StepOutcome::Passed)
 }
 
-/// The tests that ended early because their tool does not work here, which no test runner shows. Under `--all` they have
-/// failed themselves.
+/// The tests that ended early because a tool is missing. No test runner shows them. Under `--all` they have failed.
 fn skipped(settings: &Settings) -> Result<StepOutcome> {
     let path = settings.target(SKIPPED);
     let list = std::fs::read_to_string(&path)
@@ -117,7 +116,7 @@ fn skipped(settings: &Settings) -> Result<StepOutcome> {
         return Ok(StepOutcome::Passed);
     }
     Ok(StepOutcome::Skipped(format!(
-        "{} tests tested nothing (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind):\n  {}",
+        "{} tests had nothing to test with (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind):\n  {}",
         lines.len(),
         lines.join("\n  ")
     )))
@@ -125,17 +124,14 @@ fn skipped(settings: &Settings) -> Result<StepOutcome> {
 
 fn page_units(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     if settings.which("npm").is_none() {
-        return Ok(StepOutcome::Skipped(
-            "no npm: install Node 20.19, 22.12 or newer (Debian: apt-get install nodejs npm)"
-                .to_owned(),
-        ));
+        return Ok(StepOutcome::Skipped(format!("no npm: {}", page::GET_NODE)));
     }
     block_on(page::install(settings))?;
     say::run(cmd!(sh, "npm --prefix web test"))?;
     Ok(StepOutcome::Passed)
 }
 
-/// The ignored tests of testkit's `chain`, one at a time: they look at which slots are busy.
+/// The ignored tests of testkit's `chain`, one at a time, because each watches all slots.
 fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
     let variables = chain.variables();
     if settings.which("cargo-nextest").is_some() {

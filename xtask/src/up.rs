@@ -1,7 +1,7 @@
 //! `cargo xtask up`: everything natively, with one command, and Ctrl-C stops all of it.
 //!
-//! It needs no Docker and no GPU. What takes long on a fresh machine runs side by side: cargo, npm and pip, and the
-//! model's download as soon as model-fetcher is built. The second time nothing of that is left to do.
+//! It needs no Docker and no GPU. On a fresh machine the slow steps run side by side: cargo, npm and pip, and the model's
+//! download as soon as model-fetcher is built. The second time all of them are done.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,7 +23,7 @@ use crate::{claim, model, page, say};
 ///
 /// # Errors
 ///
-/// With what to do, after everything that had started was stopped.
+/// With what to do. Everything that had started has been stopped.
 pub(crate) async fn run(profile: Profile) -> Result<()> {
     let begin = Instant::now();
     let settings = Settings::load(profile)?;
@@ -43,7 +43,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
         prepared = prepare(&settings) => prepared?,
         () = stop.asked() => bail!("stopped before the chain was up"),
     };
-    // Where that is a quantisation, everybody else wants to hear the name.
+    // It may be a quantisation; everything else needs the file's name.
     let settings = settings.with([("HF_FILENAME", model.file)]);
     let logs = settings.target(&format!("logs/{}", addresses.gateway.port()));
     let mut chain = Chain::start(&Parts {
@@ -78,7 +78,8 @@ async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, FetchedModel)>
     )
 }
 
-/// Builds every binary of the services, as `test` does, so that neither compiles what the other has compiled.
+/// Builds the binaries of all services in one call, as `test` does, so that neither compiles again what the other has
+/// compiled.
 ///
 /// # Errors
 ///
@@ -126,7 +127,7 @@ async fn serve(
          {indent}-H \"Authorization: Bearer {key}\" \\\n\
          {indent}-d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'\n\
          Logs:           {logs}\n\
-         Ctrl-C stops all of it.",
+         Ctrl-C stops everything.",
         gateway = addresses.gateway,
         elsewhere = match addresses.is_usual_gateway() {
             true => String::new(),

@@ -1,6 +1,6 @@
-//! `cargo xtask bench fetch`: model-fetcher beside curl, aria2c and `hf download`, all in one go, from one Hub on this
-//! machine that serves a made-up model from its memory. Each run begins in an empty folder of the same file system, the
-//! tools take turns, and what each leaves behind is compared with the digest, whatever it says of itself.
+//! `cargo xtask bench fetch`: model-fetcher compared with curl, aria2c and `hf download`. One Hub on this machine serves a
+//! made-up model from its memory. The tools take turns, each in an empty folder of the same file system. The file that a
+//! tool leaves is compared with the digest, whatever the tool says.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -33,10 +33,10 @@ pub(crate) struct FetchBenchOptions {
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
     scenarios: Vec<FetchScenario>,
-    /// Only tools whose row holds this word, as in curl or model-fetcher; may be repeated.
+    /// Only tools whose name contains this, as in curl or model-fetcher; may be repeated.
     #[arg(long = "tool", value_name = "WORD")]
     tools: Vec<String>,
-    /// Runs of each tool, of which the middle one is shown.
+    /// Runs of each tool; the median is shown.
     #[arg(long, default_value_t = 3)]
     runs: usize,
 }
@@ -51,7 +51,7 @@ enum FetchScenario {
     Slow,
     /// A connection is cut every 100 MB.
     Cut,
-    /// SIGKILL when half is sent, then the same command again.
+    /// SIGKILL when half of the file was sent, then the same command again.
     Killed,
 }
 
@@ -59,7 +59,7 @@ enum FetchScenario {
 ///
 /// # Errors
 ///
-/// When the Hub does not run or the disk does not take the files; a tool that fails is a row that says so.
+/// When the Hub does not start or the disk is full. A tool that fails has a row that says so.
 pub(crate) async fn run(settings: &Settings, options: &FetchBenchOptions) -> Result<()> {
     let folder = settings.target("bench");
     let mut tools = all(settings).await?;
@@ -185,7 +185,7 @@ fn one_run(tool: &Tool, scenario: FetchScenario, hub: &BenchHub, empty: &Empty) 
     Ok(Run { cost, count })
 }
 
-/// Calls `tool` once, to its end or until it is killed.
+/// Calls `tool` once, until it ends or is killed.
 fn call(
     tool: &Tool,
     hub: &BenchHub,
@@ -209,7 +209,7 @@ fn call(
     Ok(cost)
 }
 
-/// What a tool leaves behind is judged, not what it says.
+/// Compares the file that a tool left with the digest.
 fn check(goal: &Path, sha256: &str) -> Result<()> {
     let mut file = File::open(goal).context("it left no file")?;
     let mut hash = Sha256::new();
@@ -232,7 +232,7 @@ fn check(goal: &Path, sha256: &str) -> Result<()> {
     Ok(())
 }
 
-/// An empty folder, with nothing left to write back from before; it goes with what is in it.
+/// An empty folder, after the disk has written back everything from before. Dropping it removes its content.
 struct Empty(PathBuf);
 
 impl Empty {

@@ -1,4 +1,4 @@
-//! testkit's fake-hub as the Hub of a measurement: a made-up model in its memory, and counts of what was asked of it.
+//! testkit's fake-hub as the Hub of a measurement: it has a made-up model in memory and counts its requests.
 
 use std::io::{BufRead as _, BufReader, PipeReader};
 use std::sync::{Mutex, PoisonError};
@@ -17,13 +17,13 @@ pub(super) const FILE: &str = "bench-Q4_0.gguf";
 
 /// A running Hub; dropping it ends it.
 pub(super) struct BenchHub {
-    /// What it serves, and where.
+    /// Its model and addresses.
     pub(super) place: ServedModel,
     process: RunningCall,
     lines: Mutex<BufReader<PipeReader>>,
 }
 
-/// What a BenchHub says when it has begun.
+/// The first line of a BenchHub's output.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ServedModel {
     /// The value for `HF_ENDPOINT`.
@@ -34,7 +34,7 @@ pub(super) struct ServedModel {
     pub(super) sha256: String,
 }
 
-/// What was asked of a Hub so far.
+/// The requests to a Hub so far.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Count {
     /// Requests of every kind.
@@ -44,14 +44,14 @@ pub(super) struct Count {
 }
 
 impl ServedModel {
-    /// Where the file is, before the redirect.
+    /// The file's URL, before the redirect.
     pub(super) fn url(&self) -> String {
         format!("{}/{REPOSITORY}/resolve/main/{FILE}", self.hub)
     }
 }
 
 impl BenchHub {
-    /// Serves `n_bytes`, bent by `flags`.
+    /// Serves `n_bytes`; `flags` change how.
     pub(super) fn start(settings: &Settings, n_bytes: u64, flags: &[String]) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         let process = Call::new(settings.target("release/fake-hub"))
@@ -70,7 +70,7 @@ impl BenchHub {
         let mut line = String::new();
         lines.read_line(&mut line)?;
         let place = serde_json::from_str(&line)
-            .with_context(|| format!("fake-hub did not begin: {line}"))?;
+            .with_context(|| format!("fake-hub did not start: {line}"))?;
         Ok(Self {
             place,
             process,
@@ -78,13 +78,12 @@ impl BenchHub {
         })
     }
 
-    /// What was asked of it so far.
+    /// The requests so far.
     pub(super) fn count(&self) -> Result<Count> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         self.process.signal(Signal::USR1);
         let mut line = String::new();
         lines.read_line(&mut line)?;
-        serde_json::from_str(&line)
-            .with_context(|| format!("fake-hub does not count any more: {line}"))
+        serde_json::from_str(&line).with_context(|| format!("fake-hub gave no counts: {line}"))
     }
 }

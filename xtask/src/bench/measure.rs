@@ -1,7 +1,7 @@
-//! What a command costs: time on the clock, time of processors, the most memory. Read from /proc (Linux only).
+//! The cost of a command: wall time, processor time and peak memory. They are read from /proc (Linux only).
 //!
-//! Processor time is what the kernel adds to this process's children as each ends, in hundredths of a second. Memory is
-//! the high-water mark of the largest process of the command, looked at every few milliseconds until its end.
+//! Processor time is the time that the kernel adds to this process's children as each ends, in hundredths of a second.
+//! Memory is the high-water mark of the command's largest process, read every few milliseconds until its end.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus};
@@ -11,26 +11,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How often memory is looked at.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// After this long a command is ended; it has failed.
+/// Between two readings of memory.
+pub(super) const READ_EVERY: Duration = Duration::from_millis(5);
+/// The longest time that a command may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The kernel's unit of processor time, the same on every Linux.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
-    /// From its start to its end.
+    /// The time from its start to its end.
     pub(super) wall: Duration,
-    /// Processor time, its own and the kernel's for it.
+    /// Processor time, in the command and in the kernel.
     pub(super) cpu: Duration,
-    /// The most memory that one process of it had in use, in bytes.
+    /// The peak memory of its largest process, in bytes.
     pub(super) peak_bytes: u64,
 }
 
 impl Cost {
-    /// This and then `next`.
+    /// The cost of this run and then of `next`.
     pub(super) fn and(self, next: Self) -> Self {
         Self {
             wall: self.wall + next.wall,
@@ -40,11 +40,11 @@ impl Cost {
     }
 }
 
-/// Runs `command` to its end, or until `enough` says that it is killed (SIGKILL, its whole group).
+/// Runs `command` until it ends, or until `enough` is true: then its whole group gets SIGKILL.
 ///
 /// # Errors
 ///
-/// When it cannot be started or the kernel does not tell.
+/// When it cannot be started, or /proc cannot be read.
 pub(super) fn measure(
     mut command: Command,
     enough: impl Fn() -> bool + Sync,
@@ -65,11 +65,11 @@ pub(super) fn measure(
                 if (enough() || began.elapsed() > LIMIT)
                     && let Some(group) = Pid::from_raw(pid.cast_signed())
                 {
-                    // It may have ended by itself meanwhile.
+                    // It may have ended in the meantime.
                     kill_process_group(group, Signal::KILL).ok();
                     break;
                 }
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(READ_EVERY);
             }
             peak_bytes
         });
@@ -93,7 +93,7 @@ fn children_cpu() -> Result<Duration> {
     let text =
         std::fs::read_to_string("/proc/self/stat").context("bench fetch needs Linux's /proc")?;
     let fields = text.rsplit(')').next().unwrap_or_default();
-    // cutime and cstime are fields 16 and 17, counted from 1; what follows the name begins with field 3.
+    // cutime and cstime are fields 16 and 17, counted from 1; the text behind the name begins with field 3.
     let ticks = fields
         .split_whitespace()
         .skip(13)

@@ -1,5 +1,6 @@
-//! `cargo xtask bench proxy`: llm-proxy beside nginx and other gateways, in one run, before one mock of llama-server. For
-//! each load all servers take turns; load, mock and server share the machine, so only rows of one table compare.
+//! `cargo xtask bench proxy`: llm-proxy compared with nginx and other gateways, in one run, in front of mocks of
+//! llama-server. For each load all servers take turns. Load, mock and server share the machine, so only rows of one table
+//! can be compared.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -29,19 +30,19 @@ pub(crate) struct ProxyBenchOptions {
     /// Only this scenario; may be repeated.
     #[arg(long = "scenario", value_enum)]
     scenarios: Vec<ProxyScenario>,
-    /// Only servers whose name contains this, beside the mock asked directly; may be repeated.
+    /// Only servers whose name contains this, and the mock itself; may be repeated.
     #[arg(long = "only", value_name = "NAME")]
     only: Vec<String>,
-    /// How long each server has each load, in seconds. Paced streams run three times as long.
+    /// Seconds of each load on each server. Paced streams run three times as long.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// An older llm-proxy binary, measured as one more server, to have before and after in one table.
+    /// An older llm-proxy binary to measure as one more server: before and after in one table.
     #[arg(long, value_name = "BINARY")]
     before: Option<PathBuf>,
-    /// A look in a minute: one second each, 32 connections and 200 streams only.
+    /// A short run of a minute: one second each, only 32 connections and 200 streams.
     #[arg(long)]
     quick: bool,
-    /// First installs the peers that are missing, below target/bench (a gigabyte from PyPI, minutes of compiling).
+    /// Installs missing peers first, below target/bench (a gigabyte from PyPI, minutes of compiling).
     #[arg(long)]
     install_peers: bool,
 }
@@ -50,15 +51,15 @@ pub(crate) struct ProxyBenchOptions {
 enum ProxyScenario {
     /// Whole answers of 1 KiB and 16 KiB, on 1, 32 and 256 connections.
     Plain,
-    /// Streams of 64 tokens as fast as they go, on 32 connections.
+    /// Streams of 64 unpaced tokens, on 32 connections.
     Stream,
-    /// 200 and 1,000 streams at 20 tokens a second: what a token waits on its way, and memory.
+    /// 200 and 1,000 streams at 20 tokens a second: the delay of a token, and memory.
     Paced,
     /// Four answers of one request (`n: 4`), whole and streamed, on 32 connections.
     Several,
     /// Embeddings of 768 numbers on 32 connections.
     Embeddings,
-    /// Clients that leave: when the upstream sees it.
+    /// Clients that leave: how soon the upstream notices.
     Leave,
 }
 
@@ -66,7 +67,7 @@ enum ProxyScenario {
 ///
 /// # Errors
 ///
-/// When the mock or llm-proxy does not run; a peer that is missing or fails is a row that says so.
+/// When the mock or llm-proxy does not start. A peer that is missing or fails has a row that says so.
 pub(crate) async fn run(settings: &Settings, options: &ProxyBenchOptions) -> Result<()> {
     if options.install_peers {
         peers::install(settings).await?;
@@ -243,7 +244,7 @@ impl Bench<'_> {
         self.print("From a client's going to the upstream's seeing it", &table)
     }
 
-    /// Puts one load on one server, if it runs.
+    /// Runs one load on one server, unless the server does not run.
     fn ask(&self, server: &Server, seconds: f64, load: &[String]) -> Result<Value> {
         ensure!(server.why_not.is_none(), "not measured");
         say::line(format_args!("{}: {}", server.name, load.join(" ")));
@@ -259,7 +260,7 @@ impl Bench<'_> {
             .stderr(Stdio::inherit())
             .output()
             .context("the load cannot be started")?;
-        serde_json::from_slice(&output.stdout).context("the load did not say what it saw")
+        serde_json::from_slice(&output.stdout).context("the load printed no result")
     }
 
     fn print(&self, title: &str, table: &Table) -> Result<()> {
@@ -272,7 +273,7 @@ impl Bench<'_> {
     }
 }
 
-/// Whether whoever listens on `address` answers a chat request.
+/// Whether the server at `address` answers a chat request.
 fn answers(address: SocketAddr) -> bool {
     asked(address).unwrap_or(false)
 }

@@ -1,27 +1,27 @@
-//! A scenario's results as rows of Markdown: the median of the runs, by time on the clock.
+//! A scenario's results as rows of Markdown: the run with the median wall time.
 
 use std::time::Duration;
 
 use super::hub::Count;
-use super::measure::{Cost, LOOK_EVERY};
+use super::measure::{Cost, READ_EVERY};
 
 /// The table's head.
 pub(super) const HEAD: &str = "| | wall | CPU | peak memory | sent by the Hub | requests | verified |\n\
                                |---|--:|--:|--:|--:|--:|---|";
 
-/// A run that is over before its memory was looked at a few times has no figure for it.
-const TOO_SHORT: Duration = LOOK_EVERY.saturating_mul(4);
+/// A run this short has no figure for memory, because that was read too seldom.
+const TOO_SHORT: Duration = READ_EVERY.saturating_mul(4);
 
 /// One run of one tool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    /// What it cost.
+    /// Its cost.
     pub(super) cost: Cost,
-    /// What was asked of the Hub.
+    /// Its requests to the Hub.
     pub(super) count: Count,
 }
 
-/// The row of `name`, whose `runs` all ended well.
+/// The row of `name`, all of whose `runs` succeeded.
 pub(super) fn row(name: &str, verifies: bool, mut runs: Vec<Run>) -> String {
     runs.sort_by_key(|run| run.cost.wall);
     let Some(Run { cost, count }) = runs.get(runs.len() / 2) else {
@@ -47,7 +47,7 @@ pub(super) fn row(name: &str, verifies: bool, mut runs: Vec<Run>) -> String {
     )
 }
 
-/// The row of `name`, which has no figures, and why.
+/// The row of `name`, which says why there are no figures.
 pub(super) fn refusal(name: &str, why: &str) -> String {
     format!("| {name} | {why} | | | | | |")
 }

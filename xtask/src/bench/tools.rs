@@ -1,5 +1,5 @@
-//! The downloaders that are compared: how each is called, whether it checks the digest before it says that it is done,
-//! and how to get one that is missing.
+//! The downloaders that are compared: how each is called, whether it checks the digest, and how to get one that is
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,30 +10,30 @@ use super::hub::{FILE, REPOSITORY, ServedModel};
 use crate::python::Python;
 use crate::settings::Settings;
 
-/// The client in Python that `hf download` comes with.
+/// The Python package of `hf download`.
 const HF: &str = "huggingface_hub==2.4.0";
-/// Times that a call of curl is repeated until it ends well.
+/// How often curl may be called until it succeeds.
 const CURL_CALLS: u32 = 100;
 
 /// One downloader, called in one way.
 pub(super) struct Tool {
-    /// What the table calls it.
+    /// Its name in the table.
     pub(super) name: String,
-    /// Whether it compares the SHA-256 before it says that it is done.
+    /// Whether it compares the SHA-256 before it ends with 0.
     pub(super) verifies: bool,
-    /// Whether a second run in the same folder is expected to notice that there is nothing to do.
+    /// Whether a second run in the same folder should notice that there is nothing to do.
     pub(super) notices: bool,
     way: DownloadCall,
 }
 
-/// What a call has to expect; it matters to curl, which needs a script for the rest.
+/// The faults that a call must survive. curl needs a script for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Care {
     /// Nothing.
     Once,
     /// Connections that are cut.
     Stubborn,
-    /// To be killed before its end. It is one process then, so that its processor time is not lost with its parent.
+    /// A kill before its end. The call is a single process then, so that its processor time is not lost with its parent.
     Doomed,
 }
 
@@ -55,7 +55,7 @@ impl Tool {
         }
     }
 
-    /// How to get it, if it is not here.
+    /// How to get it, if it is missing.
     pub(super) fn missing(&self) -> Option<&str> {
         if let DownloadCall::Missing(advice) = &self.way {
             Some(advice)
@@ -69,7 +69,7 @@ impl Tool {
         folder.join(FILE)
     }
 
-    /// The command that brings the file of `place` into `folder`, going on with what is there.
+    /// The command that fetches the file of `place` into `folder` and resumes if part of it is there.
     pub(super) fn command(&self, place: &ServedModel, folder: &Path, care: Care) -> Command {
         let url = place.url();
         let mut command = match &self.way {
@@ -82,7 +82,7 @@ impl Tool {
                 let curl = format!("curl -fsSL -C - -o {FILE} {url}");
                 let sum = format!("echo '{}  {FILE}' | sha256sum --check", place.sha256);
                 let script = match (care, then_sum) {
-                    // A body that is cut ends curl, and only a new call goes on where it stopped.
+                    // A cut body ends curl, and only a new call resumes.
                     (Care::Stubborn, true) => {
                         format!("for n in $(seq {CURL_CALLS}); do {curl} && break; done; {sum}")
                     }
@@ -195,7 +195,7 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
     ])
 }
 
-/// `words`, with calls of fsync that do nothing.
+/// The command `words`, with an fsync that does nothing.
 fn unsynced(settings: &Settings, words: Vec<PathBuf>) -> DownloadCall {
     match settings.which("eatmydata") {
         Some(eatmydata) => DownloadCall::Ours([vec![eatmydata], words].concat()),

@@ -70,7 +70,7 @@ impl TestChain {
             logs: &settings.target("logs/test"),
         })?;
         chain.ready().await?;
-        // A second one for the tests that want several; nobody asks it otherwise.
+        // A second one for the tests that need two.
         let second_llama = Addresses::free()?.llama;
         let second = engine
             .call(&settings, &file, model::DEV_FILE, second_llama)?

@@ -1,7 +1,7 @@
 //! The clients that callers use, each on the running chain: straight to llama-server and through llm-proxy.
 //!
-//! A suite prints a table of its cases, with the reason for each difference, and fails on a difference without one. The
-//! files in crates/testkit/clients/ hold the cases and pin the versions. Those of the README run its snippets.
+//! A suite prints a table of its cases with the reason for each difference. It fails on a difference without a reason. The
+//! files in crates/testkit/clients/ hold the cases and pin the versions. The suites of the README run its snippets.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, page, say};
 
-/// Where the cases are, below the workspace's root.
+/// The folder of the cases, below the workspace's root.
 const FOLDER: &str = "crates/testkit/clients";
 
 /// A suite in Python: its step, its environment below `target/`, the packages in it, and its cases.
@@ -49,7 +49,7 @@ const JAVASCRIPT: [(&str, &str); 4] = [
     ("history in javascript", "history_client.mjs"),
 ];
 
-/// A suite in the environment that most share.
+/// A suite in the shared environment.
 const fn python(step: &'static str, cases: &'static str) -> PythonSuite {
     PythonSuite {
         step,
@@ -103,7 +103,8 @@ fn in_javascript(
     if !missing.is_empty() {
         let missing = missing.join(" or ");
         return Ok(StepOutcome::Skipped(format!(
-            "no {missing}: install Node 20 (Debian: apt-get install nodejs npm)"
+            "no {missing}: {}",
+            page::GET_NODE
         )));
     }
     let packages = block_on(page::install_clients(settings))?;

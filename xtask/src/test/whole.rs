@@ -20,7 +20,7 @@ use crate::steps::StepOutcome;
 
 /// Everything is built by now, so this is only the start.
 const UP_WITHIN: Duration = Duration::from_secs(120);
-/// From Ctrl-C to the last process's end.
+/// The longest time from Ctrl-C to the end of the last process.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -102,7 +102,7 @@ impl Up {
         Ok(Self { running, pid })
     }
 
-    /// Sends `signal` to xtask alone and waits until it and all that it had started are gone.
+    /// Sends `signal` to xtask alone and waits until it and all its descendants have ended.
     async fn end(&mut self, signal: Signal) -> Result<std::process::ExitStatus> {
         let family = descendants(self.pid.as_raw_nonzero().get());
         if family.len() < 3 {
@@ -150,7 +150,7 @@ fn descendants(ancestor: i32) -> BTreeMap<i32, String> {
     found
 }
 
-/// A zombie that nobody reaps, as in a container without an init, is not alive.
+/// Whether the process runs. A zombie that nobody reaps, as in a container without an init, does not.
 fn is_alive(pid: i32, name: &str) -> bool {
     stat(pid).is_some_and(|(now, state, _)| now == name && state != 'Z')
 }

@@ -1,5 +1,5 @@
-//! The servers that are compared: how each is configured, started and known to be ready, and how to get one that is
-//! missing. Their settings and logs are in `target/bench/proxy`.
+//! The servers that are compared: how each is configured and started, when it is ready, and how to get one that is missing.
+//! Their settings and logs are in `target/bench/proxy`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,15 +14,15 @@ use crate::call::{Call, Output, RunningCall, tail};
 use crate::say;
 use crate::settings::Settings;
 
-/// What every server that knows keys asks for.
+/// The key of every server that knows keys.
 pub(super) const KEY: &str = "llmk-bench-0123456789";
-/// What the tables call the llm-proxy of `--before`.
+/// The name of the llm-proxy of `--before` in the tables.
 pub(super) const BEFORE: &str = "llm-proxy before";
-/// Requests and connections that no server may refuse.
+/// A limit of requests and connections that no load reaches.
 const ROOM: &str = "1024";
-/// How long a server may take to begin; LiteLLM loads for many seconds.
+/// How long a server may take to start; LiteLLM loads for many seconds.
 const BEGIN: Duration = Duration::from_secs(120);
-/// What is installed. Two releases of LiteLLM were tampered with.
+/// The packages that are installed. Their versions are pinned, because two releases of LiteLLM were tampered with.
 const ONWARDS: &str = "onwards@1.2.0";
 const PYTHON: [(&str, &str); 2] = [
     ("smg", "smg==1.13.0"),
@@ -31,9 +31,9 @@ const PYTHON: [(&str, &str); 2] = [
 
 /// A server, running or not.
 pub(super) struct Server {
-    /// What the tables call it.
+    /// Its name in the tables.
     pub(super) name: &'static str,
-    /// Where it is asked.
+    /// The address that the load asks.
     pub(super) address: SocketAddr,
     /// The mock behind it.
     pub(super) upstream: SocketAddr,
@@ -60,7 +60,7 @@ impl Server {
     }
 }
 
-/// Where things are.
+/// The folders and programs of this run.
 struct BenchPlace<'a> {
     settings: &'a Settings,
     /// Settings and logs of this run.
@@ -70,15 +70,15 @@ struct BenchPlace<'a> {
     upstream: SocketAddr,
 }
 
-/// How a server is called: its version, or what to do to get it, and the call.
+/// A server's version and call, or how to get it.
 struct PeerCall {
     version: Result<String>,
     call: Call,
     address: SocketAddr,
 }
 
-/// Starts llm-proxy and those of the others that are installed, each before a mock of its own: a mock that still works for
-/// another server would be busy for llm-proxy, which sends nothing there then.
+/// Starts llm-proxy and the other servers that are installed, each in front of a mock of its own. A mock that still works for
+/// another server would be busy for llm-proxy, which then would send nothing.
 pub(super) async fn start(
     settings: &Settings,
     only: &[String],
@@ -185,12 +185,12 @@ fn start_mock(settings: &Settings) -> Result<(SocketAddr, RunningCall)> {
         .strip_prefix("listening ")
         .and_then(|address| address.parse().ok());
     Ok((
-        address.with_context(|| format!("the mock did not begin: {line}"))?,
+        address.with_context(|| format!("the mock did not start: {line}"))?,
         process,
     ))
 }
 
-/// Streams are not buffered because llama-server's own header forbids it; whole answers may be.
+/// nginx buffers whole answers only: llama-server's own header forbids it for streams.
 fn nginx(place: &BenchPlace<'_>) -> Result<PeerCall> {
     let address = free()?;
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -254,7 +254,7 @@ fn theirs_before(place: &BenchPlace<'_>) -> Result<PeerCall> {
     llm_proxy(place, "before", program, &shown)
 }
 
-/// Everything on: a key among a hundred, the queue, deadlines, an audit to a file, the log, metrics.
+/// llm-proxy with everything on: a hundred keys, the queue, deadlines, an audit to a file, the log, metrics.
 fn llm_proxy(
     place: &BenchPlace<'_>,
     label: &str,
@@ -286,7 +286,7 @@ fn llm_proxy(
     })
 }
 
-/// An entry of a keys file; the first has the key that the load has.
+/// An entry of a keys file. The first has the key of the load.
 fn key_entry(number: u32) -> String {
     let key = if number == 0 {
         KEY.to_owned()
@@ -375,7 +375,7 @@ fn litellm(place: &BenchPlace<'_>) -> Result<PeerCall> {
         "127.0.0.1",
     ]);
     let call = call.args(["--num_workers", "1", "--port", &address.port().to_string()]);
-    // Without it, LiteLLM fetches a list of prices from the network as it begins.
+    // Without it, LiteLLM fetches a list of prices from the network when it starts.
     let call = call.variables([("LITELLM_LOCAL_MODEL_COST_MAP", "True")]);
     Ok(PeerCall {
         version,
@@ -384,7 +384,7 @@ fn litellm(place: &BenchPlace<'_>) -> Result<PeerCall> {
     })
 }
 
-/// Installs those that are missing, each into a folder of its own.
+/// Installs the missing peers, each into a folder of its own.
 pub(super) async fn install(settings: &Settings) -> Result<()> {
     let folder = settings.target("bench");
     if !folder.join("onwards/bin/onwards").exists() {
@@ -443,7 +443,7 @@ fn path(place: &BenchPlace<'_>, name: &str) -> String {
     place.folder.join(name).display().to_string()
 }
 
-/// An address that nobody listens on now.
+/// A free address.
 fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! What the load saw, as rows of Markdown, with the shares of the first server (the mock, asked directly) and of nginx.
+//! The results of a load as rows of Markdown, compared with the first server (the mock itself) and with nginx.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct PeerRow {
     name: String,
-    /// What is compared.
+    /// The figure that is compared.
     rate: Option<f64>,
     cells: Vec<String>,
 }
@@ -29,7 +29,7 @@ impl Table {
         }
     }
 
-    /// Of a closed loop.
+    /// A table of a closed loop.
     pub(super) fn throughput(rate: &str, cpu: &str) -> Self {
         Self::new(&[
             rate,
@@ -43,7 +43,7 @@ impl Table {
         ])
     }
 
-    /// Adds what a closed loop saw of a server; each answer counts as `units`.
+    /// Adds a server's result in a closed loop; each answer counts as `units`.
     pub(super) fn throughput_row(&mut self, name: &str, seen: Result<Value>, units: f64) {
         let row = seen.map(|seen| {
             let answers = seen["answers"].as_f64().unwrap_or_default() * units;
@@ -62,7 +62,7 @@ impl Table {
         self.add(name, row);
     }
 
-    /// Of paced streams.
+    /// A table of paced streams.
     pub(super) fn paced() -> Self {
         Self::new(&[
             "whole streams",
@@ -75,7 +75,7 @@ impl Table {
         ])
     }
 
-    /// Adds what paced streams saw of a server.
+    /// Adds a server's result with paced streams.
     pub(super) fn paced_row(&mut self, name: &str, seen: Result<Value>) {
         let row = seen.map(|seen| {
             let per_stream = number(&seen, "cost_seconds") * 1e3 / number(&seen, "pace");
@@ -94,7 +94,7 @@ impl Table {
         self.add(name, row);
     }
 
-    /// Of clients that leave.
+    /// A table of clients that leave.
     pub(super) fn leave() -> Self {
         Self::new(&[
             "streaming p50 / max ms",
@@ -104,7 +104,7 @@ impl Table {
         ])
     }
 
-    /// Adds what was seen of clients that left a server.
+    /// Adds a server's result with clients that leave.
     pub(super) fn leave_row(&mut self, name: &str, seen: Result<Value>) {
         let row = seen.map(|seen| {
             let phases = ["streaming", "before the header", "whole answer"];
@@ -164,7 +164,7 @@ fn number(seen: &Value, name: &str) -> f64 {
     seen[name].as_f64().unwrap_or_default()
 }
 
-/// The median and the maximum, if the upstream saw a client go at all.
+/// The median and the maximum, if the upstream noticed that a client left.
 fn times(micros: &Value) -> String {
     if micros["p50"].is_null() {
         "not within 2 s".to_owned()
@@ -180,7 +180,7 @@ fn millis(micros: &Value) -> String {
         .map_or_else(|| "–".to_owned(), |micros| format!("{:.2}", micros / 1e3))
 }
 
-/// Processor time of the server, for each of `n` answers or tokens.
+/// The server's processor time for each of `n` answers or tokens.
 fn cpu(seen: &Value, n: f64) -> String {
     let seconds = seen["cost"]["cpu_seconds"].as_f64().filter(|_| n > 0.0);
     seconds.map_or_else(
