@@ -14,21 +14,21 @@ pub(crate) const PAGE: &str = "docs/configuration.md";
 
 const INTRO: &str = "# Configuration
 
-Everything is set by environment variables. `.env.dev` and `.env.prod` hold the values that differ from the defaults.
-What is set in the shell wins over them. An empty value counts as unset. `SETTINGS_FILE` may name a TOML
-file of settings, over which the environment wins. A service that finds anything wrong with its settings names all of it
-at once and exits with 64 before it listens. The variables that Kubernetes makes for services are passed over.
+All settings are environment variables. `.env.dev` and `.env.prod` hold the values that differ from the defaults. A variable
+of the shell wins over them. An empty value counts as unset. `SETTINGS_FILE` may be the path of a TOML file of settings; the
+environment wins over it. A service with wrong settings reports all of them at once and exits with 64 before it listens.
+Variables that Kubernetes sets for services are ignored.
 
-A secret may come from the file that its `_FILE` twin names instead; setting both is an error. A key must be one line
-without white space, commas, double quotes or a leading `#`: llama-server reads the same file, and would find another key
-there. In a file, a line feed at the end does not count.
+Instead of a secret such as `LLM_API_KEY` you may set `LLM_API_KEY_FILE` to a file that holds it; setting both is an error. A
+key must be one line without white space, commas, double quotes or a leading `#`, because llama-server reads the same file and
+would find another key there. A line feed at the end of the file is ignored.
 
 Compose and `cargo xtask` read the same values from an env file: one `NAME=VALUE` per line, with or without `export`. A
 comment needs a space before its `#`. A value with spaces, a quote, a backslash or `$` needs quotes, best single ones.
 `cargo xtask` refuses a line that Compose would read differently, and says what to write instead.
 
-Put what is yours alone into `.env.local`, which git ignores. `cargo xtask` reads it by itself, and its values win over those
-of `.env.dev` and `.env.prod`. To Compose give it behind the other file: `--env-file .env.dev --env-file .env.local`.
+Your own values belong in `.env.local`, which git ignores. They win over those of `.env.dev` and `.env.prod`. `cargo xtask`
+reads the file by itself; for Compose add it after the other one: `--env-file .env.dev --env-file .env.local`.
 
 This page is rendered from the code by `cargo xtask env --write`.
 ";
@@ -123,7 +123,7 @@ const MIRRORS: &[(&str, &str, &str)] = &[
     (
         "PROMETHEUS_IMAGE",
         "",
-        "The image of Prometheus in `deploy/observability`; its neighbour has `GRAFANA_IMAGE`.",
+        "The image of Prometheus in `deploy/observability`; that of Grafana is `GRAFANA_IMAGE`.",
     ),
     (
         "RUST_IMAGE",
@@ -139,7 +139,7 @@ const MIRRORS: &[(&str, &str, &str)] = &[
     (
         "CARGO_MIRROR",
         "",
-        "A mirror of crates.io for image builds, as in `sparse+https://HOST/index/`. Natively it belongs into `~/.cargo/config.toml`.",
+        "A mirror of crates.io for image builds, as in `sparse+https://HOST/index/`. Natively it belongs in `~/.cargo/config.toml`.",
     ),
     (
         "NPM_CONFIG_REGISTRY",
@@ -154,7 +154,7 @@ const MIRRORS: &[(&str, &str, &str)] = &[
     (
         "HTTPS_PROXY",
         "",
-        "The proxy for HTTPS, for model-fetcher, for image builds and natively. `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` and the four names in small letters are handed on too.",
+        "The proxy for HTTPS, for model-fetcher, for image builds and natively. `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` and the four names in lower case are passed on too.",
     ),
 ];
 
@@ -168,7 +168,7 @@ const NATIVE: &[(&str, &str, &str)] = &[
     (
         "LLAMA_LISTEN",
         "127.0.0.1:8080",
-        "Where `cargo xtask up` puts llama-server. It puts the services of ours on 127.0.0.1 too, unless their own variables say otherwise, and the model into `target/models`.",
+        "Where `cargo xtask up` puts llama-server. It also puts our services on 127.0.0.1 unless their own variables are set, and the model into `target/models`.",
     ),
     (
         "CHROMIUM_BIN",
@@ -210,18 +210,17 @@ pub(crate) fn run(write: bool) -> Result<()> {
     section(
         &mut page,
         "Compose",
-        "Beside the variables above. The Compose files pass those on, with these exceptions: they set addresses, folders \
-         and the places of secrets themselves, and leave out `OTEL_SERVICE_NAME`, which would give both services one \
-         name, and `OTEL_RESOURCE_ATTRIBUTES`, which Docker sets for itself. \
-         A file that a variable names (`PROXY_KEYS_FILE`, `PROXY_AUDIT`, `SETTINGS_FILE`) must be mounted, for example by a \
-         `volumes` entry in an override file.",
+        "These are for Compose alone. Compose also passes the variables above on, except addresses, folders and the paths \
+         of secrets, which the Compose files set. It leaves out `OTEL_SERVICE_NAME`, which would give both services one \
+         name, and `OTEL_RESOURCE_ATTRIBUTES`, which Docker sets for itself. The files of `PROXY_KEYS_FILE`, \
+         `PROXY_AUDIT` and `SETTINGS_FILE` must be mounted, for example by a `volumes` entry in a Compose file of your own.",
         &table(COMPOSE),
     );
     section(
         &mut page,
         "Mirrors and proxies",
-        "For places where a registry is slow or blocked. Set them in the env file or in the shell. The defaults of the \
-         images are in the Compose files and in `deploy/Dockerfile`; docs/models.md has the mirrors of models.",
+        "Set these in the env file or in the shell where a registry is slow or blocked. The default images are in the \
+         Compose files and in `deploy/Dockerfile`. README.md has an example, docs/models.md the mirrors of models.",
         &table(MIRRORS),
     );
     section(
