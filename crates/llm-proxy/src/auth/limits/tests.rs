@@ -240,6 +240,27 @@ fn a_refund_gives_back_at_most_what_is_left_of_its_own_charge() {
 }
 
 #[test]
+fn a_refund_brings_later_charges_back_sooner() {
+    let limits = limits(None, Some(6000), None);
+    let usage = Arc::new(KeyUsage::default());
+    let clock = Noon::new();
+    let mut first = usage.reserve(&limits, 3000, clock.now()).unwrap();
+    let mut second = usage.reserve(&limits, 3000, clock.now()).unwrap();
+    // Without the first charge the second flows back in the first 30 seconds. Ten of them are left at 20.
+    end(&mut first, 0, clock.now());
+    let later = clock.after(seconds(20));
+    let third = usage.reserve(&limits, 3000, later).unwrap();
+    end(&mut second, 0, later);
+    let standing = Standing {
+        allowed: 6000,
+        remaining: 3000,
+        reset: seconds(30),
+    };
+    assert_eq!(usage.tokens(&limits, later), Some(standing));
+    drop(third);
+}
+
+#[test]
 fn what_many_requests_at_once_did_not_use_all_comes_back_in_any_order() {
     let limits = limits(None, Some(6000), None);
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
