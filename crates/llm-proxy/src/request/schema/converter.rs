@@ -32,6 +32,10 @@ pub(crate) enum Conversion {
 
 /// The figures of a grammar.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the fuzz target looks at the rules only")
+)]
 pub(crate) struct Converted {
     /// Its text.
     pub(crate) grammar_bytes: usize,
