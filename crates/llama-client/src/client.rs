@@ -14,7 +14,7 @@ use common::secret::Secret;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::connection::{Connection, Head};
+use crate::connection::{Head, UpstreamConnection};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::refusal::{ErrorWords, verdict};
@@ -58,7 +58,7 @@ pub struct Identity<'a> {
 /// llama-server closes the connection after every stream.
 #[derive(Debug)]
 pub struct Body {
-    connection: Option<Connection>,
+    connection: Option<UpstreamConnection>,
     /// Where the connection goes after the answer.
     pool: Option<Pool>,
     authority: Arc<str>,
@@ -167,7 +167,7 @@ impl Client {
         let authority = to.authority();
         let mut connection = match pool.and_then(|pool| pool.take(authority)) {
             Some(connection) => connection,
-            None => Connection::open(authority, self.connect_deadline).await?,
+            None => UpstreamConnection::open(authority, self.connect_deadline).await?,
         };
         let head = connection.ask(&request).await?;
         let body = Body {
@@ -210,7 +210,10 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let connection = self.connection.take().filter(Connection::is_reusable);
+        let connection = self
+            .connection
+            .take()
+            .filter(UpstreamConnection::is_reusable);
         if let Some((pool, connection)) = self.pool.as_ref().zip(connection) {
             pool.give(&self.authority, connection);
         }

@@ -29,7 +29,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// A connection, with one answer on it at a time.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct UpstreamConnection {
     stream: TcpStream,
     framing: Framing,
     /// What of the body came with the header.
@@ -47,22 +47,18 @@ pub(crate) struct Head {
     pub(crate) headers: HeaderMap,
 }
 
-impl Connection {
+impl UpstreamConnection {
     /// Connects to `HOST:PORT`.
     pub(crate) async fn open(authority: &str, limit: Duration) -> Result<Self, Error> {
-        let connect = async || match authority.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(authority).await,
-            _ => TcpStream::connect((authority, 80)).await,
-        };
         // A first packet that was lost, as when hundreds connect at once, is sent again by the kernel after a second,
         // which may be all there is. Nothing was sent yet, so another attempt in the middle does no harm.
         let again = async {
             tokio::time::sleep(limit / 2).await;
-            connect().await
+            connect(authority).await
         };
         let connecting = async {
             tokio::select! {
-                connected = connect() => connected,
+                connected = connect(authority) => connected,
                 connected = again => connected,
             }
         };
@@ -132,7 +128,9 @@ impl Connection {
             () = send => return Err(Error::Disconnected),
             received = receive => received?,
         };
-        (self.framing, self.early, self.keeps) = (framing, buffer, keeps && sent);
+        self.framing = framing;
+        self.early = buffer;
+        self.keeps = keeps && sent;
         Ok(head)
     }
 
@@ -184,6 +182,14 @@ impl Connection {
     }
 }
 
+/// Connects to `HOST:PORT`, or to port 80 where none is named.
+async fn connect(authority: &str) -> std::io::Result<TcpStream> {
+    match authority.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(authority).await,
+        _ => TcpStream::connect((authority, 80)).await,
+    }
+}
+
 /// Takes a whole header off `buffer`, if it is there, with what it says of the connection and the body.
 fn parse(buffer: &mut BytesMut) -> Result<Option<(Head, bool, Framing)>, Error> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -232,36 +238,43 @@ pub(crate) fn fuzz(input: &[u8]) {
     let Ok(Some((_, _, framing))) = parse(&mut buffer) else {
         return;
     };
-    let read = |n: usize| {
-        let mut framing = framing;
-        let mut body = Vec::new();
-        let mut used = 0;
-        for part in buffer.chunks(n.max(1)) {
-            let mut take = |bytes: &[u8]| {
+    assert_eq!(
+        body_in_parts(framing, &buffer, buffer.len()),
+        body_in_parts(framing, &buffer, 1)
+    );
+}
+
+/// The body that `bytes` hold, how many of them it took and what framing is left; read in parts of `n`.
+#[cfg(fuzzing)]
+fn body_in_parts(
+    mut framing: Framing,
+    bytes: &[u8],
+    n: usize,
+) -> Option<(Vec<u8>, usize, Framing)> {
+    let mut body = Vec::new();
+    let mut n_used = 0;
+    for part in bytes.chunks(n.max(1)) {
+        n_used += framing
+            .decode(part, &mut |bytes: &[u8]| {
                 body.extend_from_slice(bytes);
                 Ok(())
-            };
-            let Ok(n_bytes) = framing.decode(part, &mut take) else {
-                return None;
-            };
-            used += n_bytes;
-        }
-        Some((body, used, framing))
-    };
-    assert_eq!(read(buffer.len()), read(1));
+            })
+            .ok()?;
+    }
+    Some((body, n_used, framing))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::Connection;
+    use super::UpstreamConnection;
     use crate::error::Error;
 
     #[tokio::test]
     async fn only_a_refused_connection_says_that_nobody_listens() {
         let open = async |authority: &str| {
-            let opened = Connection::open(authority, Duration::from_secs(5)).await;
+            let opened = UpstreamConnection::open(authority, Duration::from_secs(5)).await;
             opened.err()
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::connection::Connection;
+use crate::connection::UpstreamConnection;
 
 /// How long a connection may wait.
 const MAX_IDLE: Duration = Duration::from_secs(3);
@@ -16,11 +16,11 @@ const MAX_WAITING: usize = 1024;
 
 /// What waits, by `HOST:PORT`. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<Arc<str>, Vec<Connection>>>>);
+pub(crate) struct Pool(Arc<Mutex<HashMap<Arc<str>, Vec<UpstreamConnection>>>>);
 
 impl Pool {
     /// One that can be used now.
-    pub(crate) fn take(&self, authority: &str) -> Option<Connection> {
+    pub(crate) fn take(&self, authority: &str) -> Option<UpstreamConnection> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = all.get_mut(authority)?.pop()?;
         let is_fresh = connection.idle_since.elapsed() <= MAX_IDLE;
@@ -28,7 +28,7 @@ impl Pool {
     }
 
     /// Keeps one for the next request, and closes those that have waited too long.
-    pub(crate) fn give(&self, authority: &Arc<str>, mut connection: Connection) {
+    pub(crate) fn give(&self, authority: &Arc<str>, mut connection: UpstreamConnection) {
         connection.idle_since = std::time::Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, waiting| {

@@ -67,7 +67,7 @@ fn in_layers(routes: Router<App>, app: &App) -> Router {
         .layer(from_fn(every_answer))
 }
 
-/// Names the request, and tells whoever stands between to hold nothing of the answer back or for another.
+/// Names the request, and tells those on its way to hold nothing of the answer back, nor to keep it for another caller.
 async fn every_answer(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
@@ -92,7 +92,8 @@ async fn check_head(
     request: Request,
     next: Next,
 ) -> Response {
-    let (headers, wishes) = (request.headers(), request.headers().get_all(EXPECT));
+    let headers = request.headers();
+    let wishes = headers.get_all(EXPECT);
     let for_us = is_one_host(headers) && request.uri().authority().is_none();
     let error = if !for_us || request.method() == Method::CONNECT {
         Error::BadTarget
@@ -124,15 +125,16 @@ fn is_one_host(headers: &HeaderMap) -> bool {
 /// Whether `Connection` names only what concerns the connection. An intermediary drops the fields it names, and so
 /// could be made to drop a key.
 fn are_harmless(options: &HeaderValue) -> bool {
-    const OPTIONS: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
-    let known = |option: &str| {
-        OPTIONS
-            .iter()
-            .any(|known| option.trim().eq_ignore_ascii_case(known))
-    };
     options
         .to_str()
-        .is_ok_and(|options| options.split(',').all(known))
+        .is_ok_and(|options| options.split(',').all(is_harmless))
+}
+
+fn is_harmless(option: &str) -> bool {
+    const OPTIONS: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+    OPTIONS
+        .iter()
+        .any(|harmless| option.trim().eq_ignore_ascii_case(harmless))
 }
 
 async fn no_such_route(
@@ -146,18 +148,15 @@ async fn no_such_route(
 
 /// What the caller of a path that is no route has probably meant.
 fn hint(path: &str) -> RouteHint {
-    let is_known = |path: &str| {
-        path.starts_with("/v1/models") || Api::ALL.iter().any(|api| api.path() == path)
-    };
     if let Some(option) = Api::ALL
         .iter()
         .find(|api| api.path() == path)
         .and_then(|api| api.option())
     {
         RouteHint::SwitchedOff(option)
-    } else if is_known(&format!("/v1{path}")) {
+    } else if is_a_route(&format!("/v1{path}")) {
         RouteHint::LacksVersion
-    } else if path.strip_prefix("/v1").is_some_and(is_known) {
+    } else if path.strip_prefix("/v1").is_some_and(is_a_route) {
         RouteHint::RepeatsVersion
     } else {
         // A slash at the end, or two in a row.
@@ -166,6 +165,11 @@ fn hint(path: &str) -> RouteHint {
             .find(|route| segments(path).eq(segments(route)))
             .map_or(RouteHint::Unknown, RouteHint::OtherSlashes)
     }
+}
+
+/// Whether some route of ours has this path, switched on or not.
+fn is_a_route(path: &str) -> bool {
+    path.starts_with("/v1/models") || Api::ALL.iter().any(|api| api.path() == path)
 }
 
 /// What is between the slashes of a path.
