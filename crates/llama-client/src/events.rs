@@ -99,8 +99,15 @@ impl Scanner {
     }
 }
 
-fn ends_line(byte: &u8) -> bool {
-    matches!(*byte, b'\n' | b'\r')
+/// The lines of an event, without what ends them.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut begin = 0;
+    let ends = memchr::memchr2_iter(b'\n', b'\r', event).chain([event.len()]);
+    ends.map(move |end| {
+        let line = &event[begin..end];
+        begin = end + 1;
+        line
+    })
 }
 
 /// What an event is to the proxy.
@@ -297,22 +304,21 @@ pub fn failure(event: &[u8]) -> Error {
 
 /// Whether the event is called an error: in `/v1/messages` what it holds does not say so.
 fn is_named_error(event: &[u8]) -> bool {
-    event
-        .split(ends_line)
+    lines(event)
         .any(|line| line.starts_with(b"error:") || matches!(line, b"event: error" | b"event:error"))
 }
 
 /// The payload: the text of the `data` lines, joined by LF.
 pub fn data(event: &[u8]) -> Cow<'_, [u8]> {
-    let mut lines = event.split(ends_line).filter_map(|line| {
+    let mut parts = lines(event).filter_map(|line| {
         let line = line.strip_prefix(b"data:")?;
         Some(line.strip_prefix(b" ").unwrap_or(line))
     });
-    let first = lines.next().unwrap_or_default();
-    match lines.next() {
+    let first = parts.next().unwrap_or_default();
+    match parts.next() {
         None => first.into(),
         Some(second) => {
-            let all: Vec<&[u8]> = [first, second].into_iter().chain(lines).collect();
+            let all: Vec<&[u8]> = [first, second].into_iter().chain(parts).collect();
             all.join(&b'\n').into()
         }
     }

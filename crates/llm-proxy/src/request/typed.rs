@@ -89,12 +89,14 @@ impl Fields {
         })
     }
 
-    /// Refuses the first of `names` that says anything.
-    pub(super) fn refuse(&mut self, names: &[&str], problem: &str) -> Result<(), InvalidRequest> {
-        for name in names {
-            self.refuse_unless(name, |_| false, problem)?;
+    /// Refuses the first field that is one of `names` and says anything.
+    pub(super) fn refuse(&self, names: &[&str], problem: &str) -> Result<(), InvalidRequest> {
+        // The fields are few and the names are many: no name is looked up.
+        let mut given = self.rest.iter();
+        match given.find(|(name, value)| names.contains(&name.as_str()) && !says_nothing(value)) {
+            Some((name, _)) => Err(InvalidRequest::field(name, problem)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses the field `name` if it says anything, unless `is_default` holds for what it says.
