@@ -1,5 +1,5 @@
-//! `cargo xtask up` as its user sees it: one question in a terminal chat, Ctrl-C, and then kill -9 of another one. No
-//! process is left behind.
+//! `cargo xtask up` as its user sees it: one question in a terminal chat, a second `up`, Ctrl-C, and then kill -9 of another
+//! one. No process is left behind.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -40,29 +40,47 @@ pub(super) async fn test(sh: &Shell, settings: &Settings) -> Result<StepOutcome>
         .with([("MODELS_DIR", models.path().display().to_string())])
         .with(addresses.variables());
 
-    let url = format!("ws://{}/api/v1/ws/chat", addresses.gateway);
+    let page = format!("http://{}/", addresses.gateway);
     let mut up = Up::start(&settings).await?;
-    say::line(format_args!("$ cargo xtask chat {url}"));
-    let chat = cmd!(sh, "/proc/self/exe chat {url}")
+    say::line(format_args!("$ cargo xtask chat {page}"));
+    let chat = cmd!(sh, "/proc/self/exe chat {page}")
         .stdin("Say hello.\n")
         .quiet();
     let answer = chat.read().context("`cargo xtask chat` got no answer")?;
     if answer.trim().is_empty() {
         bail!("`cargo xtask chat` printed nothing and ended with 0");
     }
+    say::line("$ cargo xtask up");
+    let again = cmd!(sh, "/proc/self/exe up").envs(settings.pairs()).quiet();
+    let words = again.read_stderr().context("a second `up` failed")?;
+    if !words.starts_with(&format!("Corral is already running: page {page}, process ")) {
+        bail!("a second `up` did not say that the first one runs: {words}");
+    }
     let status = up.end(Signal::INT).await.context("after Ctrl-C")?;
     if !status.success() {
         bail!("after Ctrl-C `up` ended with {status}");
     }
-    addresses.check().context("after Ctrl-C")?;
+    freed(&addresses).await.context("after Ctrl-C")?;
 
     let mut up = Up::start(&settings).await?;
     up.end(Signal::KILL)
         .await
         .context("after kill -9 of xtask")?;
-    addresses.check().context("after kill -9 of xtask")?;
+    freed(&addresses).await.context("after kill -9 of xtask")?;
     hub.stop();
     Ok(StepOutcome::Passed)
+}
+
+/// Waits until all addresses are free. A killed process becomes a zombie before its last thread has closed its sockets.
+async fn freed(addresses: &Addresses) -> Result<()> {
+    let begin = Instant::now();
+    while let Err(error) = addresses.check() {
+        if begin.elapsed() > GONE_WITHIN {
+            return Err(error);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// A running `cargo xtask up`.
