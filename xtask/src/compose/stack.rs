@@ -261,7 +261,7 @@ fn inspected<'a>(
     container
         .pointer(pointer)
         .and_then(Value::as_str)
-        .context("docker inspect has another shape")
+        .context("docker inspect printed something unexpected")
 }
 
 /// The test's changes to a stack: the address of the Hub, and the network that builds use.
