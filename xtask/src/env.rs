@@ -19,9 +19,9 @@ of the shell wins over them. An empty value counts as unset. `SETTINGS_FILE` may
 environment wins over it. A service with wrong settings reports all of them at once and exits with 64 before it listens.
 Variables that Kubernetes sets for services are ignored.
 
-Instead of a secret such as `LLM_API_KEY` you may set `LLM_API_KEY_FILE` to a file that holds it; setting both is an error. A
-key must be one line without white space, commas, double quotes or a leading `#`, because llama-server reads the same file and
-would find another key there. A line feed at the end of the file is ignored.
+Instead of a secret such as `LLM_API_KEY` you may set `LLM_API_KEY_FILE` to a file that holds it; setting both is an
+error. A key must be one line without white space, commas, double quotes or a leading `#`, because llama-server reads
+the same file and would find another key there. A line feed at the end of the file is ignored.
 
 Compose and `cargo xtask` read the same values from an env file: one `NAME=VALUE` per line, with or without `export`. A
 comment needs a space before its `#`. A value with spaces, a quote, a backslash or `$` needs quotes, best single ones.
@@ -210,16 +210,16 @@ pub(crate) fn run(write: bool) -> Result<()> {
     section(
         &mut page,
         "Compose",
-        "These are for Compose alone. Compose also passes the variables above on, except addresses, folders and the paths \
-         of secrets, which the Compose files set. It leaves out `OTEL_SERVICE_NAME`, which would give both services one \
-         name, and `OTEL_RESOURCE_ATTRIBUTES`, which Docker sets for itself. The files of `PROXY_KEYS_FILE`, \
+        "These are for Compose alone. Compose also passes the variables above on, except addresses, folders and the paths\n\
+         of secrets, which the Compose files set. It leaves out `OTEL_SERVICE_NAME`, which would give both services one\n\
+         name, and `OTEL_RESOURCE_ATTRIBUTES`, which Docker sets for itself. The files of `PROXY_KEYS_FILE`,\n\
          `PROXY_AUDIT` and `SETTINGS_FILE` must be mounted, for example by a `volumes` entry in a Compose file of your own.",
         &table(COMPOSE),
     );
     section(
         &mut page,
         "Mirrors and proxies",
-        "Set these in the env file or in the shell where a registry is slow or blocked. The default images are in the \
+        "Set these in the env file or in the shell where a registry is slow or blocked. The default images are in the\n\
          Compose files and in `deploy/Dockerfile`. README.md has an example, docs/models.md the mirrors of models.",
         &table(MIRRORS),
     );
