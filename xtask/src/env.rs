@@ -193,7 +193,7 @@ pub(crate) fn run(write: bool) -> Result<()> {
     sh.change_dir(settings.root());
     say::run(cmd!(
         sh,
-        "cargo build --workspace --exclude xtask --exclude bench --bins"
+        "cargo build --workspace --exclude xtask --exclude bench --exclude fake-cas --bins"
     ))?;
     let mut page = String::from(INTRO);
     for (binary, about) in SERVICES {

@@ -94,6 +94,8 @@ pub(crate) async fn build(settings: &Settings) -> Result<()> {
             "xtask",
             "--exclude",
             "bench",
+            "--exclude",
+            "fake-cas",
             "--bins",
         ])
         .folder(settings.root())

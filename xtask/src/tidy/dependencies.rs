@@ -4,6 +4,7 @@
 //! model-fetcher --+                             testkit <- [dev] all but admission; bench
 //! chat-gateway ---+-> common <-- llama-client   xtask -> none of ours
 //! llm-proxy ------+-> admission, llama-client   admission -> none of ours
+//! model-fetcher -> [dev] fake-cas -> testkit: heavy, so no other crate may
 //! ```
 
 use serde::Deserialize;
@@ -17,6 +18,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("llm-proxy", &["common", "admission", "llama-client"]),
     ("chat-gateway", &["common"]),
     ("testkit", &[]),
+    ("fake-cas", &["testkit"]),
     ("bench", &["testkit"]),
     ("xtask", &[]),
 ];
@@ -24,6 +26,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
 const ALONE: &[&str] = &["xtask", "admission"];
 /// Only for tests.
 const FOR_TESTS: &str = "testkit";
+/// Only for the tests of one crate, because it is heavy.
+const HEAVY: (&str, &str) = ("fake-cas", "model-fetcher");
 
 /// The part of `cargo metadata` that matters here.
 #[derive(Debug, Deserialize)]
@@ -70,10 +74,14 @@ fn refusal(package: &str, allowed: &[&str], dependency: &Dependency) -> Option<S
     if !is_ours || allowed.contains(&wanted) {
         return None;
     }
+    let is_dev = dependency.kind.as_deref() == Some("dev");
+    if (wanted, package) == HEAVY && is_dev {
+        return None;
+    }
     if wanted != FOR_TESTS {
         return Some("dependencies point the other way".to_owned());
     }
-    let for_tests = dependency.kind.as_deref() == Some("dev") && !ALONE.contains(&package);
+    let for_tests = is_dev && !ALONE.contains(&package);
     (!for_tests).then(|| "it is for tests: make it a dev-dependency of a service".to_owned())
 }
 
@@ -121,6 +129,14 @@ mod tests {
         );
         assert_eq!(problems("llm-proxy", "testkit", None).len(), 1);
         assert_eq!(problems("xtask", "testkit", Some("dev")).len(), 1);
+    }
+
+    #[test]
+    fn the_heavy_cas_is_for_the_tests_of_model_fetcher_only() {
+        assert_eq!(problems("model-fetcher", "fake-cas", Some("dev")), [""; 0]);
+        assert_eq!(problems("model-fetcher", "fake-cas", None).len(), 1);
+        assert_eq!(problems("llm-proxy", "fake-cas", Some("dev")).len(), 1);
+        assert_eq!(problems("testkit", "fake-cas", None).len(), 1);
     }
 
     #[test]

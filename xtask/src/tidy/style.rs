@@ -8,6 +8,7 @@ use super::unclean::{Finding, Habit};
 /// Names that may begin with an underscore: each holds a guard until its scope ends.
 const GUARDS: &[&str] = &[
     "_all",
+    "_cas",
     "_entered",
     "_env",
     "_flags",

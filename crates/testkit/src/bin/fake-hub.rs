@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
-use testkit::fake_hub::{FakeHub, Fault, File, Listening, On, Repository};
+use testkit::fake_hub::{FakeHub, Fault, File, Listening, On, Repository, XetFiles};
 use testkit::gguf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,6 +35,9 @@ struct Options {
     /// Breaks a connection at every such number of bytes, counted over all of them.
     #[arg(long)]
     cut_every: Option<u64>,
+    /// Has the file in Xet storage too: the address of a CAS server and the file's Xet hash, with a comma in between.
+    #[arg(long, value_parser = parse_xet)]
+    xet: Option<(SocketAddr, String)>,
     /// Writes no requests to standard error.
     #[arg(long)]
     quiet: bool,
@@ -78,11 +81,17 @@ async fn main() -> anyhow::Result<()> {
     let hub = FakeHub::start_on(repository, Vec::new(), listening)
         .await
         .context("cannot listen")?;
-    if let Some(rate) = options.bytes_per_second {
-        hub.always(On::Bytes, Fault::BytesPerSecond(rate));
+    if let Some((upstream, hash)) = options.xet.clone() {
+        let hashes = vec![(sha256.clone(), hash)];
+        hub.attach_xet(XetFiles { upstream, hashes }).await?;
     }
-    if let Some(step) = options.cut_every {
-        hub.always(On::Bytes, Fault::CutEvery(step));
+    for on in [On::Bytes, On::Xorb] {
+        if let Some(rate) = options.bytes_per_second {
+            hub.always(on, Fault::BytesPerSecond(rate));
+        }
+        if let Some(step) = options.cut_every {
+            hub.always(on, Fault::CutEvery(step));
+        }
     }
     let url = |address: SocketAddr| {
         let host = match &options.advertise {
@@ -108,6 +117,13 @@ async fn main() -> anyhow::Result<()> {
             _ = interrupt.recv() => return Ok(()),
         }
     }
+}
+
+fn parse_xet(text: &str) -> Result<(SocketAddr, String), String> {
+    let problem = "it must be an address and a hash, as in 127.0.0.1:8400,<64 hexadecimal digits>";
+    let (upstream, hash) = text.split_once(',').ok_or(problem)?;
+    let upstream = upstream.parse().map_err(|_| problem)?;
+    Ok((upstream, hash.to_owned()))
 }
 
 impl Options {

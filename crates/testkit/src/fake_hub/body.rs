@@ -1,6 +1,7 @@
 //! The bytes of a file as a response body, bent by the faults that concern bytes.
 
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ struct Reader {
     content: Content,
     file: Option<tokio::fs::File>,
     position: u64,
-    index: usize,
+    tally: ServedBytes,
     sent: u64,
     end: u64,
     broken: bool,
@@ -46,12 +47,21 @@ struct Reader {
     shared: Arc<Shared>,
 }
 
-/// The bytes `start..end` of `content`.
+/// Where the bytes of a body are counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ServedBytes {
+    /// As a range of its file, under that number.
+    File(usize),
+    /// As part of a xorb.
+    Xorb,
+}
+
+/// The bytes of that `range` of `content`.
 pub(super) fn body(
     shared: &Arc<Shared>,
     content: &Content,
-    start: u64,
-    end: u64,
+    range: Range<u64>,
+    tally: ServedBytes,
     faults: &[Fault],
 ) -> Body {
     let mut bend = Bend::default();
@@ -70,16 +80,18 @@ pub(super) fn body(
             | Fault::WrongContentRange
             | Fault::NoDigest
             | Fault::OtherCommit(_)
-            | Fault::RedirectTo(_) => {}
+            | Fault::RedirectTo(_)
+            | Fault::TokenLasts(_)
+            | Fault::CasUrl(_) => {}
         }
     }
     let reader = Reader {
         content: content.clone(),
         file: None,
-        position: start,
-        index: shared.begin_sending(start),
+        position: range.start,
+        tally,
         sent: 0,
-        end,
+        end: range.end,
         broken: false,
         next_at: None,
         bend,
@@ -124,7 +136,13 @@ impl Reader {
         if let Ok(chunk) = &chunk {
             self.position += chunk.len() as u64;
             self.sent += chunk.len() as u64;
-            self.shared.note_sent(self.index, self.position);
+            match self.tally {
+                ServedBytes::File(index) => self.shared.note_sent(index, self.position),
+                ServedBytes::Xorb => self
+                    .shared
+                    .xorbs_served
+                    .send_modify(|all| *all += chunk.len() as u64),
+            }
             let mut served = 0;
             self.shared.served.send_modify(|all| {
                 *all += chunk.len() as u64;

@@ -1,13 +1,14 @@
 //! A scripted Hugging Face Hub: two origins (the Hub and its CDN), real headers and error codes, faults on demand.
 //!
 //! A file's bytes come from memory or from disk, never copied whole. Every request is recorded, so that a test can say
-//! what was asked, of whom, and with which credentials. Xet is left out: clients then use plain HTTP.
+//! what was asked, of whom, and with which credentials. Nothing is in Xet storage until [`FakeHub::attach_xet`].
 
 mod body;
 mod proxy;
 mod routes;
 mod script;
 mod tls;
+mod xet;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub use proxy::{ForwardProxy, Passed};
 pub use script::{Fault, On};
 pub use tls::Authority;
+pub use xet::XetFiles;
 
 /// Where a file's bytes are.
 #[derive(Clone, Debug)]
@@ -102,13 +104,15 @@ pub struct Token {
     pub accepted: bool,
 }
 
-/// Which of the two origins a request reached.
+/// Which of the origins a request reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The Hub itself: the only one that may see a token.
     Hub,
     /// The store of bytes that the Hub redirects to.
     Cdn,
+    /// The Xet storage.
+    Cas,
 }
 
 /// One request as it arrived.
@@ -122,11 +126,13 @@ pub struct Request {
     pub path: String,
     /// Whether it carried an `Authorization` header.
     pub authorization: bool,
+    /// Whether one of its headers held a token of the Hub.
+    pub token: bool,
     /// Its `Range` header.
     pub range: Option<String>,
 }
 
-/// What both origins share.
+/// What the origins share.
 #[derive(Debug)]
 struct Shared {
     repository: Repository,
@@ -136,6 +142,8 @@ struct Shared {
     advertised_host: Option<String>,
     requests: watch::Sender<Vec<Request>>,
     served: watch::Sender<u64>,
+    xorbs_served: watch::Sender<u64>,
+    xet: Mutex<Option<xet::Xet>>,
     sent: Mutex<Vec<Range<u64>>>,
     script: Mutex<script::Script>,
     log_requests: bool,
@@ -197,6 +205,7 @@ pub struct FakeHub {
     hub: SocketAddr,
     cdn: SocketAddr,
     shared: Arc<Shared>,
+    stop: CancellationToken,
     _running: DropGuard,
 }
 
@@ -235,6 +244,8 @@ impl FakeHub {
             advertised_host: listening.advertised_host,
             requests: watch::Sender::default(),
             served: watch::Sender::default(),
+            xorbs_served: watch::Sender::default(),
+            xet: Mutex::default(),
             sent: Mutex::default(),
             script: Mutex::default(),
             log_requests: listening.log_requests,
@@ -279,8 +290,33 @@ impl FakeHub {
             hub,
             cdn,
             shared,
+            stop: stop.clone(),
             _running: stop.drop_guard(),
         })
+    }
+
+    /// From now on the files of `storage` are also in Xet storage, as most large files of the real Hub are.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound.
+    pub async fn attach_xet(&self, storage: XetFiles) -> std::io::Result<()> {
+        let listener = TcpListener::bind(SocketAddr::new(self.hub.ip(), 0)).await?;
+        let front = listener.local_addr()?;
+        let router = Router::new()
+            .fallback(xet::cas)
+            .with_state(Arc::clone(&self.shared));
+        let mut place = self
+            .shared
+            .xet
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Some(xet::Xet::new(storage, front));
+        let stop = self.stop.clone();
+        TaskTracker::new().spawn(stop.run_until_cancelled_owned(async move {
+            axum::serve(listener, router).await.ok();
+        }));
+        Ok(())
     }
 
     /// The value for `HF_ENDPOINT`.
@@ -328,13 +364,20 @@ impl FakeHub {
         self.shared.requests.borrow().clone()
     }
 
-    /// Bytes of files sent so far, over both origins.
+    /// Bytes of xorbs sent so far by the Xet storage. [`FakeHub::bytes_served`] counts them too.
+    #[must_use]
+    pub fn xorb_bytes_served(&self) -> u64 {
+        *self.shared.xorbs_served.borrow()
+    }
+
+    /// Bytes of files sent so far, over all origins.
     #[must_use]
     pub fn bytes_served(&self) -> u64 {
         *self.shared.served.borrow()
     }
 
-    /// What was sent of each body so far, as ranges of its file, oldest first. Bodies of whole files and of ranges alike.
+    /// What was sent of each body so far, as ranges of its file, oldest first. Bodies of whole files and of ranges alike, over
+    /// plain HTTPS.
     #[must_use]
     pub fn sent(&self) -> Vec<Range<u64>> {
         self.shared.sent().clone()
@@ -343,6 +386,12 @@ impl FakeHub {
     /// Waits until that many bytes of files were sent. Cancel-safe.
     pub async fn until_served(&self, n_bytes: u64) {
         let mut served = self.shared.served.subscribe();
+        let _sender_outlives_this = served.wait_for(|served| *served >= n_bytes).await;
+    }
+
+    /// Waits until the Xet storage sent that many bytes of xorbs. Cancel-safe.
+    pub async fn until_xorbs_served(&self, n_bytes: u64) {
+        let mut served = self.shared.xorbs_served.subscribe();
         let _sender_outlives_this = served.wait_for(|served| *served >= n_bytes).await;
     }
 

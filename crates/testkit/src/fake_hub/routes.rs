@@ -10,12 +10,12 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::header::{
     ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, LOCATION, RANGE,
 };
-use axum::http::{HeaderMap, Method, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 
-use super::body::body;
+use super::body::{ServedBytes, body};
 use super::script::{Fault, On};
-use super::{File, Origin, Request, Shared};
+use super::{File, Origin, Request, Shared, xet};
 
 const EXPIRED: &str = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
 
@@ -25,6 +25,7 @@ pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest)
     let path = decode(request.uri().path());
     let on = match path.as_str() {
         path if path.starts_with("/api/resolve-cache/") => On::Bytes,
+        path if path.contains("/xet-read-token/") => On::XetToken,
         path if path.starts_with("/api/") => On::Api,
         _ => On::Resolve,
     };
@@ -49,7 +50,7 @@ fn hub_answer(
         };
     }
     if let Some(rest) = request.uri().path().strip_prefix("/api/models/") {
-        return api(shared, rest, request.headers());
+        return api(shared, rest, request.headers(), faults);
     }
     let encoded: Vec<&str> = request
         .uri()
@@ -111,7 +112,7 @@ fn cdn_answer(shared: &Arc<Shared>, request: &HttpRequest, faults: &[Fault]) -> 
 }
 
 /// `answer` with the headers that the faults name, or never.
-async fn bent(mut answer: Response<Body>, faults: &[Fault]) -> Response<Body> {
+pub(super) async fn bent(mut answer: Response<Body>, faults: &[Fault]) -> Response<Body> {
     for fault in faults {
         match fault {
             Fault::Silence => std::future::pending().await,
@@ -125,7 +126,7 @@ async fn bent(mut answer: Response<Body>, faults: &[Fault]) -> Response<Body> {
     answer
 }
 
-fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
+fn api(shared: &Shared, rest: &str, headers: &HeaderMap, faults: &[Fault]) -> Response<Body> {
     let repository = &shared.repository;
     let parts: Vec<&str> = rest.splitn(5, '/').collect();
     let id = parts.iter().take(2).copied().collect::<Vec<_>>().join("/");
@@ -133,7 +134,9 @@ fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
         return refused;
     }
     let revision = match parts.get(2).copied() {
-        Some("revision" | "tree") => parts.get(3).copied().map_or_else(String::new, decode),
+        Some("revision" | "tree" | "xet-read-token") => {
+            parts.get(3).copied().map_or_else(String::new, decode)
+        }
         _ => "main".to_owned(),
     };
     if revision != "main" && revision != repository.commit {
@@ -149,7 +152,12 @@ fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
             "gated": if repository.gated { json!("manual") } else { json!(false) },
             "siblings": repository.files.iter().map(|file| json!({"rfilename": file.name})).collect::<Vec<_>>(),
         }),
-        Some("tree") => repository.files.iter().map(tree_entry).collect(),
+        Some("tree") => repository
+            .files
+            .iter()
+            .map(|file| tree_entry(shared, file))
+            .collect(),
+        Some("xet-read-token") => return xet::token(shared, faults),
         Some("refs") => json!({
             "branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": repository.commit}],
             "tags": [],
@@ -164,11 +172,14 @@ fn api(shared: &Shared, rest: &str, headers: &HeaderMap) -> Response<Body> {
     )
 }
 
-fn tree_entry(file: &File) -> serde_json::Value {
+fn tree_entry(shared: &Shared, file: &File) -> serde_json::Value {
     let mut entry =
         json!({"type": "file", "path": file.name, "size": file.size, "oid": &file.sha256[..40]});
     if file.lfs {
         entry["lfs"] = json!({"oid": file.sha256, "size": file.size, "pointerSize": 134});
+    }
+    if let Some(hash) = xet::hash_of(shared, &file.sha256) {
+        entry["xetHash"] = json!(hash);
     }
     entry
 }
@@ -237,6 +248,8 @@ fn resolve(
         )
     });
     let (size, digest) = (file.size.to_string(), format!("\"{}\"", file.sha256));
+    let xet = xet::hash_of(shared, &file.sha256);
+    let xet = xet.map(|hash| (xet::link(shared, &commit, &hash, headers), hash));
     let mut headers = vec![
         (LOCATION.as_str(), location.as_str()),
         ("x-repo-commit", commit.as_str()),
@@ -248,6 +261,9 @@ fn resolve(
             ("x-linked-size", size.as_str()),
             ("x-linked-etag", digest.as_str()),
         ]);
+    }
+    if let Some((link, hash)) = &xet {
+        headers.extend([("x-xet-hash", hash.as_str()), ("link", link.as_str())]);
     }
     answer(
         StatusCode::FOUND,
@@ -312,7 +328,8 @@ fn bytes(
     let body = if request.method() == Method::HEAD {
         Body::empty()
     } else {
-        body(shared, &file.content, start, end, faults)
+        let tally = ServedBytes::File(shared.begin_sending(start));
+        body(shared, &file.content, start..end, tally, faults)
     };
     response.body(body).expect("these headers are well-formed")
 }
@@ -348,7 +365,7 @@ fn known(shared: &Shared, id: &str, headers: &HeaderMap) -> Result<Option<bool>,
     Err(refusal(status, "RepoNotFound", "Repository not found"))
 }
 
-fn scripted(faults: &[Fault]) -> Option<Response<Body>> {
+pub(super) fn scripted(faults: &[Fault]) -> Option<Response<Body>> {
     faults.iter().find_map(|fault| match fault {
         Fault::Status {
             code,
@@ -383,7 +400,11 @@ fn refusal(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     )
 }
 
-fn answer(status: StatusCode, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
+pub(super) fn answer(
+    status: StatusCode,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Response<Body> {
     let start = Response::builder().status(status);
     let response = headers.iter().fold(start, |response, (name, value)| {
         response.header(*name, *value)
@@ -436,21 +457,30 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn record(shared: &Shared, origin: Origin, request: &HttpRequest) {
+pub(super) fn record(shared: &Shared, origin: Origin, request: &HttpRequest) {
     let range = request
         .headers()
         .get(RANGE)
         .and_then(|range| range.to_str().ok())
         .map(str::to_owned);
+    let sees_token = |value: &HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        shared.tokens.iter().any(|token| text.contains(&token.text))
+    };
     let request = Request {
         origin,
+        token: request.headers().values().any(sees_token),
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
         authorization: request.headers().contains_key(AUTHORIZATION),
         range,
     };
     if shared.log_requests {
-        let origin = if origin == Origin::Hub { "hub" } else { "cdn" };
+        let origin = match origin {
+            Origin::Hub => "hub",
+            Origin::Cdn => "cdn",
+            Origin::Cas => "cas",
+        };
         let Request {
             method,
             path,

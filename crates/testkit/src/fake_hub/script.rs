@@ -1,6 +1,7 @@
 //! What goes wrong, and when: faults that the next requests meet, and faults that last.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// The kind of request that a fault is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +10,14 @@ pub enum On {
     Api,
     /// `/{owner}/{name}/resolve/...` on the Hub.
     Resolve,
-    /// The bytes of a file, wherever they are served.
+    /// The bytes of a file over plain HTTPS, wherever they are served.
     Bytes,
+    /// `/api/models/.../xet-read-token/...` on the Hub.
+    XetToken,
+    /// What the CAS says of a file: its terms, and where their xorbs are.
+    Reconstruction,
+    /// The bytes of a xorb.
+    Xorb,
 }
 
 /// One thing that goes wrong.
@@ -29,7 +36,8 @@ pub enum Fault {
     Silence,
     /// The right answer, with this header in place of its own.
     Header(&'static str, String),
-    /// The signed URL has expired, and so has every one issued before it: 403 until the file is resolved again.
+    /// The signed URL has expired, and so has every one issued before it: 403 until the file is resolved again. On
+    /// [`On::Reconstruction`]: so have the read tokens, and the answer is 401.
     Expired,
     /// The connection breaks after that many bytes of the body.
     CutAfter(u64),
@@ -51,6 +59,10 @@ pub enum Fault {
     OtherCommit(String),
     /// The answer to resolve redirects there.
     RedirectTo(String),
+    /// The read token of Xet lasts that long.
+    TokenLasts(Duration),
+    /// The read token of Xet is for a CAS at this address.
+    CasUrl(String),
 }
 
 impl Fault {
