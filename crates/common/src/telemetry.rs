@@ -1,7 +1,7 @@
 //! Logs: one subscriber, text for people or JSON lines for machines, on standard output.
 //!
-//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies and tungstenite whole
-//! frames; their targets are switched off whatever the level.
+//! Prompts, answers, keys and tokens are never logged. async-openai logs whole bodies, tungstenite whole frames, and the
+//! crates of Xet their settings with a token in them; their targets are switched off whatever the level.
 
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
@@ -17,11 +17,19 @@ use crate::env::{Environment, Variable};
 use crate::lines::{Flush, LossyLines};
 
 /// Crates whose targets are switched off.
-const QUIET: [&str; 2] = ["async_openai", "tungstenite"];
+const QUIET: [&str; 7] = [
+    "async_openai",
+    "tungstenite",
+    "xet",
+    "xet_client",
+    "xet_core_structures",
+    "xet_data",
+    "xet_runtime",
+];
 /// Crates that log, whose names begin their targets. All of Corral's are known to each service, because one `LOG_LEVEL` is
 /// often meant for all of them.
-const TARGETS: &str = "admission, chat_gateway, common, llama_client, llm_proxy, model_fetcher, axum, hyper, hyper_util, \
-     opentelemetry, opentelemetry_otlp, opentelemetry_sdk, quinn, quinn_proto, quinn_udp, reqwest, \
+const TARGETS: &str = "admission, chat_gateway, common, llama_client, llm_proxy, model_fetcher, axum, axum_core, hyper, \
+     hyper_util, iana_time_zone, opentelemetry, opentelemetry_otlp, opentelemetry_sdk, quinn, quinn_proto, quinn_udp, reqwest, \
      rustls_platform_verifier, tokio_tungstenite, tower_http";
 
 const LOG_LEVEL: Variable = Variable::new(
@@ -146,7 +154,9 @@ fn parse_target(text: &str) -> Result<String, String> {
     let target = text.to_ascii_lowercase().replace('-', "_");
     let name = target.split("::").next().unwrap_or_default();
     if QUIET.contains(&name) {
-        Err(format!("{name} logs what people write, and is always off"))
+        Err(format!(
+            "{name} logs what must not be read, and is always off"
+        ))
     } else if is_target(name) && !target.contains(['[', ']', '{', '}', ' ']) {
         Ok(target)
     } else {
@@ -300,8 +310,17 @@ mod tests {
             let name = package.trim_start().strip_prefix("name = \"")?;
             Some(name.split_once('"')?.0.replace('-', "_"))
         };
-        // These only hand on what others log.
-        let silent = ["jni", "tower", "tracing_log", "tracing_subscriber"];
+        // These only hand on what others log, are in no service (rustyline is xtask's), or log under another name: the
+        // target of hf-xet is xet.
+        let silent = [
+            "hf_xet",
+            "jni",
+            "rustyline",
+            "tower",
+            "tracing",
+            "tracing_log",
+            "tracing_subscriber",
+        ];
         for name in lock.split("[[package]]").filter(logs).filter_map(named) {
             let name = name.as_str();
             let known = is_target(name) || QUIET.contains(&name) || silent.contains(&name);
