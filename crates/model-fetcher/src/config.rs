@@ -59,6 +59,14 @@ const MODEL_MIRRORS: Variable = Variable::new(
      They get no token. Their bytes need the digest of the Hub, of `MODEL_SHA256` or of `models.lock`.",
 );
 
+const MODEL_TRANSPORT: Variable = Variable::new(
+    "MODEL_TRANSPORT",
+    "auto",
+    "How the bytes come from the Hub: `https`, `xet` (the Hub's own store), or `auto`: HTTPS, and Xet for a file that HTTPS \
+     does not bring or when HTTPS keeps failing. With `xet`, HTTPS takes over in the same cases. A build without Xet \
+     refuses `xet`.",
+);
+
 const LLAMA_CTX_SIZE: Variable = Variable::new(
     "LLAMA_CTX_SIZE",
     "",
@@ -81,6 +89,7 @@ pub const VARIABLES: &[Variable] = &[
     MODELS_DIR,
     MODEL_SHA256,
     MODEL_MIRRORS,
+    MODEL_TRANSPORT,
     LLAMA_CTX_SIZE,
 ];
 
@@ -89,6 +98,17 @@ pub const TABLES: &[&[Variable]] = &[VARIABLES, telemetry::VARIABLES];
 
 /// The start of names that are a misspelt setting when they are none.
 pub const PREFIX: &str = "MODEL_SHA";
+
+/// How the bytes come from the Hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over HTTPS; over Xet where that is not possible or keeps failing.
+    Auto,
+    /// Over HTTPS only.
+    Https,
+    /// Over Xet; over HTTPS where that is not possible or keeps failing.
+    Xet,
+}
 
 /// What `model-fetcher` without a command does.
 #[derive(Clone, Debug)]
@@ -111,6 +131,8 @@ pub struct Fetch {
     pub token: Option<Secret>,
     /// Where else the bytes may come from, in order.
     pub mirrors: Vec<Mirror>,
+    /// How the bytes come from the Hub.
+    pub transport: Transport,
     /// Whether only what models.lock says is fetched.
     pub locked: bool,
     /// Whether progress is told in numbers, for machines.
@@ -170,6 +192,10 @@ pub struct Tuning {
     pub least_segment_bytes: u64,
     /// The most that one request asks for, where its answer is long in coming.
     pub segment_bytes: u64,
+    /// Ranges that are fetched at once from the Xet storage.
+    pub xet_streams: usize,
+    /// The most that one range from the Xet storage has; hf-xet keeps all of it in memory.
+    pub xet_segment_bytes: u64,
     /// The most that a killed process loses per stream.
     pub checkpoint_bytes: u64,
     /// How long a source may say nothing.
@@ -197,6 +223,8 @@ impl Default for Tuning {
             parallel_from_bytes: 64 << 20,
             least_segment_bytes: 8 << 20,
             segment_bytes: 64 << 20,
+            xet_streams: 4,
+            xet_segment_bytes: 4 << 20,
             checkpoint_bytes: 8 << 20,
             stall: Duration::from_secs(30),
             slow_bytes_per_second: 10 << 10,
@@ -242,6 +270,7 @@ impl Fetch {
             endpoint,
             token,
             mirrors,
+            transport: env.read_with(&MODEL_TRANSPORT, parse_transport),
             locked: false,
             json: false,
             context: env.read_with(&LLAMA_CTX_SIZE, |text| match text {
@@ -370,6 +399,18 @@ fn read_pin(env: &mut Environment) -> Option<Digest> {
             text.parse().map(Some)
         }
     })
+}
+
+fn parse_transport(text: &str) -> Result<Transport, String> {
+    match text {
+        "auto" => Ok(Transport::Auto),
+        "https" => Ok(Transport::Https),
+        "xet" if cfg!(feature = "xet") => Ok(Transport::Xet),
+        "xet" => {
+            Err("it must be auto or https: this model-fetcher was built without Xet".to_owned())
+        }
+        _ => Err("it must be auto, https or xet".to_owned()),
+    }
 }
 
 fn parse_endpoint(text: &str) -> Result<Url, String> {

@@ -104,11 +104,11 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
-    /// The Hub has the file, but not for clients that speak only HTTPS.
+    /// The Hub does not give out the file over plain HTTPS, and Xet is not to be used.
     #[error(
-        "{source_name} does not give out {file} over plain HTTPS, only through its Xet storage, which model-fetcher does \
-         not speak: fetch it elsewhere with `hf download {repository} {file}` and bring it here with model-fetcher import \
-         FILE; or name another source of it in MODEL_MIRRORS; or choose another file: model-fetcher list {repository}"
+        "{source_name} does not give out {file} over plain HTTPS, only through its Xet storage: {}; or name another source \
+         of it in MODEL_MIRRORS; or choose another file: model-fetcher list {repository}",
+        xet_advice(repository, file)
     )]
     OnlyXet {
         /// The Hub's address.
@@ -275,6 +275,17 @@ fn permission_advice(error: &io::Error, path: &Path) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// How to get a file out of Xet storage.
+fn xet_advice(repository: &str, file: &str) -> String {
+    if cfg!(feature = "xet") {
+        return "set MODEL_TRANSPORT to auto".to_owned();
+    }
+    format!(
+        "this model-fetcher was built without Xet: use one that was not, or fetch the file elsewhere with `hf download \
+         {repository} {file}` and bring it here with model-fetcher import FILE"
+    )
 }
 
 fn choices(nearest: &[String]) -> String {

@@ -19,7 +19,8 @@ use crate::retry::Trouble;
 
 /// Redirects in a row that are followed.
 pub(crate) const MAX_HOPS: usize = 5;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to be made.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSION"));
 
 /// A client that knows where home is.

@@ -4,6 +4,7 @@
 
 pub(crate) mod advice;
 mod api;
+pub(crate) mod xet;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::http::{HttpClient, MAX_HOPS, name_of, next_hop, passing, too_many_hops};
 use crate::hub::advice::{Refusal, missed, refused};
 use crate::hub::api::{model_info, tree};
+use crate::hub::xet::{XET_HASH, XetHash, xet_hash};
 use crate::names::choice::Choice;
 use crate::names::mirror::hub_address;
 use crate::names::{FileName, RepositoryId};
@@ -28,9 +30,6 @@ use common::secret::Secret;
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
 const ATTEMPTS: u32 = 4;
-
-/// With it the Hub says that it keeps a file in its Xet storage.
-const XET_HASH: &str = "x-xet-hash";
 
 /// What was asked for, as the Hub knows it.
 #[derive(Clone, Debug)]
@@ -52,8 +51,9 @@ pub(crate) struct Remote {
     pub(crate) sha256: Digest,
     /// Where the Hub said its bytes are, for about an hour.
     pub(crate) location: Option<Url>,
-    /// Whether the Hub keeps it in its Xet storage, of which plain HTTPS is a courtesy.
-    pub(crate) is_xet: bool,
+    /// Its hash in the Hub's Xet storage, of which plain HTTPS is a courtesy; `None` where the Hub named none or was not
+    /// asked.
+    pub(crate) xet_hash: Option<XetHash>,
 }
 
 /// One revision of a repository on a Hub, and who asks.
@@ -302,7 +302,7 @@ impl<'a> Hub<'a> {
             size,
             sha256,
             location,
-            is_xet: headers.contains_key(XET_HASH),
+            xet_hash: xet_hash(&headers),
         })
     }
 

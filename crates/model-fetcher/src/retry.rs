@@ -82,6 +82,14 @@ impl Budget {
         }
     }
 
+    /// A budget for a transport of the Hub that is not the only one: half as many failures.
+    pub(crate) fn half(tuning: Tuning) -> Self {
+        Self::new(Tuning {
+            attempts: (tuning.attempts / 2).max(1),
+            ..tuning
+        })
+    }
+
     /// Notes that `n_bytes` more are on the disk.
     pub(crate) fn progressed(&mut self, n_bytes: u64) {
         self.progress += n_bytes;

@@ -70,7 +70,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     )?;
     let away = transport.without_token();
     let hub = Hub::new(Place::from(settings), settings.tuning, &transport);
-    let (resolved, first) = tokio::select! {
+    let (resolved, start) = tokio::select! {
         () = stop.cancelled() => return Err(Error::Stopped),
         resolved = resolve(settings, &lock, &hub, &away) => resolved?,
     };
@@ -92,7 +92,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         }
     }
     if !missing.is_empty() {
-        let sources = Sources::new(settings, &hub, &transport, &away, commit.as_deref(), first);
+        let sources = Sources::new(settings, &hub, &transport, &away, &resolved, start);
         let weights = files.iter().map(|remote| remote.size).sum();
         Transfer {
             settings,

@@ -2,15 +2,12 @@
 //! is out of reach but there are mirrors, what was known before: `models.lock`, or the pinned digest.
 
 use crate::config::Fetch;
-use crate::download::source::{HUB, size_at_mirrors};
+use crate::download::source::{Start, size_at_mirrors};
 use crate::error::Error;
 use crate::folder::models_lock::{LockedModel, ModelsLock};
 use crate::http::HttpClient;
 use crate::hub::{Hub, Remote, Resolved};
 use crate::names::choice::Choice;
-
-/// The source to begin with when the Hub was not to be reached: the first mirror.
-const FIRST_MIRROR: usize = HUB + 1;
 
 /// What to fetch, and the source to begin with. Cancel-safe.
 ///
@@ -22,21 +19,21 @@ pub(crate) async fn resolve(
     lock: &ModelsLock,
     hub: &Hub<'_>,
     away: &HttpClient,
-) -> Result<(Resolved, usize), Error> {
+) -> Result<(Resolved, Start), Error> {
     let locked = lock.find(settings);
     if settings.locked {
         let model = locked.ok_or_else(|| not_locked(settings))?;
-        return Ok((from_lock(settings, model)?, HUB));
+        return Ok((from_lock(settings, model)?, Start::Hub));
     }
     let unreachable = match hub.resolve(settings).await {
         Err(
             error @ (Error::Unreachable { .. } | Error::Refused { .. } | Error::OnlyXet { .. }),
         ) if !settings.mirrors.is_empty() => error,
-        resolved => return Ok((resolved?, 0)),
+        resolved => return Ok((resolved?, Start::Hub)),
     };
     if let Some(model) = locked {
         tracing::warn!(error = %unreachable, "asking the mirrors for what models.lock says");
-        return Ok((from_lock(settings, model)?, FIRST_MIRROR));
+        return Ok((from_lock(settings, model)?, Start::Mirrors));
     }
     let (Some(sha256), Choice::File(file), false) =
         (settings.pin, &settings.choice, settings.projector)
@@ -56,14 +53,14 @@ pub(crate) async fn resolve(
         size,
         sha256,
         location: None,
-        is_xet: false,
+        xet_hash: None,
     };
     Ok((
         Resolved {
             commit: None,
             files: vec![remote],
         },
-        FIRST_MIRROR,
+        Start::Mirrors,
     ))
 }
 
@@ -110,7 +107,7 @@ fn from_lock(settings: &Fetch, model: &LockedModel) -> Result<Resolved, Error> {
         size: known.size,
         sha256: known.sha256,
         location: None,
-        is_xet: false,
+        xet_hash: None,
     });
     Ok(Resolved {
         commit: model.commit.clone(),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Response, StatusCode};
@@ -17,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::config::Tuning;
+use crate::download::XetRange;
 use crate::download::inlet::Inlet;
 use crate::download::part::Part;
 use crate::download::progress::Progress;
-use crate::download::source::Sources;
+use crate::download::source::{SourceKind, Sources};
 use crate::error::Error;
 use crate::http::{describe, name_of, passing};
 use crate::hub::Remote;
@@ -31,6 +33,15 @@ const LONG_WAIT: u32 = 16;
 /// ... and for less when less than this share did.
 const SHORT_WAIT: u32 = 64;
 
+/// What is asked of the Xet storage at first, in bytes.
+const FIRST_XET_BYTES: u64 = 1 << 20;
+/// What is asked of it at least, in bytes: two of its chunks.
+const LEAST_XET_BYTES: u64 = 256 << 10;
+/// It is asked for more when a range takes less than this, ...
+const SHORT_XET_RANGE: Duration = Duration::from_secs(1);
+/// ... and for less when it takes longer than this.
+const LONG_XET_RANGE: Duration = Duration::from_secs(4);
+
 /// One file on its way.
 #[derive(Debug)]
 pub(crate) struct Download<'a> {
@@ -38,8 +49,8 @@ pub(crate) struct Download<'a> {
     pub(crate) sources: &'a Sources<'a>,
     /// What it is.
     pub(crate) remote: &'a Remote,
-    /// Where which source has the bytes now; `None` when that has to be asked.
-    pub(crate) location: Mutex<Option<(usize, Url)>>,
+    /// Where the bytes are now on that way; `None` when that has to be asked.
+    pub(crate) location: Mutex<Option<(SourceKind, Url)>>,
     /// Where they go.
     pub(crate) part: &'a Part,
     /// Who is told.
@@ -53,10 +64,29 @@ pub(crate) struct Download<'a> {
 }
 
 /// An answer that is safe to write: its bytes begin `skip` bytes before the range that was asked for.
-struct Answer {
-    response: Response,
+struct Answer<'a> {
+    body: RangeBody<'a>,
     skip: u64,
     source_name: String,
+}
+
+/// The bytes of an answer, by the transport that brings them.
+enum RangeBody<'a> {
+    Https(Response),
+    Xet(XetRange<'a>),
+}
+
+impl RangeBody<'_> {
+    /// The next bytes; `None` at the end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+        match self {
+            Self::Https(response) => response
+                .chunk()
+                .await
+                .map_err(|error| Trouble::again(describe(error))),
+            Self::Xet(body) => body.chunk().await,
+        }
+    }
 }
 
 impl Download<'_> {
@@ -84,7 +114,11 @@ impl Download<'_> {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
             let queue = Mutex::new(VecDeque::from(self.part.missing(wanted.clone())));
             let parallel = !whole && wanted.end - wanted.start >= self.tuning.parallel_from_bytes;
-            let streams = if parallel { self.tuning.streams } else { 1 };
+            let streams = match (parallel, self.sources.way(source)) {
+                (false, _) => 1,
+                (true, SourceKind::Xet) => self.tuning.xet_streams,
+                (true, SourceKind::Https | SourceKind::Mirror(_)) => self.tuning.streams,
+            };
             let ended = tokio::select! {
                 ended = try_join_all((0..streams).map(|_| self.work_off(source, &queue))) => ended,
                 failed = self.part.keep_safe() => match failed? {},
@@ -122,12 +156,18 @@ impl Download<'_> {
         source: usize,
         queue: &Mutex<VecDeque<Range<u64>>>,
     ) -> Result<(), Error> {
-        let mut budget = match self.sources.has_next(source) {
-            true => Budget::with_alternatives(self.tuning),
-            false => Budget::new(self.tuning),
+        let mut budget = match self.sources.after(source) {
+            None => Budget::new(self.tuning),
+            Some(SourceKind::Mirror(_)) => Budget::with_alternatives(self.tuning),
+            Some(SourceKind::Https | SourceKind::Xet) => Budget::half(self.tuning),
         };
+        let way = self.sources.way(source);
         let mut inlet = Inlet::new(self.part, self.tuning.checkpoint_bytes);
         let mut stride = self.tuning.least_segment_bytes;
+        let mut most = self.tuning.xet_segment_bytes;
+        if way == SourceKind::Xet {
+            stride = FIRST_XET_BYTES.min(most);
+        }
         loop {
             let whole = self.whole_files_only.load(Ordering::Relaxed);
             let Some(mut segment) = self.next(queue, (!whole).then_some(stride)) else {
@@ -137,13 +177,20 @@ impl Download<'_> {
                 let (start, began) = (segment.start, Instant::now());
                 inlet.begin_at(start);
                 let mut waited = Duration::ZERO;
+                let mut asked = segment.clone();
+                if way == SourceKind::Xet {
+                    asked.end = asked.end.min(start + stride);
+                }
                 let ended = self
-                    .attempt(source, &segment, whole, &mut inlet, &mut waited)
+                    .attempt(source, &asked, whole, &mut inlet, &mut waited)
                     .await;
                 inlet.write().await?;
                 segment.start = inlet.position();
                 budget.progressed(segment.start - start);
                 match ended {
+                    Ok(()) if way == SourceKind::Xet => {
+                        stride = next_xet_stride(stride, began.elapsed()).min(most);
+                    }
                     Ok(()) => stride = self.next_stride(stride, waited, began.elapsed()),
                     Err(Trouble::RangeIgnored) => {
                         self.whole_files_only.store(true, Ordering::Relaxed);
@@ -151,8 +198,15 @@ impl Download<'_> {
                         return Ok(());
                     }
                     Err(trouble) => {
+                        // A range that takes as long as a stall is too large for this line.
+                        if way == SourceKind::Xet && began.elapsed() * 2 > self.tuning.stall {
+                            most = (stride / 2).max(LEAST_XET_BYTES);
+                            stride = stride.min(most);
+                        }
                         let is_refused = matches!(trouble, Trouble::Expired);
-                        let name = locked(&self.location).as_ref().map(|(_, url)| name_of(url));
+                        let place = locked(&self.location).clone();
+                        let place = place.filter(|(from, _)| *from == way);
+                        let name = place.map(|(_, url)| name_of(&url));
                         if is_refused {
                             locked(&self.location).take();
                         }
@@ -203,7 +257,7 @@ impl Download<'_> {
     /// Receives up to `end` or until something ends it.
     async fn receive(
         &self,
-        answer: &mut Answer,
+        answer: &mut Answer<'_>,
         end: u64,
         inlet: &mut Inlet<'_>,
     ) -> Result<(), Trouble> {
@@ -215,7 +269,7 @@ impl Download<'_> {
                 return Ok(());
             }
             let chunk = self
-                .or_stopped(tokio::time::timeout(stall, answer.response.chunk()))
+                .or_stopped(tokio::time::timeout(stall, answer.body.chunk()))
                 .await?;
             let mut chunk = match chunk {
                 Ok(Ok(Some(chunk))) => chunk,
@@ -225,7 +279,7 @@ impl Download<'_> {
                         answer.source_name
                     )));
                 }
-                Ok(Err(error)) => return Err(Trouble::again(describe(error))),
+                Ok(Err(trouble)) => return Err(trouble),
                 Err(_) => {
                     return Err(Trouble::again(format!(
                         "nothing came for {} s",
@@ -253,9 +307,22 @@ impl Download<'_> {
     }
 
     /// Asks for `range`, and takes only an answer whose place in the file is certain.
-    async fn ask(&self, source: usize, range: &Range<u64>, whole: bool) -> Result<Answer, Trouble> {
+    async fn ask(
+        &self,
+        source: usize,
+        range: &Range<u64>,
+        whole: bool,
+    ) -> Result<Answer<'_>, Trouble> {
+        if self.sources.way(source) == SourceKind::Xet {
+            let storage = self.sources.xet();
+            return Ok(Answer {
+                body: RangeBody::Xet(storage.open(self.remote, range).await?),
+                skip: 0,
+                source_name: storage.name(),
+            });
+        }
         let location = self.location(source).await?;
-        let (response, url) = self.sources.transport(source).get(location, range).await?;
+        let (response, url) = self.sources.client(source).get(location, range).await?;
         let status = response.status();
         if let Some(trouble) = passing(status, response.headers()) {
             return Err(trouble);
@@ -285,7 +352,7 @@ impl Download<'_> {
                     )));
                 }
                 Ok(Answer {
-                    response,
+                    body: RangeBody::Https(response),
                     skip: 0,
                     source_name,
                 })
@@ -301,7 +368,7 @@ impl Download<'_> {
                     return Err(Trouble::RangeIgnored);
                 }
                 Ok(Answer {
-                    response,
+                    body: RangeBody::Https(response),
                     skip: range.start,
                     source_name,
                 })
@@ -325,13 +392,14 @@ impl Download<'_> {
 
     /// Where the bytes are, asking when the last address was refused. The Hub's own refusal is final.
     async fn location(&self, source: usize) -> Result<Url, Trouble> {
+        let way = self.sources.way(source);
         if let Some((from, url)) = locked(&self.location).clone()
-            && from == source
+            && from == way
         {
             return Ok(url);
         }
         let url = self.sources.locate(source, self.remote).await?;
-        *locked(&self.location) = Some((source, url.clone()));
+        *locked(&self.location) = Some((way, url.clone()));
         Ok(url)
     }
 
@@ -343,6 +411,19 @@ impl Download<'_> {
             done = work => Ok(done),
         }
     }
+}
+
+/// How much to ask the Xet storage for after a range of `stride` bytes that took `whole`. Nothing of a range comes before
+/// all of its first term is there, so a slow line needs small ranges to show that it moves at all.
+fn next_xet_stride(stride: u64, whole: Duration) -> u64 {
+    let next = if whole < SHORT_XET_RANGE {
+        stride.saturating_mul(2)
+    } else if whole > LONG_XET_RANGE {
+        stride / 2
+    } else {
+        stride
+    };
+    next.max(LEAST_XET_BYTES)
 }
 
 /// How fast one answer comes, looked at once per window: a source that drips keeps no connection for ever.

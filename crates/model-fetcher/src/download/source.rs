@@ -1,4 +1,4 @@
-//! Where bytes may come from: the Hub first, then the mirrors in their order.
+//! Where bytes may come from: the Hub first, by its two transports, then the mirrors in their order.
 //!
 //! A mirror is not trusted: it never gets the token, and what it sends counts only when it has the digest that is known
 //! from elsewhere. A source that was left is not asked again while the same bytes are on their way.
@@ -7,15 +7,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use url::Url;
 
-use crate::config::Fetch;
+use crate::config::{Fetch, Transport};
+use crate::download::XetStorage;
 use crate::error::Error;
 use crate::http::{HttpClient, name_of};
-use crate::hub::{Hub, Remote, size_at};
+use crate::hub::{Hub, Remote, Resolved, size_at};
 use crate::names::FileName;
 use crate::retry::Trouble;
 
-/// The number of the Hub among the sources; the mirrors follow.
-pub(crate) const HUB: usize = 0;
+/// One way to the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    /// From where the Hub redirects to, over plain HTTPS.
+    Https,
+    /// From the Hub's Xet storage.
+    Xet,
+    /// From the mirror of that number.
+    Mirror(usize),
+}
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With the Hub.
+    Hub,
+    /// With the first mirror: the Hub was not to be reached.
+    Mirrors,
+}
 
 /// All sources of one run, and the one that is in use.
 #[derive(Debug)]
@@ -25,33 +43,61 @@ pub(crate) struct Sources<'a> {
     home: &'a HttpClient,
     away: &'a HttpClient,
     revision: &'a str,
+    xet: XetStorage<'a>,
+    ways: Vec<SourceKind>,
     current: AtomicUsize,
 }
 
 impl<'a> Sources<'a> {
-    /// The Hub through `home`, the mirrors through `away`, which has no token; `first` is the one to begin with.
+    /// The ways to the files of `resolved`: the Hub through `home`, the mirrors through `away`, which has no token.
     pub(crate) fn new(
         settings: &'a Fetch,
         hub: &'a Hub<'a>,
         home: &'a HttpClient,
         away: &'a HttpClient,
-        commit: Option<&'a str>,
-        first: usize,
+        resolved: &'a Resolved,
+        start: Start,
     ) -> Self {
+        let commit = resolved.commit.as_deref();
         let revision = commit.unwrap_or(&settings.revision);
+        let stall = settings.tuning.stall;
+        let xet = XetStorage::new(hub, revision, &settings.folder, stall);
+        let mut ways = hub_ways(settings.transport, &resolved.files);
+        let first = match start {
+            Start::Hub => 0,
+            Start::Mirrors => ways.len(),
+        };
+        ways.extend((0..settings.mirrors.len()).map(SourceKind::Mirror));
         Self {
             settings,
             hub,
             home,
             away,
             revision,
+            xet,
+            ways,
             current: AtomicUsize::new(first),
         }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        1 + self.settings.mirrors.len()
+        self.ways.len()
+    }
+
+    /// What `source` is.
+    pub(crate) fn way(&self, source: usize) -> SourceKind {
+        self.ways[source]
+    }
+
+    /// What comes after `source`.
+    pub(crate) fn after(&self, source: usize) -> Option<SourceKind> {
+        self.ways.get(source + 1).copied()
+    }
+
+    /// The Hub's Xet storage.
+    pub(crate) fn xet(&self) -> &XetStorage<'a> {
+        &self.xet
     }
 
     /// The one in use.
@@ -59,14 +105,9 @@ impl<'a> Sources<'a> {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// Whether there is another one after `source`.
-    pub(crate) fn has_next(&self, source: usize) -> bool {
-        source + 1 < self.count()
-    }
-
     /// Goes on to the source after `source`; `false` when that was the last one.
     pub(crate) fn leave(&self, source: usize) -> bool {
-        let left = self.has_next(source);
+        let left = self.after(source).is_some();
         if left {
             self.current.store(source + 1, Ordering::Relaxed);
         }
@@ -80,26 +121,32 @@ impl<'a> Sources<'a> {
     }
 
     /// Who moves the bytes of `source`.
-    pub(crate) fn transport(&self, source: usize) -> &'a HttpClient {
-        if source == HUB { self.home } else { self.away }
+    pub(crate) fn client(&self, source: usize) -> &'a HttpClient {
+        match self.way(source) {
+            SourceKind::Https | SourceKind::Xet => self.home,
+            SourceKind::Mirror(_) => self.away,
+        }
     }
 
     /// Its name, for people.
     pub(crate) fn name(&self, source: usize, remote: &Remote) -> String {
-        self.mirror(source, &remote.file)
-            .map_or_else(|| self.hub.name(), |url| name_of(&url))
+        match self.way(source) {
+            SourceKind::Https => self.hub.name(),
+            SourceKind::Xet => self.xet.name(),
+            SourceKind::Mirror(number) => name_of(&self.mirror(number, &remote.file)),
+        }
     }
 
     /// Whether the Hub is asked anew where the bytes are once an address is refused; a mirror's address is fixed.
     pub(crate) fn moves(&self, source: usize) -> bool {
-        source == HUB
+        self.way(source) == SourceKind::Https
     }
 
     /// Where `source` has the file. Cancel-safe.
     pub(crate) async fn locate(&self, source: usize, remote: &Remote) -> Result<Url, Trouble> {
-        match self.mirror(source, &remote.file) {
-            Some(url) => Ok(url),
-            None => self.hub.locate(self.revision, remote).await,
+        match self.way(source) {
+            SourceKind::Https | SourceKind::Xet => self.hub.locate(self.revision, remote).await,
+            SourceKind::Mirror(number) => Ok(self.mirror(number, &remote.file)),
         }
     }
 
@@ -113,17 +160,47 @@ impl<'a> Sources<'a> {
         error: Error,
     ) -> Error {
         match error {
-            Error::Unreachable { .. } if is_refused && remote.is_xet && source == HUB => {
+            Error::Unreachable { .. }
+                if is_refused
+                    && remote.xet_hash.is_some()
+                    && self.way(source) == SourceKind::Https =>
+            {
                 self.hub.only_xet(&remote.file)
             }
             error => error,
         }
     }
 
-    fn mirror(&self, source: usize, file: &FileName) -> Option<Url> {
-        let mirror = self.settings.mirrors.get(source.checked_sub(1)?)?;
-        Some(mirror.address(&self.settings.repository, self.revision, file))
+    fn mirror(&self, number: usize, file: &FileName) -> Url {
+        let Fetch {
+            mirrors,
+            repository,
+            ..
+        } = self.settings;
+        mirrors[number].address(repository, self.revision, file)
     }
+}
+
+/// The ways to the Hub's bytes, in the order that `transport` wants. Xet is one when a file is known to be in that
+/// storage, or was not asked for yet.
+fn hub_ways(transport: Transport, files: &[Remote]) -> Vec<SourceKind> {
+    let has_xet = XetStorage::IS_BUILT_IN && files.iter().any(may_be_in_xet);
+    match (transport, has_xet) {
+        (Transport::Auto, true) => vec![SourceKind::Https, SourceKind::Xet],
+        (Transport::Xet, true) => vec![SourceKind::Xet, SourceKind::Https],
+        (Transport::Xet, false) => {
+            tracing::warn!(
+                "MODEL_TRANSPORT is xet, but the Hub does not keep this model in its Xet storage: fetching over HTTPS"
+            );
+            vec![SourceKind::Https]
+        }
+        (Transport::Auto, false) | (Transport::Https, _) => vec![SourceKind::Https],
+    }
+}
+
+/// Whether the Hub has the file in Xet storage, as far as it is known.
+fn may_be_in_xet(remote: &Remote) -> bool {
+    remote.xet_hash.is_some() || remote.location.is_none()
 }
 
 /// The size that the first mirror to answer says `file` has. Cancel-safe.

@@ -14,7 +14,7 @@ use crate::download::behind::sha256_behind;
 use crate::download::part::Part;
 use crate::download::progress::Progress;
 use crate::download::ranges::Download;
-use crate::download::source::{HUB, Sources};
+use crate::download::source::{SourceKind, Sources};
 use crate::error::{Error, megabytes};
 use crate::folder::lock::FolderLock;
 use crate::gguf::{self, Problem};
@@ -98,7 +98,7 @@ impl Transfer<'_> {
             .map(|(remote, part)| Download {
                 sources: self.sources,
                 remote,
-                location: Mutex::new(remote.location.clone().map(|url| (HUB, url))),
+                location: Mutex::new(remote.location.clone().map(|url| (SourceKind::Https, url))),
                 part,
                 progress: &progress,
                 tuning: self.settings.tuning,

@@ -57,6 +57,19 @@ enum Entry {
     Other,
 }
 
+/// The right to read from Xet storage, as the Hub gives it.
+#[cfg(feature = "xet")]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct XetReadToken {
+    /// What the storage wants to see.
+    pub(crate) access_token: String,
+    /// When it ends, in seconds since 1970.
+    pub(crate) exp: u64,
+    /// Where the storage is.
+    pub(crate) cas_url: String,
+}
+
 /// What the Hub says of a revision. Cancel-safe.
 ///
 /// # Errors
@@ -104,6 +117,21 @@ pub(crate) async fn tree(
     }
     files.truncate(MAX_FILES);
     Ok(files)
+}
+
+/// A token that reads what `revision` has in Xet storage. Cancel-safe.
+///
+/// # Errors
+///
+/// As [`model_info`].
+#[cfg(feature = "xet")]
+pub(crate) async fn xet_token(
+    transport: &HttpClient,
+    place: Place<'_>,
+    revision: &str,
+) -> Result<XetReadToken, Trouble> {
+    let url = question(place, "xet-read-token", revision);
+    Ok(answer(transport, place, url).await?.0)
 }
 
 /// The address of what the API knows of `revision`.

@@ -22,7 +22,7 @@ const CHECKPOINT: u64 = 8 << 20;
 const ON_THE_WAY: u64 = 10 << 20;
 
 /// The ranges that the journal in `folder` calls safe.
-fn noted(hub: &FakeHub, folder: &Path) -> Vec<Range<u64>> {
+pub(crate) fn noted(hub: &FakeHub, folder: &Path) -> Vec<Range<u64>> {
     let path = folder.join(format!(".{}.journal", hub.repository().files[0].sha256));
     let Ok(journal) = std::fs::read_to_string(path) else {
         return Vec::new();
@@ -50,7 +50,7 @@ fn lost(body: &Range<u64>, safe: &[Range<u64>]) -> u64 {
 }
 
 /// Whether there is a file at the final path; one that is not right fails the test.
-fn is_published(folder: &TempDir, bytes: &[u8], when: &str) -> bool {
+pub(crate) fn is_published(folder: &TempDir, bytes: &[u8], when: &str) -> bool {
     let path = folder.path().join(FILE);
     let published = path.exists();
     assert!(

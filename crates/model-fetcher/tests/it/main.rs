@@ -24,3 +24,4 @@ mod rough_network;
 mod support;
 mod wrong_bytes;
 mod xet;
+mod xet_crashes;

@@ -47,6 +47,7 @@ async fn the_revision_is_resolved_once_and_then_only_the_commit_is_asked_for() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     fetch(&settings(&hub, &folder)).await.unwrap();
     let request = |origin, method: &str, path: String, range: Option<&str>| Request {
+        token: false,
         origin,
         method: method.to_owned(),
         path,

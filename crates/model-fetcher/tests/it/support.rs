@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use model_fetcher::config::{Fetch, Import, Tuning};
+use model_fetcher::config::{Fetch, Import, Transport, Tuning};
 use model_fetcher::{Entry, Error};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -58,6 +58,7 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         endpoint: hub.endpoint().parse().unwrap(),
         token: None,
         mirrors: Vec::new(),
+        transport: Transport::Auto,
         locked: false,
         json: false,
         context: None,
