@@ -53,6 +53,8 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
                 sh,
                 "cargo build --release {packages...} --bins --example bench_fetch"
             ))?;
+            // By itself, so that model-fetcher is built as it is shipped.
+            say::run(cmd!(sh, "cargo build --release --package fake-cas --bins"))?;
             crate::block_on(fetch::run(&settings, options))
         }
         Subject::Proxy(options) => {

@@ -21,6 +21,15 @@ pub(super) struct BenchHub {
     pub(super) place: ServedModel,
     process: RunningCall,
     lines: Mutex<BufReader<PipeReader>>,
+    /// The CAS server behind it, for Xet.
+    _cas: RunningCall,
+}
+
+/// The first line of a fake-cas's output.
+#[derive(Deserialize)]
+struct ServedChunks {
+    upstream: String,
+    hash: String,
 }
 
 /// The first line of a BenchHub's output.
@@ -54,6 +63,14 @@ impl BenchHub {
     /// Serves `n_bytes`; `flags` change how.
     pub(super) fn start(settings: &Settings, n_bytes: u64, flags: &[String]) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
+        let cas = Call::new(settings.target("release/fake-cas"))
+            .args(["--synthetic", &n_bytes.to_string()])
+            .start(Output::Pipe(writer))?;
+        let mut line = String::new();
+        BufReader::new(reader).read_line(&mut line)?;
+        let chunks: ServedChunks = serde_json::from_str(&line)
+            .with_context(|| format!("fake-cas did not start: {line}"))?;
+        let (reader, writer) = std::io::pipe()?;
         let process = Call::new(settings.target("release/fake-hub"))
             .args([
                 "--repo",
@@ -63,6 +80,8 @@ impl BenchHub {
                 "--quiet",
                 "--synthetic",
                 &n_bytes.to_string(),
+                "--xet",
+                &format!("{},{}", chunks.upstream, chunks.hash),
             ])
             .args(flags)
             .start(Output::Pipe(writer))?;
@@ -75,6 +94,7 @@ impl BenchHub {
             place,
             process,
             lines: Mutex::new(lines),
+            _cas: cas,
         })
     }
 

@@ -10,7 +10,7 @@ use super::hub::{FILE, REPOSITORY, ServedModel};
 use crate::python::Python;
 use crate::settings::Settings;
 
-/// The Python package of `hf download`.
+/// The Python package of `hf download`. It brings hf_xet along.
 const HF: &str = "huggingface_hub==2.4.0";
 /// How often curl may be called until it succeeds.
 const CURL_CALLS: u32 = 100;
@@ -23,6 +23,7 @@ pub(super) struct Tool {
     pub(super) verifies: bool,
     /// Whether a second run in the same folder should notice that there is nothing to do.
     pub(super) notices: bool,
+    xet: bool,
     way: DownloadCall,
 }
 
@@ -37,6 +38,7 @@ pub(super) enum Care {
     Doomed,
 }
 
+#[derive(Clone)]
 enum DownloadCall {
     Ours(Vec<PathBuf>),
     Curl { then_sum: bool },
@@ -51,8 +53,14 @@ impl Tool {
             name: name.to_owned(),
             verifies,
             notices,
+            xet: false,
             way,
         }
+    }
+
+    /// The same over Xet.
+    fn over_xet(self) -> Self {
+        Self { xet: true, ..self }
     }
 
     /// How to get it, if it is missing.
@@ -133,11 +141,12 @@ impl Tool {
             ("HF_REPO_ID", REPOSITORY),
             ("HF_FILENAME", FILE),
         ]);
-        command.envs([
-            ("HF_HOME", ".hf"),
-            ("HF_HUB_DISABLE_XET", "1"),
-            ("HF_HUB_DISABLE_TELEMETRY", "1"),
-        ]);
+        command.envs([("HF_HOME", ".hf"), ("HF_HUB_DISABLE_TELEMETRY", "1")]);
+        if self.xet {
+            command.env("MODEL_TRANSPORT", "xet");
+        } else {
+            command.env("HF_HUB_DISABLE_XET", "1");
+        }
         command.env("MODELS_DIR", ".");
         command
     }
@@ -146,6 +155,7 @@ impl Tool {
 /// All of them, ours first.
 pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
     let program = settings.target("release/model-fetcher");
+    let ours = DownloadCall::Ours(vec![program]);
     let example = settings.target("release/examples/bench_fetch");
     let one_stream = vec![example.clone(), PathBuf::from("1")];
     let eight_streams = vec![example, PathBuf::from("8")];
@@ -158,12 +168,7 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
         Err(error) => DownloadCall::Missing(format!("not installed ({HF} from PyPI): {error}")),
     };
     Ok(vec![
-        Tool::new(
-            "model-fetcher as shipped",
-            true,
-            true,
-            DownloadCall::Ours(vec![program]),
-        ),
+        Tool::new("model-fetcher as shipped", true, true, ours.clone()),
         Tool::new(
             "model-fetcher, 1 stream",
             true,
@@ -191,7 +196,9 @@ pub(super) async fn all(settings: &Settings) -> Result<Vec<Tool>> {
         Tool::new("curl", false, false, curl(settings, false)),
         Tool::new("curl, then sha256sum", true, false, curl(settings, true)),
         Tool::new("aria2c -x8 -s8 --checksum", true, true, aria2c),
-        Tool::new("hf download, without Xet", false, true, hf),
+        Tool::new("hf download, without Xet", false, true, hf.clone()),
+        Tool::new("model-fetcher over Xet", true, false, ours).over_xet(),
+        Tool::new("hf download over Xet", false, false, hf).over_xet(),
     ])
 }
 
