@@ -249,10 +249,7 @@ impl AdmissionShared {
                 n_prompt_tokens: asking.n_prompt_tokens,
             };
             let place = match *old_place {
-                Some(place) => {
-                    inner.queue.enter_at(place, asking, waiter);
-                    place
-                }
+                Some(place) => inner.queue.enter_at(place, asking, waiter),
                 None => inner.queue.enter(asking, waiter),
             };
             tickets.push(Ticket {

@@ -4,6 +4,8 @@
 //! over its weight; the lowest lane is next, and within a lane the longest wait. That is deficit round robin with the
 //! smallest quantum: no key is ahead of its share by more than the request that is chosen. What a request was expected
 //! to take is replaced by what it took when it ends, so that asking for little and taking much buys nothing.
+//!
+//! A key may ask for several users. Inside its lane they take turns in the same way, see `users`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
@@ -12,12 +14,14 @@ use std::time::Duration;
 mod forecast;
 mod lane;
 mod mean;
+mod users;
 
 use crate::placement::Prefix;
 pub use forecast::Forecast;
 pub(super) use forecast::QueueNow;
 use forecast::{AnswerPace, RunningAnswers};
-use lane::{Lane, Queued};
+use lane::{Lane, Queued, QueuedUser};
+use users::{QueueFill, UserNumber};
 
 /// What is asked for, by whom.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,10 @@ pub struct Asking<'a> {
     pub weight: NonZeroU32,
     /// Requests of this key that may hold a slot at once.
     pub max_in_flight: usize,
+    /// The user for whom the key asks, as it names them; empty when it names none.
+    pub user: &'a str,
+    /// Requests of this user that may hold a slot at once.
+    pub max_in_flight_of_user: usize,
     /// The prompt's length, estimated.
     pub n_prompt_tokens: u64,
     /// The limit of the completion.
@@ -39,11 +47,22 @@ pub struct Asking<'a> {
 }
 
 /// Where a request waits, or waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct QueuePlace {
     lane: usize,
+    /// Only for forecasts: a user that was forgotten comes back with another number.
+    user: UserNumber,
     number: u64,
 }
+
+impl PartialEq for QueuePlace {
+    fn eq(&self, other: &Self) -> bool {
+        // The number is unique in the queue.
+        self.number == other.number
+    }
+}
+
+impl Eq for QueuePlace {}
 
 /// A request that may start; it must be given back to [`FairQueue::finish`].
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +104,22 @@ pub(super) struct FairQueue<W> {
     running: RunningAnswers,
 }
 
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+struct QueueCapacity {
+    max_requests: usize,
+    max_bytes: usize,
+}
+
+impl QueueCapacity {
+    /// How large a part of it `fill` is, by requests or by bytes. Parts are for comparing only.
+    fn part(self, fill: QueueFill) -> u128 {
+        let by_requests = fill.n_requests as u128 * self.max_bytes as u128;
+        let by_bytes = fill.n_bytes as u128 * self.max_requests as u128;
+        by_requests.max(by_bytes)
+    }
+}
+
 impl<W> FairQueue<W> {
     /// A queue of at most `max_requests` requests and `max_bytes` of them.
     pub(super) fn new(max_requests: usize, max_bytes: usize) -> Self {
@@ -119,15 +154,20 @@ impl<W> FairQueue<W> {
         self.n_entered += 1;
         let place = QueuePlace {
             lane: self.lane(asking.caller),
+            user: 0,
             number: self.n_entered,
         };
-        self.enter_at(place, asking, waiter);
-        place
+        self.enter_at(place, asking, waiter)
     }
 
     /// The same for a request that was granted and came to nothing: it is in its old place again.
-    pub(super) fn enter_at(&mut self, place: QueuePlace, asking: &Asking<'_>, waiter: W) {
-        self.change(place.lane, |lane| {
+    pub(super) fn enter_at(
+        &mut self,
+        place: QueuePlace,
+        asking: &Asking<'_>,
+        waiter: W,
+    ) -> QueuePlace {
+        let user = self.change(place.lane, |lane| {
             lane.weight = u64::from(asking.weight.get());
             lane.max_in_flight = asking.max_in_flight;
             let n_tokens =
@@ -138,10 +178,15 @@ impl<W> FairQueue<W> {
                     n_tokens,
                     n_bytes: asking.n_bytes,
                     is_kept: false,
+                    user: QueuedUser {
+                        name: asking.user.into(),
+                        max_in_flight: asking.max_in_flight_of_user,
+                    },
                     waiter,
                 },
-            );
+            )
         });
+        QueuePlace { user, ..place }
     }
 
     /// Takes a request out, unless it is no longer there.
@@ -159,7 +204,7 @@ impl<W> FairQueue<W> {
     pub(super) fn clear(&mut self) -> Vec<W> {
         let mut cleared = Vec::with_capacity(self.n_requests);
         for lane in 0..self.lanes.len() {
-            while let Some((_, waiting)) = self.change(lane, Lane::take_first) {
+            while let Some(waiting) = self.change(lane, Lane::take_any) {
                 cleared.push(waiting.waiter);
             }
         }
@@ -178,17 +223,20 @@ impl<W> FairQueue<W> {
         self.n_granted += 1;
         let turn = self.n_granted;
         let (grant, waiter) = self.change(lane, |known| {
-            let (number, waiter) = known.take_first()?;
-            let under_way = known.start(waiter.n_tokens, turn);
-            let place = QueuePlace { lane, number };
+            let started = known.start_first(turn)?;
+            let place = QueuePlace {
+                lane,
+                user: started.user,
+                number: started.number,
+            };
             Some((
                 Grant {
                     place,
-                    n_tokens: waiter.n_tokens,
-                    under_way,
+                    n_tokens: started.waiter.n_tokens,
+                    under_way: started.under_way,
                     started: now,
                 },
-                waiter.waiter,
+                started.waiter.waiter,
             ))
         })?;
         self.running.add(grant.n_tokens, now);
@@ -201,7 +249,7 @@ impl<W> FairQueue<W> {
             self.pace.learn(grant.n_tokens, spent.time);
         }
         self.running.remove(grant.n_tokens, grant.started);
-        self.change(grant.place.lane, |lane| lane.end(grant.under_way, spent));
+        self.change(grant.place.lane, |lane| lane.end(&grant, spent));
     }
 
     /// Makes room when more wait than may, and returns whom it cost their place.
@@ -220,15 +268,17 @@ impl<W> FairQueue<W> {
                 .filled
                 .iter()
                 .copied()
-                .filter(|lane| self.lanes[*lane].last().is_some())
+                .filter(|lane| self.lanes[*lane].may_drop())
                 .max_by_key(|lane| self.part(*lane));
             let lane = largest
                 .filter(|lane| self.part(*lane) > own)
                 .unwrap_or(newcomer.lane);
-            let Some((number, waiter)) = self.change(lane, Lane::take_last) else {
+            let capacity = self.capacity();
+            let taken = self.change(lane, |lane| lane.take_last(|fill| capacity.part(fill)));
+            let Some((user, number, waiter)) = taken else {
                 break;
             };
-            let place = QueuePlace { lane, number };
+            let place = QueuePlace { lane, user, number };
             if newcomers.contains(&place) {
                 for (place, waiter) in dropped.drain(..).rev() {
                     self.change(place.lane, |lane| lane.insert(place.number, waiter));
@@ -249,9 +299,18 @@ impl<W> FairQueue<W> {
     /// How much of the queue a lane fills, by requests or by bytes, over its weight.
     fn part(&self, lane: usize) -> u128 {
         let lane = &self.lanes[lane];
-        let by_requests = lane.n_requests() as u128 * self.max_bytes as u128;
-        let by_bytes = lane.n_bytes as u128 * self.max_requests as u128;
-        by_requests.max(by_bytes) / u128::from(lane.weight)
+        let fill = QueueFill {
+            n_requests: lane.n_requests(),
+            n_bytes: lane.n_bytes,
+        };
+        self.capacity().part(fill) / u128::from(lane.weight)
+    }
+
+    fn capacity(&self) -> QueueCapacity {
+        QueueCapacity {
+            max_requests: self.max_requests,
+            max_bytes: self.max_bytes,
+        }
     }
 
     fn lane(&mut self, caller: &str) -> usize {

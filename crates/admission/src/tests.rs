@@ -23,6 +23,8 @@ fn asking(caller: &str) -> Asking<'_> {
         caller,
         weight: std::num::NonZeroU32::MIN,
         max_in_flight: usize::MAX,
+        user: "",
+        max_in_flight_of_user: usize::MAX,
         n_prompt_tokens: 50,
         max_completion_tokens: 50,
         n_bytes: 100,

@@ -95,16 +95,14 @@ pub(crate) struct QueueNow {
 impl<W> FairQueue<W> {
     /// What the request at `place` may expect, while it waits.
     pub(crate) fn forecast(&self, place: QueuePlace, now: QueueNow) -> Option<Forecast> {
-        let lane = &self.lanes[place.lane];
-        lane.holds(place.number)
-            .then(|| self.expect(place.lane, lane.before(place.number), now))
+        let own = self.lanes[place.lane].own_before(place.number)?;
+        Some(self.expect(place, own, now))
     }
 
-    /// How long a further request of the same key would wait.
+    /// How long a further request of the same user would wait.
     pub(crate) fn wait_of_another(&self, place: QueuePlace, now: QueueNow) -> Duration {
-        let lane = &self.lanes[place.lane];
-        self.expect(place.lane, (lane.n_requests(), lane.n_tokens), now)
-            .wait
+        let own = self.lanes[place.lane].waiting_of(place.user);
+        self.expect(place, own, now).wait
     }
 
     /// Each key that has something waiting or running, by name.
@@ -121,7 +119,7 @@ impl<W> FairQueue<W> {
             let wait = if at_once {
                 Duration::ZERO
             } else {
-                self.expect(*id, (waiting, lane.n_tokens), now).wait
+                self.expect_in_lane(*id, (waiting, lane.n_tokens), now).wait
             };
             Some(LaneStatus {
                 caller: name.to_string(),
@@ -135,9 +133,33 @@ impl<W> FairQueue<W> {
         lanes
     }
 
+    /// What a request of the user of `place` may expect that has `own` of the same user before it.
+    fn expect(&self, place: QueuePlace, own: (usize, u64), now: QueueNow) -> Forecast {
+        let lane = &self.lanes[place.lane];
+        let forecast = self.expect_in_lane(place.lane, lane.before(place.user, own), now);
+        // A user at its limit waits for its own requests to end, however many slots are free.
+        let Some(at_once) = lane.limit_in_the_way(place.user, own.0) else {
+            return forecast;
+        };
+        let limited = self.limited(own.1, at_once, now);
+        Forecast {
+            wait: forecast.wait.max(Duration::from_secs_f64(limited)),
+            ..forecast
+        }
+    }
+
+    /// The seconds until `n_tokens` are computed and one more of those running has ended, with `at_once` requests at a
+    /// time.
+    fn limited(&self, n_tokens: u64, at_once: usize, now: QueueNow) -> f64 {
+        let rest = self.running.rest_seconds(&self.pace, now.time);
+        let n_slots = now.n_slots.max(1) as f64;
+        let at_once = (at_once.max(1) as f64).min(n_slots);
+        (self.pace.seconds(n_tokens as f64) + rest) / at_once
+    }
+
     /// What a request may expect that has `own_requests` with `own_tokens` of its own lane before it. It takes time by
     /// the number of keys that wait, not of requests.
-    fn expect(
+    fn expect_in_lane(
         &self,
         id: usize,
         (own_requests, own_tokens): (usize, u64),
@@ -166,8 +188,7 @@ impl<W> FairQueue<W> {
         let fair = (self.pace.seconds(tokens) + rest) / n_slots;
         // A key at its limit waits for its own requests to end, however many slots are free.
         let limited = if own.in_flight + own_requests >= own.max_in_flight {
-            let at_once = (own.max_in_flight.max(1) as f64).min(n_slots);
-            (self.pace.seconds(own_tokens as f64) + rest) / at_once
+            self.limited(own_tokens, own.max_in_flight, now)
         } else {
             0.0
         };

@@ -1,6 +1,6 @@
 //! The fair order alone, without clocks or tasks: what holds after any history, and how good the forecasts are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use proptest::{collection, prop_assert, prop_assert_eq};
 use super::{Asking, FairQueue, Forecast, Grant, QueueNow, QueuePlace, Spent};
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+const USERS: [&str; 3] = ["", "x", "y"];
 
 /// Numbers that look random and are the same in every run.
 pub(crate) struct Seed(pub(crate) u64);
@@ -35,6 +36,8 @@ fn asking(key: usize) -> Asking<'static> {
         caller: KEYS[key],
         weight: NonZeroU32::MIN,
         max_in_flight: usize::MAX,
+        user: "",
+        max_in_flight_of_user: usize::MAX,
         n_prompt_tokens: 50,
         max_completion_tokens: 50,
         n_bytes: 100,
@@ -47,6 +50,7 @@ fn asking(key: usize) -> Asking<'static> {
 enum Event {
     Enter {
         key: usize,
+        user: usize,
         weight: u32,
         n_tokens: u64,
         n_bytes: usize,
@@ -58,8 +62,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => (0..KEYS.len(), 1_u32..4, 0_u64..3000, 1_usize..400)
-            .prop_map(|(key, weight, n_tokens, n_bytes)| Event::Enter { key, weight, n_tokens, n_bytes }),
+        4 => (0..KEYS.len(), 0..USERS.len(), 1_u32..4, 0_u64..3000, 1_usize..400)
+            .prop_map(|(key, user, weight, n_tokens, n_bytes)| Event::Enter { key, user, weight, n_tokens, n_bytes }),
         1 => (0_usize..99).prop_map(Event::Leave),
         2 => (0_usize..99, prop_oneof![Just(None), (0_u64..9000).prop_map(Some)])
             .prop_map(|(at, spent)| Event::Finish(at, spent)),
@@ -67,47 +71,53 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What the queue must agree with: each key's requests in order, and what runs. Key `n` may run `n + 1` at once.
+/// A user of a key, by number.
+type Who = (usize, usize);
+
+/// What the queue must agree with: each user's requests in order, and what runs. Key `n` may run `n + 1` at once, and
+/// so may user `n` of each key.
 #[derive(Default)]
 struct Model {
-    waiting: [VecDeque<(QueuePlace, usize)>; KEYS.len()],
-    running: Vec<(usize, Grant)>,
+    waiting: BTreeMap<Who, VecDeque<(QueuePlace, usize)>>,
+    running: Vec<(Who, Grant)>,
     slots: usize,
 }
 
 impl Model {
-    fn in_flight(&self, key: usize) -> usize {
-        self.running
-            .iter()
-            .filter(|(running, _)| *running == key)
-            .count()
+    /// Whether the limits of the key and of the user let a request start.
+    fn is_below_limits(&self, (key, user): Who) -> bool {
+        let of_key = self.running.iter().filter(|((k, _), _)| *k == key);
+        let of_user = of_key.clone().filter(|((_, u), _)| *u == user);
+        of_key.count() <= key && of_user.count() <= user
     }
 
     fn remove(&mut self, place: QueuePlace) -> Option<usize> {
-        self.waiting.iter_mut().find_map(|lane| {
+        self.waiting.values_mut().find_map(|lane| {
             let at = lane.iter().position(|(waiting, _)| *waiting == place)?;
             lane.remove(at).map(|(_, n_bytes)| n_bytes)
         })
     }
 
     /// Gives out the free slots and checks each grant.
-    fn dispatch(&mut self, queue: &mut FairQueue<usize>) {
+    fn dispatch(&mut self, queue: &mut FairQueue<Who>) {
         while self.running.len() < self.slots {
-            let eligible =
-                |key: &usize| !self.waiting[*key].is_empty() && self.in_flight(*key) <= *key;
-            let eligible: Vec<usize> = (0..KEYS.len()).filter(eligible).collect();
-            let Some((grant, key)) = queue.grant(Duration::ZERO) else {
-                assert_eq!(eligible, [0; 0], "a slot is idle while a key may use it");
+            let waiting = self.waiting.iter().filter(|(_, lane)| !lane.is_empty());
+            let eligible: Vec<Who> = waiting
+                .map(|(who, _)| *who)
+                .filter(|who| self.is_below_limits(*who))
+                .collect();
+            let Some((grant, who)) = queue.grant(Duration::ZERO) else {
+                assert_eq!(eligible, [], "a slot is idle while a user may use it");
                 return;
             };
-            assert!(eligible.contains(&key), "key {key} got a slot");
-            let (first, _) = self.waiting[key].pop_front().unwrap();
+            assert!(eligible.contains(&who), "{who:?} got a slot");
+            let (first, _) = self.waiting.get_mut(&who).unwrap().pop_front().unwrap();
             assert_eq!(
                 queue.leave(first),
                 None,
-                "the longest wait of a key is over first"
+                "the longest wait of a user is over first"
             );
-            self.running.push((key, grant));
+            self.running.push((who, grant));
         }
     }
 }
@@ -121,28 +131,30 @@ proptest! {
         let mut model = Model::default();
         for event in events {
             match event {
-                Event::Enter { key, weight: heavy, n_tokens, n_bytes } => {
+                Event::Enter { key, user, weight: heavy, n_tokens, n_bytes } => {
                     let asking = Asking {
                         weight: weight(heavy),
                         max_in_flight: key + 1,
+                        user: USERS[user],
+                        max_in_flight_of_user: user + 1,
                         n_prompt_tokens: n_tokens,
                         n_bytes,
                         ..asking(key)
                     };
-                    let place = queue.enter(&asking, key);
-                    model.waiting[key].push_back((place, n_bytes));
+                    let place = queue.enter(&asking, (key, user));
+                    model.waiting.entry((key, user)).or_default().push_back((place, n_bytes));
                     model.dispatch(&mut queue);
                     let dropped: Vec<QueuePlace> =
                         queue.trim(&[place]).into_iter().map(|(place, _)| place).collect();
                     prop_assert!(dropped == [place] || !dropped.contains(&place));
                     for dropped in dropped {
-                        let newest = model.waiting.iter().any(|lane| lane.back().is_some_and(|(last, _)| *last == dropped));
-                        prop_assert!(newest, "the newest of a key gives way");
+                        let newest = model.waiting.values().any(|lane| lane.back().is_some_and(|(last, _)| *last == dropped));
+                        prop_assert!(newest, "the newest of a user gives way");
                         model.remove(dropped);
                     }
                 }
                 Event::Leave(at) => {
-                    let places: Vec<QueuePlace> = model.waiting.iter().flatten().map(|(place, _)| *place).collect();
+                    let places: Vec<QueuePlace> = model.waiting.values().flatten().map(|(place, _)| *place).collect();
                     if let Some(place) = places.get(at % places.len().max(1)) {
                         model.remove(*place);
                         prop_assert!(queue.leave(*place).is_some());
@@ -166,7 +178,7 @@ proptest! {
                     model.dispatch(&mut queue);
                 }
             }
-            let waiting = model.waiting.iter().flatten();
+            let waiting = model.waiting.values().flatten();
             let (requests, bytes) = waiting.fold((0, 0), |(n, sum), (_, n_bytes)| (n + 1, sum + n_bytes));
             prop_assert_eq!((queue.n_requests(), queue.n_bytes()), (requests, bytes));
             prop_assert!(requests <= 8 && bytes <= 1000);
@@ -455,4 +467,46 @@ fn a_forecast_is_what_then_happens() {
         misplaced * 10 < ratios.len(),
         "nine of ten positions are right: {misplaced} are not"
     );
+}
+
+#[test]
+fn the_newest_request_of_the_user_with_most_gives_way_inside_a_key() {
+    let mut queue = FairQueue::new(8, 1 << 20);
+    let enter = |queue: &mut FairQueue<&'static str>, user: &'static str| -> Vec<&'static str> {
+        let place = queue.enter(&Asking { user, ..asking(0) }, user);
+        let dropped = queue.trim(&[place]).into_iter();
+        dropped.map(|(_, user)| user).collect()
+    };
+    for _ in 0..8 {
+        assert_eq!(enter(&mut queue, "heavy"), [""; 0]);
+    }
+    for _ in 0..4 {
+        assert_eq!(enter(&mut queue, "light"), ["heavy"]);
+    }
+    assert_eq!(enter(&mut queue, "light"), ["light"]);
+    assert_eq!(enter(&mut queue, "heavy"), ["heavy"]);
+}
+
+#[test]
+fn users_that_went_are_forgotten() {
+    let mut queue = FairQueue::new(1000, 1 << 20);
+    for number in 0..100_000 {
+        let user = format!("visitor {number}");
+        queue.enter(
+            &Asking {
+                user: &user,
+                ..asking(0)
+            },
+            0,
+        );
+        let (grant, _) = queue.grant(Duration::ZERO).unwrap();
+        queue.finish(
+            grant,
+            Some(Spent {
+                n_completion_tokens: number % 500,
+                ..Spent::default()
+            }),
+        );
+    }
+    assert!(queue.lanes[0].n_users() < 10);
 }

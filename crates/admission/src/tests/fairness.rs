@@ -21,6 +21,8 @@ struct Key {
     name: &'static str,
     weight: u32,
     max_in_flight: usize,
+    /// For whom its callers ask.
+    user: &'static str,
     /// The most tokens of a prompt, and of a completion.
     most: (u64, u64),
     /// Says that prompt and completion are this much shorter than they are.
@@ -33,6 +35,7 @@ const KEY: Key = Key {
     name: "a",
     weight: 1,
     max_in_flight: usize::MAX,
+    user: "",
     most: (600, 400),
     lies: 1,
     cached: 0,
@@ -74,6 +77,8 @@ impl World {
             caller: key.name,
             weight: NonZeroU32::new(key.weight).unwrap(),
             max_in_flight: key.max_in_flight,
+            user: key.user,
+            max_in_flight_of_user: usize::MAX,
             n_prompt_tokens: n_prompt_tokens / key.lies,
             max_completion_tokens: 2048 / key.lies,
             n_bytes: 100,
@@ -263,5 +268,56 @@ async fn a_key_at_its_limit_holds_up_nobody_and_no_key_starves() {
             (light / 25..light / 16).contains(&sums[1]),
             "seed {number}: {sums:?}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_user_of_seventy_requests_another_waits_at_most_two_services() {
+    for number in 0..100 {
+        let world = World::new(number, 1 + number as usize % 4, Duration::from_secs(300));
+        let heavy = Key {
+            user: "heavy",
+            ..KEY
+        };
+        let light = Key {
+            user: "light",
+            most: (200, 100),
+            ..KEY
+        };
+        let sometimes = async {
+            let mut waits = Vec::new();
+            while Instant::now() < world.end - Duration::from_secs(30) {
+                tokio::time::sleep(Duration::from_millis(world.number(1, 20_000))).await;
+                let (waited, _) = world.ask(&light).await;
+                waits.push(waited);
+            }
+            waits
+        };
+        let heavy = [heavy];
+        let (waits, _) = tokio::join!(sometimes, world.crowd(&heavy, 70 + world.slots));
+        let most = world.longest_service.get() * 2;
+        assert!(
+            waits.iter().all(|wait| *wait <= most),
+            "seed {number}: {waits:?}, most {most:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_of_a_key_share_its_tokens_and_no_others() {
+    let users = ["one", "two", "three"].map(|user| Key { user, ..KEY });
+    let other = Key { name: "b", ..KEY };
+    for number in 0..20 {
+        let world = World::new(number, 1 + number as usize % 4, Duration::from_secs(2000));
+        let keys = [users[0], users[1], users[2], other];
+        let sums = world.crowd(&keys, 12).await;
+        let all: u64 = sums.iter().sum();
+        let parts = [6, 6, 6, 2].map(|part| all / part);
+        for (sum, part) in sums.iter().zip(parts) {
+            assert!(
+                sum.abs_diff(part) * 10 < part,
+                "seed {number}: {sums:?} instead of {parts:?}"
+            );
+        }
     }
 }

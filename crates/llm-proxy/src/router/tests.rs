@@ -38,6 +38,8 @@ async fn panics(State(app): State<App>) {
         caller: "default",
         weight: std::num::NonZeroU32::MIN,
         max_in_flight: usize::MAX,
+        user: "",
+        max_in_flight_of_user: usize::MAX,
         n_prompt_tokens: 1,
         max_completion_tokens: 1,
         n_bytes: 1,
