@@ -35,10 +35,12 @@ pub(crate) enum Scope {
     Embeddings,
     /// Counting tokens and tokenising.
     Tokens,
+    /// No route: the key may name the users for whom it asks.
+    Delegate,
 }
 
 impl Scope {
-    pub(crate) const ALL: [Self; 3] = [Self::Chat, Self::Embeddings, Self::Tokens];
+    pub(crate) const ALL: [Self; 4] = [Self::Chat, Self::Embeddings, Self::Tokens, Self::Delegate];
 
     /// Its name in the keys file.
     pub(crate) fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Scope {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
             Self::Tokens => "tokens",
+            Self::Delegate => "delegate",
         }
     }
 }

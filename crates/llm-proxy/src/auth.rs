@@ -21,10 +21,12 @@ pub use file::fuzz;
 mod key;
 mod limits;
 mod ring;
+mod user;
 mod watch;
 
 pub(crate) use caller::Caller;
 pub(crate) use limits::{Limit, Reservation};
+pub(crate) use user::user;
 
 use disk::Look;
 use key::KeyDigest;
@@ -47,6 +49,10 @@ pub(crate) enum AuthError {
     Unauthorized(Denied),
     /// The key does not open this route.
     ScopeMissing(Scope),
+    /// The key may not name users.
+    MayNotName,
+    /// The name of a user is none.
+    UserName,
     /// The key has used up what it may ask.
     RateLimited(Reached),
 }

@@ -69,6 +69,11 @@ const QUEUE_DEADLINE: Variable = Variable::new(
     "30",
     "The longest wait for a slot, in seconds.",
 );
+const QUEUE_EVENTS_DEADLINE: Variable = Variable::new(
+    "PROXY_QUEUE_EVENTS_DEADLINE_SECONDS",
+    "600",
+    "The longest wait for a slot of a stream that shows its caller the queue (`X-Queue-Events`), in seconds.",
+);
 const CONNECT_DEADLINE: Variable = Variable::new(
     "PROXY_CONNECT_DEADLINE_SECONDS",
     "1",
@@ -134,6 +139,7 @@ pub const VARIABLES: &[Variable] = &[
     QUEUE_REQUESTS,
     QUEUE_BYTES,
     QUEUE_DEADLINE,
+    QUEUE_EVENTS_DEADLINE,
     CONNECT_DEADLINE,
     FIRST_TOKEN_DEADLINE,
     FIRST_TOKEN_PER_TOKEN,
@@ -151,6 +157,8 @@ pub const VARIABLES: &[Variable] = &[
 pub struct Deadlines {
     /// Waiting for a slot.
     pub queue: Duration,
+    /// The same, where the caller sees its place in the queue.
+    pub queue_with_events: Duration,
     /// The TCP connection to the upstream.
     pub connect: Duration,
     /// From the slot to the first token, for an empty prompt.
@@ -268,6 +276,7 @@ impl Config {
             model: model.into(),
             deadlines: Deadlines {
                 queue: env.read_with(&QUEUE_DEADLINE, seconds),
+                queue_with_events: env.read_with(&QUEUE_EVENTS_DEADLINE, seconds),
                 connect: env.read_with(&CONNECT_DEADLINE, seconds),
                 first_token: env.read_with(&FIRST_TOKEN_DEADLINE, seconds),
                 first_token_per_prompt_token: env.read_with(&FIRST_TOKEN_PER_TOKEN, per_token),

@@ -34,6 +34,14 @@ pub(crate) enum Error {
     #[error("this API key does not open this route: its scopes lack `{scope}`")]
     ScopeMissing { scope: &'static str },
     #[error(
+        "the header X-Corral-User must be given once, as 1 to 64 letters, digits, `.`, `_`, `:` and `-`"
+    )]
+    UserName,
+    #[error(
+        "this API key may not name users: leave the header X-Corral-User out, or give the key the scope `delegate`"
+    )]
+    MayNotNameUsers,
+    #[error(
         "this API key's limit of {allowed} {limit} is reached: try again after the time in Retry-After"
     )]
     RateLimited {
@@ -188,6 +196,8 @@ impl From<AuthError> for Error {
             AuthError::ScopeMissing(scope) => Self::ScopeMissing {
                 scope: scope.name(),
             },
+            AuthError::MayNotName => Self::MayNotNameUsers,
+            AuthError::UserName => Self::UserName,
             AuthError::RateLimited(reached) => Self::RateLimited {
                 limit: reached.limit,
                 allowed: reached.allowed,
@@ -223,7 +233,10 @@ impl Error {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Self::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scope_missing"),
+            Self::ScopeMissing { .. } | Self::MayNotNameUsers => {
+                (StatusCode::FORBIDDEN, "scope_missing")
+            }
+            Self::UserName => (StatusCode::BAD_REQUEST, "invalid_user"),
             // OpenAI's own code, which its clients know.
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::AmbiguousCredentials => (StatusCode::BAD_REQUEST, "ambiguous_credentials"),

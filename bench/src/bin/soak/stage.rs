@@ -314,6 +314,7 @@ fn settings(
         ("PROXY_FIRST_TOKEN_DEADLINE_SECONDS", "4".to_owned()),
         ("PROXY_TOKEN_DEADLINE_SECONDS", "3".to_owned()),
         ("PROXY_QUEUE_DEADLINE_SECONDS", "5".to_owned()),
+        ("PROXY_QUEUE_EVENTS_DEADLINE_SECONDS", "5".to_owned()),
     ]
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Asked {
     /// What each answer's upstream is sent. There is one for each answer.
     pub(crate) bodies: Vec<Bytes>,
     pub(crate) caller: Arc<Caller>,
+    /// For whom it asks; empty when it does not say.
+    pub(crate) user: Box<str>,
     /// An upper estimate of the prompt's length, in tokens.
     pub(crate) n_prompt_tokens: u32,
     /// The limit of each completion, in tokens.
@@ -43,11 +45,18 @@ pub(crate) struct Asked {
 impl Asked {
     /// What the queue has to know of one answer.
     pub(crate) fn asking(&self) -> Asking<'_> {
-        let at_once = self.caller.limits.requests_at_once;
+        let limits = &self.caller.limits;
+        let of_user = limits
+            .requests_at_once_per_user
+            .filter(|_| !self.user.is_empty());
         Asking {
             caller: &self.caller.name,
             weight: self.caller.weight,
-            max_in_flight: at_once.map_or(usize::MAX, NonZeroUsize::get),
+            max_in_flight: limits
+                .requests_at_once
+                .map_or(usize::MAX, NonZeroUsize::get),
+            user: &self.user,
+            max_in_flight_of_user: of_user.map_or(usize::MAX, NonZeroUsize::get),
             n_prompt_tokens: self.n_prompt_tokens.into(),
             max_completion_tokens: self.max_tokens,
             n_bytes: self.bodies.first().map_or(0, Bytes::len),

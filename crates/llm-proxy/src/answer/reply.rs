@@ -96,16 +96,17 @@ impl Reply {
         });
         let merge = (tickets.len() > 1).then(Merge::default);
         let deadlines = &app.config.deadlines;
+        let queue = if asked.queue_events {
+            deadlines.queue_with_events
+        } else {
+            deadlines.queue
+        };
         let n_others = u32::try_from(tickets.len() - 1).unwrap_or(u32::MAX);
-        let last = entered + deadlines.queue + deadlines.total * n_others;
+        let last = entered + queue + deadlines.total * n_others;
         let mut parts = Vec::with_capacity(tickets.len());
         for (at, ticket) in tickets.into_iter().enumerate() {
             // The first answer is the first of them to get a slot.
-            let deadline = if at == 0 {
-                entered + deadlines.queue
-            } else {
-                last
-            };
+            let deadline = if at == 0 { entered + queue } else { last };
             parts.push(ReplyPart {
                 place: ticket.place(),
                 state: queued(ticket, deadline),

@@ -60,7 +60,7 @@ pub struct NewKey {
     /// The key's name in logs and metrics: letters, digits, `.`, `_` and `-`.
     #[arg(value_parser = name)]
     name: Arc<str>,
-    /// What the key opens, divided by commas: chat, embeddings, tokens. By default chat.
+    /// What the key opens, divided by commas: chat, embeddings, tokens, delegate. By default chat.
     #[arg(long, value_delimiter = ',', value_parser = file::scope)]
     scopes: Vec<Scope>,
     /// The models it may use, divided by commas. By default all.
@@ -72,6 +72,9 @@ pub struct NewKey {
     /// Requests that may be answered at the same time; further ones wait their turn.
     #[arg(long)]
     requests_at_once: Option<NonZeroU32>,
+    /// The same for each user that it names; needs the scope delegate.
+    #[arg(long)]
+    requests_at_once_per_user: Option<NonZeroU32>,
     /// Requests per minute.
     #[arg(long)]
     requests_per_minute: Option<NonZeroU32>,
@@ -138,6 +141,11 @@ impl NewKey {
         );
         line(&mut lines, "weight", self.weight);
         line(&mut lines, "requests_at_once", self.requests_at_once);
+        line(
+            &mut lines,
+            "requests_at_once_per_user",
+            self.requests_at_once_per_user,
+        );
         line(&mut lines, "requests_per_minute", self.requests_per_minute);
         line(&mut lines, "tokens_per_minute", self.tokens_per_minute);
         line(&mut lines, "tokens_per_day", self.tokens_per_day);
@@ -205,6 +213,7 @@ fn row(entry: &KeyEntry, now: SystemTime) -> [String; 6] {
 fn limits(caller: &Caller) -> String {
     let limits = [
         counted(caller.limits.requests_at_once, "at once"),
+        counted(caller.limits.requests_at_once_per_user, "at once per user"),
         counted(caller.limits.requests_per_minute, "requests/min"),
         counted(caller.limits.tokens_per_minute, "tokens/min"),
         counted(caller.limits.tokens_per_day, "tokens/day"),

@@ -26,13 +26,14 @@ const MAX_DIGESTS: usize = 8;
 const MAX_WEIGHT: u32 = 1000;
 
 /// What each field must be.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 12] = [
     ("name", NAME),
     ("sha256", DIGESTS),
     ("models", MODELS),
     ("scopes", SCOPES),
     ("weight", WEIGHT),
     ("requests_at_once", COUNT),
+    ("requests_at_once_per_user", COUNT),
     ("requests_per_minute", RATE),
     ("tokens_per_minute", RATE),
     ("tokens_per_day", COUNT),
@@ -44,7 +45,8 @@ const DIGESTS: &str = "must be the 64 hexadecimal digits of the key's SHA-256, i
                        prints them, or a list of up to 8";
 const MODELS: &str =
     "must be a model's name in quotes, or a list of such names; leave it out for all models";
-const SCOPES: &str = "must be a list of `chat`, `embeddings` and `tokens`, each in quotes";
+const SCOPES: &str =
+    "must be a list of `chat`, `embeddings`, `tokens` and `delegate`, each in quotes";
 const WEIGHT: &str = "must be a whole number from 1 to 1000";
 const COUNT: &str = "must be a whole number of at least 1";
 const RATE: &str = "must be a whole number from 1 to 4294967295";
@@ -66,6 +68,7 @@ struct KeyTable {
     scopes: Option<Spanned<Texts>>,
     weight: Option<Spanned<NonZeroU32>>,
     requests_at_once: Option<NonZeroUsize>,
+    requests_at_once_per_user: Option<NonZeroUsize>,
     requests_per_minute: Option<NonZeroU32>,
     tokens_per_minute: Option<NonZeroU32>,
     tokens_per_day: Option<NonZeroU64>,
@@ -204,6 +207,7 @@ fn key_entry(table: KeyTable) -> Result<KeyEntry, Fault> {
         weight: optional("weight", table.weight, weight_of)?.unwrap_or(NonZeroU32::MIN),
         limits: KeyLimits {
             requests_at_once: table.requests_at_once,
+            requests_at_once_per_user: table.requests_at_once_per_user,
             requests_per_minute: table.requests_per_minute,
             tokens_per_minute: table.tokens_per_minute,
             tokens_per_day: table.tokens_per_day,

@@ -20,6 +20,8 @@ const SECONDS_PER_DAY: u64 = 86_400;
 pub(crate) struct KeyLimits {
     /// Requests that may hold a slot at the same time; further ones wait their turn.
     pub(crate) requests_at_once: Option<NonZeroUsize>,
+    /// The same for each user that the key names.
+    pub(crate) requests_at_once_per_user: Option<NonZeroUsize>,
     pub(crate) requests_per_minute: Option<NonZeroU32>,
     /// Of prompts and completions together.
     pub(crate) tokens_per_minute: Option<NonZeroU32>,

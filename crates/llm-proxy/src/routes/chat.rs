@@ -13,6 +13,7 @@ use crate::answer::asked::Asked;
 use crate::answer::line;
 use crate::answer::reply::Reply;
 use crate::api::Api;
+use crate::auth;
 use crate::error::Error;
 use crate::observe::record::{Record, RequestPhase};
 use crate::request_id::RequestId;
@@ -70,6 +71,7 @@ async fn enter(
     record: &mut Record,
 ) -> Result<Entered, Error> {
     let (caller, request, parts) = check(api, app, request, record).await?;
+    let user = auth::user(&parts.headers, &caller)?;
     record.asks_for(&app.config.model, request.stream);
     if request.has_images && app.fleet.is_blind() {
         let field = if api == Api::Responses {
@@ -81,8 +83,11 @@ async fn enter(
         return Err(Error::field(field, problem));
     }
     let n_answers = request.n_answers;
-    let at_once = caller.limits.requests_at_once;
-    if let Some(at_once) = at_once
+    let limits = &caller.limits;
+    let of_user = limits
+        .requests_at_once_per_user
+        .filter(|_| !user.is_empty());
+    if let Some(at_once) = limits.requests_at_once.into_iter().chain(of_user).min()
         && n_answers > at_once.get()
     {
         let problem = format!("must be at most {at_once}, the requests at once of this key");
@@ -99,6 +104,7 @@ async fn enter(
         api,
         bodies: (0..n_answers).map(|answer| request.body(answer)).collect(),
         caller,
+        user,
         n_prompt_tokens: request.n_prompt_tokens(),
         max_tokens: request.max_tokens,
         include_usage: request.include_usage,

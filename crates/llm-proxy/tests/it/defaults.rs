@@ -20,6 +20,7 @@ fn the_bounds_that_nobody_sets_are_the_promised_ones() {
         config.deadlines,
         Deadlines {
             queue: seconds(30),
+            queue_with_events: seconds(600),
             connect: seconds(1),
             first_token: seconds(60),
             first_token_per_prompt_token: Duration::from_millis(150),

@@ -195,7 +195,7 @@ async fn a_stream_that_waits_sees_its_place_and_ends_in_an_error_of_its_own_api(
     llama.set_slots(1);
     let proxy = Proxy::with(&llama, |config| {
         config.routes = ALL.to_vec();
-        config.deadlines.queue = Duration::from_millis(300);
+        config.deadlines.queue_with_events = Duration::from_millis(300);
     })
     .await;
     let running = proxy.ask_stalled(&llama).await;

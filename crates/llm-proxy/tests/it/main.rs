@@ -53,6 +53,7 @@ mod streaming;
 mod surface;
 mod taken;
 mod tracing;
+mod users;
 mod whole;
 
 const KEY: &str = "the-callers-key";

@@ -184,7 +184,7 @@ async fn a_wait_that_ends_badly_is_one_error_event_with_the_time_to_come_back() 
     let llama = FakeLlama::start().await;
     let (proxy, _running) = busy(&llama, |config| {
         config.queue_requests = 1;
-        config.deadlines.queue = Duration::from_millis(500);
+        config.deadlines.queue_with_events = Duration::from_millis(500);
     })
     .await;
     let waiting = ask(&proxy).await;

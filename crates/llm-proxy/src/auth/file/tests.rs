@@ -34,7 +34,7 @@ fn problem(text: &str) -> String {
 fn every_field_of_a_key_is_read() {
     let text = format!(
         "# the page\n\n[[key]]\nname = \"app\"\nsha256 = [\"{}\", \"{}\"]\nmodels = [\"m\", \"n\"]\n\
-         scopes = [\"chat\", \"tokens\"]\nweight = 3\nrequests_at_once = 4\nrequests_per_minute = 60\n\
+         scopes = [\"chat\", \"tokens\"]\nweight = 3\nrequests_at_once = 4\nrequests_at_once_per_user = 2\nrequests_per_minute = 60\n\
          tokens_per_minute = 20_000\ntokens_per_day = 1_000_000\nnot_before = 2026-11-01\n\
          expires = 2027-01-01T02:00:00+02:00\n",
         hex("old"),
@@ -47,6 +47,7 @@ fn every_field_of_a_key_is_read() {
     assert_eq!(caller.scopes, [Scope::Chat, Scope::Tokens]);
     let limits = KeyLimits {
         requests_at_once: NonZeroUsize::new(4),
+        requests_at_once_per_user: NonZeroUsize::new(2),
         requests_per_minute: NonZeroU32::new(60),
         tokens_per_minute: NonZeroU32::new(20_000),
         tokens_per_day: NonZeroU64::new(1_000_000),
@@ -106,7 +107,7 @@ fn a_field_that_is_wrong_is_told_by_what_it_must_be() {
     let rate = "must be a whole number from 1 to 4294967295";
     let count = "must be a whole number of at least 1";
     let weight = "must be a whole number from 1 to 1000";
-    let scopes = "must be a list of `chat`, `embeddings` and `tokens`, each in quotes";
+    let scopes = "must be a list of `chat`, `embeddings`, `tokens` and `delegate`, each in quotes";
     let models =
         "must be a model's name in quotes, or a list of such names; leave it out for all models";
     let empty = "is an empty list: leave it out or fill it";
@@ -121,6 +122,7 @@ fn a_field_that_is_wrong_is_told_by_what_it_must_be() {
         ("models = 1", models),
         ("models = [\n  \"m\",\n  1,\n]", models),
         ("requests_at_once = 0", count),
+        ("requests_at_once_per_user = 0", count),
         ("requests_per_minute = \"many\"", rate),
         ("requests_per_minute = 4294967296", rate),
         ("tokens_per_minute = -1", rate),
@@ -167,7 +169,7 @@ fn a_field_that_is_missing_or_unknown_is_named() {
         problem(&no_name),
         format!("line 1: this key has no `name`; {advice}")
     );
-    let fields = "those are name, sha256, models, scopes, weight, requests_at_once, \
+    let fields = "those are name, sha256, models, scopes, weight, requests_at_once, requests_at_once_per_user, \
                   requests_per_minute, tokens_per_minute, tokens_per_day, not_before, expires";
     let longest = "a".repeat(24);
     let longer = "a".repeat(25);

@@ -44,6 +44,7 @@ fn seconds(seconds: u64) -> Duration {
 fn limits(requests: Option<u32>, tokens: Option<u32>, day: Option<u64>) -> KeyLimits {
     KeyLimits {
         requests_at_once: None,
+        requests_at_once_per_user: None,
         requests_per_minute: requests.and_then(NonZeroU32::new),
         tokens_per_minute: tokens.and_then(NonZeroU32::new),
         tokens_per_day: day.and_then(NonZeroU64::new),
