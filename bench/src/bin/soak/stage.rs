@@ -294,7 +294,7 @@ fn settings(
     public: SocketAddr,
     admin: SocketAddr,
     folder: &std::path::Path,
-) -> [(&'static str, String); 11] {
+) -> [(&'static str, String); 12] {
     let upstreams: Vec<String> = upstreams
         .iter()
         .map(|upstream| format!("http://{}", upstream.address))
