@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::names::RepositoryId;
 use crate::names::choice::Choice;
 use crate::names::mirror::Mirror;
+use crate::proxies::{self, Proxies};
 
 const HF_REPO_ID: Variable = Variable::new(
     "HF_REPO_ID",
@@ -94,7 +95,15 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// All settings that the process reads.
-pub const TABLES: &[&[Variable]] = &[VARIABLES, telemetry::VARIABLES];
+pub const TABLES: &[&[Variable]] = &[VARIABLES, proxies::VARIABLES, telemetry::VARIABLES];
+
+/// [`TABLES`], and the names in small letters that some of them go by too.
+pub const ALL_TABLES: &[&[Variable]] = &[
+    VARIABLES,
+    proxies::VARIABLES,
+    proxies::SMALL_VARIABLES,
+    telemetry::VARIABLES,
+];
 
 /// The start of names that are a misspelt setting when they are none.
 pub const PREFIX: &str = "MODEL_SHA";
@@ -129,6 +138,8 @@ pub struct Fetch {
     pub endpoint: Url,
     /// The token for it.
     pub token: Option<Secret>,
+    /// The proxies on the way to it and elsewhere.
+    pub proxies: Proxies,
     /// Where else the bytes may come from, in order.
     pub mirrors: Vec<Mirror>,
     /// How the bytes come from the Hub.
@@ -156,6 +167,8 @@ pub struct List {
     pub endpoint: Url,
     /// The token for it.
     pub token: Option<Secret>,
+    /// The proxies on the way to it and elsewhere.
+    pub proxies: Proxies,
     /// The bounds, of which asking needs only some.
     pub tuning: Tuning,
 }
@@ -250,6 +263,7 @@ impl Fetch {
         let projector = read_projector(env);
         let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
         let token = env.secret(&HF_TOKEN);
+        let proxies = Proxies::read(env);
         let mirrors = env.read_with(&MODEL_MIRRORS, |text| {
             let each = text
                 .split(',')
@@ -269,6 +283,7 @@ impl Fetch {
             pin,
             endpoint,
             token,
+            proxies,
             mirrors,
             transport: env.read_with(&MODEL_TRANSPORT, parse_transport),
             locked: false,
@@ -297,11 +312,10 @@ impl List {
             |problem: String| env.refuse(&REPO, format_args!("is not usable: {problem}"));
         let repository = repository.parse().map_err(&mut refuse).ok();
         let quantisation = tag.map(|tag| tag.parse::<Choice>().map_err(&mut refuse).ok());
-        let (endpoint, token) = (
-            env.read_with(&HF_ENDPOINT, parse_endpoint),
-            env.secret(&HF_TOKEN),
-        );
-        let (revision, tuning) = (read_revision(env), Tuning::default());
+        let endpoint = env.read_with(&HF_ENDPOINT, parse_endpoint);
+        let token = env.secret(&HF_TOKEN);
+        let proxies = Proxies::read(env);
+        let revision = read_revision(env);
         let quantisation = match quantisation {
             Some(tag) => Some(tag?),
             None => None,
@@ -312,7 +326,8 @@ impl List {
             quantisation,
             endpoint,
             token,
-            tuning,
+            proxies,
+            tuning: Tuning::default(),
         })
     }
 }

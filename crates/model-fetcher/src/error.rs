@@ -188,6 +188,18 @@ impl Error {
         }
     }
 
+    /// What failed, without what to do about it: for the log, when something else is done about it.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Unreachable {
+                source_name,
+                reason,
+                ..
+            } => format!("{source_name}: {reason}"),
+            error => error.to_string(),
+        }
+    }
+
     /// Whether the source is to blame, so that another one may do better.
     pub(crate) fn is_of_source(&self) -> bool {
         match self {

@@ -11,10 +11,11 @@ use common::secret::Secret;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Method, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, redirect};
 use url::{Origin, Url};
 
 use crate::error::Error;
+use crate::proxies::Proxies;
 use crate::retry::Trouble;
 
 /// Redirects in a row that are followed.
@@ -29,6 +30,7 @@ pub(crate) struct HttpClient {
     client: Client,
     home: Origin,
     authorization: Option<HeaderValue>,
+    proxies: Proxies,
     stall: Duration,
 }
 
@@ -41,6 +43,7 @@ impl HttpClient {
     pub(crate) fn new(
         endpoint: &Url,
         token: Option<&Secret>,
+        proxies: &Proxies,
         stall: Duration,
     ) -> Result<Self, Error> {
         let authorization = token.map(|token| {
@@ -51,28 +54,24 @@ impl HttpClient {
             value.set_sensitive(true);
             Ok(value)
         });
-        let client = client()?;
+        let client = client(proxies)?;
         Ok(Self {
             client,
             home: endpoint.origin(),
             authorization: authorization.transpose()?,
+            proxies: proxies.clone(),
             stall,
         })
     }
 
     /// The same client without the token: for mirrors, wherever they are or lead.
     pub(crate) fn without_token(&self) -> Self {
-        let Self {
-            client,
-            home,
-            stall,
-            ..
-        } = self;
         Self {
-            client: client.clone(),
-            home: home.clone(),
+            client: self.client.clone(),
+            home: self.home.clone(),
             authorization: None,
-            stall: *stall,
+            proxies: self.proxies.clone(),
+            stall: self.stall,
         }
     }
 
@@ -105,11 +104,27 @@ impl HttpClient {
         }
         match tokio::time::timeout(self.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Trouble::again(describe(error))),
+            Ok(Err(error)) => Err(self.trouble(url, error)),
             Err(_) => Err(Trouble::again(format!(
                 "no answer for {} s",
                 self.stall.as_secs_f32()
             ))),
+        }
+    }
+
+    /// What it means that `url` could not be asked: a name without an address is said in one short line.
+    fn trouble(&self, url: &Url, error: reqwest::Error) -> Trouble {
+        let problem = describe(error);
+        let host = self.proxies.host_for(url);
+        if !problem.contains("dns error") {
+            return Trouble::again(problem);
+        }
+        // The words of glibc and musl for what may pass; in all others the name does not exist.
+        let passing = ["Temporary failure", "Try again", "Non-recoverable"];
+        if passing.iter().any(|words| problem.contains(words)) {
+            Trouble::again(format!("{host}: the name server does not answer (DNS)"))
+        } else {
+            Trouble::NoSuchName(host)
         }
     }
 
@@ -131,12 +146,14 @@ impl HttpClient {
 }
 
 /// HTTP/1.1 only: over HTTP/2 all ranges would share one connection and its window.
-fn client() -> Result<Client, Error> {
+fn client(proxies: &Proxies) -> Result<Client, Error> {
     let client = Client::builder()
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(USER_AGENT);
-    client.redirect(redirect::Policy::none()).build().map_err(|error| {
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none());
+    let client = proxies.apply(client).and_then(ClientBuilder::build);
+    client.map_err(|error| {
         let reason = describe(error);
         Error::Settings(format!(
             "cannot make an HTTPS client: {reason}; install ca-certificates or set SSL_CERT_FILE"

@@ -7,11 +7,12 @@ mod api;
 pub(crate) mod xet;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use crate::config::{Fetch, List, Tuning};
@@ -30,6 +31,9 @@ use common::secret::Secret;
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
 /// network says so in seconds.
 const ATTEMPTS: u32 = 4;
+
+/// The headers that speak of the file behind a redirect.
+const SAID_OF_FILES: [&str; 3] = ["x-linked-etag", "x-linked-size", XET_HASH];
 
 /// What was asked for, as the Hub knows it.
 #[derive(Clone, Debug)]
@@ -93,6 +97,8 @@ pub(crate) struct Hub<'a> {
     place: Place<'a>,
     tuning: Tuning,
     transport: &'a HttpClient,
+    /// Whether it has answered GET where it refused HEAD.
+    refuses_head: AtomicBool,
 }
 
 /// One state of a repository.
@@ -123,6 +129,7 @@ impl<'a> Hub<'a> {
                 ..tuning
             },
             transport,
+            refuses_head: AtomicBool::new(false),
         }
     }
 
@@ -203,6 +210,10 @@ impl<'a> Hub<'a> {
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
+                // Asking again makes no name; it would only be said twice.
+                Err(trouble @ Trouble::NoSuchName(_)) => {
+                    return Err(trouble.into_error(&self.name()));
+                }
                 Err(trouble) => budget.spend(&self.name(), trouble).await?,
             }
         }
@@ -279,11 +290,13 @@ impl<'a> Hub<'a> {
                 return Err(Error::NoDigest { endpoint, file }.into());
             }
         };
-        // The Content-Length of a redirect is that of its text.
-        let own = if status.is_success() {
-            text(CONTENT_LENGTH.as_str())
-        } else {
-            None
+        // The Content-Length of a redirect is that of its text, and that of a range its own.
+        let own = match status {
+            StatusCode::PARTIAL_CONTENT => text(CONTENT_RANGE.as_str())
+                .and_then(|range| range.rsplit_once('/'))
+                .map(|(_, size)| size),
+            status if status.is_success() => text(CONTENT_LENGTH.as_str()),
+            _ => None,
         };
         let size = match text("x-linked-size")
             .or(own)
@@ -306,7 +319,23 @@ impl<'a> Hub<'a> {
         })
     }
 
-    /// HEAD of the file at `commit`, following redirects on the Hub's own origin only.
+    /// The answer to HEAD or, where that is refused, to GET of the first byte. Cancel-safe.
+    async fn look_at(&self, url: &Url) -> Result<Response, Trouble> {
+        if !self.refuses_head.load(Ordering::Relaxed) {
+            let response = self.transport.send(Method::HEAD, url, None).await?;
+            if !may_refuse_head(&response) {
+                return Ok(response);
+            }
+        }
+        let response = self.transport.send(Method::GET, url, Some(&(0..1))).await?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            self.refuses_head.store(true, Ordering::Relaxed);
+        }
+        Ok(response)
+    }
+
+    /// What the Hub says of the file at `commit`, following redirects on its own origin only.
     async fn head(
         &self,
         commit: &str,
@@ -314,8 +343,9 @@ impl<'a> Hub<'a> {
         names: &[String],
     ) -> Result<Located, Trouble> {
         let mut url = hub_address(self.place.endpoint, self.place.repository, commit, file);
+        let mut first_said = HeaderMap::new();
         for _ in 0..=MAX_HOPS {
-            let response = self.transport.send(Method::HEAD, &url, None).await?;
+            let response = self.look_at(&url).await?;
             let status = response.status();
             if let Some(trouble) = passing(status, response.headers()) {
                 return Err(trouble);
@@ -349,7 +379,15 @@ impl<'a> Hub<'a> {
                 };
                 return Err(refused(self.place, refusal, file.as_str(), names).into());
             }
-            let headers = response.headers().clone();
+            let mut headers = response.headers().clone();
+            // A redirect on the Hub's own host speaks of the file; what it leads to may not.
+            for name in SAID_OF_FILES {
+                match (first_said.get(name), headers.get(name)) {
+                    (Some(said), _) => drop(headers.insert(name, said.clone())),
+                    (None, Some(said)) => drop(first_said.insert(name, said.clone())),
+                    (None, None) => {}
+                }
+            }
             if status.is_redirection()
                 && headers.contains_key(XET_HASH)
                 && headers.get(LOCATION).is_none_or(HeaderValue::is_empty)
@@ -380,6 +418,18 @@ impl<'a> Hub<'a> {
             reason,
         }
     }
+}
+
+/// Whether this is perhaps the answer to the method and not to the question: the Hub did not give a reason of its own.
+fn may_refuse_head(response: &Response) -> bool {
+    let is_refusal = matches!(
+        response.status(),
+        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+    );
+    let headers = response.headers();
+    let has_reason =
+        headers.contains_key("x-error-code") || headers.contains_key("x-error-message");
+    is_refusal && !has_reason
 }
 
 /// The files of `repository`, which has these `names`, that make up the choice.

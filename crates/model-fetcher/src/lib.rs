@@ -19,6 +19,7 @@ mod http;
 mod hub;
 mod judge;
 mod names;
+pub mod proxies;
 mod retry;
 
 pub use commands::fetch::fetch;

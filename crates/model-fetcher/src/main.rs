@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment};
 use common::telemetry::Telemetry;
-use model_fetcher::config::{self, Fetch, Import, List, PREFIX, TABLES};
+use model_fetcher::config::{self, ALL_TABLES, Fetch, Import, List, PREFIX, TABLES};
 use model_fetcher::{Digest, Error, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,7 @@ async fn run(
         command,
     }: Options,
 ) -> anyhow::Result<u8> {
-    let mut env = Environment::from_process(PREFIX, TABLES);
+    let mut env = Environment::from_process(PREFIX, ALL_TABLES);
     let telemetry = Telemetry::read(&mut env);
     let telemetry = if json { telemetry.as_json() } else { telemetry };
     let stop = CancellationToken::new();

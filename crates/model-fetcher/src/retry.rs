@@ -25,6 +25,8 @@ pub(crate) enum Trouble {
         /// The source's `Retry-After`.
         after: Option<Duration>,
     },
+    /// No name server knows this host.
+    NoSuchName(String),
     /// The signed URL is no longer good.
     Expired,
     /// The source sends whole files only.
@@ -39,6 +41,35 @@ impl Trouble {
         Self::Again {
             reason: reason.into(),
             after: None,
+        }
+    }
+
+    /// What happened, for people; `None` for an error that speaks for itself.
+    fn reason(&self) -> Option<String> {
+        match self {
+            Self::Again { reason, .. } => Some(reason.clone()),
+            Self::NoSuchName(host) => Some(format!("{host}: no such name (DNS)")),
+            Self::Expired => {
+                Some("the signed address of the file is no longer accepted".to_owned())
+            }
+            Self::RangeIgnored => Some("it sends whole files only".to_owned()),
+            Self::Fatal(_) => None,
+        }
+    }
+
+    /// The error when nothing more is tried.
+    pub(crate) fn into_error(self, source_name: &str) -> Error {
+        match (self.reason(), self) {
+            (_, Self::Fatal(error)) => error,
+            (reason, _) => {
+                let reason = reason.unwrap_or_default();
+                let advice = advice(&reason);
+                Error::Unreachable {
+                    source_name: source_name.to_owned(),
+                    reason,
+                    advice,
+                }
+            }
         }
     }
 }
@@ -107,30 +138,26 @@ impl Budget {
     ///
     /// [`Error::Unreachable`] when none is left; a fatal trouble's own error.
     pub(crate) async fn spend(&mut self, source_name: &str, trouble: Trouble) -> Result<(), Error> {
-        let (reason, after) = match trouble {
-            Trouble::Fatal(error) => return Err(error),
-            Trouble::Again { reason, after } => (reason, after),
-            Trouble::Expired => (
-                "the signed address of the file is no longer accepted".to_owned(),
-                None,
-            ),
-            Trouble::RangeIgnored => ("it sends whole files only".to_owned(), None),
+        let after = match &trouble {
+            Trouble::Again { after, .. } => *after,
+            Trouble::NoSuchName(_)
+            | Trouble::Expired
+            | Trouble::RangeIgnored
+            | Trouble::Fatal(_) => None,
         };
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 || (self.alternatives && after.is_some()) {
-            let advice = advice(&reason);
-            return Err(Error::Unreachable {
-                source_name: source_name.to_owned(),
-                reason,
-                advice,
-            });
-        }
+        let is_spent = self.left == 0 || (self.alternatives && after.is_some());
+        let reason = match trouble.reason() {
+            Some(reason) if !is_spent => reason,
+            Some(_) | None => return Err(trouble.into_error(source_name)),
+        };
         let pause = match after {
             Some(asked) => asked.min(self.tuning.max_retry_after),
             None => self.backoff(),
         };
         self.failures += 1;
-        let (pause_ms, left) = (pause.as_millis(), self.left);
+        let pause_ms = pause.as_millis();
+        let left = self.left;
         // One line for failures in a row; if they do not end, the last one is the error.
         if self.failures == 1 {
             tracing::warn!(
@@ -138,7 +165,7 @@ impl Budget {
                 reason,
                 pause_ms,
                 left,
-                "the source did not go on; trying again"
+                "attempt failed, retrying"
             );
         } else {
             tracing::debug!(
@@ -146,7 +173,7 @@ impl Budget {
                 reason,
                 pause_ms,
                 left,
-                "nor now; trying again"
+                "attempt failed again, retrying"
             );
         }
         tokio::time::sleep(pause).await;

@@ -18,7 +18,7 @@ use crate::download::transfer::Transfer;
 use crate::error::{Error, megabytes};
 use crate::folder::lock::FolderLock;
 use crate::folder::manifest::{Entry, Manifest, State, modified_ns};
-use crate::folder::models_lock::{LockedModel, ModelsLock};
+use crate::folder::models_lock::{LockedFile, LockedModel, ModelsLock};
 use crate::http::HttpClient;
 use crate::hub::{Hub, Place, Remote, Resolved};
 use crate::judge::hash::sha256;
@@ -66,6 +66,7 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     let transport = HttpClient::new(
         &settings.endpoint,
         settings.token.as_ref(),
+        &settings.proxies,
         settings.tuning.stall,
     )?;
     let away = transport.without_token();
@@ -91,6 +92,8 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
             missing.push(remote);
         }
     }
+    let mut manifest = Manifest::load(folder);
+    let mut came_from = None;
     if !missing.is_empty() {
         let sources = Sources::new(settings, &hub, &transport, &away, &resolved, start);
         let weights = files.iter().map(|remote| remote.size).sum();
@@ -103,15 +106,25 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
         }
         .run(&missing)
         .await?;
+        came_from = Some(sources.name(sources.current(), missing[0]));
     }
-    let mut manifest = Manifest::load(folder);
     let mut entries = Vec::new();
     for remote in files {
+        let was_missing = missing.iter().any(|other| other.file == remote.file);
+        let source = if was_missing {
+            came_from.clone()
+        } else {
+            let known = LockedFile::from(remote);
+            manifest
+                .find_exactly(&known)
+                .and_then(|entry| entry.source.clone())
+        };
         let entry = Entry {
             file: remote.file.to_string(),
             repository: Some(repository.to_string()),
             revision: revision.clone(),
             commit: commit.clone(),
+            source,
             size: remote.size,
             sha256: remote.sha256,
             checked: true,

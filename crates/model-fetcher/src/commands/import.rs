@@ -154,6 +154,7 @@ fn record(
             repository: settings.repository.as_ref().map(ToString::to_string),
             revision: settings.revision.clone(),
             commit: None,
+            source: None,
             size: found.len(),
             sha256: copied.sha256,
             checked: is_pinned || models_lock.has(&copied.chosen.file, copied.sha256),

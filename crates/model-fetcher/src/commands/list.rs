@@ -57,6 +57,7 @@ pub async fn list(settings: &List, stop: &CancellationToken) -> Result<Listing, 
     let transport = HttpClient::new(
         &settings.endpoint,
         settings.token.as_ref(),
+        &settings.proxies,
         settings.tuning.stall,
     )?;
     let hub = Hub::new(Place::from(settings), settings.tuning, &transport);

@@ -32,12 +32,14 @@ pub(crate) async fn resolve(
         resolved => return Ok((resolved?, Start::Hub)),
     };
     if let Some(model) = locked {
-        tracing::warn!(error = %unreachable, "asking the mirrors for what models.lock says");
+        tracing::warn!(
+            reason = unreachable.brief(),
+            "the Hub does not answer; asking the mirrors for what models.lock says"
+        );
         return Ok((from_lock(settings, model)?, Start::Mirrors));
     }
-    let (Some(sha256), Choice::File(file), false) =
-        (settings.pin, &settings.choice, settings.projector)
-    else {
+    let pinned = (settings.pin, &settings.choice, settings.projector);
+    let (Some(sha256), Choice::File(file), false) = pinned else {
         tracing::warn!(
             "MODEL_MIRRORS is not used: only the Hub, MODEL_SHA256 or models.lock can say which bytes are right"
         );
@@ -46,8 +48,11 @@ pub(crate) async fn resolve(
     if file.part().1 > 1 {
         return Err(unreachable);
     }
-    tracing::warn!(error = %unreachable, "asking the mirrors for the file of MODEL_SHA256");
-    let size = size_at_mirrors(settings, away, file, unreachable).await?;
+    tracing::warn!(
+        reason = unreachable.brief(),
+        "the Hub does not answer; asking the mirrors for the file of MODEL_SHA256"
+    );
+    let size = size_at_mirrors(settings, away, file).await?;
     let remote = Remote {
         file: file.clone(),
         size,
@@ -90,16 +95,11 @@ fn from_lock(settings: &Fetch, model: &LockedModel) -> Result<Resolved, Error> {
     if let Some(expected) = settings.pin
         && expected != model.files[0].sha256
     {
-        let what = format!("{} in models.lock", model.files[0].file);
-        let (actual, advice) = (
-            model.files[0].sha256,
-            "unset MODEL_SHA256, or remove the model from models.lock",
-        );
         return Err(Error::WrongDigest {
-            what,
+            what: format!("{} in models.lock", model.files[0].file),
             expected,
-            actual,
-            advice,
+            actual: model.files[0].sha256,
+            advice: "unset MODEL_SHA256, or remove the model from models.lock",
         });
     }
     let files = model.files.iter().map(|known| Remote {

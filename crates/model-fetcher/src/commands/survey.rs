@@ -115,6 +115,7 @@ impl fmt::Display for Found {
             repository,
             revision,
             commit,
+            source: came_from,
             size,
             sha256,
             checked,
@@ -128,7 +129,13 @@ impl fmt::Display for Found {
         let source = repository.as_deref().unwrap_or("no repository");
         let commit = commit
             .as_deref()
-            .map_or("imported", |commit| commit.get(..8).unwrap_or(commit));
+            .map(|commit| commit.get(..8).unwrap_or(commit));
+        let origin = match (commit, came_from) {
+            (Some(commit), Some(name)) => format!("{commit} from {name}"),
+            (Some(commit), None) => commit.to_owned(),
+            (None, Some(name)) => format!("from {name}"),
+            (None, None) => "imported".to_owned(),
+        };
         let doubt = if *checked {
             ""
         } else {
@@ -136,7 +143,7 @@ impl fmt::Display for Found {
         };
         write!(
             f,
-            "{state}  {file}  {}  {source}@{revision} ({commit})  sha256 {sha256}{doubt}",
+            "{state}  {file}  {}  {source}@{revision} ({origin})  sha256 {sha256}{doubt}",
             megabytes(*size)
         )
     }

@@ -203,7 +203,7 @@ fn may_be_in_xet(remote: &Remote) -> bool {
     remote.xet_hash.is_some() || remote.location.is_none()
 }
 
-/// The size that the first mirror to answer says `file` has. Cancel-safe.
+/// The size that the first mirror to answer says `file` has. There is a mirror. Cancel-safe.
 ///
 /// # Errors
 ///
@@ -212,20 +212,18 @@ pub(crate) async fn size_at_mirrors(
     settings: &Fetch,
     away: &HttpClient,
     file: &FileName,
-    unreachable: Error,
 ) -> Result<u64, Error> {
-    for mirror in &settings.mirrors {
+    let mut mirrors = settings.mirrors.iter().peekable();
+    loop {
+        let mirror = mirrors.next().expect("the last mirror ends the loop");
         let url = mirror.address(&settings.repository, &settings.revision, file);
-        match size_at(away, &url).await {
+        let error = match size_at(away, &url).await {
             Ok(size) => return Ok(size),
-            Err(trouble) => {
-                tracing::warn!(
-                    mirror = name_of(&url),
-                    ?trouble,
-                    "the mirror does not have the file"
-                );
-            }
+            Err(trouble) => trouble.into_error(&name_of(&url)),
+        };
+        if mirrors.peek().is_none() {
+            return Err(error);
         }
+        tracing::warn!(reason = error.brief(), "the mirror does not have the file");
     }
-    Err(unreachable)
 }

@@ -30,6 +30,9 @@ pub struct Entry {
     pub revision: String,
     /// The commit that this was at the time; unknown for a file that was imported.
     pub commit: Option<String>,
+    /// Who sent the last of its bytes; unknown for a file that was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its size in bytes.
     pub size: u64,
     /// Its SHA-256.

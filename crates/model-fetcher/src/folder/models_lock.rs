@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::hub::{Remote, Resolved};
 use crate::judge::publish::replace;
 use crate::names::FileName;
+use crate::names::choice::{Choice, has_tag};
 
 const LOCK_FILE: &str = "models.lock";
 const VERSION: u32 = 1;
@@ -103,8 +104,18 @@ impl ModelsLock {
     }
 
     /// What the request of `settings` stood for.
+    ///
+    /// A tag is also answered by the one model that was asked for by name and has the tag, and a name by the one that was
+    /// asked for by tag.
     pub(crate) fn find(&self, settings: &Fetch) -> Option<&LockedModel> {
-        self.models.iter().find(|model| model.is_for(settings))
+        if let Some(model) = self.models.iter().find(|model| model.is_for(settings)) {
+            return Some(model);
+        }
+        let mut answers = self.models.iter().filter(|model| model.answers(settings));
+        let first = answers.next()?;
+        answers
+            .all(|other| other.files == first.files)
+            .then_some(first)
     }
 
     /// Puts `model` in the place of what was known of its request, and writes the lock.
@@ -165,21 +176,26 @@ impl LockedModel {
             projector,
             ..
         } = settings;
-        let locked = |Remote {
-                          file, size, sha256, ..
-                      }: &Remote| LockedFile {
-            file: file.clone(),
-            size: *size,
-            sha256: *sha256,
-        };
         Self {
             repository: repository.to_string(),
             revision: revision.clone(),
             wanted: choice.to_string(),
             projector: *projector,
             commit: resolved.commit.clone(),
-            files: resolved.files.iter().map(locked).collect(),
+            files: resolved.files.iter().map(LockedFile::from).collect(),
         }
+    }
+
+    /// Whether its first file is what `settings` ask for.
+    fn answers(&self, settings: &Fetch) -> bool {
+        let is_the_choice = match &settings.choice {
+            Choice::File(file) => self.files[0].file == *file,
+            Choice::Quantisation(tag) => has_tag(&self.files[0].file, tag),
+        };
+        is_the_choice
+            && self.repository == settings.repository.to_string()
+            && self.revision == settings.revision
+            && self.projector == settings.projector
     }
 
     fn is_for(&self, settings: &Fetch) -> bool {
@@ -207,5 +223,15 @@ impl LockedModel {
             &self.wanted,
             self.projector,
         )
+    }
+}
+
+impl From<&Remote> for LockedFile {
+    fn from(remote: &Remote) -> Self {
+        Self {
+            file: remote.file.clone(),
+            size: remote.size,
+            sha256: remote.sha256,
+        }
     }
 }

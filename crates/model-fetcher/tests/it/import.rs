@@ -21,6 +21,7 @@ async fn an_imported_file_is_verified_and_then_costs_no_request() {
         repository: Some(REPOSITORY.to_owned()),
         revision: "main".to_owned(),
         commit: None,
+        source: None,
         size: 300_000,
         sha256: wanted.pin.unwrap(),
         checked: true,

@@ -287,3 +287,23 @@ async fn a_pin_that_contradicts_the_lock_is_refused() {
     wanted.pin = Some("ab".repeat(32).parse().unwrap());
     assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 65);
 }
+
+#[tokio::test]
+async fn a_tag_is_answered_by_the_model_that_was_fetched_by_name_and_back() {
+    for (first, then) in [(FILE, ":q4_0"), (":Q4_0", FILE)] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        let mut wanted = settings(&hub, &folder);
+        wanted.choice = first.parse().unwrap();
+        let entry = fetch(&wanted).await.unwrap();
+        let n_requests = hub.requests().len();
+        wanted.choice = then.parse().unwrap();
+        wanted.endpoint = NOBODY.parse().unwrap();
+        assert_eq!(fetch(&wanted).await.unwrap(), entry);
+        wanted.locked = true;
+        assert_eq!(fetch(&wanted).await.unwrap(), entry);
+        assert_eq!(hub.requests().len(), n_requests);
+        // Another quantisation is another model.
+        wanted.choice = ":Q4_1".parse().unwrap();
+        assert_eq!(fetch(&wanted).await.unwrap_err().exit_code(), 64);
+    }
+}

@@ -231,3 +231,15 @@ async fn a_hub_that_publishes_no_digest_gets_no_mirror_asked() {
     assert_eq!(mirror.requests(), []);
     assert_eq!(names(folder.path()), [""; 0]);
 }
+
+#[tokio::test]
+async fn status_names_the_mirror_that_a_file_came_from() {
+    let bytes = gguf::tiny(300_000);
+    let (hub, mirror, folder, mut wanted) = two(&bytes).await;
+    wanted.endpoint = NOBODY.parse().unwrap();
+    wanted.pin = Some(hub.repository().files[0].sha256.parse().unwrap());
+    fetch(&wanted).await.unwrap();
+    let status = model_fetcher::status(folder.path()).unwrap().to_string();
+    let origin = format!("(from {})", mirror.endpoint());
+    assert!(status.contains(&origin), "{status}");
+}

@@ -142,6 +142,60 @@ async fn http_goes_through_http_proxy_and_no_proxy_names_what_does_not() {
 }
 
 #[tokio::test]
+async fn a_proxy_in_small_letters_with_odd_signs_in_its_password_is_used() {
+    // `curl -u 'user:p@ss%word'` sends the same.
+    let credentials = "Proxy-Authorization: Basic dXNlcjpwQHNzJXdvcmQ=";
+    for password in ["p@ss%25word", "p%40ss%25word"] {
+        let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+        let proxy = ForwardProxy::start().await.unwrap();
+        let address = proxy.url().replace("http://", &format!("user:{password}@"));
+        let mut command = command(&hub, &folder.path().join("models"));
+        let (code, said) = ended(command.env("http_proxy", address)).await;
+        assert_eq!(code, Some(0), "{said}");
+        let passed = proxy.passed();
+        assert_eq!(passed.len(), hub.requests().len());
+        let lower = credentials.to_ascii_lowercase();
+        assert!(
+            passed
+                .iter()
+                .all(|passed| passed.head.to_ascii_lowercase().contains(&lower)),
+            "{passed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_proxy_for_everything_holds_for_addresses_too() {
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    let proxy = ForwardProxy::start().await.unwrap();
+    let mut command = command(&hub, &folder.path().join("models"));
+    command.env("HTTP_PROXY", proxy.url()).env("no_proxy", "*");
+    let (code, said) = ended(&mut command).await;
+    assert_eq!((code, proxy.passed()), (Some(0), vec![]), "{said}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_none_is_refused_by_name_before_any_request() {
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    for (name, value) in [
+        ("HTTPS_PROXY", "\"http://secret:1\""),
+        ("https_proxy", "http://user:sec/ret@127.0.0.1:1"),
+        ("ALL_PROXY", "socks5://secret:1"),
+        ("NO_PROXY", "http://secret"),
+    ] {
+        let mut command = command(&hub, &folder.path().join("models"));
+        let (code, said) = ended(command.env(name, value)).await;
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains(&format!("{name} is not usable: ")), "{said}");
+        assert!(
+            !said.contains("secret") && !said.contains("sec/ret"),
+            "{said}"
+        );
+    }
+    assert_eq!(hub.requests(), []);
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_not_there_is_named_as_a_thing_to_check() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     let free = std::net::TcpListener::bind("127.0.0.1:0")
@@ -194,11 +248,32 @@ async fn a_name_that_does_not_resolve_is_named_within_a_minute() {
     }
 }
 
-/// Where the name server of the test listens; a name server has no other port.
-const NAME_SERVER: &str = "127.9.8.7:53";
+/// The socket of a name server at that address; `None` when the test must be skipped.
+async fn name_server(address: &str) -> Option<tokio::net::UdpSocket> {
+    if !needs("unshare", &["-rm", "true"]) {
+        return None;
+    }
+    // A name server has no other port.
+    let socket = tokio::net::UdpSocket::bind((address, 53)).await.ok();
+    if socket.is_none() {
+        skip(&format!("nobody may listen on {address}:53"));
+    }
+    socket
+}
 
-/// Answers each question for an address with 127.0.0.1, after `pause`.
-async fn answer_names(socket: tokio::net::UdpSocket, pause: Duration) {
+/// `fetcher` where the name server is at that address. `folder` is the test's own.
+fn run_with_names_of(address: &str, folder: &Path, fetcher: &Command) -> Command {
+    let list = folder.join("resolv.conf");
+    std::fs::write(&list, format!("nameserver {address}\n")).unwrap();
+    let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+    let list = list.display().to_string();
+    let arguments = ["-rm", "sh", "-c", script, "sh", &list];
+    run_by("unshare", &arguments, fetcher)
+}
+
+/// Answers each question for an address with 127.0.0.1 or, where `exist` is false, that there is no such name; after
+/// `pause`.
+async fn answer_names(socket: tokio::net::UdpSocket, exist: bool, pause: Duration) {
     let (socket, answers) = (std::sync::Arc::new(socket), TaskTracker::new());
     let mut question = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut question).await {
@@ -207,8 +282,10 @@ async fn answer_names(socket: tokio::net::UdpSocket, pause: Duration) {
         let name = answer[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
         let is_for_v4 = answer[name..name + 2] == [0, 1];
         answer.truncate(name + 4);
-        answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_for_v4), 0, 0, 0, 0]);
-        if is_for_v4 {
+        let has_address = is_for_v4 && exist;
+        let code = if exist { 0x80 } else { 0x83 };
+        answer[2..12].copy_from_slice(&[0x81, code, 0, 1, 0, u8::from(has_address), 0, 0, 0, 0]);
+        if has_address {
             answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
         }
         answers.spawn(async move {
@@ -220,31 +297,17 @@ async fn answer_names(socket: tokio::net::UdpSocket, pause: Duration) {
 
 #[tokio::test]
 async fn a_slow_name_server_is_waited_for_and_a_silent_one_is_given_up_within_a_minute() {
-    if !needs("unshare", &["-rm", "true"]) {
-        return;
-    }
-    let Ok(socket) = tokio::net::UdpSocket::bind(NAME_SERVER).await else {
-        skip(&format!("nobody may listen on {NAME_SERVER}"));
+    let Some(socket) = name_server("127.9.8.7").await else {
         return;
     };
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let list = folder.path().join("resolv.conf");
-    std::fs::write(&list, "nameserver 127.9.8.7\n").unwrap();
     let models = folder.path().join("models");
     let mut fetcher = command(&hub, &models);
     fetcher.env(
         "HF_ENDPOINT",
         format!("http://slow.test:{}", hub.hub_address().port()),
     );
-    let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
-    let list = list.display().to_string();
-    let run = || {
-        run_by(
-            "unshare",
-            &["-rm", "sh", "-c", script, "sh", &list],
-            &fetcher,
-        )
-    };
+    let run = || run_with_names_of("127.9.8.7", folder.path(), &fetcher);
     let (code, said) = tokio::time::timeout(Duration::from_secs(60), ended(&mut run()))
         .await
         .unwrap();
@@ -256,7 +319,31 @@ async fn a_slow_name_server_is_waited_for_and_a_silent_one_is_given_up_within_a_
     assert_eq!(hub.requests(), []);
     tokio::select! {
         (code, said) = async { ended(&mut run()).await } => assert_eq!(code, Some(0), "{said}"),
-        () = answer_names(socket, Duration::from_secs(2)) => panic!("the name server ended"),
+        () = answer_names(socket, true, Duration::from_secs(2)) => panic!("the name server ended"),
     }
     assert!(is_there(folder.path()));
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_said_once_and_in_a_few_words() {
+    let Some(socket) = name_server("127.9.8.6").await else {
+        return;
+    };
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    let mut fetcher = command(&hub, &folder.path().join("models"));
+    fetcher.env("HF_ENDPOINT", "http://hub.test");
+    let mut run = run_with_names_of("127.9.8.6", folder.path(), &fetcher);
+    let (code, said) = tokio::select! {
+        ended = ended(&mut run) => ended,
+        () = answer_names(socket, false, Duration::ZERO) => panic!("the name server ended"),
+    };
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            Some(69),
+            "model-fetcher: cannot fetch from http://hub.test: hub.test: no such name (DNS). Check the network, HTTPS_PROXY \
+             and HF_ENDPOINT and run model-fetcher again, it goes on where it stopped; without a network, bring the file \
+             by hand: model-fetcher import FILE\n"
+        )
+    );
 }

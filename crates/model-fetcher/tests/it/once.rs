@@ -28,6 +28,7 @@ async fn a_fetched_file_is_published_whole_under_its_name_and_recorded() {
         repository: Some(REPOSITORY.to_owned()),
         revision: "main".to_owned(),
         commit: Some(COMMIT.to_owned()),
+        source: Some(hub.endpoint()),
         size: 5_000_000,
         sha256: hub.repository().files[0].sha256.parse().unwrap(),
         checked: true,

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use common::secret::Secret;
-use testkit::fake_hub::{Fault, On, Origin};
+use testkit::fake_hub::{Fault, File, On, Origin};
 use testkit::gguf;
 
-use crate::support::{FILE, TOKEN, fetch, hub_of, hub_with, ranges, repository, settings, twice};
+use crate::support::{
+    COMMIT, FILE, REPOSITORY, TOKEN, fetch, hub_of, hub_with, ranges, repository, settings, twice,
+};
 
 /// Fetches 300,000 bytes whose first requests on the CDN meet `faults`, and returns the ranges asked for.
 async fn ranges_with(faults: impl IntoIterator<Item = Fault>) -> Vec<String> {
@@ -344,4 +346,60 @@ async fn a_redirect_to_a_third_party_gets_no_token_and_a_downgrade_or_a_loop_is_
             .iter()
             .all(|request| !request.authorization)
     );
+}
+
+#[tokio::test]
+async fn a_hub_that_refuses_head_is_asked_for_the_first_byte() {
+    for code in [403, 405, 501] {
+        let bytes = gguf::tiny(300_000);
+        let (hub, folder) = hub_with(&bytes).await;
+        hub.always(On::Resolve, Fault::NoHead(code));
+        fetch(&settings(&hub, &folder)).await.unwrap();
+        assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+        let asked: Vec<_> = hub
+            .requests()
+            .into_iter()
+            .filter(|request| request.path.contains("/resolve/"))
+            .map(|request| (request.method, request.range))
+            .collect();
+        let first_byte = Some("bytes=0-0".to_owned());
+        assert_eq!(
+            asked,
+            [("HEAD".to_owned(), None), ("GET".to_owned(), first_byte)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_be_read_is_not_asked_for_twice() {
+    let mut gated = repository(vec![File::from_bytes(FILE, gguf::tiny(300_000))]);
+    gated.gated = true;
+    let (hub, folder) = hub_of(gated, Vec::new()).await;
+    let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 77, "{error}");
+    assert!(
+        error.to_string().contains("is gated: accept its licence"),
+        "{error}"
+    );
+    assert!(hub.requests().iter().all(|request| request.range.is_none()));
+}
+
+#[tokio::test]
+async fn a_hub_that_redirects_on_its_own_host_is_believed_at_the_first_hop() {
+    let bytes = gguf::tiny(300_000);
+    for head in [None, Some(405)] {
+        let (hub, folder) = hub_with(&bytes).await;
+        let path = format!("/api/resolve-cache/models/{REPOSITORY}/{COMMIT}/{FILE}");
+        hub.always(On::Resolve, Fault::RedirectTo(path));
+        if let Some(code) = head {
+            hub.always(On::Resolve, Fault::NoHead(code));
+        }
+        fetch(&settings(&hub, &folder)).await.unwrap();
+        assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
+        assert!(
+            hub.requests()
+                .iter()
+                .all(|request| request.origin == Origin::Hub)
+        );
+    }
 }

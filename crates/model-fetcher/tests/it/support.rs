@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use model_fetcher::config::{Fetch, Import, Transport, Tuning};
+use model_fetcher::proxies::Proxies;
 use model_fetcher::{Entry, Error};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -57,6 +58,7 @@ pub(crate) fn settings(hub: &FakeHub, folder: &TempDir) -> Fetch {
         pin: None,
         endpoint: hub.endpoint().parse().unwrap(),
         token: None,
+        proxies: Proxies::default(),
         mirrors: Vec::new(),
         transport: Transport::Auto,
         locked: false,

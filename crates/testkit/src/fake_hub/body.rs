@@ -73,6 +73,7 @@ pub(super) fn body(
             Fault::FlipByteAt(offset) => bend.flip_at = Some(*offset),
             Fault::BytesPerSecond(n) => bend.bytes_per_second = Some(*n),
             Fault::Status { .. }
+            | Fault::NoHead(_)
             | Fault::Silence
             | Fault::Header(..)
             | Fault::Expired

@@ -31,7 +31,8 @@ pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest)
     };
     let faults = shared.script().take(on);
     let right = || hub_answer(&shared, &request, &path, &faults);
-    bent(scripted(&faults).unwrap_or_else(right), &faults).await
+    let refused = scripted(&faults).or_else(|| no_head(&faults, request.method()));
+    bent(refused.unwrap_or_else(right), &faults).await
 }
 
 fn hub_answer(
@@ -381,6 +382,16 @@ pub(super) fn scripted(faults: &[Fault]) -> Option<Response<Body>> {
                 &headers,
                 *body,
             ))
+        }
+        _ => None,
+    })
+}
+
+fn no_head(faults: &[Fault], method: &Method) -> Option<Response<Body>> {
+    faults.iter().find_map(|fault| match fault {
+        Fault::NoHead(code) if method == Method::HEAD => {
+            let status = StatusCode::from_u16(*code).expect("a test names a valid status");
+            Some(answer(status, &[], ""))
         }
         _ => None,
     })

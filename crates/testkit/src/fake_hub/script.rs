@@ -32,6 +32,8 @@ pub enum Fault {
         /// Its body.
         body: &'static str,
     },
+    /// This status for HEAD; other methods are answered right.
+    NoHead(u16),
     /// No answer at all, while the connection stays open.
     Silence,
     /// The right answer, with this header in place of its own.
