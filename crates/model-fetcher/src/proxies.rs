@@ -1,6 +1,6 @@
-//! The proxies of the environment, checked before the first request, so that a mistyped one is not passed by in silence.
+//! The proxies of the environment, checked before the first request, so that a mistyped one is not ignored in silence.
 //!
-//! A variable counts in capitals and, unless it is set so, in small letters. `ALL_PROXY` stands in for one that is unset.
+//! A variable counts in capitals and, unless it is set so, in small letters. `ALL_PROXY` replaces one that is unset.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -142,7 +142,6 @@ fn read<T>(
 fn proxy(text: &str) -> Result<Url, String> {
     let problem = "it must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, without quotes, spaces, a path, `?` or `#`; \
                    in a password write such signs as %40 for @, %2F for /, %3F for ? and %23 for #";
-    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>\\".contains(c);
     let has_scheme = text.contains("://");
     let url = if has_scheme {
         Url::parse(text)
@@ -165,6 +164,11 @@ fn proxy(text: &str) -> Result<Url, String> {
     } else {
         Err(problem.to_owned())
     }
+}
+
+/// Whether `c` has no place in an address that was written by hand.
+fn is_odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || "\"'`<>\\".contains(c)
 }
 
 fn exceptions(text: &str) -> Result<Exceptions, String> {
@@ -197,11 +201,9 @@ fn exception(item: &str) -> Option<String> {
     if item.parse::<IpAddr>().is_ok() {
         return Some(item.to_owned());
     }
-    if let Some((address, _port)) = item.strip_prefix('[').and_then(|item| item.split_once(']')) {
-        return address
-            .parse::<IpAddr>()
-            .ok()
-            .map(|address| address.to_string());
+    if let Some(item) = item.strip_prefix('[') {
+        let address = item.split(']').next()?.parse::<IpAddr>().ok()?;
+        return Some(address.to_string());
     }
     let host = match item.split_once(':') {
         Some((host, port)) => port.parse::<u16>().ok().map(|_| host)?,
