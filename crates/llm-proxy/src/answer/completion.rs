@@ -1,29 +1,91 @@
 //! A completion out of its chunks, for chats and for `/v1/completions`.
 
 use llama_client::events::Text;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+/// One chunk of llama-server's. Fields that only a stream needs are left out.
+#[derive(Deserialize)]
+pub(super) struct CompletionChunk<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    created: Option<&'a RawValue>,
+    model: Option<&'a RawValue>,
+    system_fingerprint: Option<&'a RawValue>,
+    usage: Option<&'a RawValue>,
+    timings: Option<&'a RawValue>,
+    /// Each upstream is asked for one.
+    #[serde(default)]
+    choices: Vec<ChunkChoice>,
+}
+
+#[derive(Deserialize)]
+struct ChunkChoice {
+    /// The words of `/v1/completions`, which knows no messages.
+    text: Option<String>,
+    delta: Option<ChunkDelta>,
+    logprobs: Option<Map<String, Value>>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ChunkDelta {
+    role: Option<String>,
+    content: Option<String>,
+    reasoning_content: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    #[serde(default)]
+    index: u64,
+    id: Option<String>,
+    r#type: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize)]
+struct FunctionDelta {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    arguments: String,
+}
+
 /// What has come so far of a completion.
 #[derive(Debug, Default)]
 pub(super) struct WholeCompletion {
-    /// `id`, `created`, `model`, `system_fingerprint`, `usage`, `timings`: the last of each.
-    head: Map<String, Value>,
-    message: Map<String, Value>,
+    head: CompletionHead,
+    role: Option<String>,
     content: Option<String>,
-    /// The words of `/v1/completions`, which knows no messages.
+    /// The words of `/v1/completions`.
     text: Option<String>,
     reasoning: Option<String>,
     tool_calls: Vec<ToolCall>,
     logprobs: Map<String, Value>,
-    finish_reason: Option<Value>,
+    finish_reason: Option<String>,
+}
+
+/// What is not of one choice: the last of each.
+#[derive(Debug, Default)]
+struct CompletionHead {
+    id: Option<Box<RawValue>>,
+    created: Option<Box<RawValue>>,
+    model: Option<Box<RawValue>>,
+    system_fingerprint: Option<Box<RawValue>>,
+    usage: Option<Box<RawValue>>,
+    timings: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Default)]
 struct ToolCall {
     index: u64,
-    head: Map<String, Value>,
+    id: Option<String>,
+    r#type: Option<String>,
     name: String,
     arguments: String,
 }
@@ -50,93 +112,53 @@ impl WholeCompletion {
         Ok(())
     }
 
-    pub(super) fn add(&mut self, mut chunk: Map<String, Value>) {
-        for name in [
-            "id",
-            "created",
-            "model",
-            "system_fingerprint",
-            "usage",
-            "timings",
-        ] {
-            if let Some(value) = chunk.remove(name).filter(|value| !value.is_null()) {
-                self.head.insert(name.to_owned(), value);
-            }
-        }
-        // Each upstream is asked for one choice.
-        let Some(Value::Array(choices)) = chunk.remove("choices") else {
+    pub(super) fn add(&mut self, chunk: CompletionChunk<'_>) {
+        let head = &mut self.head;
+        keep(&mut head.id, chunk.id);
+        keep(&mut head.created, chunk.created);
+        keep(&mut head.model, chunk.model);
+        keep(&mut head.system_fingerprint, chunk.system_fingerprint);
+        keep(&mut head.usage, chunk.usage);
+        keep(&mut head.timings, chunk.timings);
+        let Some(choice) = chunk.choices.into_iter().next() else {
             return;
         };
-        let Some(Value::Object(mut choice)) = choices.into_iter().next() else {
-            return;
-        };
-        if let Some(Value::String(text)) = choice.remove("text") {
-            self.text.get_or_insert_default().push_str(&text);
-        }
-        if let Some(Value::Object(delta)) = choice.remove("delta") {
-            self.delta(delta);
-        }
-        if let Some(Value::Object(logprobs)) = choice.remove("logprobs") {
-            for (name, value) in logprobs {
-                match (self.logprobs.get_mut(&name), value) {
-                    (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
-                    (_, value) => drop(self.logprobs.insert(name, value)),
-                }
+        append(&mut self.text, choice.text);
+        if let Some(delta) = choice.delta {
+            self.role = delta.role.or(self.role.take());
+            append(&mut self.content, delta.content);
+            append(&mut self.reasoning, delta.reasoning_content);
+            for call in delta.tool_calls.unwrap_or_default() {
+                self.tool_call(call);
             }
         }
-        if let Some(reason) = choice
-            .remove("finish_reason")
-            .filter(|reason| !reason.is_null())
-        {
-            self.finish_reason = Some(reason);
-        }
-    }
-
-    fn delta(&mut self, delta: Map<String, Value>) {
-        for (name, value) in delta {
-            match (name.as_str(), value) {
-                (_, Value::Null) => {}
-                ("content", Value::String(text)) => {
-                    self.content.get_or_insert_default().push_str(&text);
-                }
-                ("reasoning_content", Value::String(text)) => {
-                    self.reasoning.get_or_insert_default().push_str(&text);
-                }
-                ("tool_calls", Value::Array(calls)) => {
-                    calls.into_iter().for_each(|call| self.tool_call(call));
-                }
-                (_, value) => drop(self.message.insert(name, value)),
+        for (name, value) in choice.logprobs.unwrap_or_default() {
+            match (self.logprobs.get_mut(&name), value) {
+                (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                (_, value) => drop(self.logprobs.insert(name, value)),
             }
         }
+        self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
     }
 
-    fn tool_call(&mut self, call: Value) {
-        let Value::Object(call) = call else { return };
-        let index = call
-            .get("index")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        let at = self
+    fn tool_call(&mut self, call: CallDelta) {
+        let known = self
             .tool_calls
             .iter()
-            .position(|known| known.index == index)
-            .unwrap_or_else(|| {
-                self.tool_calls.push(ToolCall {
-                    index,
-                    ..ToolCall::default()
-                });
-                self.tool_calls.len() - 1
+            .position(|known| known.index == call.index);
+        let at = known.unwrap_or_else(|| {
+            self.tool_calls.push(ToolCall {
+                index: call.index,
+                ..ToolCall::default()
             });
+            self.tool_calls.len() - 1
+        });
         let known = &mut self.tool_calls[at];
-        for (name, value) in call {
-            match (name.as_str(), value) {
-                ("index", _) => {}
-                ("function", Value::Object(function)) => {
-                    known.name.push_str(text(&function, "name"));
-                    known.arguments.push_str(text(&function, "arguments"));
-                }
-                (_, value) => drop(known.head.insert(name, value)),
-            }
+        known.id = call.id.or(known.id.take());
+        known.r#type = call.r#type.or(known.r#type.take());
+        if let Some(function) = call.function {
+            known.name.push_str(&function.name);
+            known.arguments.push_str(&function.arguments);
         }
     }
 
@@ -149,41 +171,67 @@ impl WholeCompletion {
         };
         if let Some(text) = self.text {
             let choice = json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason});
-            let mut whole = json!({"object": "text_completion", "choices": [choice]});
-            if let Value::Object(whole) = &mut whole {
-                whole.extend(self.head);
-            }
-            return Ok(whole);
+            return self.head.complete("text_completion", choice);
         }
-        let mut message = self.message;
-        message.entry("role").or_insert_with(|| json!("assistant"));
+        let mut message = json!({"role": self.role.as_deref().unwrap_or("assistant")});
         let no_words = self.content.is_none() && self.tool_calls.is_empty();
-        message.insert(
-            "content".to_owned(),
-            self.content.or_else(|| no_words.then(String::new)).into(),
-        );
+        message["content"] = self.content.or_else(|| no_words.then(String::new)).into();
         if let Some(reasoning) = self.reasoning {
-            message.insert("reasoning_content".to_owned(), reasoning.into());
+            message["reasoning_content"] = reasoning.into();
         }
         if !self.tool_calls.is_empty() {
-            let calls = self.tool_calls.into_iter().map(|mut call| {
-                let function = json!({"name": call.name, "arguments": call.arguments});
-                call.head.insert("function".to_owned(), function);
-                Value::Object(call.head)
-            });
-            message.insert("tool_calls".to_owned(), calls.collect());
+            message["tool_calls"] = self.tool_calls.into_iter().map(ToolCall::end).collect();
         }
-        let mut choice = json!({"index": 0, "message": message, "finish_reason": finish_reason});
-        choice["logprobs"] = logprobs;
-        let mut whole = json!({"object": "chat.completion", "choices": [choice]});
-        if let Value::Object(whole) = &mut whole {
-            whole.extend(self.head);
+        let choice = json!({"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": logprobs});
+        self.head.complete("chat.completion", choice)
+    }
+}
+
+impl CompletionHead {
+    fn complete(self, object: &str, choice: Value) -> Result<Value, Error> {
+        let mut whole = json!({"object": object, "choices": [choice]});
+        for (name, value) in [
+            ("id", self.id),
+            ("created", self.created),
+            ("model", self.model),
+            ("system_fingerprint", self.system_fingerprint),
+            ("usage", self.usage),
+            ("timings", self.timings),
+        ] {
+            if let Some(value) = value {
+                whole[name] =
+                    serde_json::from_str(value.get()).map_err(|_| Error::UpstreamInvalid)?;
+            }
         }
         Ok(whole)
     }
 }
 
-/// The text `name` in `object`; empty where there is none.
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
-    object.get(name).and_then(Value::as_str).unwrap_or_default()
+impl ToolCall {
+    fn end(self) -> Value {
+        let mut call = json!({"function": {"name": self.name, "arguments": self.arguments}});
+        if let Some(id) = self.id {
+            call["id"] = id.into();
+        }
+        if let Some(kind) = self.r#type {
+            call["type"] = kind.into();
+        }
+        call
+    }
+}
+
+/// Most chunks repeat what those before them said.
+fn keep(kept: &mut Option<Box<RawValue>>, value: Option<&RawValue>) {
+    let Some(value) = value else { return };
+    if kept.as_ref().is_none_or(|kept| kept.get() != value.get()) {
+        *kept = Some(value.to_owned());
+    }
+}
+
+fn append(text: &mut Option<String>, more: Option<String>) {
+    let Some(more) = more else { return };
+    match text {
+        Some(text) => text.push_str(&more),
+        None => *text = Some(more),
+    }
 }

@@ -4,6 +4,7 @@
 //! for its end, there is none.
 
 use llama_client::events::{Kind, data};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::answer::completion::WholeCompletion;
@@ -49,17 +50,18 @@ impl WholeAnswer {
             WholeWords::Completion(completion) => match &event.text {
                 Some(text) => completion.text(&event.bytes, text)?,
                 None => {
-                    if let Some(chunk) = object(&event.bytes)? {
+                    if let Some(chunk) = parse(&data(&event.bytes))? {
                         completion.add(chunk);
                     }
                 }
             },
             WholeWords::Response(response) if event.kind == Kind::Done => {
-                *response = object(&event.bytes)?.and_then(|mut event| event.remove("response"));
+                let event: Option<Map<String, Value>> = parse(&data(&event.bytes))?;
+                *response = event.and_then(|mut event| event.remove("response"));
             }
             WholeWords::Response(_) => {}
             WholeWords::Message(message) => {
-                if let Some(event) = object(&event.bytes)? {
+                if let Some(event) = parse(&data(&event.bytes))? {
                     message.add(event);
                 }
             }
@@ -114,9 +116,9 @@ fn add_numbers(sum: &mut Value, more: &Value) {
     }
 }
 
-/// What an event holds, if it holds anything but comments and `[DONE]`.
-fn object(event: &[u8]) -> Result<Option<Map<String, Value>>, Error> {
-    match data(event).as_ref() {
+/// What the data of an event holds, unless it is nothing or `[DONE]`.
+fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<Option<T>, Error> {
+    match data {
         b"" | b"[DONE]" => Ok(None),
         data => serde_json::from_slice(data)
             .map(Some)
