@@ -19,20 +19,20 @@ pub(super) struct CompletionChunk<'a> {
     timings: Option<&'a RawValue>,
     /// Each upstream is asked for one.
     #[serde(default)]
-    choices: Vec<ChunkChoice>,
+    choices: Vec<CompletionChoice>,
 }
 
 #[derive(Deserialize)]
-struct ChunkChoice {
+struct CompletionChoice {
     /// The words of `/v1/completions`, which knows no messages.
     text: Option<String>,
-    delta: Option<ChunkDelta>,
+    delta: Option<CompletionDelta>,
     logprobs: Option<Map<String, Value>>,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct ChunkDelta {
+struct CompletionDelta {
     role: Option<String>,
     content: Option<String>,
     reasoning_content: Option<String>,
@@ -163,6 +163,7 @@ impl WholeCompletion {
     }
 
     pub(super) fn end(self) -> Result<Value, Error> {
+        // Texts are moved into their places: `json!` would copy them.
         let finish_reason = self.finish_reason.ok_or(Error::UpstreamTruncated)?;
         let logprobs = if self.logprobs.is_empty() {
             Value::Null
@@ -170,7 +171,9 @@ impl WholeCompletion {
             self.logprobs.into()
         };
         if let Some(text) = self.text {
-            let choice = json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason});
+            let mut choice = json!({"index": 0, "finish_reason": finish_reason});
+            choice["text"] = text.into();
+            choice["logprobs"] = logprobs;
             return self.head.complete("text_completion", choice);
         }
         let mut message = json!({"role": self.role.as_deref().unwrap_or("assistant")});
@@ -182,14 +185,17 @@ impl WholeCompletion {
         if !self.tool_calls.is_empty() {
             message["tool_calls"] = self.tool_calls.into_iter().map(ToolCall::end).collect();
         }
-        let choice = json!({"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": logprobs});
+        let mut choice = json!({"index": 0, "finish_reason": finish_reason});
+        choice["message"] = message;
+        choice["logprobs"] = logprobs;
         self.head.complete("chat.completion", choice)
     }
 }
 
 impl CompletionHead {
     fn complete(self, object: &str, choice: Value) -> Result<Value, Error> {
-        let mut whole = json!({"object": object, "choices": [choice]});
+        let mut whole = json!({"object": object});
+        whole["choices"] = Value::Array(vec![choice]);
         for (name, value) in [
             ("id", self.id),
             ("created", self.created),
