@@ -55,8 +55,9 @@ const MODEL_SHA256: Variable = Variable::new(
 const MODEL_MIRRORS: Variable = Variable::new(
     "MODEL_MIRRORS",
     "",
-    "Further sources, in order, separated by commas: a mirror that speaks the Hub's protocol (`https://hf-mirror.com`), the \
-     address of the file (it ends in `.gguf`), or a pattern for it (`https://modelscope.cn/models/{repository}/resolve/master/{file}`). \
+    "Further sources, in order, separated by commas: `modelscope`, or `modelscope:owner/name` where the repository has \
+     another name there; a mirror that speaks the Hub's protocol (`https://hf-mirror.com`); the address of the file (it \
+     ends in `.gguf`); or a pattern for it (`http://10.0.0.5/models/{file}`, also with `{repository}` and `{revision}`). \
      They get no token. Their bytes need the digest of the Hub, of `MODEL_SHA256` or of `models.lock`.",
 );
 

@@ -118,6 +118,9 @@ pub enum Error {
         /// The file asked for.
         file: String,
     },
+    /// The Hub is out of reach, and only a mirror says which bytes are right.
+    #[error("{0}")]
+    OnlyMirrorKnows(String),
     /// The source must not be trusted with this answer.
     #[error("refused what {source_name} answered: {reason}")]
     Refused {
@@ -209,6 +212,7 @@ impl Error {
             | Self::NoDigest { .. }
             | Self::Unreachable { .. }
             | Self::OnlyXet { .. }
+            | Self::OnlyMirrorKnows(_)
             | Self::Refused { .. }
             | Self::NotAllowed(_) => true,
             Self::NoSuchChoice { .. }
@@ -235,7 +239,10 @@ impl Error {
             | Self::Settings(_)
             | Self::NoDigest { .. } => common::env::EXIT_CONFIGURATION,
             Self::WrongDigest { .. } | Self::NotGguf { .. } | Self::Damaged(_) => 65,
-            Self::Unreachable { .. } | Self::OnlyXet { .. } | Self::Refused { .. } => 69,
+            Self::Unreachable { .. }
+            | Self::OnlyXet { .. }
+            | Self::OnlyMirrorKnows(_)
+            | Self::Refused { .. } => 69,
             Self::Io { source, .. } if is_disk_full(source) => 74,
             Self::Io { .. } | Self::InTheWay { .. } => 73,
             Self::DiskFull { .. } => 74,

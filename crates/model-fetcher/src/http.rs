@@ -20,6 +20,10 @@ use crate::retry::Trouble;
 
 /// Redirects in a row that are followed.
 pub(crate) const MAX_HOPS: usize = 5;
+/// The most that an answer of an API may have, in bytes: a hundred thousand names of files.
+const MAX_ANSWER_BYTES: usize = 10_000_000;
+/// How long a whole answer of an API may take, in stalls: it is small, and one that drips has no end.
+pub(crate) const MAX_STALLS: u32 = 4;
 /// How long a connection may take to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("corral-model-fetcher/", env!("CARGO_PKG_VERSION"));
@@ -125,6 +129,58 @@ impl HttpClient {
             Trouble::again(format!("{host}: the name server does not answer (DNS)"))
         } else {
             Trouble::NoSuchName(host)
+        }
+    }
+
+    /// A small answer, whole: bounded in time and in bytes, wherever redirects lead. Cancel-safe.
+    pub(crate) async fn whole(&self, mut url: Url) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        let limit = self.stall * MAX_STALLS;
+        let whole = async {
+            for _ in 0..=MAX_HOPS {
+                let mut response = self.send(Method::GET, &url, None).await?;
+                if let Some(next) = next_hop(&url, &response)? {
+                    url = next;
+                    continue;
+                }
+                if let Some(trouble) = passing(response.status(), response.headers()) {
+                    return Err(trouble);
+                }
+                let body = self.body(&mut response).await?;
+                return Ok((response.status(), body));
+            }
+            Err(too_many_hops(&url).into())
+        };
+        let ended = tokio::time::timeout(limit, whole).await;
+        ended.unwrap_or_else(|_| {
+            let limit = limit.as_secs_f32();
+            Err(Trouble::again(format!("no whole answer for {limit} s")))
+        })
+    }
+
+    /// The whole body of an API's answer, in bounded time and memory.
+    pub(crate) async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Trouble> {
+        let mut body = Vec::new();
+        loop {
+            match tokio::time::timeout(self.stall, response.chunk()).await {
+                Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(Ok(Some(_))) => {
+                    let reason =
+                        format!("more than {} MB from its API", MAX_ANSWER_BYTES / 1_000_000);
+                    return Err(Error::Refused {
+                        source_name: name_of(response.url()),
+                        reason,
+                    }
+                    .into());
+                }
+                Ok(Ok(None)) => return Ok(body),
+                Ok(Err(error)) => return Err(Trouble::again(describe(error))),
+                Err(_) => {
+                    let stall = self.stall.as_secs_f32();
+                    return Err(Trouble::again(format!("nothing came for {stall} s")));
+                }
+            }
         }
     }
 

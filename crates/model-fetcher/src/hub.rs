@@ -4,6 +4,7 @@
 
 pub(crate) mod advice;
 mod api;
+pub(crate) mod modelscope;
 pub(crate) mod xet;
 
 use std::sync::Arc;
@@ -480,7 +481,10 @@ pub(crate) async fn size_at(transport: &HttpClient, location: &Url) -> Result<u6
         StatusCode::PARTIAL_CONTENT => text(CONTENT_RANGE)
             .and_then(|range| range.rsplit_once('/'))
             .map(|(_, n)| n),
-        StatusCode::OK if !is_page => text(CONTENT_LENGTH),
+        StatusCode::OK if !is_page => text(CONTENT_RANGE)
+            .and_then(|range| range.rsplit_once('/'))
+            .map(|(_, n)| n)
+            .or_else(|| text(CONTENT_LENGTH)),
         _ => None,
     };
     size.and_then(|size| size.parse().ok()).ok_or_else(|| {

@@ -1,13 +1,16 @@
 //! From a request to exact files: what `models.lock` says when it is locked, otherwise what the Hub says, and when that
 //! is out of reach but there are mirrors, what was known before: `models.lock`, or the pinned digest.
 
+use std::sync::Arc;
+
 use crate::config::Fetch;
-use crate::download::source::{Start, size_at_mirrors};
+use crate::download::source::{Start, modelscope, size_at_mirrors};
 use crate::error::Error;
 use crate::folder::models_lock::{LockedModel, ModelsLock};
-use crate::http::HttpClient;
-use crate::hub::{Hub, Remote, Resolved};
+use crate::http::{HttpClient, name_of};
+use crate::hub::{Hub, Remote, Resolved, pick};
 use crate::names::choice::Choice;
+use crate::names::mirror::Mirror;
 
 /// What to fetch, and the source to begin with. Cancel-safe.
 ///
@@ -40,6 +43,9 @@ pub(crate) async fn resolve(
     }
     let pinned = (settings.pin, &settings.choice, settings.projector);
     let (Some(sha256), Choice::File(file), false) = pinned else {
+        if let Some(error) = only_mirror_knows(settings, away, &unreachable).await {
+            return Err(error);
+        }
         tracing::warn!(
             "MODEL_MIRRORS is not used: only the Hub, MODEL_SHA256 or models.lock can say which bytes are right"
         );
@@ -67,6 +73,48 @@ pub(crate) async fn resolve(
         },
         Start::Mirrors,
     ))
+}
+
+/// What a mirror says of the digest of a model in one file, when nobody else does: for the user to decide.
+async fn only_mirror_knows(
+    settings: &Fetch,
+    away: &HttpClient,
+    unreachable: &Error,
+) -> Option<Error> {
+    for mirror in &settings.mirrors {
+        let Mirror::ModelScope(endpoint, other) = mirror else {
+            continue;
+        };
+        let there = modelscope(settings, endpoint, other.as_ref());
+        let Ok(files) = there.files(away).await else {
+            continue;
+        };
+        let names = files.iter().map(|known| known.file.to_string()).collect();
+        let picked = pick(
+            &settings.repository,
+            &settings.choice,
+            false,
+            &Arc::new(names),
+        )
+        .await;
+        let Ok([file]) = picked.as_deref() else {
+            continue;
+        };
+        let known = files.iter().find(|known| known.file == *file)?;
+        let hub = unreachable.brief();
+        let place = name_of(endpoint);
+        let sha256 = known.sha256?;
+        let name = match &settings.choice {
+            Choice::File(_) => String::new(),
+            Choice::Quantisation(_) => format!(" HF_FILENAME={file}"),
+        };
+        return Some(Error::OnlyMirrorKnows(format!(
+            "cannot fetch from {hub}, and only a mirror says which bytes of {file} are right: {place} names SHA-256 {sha256}. \
+             A mirror is not believed about that. Compare it with the model's page, or accept it: run again with \
+             MODEL_SHA256={sha256}{name}"
+        )));
+    }
+    None
 }
 
 /// Why a locked run has nothing to go by.

@@ -340,9 +340,12 @@ impl Download<'_> {
             )));
         }
         let size = self.part.size();
+        let said = text(CONTENT_RANGE).and_then(content_range);
         match status {
-            StatusCode::PARTIAL_CONTENT => {
-                let said = text(CONTENT_RANGE).and_then(content_range);
+            // ModelScope answers a range with 200 and says which one it is.
+            StatusCode::PARTIAL_CONTENT | StatusCode::OK
+                if status == StatusCode::PARTIAL_CONTENT || said.is_some() =>
+            {
                 let fits = said.is_some_and(|(start, end, of)| {
                     start == range.start && end <= range.end && of.is_none_or(|of| of == size)
                 });

@@ -11,8 +11,10 @@ use crate::config::{Fetch, Transport};
 use crate::download::XetStorage;
 use crate::error::Error;
 use crate::http::{HttpClient, name_of};
+use crate::hub::modelscope::ModelScope;
 use crate::hub::{Hub, Remote, Resolved, size_at};
-use crate::names::FileName;
+use crate::names::mirror::Mirror;
+use crate::names::{FileName, RepositoryId};
 use crate::retry::Trouble;
 
 /// One way to the bytes.
@@ -146,7 +148,13 @@ impl<'a> Sources<'a> {
     pub(crate) async fn locate(&self, source: usize, remote: &Remote) -> Result<Url, Trouble> {
         match self.way(source) {
             SourceKind::Https | SourceKind::Xet => self.hub.locate(self.revision, remote).await,
-            SourceKind::Mirror(number) => Ok(self.mirror(number, &remote.file)),
+            SourceKind::Mirror(number) => match &self.settings.mirrors[number] {
+                Mirror::ModelScope(endpoint, other) => {
+                    let there = modelscope(self.settings, endpoint, other.as_ref());
+                    there.locate(self.away, &remote.file, remote.sha256).await
+                }
+                Mirror::Hub(_) | Mirror::Address(_) => Ok(self.mirror(number, &remote.file)),
+            },
         }
     }
 
@@ -178,6 +186,18 @@ impl<'a> Sources<'a> {
             ..
         } = self.settings;
         mirrors[number].address(repository, self.revision, file)
+    }
+}
+
+/// The repository of the settings on ModelScope, where it may have another name.
+pub(crate) fn modelscope<'a>(
+    settings: &'a Fetch,
+    endpoint: &'a Url,
+    other: Option<&'a RepositoryId>,
+) -> ModelScope<'a> {
+    ModelScope {
+        endpoint,
+        repository: other.unwrap_or(&settings.repository),
     }
 }
 
@@ -217,7 +237,14 @@ pub(crate) async fn size_at_mirrors(
     loop {
         let mirror = mirrors.next().expect("the last mirror ends the loop");
         let url = mirror.address(&settings.repository, &settings.revision, file);
-        let error = match size_at(away, &url).await {
+        let size = match mirror {
+            Mirror::ModelScope(endpoint, other) => {
+                let there = modelscope(settings, endpoint, other.as_ref());
+                there.size_of(away, file, settings.pin).await
+            }
+            Mirror::Hub(_) | Mirror::Address(_) => size_at(away, &url).await,
+        };
+        let error = match size {
             Ok(size) => return Ok(size),
             Err(trouble) => trouble.into_error(&name_of(&url)),
         };

@@ -9,16 +9,12 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::Error;
-use crate::http::{HttpClient, MAX_HOPS, describe, name_of, next_hop, passing, too_many_hops};
+use crate::http::{HttpClient, MAX_HOPS, MAX_STALLS, name_of, next_hop, passing, too_many_hops};
 use crate::hub::Place;
 use crate::hub::advice::{Refusal, refused};
 use crate::names::FileName;
 use crate::retry::Trouble;
 
-/// The most that an answer may have, in bytes: a hundred thousand names of files.
-const MAX_ANSWER_BYTES: usize = 10_000_000;
-/// How long a whole answer may take, in stalls: it is small, and one that drips has no end.
-const MAX_STALLS: u32 = 4;
 /// The most files of a repository that are listed.
 const MAX_FILES: usize = 100_000;
 /// The most pages that they are listed on; the Hub puts a thousand on one.
@@ -163,7 +159,7 @@ async fn answer<T: DeserializeOwned>(
         if let Some(trouble) = passing(response.status(), response.headers()) {
             return Err(trouble);
         }
-        let body = body(&mut response, transport).await?;
+        let body = transport.body(&mut response).await?;
         Ok((response, body))
     };
     let (response, body) = tokio::time::timeout(limit, whole)
@@ -217,31 +213,6 @@ async fn get(transport: &HttpClient, mut url: Url) -> Result<Response, Trouble> 
         }
     }
     Err(too_many_hops(&url).into())
-}
-
-async fn body(response: &mut Response, transport: &HttpClient) -> Result<Vec<u8>, Trouble> {
-    let mut body = Vec::new();
-    loop {
-        match tokio::time::timeout(transport.stall(), response.chunk()).await {
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Ok(Some(_))) => {
-                let reason = format!("more than {} MB from its API", MAX_ANSWER_BYTES / 1_000_000);
-                return Err(Error::Refused {
-                    source_name: name_of(response.url()),
-                    reason,
-                }
-                .into());
-            }
-            Ok(Ok(None)) => return Ok(body),
-            Ok(Err(error)) => return Err(Trouble::again(describe(error))),
-            Err(_) => {
-                let stall = transport.stall().as_secs_f32();
-                return Err(Trouble::again(format!("nothing came for {stall} s")));
-            }
-        }
-    }
 }
 
 /// The page after the one at `url`: `Link: <address>; rel="next"`.

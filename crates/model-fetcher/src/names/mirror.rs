@@ -7,17 +7,25 @@ use url::Url;
 
 use crate::names::{FileName, RepositoryId};
 
+/// The mirror that is known by name.
+const MODELSCOPE: &str = "modelscope";
+const MODELSCOPE_ENDPOINT: &str = "https://modelscope.cn";
+/// The branch that every repository on ModelScope has.
+pub(crate) const MODELSCOPE_BRANCH: &str = "master";
+
 /// Where a mirror has its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mirror {
     /// It speaks the Hub's protocol.
     Hub(Url),
+    /// ModelScope at that address, under another name where that is given.
+    ModelScope(Url, Option<RepositoryId>),
     /// At that address, once `{repository}`, `{revision}` and `{file}` are filled in; without any, it is one file.
     Address(String),
 }
 
 impl Mirror {
-    /// Where it has `file`.
+    /// Where it has `file`; at ModelScope, where it is under its own name.
     pub(crate) fn address(
         &self,
         repository: &RepositoryId,
@@ -26,6 +34,9 @@ impl Mirror {
     ) -> Url {
         match self {
             Self::Hub(endpoint) => hub_address(endpoint, repository, revision, file),
+            Self::ModelScope(endpoint, other) => {
+                modelscope_address(endpoint, other.as_ref().unwrap_or(repository), file)
+            }
             Self::Address(template) => {
                 let filled = template
                     .replace("{repository}", &repository.to_string())
@@ -42,11 +53,22 @@ impl FromStr for Mirror {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let problem = || {
-            "each mirror must be a URL without a user, divided by commas: https://hf-mirror.com speaks the Hub's protocol, \
-             and one that ends in .gguf or holds {file} is the address of the file itself, as in \
+            "each mirror must be modelscope, modelscope:owner/name or a URL without a user, divided by commas: \
+             https://hf-mirror.com speaks the Hub's protocol, and one that ends in .gguf or holds {file} is the address of the file itself, as in \
              https://modelscope.cn/models/{repository}/resolve/master/{file}"
                 .to_owned()
         };
+        if let Some(rest) = text.strip_prefix(MODELSCOPE) {
+            let other = match rest.strip_prefix(':') {
+                None if rest.is_empty() => None,
+                Some(name) => Some(name.parse().map_err(|_| {
+                    "modelscope: must be followed by owner/name, the repository's name on ModelScope".to_owned()
+                })?),
+                None => return Err(problem()),
+            };
+            let endpoint = Url::parse(MODELSCOPE_ENDPOINT).expect("a constant address parses");
+            return Ok(Self::ModelScope(endpoint, other));
+        }
         let sample = text
             .replace("{repository}", "a/b")
             .replace("{revision}", "c")
@@ -72,6 +94,22 @@ impl FromStr for Mirror {
             Self::Hub(url)
         })
     }
+}
+
+/// Where ModelScope has that file.
+pub(crate) fn modelscope_address(
+    endpoint: &Url,
+    repository: &RepositoryId,
+    file: &FileName,
+) -> Url {
+    let mut url = endpoint.clone();
+    url.path_segments_mut()
+        .expect("the endpoint was checked to have a host")
+        .pop_if_empty()
+        .extend(["models", repository.owner(), repository.name()])
+        .extend(["resolve", MODELSCOPE_BRANCH])
+        .extend(file.spelled().split('/'));
+    url
 }
 
 /// Where a Hub at `endpoint` has that file.
@@ -124,6 +162,14 @@ mod tests {
             "https://modelscope.cn/models/a/b/resolve/master/q/x%20y%231.gguf"
         );
         assert_eq!(
+            address("modelscope"),
+            "https://modelscope.cn/models/a/b/resolve/master/q/x%20y%231.gguf"
+        );
+        assert_eq!(
+            address("modelscope:c/d"),
+            "https://modelscope.cn/models/c/d/resolve/master/q/x%20y%231.gguf"
+        );
+        assert_eq!(
             address("http://10.0.0.1/m?f={file}&r={revision}"),
             "http://10.0.0.1/m?f=q/x%20y%231.gguf&r=refs/pr/1"
         );
@@ -138,6 +184,9 @@ mod tests {
         for text in [
             "",
             "hf-mirror.com",
+            "modelscope:",
+            "modelscope:x",
+            "modelscope.cn",
             "ftp://x/y.gguf",
             "https://user:word@x/y.gguf",
             "https://{file}/x",

@@ -1,6 +1,7 @@
 //! Mirrors: the same part goes on from the next source, the digest judges, the token stays at home.
 
 use common::secret::Secret;
+use model_fetcher::Mirror;
 use model_fetcher::config::Fetch;
 use tempfile::TempDir;
 use testkit::fake_hub::{FakeHub, Fault, File, On, Token};
@@ -242,4 +243,83 @@ async fn status_names_the_mirror_that_a_file_came_from() {
     let status = model_fetcher::status(folder.path()).unwrap().to_string();
     let origin = format!("(from {})", mirror.endpoint());
     assert!(status.contains(&origin), "{status}");
+}
+
+/// ModelScope with `bytes` under another repository's and another file's name, a Hub that is not there, and settings.
+async fn modelscope_with(bytes: &[u8]) -> (FakeHub, TempDir, Fetch) {
+    let mut elsewhere = repository(vec![
+        File::from_bytes("renamed.gguf", bytes.to_vec()),
+        File::from_bytes("README.md", b"# tiny".to_vec()),
+    ]);
+    elsewhere.id = "other/copy-GGUF".to_owned();
+    let (there, folder) = hub_of(elsewhere, Vec::new()).await;
+    let mut wanted = settings(&there, &folder);
+    wanted.repository = REPOSITORY.parse().unwrap();
+    let endpoint = there.endpoint().parse().unwrap();
+    let name = "other/copy-GGUF".parse().unwrap();
+    wanted.mirrors = vec![Mirror::ModelScope(endpoint, Some(name))];
+    wanted.endpoint = NOBODY.parse().unwrap();
+    (there, folder, wanted)
+}
+
+#[tokio::test]
+async fn modelscope_has_the_pinned_file_whatever_it_is_called_there() {
+    let bytes = gguf::tiny(5_000_000);
+    let (there, folder, mut wanted) = modelscope_with(&bytes).await;
+    wanted.pin = Some(there.repository().files[0].sha256.parse().unwrap());
+    let entry = fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!(entry.source, Some(there.endpoint()));
+    assert!(there.sent().len() > 2, "it is fetched in several ranges");
+    assert_eq!(there.bytes_served(), 5_000_000);
+}
+
+#[tokio::test]
+async fn modelscope_takes_over_from_the_hub_in_mid_file() {
+    let bytes = gguf::tiny(300_000);
+    let (there, _, modelscope) = modelscope_with(&bytes).await;
+    let (hub, folder) = hub_with(&bytes).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.mirrors = modelscope.mirrors;
+    hub.always(On::Bytes, Fault::CutAfter(50_000));
+    fetch(&wanted).await.unwrap();
+    assert!(is_published(&folder, &bytes));
+    assert_eq!(there.bytes_served(), 200_000);
+}
+
+#[tokio::test]
+async fn modelscope_with_other_bytes_is_left_before_any_is_fetched() {
+    let (there, _, modelscope) = modelscope_with(&gguf::tiny(310_000)).await;
+    let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
+    let mut wanted = settings(&hub, &folder);
+    wanted.mirrors = modelscope.mirrors;
+    hub.always(On::Bytes, Fault::status(503));
+    let error = fetch(&wanted).await.unwrap_err();
+    assert_eq!(error.exit_code(), 69, "{error}");
+    assert_eq!(there.bytes_served(), 0);
+    assert_eq!(
+        names(folder.path())
+            .iter()
+            .filter(|name| !name.starts_with('.'))
+            .count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_only_modelscope_says_of_a_digest_is_shown_and_not_believed() {
+    let (there, folder, mut wanted) = modelscope_with(&gguf::tiny(300_000)).await;
+    wanted.choice = "renamed.gguf".parse().unwrap();
+    let error = fetch(&wanted).await.unwrap_err();
+    let sha256 = &there.repository().files[0].sha256;
+    assert_eq!(error.exit_code(), 69);
+    assert!(
+        error.to_string().ends_with(&format!(
+            "only a mirror says which bytes of renamed.gguf are right: {} names SHA-256 {sha256}. A mirror is not believed \
+             about that. Compare it with the model's page, or accept it: run again with MODEL_SHA256={sha256}",
+            there.endpoint()
+        )),
+        "{error}"
+    );
+    assert_eq!((there.bytes_served(), names(folder.path()).len()), (0, 0));
 }

@@ -25,6 +25,7 @@ pub(super) async fn hub(State(shared): State<Arc<Shared>>, request: HttpRequest)
     let path = decode(request.uri().path());
     let on = match path.as_str() {
         path if path.starts_with("/api/resolve-cache/") => On::Bytes,
+        path if path.starts_with("/models/") => On::Bytes,
         path if path.contains("/xet-read-token/") => On::XetToken,
         path if path.starts_with("/api/") => On::Api,
         _ => On::Resolve,
@@ -49,6 +50,12 @@ fn hub_answer(
             },
             _ => refusal(StatusCode::NOT_FOUND, "", "Not found"),
         };
+    }
+    if let Some(rest) = path.strip_prefix("/api/v1/models/") {
+        return modelscope_files(shared, rest);
+    }
+    if let Some(rest) = path.strip_prefix("/models/") {
+        return modelscope_bytes(shared, rest, request, faults);
     }
     if let Some(rest) = request.uri().path().strip_prefix("/api/models/") {
         return api(shared, rest, request.headers(), faults);
@@ -171,6 +178,54 @@ fn api(shared: &Shared, rest: &str, headers: &HeaderMap, faults: &[Fault]) -> Re
         &[("content-type", "application/json")],
         page.to_string(),
     )
+}
+
+/// The files of the repository as ModelScope lists them.
+fn modelscope_files(shared: &Shared, rest: &str) -> Response<Body> {
+    let repository = &shared.repository;
+    if rest != format!("{}/repo/files", repository.id) {
+        let page = json!({
+            "Code": 10_010_205_001_u64, "Message": "record not found", "RequestId": "fake", "Success": false,
+        });
+        return answer(StatusCode::NOT_FOUND, &[], page.to_string());
+    }
+    let files: Vec<_> = repository
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "Path": file.name, "Name": file.name, "Size": file.size, "Type": "blob", "IsLFS": file.lfs,
+                "Revision": repository.commit, "Sha256": file.sha256,
+            })
+        })
+        .collect();
+    let page = json!({
+        "Code": 200, "Data": {"Files": files}, "Message": "success", "RequestId": "fake", "Success": true,
+    });
+    answer(
+        StatusCode::OK,
+        &[("content-type", "application/json")],
+        page.to_string(),
+    )
+}
+
+/// The bytes as ModelScope sends them: it answers a range with 200 and `Content-Range`.
+fn modelscope_bytes(
+    shared: &Arc<Shared>,
+    rest: &str,
+    request: &HttpRequest,
+    faults: &[Fault],
+) -> Response<Body> {
+    let repository = &shared.repository.id;
+    let name = rest.strip_prefix(&format!("{repository}/resolve/master/"));
+    let Some(file) = name.and_then(|name| find(shared, name)) else {
+        return answer(StatusCode::NOT_FOUND, &[], "");
+    };
+    let mut response = bytes(shared, file, request, faults);
+    if response.status() == StatusCode::PARTIAL_CONTENT {
+        *response.status_mut() = StatusCode::OK;
+    }
+    response
 }
 
 fn tree_entry(shared: &Shared, file: &File) -> serde_json::Value {
