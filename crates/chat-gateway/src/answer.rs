@@ -1,5 +1,6 @@
 //! One running answer: the completion behind it, its numbers, its one line in the log, and its span.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,21 @@ use uuid::Uuid;
 use crate::completion::{Completion, Refusal};
 use crate::connection::{Event, Outcome};
 use crate::context::Prompt;
+use crate::error::Failure;
 use crate::state::Gateway;
 
+/// The least pause before a request that found the model busy is sent again; chance adds up to as much.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// The outcome of an answer whose socket closed first.
 const CLOSED: &str = "closed";
 
 /// A running answer. However it is dropped, upstream stops, and it is counted and logged once.
 pub(crate) struct Answer {
     gateway: Arc<Gateway>,
+    prompt: Prompt,
     completion: Completion,
+    /// When to ask again, after llm-proxy had no room.
+    ask_at: Option<Instant>,
     request_id: String,
     started: Instant,
     first_token: Option<Duration>,
@@ -38,7 +45,9 @@ impl Answer {
         let started = Instant::now();
         Self {
             gateway,
+            prompt: prompt.clone(),
             completion,
+            ask_at: None,
             request_id,
             started,
             first_token: None,
@@ -54,16 +63,35 @@ impl Answer {
             request_id = self.request_id,
             "the context was full; asking with a shorter history"
         );
-        self.span.event("asked again");
-        self.completion =
-            self.gateway
-                .completions
-                .ask(prompt, &self.request_id, self.span.traceparent());
+        self.prompt = prompt.clone();
+        self.ask();
     }
 
-    /// What comes next from upstream. Cancel-safe.
+    fn ask(&mut self) {
+        self.span.event("asked again");
+        let traceparent = self.span.traceparent();
+        let completions = &self.gateway.completions;
+        self.completion = completions.ask(&self.prompt, &self.request_id, traceparent);
+    }
+
+    /// What comes next from upstream. Waiting is not failing: while the model is busy it asks again, as long as somebody
+    /// wants to know. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = self.completion.next().await;
+        let event = loop {
+            if let Some(at) = self.ask_at {
+                tokio::time::sleep_until(at).await;
+                self.ask_at = None;
+                self.ask();
+            }
+            match self.completion.next().await {
+                Event::Failed(Failure::Busy) if self.deltas == 0 => {
+                    let chance = RandomState::new().build_hasher().finish() % 1000;
+                    let pause = BUSY_PAUSE + Duration::from_millis(chance);
+                    self.ask_at = Some(Instant::now() + pause);
+                }
+                event => break event,
+            }
+        };
         if let Event::Delta(_) = event {
             self.deltas += 1;
             self.gateway.metrics.deltas.inc();

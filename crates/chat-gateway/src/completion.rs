@@ -200,7 +200,9 @@ impl Completions {
             serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
         let (client, request_id) = (Arc::clone(&self.client), request_id.to_owned());
         let opening = Box::pin(async move {
-            let mut chat = client.chat().header("x-request-id", request_id)?;
+            // With it llm-proxy lets a request wait for minutes instead of seconds. Its comments are not read.
+            let chat = client.chat().header("x-queue-events", "1")?;
+            let mut chat = chat.header("x-request-id", request_id)?;
             if let Some(traceparent) = traceparent {
                 chat = chat.header("traceparent", traceparent)?;
             }

@@ -67,14 +67,6 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
             "the model service does not accept this gateway's key; tell the operator",
         ),
         (
-            Script::status(429, enveloped("queue_full")),
-            "the model is busy; try again in a moment",
-        ),
-        (
-            Script::status(503, enveloped("queue_timeout")),
-            "the model is busy; try again in a moment",
-        ),
-        (
             Script::status(504, enveloped("first_token")),
             "the model took too long to answer; try again",
         ),
@@ -110,6 +102,42 @@ async fn a_refusal_is_a_short_sentence_of_ours_and_is_not_retried() {
         );
         goes_on(&gateway, &mut socket).await;
     }
+}
+
+#[tokio::test]
+async fn a_message_that_finds_the_model_busy_waits_for_its_answer() {
+    let busy =
+        |code: &str| format!(r#"{{"error":{{"message":"raw words","type":"x","code":"{code}"}}}}"#);
+    let gateway = Gateway::start().await;
+    gateway
+        .llama
+        .script_once(Script::status(429, busy("queue_full")));
+    gateway
+        .llama
+        .script_once(Script::status(503, busy("queue_timeout")));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "one").await;
+    assert_eq!(
+        socket.collect_answer().await.unwrap(),
+        (vec!["Hello".to_owned()], done())
+    );
+    let asked = gateway.llama.requests();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|request| request.body == asked[0].body));
+    assert_eq!(asked[0].headers["x-queue-events"], "1");
+
+    // Leaving ends the wait.
+    for _ in 0..20 {
+        gateway
+            .llama
+            .script_once(Script::status(429, busy("queue_full")));
+    }
+    say(&mut socket, "two").await;
+    gateway.llama.request_started(3).await;
+    socket.abort();
+    gateway
+        .metric("chat_gateway_answers_total{outcome=\"closed\"} 1")
+        .await;
 }
 
 #[tokio::test]

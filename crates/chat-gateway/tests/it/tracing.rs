@@ -84,7 +84,7 @@ async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
     gateway.llama.script_once(Script::tokens(["canary"]));
     gateway.llama.script_once(Script::status(
         503,
-        r#"{"error":{"message":"canary","code":"queue_timeout"}}"#,
+        r#"{"error":{"message":"canary","code":"model_loading"}}"#,
     ));
     gateway
         .llama
@@ -140,7 +140,7 @@ async fn a_span_says_how_its_answer_ended_and_nothing_of_what_was_said() {
                 json!(["done", null, null, null]),
                 "asked again, first token, end"
             ),
-            row(json!(["busy", "busy", 503, "queue_timeout"]), "end"),
+            row(json!(["loading", "loading", 503, "model_loading"]), "end"),
             row(json!(["interrupted", "interrupted", null, "500"]), ended),
             row(json!(["reset", null, null, null]), ended),
             row(json!(["closed", null, null, null]), ended),
