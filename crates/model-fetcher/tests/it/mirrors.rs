@@ -245,10 +245,10 @@ async fn status_names_the_mirror_that_a_file_came_from() {
     assert!(status.contains(&origin), "{status}");
 }
 
-/// ModelScope with `bytes` under another repository's and another file's name, a Hub that is not there, and settings.
-async fn modelscope_with(bytes: &[u8]) -> (FakeHub, TempDir, Fetch) {
+/// ModelScope with `bytes` as `file` of another repository, and settings for it and a Hub that is not there.
+async fn modelscope_with(file: &str, bytes: &[u8]) -> (FakeHub, TempDir, Fetch) {
     let mut elsewhere = repository(vec![
-        File::from_bytes("renamed.gguf", bytes.to_vec()),
+        File::from_bytes(file, bytes.to_vec()),
         File::from_bytes("README.md", b"# tiny".to_vec()),
     ]);
     elsewhere.id = "other/copy-GGUF".to_owned();
@@ -265,7 +265,7 @@ async fn modelscope_with(bytes: &[u8]) -> (FakeHub, TempDir, Fetch) {
 #[tokio::test]
 async fn modelscope_has_the_pinned_file_whatever_it_is_called_there() {
     let bytes = gguf::tiny(5_000_000);
-    let (there, folder, mut wanted) = modelscope_with(&bytes).await;
+    let (there, folder, mut wanted) = modelscope_with("renamed.gguf", &bytes).await;
     wanted.pin = Some(there.repository().files[0].sha256.parse().unwrap());
     let entry = fetch(&wanted).await.unwrap();
     assert!(is_published(&folder, &bytes));
@@ -277,7 +277,7 @@ async fn modelscope_has_the_pinned_file_whatever_it_is_called_there() {
 #[tokio::test]
 async fn modelscope_takes_over_from_the_hub_in_mid_file() {
     let bytes = gguf::tiny(300_000);
-    let (there, _, modelscope) = modelscope_with(&bytes).await;
+    let (there, _, modelscope) = modelscope_with("renamed.gguf", &bytes).await;
     let (hub, folder) = hub_with(&bytes).await;
     let mut wanted = settings(&hub, &folder);
     wanted.mirrors = modelscope.mirrors;
@@ -289,7 +289,7 @@ async fn modelscope_takes_over_from_the_hub_in_mid_file() {
 
 #[tokio::test]
 async fn modelscope_with_other_bytes_is_left_before_any_is_fetched() {
-    let (there, _, modelscope) = modelscope_with(&gguf::tiny(310_000)).await;
+    let (there, _, modelscope) = modelscope_with(FILE, &gguf::tiny(310_000)).await;
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
     let mut wanted = settings(&hub, &folder);
     wanted.mirrors = modelscope.mirrors;
@@ -308,7 +308,7 @@ async fn modelscope_with_other_bytes_is_left_before_any_is_fetched() {
 
 #[tokio::test]
 async fn what_only_modelscope_says_of_a_digest_is_shown_and_not_believed() {
-    let (there, folder, mut wanted) = modelscope_with(&gguf::tiny(300_000)).await;
+    let (there, folder, mut wanted) = modelscope_with("renamed.gguf", &gguf::tiny(300_000)).await;
     wanted.choice = "renamed.gguf".parse().unwrap();
     let error = fetch(&wanted).await.unwrap_err();
     let sha256 = &there.repository().files[0].sha256;
