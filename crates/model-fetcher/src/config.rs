@@ -273,8 +273,12 @@ impl Fetch {
             each.map(str::parse::<Mirror>)
                 .collect::<Result<Vec<_>, _>>()
         });
-        let (folder, revision, pin) = (folder(env), read_revision(env), read_pin(env));
-        let (repository, choice, tuning) = (repository?, choice?, Tuning::default());
+        let folder = folder(env);
+        let revision = read_revision(env);
+        let pin = read_pin(env);
+        let repository = repository?;
+        let choice = choice?;
+        let tuning = Tuning::default();
         Some(Self {
             folder,
             repository,

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+const PROBLEM: &str = "it must be a SHA-256: 64 hexadecimal digits";
+
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
@@ -27,14 +29,13 @@ impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || "it must be a SHA-256: 64 hexadecimal digits".to_owned();
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(problem());
+            return Err(PROBLEM.to_owned());
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| problem())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| problem())?;
+            let pair = std::str::from_utf8(pair).map_err(|_| PROBLEM.to_owned())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| PROBLEM.to_owned())?;
         }
         Ok(Self(bytes))
     }

@@ -125,13 +125,14 @@ pub fn check(start: impl Read, size: u64) -> Result<Header, Problem> {
         };
         return Err(Problem::Broken(format!("its version is {what}")));
     }
-    let (n_tensors, n_keys) = (cursor.u64()?, cursor.u64()?);
+    let n_tensors = cursor.u64()?;
+    let n_keys = cursor.u64()?;
     if n_keys > MAX_KEYS || n_tensors > size {
         return Err(Problem::Broken(format!(
             "it claims {n_keys} keys and {n_tensors} tensors"
         )));
     }
-    let Keys {
+    let HeaderKeys {
         architecture,
         alignment,
         split_no,
@@ -175,7 +176,7 @@ fn look(magic: [u8; 4]) -> Problem {
     })
 }
 
-struct Keys {
+struct HeaderKeys {
     architecture: String,
     alignment: u64,
     split_no: u64,
@@ -183,7 +184,7 @@ struct Keys {
     shape: Shape,
 }
 
-impl Keys {
+impl HeaderKeys {
     /// Where the number of that key goes, if it is one that matters.
     fn number(&mut self, key: &str) -> Option<&mut u64> {
         Some(match key {
@@ -272,8 +273,8 @@ impl<R: Read> Cursor<R> {
     }
 
     /// Reads of the keys what is needed, and passes over the others.
-    fn keys(&mut self, n_keys: u64) -> Result<Keys, Problem> {
-        let mut keys = Keys {
+    fn keys(&mut self, n_keys: u64) -> Result<HeaderKeys, Problem> {
+        let mut keys = HeaderKeys {
             architecture: String::new(),
             alignment: 32,
             split_no: 0,
@@ -348,7 +349,8 @@ impl<R: Read> Cursor<R> {
 
     /// The sum of an array of integers; `None`, and passed over, when it is of something else.
     fn sum_array(&mut self) -> Result<Option<u64>, Problem> {
-        let (kind, n_elements) = (self.u32()?, self.u64()?);
+        let kind = self.u32()?;
+        let n_elements = self.u64()?;
         if !is_integer(kind) {
             self.skip(width(kind)?.saturating_mul(n_elements))?;
             return Ok(None);
@@ -366,7 +368,8 @@ impl<R: Read> Cursor<R> {
     }
 
     fn skip_array(&mut self) -> Result<(), Problem> {
-        let (kind, n_elements) = (self.u32()?, self.u64()?);
+        let kind = self.u32()?;
+        let n_elements = self.u64()?;
         if kind == STRING {
             // Each has at least its length's eight bytes: the loop ends with the file, whatever the count says.
             return (0..n_elements).try_for_each(|_| self.skip_string());
@@ -376,7 +379,8 @@ impl<R: Read> Cursor<R> {
 
     /// Passes over the tensor table; returns how many bytes of data the tensors take.
     fn tensors(&mut self, n_tensors: u64, alignment: u64) -> Result<u64, Problem> {
-        let (mut next, mut end) = (Some(0_u64), 0_u64);
+        let mut next = Some(0_u64);
+        let mut end = 0_u64;
         for _ in 0..n_tensors {
             let name = self.string(MAX_TENSOR_NAME_BYTES, "a tensor's name")?;
             let name = String::from_utf8_lossy(&name).escape_debug().to_string();
@@ -386,7 +390,8 @@ impl<R: Read> Cursor<R> {
                     "tensor {name} has {n_dimensions} dimensions"
                 )));
             }
-            let (mut n_elements, mut row) = (1_u64, 0_u64);
+            let mut n_elements = 1_u64;
+            let mut row = 0_u64;
             for dimension in 0..n_dimensions {
                 let length = self.u64()?;
                 row = if dimension == 0 { length } else { row };
@@ -397,7 +402,8 @@ impl<R: Read> Cursor<R> {
                     Problem::Broken(format!("tensor {name} has no possible shape"))
                 })?;
             }
-            let (kind, offset) = (self.u32()?, self.u64()?);
+            let kind = self.u32()?;
+            let offset = self.u64()?;
             if !offset.is_multiple_of(alignment)
                 || offset < end
                 || next.is_some_and(|next| offset != next)

@@ -16,7 +16,7 @@ use url::{Origin, Url};
 
 use crate::error::Error;
 use crate::proxies::Proxies;
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// Redirects in a row that are followed.
 pub(crate) const MAX_HOPS: usize = 5;
@@ -95,7 +95,7 @@ impl HttpClient {
         method: Method,
         url: &Url,
         range: Option<&Range<u64>>,
-    ) -> Result<Response, Trouble> {
+    ) -> Result<Response, SourceTrouble> {
         let mut request = self
             .client
             .request(method, url.clone())
@@ -109,7 +109,7 @@ impl HttpClient {
         match tokio::time::timeout(self.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.trouble(url, error)),
-            Err(_) => Err(Trouble::again(format!(
+            Err(_) => Err(SourceTrouble::again(format!(
                 "no answer for {} s",
                 self.stall.as_secs_f32()
             ))),
@@ -117,23 +117,23 @@ impl HttpClient {
     }
 
     /// What it means that `url` could not be asked: a name without an address is said in one short line.
-    fn trouble(&self, url: &Url, error: reqwest::Error) -> Trouble {
+    fn trouble(&self, url: &Url, error: reqwest::Error) -> SourceTrouble {
         let problem = describe(error);
         let host = self.proxies.host_for(url);
         if !problem.contains("dns error") {
-            return Trouble::again(problem);
+            return SourceTrouble::again(problem);
         }
         // The words of glibc and musl for what may pass; in all others the name does not exist.
         let passing = ["Temporary failure", "Try again", "Non-recoverable"];
         if passing.iter().any(|words| problem.contains(words)) {
-            Trouble::again(format!("{host}: the name server does not answer (DNS)"))
+            SourceTrouble::again(format!("{host}: the name server does not answer (DNS)"))
         } else {
-            Trouble::NoSuchName(host)
+            SourceTrouble::NoSuchName(host)
         }
     }
 
     /// A small answer, whole: bounded in time and in bytes, wherever redirects lead. Cancel-safe.
-    pub(crate) async fn whole(&self, mut url: Url) -> Result<(StatusCode, Vec<u8>), Trouble> {
+    pub(crate) async fn whole(&self, mut url: Url) -> Result<(StatusCode, Vec<u8>), SourceTrouble> {
         let limit = self.stall * MAX_STALLS;
         let whole = async {
             for _ in 0..=MAX_HOPS {
@@ -153,12 +153,14 @@ impl HttpClient {
         let ended = tokio::time::timeout(limit, whole).await;
         ended.unwrap_or_else(|_| {
             let limit = limit.as_secs_f32();
-            Err(Trouble::again(format!("no whole answer for {limit} s")))
+            Err(SourceTrouble::again(format!(
+                "no whole answer for {limit} s"
+            )))
         })
     }
 
     /// The whole body of an API's answer, in bounded time and memory.
-    pub(crate) async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Trouble> {
+    pub(crate) async fn body(&self, response: &mut Response) -> Result<Vec<u8>, SourceTrouble> {
         let mut body = Vec::new();
         loop {
             match tokio::time::timeout(self.stall, response.chunk()).await {
@@ -175,10 +177,10 @@ impl HttpClient {
                     .into());
                 }
                 Ok(Ok(None)) => return Ok(body),
-                Ok(Err(error)) => return Err(Trouble::again(describe(error))),
+                Ok(Err(error)) => return Err(SourceTrouble::again(describe(error))),
                 Err(_) => {
                     let stall = self.stall.as_secs_f32();
-                    return Err(Trouble::again(format!("nothing came for {stall} s")));
+                    return Err(SourceTrouble::again(format!("nothing came for {stall} s")));
                 }
             }
         }
@@ -189,7 +191,7 @@ impl HttpClient {
         &self,
         mut url: Url,
         range: &Range<u64>,
-    ) -> Result<(Response, Url), Trouble> {
+    ) -> Result<(Response, Url), SourceTrouble> {
         for _ in 0..=MAX_HOPS {
             let response = self.send(Method::GET, &url, Some(range)).await?;
             match next_hop(&url, &response)? {
@@ -273,9 +275,9 @@ pub(crate) fn name_of(url: &Url) -> String {
 }
 
 /// The trouble that a status which time may heal stands for.
-pub(crate) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<Trouble> {
+pub(crate) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<SourceTrouble> {
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-    passes.then(|| Trouble::Again {
+    passes.then(|| SourceTrouble::Again {
         reason: format!("it answered {status}"),
         after: retry_after(headers),
     })
@@ -294,10 +296,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = after.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let (then, now) = (
-        httpdate::parse_http_date(after).ok()?,
-        httpdate::parse_http_date(text(DATE)?).ok()?,
-    );
+    let then = httpdate::parse_http_date(after).ok()?;
+    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
     Some(then.duration_since(now).unwrap_or_default())
 }
 

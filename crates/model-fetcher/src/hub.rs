@@ -20,13 +20,13 @@ use crate::config::{Fetch, List, Tuning};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::http::{HttpClient, MAX_HOPS, name_of, next_hop, passing, too_many_hops};
-use crate::hub::advice::{Refusal, missed, refused};
+use crate::hub::advice::{HubRefusal, missed, refused};
 use crate::hub::api::{model_info, tree};
 use crate::hub::xet::{XET_HASH, XetHash, xet_hash};
 use crate::names::choice::Choice;
 use crate::names::mirror::hub_address;
 use crate::names::{FileName, RepositoryId};
-use crate::retry::{Budget, Trouble};
+use crate::retry::{Budget, SourceTrouble};
 use common::secret::Secret;
 
 /// Failures in a row that end the questions before the download; fewer than its own, so that a machine without a
@@ -177,7 +177,11 @@ impl<'a> Hub<'a> {
     }
 
     /// Where the file's bytes are now. Cancel-safe.
-    pub(crate) async fn locate(&self, revision: &str, remote: &Remote) -> Result<Url, Trouble> {
+    pub(crate) async fn locate(
+        &self,
+        revision: &str,
+        remote: &Remote,
+    ) -> Result<Url, SourceTrouble> {
         let found = self.head(revision, &remote.file, &[]).await?;
         match published(&found.headers) {
             Some(other) if other != remote.sha256 => Err(self
@@ -194,7 +198,8 @@ impl<'a> Hub<'a> {
 
     /// The error of a file that the Hub does not give out over plain HTTPS.
     pub(crate) fn only_xet(&self, file: &FileName) -> Error {
-        let (repository, file) = (self.place.repository.to_string(), file.to_string());
+        let repository = self.place.repository.to_string();
+        let file = file.to_string();
         Error::OnlyXet {
             source_name: self.name(),
             repository,
@@ -203,7 +208,7 @@ impl<'a> Hub<'a> {
     }
 
     /// Asks until there is an answer or the budget is spent.
-    async fn insist<T, F: Future<Output = Result<T, Trouble>>>(
+    async fn insist<T, F: Future<Output = Result<T, SourceTrouble>>>(
         &self,
         ask: impl Fn() -> F,
     ) -> Result<T, Error> {
@@ -212,7 +217,7 @@ impl<'a> Hub<'a> {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 // Asking again makes no name; it would only be said twice.
-                Err(trouble @ Trouble::NoSuchName(_)) => {
+                Err(trouble @ SourceTrouble::NoSuchName(_)) => {
                     return Err(trouble.into_error(&self.name()));
                 }
                 Err(trouble) => budget.spend(&self.name(), trouble).await?,
@@ -234,7 +239,7 @@ impl<'a> Hub<'a> {
     }
 
     /// The commit of the revision, and the names of its files.
-    async fn revision(&self) -> Result<Revision, Trouble> {
+    async fn revision(&self) -> Result<Revision, SourceTrouble> {
         let revision = self.place.revision;
         let info = model_info(self.transport, self.place).await?;
         let gated = info.gated.is_string() || info.gated == true;
@@ -267,7 +272,7 @@ impl<'a> Hub<'a> {
         file: &FileName,
         pin: Option<Digest>,
         names: &[String],
-    ) -> Result<Remote, Trouble> {
+    ) -> Result<Remote, SourceTrouble> {
         let Located {
             headers,
             status,
@@ -287,7 +292,8 @@ impl<'a> Hub<'a> {
             (_, Some(pin)) => pin,
             (Some(published), None) => published,
             (None, None) => {
-                let (endpoint, file) = (self.name(), file.to_string());
+                let endpoint = self.name();
+                let file = file.to_string();
                 return Err(Error::NoDigest { endpoint, file }.into());
             }
         };
@@ -321,7 +327,7 @@ impl<'a> Hub<'a> {
     }
 
     /// The answer to HEAD or, where that is refused, to GET of the first byte. Cancel-safe.
-    async fn look_at(&self, url: &Url) -> Result<Response, Trouble> {
+    async fn look_at(&self, url: &Url) -> Result<Response, SourceTrouble> {
         if !self.refuses_head.load(Ordering::Relaxed) {
             let response = self.transport.send(Method::HEAD, url, None).await?;
             if !may_refuse_head(&response) {
@@ -342,7 +348,7 @@ impl<'a> Hub<'a> {
         commit: &str,
         file: &FileName,
         names: &[String],
-    ) -> Result<Located, Trouble> {
+    ) -> Result<Located, SourceTrouble> {
         let mut url = hub_address(self.place.endpoint, self.place.repository, commit, file);
         let mut first_said = HeaderMap::new();
         for _ in 0..=MAX_HOPS {
@@ -368,8 +374,9 @@ impl<'a> Hub<'a> {
                     .into());
             }
             if !status.is_success() && !status.is_redirection() {
-                let (code, message) = (text("x-error-code"), text("x-error-message"));
-                let refusal = Refusal {
+                let code = text("x-error-code");
+                let message = text("x-error-message");
+                let refusal = HubRefusal {
                     status: status.as_u16(),
                     code: code.unwrap_or(if status == StatusCode::NOT_FOUND {
                         "EntryNotFound"
@@ -465,7 +472,7 @@ fn published(headers: &HeaderMap) -> Option<Digest> {
 }
 
 /// A file's size as the source of its bytes says it. Cancel-safe.
-pub(crate) async fn size_at(transport: &HttpClient, location: &Url) -> Result<u64, Trouble> {
+pub(crate) async fn size_at(transport: &HttpClient, location: &Url) -> Result<u64, SourceTrouble> {
     let (response, from) = transport.get(location.clone(), &(0..1)).await?;
     if let Some(trouble) = passing(response.status(), response.headers()) {
         return Err(trouble);

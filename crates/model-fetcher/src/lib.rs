@@ -29,7 +29,7 @@ pub use commands::prune::{Unwanted, prune};
 pub use commands::survey::{Found, Status, Unfinished, status, verify};
 pub use digest::Digest;
 pub use error::Error;
-pub use folder::manifest::{Entry, Manifest, State};
+pub use folder::manifest::{Entry, FileState, Manifest};
 pub use folder::models_lock::{LockedFile, LockedModel, ModelsLock};
 pub use judge::disk;
 pub use names::choice::Choice;

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment};
 use common::telemetry::Telemetry;
 use model_fetcher::config::{self, ALL_TABLES, Fetch, Import, List, PREFIX, TABLES};
-use model_fetcher::{Digest, Error, State};
+use model_fetcher::{Digest, Error, FileState};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(1500);
                   a signal."
 )]
 #[command(args_conflicts_with_subcommands = true)]
-struct Options {
+struct FetcherArguments {
     /// Fetches exactly the files that MODELS_DIR/models.lock has for this request, from any source, or nothing.
     #[arg(long)]
     locked: bool,
@@ -96,10 +96,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
+    let options = match FetcherArguments::try_parse() {
         Ok(options) => options,
         Err(error) => {
-            let _closed_output = error.print();
+            // Nobody reads a closed output.
+            error.print().ok();
             return if error.use_stderr() {
                 ExitCode::from(EXIT_CONFIGURATION)
             } else {
@@ -136,11 +137,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(
-    Options {
+    FetcherArguments {
         locked,
         json,
         command,
-    }: Options,
+    }: FetcherArguments,
 ) -> anyhow::Result<u8> {
     let mut env = Environment::from_process(PREFIX, ALL_TABLES);
     let telemetry = Telemetry::read(&mut env);
@@ -244,7 +245,7 @@ async fn verify(folder: &std::path::Path, stop: &CancellationToken) -> Result<()
     files.iter().for_each(|found| println!("{found}"));
     match files
         .iter()
-        .filter(|found| found.state != State::Verified)
+        .filter(|found| found.state != FileState::Verified)
         .count()
     {
         0 => Ok(()),

@@ -17,7 +17,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Why an attempt ended early.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum SourceTrouble {
     /// It may go better later, after `after` if the source said so.
     Again {
         /// What happened, for people.
@@ -35,7 +35,7 @@ pub(crate) enum Trouble {
     Fatal(Error),
 }
 
-impl Trouble {
+impl SourceTrouble {
     /// A failure that may heal.
     pub(crate) fn again(reason: impl Into<String>) -> Self {
         Self::Again {
@@ -74,7 +74,7 @@ impl Trouble {
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for SourceTrouble {
     fn from(error: Error) -> Self {
         Self::Fatal(error)
     }
@@ -137,13 +137,17 @@ impl Budget {
     /// # Errors
     ///
     /// [`Error::Unreachable`] when none is left; a fatal trouble's own error.
-    pub(crate) async fn spend(&mut self, source_name: &str, trouble: Trouble) -> Result<(), Error> {
+    pub(crate) async fn spend(
+        &mut self,
+        source_name: &str,
+        trouble: SourceTrouble,
+    ) -> Result<(), Error> {
         let after = match &trouble {
-            Trouble::Again { after, .. } => *after,
-            Trouble::NoSuchName(_)
-            | Trouble::Expired
-            | Trouble::RangeIgnored
-            | Trouble::Fatal(_) => None,
+            SourceTrouble::Again { after, .. } => *after,
+            SourceTrouble::NoSuchName(_)
+            | SourceTrouble::Expired
+            | SourceTrouble::RangeIgnored
+            | SourceTrouble::Fatal(_) => None,
         };
         self.left = self.left.saturating_sub(1);
         let is_spent = self.left == 0 || (self.alternatives && after.is_some());

@@ -17,7 +17,7 @@ use crate::download::source::Sources;
 use crate::download::transfer::Transfer;
 use crate::error::{Error, megabytes};
 use crate::folder::lock::FolderLock;
-use crate::folder::manifest::{Entry, Manifest, State, modified_ns};
+use crate::folder::manifest::{Entry, FileState, Manifest, modified_ns};
 use crate::folder::models_lock::{LockedFile, LockedModel, ModelsLock};
 use crate::http::HttpClient;
 use crate::hub::{Hub, Place, Remote, Resolved};
@@ -77,17 +77,15 @@ pub async fn fetch(settings: &Fetch, stop: &CancellationToken) -> Result<Vec<Ent
     };
     let Resolved { commit, files } = &resolved;
     let size = megabytes(files.iter().map(|remote| remote.size).sum());
-    let (n_files, file) = (files.len(), &files[0].file);
+    let n_files = files.len();
+    let file = &files[0].file;
     tracing::info!(repository = %repository, revision, commit, file = %file, n_files, size, "resolved");
     let mut missing = Vec::new();
     for remote in files {
         prepare(folder, &remote.file)?;
         if is_here(folder, remote, &mut hashed, stop).await? {
             let goal = remote.file.below(folder);
-            Part::forget(
-                goal.parent().expect("a goal lies in a folder"),
-                remote.sha256,
-            )?;
+            Part::forget(goal.parent().expect("a goal has a folder"), remote.sha256)?;
         } else {
             missing.push(remote);
         }
@@ -150,7 +148,7 @@ fn in_place(settings: &Fetch, lock: &ModelsLock) -> Option<Vec<Entry>> {
     let entries = known(settings, lock)?;
     let verified = entries
         .iter()
-        .all(|entry| entry.state(&settings.folder) == State::Verified);
+        .all(|entry| entry.state(&settings.folder) == FileState::Verified);
     verified.then(|| {
         report(settings, &entries, "the model is in place; nothing to do");
         entries
@@ -206,7 +204,7 @@ async fn look_again(
     let mut manifest = Manifest::load(folder);
     for entry in &mut entries {
         let path = folder.join(&entry.file);
-        if entry.state(folder) == State::Verified {
+        if entry.state(folder) == FileState::Verified {
             continue;
         }
         if size_of(&path) != Some(entry.size) {
@@ -253,7 +251,8 @@ async fn is_here(
 /// Says where the model is; where a name was not asked for literally, also what it is called now.
 fn report(settings: &Fetch, entries: &[Entry], what: &str) {
     let Some(first) = entries.first() else { return };
-    let (path, n_files) = (settings.folder.join(&first.file), entries.len());
+    let path = settings.folder.join(&first.file);
+    let n_files = entries.len();
     let size = megabytes(entries.iter().map(|entry| entry.size).sum());
     tracing::info!(path = %path.display(), n_files, size, sha256 = %first.sha256, "{what}");
     if let Choice::Quantisation(tag) = &settings.choice {

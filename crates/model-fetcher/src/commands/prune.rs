@@ -16,7 +16,7 @@ use crate::config::Tuning;
 use crate::digest::Digest;
 use crate::error::{Error, megabytes};
 use crate::folder::lock::FolderLock;
-use crate::folder::manifest::{Manifest, State};
+use crate::folder::manifest::{FileState, Manifest};
 use crate::folder::models_lock::ModelsLock;
 
 /// How long an interrupted download may rest before it counts as given up.
@@ -94,7 +94,7 @@ impl Wanted {
             .collect();
         files.extend(locked().map(|known| known.file.below(folder)));
         let is_here =
-            |entry: &&crate::folder::manifest::Entry| entry.state(folder) == State::Verified;
+            |entry: &&crate::folder::manifest::Entry| entry.state(folder) == FileState::Verified;
         let here: HashSet<String> = manifest
             .files()
             .iter()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, megabytes};
-use crate::folder::manifest::{Entry, Manifest, State};
+use crate::folder::manifest::{Entry, FileState, Manifest};
 use crate::judge::hash::sha256;
 
 /// What is in a folder.
@@ -29,7 +29,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// How it compares now.
-    pub state: State,
+    pub state: FileState,
     /// What was recorded of it.
     #[serde(flatten)]
     pub entry: Entry,
@@ -92,12 +92,12 @@ pub async fn verify(folder: &Path, stop: &CancellationToken) -> Result<Vec<Found
     let mut files = Vec::new();
     for entry in Manifest::load(folder).files() {
         let mut state = entry.state(folder);
-        if state != State::Missing {
+        if state != FileState::Missing {
             let same = sha256(&folder.join(&entry.file), stop).await? == entry.sha256;
             state = if same {
-                State::Verified
+                FileState::Verified
             } else {
-                State::Changed
+                FileState::Changed
             };
         }
         files.push(Found {
@@ -122,9 +122,9 @@ impl fmt::Display for Found {
             ..
         } = &self.entry;
         let state = match self.state {
-            State::Verified => "verified",
-            State::Changed => "CHANGED ",
-            State::Missing => "MISSING ",
+            FileState::Verified => "verified",
+            FileState::Changed => "CHANGED ",
+            FileState::Missing => "MISSING ",
         };
         let source = repository.as_deref().unwrap_or("no repository");
         let commit = commit

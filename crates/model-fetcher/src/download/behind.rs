@@ -22,9 +22,10 @@ const STEP_BYTES: u64 = 4 << 20;
 ///
 /// When the part cannot be read, or [`Error::Stopped`].
 pub(crate) async fn sha256_behind(part: &Part, stop: &CancellationToken) -> Result<Digest, Error> {
-    let (size, mut frontier) = (part.size(), part.frontier());
+    let size = part.size();
+    let mut frontier = part.frontier();
     let stop = stop.child_token();
-    let _no_longer_wanted = stop.clone().drop_guard();
+    let _guard = stop.clone().drop_guard();
     let mut behind = Behind {
         hash: Sha256::new(),
         n_bytes: 0,
@@ -36,7 +37,9 @@ pub(crate) async fn sha256_behind(part: &Part, stop: &CancellationToken) -> Resu
             () = stop.cancelled() => return Err(Error::Stopped),
             there = frontier.wait_for(|end| *end >= enough) => drop(there.expect("the part is borrowed, and sends")),
         }
-        let (part, frontier, stop) = (part.clone(), frontier.clone(), stop.clone());
+        let part = part.clone();
+        let frontier = frontier.clone();
+        let stop = stop.clone();
         let task = tokio::task::spawn_blocking(move || behind.catch_up(&part, &frontier, &stop));
         behind = task
             .await

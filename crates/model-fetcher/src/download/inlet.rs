@@ -62,10 +62,8 @@ impl<'a> Inlet<'a> {
     pub(crate) async fn take(&mut self, mut chunk: Bytes) -> Result<(), Error> {
         if chunk.len() >= LARGE_BYTES {
             self.write().await?;
-            let (n_bytes, _written) = (
-                chunk.len() as u64,
-                self.part.write(self.written, chunk).await?,
-            );
+            let n_bytes = chunk.len() as u64;
+            drop(self.part.write(self.written, chunk).await?);
             self.wrote(n_bytes).await;
             return Ok(());
         }

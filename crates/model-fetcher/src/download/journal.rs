@@ -36,7 +36,8 @@ impl Ranges {
 
     /// What of `wanted` is not in the set.
     pub(crate) fn missing(&self, wanted: Range<u64>) -> Vec<Range<u64>> {
-        let (mut gaps, mut position) = (Vec::new(), wanted.start);
+        let mut gaps = Vec::new();
+        let mut position = wanted.start;
         for known in self
             .0
             .iter()
@@ -151,13 +152,15 @@ impl Journal {
 
 /// The ranges of the whole lines of `lines`, and how many bytes those lines have.
 fn parse(lines: &str, size: u64) -> (Ranges, usize) {
-    let (mut ranges, mut used) = (Ranges::default(), 0);
+    let mut ranges = Ranges::default();
+    let mut used = 0;
     for line in lines.split_inclusive('\n') {
         let range = line
             .strip_suffix('\n')
             .and_then(|line| line.split_once(' '))
             .and_then(|(start, end)| {
-                let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
+                let start = start.parse::<u64>().ok()?;
+                let end = end.parse::<u64>().ok()?;
                 (start < end && end <= size).then_some(start..end)
             });
         let Some(range) = range else { break };
@@ -179,7 +182,8 @@ mod tests {
             inserted in proptest::collection::vec((0_u64..60, 0_u64..12), 0..20),
             (start, length) in (0_u64..60, 0_u64..30),
         ) {
-            let (mut ranges, mut bytes) = (Ranges::default(), std::collections::BTreeSet::new());
+            let mut ranges = Ranges::default();
+            let mut bytes = std::collections::BTreeSet::new();
             for (start, length) in inserted {
                 ranges.insert(start..start + length);
                 bytes.extend(start..start + length);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::hub::{Hub, Remote};
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// No storage.
 #[derive(Debug)]
@@ -37,14 +37,14 @@ impl<'a> NoXetStorage<'a> {
         &self,
         remote: &Remote,
         _: &Range<u64>,
-    ) -> Result<NoXetRange<'_>, Trouble> {
+    ) -> Result<NoXetRange<'_>, SourceTrouble> {
         Err(self.0.only_xet(&remote.file).into())
     }
 }
 
 impl NoXetRange<'_> {
     /// Never called.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SourceTrouble> {
         match self.0 {}
     }
 }

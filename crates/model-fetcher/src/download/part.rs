@@ -56,7 +56,7 @@ struct Bytes {
 }
 
 impl Part {
-    /// Where the part of the file with that digest lies in `folder`.
+    /// Where the part of the file with that digest is in `folder`.
     pub(crate) fn path_in(folder: &Path, sha256: Digest) -> PathBuf {
         folder.join(format!(".{sha256}.part"))
     }
@@ -170,7 +170,7 @@ impl Part {
             let all = bytes.as_ref();
             for gap in part.missing(offset..offset + all.len() as u64) {
                 let place =
-                    |at: u64| usize::try_from(at - offset).expect("a gap lies within the buffer");
+                    |at: u64| usize::try_from(at - offset).expect("a gap is within the buffer");
                 part.0
                     .file
                     .write_all_at(&all[place(gap.start)..place(gap.end)], gap.start)
@@ -329,7 +329,8 @@ mod tests {
         let part = part(folder.path(), size).await;
         let write = async {
             for number in [3_u64, 0, 1, 4, 2] {
-                let (start, end) = (number * size / 5, (number + 1) * size / 5);
+                let start = number * size / 5;
+                let end = (number + 1) * size / 5;
                 let piece =
                     bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()].to_vec();
                 part.write(start, piece).await?;

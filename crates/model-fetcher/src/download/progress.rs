@@ -54,13 +54,16 @@ impl Progress {
         let mut tick =
             tokio::time::interval_at(Instant::now() + self.report_every, self.report_every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut before, mut at) = (self.done.load(Ordering::Relaxed), Instant::now());
+        let mut before = self.done.load(Ordering::Relaxed);
+        let mut at = Instant::now();
         loop {
             tick.tick().await;
             let done = self.done.load(Ordering::Relaxed);
-            let (recent, period) = (done.saturating_sub(before), at.elapsed());
+            let recent = done.saturating_sub(before);
+            let period = at.elapsed();
             if self.json {
-                let (done_bytes, total_bytes) = (done.min(self.total), self.total);
+                let done_bytes = done.min(self.total);
+                let total_bytes = self.total;
                 tracing::info!(
                     done_bytes,
                     total_bytes,

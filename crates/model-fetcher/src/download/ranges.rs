@@ -26,7 +26,7 @@ use crate::download::source::{SourceKind, Sources};
 use crate::error::Error;
 use crate::http::{describe, name_of, passing};
 use crate::hub::Remote;
-use crate::retry::{Budget, Trouble};
+use crate::retry::{Budget, SourceTrouble};
 
 /// A request asks for more next time when more than this share of it went by before its answer began, ...
 const LONG_WAIT: u32 = 16;
@@ -64,7 +64,7 @@ pub(crate) struct Download<'a> {
 }
 
 /// An answer that is safe to write: its bytes begin `skip` bytes before the range that was asked for.
-struct Answer<'a> {
+struct RangeAnswer<'a> {
     body: RangeBody<'a>,
     skip: u64,
     source_name: String,
@@ -78,12 +78,12 @@ enum RangeBody<'a> {
 
 impl RangeBody<'_> {
     /// The next bytes; `None` at the end.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, SourceTrouble> {
         match self {
             Self::Https(response) => response
                 .chunk()
                 .await
-                .map_err(|error| Trouble::again(describe(error))),
+                .map_err(|error| SourceTrouble::again(describe(error))),
             Self::Xet(body) => body.chunk().await,
         }
     }
@@ -174,7 +174,8 @@ impl Download<'_> {
                 return Ok(());
             };
             while !segment.is_empty() {
-                let (start, began) = (segment.start, Instant::now());
+                let start = segment.start;
+                let began = Instant::now();
                 inlet.begin_at(start);
                 let mut waited = Duration::ZERO;
                 let mut asked = segment.clone();
@@ -192,7 +193,7 @@ impl Download<'_> {
                         stride = next_xet_stride(stride, began.elapsed()).min(most);
                     }
                     Ok(()) => stride = self.next_stride(stride, waited, began.elapsed()),
-                    Err(Trouble::RangeIgnored) => {
+                    Err(SourceTrouble::RangeIgnored) => {
                         self.whole_files_only.store(true, Ordering::Relaxed);
                         locked(queue).clear();
                         return Ok(());
@@ -203,7 +204,7 @@ impl Download<'_> {
                             most = (stride / 2).max(LEAST_XET_BYTES);
                             stride = stride.min(most);
                         }
-                        let is_refused = matches!(trouble, Trouble::Expired);
+                        let is_refused = matches!(trouble, SourceTrouble::Expired);
                         let place = locked(&self.location).clone();
                         let place = place.filter(|(from, _)| *from == way);
                         let name = place.map(|(_, url)| name_of(&url));
@@ -247,7 +248,7 @@ impl Download<'_> {
         whole: bool,
         inlet: &mut Inlet<'_>,
         waited: &mut Duration,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SourceTrouble> {
         let began = Instant::now();
         let mut answer = self.or_stopped(self.ask(source, segment, whole)).await??;
         *waited = began.elapsed();
@@ -257,10 +258,10 @@ impl Download<'_> {
     /// Receives up to `end` or until something ends it.
     async fn receive(
         &self,
-        answer: &mut Answer<'_>,
+        answer: &mut RangeAnswer<'_>,
         end: u64,
         inlet: &mut Inlet<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SourceTrouble> {
         let stall = self.tuning.stall;
         let mut pace = Pace::new(self.tuning);
         loop {
@@ -274,14 +275,14 @@ impl Download<'_> {
             let mut chunk = match chunk {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => {
-                    return Err(Trouble::again(format!(
+                    return Err(SourceTrouble::again(format!(
                         "{} stopped too early",
                         answer.source_name
                     )));
                 }
                 Ok(Err(trouble)) => return Err(trouble),
                 Err(_) => {
-                    return Err(Trouble::again(format!(
+                    return Err(SourceTrouble::again(format!(
                         "nothing came for {} s",
                         stall.as_secs_f32()
                     )));
@@ -289,17 +290,15 @@ impl Download<'_> {
             };
             let skipped = answer.skip.min(chunk.len() as u64);
             answer.skip -= skipped;
-            let _before_the_range = chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX));
+            drop(chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX)));
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             self.progress.add(chunk.len() as u64);
             let slow = pace.is_too_slow(chunk.len() as u64);
             inlet.take(chunk).await?;
             if slow && inlet.position() < end {
-                let (rate, seconds) = (
-                    self.tuning.slow_bytes_per_second,
-                    self.tuning.slow_for.as_secs_f32(),
-                );
-                return Err(Trouble::again(format!(
+                let rate = self.tuning.slow_bytes_per_second;
+                let seconds = self.tuning.slow_for.as_secs_f32();
+                return Err(SourceTrouble::again(format!(
                     "less than {rate} bytes/s came for {seconds} s"
                 )));
             }
@@ -312,10 +311,10 @@ impl Download<'_> {
         source: usize,
         range: &Range<u64>,
         whole: bool,
-    ) -> Result<Answer<'_>, Trouble> {
+    ) -> Result<RangeAnswer<'_>, SourceTrouble> {
         if self.sources.way(source) == SourceKind::Xet {
             let storage = self.sources.xet();
-            return Ok(Answer {
+            return Ok(RangeAnswer {
                 body: RangeBody::Xet(storage.open(self.remote, range).await?),
                 skip: 0,
                 source_name: storage.name(),
@@ -335,7 +334,7 @@ impl Download<'_> {
                 .and_then(|value| value.to_str().ok())
         };
         if text(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Trouble::again(format!(
+            return Err(SourceTrouble::again(format!(
                 "{source_name} sent encoded bytes, which cannot be placed"
             )));
         }
@@ -350,11 +349,11 @@ impl Download<'_> {
                     start == range.start && end <= range.end && of.is_none_or(|of| of == size)
                 });
                 if !fits {
-                    return Err(Trouble::again(format!(
+                    return Err(SourceTrouble::again(format!(
                         "{source_name} sent another range than the one asked for"
                     )));
                 }
-                Ok(Answer {
+                Ok(RangeAnswer {
                     body: RangeBody::Https(response),
                     skip: 0,
                     source_name,
@@ -363,14 +362,14 @@ impl Download<'_> {
             StatusCode::OK => {
                 let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
                 if length.is_some_and(|length| length != size) {
-                    return Err(Trouble::again(format!(
+                    return Err(SourceTrouble::again(format!(
                         "{source_name} sent a file of another size"
                     )));
                 }
                 if !whole && *range != (0..size) {
-                    return Err(Trouble::RangeIgnored);
+                    return Err(SourceTrouble::RangeIgnored);
                 }
-                Ok(Answer {
+                Ok(RangeAnswer {
                     body: RangeBody::Https(response),
                     skip: range.start,
                     source_name,
@@ -381,7 +380,7 @@ impl Download<'_> {
             | StatusCode::NOT_FOUND
             | StatusCode::GONE => {
                 if self.sources.moves(source) {
-                    return Err(Trouble::Expired);
+                    return Err(SourceTrouble::Expired);
                 }
                 Err(Error::Refused {
                     source_name,
@@ -389,12 +388,14 @@ impl Download<'_> {
                 }
                 .into())
             }
-            _ => Err(Trouble::again(format!("{source_name} answered {status}"))),
+            _ => Err(SourceTrouble::again(format!(
+                "{source_name} answered {status}"
+            ))),
         }
     }
 
     /// Where the bytes are, asking when the last address was refused. The Hub's own refusal is final.
-    async fn location(&self, source: usize) -> Result<Url, Trouble> {
+    async fn location(&self, source: usize) -> Result<Url, SourceTrouble> {
         let way = self.sources.way(source);
         if let Some((from, url)) = locked(&self.location).clone()
             && from == way
@@ -471,10 +472,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (start, last) = range.split_once('-')?;
-    let (start, end) = (
-        start.parse().ok()?,
-        last.parse::<u64>().ok()?.checked_add(1)?,
-    );
+    let start = start.parse().ok()?;
+    let end = last.parse::<u64>().ok()?.checked_add(1)?;
     let size = if size == "*" {
         None
     } else {

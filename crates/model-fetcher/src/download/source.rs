@@ -15,7 +15,7 @@ use crate::hub::modelscope::ModelScope;
 use crate::hub::{Hub, Remote, Resolved, size_at};
 use crate::names::mirror::Mirror;
 use crate::names::{FileName, RepositoryId};
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// One way to the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,11 @@ impl<'a> Sources<'a> {
     }
 
     /// Where `source` has the file. Cancel-safe.
-    pub(crate) async fn locate(&self, source: usize, remote: &Remote) -> Result<Url, Trouble> {
+    pub(crate) async fn locate(
+        &self,
+        source: usize,
+        remote: &Remote,
+    ) -> Result<Url, SourceTrouble> {
         match self.way(source) {
             SourceKind::Https | SourceKind::Xet => self.hub.locate(self.revision, remote).await,
             SourceKind::Mirror(number) => match &self.settings.mirrors[number] {

@@ -68,7 +68,7 @@ impl Transfer<'_> {
         let folder = &self.settings.folder;
         let beside = |remote: &Remote| {
             let goal = remote.file.below(folder);
-            goal.parent().expect("a goal lies in a folder").to_owned()
+            goal.parent().expect("a goal has a folder").to_owned()
         };
         let missing = |remote: &&Remote| {
             remote
@@ -79,10 +79,8 @@ impl Transfer<'_> {
         let open =
             |remote: &&Remote| Part::open(&beside(remote), remote.sha256, remote.size, self.lock);
         let parts = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let (size, here) = (
-            parts.iter().map(Part::size).sum(),
-            parts.iter().map(Part::n_bytes).sum(),
-        );
+        let size = parts.iter().map(Part::size).sum();
+        let here = parts.iter().map(Part::n_bytes).sum();
         if here > 0 {
             tracing::info!("going on after {} of {}", megabytes(here), megabytes(size));
         }
@@ -115,7 +113,7 @@ impl Transfer<'_> {
                 if let Err(problem) = header {
                     download.part.clone().discard()?;
                     let advice =
-                        "check HF_FILENAME, or whether a proxy stands between here and the Hub";
+                        "check HF_FILENAME, or whether a proxy between here and the Hub answers";
                     return Err(Error::NotGguf {
                         what: self.name(&download.remote.file),
                         problem,

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::http::CONNECT_TIMEOUT;
 use crate::hub::xet::XetHash;
 use crate::hub::{Hub, Remote};
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// Where hf-xet makes its folders. It puts nothing in them when it only reads, so they are removed at once.
 const FOLDER: &str = ".corral.xet";
@@ -91,7 +91,7 @@ impl<'a> XetStorage<'a> {
         &self,
         remote: &Remote,
         range: &Range<u64>,
-    ) -> Result<XetRange<'_>, Trouble> {
+    ) -> Result<XetRange<'_>, SourceTrouble> {
         let hash = self.hash(remote).await?;
         let Access { group, number, .. } = self.access().await?;
         let file = XetFileInfo::new(hash.as_str().to_owned(), remote.size);
@@ -106,7 +106,7 @@ impl<'a> XetStorage<'a> {
     }
 
     /// The file's hash; the Hub is asked where that was not done yet, and once.
-    async fn hash(&self, remote: &Remote) -> Result<XetHash, Trouble> {
+    async fn hash(&self, remote: &Remote) -> Result<XetHash, SourceTrouble> {
         if let Some(hash) = &remote.xet_hash {
             return Ok(hash.clone());
         }
@@ -120,7 +120,7 @@ impl<'a> XetStorage<'a> {
     }
 
     /// The access in use, or a new one.
-    async fn access(&self) -> Result<Access, Trouble> {
+    async fn access(&self) -> Result<Access, SourceTrouble> {
         let mut place = self.access.lock().await;
         let number = place.as_ref().map_or(0, |access| access.number);
         if let Some(access) = place.as_mut()
@@ -163,7 +163,7 @@ impl<'a> XetStorage<'a> {
     }
 
     /// After a failure the token is asked for anew: hf-xet does not say whether it was to blame.
-    async fn give_up(&self, number: u64, error: &XetError) -> Trouble {
+    async fn give_up(&self, number: u64, error: &XetError) -> SourceTrouble {
         let mut place = self.access.lock().await;
         if let Some(access) = place.as_mut().filter(|access| access.number == number) {
             access.renew_at = UNIX_EPOCH;
@@ -180,7 +180,7 @@ impl fmt::Debug for XetStorage<'_> {
 
 impl XetRange<'_> {
     /// The next bytes; `None` at the end of the range. Dropping the body ends the work behind it.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SourceTrouble> {
         match self.stream.next().await {
             Ok(chunk) => Ok(chunk),
             Err(error) => Err(self.storage.give_up(self.access, &error).await),
@@ -209,7 +209,7 @@ fn remove(folder: &Path) -> Result<(), Error> {
 }
 
 /// An error of hf-xet without the addresses in it, which are signed.
-fn trouble(error: &XetError) -> Trouble {
+fn trouble(error: &XetError) -> SourceTrouble {
     let text = error.to_string();
     let words = text.split_whitespace().map(|word| {
         if word.contains("://") {
@@ -219,5 +219,5 @@ fn trouble(error: &XetError) -> Trouble {
         }
     });
     let reason = words.collect::<Vec<_>>().join(" ");
-    Trouble::again(reason.chars().take(MAX_REASON_CHARS).collect::<String>())
+    SourceTrouble::again(reason.chars().take(MAX_REASON_CHARS).collect::<String>())
 }

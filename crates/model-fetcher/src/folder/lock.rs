@@ -23,7 +23,7 @@ const MAX_HOLDER_BYTES: u64 = 200;
 /// The right to change the folder, until dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    _file: File,
+    _held: File,
 }
 
 impl FolderLock {
@@ -50,7 +50,8 @@ impl FolderLock {
                 Err(TryLockError::WouldBlock) => {}
             }
             if began.elapsed() >= wait {
-                let (folder, waited_seconds) = (folder.to_owned(), wait.as_secs());
+                let folder = folder.to_owned();
+                let waited_seconds = wait.as_secs();
                 return Err(Error::Locked {
                     folder,
                     holder: holder(&mut file),
@@ -73,7 +74,7 @@ impl FolderLock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(words.as_bytes()));
         written.map_err(|error| Error::io("write", &path, error))?;
-        Ok(Self { _file: file })
+        Ok(Self { _held: file })
     }
 }
 

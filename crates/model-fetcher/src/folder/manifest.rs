@@ -46,7 +46,7 @@ pub struct Entry {
 /// How a file on disk compares with its entry, by size and time of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum FileState {
     /// As it was verified.
     Verified,
     /// Another size or time of change.
@@ -144,17 +144,17 @@ impl Manifest {
 impl Entry {
     /// How the file below `folder` compares with this entry.
     #[must_use]
-    pub fn state(&self, folder: &Path) -> State {
+    pub fn state(&self, folder: &Path) -> FileState {
         match fs::symlink_metadata(folder.join(&self.file)) {
             Ok(found)
                 if found.is_file()
                     && found.len() == self.size
                     && modified_ns(&found) == self.modified_ns =>
             {
-                State::Verified
+                FileState::Verified
             }
-            Ok(_) => State::Changed,
-            Err(_) => State::Missing,
+            Ok(_) => FileState::Changed,
+            Err(_) => FileState::Missing,
         }
     }
 }

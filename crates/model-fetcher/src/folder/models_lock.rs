@@ -206,7 +206,8 @@ impl LockedModel {
             projector,
             ..
         } = settings;
-        let (repository, wanted) = (repository.to_string(), choice.to_string());
+        let repository = repository.to_string();
+        let wanted = choice.to_string();
         self.request()
             == (
                 repository.as_str(),

@@ -20,7 +20,7 @@ const TWINS: &[(&str, &str, &str)] = &[(
 
 /// One refusal of the Hub.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refusal<'a> {
+pub(crate) struct HubRefusal<'a> {
     /// The status code.
     pub(crate) status: u16,
     /// `X-Error-Code`.
@@ -32,7 +32,7 @@ pub(crate) struct Refusal<'a> {
 /// The error that the `refusal` of `file` stands for; `names` are the repository's files, as far as they are known.
 pub(crate) fn refused(
     place: Place<'_>,
-    refusal: Refusal<'_>,
+    refusal: HubRefusal<'_>,
     file: &str,
     names: &[String],
 ) -> Error {
@@ -134,7 +134,8 @@ pub(crate) fn some_of(names: &[String]) -> String {
 }
 
 fn gated(place: Place<'_>, status: u16) -> String {
-    let (repository, endpoint) = (place.repository.to_string(), name_of(place.endpoint));
+    let repository = place.repository.to_string();
+    let endpoint = name_of(place.endpoint);
     let what = if place.token.is_none() {
         format!(
             "{repository} is gated: accept its licence at {endpoint}/{repository}, make a read token at \
@@ -160,7 +161,7 @@ fn gated(place: Place<'_>, status: u16) -> String {
 }
 
 /// The Hub's own words, which are not trusted: cut, and without control characters.
-fn quoted(refusal: Refusal<'_>) -> String {
+fn quoted(refusal: HubRefusal<'_>) -> String {
     let words: String = refusal
         .message
         .chars()

@@ -11,9 +11,9 @@ use url::Url;
 use crate::error::Error;
 use crate::http::{HttpClient, MAX_HOPS, MAX_STALLS, name_of, next_hop, passing, too_many_hops};
 use crate::hub::Place;
-use crate::hub::advice::{Refusal, refused};
+use crate::hub::advice::{HubRefusal, refused};
 use crate::names::FileName;
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// The most files of a repository that are listed.
 const MAX_FILES: usize = 100_000;
@@ -43,7 +43,7 @@ pub(crate) struct Sibling {
 /// One entry of a listing.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Entry {
+enum TreeEntry {
     File {
         path: String,
         size: u64,
@@ -74,7 +74,7 @@ pub(crate) struct XetReadToken {
 pub(crate) async fn model_info(
     transport: &HttpClient,
     place: Place<'_>,
-) -> Result<ModelInfo, Trouble> {
+) -> Result<ModelInfo, SourceTrouble> {
     Ok(answer(
         transport,
         place,
@@ -93,7 +93,7 @@ pub(crate) async fn tree(
     transport: &HttpClient,
     place: Place<'_>,
     commit: &str,
-) -> Result<Vec<(FileName, u64)>, Trouble> {
+) -> Result<Vec<(FileName, u64)>, SourceTrouble> {
     let mut files = Vec::new();
     let mut page = Some(question(place, "tree", commit));
     if let Some(first) = &mut page {
@@ -101,10 +101,10 @@ pub(crate) async fn tree(
     }
     for _ in 0..MAX_PAGES {
         let Some(url) = page else { break };
-        let (entries, headers): (Vec<Entry>, _) = answer(transport, place, url.clone()).await?;
+        let (entries, headers): (Vec<TreeEntry>, _) = answer(transport, place, url.clone()).await?;
         files.extend(entries.into_iter().filter_map(|entry| match entry {
-            Entry::File { path, size } => Some((path.parse().ok()?, size)),
-            Entry::Other => None,
+            TreeEntry::File { path, size } => Some((path.parse().ok()?, size)),
+            TreeEntry::Other => None,
         }));
         if files.len() >= MAX_FILES {
             break;
@@ -125,7 +125,7 @@ pub(crate) async fn xet_token(
     transport: &HttpClient,
     place: Place<'_>,
     revision: &str,
-) -> Result<XetReadToken, Trouble> {
+) -> Result<XetReadToken, SourceTrouble> {
     let url = question(place, "xet-read-token", revision);
     Ok(answer(transport, place, url).await?.0)
 }
@@ -152,7 +152,7 @@ async fn answer<T: DeserializeOwned>(
     transport: &HttpClient,
     place: Place<'_>,
     url: Url,
-) -> Result<(T, HeaderMap), Trouble> {
+) -> Result<(T, HeaderMap), SourceTrouble> {
     let limit = transport.stall() * MAX_STALLS;
     let whole = async {
         let mut response = get(transport, url).await?;
@@ -165,12 +165,13 @@ async fn answer<T: DeserializeOwned>(
     let (response, body) = tokio::time::timeout(limit, whole)
         .await
         .unwrap_or_else(|_| {
-            Err(Trouble::again(format!(
+            Err(SourceTrouble::again(format!(
                 "no whole answer for {} s",
                 limit.as_secs_f32()
             )))
         })?;
-    let (status, headers) = (response.status(), response.headers());
+    let status = response.status();
+    let headers = response.headers();
     if !status.is_success() {
         let text = |name: &str| {
             headers
@@ -178,7 +179,7 @@ async fn answer<T: DeserializeOwned>(
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
         };
-        let refusal = Refusal {
+        let refusal = HubRefusal {
             status: status.as_u16(),
             code: text("x-error-code"),
             message: text("x-error-message"),
@@ -196,7 +197,7 @@ async fn answer<T: DeserializeOwned>(
 }
 
 /// The answer at `url`, following redirects on the Hub's own origin.
-async fn get(transport: &HttpClient, mut url: Url) -> Result<Response, Trouble> {
+async fn get(transport: &HttpClient, mut url: Url) -> Result<Response, SourceTrouble> {
     for _ in 0..=MAX_HOPS {
         let response = transport.send(Method::GET, &url, None).await?;
         match next_hop(&url, &response)? {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::http::{HttpClient, name_of};
 use crate::names::mirror::{MODELSCOPE_BRANCH, modelscope_address};
 use crate::names::{FileName, RepositoryId};
-use crate::retry::Trouble;
+use crate::retry::SourceTrouble;
 
 /// A repository on ModelScope.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ impl ModelScope<'_> {
     /// # Errors
     ///
     /// When it does not list them.
-    pub(crate) async fn files(self, away: &HttpClient) -> Result<Vec<OnModelScope>, Trouble> {
+    pub(crate) async fn files(self, away: &HttpClient) -> Result<Vec<OnModelScope>, SourceTrouble> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
             .expect("the endpoint was checked to have a host")
@@ -109,7 +109,7 @@ impl ModelScope<'_> {
         away: &HttpClient,
         file: &FileName,
         sha256: Digest,
-    ) -> Result<Url, Trouble> {
+    ) -> Result<Url, SourceTrouble> {
         let found = self.find(away, file, Some(sha256)).await?;
         Ok(modelscope_address(
             self.endpoint,
@@ -128,7 +128,7 @@ impl ModelScope<'_> {
         away: &HttpClient,
         file: &FileName,
         sha256: Option<Digest>,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<u64, SourceTrouble> {
         Ok(self.find(away, file, sha256).await?.size)
     }
 
@@ -137,7 +137,7 @@ impl ModelScope<'_> {
         away: &HttpClient,
         file: &FileName,
         sha256: Option<Digest>,
-    ) -> Result<OnModelScope, Trouble> {
+    ) -> Result<OnModelScope, SourceTrouble> {
         let mut files = self.files(away).await?;
         let same = files
             .iter()

@@ -46,7 +46,7 @@ mod access {
     use crate::hub::api::xet_token;
     use crate::hub::xet::{XetHash, xet_hash};
     use crate::hub::{Hub, Remote};
-    use crate::retry::Trouble;
+    use crate::retry::SourceTrouble;
 
     /// The right to read from the Hub's Xet storage.
     #[derive(Debug)]
@@ -65,7 +65,7 @@ mod access {
             &self,
             revision: &str,
             remote: &Remote,
-        ) -> Result<XetHash, Trouble> {
+        ) -> Result<XetHash, SourceTrouble> {
             let found = self.head(revision, &remote.file, &[]).await?;
             xet_hash(&found.headers).ok_or_else(|| {
                 let reason = format!("{} is not in its Xet storage", remote.file);
@@ -74,7 +74,7 @@ mod access {
         }
 
         /// A token that reads from the Xet storage, and where that is. Cancel-safe.
-        pub(crate) async fn xet_token(&self, revision: &str) -> Result<XetToken, Trouble> {
+        pub(crate) async fn xet_token(&self, revision: &str) -> Result<XetToken, SourceTrouble> {
             let token = xet_token(self.transport, self.place, revision).await?;
             let cas_url = token.cas_url.parse().ok();
             let cas_url = cas_url.filter(|url| self.may_be_storage(url));

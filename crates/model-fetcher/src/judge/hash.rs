@@ -22,7 +22,8 @@ pub(crate) async fn sha256(path: &Path, stop: &CancellationToken) -> Result<Dige
     let (path, stop): (PathBuf, _) = (path.to_owned(), stop.clone());
     let task = tokio::task::spawn_blocking(move || {
         let mut file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
-        let (mut hash, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE_BYTES];
         loop {
             if stop.is_cancelled() {
                 return Err(Error::Stopped);

@@ -214,7 +214,8 @@ pub(crate) fn has_tag(file: &FileName, tag: &str) -> bool {
 /// Whether `name` has `tag` in it as a whole word, whatever the case: a word goes on after an underscore, and may
 /// begin after one.
 fn has_word(name: &str, tag: &str) -> bool {
-    let (name, tag) = (name.to_ascii_lowercase(), tag.to_ascii_lowercase());
+    let name = name.to_ascii_lowercase();
+    let tag = tag.to_ascii_lowercase();
     name.match_indices(&tag).any(|(at, _)| {
         let end = at + tag.len();
         let goes_on = is_letter(&name, end) || name.as_bytes().get(end) == Some(&b'_');

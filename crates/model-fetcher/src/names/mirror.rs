@@ -135,7 +135,7 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            let _infallible = write!(out, "%{byte:02X}");
+            write!(out, "%{byte:02X}").expect("a string takes every write");
         }
     }
     out
@@ -147,7 +147,8 @@ mod tests {
 
     fn address(mirror: &str) -> String {
         let mirror: Mirror = mirror.parse().unwrap();
-        let (repository, file) = ("a/b".parse().unwrap(), "q/x y#1.gguf".parse().unwrap());
+        let repository = "a/b".parse().unwrap();
+        let file = "q/x y#1.gguf".parse().unwrap();
         mirror.address(&repository, "refs/pr/1", &file).to_string()
     }
 

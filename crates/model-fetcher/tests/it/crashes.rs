@@ -66,7 +66,9 @@ async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_o
     let bytes = gguf::tiny(100 << 20);
     let (hub, mut folder) = hub_with(&bytes).await;
     hub.always(On::Bytes, Fault::BytesPerSecond(50 << 20));
-    let (mut state, mut kills, mut downloads) = (0x2545_F491_4F6C_DD1D_u64, 0, 0);
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut kills = 0;
+    let mut downloads = 0;
     let mut chance = move |below: u64| {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -75,7 +77,8 @@ async fn killed_a_hundred_times_it_never_leaves_a_wrong_file_and_loses_at_most_o
     };
     // What the last run of this download left as safe.
     let mut safe_before = Vec::new();
-    let (mut n_cut, mut all_cost) = (0, 0);
+    let mut n_cut = 0;
+    let mut all_cost = 0;
     while kills < KILLS {
         let run_began = hub.sent().len();
         let mut child = command(&hub, folder.path()).spawn().unwrap();

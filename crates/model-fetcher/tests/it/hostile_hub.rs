@@ -158,7 +158,8 @@ async fn answers_that_never_become_one_or_never_end_are_given_up() {
     for (start, again) in [hints, drips] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
+        let tasks = TaskTracker::new();
+        let connections = TaskTracker::new();
         tasks.spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 connections.spawn(async move {
@@ -218,7 +219,8 @@ async fn an_api_that_answers_nonsense_is_refused() {
 async fn an_answer_of_the_api_is_read_up_to_ten_megabytes_and_no_deeper_than_it_makes_sense() {
     let of = |n_files: usize, rest: &str| {
         let sibling = "{\"rfilename\":\"x.gguf\"},";
-        let (commit, siblings) = ("a".repeat(40), sibling.repeat(n_files));
+        let commit = "a".repeat(40);
+        let siblings = sibling.repeat(n_files);
         let body = format!(
             "{{\"id\":\"a/b\",\"sha\":\"{commit}\",\"siblings\":[{siblings}{sibling:.22}]{rest}}}"
         );

@@ -1,6 +1,6 @@
 //! A file from a disk gets the same checks and the same publication as one from the Hub.
 
-use model_fetcher::{Entry, State};
+use model_fetcher::{Entry, FileState};
 use testkit::gguf;
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +81,7 @@ async fn an_import_without_a_digest_is_unchecked_and_verify_finds_later_damage()
             .map(|found| found.state)
             .collect::<Vec<_>>()
     };
-    assert_eq!(states().await, [State::Verified]);
+    assert_eq!(states().await, [FileState::Verified]);
     let path = folder.path().join(FILE);
     let modified = path.metadata().unwrap().modified().unwrap();
     bytes[200_000] ^= 1;
@@ -92,12 +92,12 @@ async fn an_import_without_a_digest_is_unchecked_and_verify_finds_later_damage()
         .unwrap();
     assert_eq!(
         model_fetcher::status(folder.path()).unwrap().files[0].state,
-        State::Verified,
+        FileState::Verified,
         "status does not read it"
     );
-    assert_eq!(states().await, [State::Changed]);
+    assert_eq!(states().await, [FileState::Changed]);
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(states().await, [State::Missing]);
+    assert_eq!(states().await, [FileState::Missing]);
 }
 
 #[tokio::test]

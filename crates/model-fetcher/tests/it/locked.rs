@@ -83,7 +83,8 @@ async fn every_fetch_writes_the_lock_in_its_documented_form() {
 async fn a_locked_run_fetches_the_recorded_file_without_asking_what_it_is() {
     let bytes = gguf::tiny(300_000);
     let (hub, folder, wanted) = locked(&bytes).await;
-    let (lock, n_requests) = (text(folder.path()), hub.requests().len());
+    let lock = text(folder.path());
+    let n_requests = hub.requests().len();
     fetch(&wanted).await.unwrap();
     assert!(std::fs::read(folder.path().join(FILE)).unwrap() == bytes);
     assert!(
@@ -236,7 +237,8 @@ async fn a_lock_that_cannot_be_read_or_names_a_path_outside_is_refused_and_kept(
 #[tokio::test]
 async fn an_import_takes_the_place_of_what_the_lock_had_and_is_then_what_is_wanted() {
     let (hub, folder, mut wanted) = locked(&gguf::tiny(300_000)).await;
-    let (usb, other) = (tempfile::tempdir().unwrap(), gguf::tiny(310_000));
+    let usb = tempfile::tempdir().unwrap();
+    let other = gguf::tiny(310_000);
     let from = usb.path().join("copy.gguf");
     std::fs::write(&from, &other).unwrap();
     let entry = import(&import_of(&[&from], &folder, FILE)).await.unwrap();

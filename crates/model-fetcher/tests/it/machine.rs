@@ -138,7 +138,8 @@ async fn a_disk_that_fills_up_at_any_write_keeps_what_came_and_publishes_nothing
                 !path.exists() || std::fs::read(&path).unwrap() == bytes,
                 "{inject}"
             );
-            let (n_requests, served) = (ranges(&hub).len(), hub.bytes_served());
+            let n_requests = ranges(&hub).len();
+            let served = hub.bytes_served();
             let output = command(&hub, folder.path()).output().await.unwrap();
             assert_eq!(
                 output.status.code(),

@@ -65,7 +65,8 @@ async fn a_model_that_fits_or_says_nothing_of_itself_is_not_warned_of() {
 /// The most memory, in KiB, that `fetcher` has had when it has ended well.
 async fn peak_of(mut fetcher: Command) -> u64 {
     let mut child = fetcher.stdout(Stdio::null()).spawn().unwrap();
-    let (id, mut peak) = (child.id().unwrap(), 0);
+    let id = child.id().unwrap();
+    let mut peak = 0;
     let status = loop {
         if let Ok(status) = tokio::time::timeout(Duration::from_millis(10), child.wait()).await {
             break status.unwrap();

@@ -97,10 +97,8 @@ async fn https_goes_through_a_tunnel_of_https_proxy_and_the_proxy_sees_no_token(
         .iter()
         .map(|passed| (passed.method.as_str(), passed.target.as_str()))
         .collect();
-    let (to_hub, to_cdn) = (
-        format!("hub.test:{port}"),
-        format!("hub.test:{}", hub.cdn_address().port()),
-    );
+    let to_hub = format!("hub.test:{port}");
+    let to_cdn = format!("hub.test:{}", hub.cdn_address().port());
     assert!(
         targets.contains(&("CONNECT", &to_hub)) && targets.contains(&("CONNECT", &to_cdn)),
         "{targets:?}"
@@ -274,10 +272,12 @@ fn run_with_names_of(address: &str, folder: &Path, fetcher: &Command) -> Command
 /// Answers each question for an address with 127.0.0.1 or, where `exist` is false, that there is no such name; after
 /// `pause`.
 async fn answer_names(socket: tokio::net::UdpSocket, exist: bool, pause: Duration) {
-    let (socket, answers) = (std::sync::Arc::new(socket), TaskTracker::new());
+    let socket = std::sync::Arc::new(socket);
+    let answers = TaskTracker::new();
     let mut question = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut question).await {
-        let (mut answer, socket) = (question[..length].to_vec(), socket.clone());
+        let mut answer = question[..length].to_vec();
+        let socket = socket.clone();
         // The question without what may follow it: labels up to the empty one, the type and the class.
         let name = answer[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
         let is_for_v4 = answer[name..name + 2] == [0, 1];

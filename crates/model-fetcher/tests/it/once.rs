@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use model_fetcher::{Entry, State};
+use model_fetcher::{Entry, FileState};
 use testkit::fake_hub::{Fault, File, On, Origin, Request};
 use testkit::gguf;
 
@@ -35,7 +35,7 @@ async fn a_fetched_file_is_published_whole_under_its_name_and_recorded() {
         modified_ns: entry.modified_ns,
     };
     assert_eq!(entry, expected);
-    assert_eq!(entry.state(folder.path()), State::Verified);
+    assert_eq!(entry.state(folder.path()), FileState::Verified);
     assert_eq!(
         hub.bytes_served(),
         5_000_000,
@@ -98,7 +98,8 @@ async fn a_second_run_makes_no_request_and_takes_milliseconds() {
 #[tokio::test]
 async fn another_revision_or_file_is_fetched_anew_and_the_same_bytes_are_not_moved_again() {
     let other = "other.Q8_0.gguf";
-    let (first, second) = (gguf::tiny(300_000), gguf::tiny(400_000));
+    let first = gguf::tiny(300_000);
+    let second = gguf::tiny(400_000);
     let files = vec![
         File::from_bytes(FILE, first),
         File::from_bytes(other, second.clone()),
@@ -138,7 +139,7 @@ async fn a_file_that_was_only_touched_is_hashed_again_without_a_request() {
     let entry = fetch(&settings(&hub, &folder)).await.unwrap();
     assert_eq!(
         (hub.requests().len(), entry.state(folder.path())),
-        (n_requests, State::Verified)
+        (n_requests, FileState::Verified)
     );
 }
 
@@ -155,7 +156,8 @@ async fn a_right_file_without_a_record_is_verified_and_not_fetched() {
 async fn two_at_once_download_once() {
     let (hub, folder) = hub_with(&gguf::tiny(3_000_000)).await;
     hub.always(On::Bytes, Fault::BytesPerSecond(20_000_000));
-    let (one, other) = (settings(&hub, &folder), settings(&hub, &folder));
+    let one = settings(&hub, &folder);
+    let other = settings(&hub, &folder);
     let (one, other) = tokio::join!(fetch(&one), fetch(&other));
     assert_eq!(one.unwrap(), other.unwrap());
     assert_eq!(hub.bytes_served(), 3_000_000);
@@ -183,7 +185,8 @@ async fn waiting_for_another_process_ends_in_time_and_says_for_whom() {
 
 #[tokio::test]
 async fn a_file_in_a_folder_of_the_repository_keeps_its_path() {
-    let (name, bytes) = ("Q4_0/tiny model.gguf", gguf::tiny(300_000));
+    let name = "Q4_0/tiny model.gguf";
+    let bytes = gguf::tiny(300_000);
     let (hub, folder) = hub_of(
         repository(vec![File::from_bytes(name, bytes.clone())]),
         Vec::new(),

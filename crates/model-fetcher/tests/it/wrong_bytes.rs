@@ -34,9 +34,11 @@ async fn a_flipped_byte_is_fetched_once_more_and_never_published() {
 async fn a_byte_flipped_anywhere_is_never_visible_at_the_final_path() {
     let bytes = gguf::tiny(20_000);
     let (hub, folder) = hub_with(&bytes).await;
-    let (path, done) = (folder.path().join(FILE), Arc::new(AtomicBool::new(false)));
+    let path = folder.path().join(FILE);
+    let done = Arc::new(AtomicBool::new(false));
     let watch = {
-        let (path, done) = (path.clone(), Arc::clone(&done));
+        let path = path.clone();
+        let done = Arc::clone(&done);
         std::thread::spawn(move || {
             let mut seen = false;
             while !done.load(Ordering::Relaxed) {
@@ -153,7 +155,8 @@ async fn a_gguf_file_that_was_cut_is_refused_before_the_rest_is_fetched() {
 #[tokio::test]
 async fn nothing_is_written_through_a_symbolic_link_or_over_a_folder() {
     let (hub, folder) = hub_with(&gguf::tiny(300_000)).await;
-    let (elsewhere, path) = (tempfile::tempdir().unwrap(), folder.path().join(FILE));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
     std::os::unix::fs::symlink(elsewhere.path().join("x"), &path).unwrap();
     let error = fetch(&settings(&hub, &folder)).await.unwrap_err();
     let shown = path.display().to_string();
