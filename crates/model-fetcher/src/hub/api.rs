@@ -1,6 +1,9 @@
 //! Questions to the Hub's API, and what is read of its answers: whole, in bounded time and memory, from the Hub itself.
 //!
 //! The fields are those of the Hub's OpenAPI description; what is not used is passed over.
+//!
+//! The crate hf-hub (1.0.0) is not used here. It follows `Link: rel="next"` of a listing to any host and sends the token
+//! there, and it reads answers and refusals into memory whatever their size. Both have to change before it can take over.
 
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, Response};
