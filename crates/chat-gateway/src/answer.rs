@@ -22,6 +22,7 @@ const CLOSED: &str = "closed";
 /// A running answer. However it is dropped, upstream stops, and it is counted and logged once.
 pub(crate) struct Answer {
     gateway: Arc<Gateway>,
+    visitor: Arc<str>,
     prompt: Prompt,
     completion: Completion,
     /// When to ask again, after llm-proxy had no room.
@@ -36,15 +37,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn begin(gateway: Arc<Gateway>, prompt: &Prompt) -> Self {
+    pub(crate) fn begin(gateway: Arc<Gateway>, visitor: Arc<str>, prompt: &Prompt) -> Self {
         let request_id = Uuid::now_v7().to_string();
         let span = gateway.traces.client("chat", None);
         let completion = gateway
             .completions
-            .ask(prompt, &request_id, span.traceparent());
+            .ask(prompt, &visitor, &request_id, span.traceparent());
         let started = Instant::now();
         Self {
             gateway,
+            visitor,
             prompt: prompt.clone(),
             completion,
             ask_at: None,
@@ -71,7 +73,8 @@ impl Answer {
         self.span.event("asked again");
         let traceparent = self.span.traceparent();
         let completions = &self.gateway.completions;
-        self.completion = completions.ask(&self.prompt, &self.request_id, traceparent);
+        self.completion =
+            completions.ask(&self.prompt, &self.visitor, &self.request_id, traceparent);
     }
 
     /// What comes next from upstream. Waiting is not failing: while the model is busy it asks again, as long as somebody
@@ -88,6 +91,10 @@ impl Answer {
                     let chance = RandomState::new().build_hasher().finish() % 1000;
                     let pause = BUSY_PAUSE + Duration::from_millis(chance);
                     self.ask_at = Some(Instant::now() + pause);
+                }
+                Event::Failed(_) if self.completion.is_refused_for_its_name() => {
+                    self.gateway.completions.leave_names_out();
+                    self.ask();
                 }
                 event => break event,
             }

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
@@ -25,6 +26,9 @@ use crate::upstream::read_capped;
 
 /// The longest upstream error code that is logged, in bytes.
 const MAX_CODE_BYTES: usize = 64;
+
+/// llm-proxy's code for a key that may not do what was asked.
+const SCOPE_MISSING: &str = "scope_missing";
 
 /// What is sent upstream.
 #[derive(Serialize)]
@@ -154,6 +158,8 @@ pub(crate) struct Completions {
     model: String,
     temperature: f64,
     max_tokens: u32,
+    /// Whether llm-proxy is told for whom a message is.
+    names_visitors: AtomicBool,
 }
 
 impl Completions {
@@ -172,6 +178,17 @@ impl Completions {
             model: config.model.clone(),
             temperature: config.temperature,
             max_tokens: config.max_tokens,
+            names_visitors: AtomicBool::new(true),
+        }
+    }
+
+    /// The key may not name visitors: none is named from now on.
+    pub(crate) fn leave_names_out(&self) {
+        if self.names_visitors.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "the key in LLM_API_KEY lacks the scope `delegate`, so all visitors share one place in the queue: add the \
+                 scope to the key in llm-proxy's keys file"
+            );
         }
     }
 
@@ -180,6 +197,7 @@ impl Completions {
     pub(crate) fn ask(
         &self,
         prompt: &Prompt,
+        visitor: &str,
         request_id: &str,
         traceparent: Option<String>,
     ) -> Completion {
@@ -198,11 +216,17 @@ impl Completions {
         };
         let request =
             serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
-        let (client, request_id) = (Arc::clone(&self.client), request_id.to_owned());
+        let client = Arc::clone(&self.client);
+        let request_id = request_id.to_owned();
+        let names_visitors = self.names_visitors.load(Ordering::Relaxed);
+        let visitor = names_visitors.then(|| visitor.to_owned());
         let opening = Box::pin(async move {
             // With it llm-proxy lets a request wait for minutes instead of seconds. Its comments are not read.
             let chat = client.chat().header("x-queue-events", "1")?;
             let mut chat = chat.header("x-request-id", request_id)?;
+            if let Some(visitor) = visitor {
+                chat = chat.header("x-corral-user", visitor)?;
+            }
             if let Some(traceparent) = traceparent {
                 chat = chat.header("traceparent", traceparent)?;
             }
@@ -210,6 +234,7 @@ impl Completions {
         });
         Completion {
             stage: Stage::Opening(opening),
+            names_its_visitor: names_visitors,
             finished: false,
             refusal: None,
         }
@@ -255,6 +280,7 @@ enum Stage {
 /// async-openai reads ahead into a channel without a bound; `max_tokens` is what limits it.
 pub(crate) struct Completion {
     stage: Stage,
+    names_its_visitor: bool,
     finished: bool,
     refusal: Option<Refusal>,
 }
@@ -289,6 +315,12 @@ impl Completion {
     /// What upstream said, if it failed.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
+    }
+
+    /// Whether llm-proxy refused it because the key may not name visitors.
+    pub(crate) fn is_refused_for_its_name(&self) -> bool {
+        let refusal = self.refusal.as_ref();
+        self.names_its_visitor && refusal.and_then(Refusal::code) == Some(SCOPE_MISSING)
     }
 
     fn read(&mut self, frame: Frame) -> Option<Event> {
@@ -352,6 +384,7 @@ mod tests {
         ] {
             let mut completion = Completion {
                 stage: Stage::Ended,
+                names_its_visitor: false,
                 finished: true,
                 refusal: None,
             };
@@ -373,6 +406,7 @@ mod tests {
         ] {
             let mut completion = Completion {
                 stage: Stage::Ended,
+                names_its_visitor: false,
                 finished: false,
                 refusal: None,
             };

@@ -10,6 +10,7 @@ use common::traces::Endpoint;
 use url::Url;
 
 use crate::identity::Origins;
+use crate::visitor::TrustedProxies;
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -44,6 +45,13 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
     "Origins whose pages may open the WebSocket, as in `https://chat.example.com`, separated by commas. Empty: only \
      the page from the same host and port, under an address or a private name (`localhost`, `box`, `box.local`). Setting \
      this turns the default off, so list Corral's own page too. A public name must always be listed.",
+);
+const TRUSTED_PROXIES: Variable = Variable::new(
+    "GATEWAY_TRUSTED_PROXIES",
+    "",
+    "Proxies in front whose `X-Forwarded-For` is believed, as addresses or networks (`10.0.0.0/8`), separated by commas. \
+     Visitors at different addresses take turns at the model; without this, all who come through one proxy count as one \
+     visitor.",
 );
 const WEB_DIR: Variable = Variable::new(
     "GATEWAY_WEB_DIR",
@@ -85,6 +93,7 @@ pub const VARIABLES: &[Variable] = &[
     MODEL,
     FILENAME,
     ALLOWED_ORIGINS,
+    TRUSTED_PROXIES,
     WEB_DIR,
     SYSTEM_PROMPT,
     TEMPERATURE,
@@ -108,6 +117,8 @@ pub struct Config {
     pub model: String,
     /// Whose pages may open the WebSocket.
     pub allowed_origins: Origins,
+    /// Who may say for whom a connection is.
+    pub trusted_proxies: TrustedProxies,
     /// The built page.
     pub web_dir: PathBuf,
     /// The first message of every prompt.
@@ -135,6 +146,7 @@ impl Config {
                 .required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts"),
             model: model(env),
             allowed_origins: env.read_with(&ALLOWED_ORIGINS, Origins::parse),
+            trusted_proxies: env.read_with(&TRUSTED_PROXIES, TrustedProxies::parse),
             web_dir: env.read(&WEB_DIR),
             system_prompt: env.read(&SYSTEM_PROMPT),
             temperature: env.read_with(&TEMPERATURE, within(0.0, 2.0)),

@@ -18,6 +18,7 @@ mod socket;
 mod state;
 mod upgrade;
 mod upstream;
+pub mod visitor;
 mod wire;
 
 use std::sync::Arc;

@@ -24,8 +24,13 @@ enum End {
     Gone(&'static str),
 }
 
-/// Serves one socket to its end. `seat` is its place below the cap.
-pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSemaphorePermit) {
+/// Serves one socket of `visitor` to its end. `seat` is its place below the cap.
+pub(crate) async fn run(
+    socket: WebSocket,
+    gateway: Arc<Gateway>,
+    visitor: String,
+    seat: OwnedSemaphorePermit,
+) {
     let opened = Instant::now();
     let counted = gateway.metrics.socket_opened();
     let conversation = Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
@@ -34,6 +39,7 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, seat: OwnedSem
         connection: Connection::new(conversation),
         answer: None,
         answers: 0,
+        visitor: visitor.into(),
         gateway: Arc::clone(&gateway),
     };
     let end = session.until_end().await;
@@ -68,6 +74,7 @@ struct Session {
     connection: Connection,
     answer: Option<Answer>,
     answers: u64,
+    visitor: Arc<str>,
     gateway: Arc<Gateway>,
 }
 
@@ -107,7 +114,11 @@ impl Session {
             Action::Send(message) => self.wire.send(message.to_json()),
             Action::Ask(prompt) => {
                 self.answers += 1;
-                self.answer = Some(Answer::begin(Arc::clone(&self.gateway), &prompt));
+                self.answer = Some(Answer::begin(
+                    Arc::clone(&self.gateway),
+                    Arc::clone(&self.visitor),
+                    &prompt,
+                ));
             }
             Action::AskAgain(prompt) => {
                 if let Some(answer) = &mut self.answer {

@@ -11,6 +11,7 @@ use crate::completion::Completions;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::upstream::{self, ProxyHealth};
+use crate::visitor::VisitorNames;
 
 /// One running gateway.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Gateway {
     pub(crate) completions: Completions,
     pub(crate) metrics: Metrics,
     pub(crate) traces: Traces,
+    pub(crate) visitors: VisitorNames,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
     /// The operator is told once.
@@ -44,6 +46,7 @@ impl Gateway {
             completions: Completions::new(http, &config),
             metrics: Metrics::new(registry),
             traces,
+            visitors: VisitorNames::default(),
             seats: Arc::new(Semaphore::new(config.max_connections)),
             public_name_refused: Once::new(),
             config,

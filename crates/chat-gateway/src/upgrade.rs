@@ -2,11 +2,12 @@
 //!
 //! A browser cannot read why an upgrade failed, so a refusal here is for what no page can mend, and for other clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::openai_error::OpenAiError;
@@ -108,11 +109,12 @@ impl IntoResponse for Refusal {
 /// Opens the socket, or says why not.
 pub(crate) async fn chat(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     method: Method,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    open(&gateway, &method, &headers, upgrade).unwrap_or_else(|refusal| {
+    open(&gateway, peer, &method, &headers, upgrade).unwrap_or_else(|refusal| {
         gateway.metrics.upgrade_refused(refusal.label());
         if matches!(refusal, Refusal::PublicName) {
             // Very likely the operator's own page, which cannot show why it is kept out.
@@ -131,6 +133,7 @@ pub(crate) async fn chat(
 
 fn open(
     gateway: &Arc<Gateway>,
+    peer: SocketAddr,
     method: &Method,
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -160,11 +163,13 @@ fn open(
     let seat = Arc::clone(&gateway.seats)
         .try_acquire_owned()
         .map_err(|_| Refusal::Full)?;
+    let proxies = &gateway.config.trusted_proxies;
+    let visitor = gateway.visitors.name(proxies, peer.ip(), headers);
     let gateway = Arc::clone(gateway);
     // From here on, not from when the socket's task first runs: a shutdown between the two would forget it.
     let held = gateway.shutdown.hold();
     Ok(wire::bounded(upgrade).on_upgrade(async move |socket| {
-        socket::run(socket, gateway, seat).await;
+        socket::run(socket, gateway, visitor, seat).await;
         drop(held);
     }))
 }

@@ -17,3 +17,4 @@ mod page;
 mod settings;
 mod tracing;
 mod v1;
+mod visitors;

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use testkit::service::Service;
-use testkit::ws_client::WsClient;
+use testkit::ws_client::{PATIENCE, WsClient};
 
 const KEY: &str = "a-key-for-tests";
 
@@ -47,10 +47,29 @@ impl Chain {
     }
 
     async fn chat(&self) -> WsClient {
+        self.chat_with(&[]).await
+    }
+
+    /// Waits until so many requests wait for a slot.
+    async fn until_queued(&self, n: usize) {
+        let url = format!("{}/metrics", self.proxy.admin_url());
+        let line = format!("llm_proxy_queue_depth {n}");
+        let looking = async {
+            loop {
+                let metrics = reqwest::get(&url).await.unwrap().text().await.unwrap();
+                if metrics.lines().any(|seen| seen == line) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap();
+    }
+
+    async fn chat_with(&self, headers: &[(&str, &str)]) -> WsClient {
         let url = self.gateway.url().replacen("http", "ws", 1);
-        WsClient::connect(&format!("{url}/api/v1/ws/chat"))
-            .await
-            .unwrap()
+        let url = format!("{url}/api/v1/ws/chat");
+        WsClient::connect_with(&url, headers).await.unwrap()
     }
 }
 
@@ -208,4 +227,39 @@ async fn an_answer_that_breaks_is_an_error_at_both_doors_and_never_done() {
             .starts_with(r#"data: {"error":"#),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn beside_a_visitor_with_seventy_sockets_another_is_answered_next() {
+    let trusted = [
+        ("GATEWAY_TRUSTED_PROXIES", "127.0.0.1"),
+        ("PROXY_QUEUE_REQUESTS", "100"),
+    ];
+    let chain = Chain::start_with(1, &trusted).await;
+    let heavy = [("x-forwarded-for", "198.51.100.1")];
+    chain
+        .llama
+        .script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let mut first = chain.chat_with(&heavy).await;
+    ask(&mut first).await;
+    assert_eq!(first.next_json().await.unwrap(), delta("a"));
+    let mut others = join_all((0..70).map(|_| chain.chat_with(&heavy))).await;
+    for socket in &mut others {
+        ask(socket).await;
+    }
+    chain.until_queued(70).await;
+    let mut light = chain
+        .chat_with(&[("x-forwarded-for", "198.51.100.2")])
+        .await;
+    light.send_json(&json!({"content": "light"})).await.unwrap();
+    chain.until_queued(71).await;
+    chain.llama.release();
+    let answers = others.iter_mut().map(WsClient::collect_answer);
+    let (answers, light) = tokio::join!(join_all(answers), light.collect_answer());
+    for answer in answers.into_iter().chain([light]) {
+        assert_eq!(answer.unwrap().1, json!({"type": "done"}));
+    }
+    let requests = chain.llama.requests();
+    let second = requests[1].body["messages"].as_array().unwrap().last();
+    assert_eq!(second.unwrap()["content"], "light");
 }
