@@ -221,3 +221,20 @@ fn trouble(error: &XetError) -> SourceTrouble {
     let reason = words.collect::<Vec<_>>().join(" ");
     SourceTrouble::again(reason.chars().take(MAX_REASON_CHARS).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::config;
+
+    #[test]
+    fn hf_xet_reports_nothing_retries_nothing_and_waits_no_longer_than_a_stall() {
+        let stall = Duration::from_secs(7);
+        let config = config(stall);
+        assert!(!config.telemetry.enabled);
+        assert_eq!(config.client.retry_max_attempts, 0);
+        assert_eq!(config.client.read_timeout, stall);
+        assert_eq!(config.client.unix_socket_path, None);
+    }
+}

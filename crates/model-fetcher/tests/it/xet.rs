@@ -300,6 +300,7 @@ async fn a_slow_storage_is_asked_for_less_at_once_and_not_given_up() {
     let (hub, _cas, folder) = xet_hub(&bytes).await;
     let mut wanted = over(Transport::Xet, &hub, &folder);
     wanted.tuning.attempts = 10;
+    wanted.tuning.least_segment_bytes = 1 << 20;
     wanted.tuning.stall = Duration::from_secs(1);
     // A range of 1 MiB takes longer than the stall.
     hub.always(On::Xorb, Fault::BytesPerSecond(700_000));
