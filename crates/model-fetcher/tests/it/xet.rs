@@ -42,6 +42,9 @@ fn over(transport: Transport, hub: &FakeHub, folder: &TempDir) -> Fetch {
         token: Some(Secret::new(TOKEN)),
         tuning: Tuning {
             xet_segment_bytes: 1 << 20,
+            // A transport that is not the last one has half as many attempts.
+            attempts: 2 * common.tuning.attempts,
+            stall: Duration::from_secs(1),
             ..common.tuning
         },
         ..common
@@ -299,9 +302,7 @@ async fn a_slow_storage_is_asked_for_less_at_once_and_not_given_up() {
     let bytes = gguf::tiny(SIZE);
     let (hub, _cas, folder) = xet_hub(&bytes).await;
     let mut wanted = over(Transport::Xet, &hub, &folder);
-    wanted.tuning.attempts = 10;
     wanted.tuning.least_segment_bytes = 1 << 20;
-    wanted.tuning.stall = Duration::from_secs(1);
     // A range of 1 MiB takes longer than the stall.
     hub.always(On::Xorb, Fault::BytesPerSecond(700_000));
     fetch(&wanted).await.unwrap();
