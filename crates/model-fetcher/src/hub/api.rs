@@ -2,8 +2,10 @@
 //!
 //! The fields are those of the Hub's OpenAPI description; what is not used is passed over.
 //!
-//! The crate hf-hub (1.0.0) is not used here. It follows `Link: rel="next"` of a listing to any host and sends the token
-//! there, and it reads answers and refusals into memory whatever their size. Both have to change before it can take over.
+//! The crate hf-hub (1.0.0) is not used here. Without a token of ours it sends the one that it finds in a file or variable
+//! of its own, and only its environment can turn that off. It follows `Link: rel="next"` of a listing to any host and
+//! sends the token there, and it reads answers and refusals into memory whatever their size. All three have to change
+//! before it can take over.
 
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, Response};
