@@ -16,6 +16,7 @@ mod machine;
 mod memory;
 mod mirrors;
 mod network;
+mod official_client;
 mod once;
 mod processes;
 mod prune;
