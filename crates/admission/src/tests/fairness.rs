@@ -112,6 +112,17 @@ impl World {
         (waited, n_prompt_tokens - n_cached + n_completion_tokens)
     }
 
+    /// Asks now and then until shortly before the end; returns the waits.
+    async fn ask_sometimes(&self, key: &Key) -> Vec<Duration> {
+        let mut waits = Vec::new();
+        while Instant::now() < self.end - Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(self.number(1, 20_000))).await;
+            let (waited, _) = self.ask(key).await;
+            waits.push(waited);
+        }
+        waits
+    }
+
     /// `callers` of each key ask again and again until the end; returns the tokens of each key until then.
     async fn crowd(&self, keys: &[Key], callers: usize) -> Vec<u64> {
         let sums: Vec<Cell<u64>> = keys.iter().map(|_| Cell::new(0)).collect();
@@ -142,15 +153,6 @@ async fn beside_fifty_waiting_requests_a_light_key_waits_at_most_two_services() 
             most: (200, 100),
             ..KEY
         };
-        let sometimes = async {
-            let mut waits = Vec::new();
-            while Instant::now() < world.end - Duration::from_secs(30) {
-                tokio::time::sleep(Duration::from_millis(world.number(1, 20_000))).await;
-                let (waited, _) = world.ask(&light).await;
-                waits.push(waited);
-            }
-            waits
-        };
         // Long chats, whose prompts cost much less than they look, or none of that.
         let chats = Key {
             most: (20_000, 200),
@@ -158,7 +160,10 @@ async fn beside_fifty_waiting_requests_a_light_key_waits_at_most_two_services() 
             ..KEY
         };
         let heavy = [if number % 2 == 0 { KEY } else { chats }];
-        let (waits, _) = tokio::join!(sometimes, world.crowd(&heavy, 50 + world.slots));
+        let (waits, _) = tokio::join!(
+            world.ask_sometimes(&light),
+            world.crowd(&heavy, 50 + world.slots)
+        );
         let most = world.longest_service.get() * 2;
         assert!(
             waits.iter().all(|wait| *wait <= most),
@@ -284,17 +289,11 @@ async fn beside_a_user_of_seventy_requests_another_waits_at_most_two_services() 
             most: (200, 100),
             ..KEY
         };
-        let sometimes = async {
-            let mut waits = Vec::new();
-            while Instant::now() < world.end - Duration::from_secs(30) {
-                tokio::time::sleep(Duration::from_millis(world.number(1, 20_000))).await;
-                let (waited, _) = world.ask(&light).await;
-                waits.push(waited);
-            }
-            waits
-        };
         let heavy = [heavy];
-        let (waits, _) = tokio::join!(sometimes, world.crowd(&heavy, 70 + world.slots));
+        let (waits, _) = tokio::join!(
+            world.ask_sometimes(&light),
+            world.crowd(&heavy, 70 + world.slots)
+        );
         let most = world.longest_service.get() * 2;
         assert!(
             waits.iter().all(|wait| *wait <= most),
