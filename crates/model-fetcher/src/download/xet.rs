@@ -1,8 +1,8 @@
 //! Ranges of a file out of the Hub's Xet storage, rebuilt from their chunks by hf-xet.
 //!
-//! hf-xet gets its settings from here and not from the environment, keeps no cache, reports to nobody and tries each request once: budget,
-//! stall timer and digest are the engine's. It never sees the Hub's token. The storage has read tokens of its own,
-//! which our client asks the Hub for.
+//! hf-xet gets its settings from here and not from the environment, keeps no cache, reports to nobody and tries each
+//! request once: budget, stall timer and digest are the engine's. It never sees the Hub's token. The storage has read
+//! tokens of its own, which our client asks the Hub for.
 
 use std::fmt;
 use std::fs;

@@ -386,20 +386,24 @@ impl FakeHub {
     /// Waits until that many bytes of files were sent. Cancel-safe.
     pub async fn until_served(&self, n_bytes: u64) {
         let mut served = self.shared.served.subscribe();
-        let _sender_outlives_this = served.wait_for(|served| *served >= n_bytes).await;
+        // The Hub keeps the sender, so the wait ends with the number.
+        served.wait_for(|served| *served >= n_bytes).await.ok();
     }
 
     /// Waits until the Xet storage sent that many bytes of xorbs. Cancel-safe.
     pub async fn until_xorbs_served(&self, n_bytes: u64) {
         let mut served = self.shared.xorbs_served.subscribe();
-        let _sender_outlives_this = served.wait_for(|served| *served >= n_bytes).await;
+        // The Hub keeps the sender, so the wait ends with the number.
+        served.wait_for(|served| *served >= n_bytes).await.ok();
     }
 
     /// Waits until that many requests arrived. Cancel-safe.
     pub async fn until_requests(&self, n_requests: usize) {
         let mut requests = self.shared.requests.subscribe();
-        let _sender_outlives_this = requests
+        // The Hub keeps the sender, so the wait ends with the number.
+        requests
             .wait_for(|requests| requests.len() >= n_requests)
-            .await;
+            .await
+            .ok();
     }
 }
