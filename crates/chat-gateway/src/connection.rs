@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::context::{Conversation, Prompt};
 use crate::error::Failure;
-use crate::protocol::{ClientMessage, Close, ServerMessage};
+use crate::protocol::v1::{ClientMessage, Close, ServerMessage};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::answer::Answer;
 use crate::connection::{Action, Connection, Event};
 use crate::context::Conversation;
-use crate::protocol::Close;
+use crate::protocol::v1::Close;
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};
 

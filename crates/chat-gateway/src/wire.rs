@@ -12,7 +12,7 @@ use futures_util::{Sink as _, SinkExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 
-use crate::protocol::Close;
+use crate::protocol::v1::Close;
 
 /// The largest frame, and the largest message of several frames, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;

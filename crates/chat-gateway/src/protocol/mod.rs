@@ -1,0 +1,8 @@
+//! Everything that goes over the wire to browsers: the frames of both versions, and what is kept of conversations.
+//!
+//! Nothing else is serialised. docs/protocol.md says the same to authors of frontends; JSON Schemas and TypeScript types
+//! are generated from here.
+
+pub mod record;
+pub mod v1;
+pub mod v2;
