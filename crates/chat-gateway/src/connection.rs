@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::context::{Conversation, Prompt};
 use crate::error::Failure;
-use crate::protocol::v1::{ClientMessage, Close, ServerMessage};
+use crate::protocol::close::Close;
+use crate::protocol::v1::{ClientMessage, ServerMessage};
 
 #[cfg(test)]
 mod tests;

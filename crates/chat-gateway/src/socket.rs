@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::answer::Answer;
 use crate::connection::{Action, Connection, Event};
 use crate::context::Conversation;
-use crate::protocol::v1::Close;
+use crate::protocol::close::Close;
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};
 
@@ -90,6 +90,8 @@ impl Session {
                     Heard::Room => Vec::new(),
                     Heard::Broken(close) => return End::Close(close),
                     Heard::Gone(how) => return End::Gone(how),
+                    Heard::Stalled => return End::Gone("stalled"),
+                    Heard::Silent => return End::Gone("silent"),
                 },
                 event = next(&mut self.answer), if self.wire.has_room() => self.connection.on_event(event, n_ctx),
                 () = gateway.shutdown.draining(), if !draining => {

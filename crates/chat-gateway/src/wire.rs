@@ -12,7 +12,8 @@ use futures_util::{Sink as _, SinkExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 
-use crate::protocol::v1::Close;
+use crate::protocol::close::Close;
+use crate::protocol::v2::ServerFrame;
 
 /// The largest frame, and the largest message of several frames, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
@@ -24,7 +25,7 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 const MAX_WRITE_BUFFER_BYTES: usize = 512 * 1024;
 
 /// The time between pings.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long any frame may take to come after a ping.
 const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer may take nothing of what is to be written.
@@ -46,10 +47,14 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) enum Heard {
     /// A text frame.
     Text(Utf8Bytes),
-    /// There is room in the outbox again.
+    /// There is room in the outbox again, or it is empty again.
     Room,
     /// The peer broke a rule; this close tells it which.
     Broken(Close),
+    /// The peer took nothing for too long.
+    Stalled,
+    /// The peer did not answer a ping.
+    Silent,
     /// The peer closed, or is gone.
     Gone(&'static str),
 }
@@ -70,6 +75,8 @@ pub(crate) struct Wire {
     socket: WebSocket,
     outbox: VecDeque<Message>,
     full: bool,
+    /// Frames of watchers were put into the outbox; the next ones are made when it is empty.
+    shown: bool,
     last_heard: Instant,
     last_ping: Instant,
     stalled_since: Option<Instant>,
@@ -83,6 +90,7 @@ impl Wire {
             socket,
             outbox,
             full: false,
+            shown: false,
             last_heard: now,
             last_ping: now,
             stalled_since: None,
@@ -93,6 +101,18 @@ impl Wire {
     pub(crate) fn send(&mut self, text: String) {
         self.outbox.push_back(Message::Text(text.into()));
         self.full |= self.outbox.len() >= FULL;
+    }
+
+    /// Puts a frame of version 2 into the outbox. [`Heard::Room`] says when all of it is written.
+    pub(crate) fn send_frame(&mut self, frame: &ServerFrame) {
+        let text = serde_json::to_string(frame).expect("frames have text keys only");
+        self.send(text);
+        self.shown = true;
+    }
+
+    /// Whether the peer has taken all there was.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.outbox.is_empty() && self.stalled_since.is_none()
     }
 
     /// Whether an answer may go on. Once it may not, [`Heard::Room`] says when it may again.
@@ -112,11 +132,11 @@ impl Wire {
                 .stalled_since
                 .is_some_and(|since| now >= since + STALL_TIMEOUT)
             {
-                return Heard::Gone("stalled");
+                return Heard::Stalled;
             }
             if self.awaits_pong() {
                 if now >= self.last_ping + PONG_TIMEOUT {
-                    return Heard::Gone("silent");
+                    return Heard::Silent;
                 }
             } else if now >= self.last_ping + PING_INTERVAL {
                 self.last_ping = now;
@@ -151,6 +171,11 @@ impl Wire {
             Poll::Pending => {
                 self.stalled_since.get_or_insert_with(Instant::now);
             }
+        }
+        if self.shown && self.is_clear() {
+            self.shown = false;
+            self.full = false;
+            return Poll::Ready(Heard::Room);
         }
         if self.full && self.outbox.len() < LOW {
             self.full = false;

@@ -8,4 +8,5 @@ pub mod gguf;
 pub mod observability;
 pub mod service;
 pub mod tools;
+pub mod v2_client;
 pub mod ws_client;

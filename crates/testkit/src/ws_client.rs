@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 /// How long a frame, a close or a handshake may take before the test fails.
@@ -43,6 +43,7 @@ impl std::error::Error for Refused {}
 #[derive(Debug)]
 pub struct WsClient {
     socket: WebSocketStream<TcpStream>,
+    opening: HeaderMap,
 }
 
 impl WsClient {
@@ -89,12 +90,21 @@ impl WsClient {
             let stream = TcpStream::connect(&authority).await?;
             stream.set_nodelay(true)?;
             match tokio_tungstenite::client_async(request, stream).await {
-                Ok((socket, _)) => Ok(Self { socket }),
+                Ok((socket, response)) => Ok(Self {
+                    socket,
+                    opening: response.into_parts().0.headers,
+                }),
                 Err(tungstenite::Error::Http(response)) => Err(refused(&response).into()),
                 Err(error) => Err(error.into()),
             }
         };
         patiently("the handshake", opening).await
+    }
+
+    /// A field of the answer that opened the socket.
+    #[must_use]
+    pub fn opened_with(&self, name: &str) -> Option<&str> {
+        self.opening.get(name)?.to_str().ok()
     }
 
     /// Sends `value` as a text frame.

@@ -3,6 +3,7 @@
 //! Nothing else is serialised. docs/protocol.md says the same to authors of frontends; JSON Schemas and TypeScript types
 //! are generated from here.
 
+pub mod close;
 pub mod record;
 pub mod v1;
 pub mod v2;

@@ -119,6 +119,17 @@ pub struct Timings {
     pub tokens_per_second: Option<f64>,
 }
 
+/// How much of the model's context the prompt of one answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+pub struct ContextUse {
+    /// How many of the oldest messages the model was not shown.
+    pub left_out: u32,
+    /// Tokens of the prompt.
+    pub used: u32,
+    /// Tokens of the model's context.
+    pub size: u32,
+}
+
 /// What an answer is asked with. What is missing is as the operator set it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(default, deny_unknown_fields)]
@@ -304,6 +315,10 @@ pub struct Answered {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub timings: Option<Timings>,
+    /// Once it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub context: Option<ContextUse>,
     /// What it was asked with.
     pub options: Options,
 }

@@ -1,6 +1,4 @@
-//! The whole wire contract of `/api/v1/ws/chat`: every frame either side may send, and the codes it closes with.
-//!
-//! Nothing else is serialised to a browser. docs/protocol.md says the same to authors of frontends.
+//! Version 1 of the chat protocol: every frame either side may send. It never changes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -101,47 +99,6 @@ impl ServerMessage {
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings and unit variants always serialise")
-    }
-}
-
-/// Why the server closes a socket: the code and words of the close frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// 1001: the server stops.
-    GoingAway,
-    /// 1002: the peer broke the WebSocket protocol.
-    ProtocolError,
-    /// 1003: a binary frame.
-    Binary,
-    /// 1007: a text frame that is not UTF-8.
-    NotUtf8,
-    /// 1009: a frame or message above the cap.
-    TooLarge,
-}
-
-impl Close {
-    /// The code of RFC 6455.
-    #[must_use]
-    pub const fn code(self) -> u16 {
-        match self {
-            Self::GoingAway => 1001,
-            Self::ProtocolError => 1002,
-            Self::Binary => 1003,
-            Self::NotUtf8 => 1007,
-            Self::TooLarge => 1009,
-        }
-    }
-
-    /// The words beside the code.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::GoingAway => "the server is restarting",
-            Self::ProtocolError => "not the WebSocket protocol",
-            Self::Binary => "only text frames",
-            Self::NotUtf8 => "text must be UTF-8",
-            Self::TooLarge => "the message is too large",
-        }
     }
 }
 

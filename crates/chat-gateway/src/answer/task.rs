@@ -1,0 +1,410 @@
+//! The task that owns one answer: it asks the model, adds what comes to the room, keeps it, and ends it exactly once.
+//!
+//! It belongs to no socket. It ends by itself, by a stop, or when the gateway stops; then the next answer that waits in the
+//! conversation begins.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::answer::outcome::Outcome;
+use crate::answer::written::Kind;
+use crate::completion::{Event, Finish};
+use crate::conversation::context;
+use crate::conversation::room::{Room, Stage};
+use crate::error::Failure;
+use crate::protocol::record::{ErrorCode, Problem, Status, Timings};
+use crate::protocol::v2::{Change, Done, Phase};
+use crate::state::Gateway;
+use crate::store::{End, StoreError};
+
+/// The time between two checkpoints of a running answer.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3);
+/// The largest answer that is kept, in bytes.
+const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
+/// How long the end of an answer is held back while the store does not take it.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause before the store is asked again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How an answer came to its end.
+enum Ending {
+    Finished(Finish),
+    Failed(Failure),
+    Stopped,
+    Interrupted,
+}
+
+/// When the parts of an answer came.
+#[derive(Clone, Copy)]
+struct Clock {
+    begun: Instant,
+    first: Option<Instant>,
+    last: Instant,
+}
+
+/// Runs an answer that the room holds as running.
+pub(crate) fn spawn(gateway: &Arc<Gateway>, room: Arc<Room>, answer: Uuid) {
+    let task = run(Arc::clone(gateway), room, answer);
+    gateway.shutdown.spawn(task);
+}
+
+async fn run(gateway: Arc<Gateway>, room: Arc<Room>, mut answer: Uuid) {
+    loop {
+        one(&gateway, &room, answer).await;
+        match next(&gateway, &room).await {
+            Some(waiting) => answer = waiting,
+            None => return,
+        }
+    }
+}
+
+/// Runs one answer to its end.
+async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid) {
+    let stop = room.state().answer(id).map(|answer| answer.stop.clone());
+    let Some(stop) = stop else {
+        return;
+    };
+    let begun = Instant::now();
+    let mut clock = Clock {
+        begun,
+        first: None,
+        last: begun,
+    };
+    let mut asked = None;
+    let ending = {
+        let answering = answer(gateway, room, id, &mut clock, &mut asked);
+        tokio::select! {
+            ending = answering => ending,
+            () = stop.cancelled() => Ending::Stopped,
+            () = gateway.shutdown.closing() => Ending::Interrupted,
+        }
+    };
+    if let Some(asked) = asked.take() {
+        asked.settle(ending.outcome());
+    }
+    conclude(gateway, room, id, ending, clock).await;
+}
+
+/// Asks the model and adds what comes to the room. Not cancel-safe, but dropping it is how an answer is stopped: the
+/// connection to llm-proxy closes with it.
+async fn answer(
+    gateway: &Arc<Gateway>,
+    room: &Arc<Room>,
+    id: Uuid,
+    clock: &mut Clock,
+    asked: &mut Option<Answer>,
+) -> Ending {
+    let mut prompt = match context::Prompt::of(gateway, room, id).await {
+        Ok(prompt) => prompt,
+        Err(failure) => return Ending::Failed(failure),
+    };
+    let answer = asked.insert(Answer::begin(Arc::clone(gateway), prompt.ask()));
+    let mut queued = None;
+    let mut checkpoints = tokio::time::interval(CHECKPOINT_INTERVAL);
+    checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    checkpoints.tick().await;
+    let mut unwatched = Unwatched::default();
+    let mut kept = 0;
+    loop {
+        let event = tokio::select! {
+            event = answer.next() => event,
+            _ = checkpoints.tick() => {
+                if unwatched.is_over(gateway, room) {
+                    return Ending::Stopped;
+                }
+                kept = checkpoint(gateway, room, id, kept).await;
+                continue;
+            }
+        };
+        match event {
+            Event::Queued { position, wait_seconds } => {
+                queued.get_or_insert_with(|| WaitsForModel::count(gateway));
+                room.stage(id, Stage::Queued { place: position, wait_seconds });
+            }
+            Event::Loading => room.stage(id, Stage::of(Phase::Loading)),
+            Event::Prompt { done, total, cached } => {
+                queued = None;
+                let stage = Stage::At {
+                    phase: Phase::Prompt,
+                    done: Some(done),
+                    total: Some(total),
+                    cached,
+                };
+                room.stage(id, stage);
+            }
+            Event::Reasoning(text) => {
+                queued = None;
+                clock.tick();
+                if room.write(id, Kind::Reasoning, &text) > MAX_ANSWER_BYTES {
+                    return Ending::Failed(Failure::Oversized);
+                }
+            }
+            Event::Text(text) => {
+                queued = None;
+                clock.tick();
+                if room.write(id, Kind::Text, &text) > MAX_ANSWER_BYTES {
+                    return Ending::Failed(Failure::Oversized);
+                }
+            }
+            Event::Finished(finish) => return Ending::Finished(finish),
+            Event::Failed(Failure::ContextFull(overflow)) if clock.first.is_none() => {
+                if !prompt.shorten(room, id, overflow) {
+                    return Ending::Failed(Failure::ContextFull(overflow));
+                }
+                answer.again(prompt.ask());
+            }
+            Event::Failed(failure) => return Ending::Failed(failure),
+        }
+    }
+}
+
+/// Keeps what has come since `kept` bytes; returns how much is kept. A store that fails now may take the next.
+async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> u64 {
+    let written = {
+        let mut state = room.state();
+        match state.answer(id) {
+            Some(answer) if answer.written.position() > kept => answer.written.clone(),
+            _ => return kept,
+        }
+    };
+    match gateway.store.checkpoint(id, &written).await {
+        Ok(()) => written.position(),
+        Err(error) => {
+            tracing::warn!(answer = %id, %error, "a checkpoint was not kept");
+            kept
+        }
+    }
+}
+
+/// Keeps how the answer ended, and shows it.
+async fn conclude(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, ending: Ending, clock: Clock) {
+    let _turn = room.turn.lock().await;
+    let Some((written, context)) = ({
+        let mut state = room.state();
+        state
+            .answer(id)
+            .map(|answer| (answer.written.clone(), answer.context))
+    }) else {
+        return;
+    };
+    let position = written.position();
+    let mut end = End {
+        status: ending.status(position),
+        error: ending.problem(),
+        timings: clock.timings(),
+        context,
+        written,
+        ..End::default()
+    };
+    if let Ending::Finished(finish) = &ending {
+        end.finish_reason = Some(finish.reason);
+        end.usage = finish.usage;
+        if let Some(timings) = &mut end.timings {
+            timings.tokens_per_second = finish.tokens_per_second;
+        }
+    }
+    let revision = keep(gateway, room, id, &end).await;
+    let done = Done {
+        answer: id,
+        position,
+        status: end.status,
+        finish_reason: end.finish_reason,
+        usage: end.usage,
+        timings: end.timings,
+        error: end.error,
+        revision,
+    };
+    settle(room, done, Change::Messages);
+}
+
+/// Keeps an end. A store that does not take it in time is asked again in the background: whoever watches is told meanwhile.
+async fn keep(gateway: &Arc<Gateway>, room: &Room, id: Uuid, end: &End) -> u64 {
+    let patience = Instant::now() + STORE_PATIENCE;
+    loop {
+        match gateway.store.finish(id, end).await {
+            Ok(revision) => return revision,
+            Err(error) if Instant::now() < patience => {
+                tracing::warn!(answer = %id, %error, "the end of an answer was not kept, trying again");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(answer = %id, %error, "the end of an answer is not kept yet");
+                let late = keep_late(Arc::clone(gateway), id, end.clone());
+                gateway.shutdown.spawn(late);
+                return room.state().revision;
+            }
+        }
+    }
+}
+
+async fn keep_late(gateway: Arc<Gateway>, id: Uuid, end: End) {
+    while !gateway.shutdown.is_draining() {
+        tokio::time::sleep(STORE_PATIENCE).await;
+        match gateway.store.finish(id, &end).await {
+            Ok(_) => return,
+            // Its conversation was deleted meanwhile.
+            Err(StoreError::Gone) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Shows how an answer ended to everybody who watches.
+pub(crate) fn settle(room: &Room, done: Done, what: Change) {
+    room.change(|state| {
+        let revision = done.revision;
+        if let Some(answer) = state.answer(done.answer) {
+            answer.status = done.status;
+            answer.seat = None;
+            answer.done = Some((done, Instant::now()));
+        }
+        state.note(what, revision);
+    });
+}
+
+/// Begins the next answer that waits in the conversation. While the gateway stops, those that wait are interrupted.
+async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
+    let _turn = room.turn.lock().await;
+    loop {
+        let id = {
+            let state = room.state();
+            let mut answers = state.answers.iter();
+            answers
+                .find(|answer| answer.status == Status::Waiting)
+                .map(|answer| answer.id)
+        }?;
+        if gateway.shutdown.is_draining() {
+            let ended = gateway.end_waiting(room, id, Status::Interrupted).await;
+            if ended.is_err() {
+                // At the next start the store finds it waiting, and interrupts it.
+                return None;
+            }
+            continue;
+        }
+        match gateway.store.start(id).await {
+            Ok(revision) => {
+                room.change(|state| {
+                    if let Some(answer) = state.answer(id) {
+                        answer.status = Status::Running;
+                    }
+                    state.note(Change::Queue, revision);
+                });
+                return Some(id);
+            }
+            Err(error) => {
+                tracing::warn!(answer = %id, %error, "an answer could not be begun, trying again");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Counts an answer among those that wait for the model.
+struct WaitsForModel(Arc<Gateway>);
+
+impl WaitsForModel {
+    fn count(gateway: &Arc<Gateway>) -> Self {
+        gateway.waiting_for_model.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(gateway))
+    }
+}
+
+impl Drop for WaitsForModel {
+    fn drop(&mut self) {
+        self.0.waiting_for_model.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Since when nobody has watched.
+#[derive(Default)]
+struct Unwatched(Option<Instant>);
+
+impl Unwatched {
+    /// Whether nobody has watched for as long as the operator allows while others wait.
+    fn is_over(&mut self, gateway: &Gateway, room: &Room) -> bool {
+        let Some(limit) = gateway.config.unwatched else {
+            return false;
+        };
+        if room.is_watched() {
+            self.0 = None;
+            return false;
+        }
+        let since = *self.0.get_or_insert_with(Instant::now);
+        since.elapsed() >= limit && gateway.waiting_for_model.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Clock {
+    fn tick(&mut self) {
+        self.last = Instant::now();
+        self.first.get_or_insert(self.last);
+    }
+
+    fn timings(self) -> Option<Timings> {
+        let first = self.first?;
+        Some(Timings {
+            first_token_ms: millis(first - self.begun),
+            writing_ms: millis(self.last - first),
+            tokens_per_second: None,
+        })
+    }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl Ending {
+    /// The status of an answer of `position` bytes that ended this way.
+    fn status(&self, position: u64) -> Status {
+        match self {
+            Self::Finished(_) => Status::Done,
+            Self::Stopped => Status::Stopped,
+            Self::Interrupted => Status::Interrupted,
+            // The model's service died in the middle: what there is can be continued.
+            Self::Failed(Failure::Interrupted) if position > 0 => Status::Interrupted,
+            Self::Failed(_) => Status::Failed,
+        }
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        let failure = match self {
+            Self::Failed(failure) => *failure,
+            Self::Interrupted => Failure::ShuttingDown,
+            Self::Finished(_) | Self::Stopped => return None,
+        };
+        Some(Problem {
+            code: code(failure),
+            message: failure.message().to_owned(),
+        })
+    }
+
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Finished(_) => Outcome::Done,
+            Self::Stopped => Outcome::Stopped,
+            Self::Interrupted => Outcome::Failed(Failure::ShuttingDown),
+            Self::Failed(failure) => Outcome::Failed(*failure),
+        }
+    }
+}
+
+const fn code(failure: Failure) -> ErrorCode {
+    match failure {
+        Failure::Unreachable | Failure::Key | Failure::UnknownModel | Failure::Unavailable => {
+            ErrorCode::UpstreamUnavailable
+        }
+        Failure::Busy => ErrorCode::QueueTimeout,
+        Failure::Loading => ErrorCode::ModelLoading,
+        Failure::TimedOut => ErrorCode::UpstreamTimeout,
+        Failure::Rejected => ErrorCode::UnsupportedContent,
+        Failure::ContextFull(_) => ErrorCode::ContextTooLong,
+        Failure::Interrupted | Failure::Oversized => ErrorCode::UpstreamError,
+        Failure::ShuttingDown => ErrorCode::ShuttingDown,
+    }
+}

@@ -1,0 +1,10 @@
+//! Conversations that outlive sockets: what is asked of one, what runs in it, and who watches.
+//!
+//! [`verbs`] is everything a user can ask for, for the socket and the HTTP API alike. A [`room::Room`] is the live part of
+//! one conversation, and a [`watcher::Watcher`] is somebody who is shown it. What is kept is the store's.
+
+pub(crate) mod context;
+pub(crate) mod room;
+pub(crate) mod rooms;
+pub(crate) mod verbs;
+pub(crate) mod watcher;

@@ -1,0 +1,271 @@
+//! The live part of one conversation: the answers that run, wait or have just ended, and whom to wake when they change.
+//!
+//! One lock guards it all and is held for moments. Nothing is queued for watchers: they come and take what they lack. What
+//! needs an order of its own over several steps (begin, end, next) holds [`Room::turn`] meanwhile.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::answer::written::{Kind, Written};
+use crate::identity::limits::AnswerSeat;
+use crate::protocol::record::{ContextUse, Options, Status};
+use crate::protocol::v2::{Change, Done, Phase};
+
+/// How long an ended answer stays: longer than the slowest watcher may take before it is closed, and the time in which a
+/// stream over HTTP may still be resumed.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// Answers that may wait in one conversation.
+pub(crate) const MAX_QUEUED: usize = 8;
+/// How many kinds of [`Change`] there are.
+const CHANGES: usize = 5;
+
+/// Wakes somebody who watches.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    /// Something came that is shown at once: a beginning, an end, another stage.
+    pub(crate) now: Notify,
+    /// More text came; it may gather for a moment.
+    pub(crate) soon: Notify,
+}
+
+/// What the model does for an answer, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing is known.
+    Unknown,
+    /// It waits for the model.
+    Queued {
+        place: u32,
+        wait_seconds: Option<u32>,
+    },
+    /// The model works on it.
+    At {
+        phase: Phase,
+        done: Option<u32>,
+        total: Option<u32>,
+        cached: Option<u32>,
+    },
+}
+
+/// An answer that runs, waits, or has just ended.
+#[derive(Debug)]
+pub(crate) struct LiveAnswer {
+    pub(crate) id: Uuid,
+    /// The message it answers.
+    pub(crate) question: Uuid,
+    /// Tells its runs apart: `continue` runs the same answer again.
+    pub(crate) run: u64,
+    pub(crate) status: Status,
+    pub(crate) written: Written,
+    pub(crate) options: Options,
+    /// Whether it goes on where it was cut.
+    pub(crate) continues: bool,
+    /// The user's name in llm-proxy's queue.
+    pub(crate) lane: Arc<str>,
+    pub(crate) stage: Stage,
+    /// Grows with each change of `stage`.
+    pub(crate) stage_version: u32,
+    pub(crate) context: Option<ContextUse>,
+    /// How it ended, and when.
+    pub(crate) done: Option<(Done, Instant)>,
+    pub(crate) stop: CancellationToken,
+    /// Its place among the user's answers; given back at its end.
+    pub(crate) seat: Option<AnswerSeat>,
+}
+
+/// What [`Room::turn`] guards is read and changed through this.
+#[derive(Debug, Default)]
+pub(crate) struct RoomState {
+    pub(crate) revision: u64,
+    /// The revision at which each kind of change last happened.
+    changed: [u64; CHANGES],
+    pub(crate) answers: Vec<LiveAnswer>,
+    bells: Vec<Arc<Bell>>,
+    runs: u64,
+}
+
+impl RoomState {
+    pub(crate) fn answer(&mut self, id: Uuid) -> Option<&mut LiveAnswer> {
+        self.answers.iter_mut().find(|answer| answer.id == id)
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.answers.iter().any(|answer| !answer.status.is_final())
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = self.answers.iter();
+        waiting
+            .filter(|answer| answer.status == Status::Waiting)
+            .count()
+    }
+
+    /// Adds an answer, instead of an earlier run of it.
+    pub(crate) fn add(&mut self, mut answer: LiveAnswer) {
+        self.runs += 1;
+        answer.run = self.runs;
+        self.answers.retain(|other| other.id != answer.id);
+        self.answers.push(answer);
+    }
+
+    /// The change `what` was kept as `revision`.
+    pub(crate) fn note(&mut self, what: Change, revision: u64) {
+        self.revision = self.revision.max(revision);
+        self.changed[index(what)] = revision;
+    }
+
+    /// What changed after `seen`.
+    pub(crate) fn changes_since(&self, seen: u64) -> impl Iterator<Item = (Change, u64)> {
+        let all = [
+            Change::Title,
+            Change::Messages,
+            Change::Queue,
+            Change::Settings,
+            Change::Deleted,
+        ];
+        all.into_iter()
+            .map(|what| (what, self.changed[index(what)]))
+            .filter(move |(_, revision)| *revision > seen)
+    }
+
+    fn ring(&self) {
+        for bell in &self.bells {
+            bell.now.notify_one();
+        }
+    }
+
+    fn ring_soon(&self) {
+        for bell in &self.bells {
+            bell.soon.notify_one();
+        }
+    }
+}
+
+const fn index(what: Change) -> usize {
+    match what {
+        Change::Title => 0,
+        Change::Messages => 1,
+        Change::Queue => 2,
+        Change::Settings => 3,
+        Change::Deleted => 4,
+    }
+}
+
+/// The live part of one conversation.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) id: Uuid,
+    pub(crate) owner: Arc<str>,
+    /// Held over the steps of whatever begins or ends an answer, the store's included.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    state: Mutex<RoomState>,
+}
+
+impl Room {
+    pub(crate) fn new(id: Uuid, owner: Arc<str>, revision: u64) -> Self {
+        Self {
+            id,
+            owner,
+            turn: tokio::sync::Mutex::new(()),
+            state: Mutex::new(RoomState {
+                revision,
+                ..RoomState::default()
+            }),
+        }
+    }
+
+    /// Reads the state.
+    pub(crate) fn state(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes every watcher.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        state.ring();
+        result
+    }
+
+    /// More of a running answer has come. Returns how many bytes of it there are.
+    pub(crate) fn write(&self, answer: Uuid, kind: Kind, text: &str) -> u64 {
+        let phase = match kind {
+            Kind::Reasoning => Phase::Thinking,
+            Kind::Text => Phase::Writing,
+        };
+        let mut state = self.state();
+        let Some(answer) = state.answer(answer) else {
+            return 0;
+        };
+        let begins = set_stage(answer, Stage::of(phase));
+        answer.written.push(kind, text);
+        let position = answer.written.position();
+        if begins {
+            state.ring();
+        } else {
+            state.ring_soon();
+        }
+        position
+    }
+
+    /// The model does something else for the answer now.
+    pub(crate) fn stage(&self, answer: Uuid, stage: Stage) {
+        self.change(|state| {
+            if let Some(answer) = state.answer(answer) {
+                set_stage(answer, stage);
+            }
+        });
+    }
+
+    pub(crate) fn join(&self, bell: &Arc<Bell>) {
+        self.state().bells.push(Arc::clone(bell));
+    }
+
+    pub(crate) fn leave(&self, bell: &Arc<Bell>) {
+        let mut state = self.state();
+        let place = state.bells.iter().position(|other| Arc::ptr_eq(other, bell));
+        if let Some(place) = place {
+            state.bells.swap_remove(place);
+        }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.state().bells.is_empty()
+    }
+
+    /// Forgets answers that ended long ago; says whether nothing is left and nobody watches.
+    pub(crate) fn sweep(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        state.answers.retain(|answer| {
+            let ended = answer.done.as_ref();
+            ended.is_none_or(|(_, at)| now.duration_since(*at) < GRACE)
+        });
+        state.answers.is_empty() && state.bells.is_empty()
+    }
+}
+
+impl Stage {
+    pub(crate) const fn of(phase: Phase) -> Self {
+        Self::At {
+            phase,
+            done: None,
+            total: None,
+            cached: None,
+        }
+    }
+}
+
+/// Returns whether this is news.
+fn set_stage(answer: &mut LiveAnswer, stage: Stage) -> bool {
+    let is_news = answer.stage != stage;
+    if is_news {
+        answer.stage = stage;
+        answer.stage_version += 1;
+    }
+    is_news
+}

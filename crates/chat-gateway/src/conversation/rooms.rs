@@ -1,0 +1,42 @@
+//! The rooms that are open: one for each conversation that has a live answer or a watcher.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::conversation::room::Room;
+
+/// How often rooms that nobody needs are closed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The open rooms.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms(Mutex<HashMap<Uuid, Arc<Room>>>);
+
+impl Rooms {
+    /// The room of a conversation that is known to be `owner`'s.
+    pub(crate) fn enter(&self, id: Uuid, owner: &Arc<str>, revision: u64) -> Arc<Room> {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = rooms
+            .entry(id)
+            .or_insert_with(|| Arc::new(Room::new(id, Arc::clone(owner), revision)));
+        Arc::clone(room)
+    }
+
+    /// Closes rooms that nobody needs, until the process ends. Cancel-safe.
+    pub(crate) async fn keep_tidy(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let now = Instant::now();
+            let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who holds an Arc may be about to use the room; entering again must give the same one.
+            rooms.retain(|_, room| Arc::strong_count(room) > 1 || !room.sweep(now));
+            for room in rooms.values() {
+                room.sweep(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The loop of one socket that speaks version 2: frames to the verbs, and what watchers lack to the browser. I/O only.
+//!
+//! Nothing waits in it for a slow reader. While the browser takes nothing, nothing is put together either; once it reads
+//! again, one frame holds all that came meanwhile.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use crate::conversation::room::{Bell, MAX_QUEUED};
+use crate::conversation::verbs::{Refusal, Taken};
+use crate::conversation::watcher::{self, Watcher};
+use crate::identity::{SessionEnd, User};
+use crate::protocol::close::Close;
+use crate::protocol::mend_surrogates;
+use crate::protocol::record::ErrorCode;
+use crate::protocol::v2::{
+    Change, ClientFrame, Hello, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
+};
+use crate::state::Gateway;
+use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
+
+/// How long a client may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest frame before the hello, in bytes.
+const MAX_HELLO_BYTES: usize = 8 * 1024;
+/// Frames that a client may send in a second, and at once.
+const FRAMES_PER_SECOND: u32 = 20;
+/// Bad frames after which the socket is closed.
+const MAX_BAD_FRAMES: u32 = 10;
+/// Conversations that one socket may watch.
+const MAX_WATCHED: usize = 32;
+/// Answers that one `watch` may name.
+const MAX_HELD: usize = 64;
+/// The most of an error that names a field, in characters.
+const MAX_ERROR_CHARS: usize = 200;
+/// The most seconds after which a client is asked to connect again, at a restart.
+const MAX_AFTER_SECONDS: u64 = 5;
+
+/// How a socket ends.
+pub(crate) enum End {
+    /// We close it.
+    Close(Close),
+    /// The peer closed or is gone.
+    Gone(&'static str),
+}
+
+/// Serves one socket to its end. `first` is a frame that was already read. `user` is missing where the hello must bring a
+/// ticket.
+pub(crate) async fn run(
+    wire: &mut Wire,
+    gateway: &Arc<Gateway>,
+    user: Option<User>,
+    first: Option<Utf8Bytes>,
+) -> End {
+    let hello = match first {
+        Some(frame) => Ok(frame),
+        None => match timeout(HELLO_TIMEOUT, hear(wire, gateway)).await {
+            Ok(heard) => heard,
+            Err(_) => Err(End::Close(Close::NoHello)),
+        },
+    };
+    let hello = match hello {
+        Ok(hello) => hello,
+        Err(end) => return end,
+    };
+    let user = match greet(wire, gateway, user, &hello) {
+        Ok(user) => user,
+        Err(close) => return End::Close(close),
+    };
+    let Ok(seat) = gateway.limits.user_seat(&user) else {
+        return End::Close(Close::TooManySockets);
+    };
+    let mut session = Session {
+        wire,
+        gateway,
+        user,
+        bell: Arc::default(),
+        watchers: Vec::new(),
+        bad_frames: 0,
+        allowance: Allowance::full(),
+    };
+    let end = session.until_end().await;
+    drop(seat);
+    end
+}
+
+/// The first text frame.
+async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, End> {
+    loop {
+        let heard = tokio::select! {
+            heard = wire.next() => heard,
+            () = gateway.shutdown.draining() => return Err(End::Close(Close::Draining)),
+        };
+        match heard {
+            Heard::Text(text) => return Ok(text),
+            Heard::Room => {}
+            other => return Err(ended(other)),
+        }
+    }
+}
+
+/// What ends a socket, of what was heard.
+fn ended(heard: Heard) -> End {
+    match heard {
+        Heard::Broken(close) => End::Close(close),
+        Heard::Stalled => End::Close(Close::TooSlow),
+        Heard::Silent => End::Close(Close::NoPong),
+        Heard::Gone(how) => End::Gone(how),
+        Heard::Text(_) | Heard::Room => End::Gone("closed"),
+    }
+}
+
+/// Answers the hello.
+fn greet(
+    wire: &mut Wire,
+    gateway: &Gateway,
+    user: Option<User>,
+    frame: &str,
+) -> Result<User, Close> {
+    let hello = if frame.len() <= MAX_HELLO_BYTES {
+        read(frame).ok()
+    } else {
+        None
+    };
+    let Some(ClientFrame::Hello(hello)) = hello else {
+        return Err(Close::NoHello);
+    };
+    if hello.version != VERSION {
+        let message = "only version 2 is spoken here";
+        let refusal = Refusal::new(ErrorCode::UnsupportedVersion, message);
+        wire.send_frame(&ServerFrame::Error(refusal.frame(None)));
+        return Err(Close::Version);
+    }
+    let ticket = hello.ticket.as_deref();
+    let user = match ticket {
+        Some(ticket) => gateway.identity.redeem(ticket),
+        None => user,
+    };
+    let Some(user) = user else {
+        let refusal = Refusal::new(ErrorCode::Unauthenticated, "nobody is signed in");
+        wire.send_frame(&ServerFrame::Error(refusal.frame(None)));
+        return Err(Close::NotSignedIn);
+    };
+    wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user, &hello)));
+    Ok(user)
+}
+
+fn welcome(gateway: &Gateway, user: &User, _hello: &Hello) -> Welcome {
+    Welcome {
+        version: VERSION,
+        user: Person {
+            id: user.id.to_string(),
+            name: user.name.as_deref().map(str::to_owned),
+        },
+        heartbeat_seconds: PING_INTERVAL.as_secs() as u32,
+        limits: Limits {
+            message_bytes: MAX_MESSAGE_BYTES as u32,
+            image_bytes: MAX_MESSAGE_BYTES as u32,
+            queued: MAX_QUEUED as u32,
+        },
+        model: gateway.upstream.model(),
+        features: Vec::new(),
+    }
+}
+
+struct Session<'a> {
+    wire: &'a mut Wire,
+    gateway: &'a Arc<Gateway>,
+    user: User,
+    bell: Arc<Bell>,
+    watchers: Vec<Watcher>,
+    bad_frames: u32,
+    allowance: Allowance,
+}
+
+impl Session<'_> {
+    async fn until_end(&mut self) -> End {
+        let gateway = Arc::clone(self.gateway);
+        let bell = Arc::clone(&self.bell);
+        let user = self.user.clone();
+        let interval = gateway.config.delta_interval;
+        let mut session_end = Box::pin(async { gateway.identity.ended(&user).await });
+        let mut shown = Instant::now() - interval;
+        let mut pending = false;
+        let mut draining = false;
+        loop {
+            let clear = self.wire.is_clear();
+            if draining && clear && !self.watchers.iter().any(Watcher::is_live) {
+                return self.say_goodbye();
+            }
+            tokio::select! {
+                heard = self.wire.next() => match heard {
+                    Heard::Text(text) => if let Some(close) = self.hear(&text).await {
+                        return End::Close(close);
+                    },
+                    Heard::Room => {}
+                    other => return ended(other),
+                },
+                () = bell.now.notified(), if clear => {
+                    pending = false;
+                    shown = Instant::now();
+                    self.show();
+                }
+                () = bell.soon.notified(), if clear && !pending => pending = true,
+                () = sleep_until(shown + interval), if clear && pending => {
+                    pending = false;
+                    shown = Instant::now();
+                    self.show();
+                }
+                end = &mut session_end => return End::Close(match end {
+                    SessionEnd::Revoked => Close::Revoked,
+                    SessionEnd::Expired => Close::Expired,
+                }),
+                () = gateway.shutdown.draining(), if !draining => draining = true,
+                () = gateway.shutdown.closing() => return self.say_goodbye(),
+            }
+        }
+    }
+
+    /// Sends what the watchers lack.
+    fn show(&mut self) {
+        for watcher in &mut self.watchers {
+            for frame in watcher.frames() {
+                self.wire.send_frame(&frame);
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self) -> End {
+        let chance = RandomState::new().build_hasher().finish() % MAX_AFTER_SECONDS;
+        self.show();
+        self.wire.send_frame(&ServerFrame::Goodbye {
+            code: Close::Draining.code(),
+            reason: Close::Draining.reason().to_owned(),
+            after_seconds: u32::try_from(1 + chance).ok(),
+        });
+        End::Close(Close::Draining)
+    }
+
+    /// Does what a frame asks for. Returns how the socket is closed, if it is.
+    async fn hear(&mut self, text: &str) -> Option<Close> {
+        if !self.allowance.take() {
+            let refusal = Refusal {
+                code: ErrorCode::RateLimited,
+                message: "too many frames in a second",
+                retry_after_seconds: Some(1),
+            };
+            return self.bad(refusal.frame(None));
+        }
+        let frame = match read(text) {
+            Ok(frame) => frame,
+            Err(refused) => return self.bad(*refused),
+        };
+        let re = id(&frame).map(str::to_owned);
+        let done = self.act(frame).await;
+        match (done, re) {
+            (Ok(Reply::Done), Some(re)) => self.wire.send_frame(&ServerFrame::Ok { re }),
+            (Ok(_), _) => {}
+            (Err(refusal), re) => {
+                self.wire.send_frame(&ServerFrame::Error(refusal.frame(re)));
+            }
+        }
+        None
+    }
+
+    async fn act(&mut self, frame: ClientFrame) -> Result<Reply, Refusal> {
+        let gateway = Arc::clone(self.gateway);
+        match frame {
+            ClientFrame::Hello(_) => {
+                let message = "`hello` is the first frame only";
+                return Err(Refusal::new(ErrorCode::BadRequest, message));
+            }
+            ClientFrame::Ping {} => {
+                self.wire.send_frame(&ServerFrame::Pong {});
+                return Ok(Reply::Sent);
+            }
+            ClientFrame::Send(send) => {
+                let taken = gateway.send(&self.user, send).await?;
+                return Ok(self.accept(taken));
+            }
+            ClientFrame::Regenerate(wish) => {
+                let taken = gateway.regenerate(&self.user, wish).await?;
+                return Ok(self.accept(taken));
+            }
+            ClientFrame::Continue(aim) => {
+                let taken = gateway.go_on(&self.user, aim).await?;
+                return Ok(self.accept(taken));
+            }
+            ClientFrame::Stop(aim) => gateway.stop(&self.user, &aim).await?,
+            ClientFrame::EditQueued(edit) => gateway.edit_queued(&self.user, edit).await?,
+            ClientFrame::DropQueued(aim) => gateway.drop_queued(&self.user, &aim).await?,
+            ClientFrame::Watch(watch) => {
+                self.watch(watch).await?;
+                return Ok(Reply::Sent);
+            }
+            ClientFrame::Unwatch(unwatch) => {
+                let other = |watcher: &Watcher| watcher.conversation() != unwatch.conversation;
+                self.watchers.retain(other);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Says what was taken, and watches its conversation.
+    fn accept(&mut self, taken: Taken) -> Reply {
+        let watched = |watcher: &Watcher| watcher.conversation() == taken.room.id;
+        if !self.watchers.iter().any(watched) {
+            if self.watchers.len() == MAX_WATCHED {
+                self.watchers.remove(0);
+            }
+            let watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
+            self.watchers.push(watcher);
+        }
+        let accepted = ServerFrame::Accepted(taken.accepted);
+        self.wire.send_frame(&accepted);
+        Reply::Sent
+    }
+
+    async fn watch(&mut self, watch: Watch) -> Result<(), Refusal> {
+        if watch.answers.len() > MAX_HELD {
+            let message = "`answers` must name at most 64";
+            return Err(Refusal::new(ErrorCode::BadRequest, message));
+        }
+        let conversation = watch.conversation;
+        let (room, kept) = self.gateway.enter(&self.user, conversation).await?;
+        self.watchers
+            .retain(|watcher| watcher.conversation() != conversation);
+        if self.watchers.len() == MAX_WATCHED {
+            let message = "one socket watches at most 32 conversations; unwatch one first";
+            return Err(Refusal::new(ErrorCode::BadRequest, message));
+        }
+        let watcher = Watcher::new(room, Arc::clone(&self.bell), &watch.answers);
+        let mut frames = vec![
+            ServerFrame::Ok { re: watch.id },
+            ServerFrame::Changed {
+                conversation,
+                revision: kept.revision,
+                what: Change::Messages,
+            },
+        ];
+        for held in &watch.answers {
+            if watcher.shows(held.message) {
+                continue;
+            }
+            let found = self.gateway.store.answer(&self.user.id, held.message).await?;
+            let found = found.filter(|found| found.conversation == conversation);
+            match found {
+                Some(found) => {
+                    let revision = kept.revision;
+                    let stored = watcher::stored(&found.message, &found.written, held.position, revision);
+                    frames.extend(stored);
+                }
+                None => frames.push(ServerFrame::Error(Refusal::NOT_FOUND.frame(None))),
+            }
+        }
+        self.watchers.push(watcher);
+        for frame in frames {
+            self.wire.send_frame(&frame);
+        }
+        Ok(())
+    }
+
+    /// Counts a frame that means nothing.
+    fn bad(&mut self, refused: Refused) -> Option<Close> {
+        self.wire.send_frame(&ServerFrame::Error(refused));
+        self.bad_frames += 1;
+        (self.bad_frames == MAX_BAD_FRAMES).then_some(Close::BadFrames)
+    }
+}
+
+/// What a frame was answered with.
+enum Reply {
+    /// `ok` is still to be said.
+    Done,
+    /// It was said.
+    Sent,
+}
+
+/// The frames that a client may still send.
+struct Allowance {
+    frames: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn full() -> Self {
+        Self {
+            frames: f64::from(FRAMES_PER_SECOND),
+            at: Instant::now(),
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let most = f64::from(FRAMES_PER_SECOND);
+        let now = Instant::now();
+        let earned = (now - self.at).as_secs_f64() * most;
+        self.at = now;
+        self.frames = (self.frames + earned).min(most);
+        let enough = self.frames >= 1.0;
+        if enough {
+            self.frames -= 1.0;
+        }
+        enough
+    }
+}
+
+/// What is read of a frame before its type is known.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// Whether a socket without the subprotocol begins with this frame as one of version 2.
+pub(crate) fn is_hello(frame: &str) -> bool {
+    frame.len() <= MAX_HELLO_BYTES
+        && serde_json::from_str(frame)
+            .is_ok_and(|head: Head| head.kind.as_deref() == Some("hello"))
+}
+
+/// Reads a frame, or says what is wrong with it.
+pub(crate) fn read(text: &str) -> Result<ClientFrame, Box<Refused>> {
+    let text = &*mend_surrogates(text);
+    let head: Head = serde_json::from_str(text).map_err(|_| {
+        let message = "a frame must be a JSON object with a `type`";
+        Box::new(Refusal::new(ErrorCode::BadRequest, message).frame(None))
+    })?;
+    let id = head.id;
+    match head.kind.as_deref().unwrap_or_default() {
+        "hello" => body(text, id).map(ClientFrame::Hello),
+        "send" => body(text, id).map(ClientFrame::Send),
+        "regenerate" => body(text, id).map(ClientFrame::Regenerate),
+        "continue" => body(text, id).map(ClientFrame::Continue),
+        "stop" => body(text, id).map(ClientFrame::Stop),
+        "edit_queued" => body(text, id).map(ClientFrame::EditQueued),
+        "drop_queued" => body(text, id).map(ClientFrame::DropQueued),
+        "watch" => body(text, id).map(ClientFrame::Watch),
+        "unwatch" => body(text, id).map(ClientFrame::Unwatch),
+        "ping" => Ok(ClientFrame::Ping {}),
+        _ => {
+            let message = "this `type` is not one of version 2";
+            let refusal = Refusal::new(ErrorCode::UnknownType, message);
+            Err(Box::new(refusal.frame(id)))
+        }
+    }
+}
+
+fn body<T: DeserializeOwned>(text: &str, re: Option<String>) -> Result<T, Box<Refused>> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        // Without the place in the text, which means nothing to who wrote an object.
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        let message = if path == "." {
+            reason.to_owned()
+        } else {
+            format!("`{path}`: {reason}")
+        };
+        Box::new(Refused {
+            re,
+            code: ErrorCode::BadRequest,
+            message: message.chars().take(MAX_ERROR_CHARS).collect(),
+            retry_after_seconds: None,
+        })
+    })
+}
+
+/// The id that a client gave its frame.
+fn id(frame: &ClientFrame) -> Option<&str> {
+    match frame {
+        ClientFrame::Send(send) => Some(&send.id),
+        ClientFrame::Regenerate(wish) => Some(&wish.id),
+        ClientFrame::Continue(aim) | ClientFrame::Stop(aim) | ClientFrame::DropQueued(aim) => {
+            Some(&aim.id)
+        }
+        ClientFrame::EditQueued(edit) => Some(&edit.id),
+        ClientFrame::Watch(watch) => Some(&watch.id),
+        ClientFrame::Unwatch(unwatch) => Some(&unwatch.id),
+        ClientFrame::Hello(_) | ClientFrame::Ping {} => None,
+    }
+}
