@@ -3,18 +3,23 @@
 //! Nothing in it blocks anything else: while an answer runs, prefill included, a close, a reset or the end of the
 //! service is seen at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::connection::{Action, Connection, Event};
 use crate::context::Conversation;
+use crate::identity::{SessionEnd, User};
 use crate::protocol::v1::Close;
 use crate::state::Gateway;
+use crate::upgrade::Entrant;
 use crate::wire::{Heard, Wire};
+
+/// The version of the protocol that is spoken here, for the log.
+const VERSION: u8 = 1;
 
 /// How a socket ends.
 enum End {
@@ -24,22 +29,25 @@ enum End {
     Gone(&'static str),
 }
 
-/// Serves one socket of `visitor` to its end. `seat` is its place below the cap.
-pub(crate) async fn run(
-    socket: WebSocket,
-    gateway: Arc<Gateway>,
-    visitor: String,
-    seat: OwnedSemaphorePermit,
-) {
+/// Serves one socket to its end.
+pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, entrant: Entrant) {
+    let wire = Wire::new(socket);
+    let Some(user) = entrant.user.clone() else {
+        wire.close(Close::NotSignedIn).await;
+        return;
+    };
     let opened = Instant::now();
     let counted = gateway.metrics.socket_opened();
+    let request_id = &*entrant.request_id;
+    let address = entrant.address;
+    tracing::info!(request_id, user = &*user.id, %address, version = VERSION, "socket opened");
     let conversation = Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
     let mut session = Session {
-        wire: Wire::new(socket),
+        wire,
         connection: Connection::new(conversation),
         answer: None,
         answers: 0,
-        visitor: visitor.into(),
+        user: user.clone(),
         gateway: Arc::clone(&gateway),
     };
     let end = session.until_end().await;
@@ -60,13 +68,17 @@ pub(crate) async fn run(
             how
         }
     };
-    drop((counted, seat));
-    tracing::debug!(
+    tracing::info!(
+        request_id,
+        user = &*user.id,
+        %address,
+        version = VERSION,
         end = label,
         answers,
         seconds = opened.elapsed().as_secs(),
         "socket closed"
     );
+    drop((counted, entrant));
 }
 
 struct Session {
@@ -74,13 +86,15 @@ struct Session {
     connection: Connection,
     answer: Option<Answer>,
     answers: u64,
-    visitor: Arc<str>,
+    user: User,
     gateway: Arc<Gateway>,
 }
 
 impl Session {
     async fn until_end(&mut self) -> End {
         let gateway = Arc::clone(&self.gateway);
+        let user = self.user.clone();
+        let mut ended = pin!(gateway.identity.ended(&user));
         let (mut draining, mut overdue) = (false, false);
         loop {
             let n_ctx = gateway.upstream.n_ctx();
@@ -92,6 +106,10 @@ impl Session {
                     Heard::Gone(how) => return End::Gone(how),
                 },
                 event = next(&mut self.answer), if self.wire.has_room() => self.connection.on_event(event, n_ctx),
+                end = &mut ended => return End::Close(match end {
+                    SessionEnd::Revoked => Close::Revoked,
+                    SessionEnd::Expired => Close::Expired,
+                }),
                 () = gateway.shutdown.draining(), if !draining => {
                     draining = true;
                     self.connection.on_drain()
@@ -116,7 +134,7 @@ impl Session {
                 self.answers += 1;
                 self.answer = Some(Answer::begin(
                     Arc::clone(&self.gateway),
-                    Arc::clone(&self.visitor),
+                    Arc::clone(&self.user.lane),
                     &prompt,
                 ));
             }

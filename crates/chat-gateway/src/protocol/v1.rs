@@ -117,6 +117,12 @@ pub enum Close {
     NotUtf8,
     /// 1009: a frame or message above the cap.
     TooLarge,
+    /// 4401: nobody is signed in.
+    NotSignedIn,
+    /// 4410: the operator revoked the user.
+    Revoked,
+    /// 4502: the token has expired.
+    Expired,
 }
 
 impl Close {
@@ -129,6 +135,9 @@ impl Close {
             Self::Binary => 1003,
             Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
+            Self::NotSignedIn => 4401,
+            Self::Revoked => 4410,
+            Self::Expired => 4502,
         }
     }
 
@@ -141,6 +150,9 @@ impl Close {
             Self::Binary => "only text frames",
             Self::NotUtf8 => "text must be UTF-8",
             Self::TooLarge => "the message is too large",
+            Self::NotSignedIn => "sign in first",
+            Self::Revoked => "this session was ended by the operator",
+            Self::Expired => "the session has expired; sign in again and connect again",
         }
     }
 }
