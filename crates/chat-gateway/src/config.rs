@@ -9,8 +9,7 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use url::Url;
 
-use crate::identity::Origins;
-use crate::visitor::TrustedProxies;
+use crate::identity::{Bounds, Origins, TrustedProxies, settings};
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -83,6 +82,11 @@ const MAX_CONNECTIONS: Variable = Variable::new(
     "1000",
     "WebSockets open at once; a further one is refused with 503. Each needs two file descriptors while it answers.",
 );
+const DATA: Variable = Variable::new(
+    "GATEWAY_DATA",
+    "/data",
+    "The folder of what the gateway keeps. It must outlive the container.",
+);
 
 /// The settings that [`Config::read`] understands.
 pub const VARIABLES: &[Variable] = &[
@@ -100,6 +104,12 @@ pub const VARIABLES: &[Variable] = &[
     MAX_TOKENS,
     DRAIN_SECONDS,
     MAX_CONNECTIONS,
+    DATA,
+    settings::SOCKETS_PER_USER,
+    settings::SOCKETS_PER_ADDRESS,
+    settings::MESSAGES_PER_MINUTE,
+    settings::ANSWERS_PER_USER,
+    settings::TOKENS_PER_DAY,
 ];
 
 /// Everything the gateway can be told.
@@ -131,6 +141,10 @@ pub struct Config {
     pub drain: Duration,
     /// WebSockets open at once.
     pub max_connections: usize,
+    /// The folder of what is kept.
+    pub data: PathBuf,
+    /// What one user and one address may use at once.
+    pub bounds: Bounds,
     /// The collector of traces.
     pub traces: Option<Endpoint>,
 }
@@ -153,6 +167,8 @@ impl Config {
             max_tokens: env.read_with(&MAX_TOKENS, within(1, 1_000_000)),
             drain: Duration::from_secs(env.read_with(&DRAIN_SECONDS, within(0, 3600))),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
+            data: env.read(&DATA),
+            bounds: settings::bounds(env),
             traces: Endpoint::read(env),
         }
     }

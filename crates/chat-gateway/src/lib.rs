@@ -5,6 +5,7 @@
 
 mod answer;
 mod completion;
+mod conversation;
 pub mod config;
 pub mod connection;
 pub mod context;
@@ -18,7 +19,6 @@ mod socket;
 mod state;
 mod upgrade;
 mod upstream;
-pub mod visitor;
 mod wire;
 
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 
 pub use config::{ADMIN_LISTEN, Config, VARIABLES};
 
+use crate::identity::{Identities, IdentityError};
 use crate::state::Gateway;
 
 /// This service's name in errors.
@@ -63,24 +64,37 @@ impl Listeners {
     }
 }
 
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP client cannot be built.
+    #[error("cannot build the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    /// Nobody could sign in.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
 /// spans with `traces`.
 ///
 /// # Errors
 ///
-/// When the HTTP client cannot be built.
+/// When the HTTP client cannot be built, or nobody could sign in.
 pub async fn serve(
     config: Config,
     listeners: Listeners,
     traces: Traces,
     shutdown: Shutdown,
-) -> reqwest::Result<()> {
+) -> Result<(), StartError> {
     let _accepting = shutdown.hold();
+    let identity = Identities::open(&config)?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
         config,
         traces,
         shutdown.clone(),
+        identity,
         &mut registry,
     )?);
     let Listeners { public, admin } = listeners;

@@ -1,6 +1,6 @@
 //! What every handler and socket of one running gateway shares.
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use common::shutdown::Shutdown;
 use common::traces::Traces;
@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 
 use crate::completion::Completions;
 use crate::config::Config;
+use crate::identity::{Identities, RefusedOrigins, UserLimits};
 use crate::metrics::Metrics;
 use crate::upstream::{self, ProxyHealth};
-use crate::visitor::VisitorNames;
 
 /// One running gateway.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub(crate) struct Gateway {
     pub(crate) completions: Completions,
     pub(crate) metrics: Metrics,
     pub(crate) traces: Traces,
-    pub(crate) visitors: VisitorNames,
+    pub(crate) identity: Identities,
+    pub(crate) limits: UserLimits,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
-    /// The operator is told once.
-    pub(crate) public_name_refused: Once,
+    pub(crate) refused_origins: RefusedOrigins,
 }
 
 impl Gateway {
@@ -37,6 +37,7 @@ impl Gateway {
         config: Config,
         traces: Traces,
         shutdown: Shutdown,
+        identity: Identities,
         registry: &mut Registry,
     ) -> reqwest::Result<Self> {
         let http = upstream::http()?;
@@ -46,9 +47,10 @@ impl Gateway {
             completions: Completions::new(http, &config),
             metrics: Metrics::new(registry),
             traces,
-            visitors: VisitorNames::default(),
+            identity,
+            limits: UserLimits::new(config.bounds),
             seats: Arc::new(Semaphore::new(config.max_connections)),
-            public_name_refused: Once::new(),
+            refused_origins: RefusedOrigins::default(),
             config,
         })
     }

@@ -11,18 +11,18 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout};
-use uuid::Uuid;
 
 use crate::conversation::room::{Bell, MAX_QUEUED};
 use crate::conversation::verbs::{Refusal, Taken};
 use crate::conversation::watcher::{self, Watcher};
-use crate::identity::{SessionEnd, User};
+use crate::identity::{User, UserSeat};
 use crate::protocol::close::Close;
 use crate::protocol::mend_surrogates;
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
-    Change, ClientFrame, Hello, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
+    Change, ClientFrame, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
 };
+use crate::socket::{End, closed_by, ended};
 use crate::state::Gateway;
 use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
 
@@ -43,14 +43,6 @@ const MAX_ERROR_CHARS: usize = 200;
 /// The most seconds after which a client is asked to connect again, at a restart.
 const MAX_AFTER_SECONDS: u64 = 5;
 
-/// How a socket ends.
-pub(crate) enum End {
-    /// We close it.
-    Close(Close),
-    /// The peer closed or is gone.
-    Gone(&'static str),
-}
-
 /// Serves one socket to its end. `first` is a frame that was already read. `user` is missing where the hello must bring a
 /// ticket.
 pub(crate) async fn run(
@@ -58,7 +50,35 @@ pub(crate) async fn run(
     gateway: &Arc<Gateway>,
     user: Option<User>,
     first: Option<Utf8Bytes>,
-) -> End {
+) -> (End, u64) {
+    let end = match enter(wire, gateway, user, first).await {
+        Ok((user, seat)) => {
+            let mut session = Session {
+                wire,
+                gateway,
+                user,
+                bell: Arc::default(),
+                watchers: Vec::new(),
+                bad_frames: 0,
+                answers: 0,
+                allowance: Allowance::full(),
+            };
+            let end = session.until_end().await;
+            drop(seat);
+            return (end, session.answers);
+        }
+        Err(end) => end,
+    };
+    (end, 0)
+}
+
+/// Waits for the hello and answers it.
+async fn enter(
+    wire: &mut Wire,
+    gateway: &Gateway,
+    user: Option<User>,
+    first: Option<Utf8Bytes>,
+) -> Result<(User, UserSeat), End> {
     let hello = match first {
         Some(frame) => Ok(frame),
         None => match timeout(HELLO_TIMEOUT, hear(wire, gateway)).await {
@@ -66,29 +86,11 @@ pub(crate) async fn run(
             Err(_) => Err(End::Close(Close::NoHello)),
         },
     };
-    let hello = match hello {
-        Ok(hello) => hello,
-        Err(end) => return end,
-    };
-    let user = match greet(wire, gateway, user, &hello) {
-        Ok(user) => user,
-        Err(close) => return End::Close(close),
-    };
-    let Ok(seat) = gateway.limits.user_seat(&user) else {
-        return End::Close(Close::TooManySockets);
-    };
-    let mut session = Session {
-        wire,
-        gateway,
-        user,
-        bell: Arc::default(),
-        watchers: Vec::new(),
-        bad_frames: 0,
-        allowance: Allowance::full(),
-    };
-    let end = session.until_end().await;
-    drop(seat);
-    end
+    let user = greet(wire, gateway, user, &hello?).map_err(End::Close)?;
+    let seat = gateway.limits.user_seat(&user);
+    let seat = seat.map_err(|_| End::Close(Close::TooManySockets))?;
+    wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user)));
+    Ok((user, seat))
 }
 
 /// The first text frame.
@@ -103,17 +105,6 @@ async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, End> {
             Heard::Room => {}
             other => return Err(ended(other)),
         }
-    }
-}
-
-/// What ends a socket, of what was heard.
-fn ended(heard: Heard) -> End {
-    match heard {
-        Heard::Broken(close) => End::Close(close),
-        Heard::Stalled => End::Close(Close::TooSlow),
-        Heard::Silent => End::Close(Close::NoPong),
-        Heard::Gone(how) => End::Gone(how),
-        Heard::Text(_) | Heard::Room => End::Gone("closed"),
     }
 }
 
@@ -148,11 +139,10 @@ fn greet(
         wire.send_frame(&ServerFrame::Error(refusal.frame(None)));
         return Err(Close::NotSignedIn);
     };
-    wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user, &hello)));
     Ok(user)
 }
 
-fn welcome(gateway: &Gateway, user: &User, _hello: &Hello) -> Welcome {
+fn welcome(gateway: &Gateway, user: &User) -> Welcome {
     Welcome {
         version: VERSION,
         user: Person {
@@ -177,6 +167,7 @@ struct Session<'a> {
     bell: Arc<Bell>,
     watchers: Vec<Watcher>,
     bad_frames: u32,
+    answers: u64,
     allowance: Allowance,
 }
 
@@ -201,6 +192,8 @@ impl Session<'_> {
                         return End::Close(close);
                     },
                     Heard::Room => {}
+                    Heard::Stalled => return End::Close(Close::TooSlow),
+                    Heard::Silent => return End::Close(Close::NoPong),
                     other => return ended(other),
                 },
                 () = bell.now.notified(), if clear => {
@@ -214,10 +207,7 @@ impl Session<'_> {
                     shown = Instant::now();
                     self.show();
                 }
-                end = &mut session_end => return End::Close(match end {
-                    SessionEnd::Revoked => Close::Revoked,
-                    SessionEnd::Expired => Close::Expired,
-                }),
+                end = &mut session_end => return End::Close(closed_by(end)),
                 () = gateway.shutdown.draining(), if !draining => draining = true,
                 () = gateway.shutdown.closing() => return self.say_goodbye(),
             }
@@ -318,6 +308,7 @@ impl Session<'_> {
             let watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
             self.watchers.push(watcher);
         }
+        self.answers += u64::from(!taken.accepted.duplicate);
         let accepted = ServerFrame::Accepted(taken.accepted);
         self.wire.send_frame(&accepted);
         Reply::Sent

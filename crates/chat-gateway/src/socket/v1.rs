@@ -1,99 +1,75 @@
-//! One socket's loop: carries frames to the state machine, answers to the browser, and shutdown to both. I/O only.
+//! The loop of one socket that speaks version 1: frames to the state machine, answers to the browser, and shutdown to both.
+//! I/O only.
 //!
 //! Nothing in it blocks anything else: while an answer runs, prefill included, a close, a reset or the end of the
 //! service is seen at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use axum::extract::ws::Utf8Bytes;
 
 use crate::answer::Answer;
-use crate::connection::{Action, Connection, Event};
+use crate::connection::{Action, Connection};
 use crate::context::Conversation;
+use crate::identity::User;
 use crate::protocol::close::Close;
+use crate::socket::{End, closed_by, ended};
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};
 
-/// How a socket ends.
-enum End {
-    /// We close it.
-    Close(Close),
-    /// The peer closed or is gone.
-    Gone(&'static str),
-}
-
-/// Serves one socket of `visitor` to its end. `seat` is its place below the cap.
+/// Serves one socket to its end, and counts its answers. `first` is its first frame.
 pub(crate) async fn run(
-    socket: WebSocket,
-    gateway: Arc<Gateway>,
-    visitor: String,
-    seat: OwnedSemaphorePermit,
-) {
-    let opened = Instant::now();
-    let counted = gateway.metrics.socket_opened();
+    wire: &mut Wire,
+    gateway: &Arc<Gateway>,
+    user: User,
+    first: &Utf8Bytes,
+) -> (End, u64) {
     let conversation = Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
     let mut session = Session {
-        wire: Wire::new(socket),
+        wire,
         connection: Connection::new(conversation),
         answer: None,
         answers: 0,
-        visitor: visitor.into(),
-        gateway: Arc::clone(&gateway),
+        user,
+        gateway: Arc::clone(gateway),
     };
-    let end = session.until_end().await;
-    let Session {
-        wire,
-        answer,
-        answers,
-        ..
-    } = session;
-    drop(answer);
-    let label = match end {
-        End::Close(close) => {
-            wire.close(close).await;
-            close.reason()
-        }
-        End::Gone(how) => {
-            wire.answer_close().await;
-            how
-        }
-    };
-    drop((counted, seat));
-    tracing::debug!(
-        end = label,
-        answers,
-        seconds = opened.elapsed().as_secs(),
-        "socket closed"
-    );
+    let end = session.until_end(first).await;
+    (end, session.answers)
 }
 
-struct Session {
-    wire: Wire,
+struct Session<'a> {
+    wire: &'a mut Wire,
     connection: Connection,
     answer: Option<Answer>,
     answers: u64,
-    visitor: Arc<str>,
+    user: User,
     gateway: Arc<Gateway>,
 }
 
-impl Session {
-    async fn until_end(&mut self) -> End {
+impl Session<'_> {
+    async fn until_end(&mut self, first: &Utf8Bytes) -> End {
         let gateway = Arc::clone(&self.gateway);
-        let (mut draining, mut overdue) = (false, false);
+        let user = self.user.clone();
+        let mut session_end = pin!(gateway.identity.ended(&user));
+        let mut draining = false;
+        let mut overdue = false;
+        let n_ctx = gateway.upstream.n_ctx();
+        for action in self.connection.on_text(first.as_str(), n_ctx) {
+            if let Some(end) = self.act(action) {
+                return end;
+            }
+        }
         loop {
             let n_ctx = gateway.upstream.n_ctx();
             let actions = tokio::select! {
                 heard = self.wire.next() => match heard {
                     Heard::Text(text) => self.connection.on_text(text.as_str(), n_ctx),
                     Heard::Room => Vec::new(),
-                    Heard::Broken(close) => return End::Close(close),
-                    Heard::Gone(how) => return End::Gone(how),
-                    Heard::Stalled => return End::Gone("stalled"),
-                    Heard::Silent => return End::Gone("silent"),
+                    other => return ended(other),
                 },
                 event = next(&mut self.answer), if self.wire.has_room() => self.connection.on_event(event, n_ctx),
+                end = &mut session_end => return End::Close(closed_by(end)),
                 () = gateway.shutdown.draining(), if !draining => {
                     draining = true;
                     self.connection.on_drain()
@@ -118,7 +94,7 @@ impl Session {
                 self.answers += 1;
                 self.answer = Some(Answer::begin(
                     Arc::clone(&self.gateway),
-                    Arc::clone(&self.visitor),
+                    Arc::clone(&self.user.lane),
                     &prompt,
                 ));
             }

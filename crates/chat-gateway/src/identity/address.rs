@@ -1,19 +1,24 @@
-//! Who sends a message, as far as the queue needs to know: an opaque name for each address.
+//! The address that a request comes from, as far as the proxies in front are believed, and an opaque name for it.
 //!
-//! llm-proxy lets the names take turns, so that many sockets of one visitor do not hold up the others. A name is a hash
-//! with a key of this process: nobody can turn it back into an address, and it changes with each start.
+//! llm-proxy lets the names of anonymous visitors take turns, so that many sockets of one visitor do not hold up the
+//! others. A name is a hash with a key of this process: nobody can turn it back into an address, and it changes with
+//! each start.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use uuid::Uuid;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const REQUEST_ID: &str = "x-request-id";
 /// One subscriber has at least this much of IPv6.
 const IPV6_PREFIX_BITS: u32 = 64;
 
-/// The proxies whose `X-Forwarded-For` is believed.
+/// The proxies whose header fields are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -35,12 +40,47 @@ impl TrustedProxies {
         networks.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether nobody is trusted.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `peer` is one of them.
+    #[must_use]
+    pub fn trust(&self, peer: IpAddr) -> bool {
+        self.contains(peer.to_canonical())
+    }
+
+    /// Whether the browser's own connection is encrypted, as far as a trusted proxy says so.
+    #[must_use]
+    pub fn is_https(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
+        // The first proxy in line saw the browser; each may append its own word.
+        let first = headers.get(FORWARDED_PROTO).map(HeaderValue::to_str);
+        let first = first
+            .and_then(Result::ok)
+            .unwrap_or_default()
+            .split(',')
+            .next();
+        self.trust(peer) && first.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    }
+
+    /// The id that a trusted proxy gave the request, or a new one. Only a UUID is taken over, with or without dashes: a
+    /// log must not hold what strangers write.
+    #[must_use]
+    pub fn request_id(&self, headers: &HeaderMap, peer: IpAddr) -> Arc<str> {
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let given = given.filter(|id| self.trust(peer) && Uuid::try_parse(id).is_ok());
+        given.map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from)
+    }
+
     fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
     /// Whom `peer` connects for: the last address before the trusted proxies, or `peer` itself.
-    fn visitor(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    #[must_use]
+    pub fn address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.contains(peer) {
             return peer;
@@ -61,26 +101,26 @@ impl TrustedProxies {
     }
 }
 
+/// What counts as one visitor: an address, or the network that one subscriber of IPv6 has.
+pub(super) fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> IPV6_PREFIX_BITS << IPV6_PREFIX_BITS;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        IpAddr::V4(_) => address,
+    }
+}
+
 /// Gives visitors their names.
 #[derive(Debug, Default)]
-pub(crate) struct VisitorNames(RandomState);
+pub(super) struct VisitorNames(RandomState);
 
 impl VisitorNames {
-    /// The name of whoever is behind `peer`.
-    pub(crate) fn name(
-        &self,
-        proxies: &TrustedProxies,
-        peer: IpAddr,
-        headers: &HeaderMap,
-    ) -> String {
-        let visitor = match proxies.visitor(peer, headers) {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() >> IPV6_PREFIX_BITS << IPV6_PREFIX_BITS;
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-            address @ IpAddr::V4(_) => address,
-        };
-        format!("v-{:016x}", self.0.hash_one(visitor))
+    /// The name of whoever is at `address`.
+    pub(super) fn name(&self, address: IpAddr) -> Arc<str> {
+        let hash = self.0.hash_one(subscriber(address));
+        format!("v-{hash:016x}").into()
     }
 }
 
@@ -103,7 +143,7 @@ mod tests {
     fn visitor(peer: &str, lines: &[&str]) -> String {
         let proxies = TrustedProxies::parse("10.0.0.0/8, 192.168.1.1,fd00::/8").unwrap();
         let peer: IpAddr = peer.parse().unwrap();
-        proxies.visitor(peer, &headers(lines)).to_string()
+        proxies.address(&headers(lines), peer).to_string()
     }
 
     #[test]
@@ -132,8 +172,7 @@ mod tests {
     #[test]
     fn a_name_is_that_of_one_address_and_tells_nothing_of_it() {
         let names = VisitorNames::default();
-        let proxies = TrustedProxies::default();
-        let name = |peer: &str| names.name(&proxies, peer.parse().unwrap(), &HeaderMap::new());
+        let name = |peer: &str| names.name(peer.parse().unwrap());
         assert_eq!(name("203.0.113.9"), name("203.0.113.9"));
         assert_ne!(name("203.0.113.9"), name("203.0.113.10"));
         assert_eq!(name("2001:db8::1"), name("2001:db8::ffff:1"));
@@ -141,11 +180,7 @@ mod tests {
         assert_eq!(name("203.0.113.9").len(), 18);
         assert_ne!(
             name("203.0.113.9"),
-            VisitorNames::default().name(
-                &proxies,
-                "203.0.113.9".parse().unwrap(),
-                &HeaderMap::new()
-            )
+            VisitorNames::default().name("203.0.113.9".parse().unwrap())
         );
     }
 

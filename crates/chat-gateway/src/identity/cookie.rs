@@ -1,0 +1,232 @@
+//! Anonymous users: each browser is its own, by a signed cookie that no page can read.
+//!
+//! The key is made once and kept in `GATEWAY_DATA`. Where that folder is missing or read-only, it lasts as long as the
+//! process, and everybody is somebody new after a restart.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use cookie::{Cookie, SameSite};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Unauthenticated;
+
+/// The cookie's name.
+const NAME: &str = "corral_user";
+/// The file of the key inside `GATEWAY_DATA`.
+const KEY_FILE: &str = "cookie.key";
+/// 256 bits, as HS256 wants.
+const KEY_BYTES: usize = 32;
+/// How long a browser keeps the cookie.
+const LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The age from which on a cookie is given anew, so that somebody who comes back keeps theirs.
+const RENEW_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest value that is looked at.
+const MAX_VALUE_BYTES: usize = 512;
+/// What the token in the cookie is for; no other token has this audience.
+const AUDIENCE: &str = "corral-anonymous";
+
+/// The key that signs cookies.
+pub struct CookieKey {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieKey")
+    }
+}
+
+/// Why the file of the key is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum CookieError {
+    /// It cannot be read.
+    #[error("cannot read {path}, the key of anonymous users: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It holds something else.
+    #[error(
+        "{0} is not a key of {KEY_BYTES} bytes: restore it, or remove it so that a new one is made"
+    )]
+    Malformed(PathBuf),
+}
+
+/// An anonymous user, and the cookie to set.
+#[derive(Debug)]
+pub(super) struct Anonymous {
+    pub(super) id: Arc<str>,
+    pub(super) set_cookie: Option<HeaderValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnonymousClaims<'a> {
+    aud: &'a str,
+    sub: Uuid,
+    /// Seconds since 1970.
+    iat: u64,
+    /// Seconds since 1970.
+    exp: u64,
+}
+
+/// What is read of a cookie's token.
+#[derive(Deserialize)]
+struct KnownAs {
+    sub: Uuid,
+    iat: u64,
+}
+
+impl CookieKey {
+    /// Reads the key of the folder `data`, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// When there is a key that cannot be used.
+    pub fn open(data: &Path) -> Result<Self, CookieError> {
+        let path = data.join(KEY_FILE);
+        match fs::read(&path) {
+            Ok(key) if key.len() == KEY_BYTES => return Ok(Self::new(&key)),
+            Ok(_) => return Err(CookieError::Malformed(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CookieError::Read { path, error }),
+        }
+        let key: [u8; KEY_BYTES] = super::random();
+        match keep(data, &path, &key) {
+            Ok(()) => Ok(Self::new(&key)),
+            // Another gateway with the same folder was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let key = fs::read(&path);
+                let key = key.map_err(|error| CookieError::Read {
+                    path: path.clone(),
+                    error,
+                })?;
+                (key.len() == KEY_BYTES)
+                    .then(|| Self::new(&key))
+                    .ok_or(CookieError::Malformed(path))
+            }
+            Err(error) => {
+                tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "cannot keep the key of anonymous users, so everybody is somebody new after a restart: let \
+                     GATEWAY_DATA name a folder that this service may write"
+                );
+                Ok(Self::new(&key))
+            }
+        }
+    }
+
+    fn new(key: &[u8]) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            validation,
+        }
+    }
+
+    /// Whom the request's cookie names, or a new user. `secure` keeps the cookie to https.
+    pub(super) fn sign_in(
+        &self,
+        headers: &HeaderMap,
+        secure: bool,
+    ) -> Result<Anonymous, Unauthenticated> {
+        let mut known: Option<KnownAs> = None;
+        for value in values(headers, NAME) {
+            let Some(found) = self.read(&value) else {
+                continue;
+            };
+            // A page of a sister domain may add a cookie of its own, so two good ones say nothing.
+            if known.as_ref().is_some_and(|known| known.sub != found.sub) {
+                return Err(Unauthenticated::Malformed);
+            }
+            known = Some(found);
+        }
+        let now = seconds(SystemTime::now());
+        let fresh = known
+            .as_ref()
+            .is_some_and(|known| now.saturating_sub(known.iat) < RENEW_AFTER.as_secs());
+        let sub = known.map_or_else(Uuid::now_v7, |known| known.sub);
+        let set_cookie = if fresh {
+            None
+        } else {
+            self.cookie(sub, now, secure)
+        };
+        let id = format!("a-{}", sub.simple()).into();
+        Ok(Anonymous { id, set_cookie })
+    }
+
+    fn read(&self, value: &str) -> Option<KnownAs> {
+        if value.len() > MAX_VALUE_BYTES {
+            return None;
+        }
+        let token = jsonwebtoken::decode(value, &self.decoding, &self.validation);
+        token.ok().map(|token| token.claims)
+    }
+
+    fn cookie(&self, sub: Uuid, now: u64, secure: bool) -> Option<HeaderValue> {
+        let claims = AnonymousClaims {
+            aud: AUDIENCE,
+            sub,
+            iat: now,
+            exp: now + LIFETIME.as_secs(),
+        };
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).ok()?;
+        let cookie = Cookie::build((NAME, token))
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .path("/")
+            .max_age(LIFETIME.try_into().ok()?)
+            .secure(secure);
+        HeaderValue::try_from(cookie.to_string()).ok()
+    }
+}
+
+/// The values of the cookies with this name, in the order in which they came.
+pub(super) fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let cookies = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
+    let named = cookies.filter(|cookie| cookie.name() == name);
+    named
+        .map(|cookie| cookie.value_trimmed().to_owned())
+        .collect()
+}
+
+/// Writes the key beside its place and links it there, so that nobody ever reads half of one.
+fn keep(data: &Path, path: &Path, key: &[u8]) -> io::Result<()> {
+    let draft = data.join(format!("{KEY_FILE}.{}", Uuid::now_v7().simple()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
+    let kept = file
+        .write_all(key)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&draft, path));
+    // A draft that stays behind harms nobody.
+    fs::remove_file(&draft).ok();
+    kept
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}

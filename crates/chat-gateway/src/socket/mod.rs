@@ -1,0 +1,125 @@
+//! One socket from its opening to its close: which version it speaks, and what the log says of it.
+//!
+//! A socket that offered the subprotocol speaks version 2, and so does one whose first frame is a `hello`. All others speak
+//! version 1.
+
+mod v1;
+mod v2;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::extract::ws::{Utf8Bytes, WebSocket};
+use tokio::time::Instant;
+
+use crate::identity::{SessionEnd, User};
+use crate::protocol::close::Close;
+use crate::state::Gateway;
+use crate::upgrade::Entrant;
+use crate::wire::{Heard, Wire};
+
+/// How a socket ends.
+enum End {
+    /// We close it.
+    Close(Close),
+    /// The peer closed or is gone.
+    Gone(&'static str),
+}
+
+/// Serves one socket to its end.
+pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, entrant: Entrant) {
+    let mut wire = Wire::new(socket);
+    let opened = Instant::now();
+    let counted = gateway.metrics.socket_opened();
+    let request_id = &*entrant.request_id;
+    let address = entrant.address;
+    let user = entrant.user.clone();
+    let user_id = user.as_ref().map(|user| Arc::clone(&user.id));
+    let user_id = user_id.as_deref();
+    tracing::info!(request_id, user = user_id, %address, "socket opened");
+    // On the heap, each for itself: a socket that is idle needs neither.
+    let (version, (end, answers)) = if entrant.offers_v2 {
+        (2, Box::pin(v2::run(&mut wire, &gateway, user, None)).await)
+    } else {
+        match first_frame(&mut wire, &gateway, user.as_ref()).await {
+            Err(end) => (1, (end, 0)),
+            Ok(first) if v2::is_hello(&first) => {
+                let serving = v2::run(&mut wire, &gateway, user, Some(first));
+                (2, Box::pin(serving).await)
+            }
+            Ok(first) => match user {
+                Some(user) => {
+                    let serving = v1::run(&mut wire, &gateway, user, &first);
+                    (1, Box::pin(serving).await)
+                }
+                None => (1, (End::Close(Close::NotSignedIn), 0)),
+            },
+        }
+    };
+    let label = match end {
+        End::Close(close) => {
+            wire.close(close).await;
+            close.reason()
+        }
+        End::Gone(how) => {
+            wire.answer_close().await;
+            how
+        }
+    };
+    tracing::info!(
+        request_id,
+        user = user_id,
+        %address,
+        version,
+        end = label,
+        answers,
+        seconds = opened.elapsed().as_secs(),
+        "socket closed"
+    );
+    drop((counted, entrant));
+}
+
+/// Waits for the first text frame of a socket whose version is not known yet.
+async fn first_frame(
+    wire: &mut Wire,
+    gateway: &Gateway,
+    user: Option<&User>,
+) -> Result<Utf8Bytes, End> {
+    let mut session_end = pin!(async {
+        match user {
+            Some(user) => gateway.identity.ended(user).await,
+            None => std::future::pending().await,
+        }
+    });
+    loop {
+        let heard = tokio::select! {
+            heard = wire.next() => heard,
+            end = &mut session_end => return Err(End::Close(closed_by(end))),
+            () = gateway.shutdown.draining() => return Err(End::Close(Close::GoingAway)),
+        };
+        match heard {
+            Heard::Text(text) => return Ok(text),
+            Heard::Room => {}
+            other => return Err(ended(other)),
+        }
+    }
+}
+
+/// How a socket ends after this was heard.
+fn ended(heard: Heard) -> End {
+    match heard {
+        Heard::Broken(close) => End::Close(close),
+        Heard::Stalled => End::Gone("stalled"),
+        Heard::Silent => End::Gone("silent"),
+        Heard::Gone(how) => End::Gone(how),
+        Heard::Text(_) | Heard::Room => End::Gone("closed"),
+    }
+}
+
+/// How a socket ends whose session is over.
+const fn closed_by(end: SessionEnd) -> Close {
+    match end {
+        SessionEnd::Revoked => Close::Revoked,
+        SessionEnd::Expired => Close::Expired,
+    }
+}
