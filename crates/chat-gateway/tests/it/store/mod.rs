@@ -71,6 +71,7 @@ impl Kept {
     ) {
         let content = words(text);
         let request = asked.answer.to_string();
+        let options = Options::default();
         let begun = self.store.begin(NewTurn {
             owner: OWNER,
             request: key(&request),
@@ -79,7 +80,7 @@ impl Kept {
             question: Some((asked.question, &content)),
             answer: asked.answer,
             status,
-            options: &Options::default(),
+            options: &options,
         });
         let begun = begun.await.unwrap();
         assert!(matches!(begun, Begun::Begun { .. }), "{begun:?}");
