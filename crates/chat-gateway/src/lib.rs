@@ -3,7 +3,7 @@
 //! It speaks the chat protocol on a WebSocket, keeps one conversation per socket, asks llm-proxy for answers, and
 //! serves the page. Start reading at [`protocol`] and [`connection`]; `socket.rs` is the loop around them.
 
-mod answer;
+pub mod answer;
 mod completion;
 mod conversation;
 pub mod config;
@@ -17,6 +17,7 @@ pub mod protocol;
 mod router;
 mod socket;
 mod state;
+pub mod store;
 mod upgrade;
 mod upstream;
 mod wire;

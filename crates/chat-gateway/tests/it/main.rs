@@ -15,6 +15,7 @@ mod observability;
 mod operators;
 mod page;
 mod settings;
+mod store;
 mod tracing;
 mod v1;
 mod visitors;

@@ -1,5 +1,7 @@
 //! One running answer: the completion behind it, its numbers, its one line in the log, and its span.
 
+pub mod written;
+
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,268 @@
+//! What the gateway keeps: conversations, their messages, and the requests that made them, in one SQLite file.
+//!
+//! Owns the file in `GATEWAY_DATA` and every statement. Knows nothing of sockets, models or people: an owner is an opaque
+//! string. What a verb acknowledges is on disk. A conversation of another owner looks exactly like one that does not exist.
+//! Start reading at [`Store`]; `turns.rs` holds the life of an answer.
+
+mod backup;
+mod change;
+mod export;
+mod import;
+mod markdown;
+mod open;
+mod read;
+mod rows;
+mod search;
+mod turns;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Sqlite, SqlitePool};
+use uuid::Uuid;
+
+use crate::answer::written::Written;
+use crate::protocol::record::{FinishReason, Options, Part, Problem, Status, Timings, Usage};
+use crate::protocol::v2::Accepted;
+
+pub use backup::{BackupError, backup};
+pub use change::ConversationChange;
+pub use export::Exported;
+pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
+pub use open::OpenError;
+pub use search::{Found, MAX_QUERY_CHARS};
+
+/// The database's file in `GATEWAY_DATA`.
+pub const FILE: &str = "chat.db";
+/// How long a request, and so its id, is remembered.
+pub const REQUESTS_KEPT: Duration = Duration::from_hours(24);
+/// How long a temporary conversation is kept after its last change.
+pub const TEMPORARY_KEPT: Duration = Duration::from_hours(24);
+/// How long a statement waits for a lock that another process holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a verb waits for its turn and for that lock together.
+const TURN_TIMEOUT: Duration = Duration::from_millis(5500);
+/// Statements that read at once.
+const READERS: u32 = 4;
+/// The longest path from a root to a leaf that is read, in messages.
+pub const MAX_PATH: u32 = 10_000;
+/// The most messages or conversations in one page.
+pub const MAX_PAGE: u32 = 200;
+
+/// The conversations of everybody. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// One connection: SQLite has one writer at a time anyway, and waiting here is fair.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    file: PathBuf,
+    /// Held so that no second gateway takes our running answers for interrupted ones.
+    _lock: File,
+}
+
+/// Something to keep before it is acknowledged: a question, its answer's row, and the request.
+#[derive(Clone, Debug)]
+pub struct NewTurn<'a> {
+    /// Whose conversation it is.
+    pub owner: &'a str,
+    /// The client's request.
+    pub request: RequestKey<'a>,
+    /// Where it goes on.
+    pub conversation: NewOrOld<'a>,
+    /// The answer that the question follows, or the question that is answered again. None: at the root.
+    pub parent: Option<Uuid>,
+    /// The question. None: another answer to `parent`.
+    pub question: Option<(Uuid, &'a [Part])>,
+    /// The answer's id.
+    pub answer: Uuid,
+    /// Running or waiting.
+    pub status: Status,
+    /// What it is asked with.
+    pub options: &'a Options,
+}
+
+/// What tells a request from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestKey<'a> {
+    /// The client's own id.
+    pub id: &'a str,
+    /// The digest of its body.
+    pub digest: [u8; 32],
+}
+
+/// A conversation to begin, or one to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewOrOld<'a> {
+    /// Begin one.
+    New {
+        /// Its id.
+        id: Uuid,
+        /// From its first words.
+        title: &'a str,
+        /// Keep it for a day, out of list and search.
+        temporary: bool,
+        /// Its system prompt.
+        system: Option<&'a str>,
+    },
+    /// Go on with this one.
+    Old(Uuid),
+}
+
+/// How beginning went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begun {
+    /// It is kept.
+    Begun {
+        /// The conversation's revision now.
+        revision: u64,
+    },
+    /// The same request was taken before; this is what it was told.
+    Before(Accepted),
+    /// Another request has this id.
+    Conflict,
+    /// The conversation or the parent is unknown or somebody else's, or the parent cannot be followed like this.
+    NotFound,
+    /// The answer that should go on has not ended, or is whole.
+    Taken,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// A final one.
+    pub status: Status,
+    /// Of a whole one.
+    pub finish_reason: Option<FinishReason>,
+    /// Of a failed one.
+    pub error: Option<Problem>,
+    /// If the model counted.
+    pub usage: Option<Usage>,
+    /// Once it began.
+    pub timings: Option<Timings>,
+    /// All of it.
+    pub written: Written,
+}
+
+/// Why something could not be kept or read. A client is told `storage_unavailable`, whichever it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room. It works again once there is.
+    #[error("the disk of GATEWAY_DATA is full")]
+    Full,
+    /// Another process holds the database, or too many wait for it.
+    #[error("the database in GATEWAY_DATA was locked for {} s", BUSY_TIMEOUT.as_secs())]
+    Busy,
+    /// The file is damaged.
+    #[error("the database in GATEWAY_DATA is damaged; restore a backup")]
+    Damaged,
+    /// The answer does not exist any more: its conversation was deleted.
+    #[error("the answer was deleted")]
+    Gone,
+    /// Anything else.
+    #[error("the database in GATEWAY_DATA failed: {0}")]
+    Failed(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLite's result codes; the low byte is the primary one.
+        const BUSY: i32 = 5;
+        const LOCKED: i32 = 6;
+        const CORRUPT: i32 = 11;
+        const FULL: i32 = 13;
+        const NOT_A_DATABASE: i32 = 26;
+        // The shared memory beside the file could not grow.
+        const IO_SHM_SIZE: i32 = 10 | (19 << 8);
+        let code = match &error {
+            sqlx::Error::PoolTimedOut => return Self::Busy,
+            sqlx::Error::Database(database) => {
+                database.code().and_then(|code| code.parse::<i32>().ok())
+            }
+            _ => None,
+        };
+        match code {
+            Some(IO_SHM_SIZE) => Self::Full,
+            Some(code) => match code & 0xff {
+                FULL => Self::Full,
+                BUSY | LOCKED => Self::Busy,
+                CORRUPT | NOT_A_DATABASE => Self::Damaged,
+                _ => Self::Failed(error),
+            },
+            None => Self::Failed(error),
+        }
+    }
+}
+
+/// A transaction that writes. Dropped before [`Writing::commit`] it leaves nothing behind.
+struct Writing {
+    connection: PoolConnection<Sqlite>,
+    ended: bool,
+}
+
+impl Store {
+    /// Waits for the turn to write.
+    async fn write(&self) -> Result<Writing, StoreError> {
+        let turn = async {
+            let connection = self.shared.writer.acquire().await?;
+            let mut writing = Writing {
+                connection,
+                ended: false,
+            };
+            sqlx::query("BEGIN IMMEDIATE").execute(writing.on()).await?;
+            Ok::<_, StoreError>(writing)
+        };
+        tokio::time::timeout(TURN_TIMEOUT, turn)
+            .await
+            .map_err(|_| StoreError::Busy)?
+    }
+}
+
+impl Writing {
+    fn on(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    /// Returns once what was written is on disk.
+    async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(self.on()).await?;
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // Closing rolls back. After a failure nobody knows whether SQLite has already done so, and sqlx would count wrongly.
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Days since 1970 in UTC.
+fn day(now_ms: i64) -> i64 {
+    now_ms.div_euclid(24 * 60 * 60 * 1000)
+}
+
+/// Times and revisions are never negative in the file.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

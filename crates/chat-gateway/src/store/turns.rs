@@ -1,0 +1,522 @@
+//! The life of an answer in the store: begun, started, checkpointed, finished; and what still waits, edited or taken back.
+
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use crate::answer::written::Written;
+use crate::protocol::record::{Options, Part, Usage};
+use crate::protocol::v2::Accepted;
+use crate::store::rows::{finish_reason_word, from_json, status_word, to_json, to_json_if_any};
+use crate::store::{
+    Begun, End, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
+};
+
+/// The waiting answers of the question `?1` of the owner `?2`, unless one of its answers waits no longer.
+const WAITING: &str = "SELECT c.id, q.id, q.parent, c.temporary FROM messages q \
+    JOIN conversations c ON c.id = q.conversation \
+    WHERE q.id = ?1 AND c.owner = ?2 AND q.status IS NULL \
+    AND EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status = 'waiting') \
+    AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status <> 'waiting')";
+
+impl Store {
+    /// Keeps a question, its answer's row and the request, all or nothing. What it returns is on disk.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn begin(&self, turn: NewTurn<'_>) -> Result<Begun, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        if let Some(before) = before(on, turn.owner, &turn.request).await? {
+            return Ok(before);
+        }
+        let now = now_ms();
+        let Some(place) = place(on, &turn, now).await? else {
+            return Ok(Begun::NotFound);
+        };
+        let mut asked = turn.parent;
+        if let Some((question, content)) = turn.question {
+            sqlx::query(
+                "INSERT INTO messages (id, conversation, parent, created_ms, content) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(question)
+            .bind(place.conversation)
+            .bind(turn.parent)
+            .bind(now)
+            .bind(to_json(content)?)
+            .execute(&mut *on)
+            .await?;
+            if !place.temporary {
+                index(on, place.conversation, Some(question), &words(content)).await?;
+            }
+            asked = Some(question);
+        }
+        let Some(asked) = asked else {
+            return Ok(Begun::NotFound);
+        };
+        sqlx::query(
+            "INSERT INTO messages (id, conversation, parent, created_ms, content, status, options) \
+             VALUES (?, ?, ?, ?, '[]', ?, ?)",
+        )
+        .bind(turn.answer)
+        .bind(place.conversation)
+        .bind(asked)
+        .bind(now)
+        .bind(status_word(turn.status))
+        .bind(to_json(turn.options)?)
+        .execute(&mut *on)
+        .await?;
+        let revision = touch(on, place.conversation, Some(turn.answer)).await?;
+        let accepted = Accepted {
+            re: turn.request.id.to_owned(),
+            conversation: place.conversation,
+            revision,
+            message: asked,
+            answer: turn.answer,
+            options: turn.options.clone(),
+            duplicate: false,
+        };
+        remember(on, turn.owner, &turn.request, &accepted).await?;
+        writing.commit().await?;
+        Ok(Begun::Begun { revision })
+    }
+
+    /// Lets an answer that was cut run again, in its own row, from the text it has.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn resume(
+        &self,
+        owner: &str,
+        request: &RequestKey<'_>,
+        answer: Uuid,
+        options: &Options,
+    ) -> Result<Begun, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        if let Some(before) = before(on, owner, request).await? {
+            return Ok(before);
+        }
+        let row: Option<(Uuid, Uuid, bool)> = sqlx::query_as(
+            "SELECT m.conversation, m.parent, \
+             m.status NOT IN ('waiting', 'running') AND (m.status <> 'done' OR m.finish_reason IS 'length') \
+             FROM messages m JOIN conversations c ON c.id = m.conversation \
+             WHERE m.id = ? AND c.owner = ? AND m.status IS NOT NULL",
+        )
+        .bind(answer)
+        .bind(owner)
+        .fetch_optional(&mut *on)
+        .await?;
+        let Some((conversation, message, was_cut)) = row else {
+            return Ok(Begun::NotFound);
+        };
+        if !was_cut {
+            return Ok(Begun::Taken);
+        }
+        sqlx::query(
+            "UPDATE messages SET status = 'running', finish_reason = NULL, error = NULL, usage = NULL, \
+             timings = NULL, options = ? WHERE id = ?",
+        )
+        .bind(to_json(options)?)
+        .bind(answer)
+        .execute(&mut *on)
+        .await?;
+        let revision = touch(on, conversation, None).await?;
+        let accepted = Accepted {
+            re: request.id.to_owned(),
+            conversation,
+            revision,
+            message,
+            answer,
+            options: options.clone(),
+            duplicate: false,
+        };
+        remember(on, owner, request, &accepted).await?;
+        writing.commit().await?;
+        Ok(Begun::Begun { revision })
+    }
+
+    /// A waiting answer runs now. Returns the conversation's revision.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now, and [`StoreError::Gone`] when it does not wait.
+    pub async fn start(&self, answer: Uuid) -> Result<u64, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let conversation: Option<Uuid> = sqlx::query_scalar(
+            "UPDATE messages SET status = 'running' WHERE id = ? AND status = 'waiting' RETURNING conversation",
+        )
+        .bind(answer)
+        .fetch_optional(&mut *on)
+        .await?;
+        let conversation = conversation.ok_or(StoreError::Gone)?;
+        let revision = touch(on, conversation, None).await?;
+        writing.commit().await?;
+        Ok(revision)
+    }
+
+    /// Keeps what is written so far of a running answer.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now, and [`StoreError::Gone`] when it does not run.
+    pub async fn checkpoint(&self, answer: Uuid, written: &Written) -> Result<(), StoreError> {
+        let mut writing = self.write().await?;
+        let kept = sqlx::query(
+            "UPDATE messages SET written = ?, runs = ? WHERE id = ? AND status = 'running'",
+        )
+        .bind(written.as_str())
+        .bind(to_json(written.runs())?)
+        .bind(answer)
+        .execute(writing.on())
+        .await?;
+        if kept.rows_affected() == 0 {
+            return Err(StoreError::Gone);
+        }
+        writing.commit().await
+    }
+
+    /// Ends a running or waiting answer for good, and counts its tokens. Returns the conversation's revision.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now, and [`StoreError::Gone`] when it has ended already or was deleted.
+    pub async fn finish(&self, answer: Uuid, end: &End) -> Result<u64, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let conversation: Option<Uuid> = sqlx::query_scalar(
+            "UPDATE messages SET status = ?, finish_reason = ?, error = ?, usage = ?, timings = ?, \
+             written = ?, runs = ? WHERE id = ? AND status IN ('waiting', 'running') RETURNING conversation",
+        )
+        .bind(status_word(end.status))
+        .bind(end.finish_reason.map(finish_reason_word))
+        .bind(to_json_if_any(end.error.as_ref())?)
+        .bind(to_json_if_any(end.usage.as_ref())?)
+        .bind(to_json_if_any(end.timings.as_ref())?)
+        .bind(end.written.as_str())
+        .bind(to_json(end.written.runs())?)
+        .bind(answer)
+        .fetch_optional(&mut *on)
+        .await?;
+        let conversation = conversation.ok_or(StoreError::Gone)?;
+        let (_, text) = end.written.split();
+        index_answer(on, answer, &text).await?;
+        if let Some(usage) = &end.usage {
+            spend(on, conversation, usage).await?;
+        }
+        let revision = touch(on, conversation, None).await?;
+        writing.commit().await?;
+        Ok(revision)
+    }
+
+    /// Gives a question other words while its answer waits. Returns the conversation and its revision; `None` when the
+    /// question is unknown or it is too late.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn edit_waiting(
+        &self,
+        owner: &str,
+        question: Uuid,
+        content: &[Part],
+    ) -> Result<Option<(Uuid, u64)>, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let Some(waiting) = waiting(on, owner, question).await? else {
+            return Ok(None);
+        };
+        sqlx::query("UPDATE messages SET content = ? WHERE id = ?")
+            .bind(to_json(content)?)
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        if !waiting.temporary {
+            index(on, waiting.conversation, Some(question), &words(content)).await?;
+        }
+        let revision = touch(on, waiting.conversation, None).await?;
+        writing.commit().await?;
+        Ok(Some((waiting.conversation, revision)))
+    }
+
+    /// Takes a question back while its answer waits: both are deleted, and what followed the answer follows what the
+    /// question followed. Returns the conversation and its revision; `None` when the question is unknown or it is too late.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn drop_waiting(
+        &self,
+        owner: &str,
+        question: Uuid,
+    ) -> Result<Option<(Uuid, u64)>, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let Some(waiting) = waiting(on, owner, question).await? else {
+            return Ok(None);
+        };
+        sqlx::query(
+            "UPDATE messages SET parent = ?1 WHERE parent IN (SELECT id FROM messages WHERE parent = ?2)",
+        )
+        .bind(waiting.parent)
+        .bind(question)
+        .execute(&mut *on)
+        .await?;
+        // Where the leaf goes, if it is one of those that are deleted.
+        sqlx::query(
+            "UPDATE conversations SET leaf = coalesce(?1, (SELECT m.id FROM messages m \
+             WHERE m.conversation = ?2 AND m.id <> ?3 AND m.parent IS NOT ?3 ORDER BY m.n DESC LIMIT 1)) \
+             WHERE id = ?2 AND leaf IN (SELECT id FROM messages WHERE id = ?3 OR parent = ?3)",
+        )
+        .bind(waiting.parent)
+        .bind(waiting.conversation)
+        .bind(question)
+        .execute(&mut *on)
+        .await?;
+        sqlx::query("DELETE FROM messages WHERE parent = ?1")
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        sqlx::query("DELETE FROM messages WHERE id = ?1")
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        let revision = touch(on, waiting.conversation, None).await?;
+        writing.commit().await?;
+        Ok(Some((waiting.conversation, revision)))
+    }
+}
+
+/// Where a new turn goes.
+struct Place {
+    conversation: Uuid,
+    temporary: bool,
+}
+
+/// Finds, or makes, the conversation; `None` unless the parent can be followed.
+async fn place(
+    on: &mut SqliteConnection,
+    turn: &NewTurn<'_>,
+    now: i64,
+) -> Result<Option<Place>, StoreError> {
+    match turn.conversation {
+        NewOrOld::New {
+            id,
+            title,
+            temporary,
+            system,
+        } => {
+            if turn.parent.is_some() {
+                return Ok(None);
+            }
+            sqlx::query(
+                "INSERT INTO conversations (id, owner, title, created_ms, updated_ms, revision, temporary, system) \
+                 VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5, ?6)",
+            )
+            .bind(id)
+            .bind(turn.owner)
+            .bind(title)
+            .bind(now)
+            .bind(temporary)
+            .bind(system)
+            .execute(&mut *on)
+            .await?;
+            if !temporary {
+                index(on, id, None, title).await?;
+            }
+            Ok(Some(Place {
+                conversation: id,
+                temporary,
+            }))
+        }
+        NewOrOld::Old(id) => {
+            // A question follows an answer or nothing; an answer follows a question.
+            let found: Option<bool> = sqlx::query_scalar(
+                "SELECT c.temporary FROM conversations c WHERE c.id = ?1 AND c.owner = ?2 \
+                 AND (?3 IS NULL OR EXISTS (SELECT 1 FROM messages m \
+                 WHERE m.id = ?3 AND m.conversation = c.id AND (m.status IS NULL) = ?4))",
+            )
+            .bind(id)
+            .bind(turn.owner)
+            .bind(turn.parent)
+            .bind(turn.question.is_none())
+            .fetch_optional(&mut *on)
+            .await?;
+            Ok(found.map(|temporary| Place {
+                conversation: id,
+                temporary,
+            }))
+        }
+    }
+}
+
+/// A question whose answer waits.
+struct Waiting {
+    conversation: Uuid,
+    parent: Option<Uuid>,
+    temporary: bool,
+}
+
+async fn waiting(
+    on: &mut SqliteConnection,
+    owner: &str,
+    question: Uuid,
+) -> Result<Option<Waiting>, StoreError> {
+    let row: Option<(Uuid, Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
+        .bind(question)
+        .bind(owner)
+        .fetch_optional(&mut *on)
+        .await?;
+    Ok(row.map(|(conversation, _, parent, temporary)| Waiting {
+        conversation,
+        parent,
+        temporary,
+    }))
+}
+
+/// What a request of this id was told, if there was one.
+async fn before(
+    on: &mut SqliteConnection,
+    owner: &str,
+    request: &RequestKey<'_>,
+) -> Result<Option<Begun>, StoreError> {
+    let row: Option<(Vec<u8>, Uuid, i64, Uuid, Uuid, String)> = sqlx::query_as(
+        "SELECT digest, conversation, revision, message, answer, options FROM requests \
+         WHERE owner = ? AND id = ? AND created_ms > ?",
+    )
+    .bind(owner)
+    .bind(request.id)
+    .bind(now_ms() - super::millis(super::REQUESTS_KEPT))
+    .fetch_optional(&mut *on)
+    .await?;
+    let Some((digest, conversation, revision, message, answer, options)) = row else {
+        return Ok(None);
+    };
+    if digest != request.digest {
+        return Ok(Some(Begun::Conflict));
+    }
+    Ok(Some(Begun::Before(Accepted {
+        re: request.id.to_owned(),
+        conversation,
+        revision: unsigned(revision),
+        message,
+        answer,
+        options: from_json(&options)?,
+        duplicate: true,
+    })))
+}
+
+async fn remember(
+    on: &mut SqliteConnection,
+    owner: &str,
+    request: &RequestKey<'_>,
+    accepted: &Accepted,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO requests \
+         (owner, id, digest, created_ms, conversation, revision, message, answer, options) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(owner)
+    .bind(request.id)
+    .bind(request.digest.as_slice())
+    .bind(now_ms())
+    .bind(accepted.conversation)
+    .bind(i64::try_from(accepted.revision).unwrap_or(i64::MAX))
+    .bind(accepted.message)
+    .bind(accepted.answer)
+    .bind(to_json(&accepted.options)?)
+    .execute(&mut *on)
+    .await?;
+    Ok(())
+}
+
+/// The conversation changed now, and may have a new leaf. Returns its revision.
+async fn touch(
+    on: &mut SqliteConnection,
+    conversation: Uuid,
+    leaf: Option<Uuid>,
+) -> Result<u64, StoreError> {
+    let revision: i64 = sqlx::query_scalar(
+        "UPDATE conversations SET revision = revision + 1, updated_ms = max(updated_ms, ?), \
+         leaf = coalesce(?, leaf) WHERE id = ? RETURNING revision",
+    )
+    .bind(now_ms())
+    .bind(leaf)
+    .bind(conversation)
+    .fetch_one(&mut *on)
+    .await?;
+    Ok(unsigned(revision))
+}
+
+/// Lets search find `text`: a message's, or the conversation's title.
+pub(super) async fn index(
+    on: &mut SqliteConnection,
+    conversation: Uuid,
+    message: Option<Uuid>,
+    text: &str,
+) -> Result<(), StoreError> {
+    let changed =
+        sqlx::query("UPDATE texts SET text = ?3 WHERE conversation = ?1 AND message IS ?2")
+            .bind(conversation)
+            .bind(message)
+            .bind(text)
+            .execute(&mut *on)
+            .await?;
+    if changed.rows_affected() == 0 {
+        sqlx::query("INSERT INTO texts (conversation, message, text) VALUES (?, ?, ?)")
+            .bind(conversation)
+            .bind(message)
+            .bind(text)
+            .execute(&mut *on)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Lets search find an answer, unless its conversation is temporary.
+pub(super) async fn index_answer(
+    on: &mut SqliteConnection,
+    answer: Uuid,
+    text: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO texts (conversation, message, text) SELECT c.id, m.id, ?2 FROM messages m \
+         JOIN conversations c ON c.id = m.conversation WHERE m.id = ?1 AND c.temporary = 0 AND ?2 <> '' \
+         ON CONFLICT (message) DO UPDATE SET text = excluded.text",
+    )
+    .bind(answer)
+    .bind(text)
+    .execute(&mut *on)
+    .await?;
+    Ok(())
+}
+
+/// The text of a question, without its pictures.
+pub(super) fn words(content: &[Part]) -> String {
+    let texts = content.iter().filter_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image { .. } => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+async fn spend(
+    on: &mut SqliteConnection,
+    conversation: Uuid,
+    usage: &Usage,
+) -> Result<(), StoreError> {
+    let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
+    sqlx::query(
+        "INSERT INTO tokens_spent (owner, day, tokens) SELECT owner, ?2, ?3 FROM conversations WHERE id = ?1 \
+         ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
+    )
+    .bind(conversation)
+    .bind(day(now_ms()))
+    .bind(tokens)
+    .execute(&mut *on)
+    .await?;
+    Ok(())
+}
