@@ -77,6 +77,17 @@ const DRAIN_SECONDS: Variable = Variable::new(
     "20",
     "Seconds that running answers have to end once the service is told to stop.",
 );
+const DELTA_INTERVAL: Variable = Variable::new(
+    "GATEWAY_DELTA_INTERVAL_MS",
+    "30",
+    "The least time between two frames of one answer's text on a socket of version 2, in milliseconds, 0 to 200. Text that \
+     comes meanwhile goes out together.",
+);
+const UNWATCHED: Variable = Variable::new(
+    "GATEWAY_UNWATCHED_SECONDS",
+    "0",
+    "After how many seconds an answer that nobody watches is stopped while others wait for the model; 0: never.",
+);
 const MAX_CONNECTIONS: Variable = Variable::new(
     "GATEWAY_MAX_CONNECTIONS",
     "1000",
@@ -103,6 +114,8 @@ pub const VARIABLES: &[Variable] = &[
     TEMPERATURE,
     MAX_TOKENS,
     DRAIN_SECONDS,
+    DELTA_INTERVAL,
+    UNWATCHED,
     MAX_CONNECTIONS,
     DATA,
     settings::SOCKETS_PER_USER,
@@ -139,6 +152,10 @@ pub struct Config {
     pub max_tokens: u32,
     /// How long running answers have to end at shutdown.
     pub drain: Duration,
+    /// The least time between two frames of one answer's text.
+    pub delta_interval: Duration,
+    /// How long an answer may run unwatched while others wait.
+    pub unwatched: Option<Duration>,
     /// WebSockets open at once.
     pub max_connections: usize,
     /// The folder of what is kept.
@@ -166,6 +183,11 @@ impl Config {
             temperature: env.read_with(&TEMPERATURE, within(0.0, 2.0)),
             max_tokens: env.read_with(&MAX_TOKENS, within(1, 1_000_000)),
             drain: Duration::from_secs(env.read_with(&DRAIN_SECONDS, within(0, 3600))),
+            delta_interval: Duration::from_millis(env.read_with(&DELTA_INTERVAL, within(0, 200))),
+            unwatched: Some(Duration::from_secs(
+                env.read_with(&UNWATCHED, within(0, 86_400)),
+            ))
+            .filter(|limit| !limit.is_zero()),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
             data: env.read(&DATA),
             bounds: settings::bounds(env),

@@ -5,10 +5,10 @@
 
 pub mod answer;
 mod completion;
-mod conversation;
 pub mod config;
 pub mod connection;
 pub mod context;
+mod conversation;
 pub mod error;
 pub mod identity;
 mod metrics;
@@ -35,6 +35,7 @@ pub use config::{ADMIN_LISTEN, Config, VARIABLES};
 
 use crate::identity::{Identities, IdentityError};
 use crate::state::Gateway;
+use crate::store::{OpenError, Store};
 
 /// This service's name in errors.
 const SERVICE: &str = "chat-gateway";
@@ -74,6 +75,9 @@ pub enum StartError {
     /// Nobody could sign in.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Conversations cannot be kept.
+    #[error(transparent)]
+    Store(#[from] OpenError),
 }
 
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
@@ -81,7 +85,7 @@ pub enum StartError {
 ///
 /// # Errors
 ///
-/// When the HTTP client cannot be built, or nobody could sign in.
+/// When the HTTP client cannot be built, nobody could sign in, or conversations cannot be kept.
 pub async fn serve(
     config: Config,
     listeners: Listeners,
@@ -89,6 +93,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
     let _accepting = shutdown.hold();
+    let store = Store::open(&config.data).await?;
     let identity = Identities::open(&config)?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
@@ -96,6 +101,7 @@ pub async fn serve(
         traces,
         shutdown.clone(),
         identity,
+        store,
         &mut registry,
     )?);
     let Listeners { public, admin } = listeners;
@@ -111,6 +117,7 @@ pub async fn serve(
     let browsers = router::router(Arc::clone(&gateway));
     tokio::join!(
         gateway.upstream.watch(&shutdown),
+        gateway.rooms.keep_tidy(&shutdown),
         server::serve(
             public,
             browsers,

@@ -1,6 +1,7 @@
 //! What every handler and socket of one running gateway shares.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use common::shutdown::Shutdown;
 use common::traces::Traces;
@@ -9,8 +10,10 @@ use tokio::sync::Semaphore;
 
 use crate::completion::Completions;
 use crate::config::Config;
+use crate::conversation::rooms::Rooms;
 use crate::identity::{Identities, RefusedOrigins, UserLimits};
 use crate::metrics::Metrics;
+use crate::store::Store;
 use crate::upstream::{self, ProxyHealth};
 
 /// One running gateway.
@@ -24,6 +27,10 @@ pub(crate) struct Gateway {
     pub(crate) traces: Traces,
     pub(crate) identity: Identities,
     pub(crate) limits: UserLimits,
+    pub(crate) store: Store,
+    pub(crate) rooms: Rooms,
+    /// Answers that wait for the model now.
+    pub(crate) waiting_for_model: AtomicUsize,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
     pub(crate) refused_origins: RefusedOrigins,
@@ -38,6 +45,7 @@ impl Gateway {
         traces: Traces,
         shutdown: Shutdown,
         identity: Identities,
+        store: Store,
         registry: &mut Registry,
     ) -> reqwest::Result<Self> {
         let http = upstream::http()?;
@@ -51,6 +59,9 @@ impl Gateway {
             limits: UserLimits::new(config.bounds),
             seats: Arc::new(Semaphore::new(config.max_connections)),
             refused_origins: RefusedOrigins::default(),
+            store,
+            rooms: Rooms::default(),
+            waiting_for_model: AtomicUsize::new(0),
             config,
         })
     }

@@ -255,10 +255,11 @@ fn open(
     let gateway = Arc::clone(gateway);
     // From here on, not from when the socket's task first runs: a shutdown between the two would forget it.
     let held = gateway.shutdown.hold();
-    let mut response = wire::bounded(upgrade.protocols([SUBPROTOCOL])).on_upgrade(async move |socket| {
-        socket::run(socket, gateway, entrant).await;
-        drop(held);
-    });
+    let mut response =
+        wire::bounded(upgrade.protocols([SUBPROTOCOL])).on_upgrade(async move |socket| {
+            socket::run(socket, gateway, entrant).await;
+            drop(held);
+        });
     if let Some(cookie) = set_cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -155,7 +155,10 @@ impl V2Client {
             }
             "snapshot" => {
                 let answer = self.answers.entry(id).or_default();
-                frame["text"].as_str().unwrap_or_default().clone_into(&mut answer.text);
+                frame["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut answer.text);
                 let reasoning = frame["reasoning"].as_str().unwrap_or_default();
                 reasoning.clone_into(&mut answer.reasoning);
                 answer.position = frame["position"].as_u64().unwrap_or_default();
@@ -164,7 +167,10 @@ impl V2Client {
                 let answer = self.answers.entry(id).or_default();
                 ensure!(answer.done.is_none(), "a second end: {frame}");
                 let position = frame["position"].as_u64();
-                ensure!(position == Some(answer.position), "an end elsewhere: {frame}");
+                ensure!(
+                    position == Some(answer.position),
+                    "an end elsewhere: {frame}"
+                );
                 answer.done = Some(frame.clone());
             }
             "accepted" => {
@@ -185,7 +191,11 @@ impl V2Client {
     /// As [`V2Client::next`].
     pub async fn until_done(&mut self, answer: &str) -> anyhow::Result<JoinedAnswer> {
         loop {
-            if let Some(joined) = self.answers.get(answer).filter(|joined| joined.done.is_some()) {
+            if let Some(joined) = self
+                .answers
+                .get(answer)
+                .filter(|joined| joined.done.is_some())
+            {
                 return Ok(joined.clone());
             }
             self.next().await?;
@@ -216,7 +226,10 @@ impl V2Client {
     ///
     /// When it is refused.
     pub async fn watch(&mut self, conversation: &str) -> anyhow::Result<()> {
-        let open = self.answers.iter().filter(|(_, joined)| joined.done.is_none());
+        let open = self
+            .answers
+            .iter()
+            .filter(|(_, joined)| joined.done.is_none());
         let answers: Vec<Value> = open
             .map(|(id, joined)| json!({"message": id, "position": joined.position}))
             .collect();

@@ -32,6 +32,7 @@ CREATE TABLE messages (
     error         TEXT,
     usage         TEXT,
     timings       TEXT,
+    context       TEXT,
     options       TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX messages_paged ON messages (conversation, n);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::answer::outcome::Outcome;
-use crate::answer::written::Kind;
+use crate::answer::written::RunKind;
 use crate::completion::{Event, Finish};
 use crate::conversation::context;
 use crate::conversation::room::{Room, Stage};
@@ -140,14 +140,14 @@ async fn answer(
             Event::Reasoning(text) => {
                 queued = None;
                 clock.tick();
-                if room.write(id, Kind::Reasoning, &text) > MAX_ANSWER_BYTES {
+                if room.write(id, RunKind::Reasoning, &text) > MAX_ANSWER_BYTES {
                     return Ending::Failed(Failure::Oversized);
                 }
             }
             Event::Text(text) => {
                 queued = None;
                 clock.tick();
-                if room.write(id, Kind::Text, &text) > MAX_ANSWER_BYTES {
+                if room.write(id, RunKind::Text, &text) > MAX_ANSWER_BYTES {
                     return Ending::Failed(Failure::Oversized);
                 }
             }
@@ -194,12 +194,10 @@ async fn conclude(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, ending: En
     };
     let position = written.position();
     let mut end = End {
-        status: ending.status(position),
         error: ending.problem(),
         timings: clock.timings(),
         context,
-        written,
-        ..End::default()
+        ..End::plain(ending.status(position), written)
     };
     if let Ending::Finished(finish) = &ending {
         end.finish_reason = Some(finish.reason);

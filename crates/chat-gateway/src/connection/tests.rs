@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Action, Connection, Event, MAX_DELTA_BYTES, MAX_WAITING, Outcome};
 use crate::context::{Conversation, Role};
 use crate::error::{Failure, Overflow};
-use crate::protocol::v1::{ServerMessage};
+use crate::protocol::v1::ServerMessage;
 
 fn connection() -> Connection {
     Connection::new(Conversation::new("system", 100))

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::answer::written::{Kind, Written};
+use crate::answer::written::{RunKind, Written};
 use crate::identity::limits::AnswerSeat;
 use crate::protocol::record::{ContextUse, Options, Status};
 use crate::protocol::v2::{Change, Done, Phase};
@@ -193,10 +193,10 @@ impl Room {
     }
 
     /// More of a running answer has come. Returns how many bytes of it there are.
-    pub(crate) fn write(&self, answer: Uuid, kind: Kind, text: &str) -> u64 {
+    pub(crate) fn write(&self, answer: Uuid, kind: RunKind, text: &str) -> u64 {
         let phase = match kind {
-            Kind::Reasoning => Phase::Thinking,
-            Kind::Text => Phase::Writing,
+            RunKind::Reasoning => Phase::Thinking,
+            RunKind::Text => Phase::Writing,
         };
         let mut state = self.state();
         let Some(answer) = state.answer(answer) else {
@@ -228,7 +228,10 @@ impl Room {
 
     pub(crate) fn leave(&self, bell: &Arc<Bell>) {
         let mut state = self.state();
-        let place = state.bells.iter().position(|other| Arc::ptr_eq(other, bell));
+        let place = state
+            .bells
+            .iter()
+            .position(|other| Arc::ptr_eq(other, bell));
         if let Some(place) = place {
             state.bells.swap_remove(place);
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use common::shutdown::Shutdown;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,10 +27,13 @@ impl Rooms {
         Arc::clone(room)
     }
 
-    /// Closes rooms that nobody needs, until the process ends. Cancel-safe.
-    pub(crate) async fn keep_tidy(&self) {
+    /// Closes rooms that nobody needs, until the drain begins. Cancel-safe.
+    pub(crate) async fn keep_tidy(&self, shutdown: &Shutdown) {
         loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
+            tokio::select! {
+                () = shutdown.draining() => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            }
             let now = Instant::now();
             let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Who holds an Arc may be about to use the room; entering again must give the same one.

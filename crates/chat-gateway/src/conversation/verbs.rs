@@ -147,7 +147,9 @@ impl Gateway {
                 temporary: send.temporary,
                 system: turn.options.system.as_deref(),
             };
-            return self.begin(user, room, new, turn, Uuid::now_v7(), seat).await;
+            return self
+                .begin(user, room, new, turn, Uuid::now_v7(), seat)
+                .await;
         };
         let (room, kept) = self.enter(user, conversation).await?;
         let turned = room.turn.lock().await;
@@ -287,10 +289,7 @@ impl Gateway {
         answer: Uuid,
         status: Status,
     ) -> Result<(), StoreError> {
-        let end = End {
-            status,
-            ..End::default()
-        };
+        let end = End::plain(status, Written::new());
         let revision = self.store.finish(answer, &end).await?;
         let done = Done {
             answer,
@@ -406,7 +405,9 @@ impl Gateway {
     async fn parent(&self, user: &User, conversation: Uuid, id: Uuid) -> Result<Uuid, Refusal> {
         let found = self.store.message(&user.id, id).await?;
         match found {
-            Some((of, message)) if of == conversation && message.role == Author::Assistant => Ok(id),
+            Some((of, message)) if of == conversation && message.role == Author::Assistant => {
+                Ok(id)
+            }
             Some((of, _)) if of == conversation => Err(bad("`parent` must be an answer or null")),
             _ => Err(Refusal::NOT_FOUND),
         }
@@ -436,16 +437,26 @@ impl Gateway {
         if busy && must_be_idle {
             return Err(BUSY);
         }
-        let status = if busy { Status::Waiting } else { Status::Running };
+        let status = if busy {
+            Status::Waiting
+        } else {
+            Status::Running
+        };
         let begun = if turn.continues {
             let options = &turn.options;
-            self.store.resume(&user.id, &request, answer, options).await?
+            self.store
+                .resume(&user.id, &request, answer, options)
+                .await?
         } else {
             let new = NewTurn {
                 owner: &user.id,
                 request,
                 conversation,
-                parent: if parts.is_some() { turn.parent } else { Some(question) },
+                parent: if parts.is_some() {
+                    turn.parent
+                } else {
+                    Some(question)
+                },
                 question: parts,
                 answer,
                 status,
@@ -466,7 +477,10 @@ impl Gateway {
             }
         };
         let written = match turn.continues {
-            true => self.store.written(answer).await?,
+            true => {
+                let stored = self.store.answer(&user.id, answer).await?;
+                stored.ok_or(Refusal::NOT_FOUND)?.written
+            }
             false => Written::new(),
         };
         let live = LiveAnswer {
@@ -487,7 +501,11 @@ impl Gateway {
         };
         room.change(|state| {
             state.add(live);
-            let what = if busy { Change::Queue } else { Change::Messages };
+            let what = if busy {
+                Change::Queue
+            } else {
+                Change::Messages
+            };
             state.note(what, revision);
         });
         if !busy {
@@ -518,11 +536,11 @@ impl Gateway {
             return Err(Refusal {
                 code: ErrorCode::RateLimited,
                 message: "too many messages in a minute; wait a moment",
-                retry_after_seconds: Some(wait.seconds()),
+                retry_after_seconds: u32::try_from(wait.0.as_secs() + 1).ok(),
             });
         }
-        if let Some(most) = self.config.tokens_per_day
-            && self.store.tokens_today(&user.id).await? >= most
+        if let Some(most) = self.config.bounds.tokens_per_day
+            && self.store.tokens_today(&user.id).await? >= most.get()
         {
             let message = "the tokens of today are spent; come back tomorrow (UTC)";
             return Err(Refusal::new(ErrorCode::QuotaExceeded, message));
@@ -547,9 +565,7 @@ impl Gateway {
         if parts.iter().all(blank) {
             return Err(bad("`content` must not be empty"));
         }
-        let data = |part: &Part| {
-            matches!(part, Part::Image { data_url } if !data_url.starts_with("data:image/"))
-        };
+        let data = |part: &Part| matches!(part, Part::Image { data_url } if !data_url.starts_with("data:image/"));
         if parts.iter().any(data) {
             return Err(bad("`data_url` must begin with data:image/"));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::answer::written::{Kind, Written};
+use crate::answer::written::{RunKind, Written};
 use crate::conversation::room::{Bell, LiveAnswer, Room, Stage};
 use crate::protocol::record::{Message, Status};
 use crate::protocol::v2::{Done, Held, Progress, ServerFrame};
@@ -148,7 +148,13 @@ impl Cursor {
             self.stage_version = answer.stage_version;
             frames.extend(stage(answer));
         }
-        self.position = text(answer.id, answer.status, &answer.written, self.position, frames);
+        self.position = text(
+            answer.id,
+            answer.status,
+            &answer.written,
+            self.position,
+            frames,
+        );
         if let Some((done, _)) = &answer.done {
             self.done = true;
             frames.push(ServerFrame::Done(done.clone()));
@@ -210,8 +216,8 @@ fn text(
             position += piece.len() as u64;
             let piece = Some(piece.to_owned());
             let (text, reasoning) = match kind {
-                Kind::Text => (piece, None),
-                Kind::Reasoning => (None, piece),
+                RunKind::Text => (piece, None),
+                RunKind::Reasoning => (None, piece),
             };
             frames.push(ServerFrame::Delta {
                 answer,
@@ -227,9 +233,18 @@ fn text(
 
 /// The frames that show an answer which is no longer live to somebody who has it up to `position`. Empty unless `message`
 /// is an answer that has ended.
-pub(crate) fn stored(message: &Message, written: &Written, position: u64, revision: u64) -> Vec<ServerFrame> {
+pub(crate) fn stored(
+    message: &Message,
+    written: &Written,
+    position: u64,
+    revision: u64,
+) -> Vec<ServerFrame> {
     let mut frames = Vec::new();
-    if let Some(answer) = message.answer.as_ref().filter(|answer| answer.status.is_final()) {
+    if let Some(answer) = message
+        .answer
+        .as_ref()
+        .filter(|answer| answer.status.is_final())
+    {
         text(message.id, answer.status, written, position, &mut frames);
         frames.push(ServerFrame::Done(Done {
             answer: message.id,

@@ -340,12 +340,17 @@ impl Session<'_> {
             if watcher.shows(held.message) {
                 continue;
             }
-            let found = self.gateway.store.answer(&self.user.id, held.message).await?;
+            let found = self
+                .gateway
+                .store
+                .answer(&self.user.id, held.message)
+                .await?;
             let found = found.filter(|found| found.conversation == conversation);
             match found {
                 Some(found) => {
                     let revision = kept.revision;
-                    let stored = watcher::stored(&found.message, &found.written, held.position, revision);
+                    let stored =
+                        watcher::stored(&found.message, &found.written, held.position, revision);
                     frames.extend(stored);
                 }
                 None => frames.push(ServerFrame::Error(Refusal::NOT_FOUND.frame(None))),
@@ -414,8 +419,7 @@ struct Head {
 /// Whether a socket without the subprotocol begins with this frame as one of version 2.
 pub(crate) fn is_hello(frame: &str) -> bool {
     frame.len() <= MAX_HELLO_BYTES
-        && serde_json::from_str(frame)
-            .is_ok_and(|head: Head| head.kind.as_deref() == Some("hello"))
+        && serde_json::from_str(frame).is_ok_and(|head: Head| head.kind.as_deref() == Some("hello"))
 }
 
 /// Reads a frame, or says what is wrong with it.

@@ -4,6 +4,7 @@
 //! string. What a verb acknowledges is on disk. A conversation of another owner looks exactly like one that does not exist.
 //! Start reading at [`Store`]; `turns.rs` holds the life of an answer.
 
+mod answers;
 mod backup;
 mod change;
 mod export;
@@ -26,9 +27,12 @@ use sqlx::{Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use crate::answer::written::Written;
-use crate::protocol::record::{FinishReason, Options, Part, Problem, Status, Timings, Usage};
+use crate::protocol::record::{
+    ContextUse, FinishReason, Options, Part, Problem, Status, Timings, Usage,
+};
 use crate::protocol::v2::Accepted;
 
+pub use answers::StoredAnswer;
 pub use backup::{BackupError, backup};
 pub use change::ConversationChange;
 pub use export::Exported;
@@ -148,8 +152,26 @@ pub struct End {
     pub usage: Option<Usage>,
     /// Once it began.
     pub timings: Option<Timings>,
+    /// Once it was asked for.
+    pub context: Option<ContextUse>,
     /// All of it.
     pub written: Written,
+}
+
+impl End {
+    /// The end of an answer of which nothing else is known.
+    #[must_use]
+    pub const fn plain(status: Status, written: Written) -> Self {
+        Self {
+            status,
+            finish_reason: None,
+            error: None,
+            usage: None,
+            timings: None,
+            context: None,
+            written,
+        }
+    }
 }
 
 /// Why something could not be kept or read. A client is told `storage_unavailable`, whichever it is.

@@ -50,12 +50,13 @@ pub(super) struct MessageRow {
     created_ms: i64,
     content: String,
     status: Option<String>,
-    written: String,
-    runs: String,
+    pub(super) written: String,
+    pub(super) runs: String,
     finish_reason: Option<String>,
     error: Option<String>,
     usage: Option<String>,
     timings: Option<String>,
+    context: Option<String>,
     options: String,
 }
 
@@ -92,6 +93,7 @@ impl MessageRow {
             error: from_json_if_any(self.error.as_deref())?,
             usage: from_json_if_any(self.usage.as_deref())?,
             timings: from_json_if_any(self.timings.as_deref())?,
+            context: from_json_if_any(self.context.as_deref())?,
             options: from_json(&self.options)?,
         })
     }

@@ -187,7 +187,7 @@ impl Store {
         let mut writing = self.write().await?;
         let on = writing.on();
         let conversation: Option<Uuid> = sqlx::query_scalar(
-            "UPDATE messages SET status = ?, finish_reason = ?, error = ?, usage = ?, timings = ?, \
+            "UPDATE messages SET status = ?, finish_reason = ?, error = ?, usage = ?, timings = ?, context = ?, \
              written = ?, runs = ? WHERE id = ? AND status IN ('waiting', 'running') RETURNING conversation",
         )
         .bind(status_word(end.status))
@@ -195,6 +195,7 @@ impl Store {
         .bind(to_json_if_any(end.error.as_ref())?)
         .bind(to_json_if_any(end.usage.as_ref())?)
         .bind(to_json_if_any(end.timings.as_ref())?)
+        .bind(to_json_if_any(end.context.as_ref())?)
         .bind(end.written.as_str())
         .bind(to_json(end.written.runs())?)
         .bind(answer)
@@ -377,7 +378,7 @@ async fn waiting(
 }
 
 /// What a request of this id was told, if there was one.
-async fn before(
+pub(super) async fn before(
     on: &mut SqliteConnection,
     owner: &str,
     request: &RequestKey<'_>,
