@@ -1,6 +1,5 @@
 //! One running answer: the completion behind it, its numbers, its one line in the log, and its span.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +7,13 @@ use common::traces::Span;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::completion::{Completion, Refusal};
-use crate::connection::{Event, Outcome};
+use crate::completion::{Ask, AskMessage, Completion, Refusal};
+use crate::connection::Outcome;
 use crate::context::Prompt;
-use crate::error::Failure;
+use crate::event::Event;
+use crate::protocol::record::Options;
 use crate::state::Gateway;
 
-/// The least pause before a request that found the model busy is sent again; chance adds up to as much.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// The outcome of an answer whose socket closed first.
 const CLOSED: &str = "closed";
 
@@ -23,10 +21,9 @@ const CLOSED: &str = "closed";
 pub(crate) struct Answer {
     gateway: Arc<Gateway>,
     visitor: Arc<str>,
-    prompt: Prompt,
     completion: Completion,
-    /// When to ask again, after llm-proxy had no room.
-    ask_at: Option<Instant>,
+    /// How often the completion had been asked for when that was last told.
+    n_asks: u32,
     request_id: String,
     started: Instant,
     first_token: Option<Duration>,
@@ -40,16 +37,13 @@ impl Answer {
     pub(crate) fn begin(gateway: Arc<Gateway>, visitor: Arc<str>, prompt: &Prompt) -> Self {
         let request_id = Uuid::now_v7().to_string();
         let span = gateway.traces.client("chat", None);
-        let completion = gateway
-            .completions
-            .ask(prompt, &visitor, &request_id, span.traceparent());
+        let completion = ask(&gateway, prompt, &visitor, &request_id, &span);
         let started = Instant::now();
         Self {
             gateway,
             visitor,
-            prompt: prompt.clone(),
             completion,
-            ask_at: None,
+            n_asks: 1,
             request_id,
             started,
             first_token: None,
@@ -65,41 +59,25 @@ impl Answer {
             request_id = self.request_id,
             "the context was full; asking with a shorter history"
         );
-        self.prompt = prompt.clone();
-        self.ask();
-    }
-
-    fn ask(&mut self) {
         self.span.event("asked again");
-        let traceparent = self.span.traceparent();
-        let completions = &self.gateway.completions;
-        self.completion =
-            completions.ask(&self.prompt, &self.visitor, &self.request_id, traceparent);
+        self.completion = ask(
+            &self.gateway,
+            prompt,
+            &self.visitor,
+            &self.request_id,
+            &self.span,
+        );
+        self.n_asks = 1;
     }
 
-    /// What comes next from upstream. Waiting is not failing: while the model is busy it asks again, as long as somebody
-    /// wants to know. Cancel-safe.
+    /// What comes next from upstream. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = loop {
-            if let Some(at) = self.ask_at {
-                tokio::time::sleep_until(at).await;
-                self.ask_at = None;
-                self.ask();
-            }
-            match self.completion.next().await {
-                Event::Failed(Failure::Busy) if self.deltas == 0 => {
-                    let chance = RandomState::new().build_hasher().finish() % 1000;
-                    let pause = BUSY_PAUSE + Duration::from_millis(chance);
-                    self.ask_at = Some(Instant::now() + pause);
-                }
-                Event::Failed(_) if self.completion.is_refused_for_its_name() => {
-                    self.gateway.completions.leave_names_out();
-                    self.ask();
-                }
-                event => break event,
-            }
-        };
-        if let Event::Delta(_) = event {
+        let event = self.completion.next().await;
+        for _ in self.n_asks..self.completion.n_asks() {
+            self.span.event("asked again");
+            self.n_asks += 1;
+        }
+        if let Event::Text(_) = event {
             self.deltas += 1;
             self.gateway.metrics.deltas.inc();
             if self.first_token.is_none() {
@@ -168,6 +146,29 @@ impl Drop for Answer {
             "answer"
         );
     }
+}
+
+/// Begins to ask for an answer to `prompt`, as version 1 does: with the operator's options, and text only.
+fn ask(
+    gateway: &Gateway,
+    prompt: &Prompt,
+    visitor: &str,
+    request_id: &str,
+    span: &Span,
+) -> Completion {
+    let messages = prompt.iter();
+    gateway.completions.ask(&Ask {
+        messages: messages
+            .map(|(role, text)| AskMessage::text(*role, text))
+            .collect(),
+        options: &Options::default(),
+        continues: false,
+        lane: visitor,
+        request_id,
+        traceparent: span.traceparent(),
+        wants_usage: false,
+        waits_for_model: false,
+    })
 }
 
 fn millis(time: Duration) -> u64 {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod context;
 pub mod error;
+pub mod event;
 pub mod identity;
 mod metrics;
 mod page;

@@ -10,8 +10,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
-use crate::connection::{Action, Connection, Event};
+use crate::connection::{Action, Connection};
 use crate::context::Conversation;
+use crate::event::Event;
 use crate::protocol::v1::Close;
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};

@@ -4,5 +4,8 @@
 //! are generated from here.
 
 pub mod record;
+mod surrogates;
 pub mod v1;
 pub mod v2;
+
+pub use surrogates::mend_surrogates;
