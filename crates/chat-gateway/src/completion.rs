@@ -1,12 +1,23 @@
 //! One streamed answer from upstream, and the only file that knows async-openai.
 //!
-//! Requests go through a service of our own: async-openai's default one repeats failed requests, and it logs and loses
-//! error bodies. Dropping a [`Completion`] cancels it upstream. An end without a finish reason is a failure.
+//! Requests go through a service of our own: async-openai's default one repeats failed requests, logs and loses error
+//! bodies, and drops the comments that tell how long the wait is. Dropping a [`Completion`] cancels it upstream. An end
+//! without a finish reason is a failure. What is worth waiting for (a full queue, a model that loads) is asked again.
+
+mod comments;
+mod count;
+mod refusal;
+mod request;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
@@ -14,43 +25,34 @@ use async_openai::error::OpenAIError;
 use async_openai::middleware::HttpRequestFactory;
 use async_openai::traits::RequestOptionsBuilder as _;
 use async_openai::types::stream::StreamResponse;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::{Instant, Sleep};
 
+use self::comments::{CommentReader, Comments};
+pub(crate) use self::refusal::Refusal;
+use self::request::ChatBody;
+pub(crate) use self::request::{Ask, AskContent, AskMessage, effective};
 use crate::config::Config;
-use crate::connection::Event;
-use crate::context::{Prompt, Role};
-use crate::error::{Failure, Overflow};
-use crate::upstream::read_capped;
+use crate::error::Failure;
+use crate::event::{Event, Finish};
+use crate::protocol::record::{FinishReason, Usage};
+use crate::upstream::{VERSION, read_capped};
 
-/// The longest upstream error code that is logged, in bytes.
-const MAX_CODE_BYTES: usize = 64;
-
-/// llm-proxy's code for a key that may not do what was asked.
-const SCOPE_MISSING: &str = "scope_missing";
-
-/// What is sent upstream.
-#[derive(Serialize)]
-struct Request<'a> {
-    model: &'a str,
-    messages: Vec<Message<'a>>,
-    stream: bool,
-    temperature: f64,
-    max_tokens: u32,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
-}
+/// The least pause before a request that has to wait is sent again; chance adds up to as much.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a model that loads is waited for.
+const LOADING_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// One event of the answer, as far as it is read. Everything may be missing.
 #[derive(Deserialize)]
 struct Frame {
     error: Option<Value>,
     choices: Option<Vec<Choice>>,
+    usage: Option<Counts>,
+    timings: Option<Speed>,
 }
 
 #[derive(Deserialize)]
@@ -62,78 +64,39 @@ struct Choice {
 #[derive(Deserialize)]
 struct Delta {
     content: Option<String>,
+    reasoning_content: Option<String>,
 }
 
-/// What an upstream said when it refused or failed: never its words, which may hold anything.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("upstream failed: {} (status {status:?}, code {code:?})", failure.label())]
-pub(crate) struct Refusal {
-    failure: Failure,
-    pub(crate) status: Option<u16>,
-    code: Option<String>,
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(default)]
+    prompt_tokens: u32,
+    #[serde(default)]
+    completion_tokens: u32,
+    prompt_tokens_details: Option<PromptCounts>,
 }
 
-impl Refusal {
-    /// Upstream's own name for the error.
-    pub(crate) fn code(&self) -> Option<&str> {
-        self.code.as_deref()
-    }
+#[derive(Deserialize)]
+struct PromptCounts {
+    #[serde(default)]
+    cached_tokens: u32,
+}
 
-    const fn plain(failure: Failure) -> Self {
+#[derive(Deserialize)]
+struct Speed {
+    predicted_per_second: Option<f64>,
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
         Self {
-            failure,
-            status: None,
-            code: None,
+            prompt_tokens: counts.prompt_tokens,
+            cached_tokens: counts
+                .prompt_tokens_details
+                .map_or(0, |details| details.cached_tokens),
+            completion_tokens: counts.completion_tokens,
         }
     }
-
-    /// Reads the `error` of a body or of an event; `status` is `None` in the middle of an answer.
-    fn read(status: Option<u16>, error: &Value) -> Self {
-        let text = |field: &str| match &error[field] {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => String::new(),
-        };
-        let (kind, code) = (text("type"), text("code"));
-        let names = |name: &str| kind.contains(name) || code.contains(name);
-        let failure = match status {
-            _ if names("exceed_context_size") || names("context_length_exceeded") => {
-                let number = |field: &str| error[field].as_u64();
-                let numbers = number("n_prompt_tokens").zip(number("n_ctx"));
-                Failure::ContextFull(numbers.map(|(n_prompt_tokens, n_ctx)| Overflow {
-                    n_prompt_tokens,
-                    n_ctx,
-                }))
-            }
-            Some(413) => Failure::ContextFull(None),
-            Some(401 | 403) => Failure::Key,
-            Some(404) => Failure::UnknownModel,
-            _ if names("loading") || text("message") == "Loading model" => Failure::Loading,
-            Some(429) => Failure::Busy,
-            _ if names("queue") => Failure::Busy,
-            Some(408 | 504) => Failure::TimedOut,
-            _ if names("timeout") => Failure::TimedOut,
-            Some(400..=499) => Failure::Rejected,
-            Some(_) => Failure::Unavailable,
-            None => Failure::Interrupted,
-        };
-        let code = if code.is_empty() || code == "null" {
-            kind
-        } else {
-            code
-        };
-        Self {
-            failure,
-            status,
-            code: Some(code).filter(|code| is_plain(code)),
-        }
-    }
-}
-
-/// Whether a code may be logged: a name or a number, not a sentence.
-fn is_plain(code: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(plain)
 }
 
 impl From<OpenAIError> for Refusal {
@@ -143,47 +106,93 @@ impl From<OpenAIError> for Refusal {
                 Ok(refusal) => *refusal,
                 Err(_) => Self::plain(Failure::Unavailable),
             },
-            OpenAIError::Reqwest(error) if error.is_connect() => Self::plain(Failure::Unreachable),
-            OpenAIError::Reqwest(error) if error.is_timeout() => Self::plain(Failure::TimedOut),
-            OpenAIError::Reqwest(_) => Self::plain(Failure::Unavailable),
+            OpenAIError::Reqwest(error) => Self::plain(unanswered(&error)),
             _ => Self::plain(Failure::Interrupted),
         }
     }
 }
 
+/// Why no answer to a request came.
+fn unanswered(error: &reqwest::Error) -> Failure {
+    if error.is_connect() {
+        Failure::Unreachable
+    } else if error.is_timeout() {
+        Failure::TimedOut
+    } else {
+        Failure::Unavailable
+    }
+}
+
 /// Asks for answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Completions {
-    client: Arc<Client<OpenAIConfig>>,
-    model: String,
-    temperature: f64,
-    max_tokens: u32,
+    door: Arc<Door>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Door {
+    http: reqwest::Client,
+    config: Config,
     /// Whether llm-proxy is told for whom a message is.
     names_visitors: AtomicBool,
+    /// Whether llm-proxy lets our key count tokens.
+    counts: AtomicBool,
 }
 
 impl Completions {
     pub(crate) fn new(http: reqwest::Client, config: &Config) -> Self {
-        let openai = OpenAIConfig::new()
-            .with_api_base(&config.base_url)
-            .with_api_key(config.api_key.expose())
-            .with_org_id("")
-            .with_project_id("");
-        let once = tower::service_fn({
-            let http = http.clone();
-            move |factory: HttpRequestFactory| send(http.clone(), factory)
-        });
         Self {
-            client: Arc::new(Client::build(http, openai).with_http_service(once)),
-            model: config.model.clone(),
-            temperature: config.temperature,
-            max_tokens: config.max_tokens,
-            names_visitors: AtomicBool::new(true),
+            door: Arc::new(Door {
+                http,
+                config: config.clone(),
+                names_visitors: AtomicBool::new(true),
+                counts: AtomicBool::new(true),
+            }),
         }
     }
 
+    /// Begins an answer. Nothing is sent before [`Completion::next`] is polled.
+    ///
+    /// # Panics
+    ///
+    /// Never: strings and numbers always serialise.
+    pub(crate) fn ask(&self, ask: &Ask<'_>) -> Completion {
+        let config = &self.door.config;
+        let body = ChatBody::new(ask, config);
+        let body = to_raw_value(&body).expect("strings and numbers always serialise");
+        let letter = Letter {
+            body: body.into(),
+            lane: ask.lane.to_owned(),
+            request_id: ask.request_id.to_owned(),
+            traceparent: ask.traceparent.clone(),
+        };
+        let waits_until = ask
+            .waits_for_model
+            .then(|| Instant::now() + LOADING_PATIENCE);
+        Completion {
+            door: Arc::clone(&self.door),
+            letter: Arc::new(letter),
+            stage: Stage::Asking,
+            n_asks: 0,
+            named_its_visitor: false,
+            waits_until,
+            is_loading: false,
+            has_begun: false,
+            finish: Finish {
+                reason: FinishReason::Stop,
+                usage: None,
+                tokens_per_second: None,
+            },
+            finished: false,
+            refusal: None,
+        }
+    }
+}
+
+impl Door {
     /// The key may not name visitors: none is named from now on.
-    pub(crate) fn leave_names_out(&self) {
+    fn leave_names_out(&self) {
         if self.names_visitors.swap(false, Ordering::Relaxed) {
             tracing::warn!(
                 "the key in LLM_API_KEY lacks the scope `delegate`, so all visitors share one place in the queue: add the \
@@ -192,86 +201,60 @@ impl Completions {
         }
     }
 
-    /// Begins an answer. Nothing is sent before [`Completion::next`] is polled. `traceparent` names the span that
-    /// upstream's is to be below.
-    pub(crate) fn ask(
-        &self,
-        prompt: &Prompt,
-        visitor: &str,
-        request_id: &str,
-        traceparent: Option<String>,
-    ) -> Completion {
-        let request = Request {
-            model: &self.model,
-            messages: prompt
-                .iter()
-                .map(|(role, content)| Message {
-                    role: name(*role),
-                    content,
-                })
-                .collect(),
-            stream: true,
-            temperature: self.temperature,
-            max_tokens: self.max_tokens,
-        };
-        let request =
-            serde_json::to_value(&request).map_err(|_| OpenAIError::InvalidArgument(String::new()));
-        let client = Arc::clone(&self.client);
-        let request_id = request_id.to_owned();
-        let names_visitors = self.names_visitors.load(Ordering::Relaxed);
-        let visitor = names_visitors.then(|| visitor.to_owned());
-        let opening = Box::pin(async move {
-            // With it llm-proxy lets a request wait for minutes instead of seconds. Its comments are not read.
-            let chat = client.chat().header("x-queue-events", "1")?;
-            let mut chat = chat.header("x-request-id", request_id)?;
-            if let Some(visitor) = visitor {
-                chat = chat.header("x-corral-user", visitor)?;
-            }
-            if let Some(traceparent) = traceparent {
-                chat = chat.header("traceparent", traceparent)?;
-            }
-            chat.create_stream_byot::<_, Frame>(request?).await
-        });
-        Completion {
-            stage: Stage::Opening(opening),
-            names_its_visitor: names_visitors,
-            finished: false,
-            refusal: None,
+    /// Reads a refusal's body.
+    async fn refusal(&self, response: reqwest::Response) -> Refusal {
+        let status = response.status().as_u16();
+        let body = read_capped(response).await.unwrap_or_default();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let mut refusal = Refusal::read(Some(status), &body["error"]);
+        if status == 404 && !self.config.base_url.ends_with(VERSION) {
+            refusal.failure = Failure::WrongAddress;
         }
+        refusal
+    }
+
+    /// Sends a request once, reads an error's body before async-openai does, and hands the answer's comments to `reader`.
+    async fn send(
+        self: Arc<Self>,
+        factory: HttpRequestFactory,
+        mut reader: CommentReader,
+    ) -> Result<reqwest::Response, OpenAIError> {
+        let response = self.http.execute(factory.build().await?).await?;
+        if !response.status().is_success() {
+            let refusal = self.refusal(response).await;
+            return Err(OpenAIError::Boxed(Box::new(refusal)));
+        }
+        let bytes = response
+            .bytes_stream()
+            .inspect_ok(move |bytes| reader.read(bytes));
+        let body = reqwest::Body::wrap_stream(bytes);
+        Ok(axum::http::Response::new(body).into())
     }
 }
 
-const fn name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    }
+/// A request as it is sent, perhaps more than once.
+#[derive(Debug)]
+struct Letter {
+    body: Arc<RawValue>,
+    lane: String,
+    request_id: String,
+    traceparent: Option<String>,
 }
 
-/// Sends a request once, and reads an error body before async-openai does.
-async fn send(
-    http: reqwest::Client,
-    factory: HttpRequestFactory,
-) -> Result<reqwest::Response, OpenAIError> {
-    let response = http.execute(factory.build().await?).await?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let body = read_capped(response).await.unwrap_or_default();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    Err(OpenAIError::Boxed(Box::new(Refusal::read(
-        Some(status.as_u16()),
-        &body["error"],
-    ))))
-}
+/// A body that was serialised once.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct SharedBody<'a>(&'a RawValue);
 
-type Opening = Pin<Box<dyn Future<Output = Result<StreamResponse<Frame>, OpenAIError>> + Send>>;
+type Opened = (StreamResponse<Frame>, Comments);
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, OpenAIError>> + Send>>;
 
 enum Stage {
+    Asking,
     Opening(Opening),
-    Streaming(StreamResponse<Frame>),
+    Streaming(StreamResponse<Frame>, Comments),
+    /// Until it is asked again.
+    Pausing(Pin<Box<Sleep>>),
     Ended,
 }
 
@@ -279,34 +262,52 @@ enum Stage {
 ///
 /// async-openai reads ahead into a channel without a bound; `max_tokens` is what limits it.
 pub(crate) struct Completion {
+    door: Arc<Door>,
+    letter: Arc<Letter>,
     stage: Stage,
-    names_its_visitor: bool,
+    n_asks: u32,
+    named_its_visitor: bool,
+    /// How long a model that loads is waited for.
+    waits_until: Option<Instant>,
+    is_loading: bool,
+    /// Whether a piece of it has come.
+    has_begun: bool,
+    finish: Finish,
     finished: bool,
     refusal: Option<Refusal>,
 }
 
 impl Completion {
     /// The next event; after the last one it waits for ever. Cancel-safe.
+    ///
+    /// Waiting is not failing: while the model is busy it asks again, as long as somebody wants to know.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             match &mut self.stage {
+                Stage::Asking => self.stage = Stage::Opening(self.open()),
                 Stage::Opening(opening) => match opening.await {
-                    Ok(stream) => self.stage = Stage::Streaming(stream),
-                    Err(error) => return self.fail(error.into()),
-                },
-                Stage::Streaming(stream) => match stream.next().await {
-                    Some(Ok(frame)) => {
-                        if let Some(event) = self.read(frame) {
+                    Ok((stream, comments)) => self.stage = Stage::Streaming(stream, comments),
+                    Err(error) => {
+                        if let Some(event) = self.fail(error.into()) {
                             return event;
                         }
                     }
-                    Some(Err(error)) => return self.fail(error.into()),
-                    None if self.finished => {
-                        self.stage = Stage::Ended;
-                        return Event::Finished;
-                    }
-                    None => return self.fail(Refusal::plain(Failure::Interrupted)),
                 },
+                Stage::Streaming(stream, comments) => {
+                    // The answer itself is newer than what was told before it.
+                    let frame = tokio::select! {
+                        biased;
+                        frame = stream.next() => frame,
+                        comment = comments.next() => return comment.into(),
+                    };
+                    if let Some(event) = self.read(frame) {
+                        return event;
+                    }
+                }
+                Stage::Pausing(pause) => {
+                    pause.await;
+                    self.stage = Stage::Asking;
+                }
                 Stage::Ended => std::future::pending().await,
             }
         }
@@ -317,101 +318,110 @@ impl Completion {
         self.refusal.as_ref()
     }
 
-    /// Whether llm-proxy refused it because the key may not name visitors.
-    pub(crate) fn is_refused_for_its_name(&self) -> bool {
-        let refusal = self.refusal.as_ref();
-        self.names_its_visitor && refusal.and_then(Refusal::code) == Some(SCOPE_MISSING)
+    /// How often the request was sent.
+    pub(crate) const fn n_asks(&self) -> u32 {
+        self.n_asks
     }
 
-    fn read(&mut self, frame: Frame) -> Option<Event> {
+    fn open(&mut self) -> Opening {
+        self.n_asks += 1;
+        self.named_its_visitor = self.door.names_visitors.load(Ordering::Relaxed);
+        let names_visitor = self.named_its_visitor;
+        let door = Arc::clone(&self.door);
+        let letter = Arc::clone(&self.letter);
+        Box::pin(async move {
+            let config = OpenAIConfig::new()
+                .with_api_base(&door.config.base_url)
+                .with_api_key(door.config.api_key.expose())
+                .with_org_id("")
+                .with_project_id("");
+            let (reader, comments) = CommentReader::new();
+            let http = door.http.clone();
+            let once = tower::service_fn(move |factory: HttpRequestFactory| {
+                Arc::clone(&door).send(factory, reader.clone())
+            });
+            let client = Client::build(http, config).with_http_service(once);
+            // With it llm-proxy tells how long the wait is, and lets a request wait for minutes instead of seconds.
+            let chat = client.chat().header("x-queue-events", "1")?;
+            let mut chat = chat.header("x-request-id", letter.request_id.as_str())?;
+            if names_visitor {
+                chat = chat.header("x-corral-user", letter.lane.as_str())?;
+            }
+            if let Some(traceparent) = &letter.traceparent {
+                chat = chat.header("traceparent", traceparent.as_str())?;
+            }
+            let stream = chat
+                .create_stream_byot::<_, Frame>(SharedBody(&letter.body))
+                .await?;
+            Ok((stream, comments))
+        })
+    }
+
+    fn read(&mut self, frame: Option<Result<Frame, OpenAIError>>) -> Option<Event> {
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return self.fail(error.into()),
+            None if self.finished => {
+                self.stage = Stage::Ended;
+                return Some(Event::Finished(self.finish));
+            }
+            None => return self.fail(Refusal::plain(Failure::Interrupted)),
+        };
         if let Some(error) = frame.error {
-            return Some(self.fail(Refusal::read(None, &error)));
+            return self.fail(Refusal::read(None, &error));
+        }
+        if let Some(counts) = frame.usage {
+            self.finish.usage = Some(counts.into());
+        }
+        if let Some(speed) = frame.timings {
+            self.finish.tokens_per_second = speed.predicted_per_second;
         }
         let choice = frame.choices?.into_iter().next()?;
-        self.finished |= choice
-            .finish_reason
-            .is_some_and(|reason| !reason.is_empty());
-        let content = choice
-            .delta?
-            .content
-            .filter(|content| !content.is_empty())?;
-        Some(Event::Delta(content))
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+            self.finished = true;
+            self.finish.reason = match reason.as_str() {
+                "length" => FinishReason::Length,
+                "tool_calls" => FinishReason::ToolCalls,
+                _ => FinishReason::Stop,
+            };
+        }
+        let delta = choice.delta?;
+        let text = delta.content.filter(|text| !text.is_empty());
+        let thoughts = delta.reasoning_content.filter(|text| !text.is_empty());
+        let event = match (thoughts, text) {
+            (None, Some(text)) => Event::Text(text),
+            (thoughts, _) => Event::Reasoning(thoughts?),
+        };
+        self.has_begun = true;
+        Some(event)
     }
 
-    fn fail(&mut self, refusal: Refusal) -> Event {
-        self.stage = Stage::Ended;
+    /// The request failed: it is asked again if that is only a matter of time, otherwise this is the answer's end.
+    fn fail(&mut self, refusal: Refusal) -> Option<Event> {
         let failure = refusal.failure;
+        if self.named_its_visitor && refusal.is_for_its_scope() {
+            self.door.leave_names_out();
+            self.stage = Stage::Asking;
+            return None;
+        }
+        let waits_for_model = self.waits_until.is_some_and(|until| Instant::now() < until);
+        if !self.has_begun && failure == Failure::Busy {
+            self.pause();
+            return None;
+        }
+        if !self.has_begun && failure == Failure::Loading && waits_for_model {
+            self.pause();
+            let is_news = !std::mem::replace(&mut self.is_loading, true);
+            return is_news.then_some(Event::Loading);
+        }
+        self.stage = Stage::Ended;
         self.refusal = Some(refusal);
-        Event::Failed(failure)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{Completion, Stage};
-    use crate::connection::Event;
-    use crate::error::{Failure, Overflow};
-
-    #[test]
-    fn an_error_in_the_middle_of_an_answer_says_what_failed() {
-        for (error, failure) in [
-            (
-                json!({"code": 500, "message": "Compute error.", "type": "server_error"}),
-                Failure::Interrupted,
-            ),
-            (
-                json!({"code": "upstream_disconnected", "type": "server_error"}),
-                Failure::Interrupted,
-            ),
-            (
-                json!({"code": "token_timeout", "type": "server_error"}),
-                Failure::TimedOut,
-            ),
-            (
-                json!({"code": "queue_timeout", "type": "server_error"}),
-                Failure::Busy,
-            ),
-            (json!("raw words"), Failure::Interrupted),
-            (
-                json!({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 5000, "n_ctx": 4096}),
-                Failure::ContextFull(Some(Overflow {
-                    n_prompt_tokens: 5000,
-                    n_ctx: 4096,
-                })),
-            ),
-        ] {
-            let mut completion = Completion {
-                stage: Stage::Ended,
-                names_its_visitor: false,
-                finished: true,
-                refusal: None,
-            };
-            let frame = serde_json::from_value(json!({ "error": error })).unwrap();
-            assert_eq!(
-                completion.read(frame),
-                Some(Event::Failed(failure)),
-                "{error}"
-            );
-        }
+        Some(Event::Failed(failure))
     }
 
-    #[test]
-    fn a_code_is_kept_for_the_log_only_when_it_is_no_sentence() {
-        for (code, kept) in [
-            ("queue_full", Some("queue_full")),
-            ("no slot: \"hello\"", None),
-            ("", None),
-        ] {
-            let mut completion = Completion {
-                stage: Stage::Ended,
-                names_its_visitor: false,
-                finished: false,
-                refusal: None,
-            };
-            completion.read(serde_json::from_value(json!({"error": {"code": code}})).unwrap());
-            assert_eq!(completion.refusal().and_then(super::Refusal::code), kept);
-        }
+    fn pause(&mut self) {
+        let chance = RandomState::new().build_hasher().finish() % 1_000;
+        let pause = PAUSE + Duration::from_millis(chance);
+        self.stage = Stage::Pausing(Box::pin(tokio::time::sleep(pause)));
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::context::{Conversation, Prompt};
 use crate::error::Failure;
+use crate::event::Event;
 use crate::protocol::close::Close;
+use crate::protocol::record::FinishReason;
 use crate::protocol::v1::{ClientMessage, ServerMessage};
 
 #[cfg(test)]
@@ -24,17 +26,6 @@ pub const MAX_DELTA_BYTES: usize = 16 * 1024;
 /// What to tell a client whose message found no place to wait.
 const TOO_MANY_WAITING: &str = "too many messages are waiting; wait for an answer first";
 
-/// What came from upstream for the running answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The next piece of the answer.
-    Delta(String),
-    /// The answer is whole.
-    Finished,
-    /// There will be no more of it.
-    Failed(Failure),
-}
-
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -42,6 +33,8 @@ pub enum Outcome {
     Done,
     /// The client reset the conversation meanwhile.
     Reset,
+    /// Somebody stopped it.
+    Stopped,
     /// It failed.
     Failed(Failure),
 }
@@ -53,6 +46,7 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Reset => "reset",
+            Self::Stopped => "stopped",
             Self::Failed(failure) => failure.label(),
         }
     }
@@ -144,14 +138,14 @@ impl Connection {
             return Vec::new();
         };
         match event {
-            Event::Delta(content) if running.answer.len() + content.len() > MAX_ANSWER_BYTES => {
+            Event::Text(content) if running.answer.len() + content.len() > MAX_ANSWER_BYTES => {
                 self.fail(Failure::Oversized, n_ctx)
             }
-            Event::Delta(content) => {
+            Event::Text(content) => {
                 running.answer.push_str(&content);
                 pieces(content).into_iter().map(delta).collect()
             }
-            Event::Finished => self.done(n_ctx),
+            Event::Finished(finish) => self.done(finish.reason, n_ctx),
             Event::Failed(Failure::ContextFull(overflow)) if running.answer.is_empty() => {
                 match self.conversation.shortened(&running.question, overflow) {
                     Some(prompt) => vec![Action::AskAgain(prompt)],
@@ -159,6 +153,10 @@ impl Connection {
                 }
             }
             Event::Failed(failure) => self.fail(failure, n_ctx),
+            // Version 1 has no words for it.
+            Event::Queued { .. } | Event::Prompt { .. } | Event::Loading | Event::Reasoning(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -181,7 +179,7 @@ impl Connection {
         self.fail(Failure::ShuttingDown, None)
     }
 
-    fn done(&mut self, n_ctx: Option<u64>) -> Vec<Action> {
+    fn done(&mut self, reason: FinishReason, n_ctx: Option<u64>) -> Vec<Action> {
         if let Some(running) = self.running.take() {
             self.conversation
                 .remember(running.question, &running.answer);
@@ -189,7 +187,7 @@ impl Connection {
         self.next(
             [
                 Action::Settle(Outcome::Done),
-                Action::Send(ServerMessage::Done),
+                Action::Send(ServerMessage::done(reason)),
             ],
             n_ctx,
         )

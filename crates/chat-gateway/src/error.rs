@@ -2,6 +2,8 @@
 //!
 //! Upstream's own words stay upstream: they may hold addresses, paths or what somebody wrote.
 
+use crate::protocol::record::ErrorCode;
+
 /// Tokens, as an upstream counted them when a prompt did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow {
@@ -20,6 +22,8 @@ pub enum Failure {
     Key,
     /// Upstream does not have the model that the gateway asks for.
     UnknownModel,
+    /// Upstream has nothing at the address that it is asked at.
+    WrongAddress,
     /// Upstream has no room for another answer.
     Busy,
     /// The model is not in memory yet.
@@ -36,6 +40,8 @@ pub enum Failure {
     Interrupted,
     /// The answer is larger than the gateway keeps.
     Oversized,
+    /// The gateway cannot read or keep conversations now.
+    Storage,
     /// The gateway stops.
     ShuttingDown,
 }
@@ -50,6 +56,9 @@ impl Failure {
             Self::UnknownModel => {
                 "the model service does not know the configured model; tell the operator"
             }
+            Self::WrongAddress => {
+                "the gateway's address of the model service lacks /v1; tell the operator"
+            }
             Self::Busy => "the model is busy; try again in a moment",
             Self::Loading => "the model is still loading; try again in a moment",
             Self::TimedOut => "the model took too long to answer; try again",
@@ -58,6 +67,7 @@ impl Failure {
             Self::ContextFull(_) => "the message is too long for the model; shorten it",
             Self::Interrupted => "the answer was interrupted; send the message again",
             Self::Oversized => "the answer grew too long and was stopped",
+            Self::Storage => "conversations cannot be read at the moment; try again",
             Self::ShuttingDown => "the server is restarting; send the message again in a moment",
         }
     }
@@ -69,6 +79,7 @@ impl Failure {
             Self::Unreachable => "unreachable",
             Self::Key => "key_refused",
             Self::UnknownModel => "unknown_model",
+            Self::WrongAddress => "wrong_address",
             Self::Busy => "busy",
             Self::Loading => "loading",
             Self::TimedOut => "timed_out",
@@ -77,7 +88,27 @@ impl Failure {
             Self::ContextFull(_) => "context_full",
             Self::Interrupted => "interrupted",
             Self::Oversized => "oversized",
+            Self::Storage => "storage",
             Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// What programs may read.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Unreachable | Self::Key | Self::UnknownModel | Self::WrongAddress => {
+                ErrorCode::UpstreamUnavailable
+            }
+            Self::Busy => ErrorCode::QueueTimeout,
+            Self::Loading => ErrorCode::ModelLoading,
+            Self::TimedOut => ErrorCode::UpstreamTimeout,
+            Self::Unavailable | Self::Interrupted => ErrorCode::UpstreamError,
+            Self::Rejected => ErrorCode::BadRequest,
+            Self::ContextFull(_) => ErrorCode::ContextTooLong,
+            Self::Oversized => ErrorCode::TooLarge,
+            Self::Storage => ErrorCode::StorageUnavailable,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod context;
 mod conversation;
 pub mod error;
+pub mod event;
 pub mod identity;
 mod metrics;
 mod page;

@@ -1,9 +1,8 @@
-//! The one HTTP client, and what is known of llm-proxy without asking it for an answer: whether it accepts our key,
-//! and how long a conversation its model takes.
+//! The one HTTP client, and what is known of llm-proxy without asking it for an answer: whether it accepts our key and
+//! serves our model, how long a conversation that takes, and what else it can read.
 //!
 //! Nothing here retries: llm-proxy keeps the queue, and a request may have begun an answer even if no byte came back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +10,12 @@ use common::secret::Secret;
 use common::shutdown::Shutdown;
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::protocol::v2::{Model, ModelState};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,6 +25,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon a peer that vanished without a word is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Where the API's paths begin.
+pub(crate) const VERSION: &str = "/v1";
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between probes until upstream is up, and from then on.
@@ -31,6 +35,11 @@ const PROBE_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// The most of an answer that is not a stream, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Names of other models that an operator is told.
+const MAX_NAMES: usize = 3;
+/// The longest name of a model that an operator is told, in characters.
+const MAX_NAME_CHARS: usize = 200;
 
 /// The HTTP client for completions and probes.
 pub(crate) fn http() -> reqwest::Result<reqwest::Client> {
@@ -58,17 +67,20 @@ pub(crate) async fn read_capped(mut response: reqwest::Response) -> reqwest::Res
 }
 
 /// Why upstream would not answer now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Trouble {
     NotAsked,
     Unreachable,
     Slow,
     KeyRefused,
+    Loading,
+    WrongAddress,
+    WrongModel { ours: String, served: String },
     Status(StatusCode),
 }
 
 impl Trouble {
-    fn advice(self) -> String {
+    fn advice(&self) -> String {
         match self {
             Self::NotAsked => "llm-proxy has not been asked yet".to_owned(),
             Self::Unreachable => {
@@ -82,38 +94,56 @@ impl Trouble {
             Self::KeyRefused => {
                 "llm-proxy refuses our key (401): both need the same LLM_API_KEY".to_owned()
             }
+            Self::Loading => "the model is still loading".to_owned(),
+            Self::WrongAddress => {
+                "LLM_BASE_URL lacks /v1: it must be http://HOST:PORT/v1".to_owned()
+            }
+            Self::WrongModel { ours, served } => format!(
+                "LLM_MODEL is `{ours}`, but llm-proxy serves {served}: both need the same LLM_MODEL"
+            ),
             Self::Status(status) => format!("llm-proxy answers {} to GET /models", status.as_u16()),
+        }
+    }
+
+    const fn state(&self) -> ModelState {
+        match self {
+            Self::Loading => ModelState::Loading,
+            _ => ModelState::Unavailable,
         }
     }
 }
 
 /// `GET /models`, as far as it is read.
 #[derive(Deserialize)]
-struct Models {
-    data: Vec<Model>,
+struct ServedModels {
+    data: Vec<ServedModel>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct ServedModel {
     #[serde(default)]
     id: String,
-    meta: Option<Meta>,
+    #[serde(default)]
+    meta: Option<ServedMeta>,
 }
 
-#[derive(Deserialize)]
-struct Meta {
+#[derive(Clone, Copy, Default, Deserialize)]
+struct ServedMeta {
     n_ctx: Option<u64>,
+    #[serde(default)]
+    images: bool,
+    #[serde(default)]
+    tools: bool,
 }
 
 /// What the latest probe found.
 #[derive(Debug)]
 pub(crate) struct ProxyHealth {
     http: reqwest::Client,
-    models_url: String,
+    base_url: String,
     key: Secret,
-    model: String,
-    /// 0 while nobody knows.
-    n_ctx: AtomicU64,
+    /// Our model. While it is away it is as it was last.
+    model: watch::Sender<Model>,
     state: Mutex<Result<(), Trouble>>,
 }
 
@@ -121,17 +151,32 @@ impl ProxyHealth {
     pub(crate) fn new(http: reqwest::Client, config: &Config) -> Self {
         Self {
             http,
-            models_url: format!("{}/models", config.base_url),
+            base_url: config.base_url.clone(),
             key: config.api_key.clone(),
-            model: config.model.clone(),
-            n_ctx: AtomicU64::new(0),
+            model: watch::Sender::new(Model {
+                name: config.model.clone(),
+                context: None,
+                images: false,
+                tools: false,
+                state: ModelState::Unavailable,
+            }),
             state: Mutex::new(Err(Trouble::NotAsked)),
         }
     }
 
     /// The context of one slot in tokens, once upstream has told it.
     pub(crate) fn n_ctx(&self) -> Option<u64> {
-        Some(self.n_ctx.load(Ordering::Relaxed)).filter(|n_ctx| *n_ctx > 0)
+        self.model.borrow().context.map(u64::from)
+    }
+
+    /// Our model, as upstream last told it.
+    pub(crate) fn model(&self) -> Model {
+        self.model.borrow().clone()
+    }
+
+    /// Our model, for those who want to know when it changes.
+    pub(crate) fn model_changes(&self) -> watch::Receiver<Model> {
+        self.model.subscribe()
     }
 
     /// Whether upstream answered the latest probe, or why not, for an operator.
@@ -139,6 +184,8 @@ impl ProxyHealth {
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .copied()
             .map_err(Trouble::advice)
     }
 
@@ -151,39 +198,94 @@ impl ProxyHealth {
                 () = shutdown.draining() => return,
                 found = probe => found.unwrap_or(Err(Trouble::Slow)),
             };
-            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = found;
-            if said.is_news(found) {
-                match found {
+            self.keep(found.as_ref());
+            let found = found.map(drop);
+            let pause = PROBE_PAUSES[usize::from(found.is_ok())];
+            if said.is_news(&found) {
+                match &found {
                     Ok(()) => tracing::info!(n_ctx = self.n_ctx(), "llm-proxy is ready"),
                     Err(trouble) => tracing::warn!(reason = trouble.advice(), "not ready"),
                 }
             }
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = found;
             tokio::select! {
                 () = shutdown.draining() => return,
-                () = tokio::time::sleep(PROBE_PAUSES[usize::from(found.is_ok())]) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn probe(&self) -> Result<(), Trouble> {
+    /// Tells everybody who wants to know what a probe found, if that is news.
+    fn keep(&self, found: Result<&Option<ServedMeta>, &Trouble>) {
+        self.model.send_if_modified(|model| {
+            let before = model.clone();
+            match found {
+                Ok(meta) => {
+                    model.state = ModelState::Ready;
+                    if let Some(meta) = meta {
+                        let context = meta.n_ctx.and_then(|n_ctx| u32::try_from(n_ctx).ok());
+                        model.context = context.or(model.context);
+                        model.images = meta.images;
+                        model.tools = meta.tools;
+                    }
+                }
+                Err(trouble) => model.state = trouble.state(),
+            }
+            *model != before
+        });
+    }
+
+    async fn probe(&self) -> Result<Option<ServedMeta>, Trouble> {
         let request = self
             .http
-            .get(&self.models_url)
+            .get(format!("{}/models", self.base_url))
             .bearer_auth(self.key.expose());
         let response = request.send().await.map_err(|_| Trouble::Unreachable)?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => return Err(Trouble::KeyRefused),
-            status => return Err(Trouble::Status(status)),
-        }
+        let status = response.status();
         let body = read_capped(response)
             .await
             .map_err(|_| Trouble::Unreachable)?;
-        if let Some(n_ctx) = n_ctx(&body, &self.model) {
-            self.n_ctx.store(n_ctx, Ordering::Relaxed);
+        match status {
+            StatusCode::OK => served(&body, &self.model.borrow().name),
+            StatusCode::UNAUTHORIZED => Err(Trouble::KeyRefused),
+            StatusCode::NOT_FOUND if !self.base_url.ends_with(VERSION) => {
+                Err(Trouble::WrongAddress)
+            }
+            StatusCode::SERVICE_UNAVAILABLE if is_loading(&body) => Err(Trouble::Loading),
+            status => Err(Trouble::Status(status)),
         }
-        Ok(())
     }
+}
+
+/// Whether an error's body says that the model loads, in llm-proxy's words or in llama-server's.
+fn is_loading(body: &[u8]) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = &body["error"];
+    error["code"] == "model_loading" || error["message"] == "Loading model"
+}
+
+/// What a list of models says of the model `ours`. A list that cannot be read says nothing.
+fn served(models: &[u8], ours: &str) -> Result<Option<ServedMeta>, Trouble> {
+    let Ok(models) = serde_json::from_slice::<ServedModels>(models) else {
+        return Ok(None);
+    };
+    let found = models.data.iter().find(|model| model.id == ours);
+    if let Some(model) = found {
+        return Ok(Some(model.meta.unwrap_or_default()));
+    }
+    let names = models.data.iter().take(MAX_NAMES).map(|model| {
+        let name: String = model.id.chars().take(MAX_NAME_CHARS).collect();
+        format!("`{name}`")
+    });
+    let names: Vec<String> = names.collect();
+    Err(Trouble::WrongModel {
+        ours: ours.to_owned(),
+        served: if names.is_empty() {
+            "no model that our key may use".to_owned()
+        } else {
+            names.join(", ")
+        },
+    })
 }
 
 /// What the log has said of llm-proxy.
@@ -202,25 +304,14 @@ impl ReadyLog {
     }
 
     /// Whether the log must say what was `found`. While the chain starts, trouble is no news until it lasts.
-    fn is_news(&mut self, found: Result<(), Trouble>) -> bool {
+    fn is_news(&mut self, found: &Result<(), Trouble>) -> bool {
         let is_starting = self.said.is_none() && self.started.elapsed() < START_PATIENCE;
-        if self.said == Some(found) || (is_starting && found.is_err()) {
+        if self.said.as_ref() == Some(found) || (is_starting && found.is_err()) {
             return false;
         }
-        self.said = Some(found);
+        self.said = Some(found.clone());
         true
     }
-}
-
-/// The context that our model's entry names, or the first entry's.
-fn n_ctx(models: &[u8], model: &str) -> Option<u64> {
-    let models: Models = serde_json::from_slice(models).ok()?;
-    let ours = models
-        .data
-        .iter()
-        .find(|entry| entry.id == model)
-        .or(models.data.first())?;
-    ours.meta.as_ref()?.n_ctx
 }
 
 #[cfg(test)]
@@ -230,16 +321,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_service_that_is_not_ready_at_once_is_warned_of_when_that_lasts() {
         let mut said = ReadyLog::new();
-        assert!(!said.is_news(Err(Trouble::Unreachable)));
+        assert!(!said.is_news(&Err(Trouble::Unreachable)));
         tokio::time::advance(START_PATIENCE).await;
-        assert!(said.is_news(Err(Trouble::Unreachable)));
-        assert!(!said.is_news(Err(Trouble::Unreachable)));
-        assert!(said.is_news(Ok(())));
+        assert!(said.is_news(&Err(Trouble::Unreachable)));
+        assert!(!said.is_news(&Err(Trouble::Unreachable)));
+        assert!(said.is_news(&Ok(())));
 
         let mut said = ReadyLog::new();
-        assert!(!said.is_news(Err(Trouble::Slow)));
-        assert!(said.is_news(Ok(())));
-        assert!(!said.is_news(Ok(())));
-        assert!(said.is_news(Err(Trouble::Slow)), "it was ready before");
+        assert!(!said.is_news(&Err(Trouble::Slow)));
+        assert!(said.is_news(&Ok(())));
+        assert!(!said.is_news(&Ok(())));
+        assert!(said.is_news(&Err(Trouble::Slow)), "it was ready before");
     }
 }

@@ -1,8 +1,8 @@
 //! One running answer: the completion behind it, its numbers, its one line in the log, and its span.
 
+pub(crate) mod task;
 pub mod written;
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +10,20 @@ use common::traces::Span;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::completion::{Completion, Refusal};
-use crate::connection::{Event, Outcome};
-use crate::context::Prompt;
-use crate::error::Failure;
+use crate::completion::{Ask, Completion, Refusal};
+use crate::connection::Outcome;
+use crate::event::Event;
 use crate::state::Gateway;
 
-/// The least pause before a request that found the model busy is sent again; chance adds up to as much.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// The outcome of an answer whose socket closed first.
 const CLOSED: &str = "closed";
 
 /// A running answer. However it is dropped, upstream stops, and it is counted and logged once.
 pub(crate) struct Answer {
     gateway: Arc<Gateway>,
-    visitor: Arc<str>,
-    prompt: Prompt,
     completion: Completion,
-    /// When to ask again, after llm-proxy had no room.
-    ask_at: Option<Instant>,
+    /// How often the completion had been asked for when that was last told.
+    n_asks: u32,
     request_id: String,
     started: Instant,
     first_token: Option<Duration>,
@@ -39,19 +34,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn begin(gateway: Arc<Gateway>, visitor: Arc<str>, prompt: &Prompt) -> Self {
+    /// Asks. The request's id and the span are the answer's own.
+    pub(crate) fn begin(gateway: Arc<Gateway>, ask: Ask<'_>) -> Self {
         let request_id = Uuid::now_v7().to_string();
         let span = gateway.traces.client("chat", None);
-        let completion = gateway
-            .completions
-            .ask(prompt, &visitor, &request_id, span.traceparent());
+        let completion = completion(&gateway, ask, &request_id, &span);
         let started = Instant::now();
         Self {
             gateway,
-            visitor,
-            prompt: prompt.clone(),
             completion,
-            ask_at: None,
+            n_asks: 1,
             request_id,
             started,
             first_token: None,
@@ -62,46 +54,24 @@ impl Answer {
     }
 
     /// Asks again with another prompt, as part of the same answer.
-    pub(crate) fn again(&mut self, prompt: &Prompt) {
+    pub(crate) fn again(&mut self, ask: Ask<'_>) {
         tracing::debug!(
             request_id = self.request_id,
             "the context was full; asking with a shorter history"
         );
-        self.prompt = prompt.clone();
-        self.ask();
-    }
-
-    fn ask(&mut self) {
         self.span.event("asked again");
-        let traceparent = self.span.traceparent();
-        let completions = &self.gateway.completions;
-        self.completion =
-            completions.ask(&self.prompt, &self.visitor, &self.request_id, traceparent);
+        self.completion = completion(&self.gateway, ask, &self.request_id, &self.span);
+        self.n_asks = 1;
     }
 
-    /// What comes next from upstream. Waiting is not failing: while the model is busy it asks again, as long as somebody
-    /// wants to know. Cancel-safe.
+    /// What comes next from upstream. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = loop {
-            if let Some(at) = self.ask_at {
-                tokio::time::sleep_until(at).await;
-                self.ask_at = None;
-                self.ask();
-            }
-            match self.completion.next().await {
-                Event::Failed(Failure::Busy) if self.deltas == 0 => {
-                    let chance = RandomState::new().build_hasher().finish() % 1000;
-                    let pause = BUSY_PAUSE + Duration::from_millis(chance);
-                    self.ask_at = Some(Instant::now() + pause);
-                }
-                Event::Failed(_) if self.completion.is_refused_for_its_name() => {
-                    self.gateway.completions.leave_names_out();
-                    self.ask();
-                }
-                event => break event,
-            }
-        };
-        if let Event::Delta(_) = event {
+        let event = self.completion.next().await;
+        for _ in self.n_asks..self.completion.n_asks() {
+            self.span.event("asked again");
+            self.n_asks += 1;
+        }
+        if let Event::Text(_) = event {
             self.deltas += 1;
             self.gateway.metrics.deltas.inc();
             if self.first_token.is_none() {
@@ -170,6 +140,14 @@ impl Drop for Answer {
             "answer"
         );
     }
+}
+
+fn completion(gateway: &Gateway, ask: Ask<'_>, request_id: &str, span: &Span) -> Completion {
+    gateway.completions.ask(&Ask {
+        request_id,
+        traceparent: span.traceparent(),
+        ..ask
+    })
 }
 
 fn millis(time: Duration) -> u64 {

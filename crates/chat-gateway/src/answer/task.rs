@@ -11,13 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::answer::outcome::Outcome;
 use crate::answer::written::RunKind;
-use crate::completion::{Event, Finish};
+use crate::connection::Outcome;
 use crate::conversation::context;
 use crate::conversation::room::{Room, Stage};
 use crate::error::Failure;
-use crate::protocol::record::{ErrorCode, Problem, Status, Timings};
+use crate::event::{Event, Finish};
+use crate::protocol::record::{Problem, Status, Timings};
 use crate::protocol::v2::{Change, Done, Phase};
 use crate::state::Gateway;
 use crate::store::{End, StoreError};
@@ -122,12 +122,25 @@ async fn answer(
             }
         };
         match event {
-            Event::Queued { position, wait_seconds } => {
+            Event::Queued {
+                position,
+                wait_seconds,
+            } => {
                 queued.get_or_insert_with(|| WaitsForModel::count(gateway));
-                room.stage(id, Stage::Queued { place: position, wait_seconds });
+                room.stage(
+                    id,
+                    Stage::Queued {
+                        place: position,
+                        wait_seconds,
+                    },
+                );
             }
             Event::Loading => room.stage(id, Stage::of(Phase::Loading)),
-            Event::Prompt { done, total, cached } => {
+            Event::Prompt {
+                done,
+                total,
+                cached,
+            } => {
                 queued = None;
                 let stage = Stage::At {
                     phase: Phase::Prompt,
@@ -182,7 +195,13 @@ async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> u64 
 }
 
 /// Keeps how the answer ended, and shows it.
-async fn conclude(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, ending: Ending, clock: Clock) {
+async fn conclude(
+    gateway: &Arc<Gateway>,
+    room: &Arc<Room>,
+    id: Uuid,
+    ending: Ending,
+    clock: Clock,
+) {
     let _turn = room.turn.lock().await;
     let Some((written, context)) = ({
         let mut state = room.state();
@@ -377,7 +396,7 @@ impl Ending {
             Self::Finished(_) | Self::Stopped => return None,
         };
         Some(Problem {
-            code: code(failure),
+            code: failure.code(),
             message: failure.message().to_owned(),
         })
     }
@@ -389,20 +408,5 @@ impl Ending {
             Self::Interrupted => Outcome::Failed(Failure::ShuttingDown),
             Self::Failed(failure) => Outcome::Failed(*failure),
         }
-    }
-}
-
-const fn code(failure: Failure) -> ErrorCode {
-    match failure {
-        Failure::Unreachable | Failure::Key | Failure::UnknownModel | Failure::Unavailable => {
-            ErrorCode::UpstreamUnavailable
-        }
-        Failure::Busy => ErrorCode::QueueTimeout,
-        Failure::Loading => ErrorCode::ModelLoading,
-        Failure::TimedOut => ErrorCode::UpstreamTimeout,
-        Failure::Rejected => ErrorCode::UnsupportedContent,
-        Failure::ContextFull(_) => ErrorCode::ContextTooLong,
-        Failure::Interrupted | Failure::Oversized => ErrorCode::UpstreamError,
-        Failure::ShuttingDown => ErrorCode::ShuttingDown,
     }
 }

@@ -5,13 +5,28 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Action, Connection, Event, MAX_DELTA_BYTES, MAX_WAITING, Outcome};
+use super::{Action, Connection, MAX_DELTA_BYTES, MAX_WAITING, Outcome};
 use crate::context::{Conversation, Role};
 use crate::error::{Failure, Overflow};
+use crate::event::{Event, Finish};
+use crate::protocol::close::Close;
+use crate::protocol::record::FinishReason;
 use crate::protocol::v1::ServerMessage;
 
 fn connection() -> Connection {
     Connection::new(Conversation::new("system", 100))
+}
+
+fn ended(reason: FinishReason) -> Event {
+    Event::Finished(Finish {
+        reason,
+        usage: None,
+        tokens_per_second: None,
+    })
+}
+
+fn finished() -> Event {
+    ended(FinishReason::Stop)
 }
 
 fn content(text: &str) -> String {
@@ -40,8 +55,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Blank),
         1 => Just(Step::Nonsense),
         1 => Just(Step::Reset),
-        10 => "[a-z芝🧀]{1,3}".prop_map(|text| Step::Upstream(Event::Delta(text))),
-        10 => Just(Step::Upstream(Event::Finished)),
+        10 => "[a-z芝🧀]{1,3}".prop_map(|text| Step::Upstream(Event::Text(text))),
+        10 => Just(Step::Upstream(finished())),
+        2 => Just(Step::Upstream(ended(FinishReason::Length))),
         3 => Just(Step::Upstream(Event::Failed(Failure::Interrupted))),
         2 => Just(full(None)),
         2 => Just(full(Some(numbers))),
@@ -86,7 +102,7 @@ impl Model {
             self.remembered.clear();
             self.asked = false;
         }
-        if let Step::Upstream(Event::Delta(text)) = step {
+        if let Step::Upstream(Event::Text(text)) = step {
             self.answer.push_str(text);
         }
         let replies_only = matches!(step, Step::Blank | Step::Nonsense)
@@ -94,7 +110,7 @@ impl Model {
         for action in actions {
             assert!(!self.closed, "nothing follows a close");
             match action {
-                Action::Send(ServerMessage::Done) => {
+                Action::Send(ServerMessage::Done | ServerMessage::DoneAtLimit { .. }) => {
                     let number = self.open.pop_front().expect("done without a message");
                     if !self.answer.is_empty() {
                         self.remembered
@@ -178,7 +194,7 @@ proptest! {
         let mut sent = String::new();
         let big = "a芝🧀\n".repeat(big * MAX_DELTA_BYTES / 7);
         for piece in pieces.iter().chain([&big]) {
-            for action in connection.on_event(Event::Delta(piece.clone()), None) {
+            for action in connection.on_event(Event::Text(piece.clone()), None) {
                 let Action::Send(ServerMessage::Delta { content }) = action else { panic!("{action:?}") };
                 prop_assert!(content.len() <= MAX_DELTA_BYTES);
                 sent.push_str(&content);
@@ -193,8 +209,8 @@ fn a_context_that_overflows_is_cut_until_only_the_question_is_left_then_refused(
     let mut connection = connection();
     for number in 0..4 {
         connection.on_text(&content(&number.to_string()), None);
-        connection.on_event(Event::Delta("answer".to_owned()), None);
-        connection.on_event(Event::Finished, None);
+        connection.on_event(Event::Text("answer".to_owned()), None);
+        connection.on_event(finished(), None);
     }
     connection.on_text(&content("last"), None);
     let mut lengths = Vec::new();
@@ -235,7 +251,7 @@ fn a_long_chat_keeps_its_latest_turns_and_room_for_the_answer() {
         assert_eq!(prompt[0].0, Role::System);
         let alternating = prompt[1..].chunks(2).all(|turn| turn[0].0 == Role::User);
         assert!(alternating && prompt.len() % 2 == 0, "{prompt:?}");
-        connection.on_event(Event::Delta("y".repeat(90)), Some(1000));
-        connection.on_event(Event::Finished, Some(1000));
+        connection.on_event(Event::Text("y".repeat(90)), Some(1000));
+        connection.on_event(finished(), Some(1000));
     }
 }

@@ -67,7 +67,7 @@ impl Prompt {
         };
         let (question, options, lane, partial) = live.ok_or(Failure::Rejected)?;
         let path = gateway.store.path(&room.owner, question).await;
-        let mut path = path.map_err(|_| Failure::Store)?;
+        let mut path = path.map_err(|_| Failure::Storage)?;
         let question = path.pop().ok_or(Failure::Rejected)?.content;
         let system = options.system.clone();
         let system = system.unwrap_or_else(|| gateway.config.system_prompt.clone());

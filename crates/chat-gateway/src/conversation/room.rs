@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
-use crate::identity::limits::AnswerSeat;
+use crate::identity::AnswerSeat;
 use crate::protocol::record::{ContextUse, Options, Status};
 use crate::protocol::v2::{Change, Done, Phase};
 

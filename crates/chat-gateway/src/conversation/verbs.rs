@@ -14,11 +14,8 @@ use crate::answer::task;
 use crate::answer::written::Written;
 use crate::completion::effective;
 use crate::conversation::room::{LiveAnswer, MAX_QUEUED, Room, Stage};
-use crate::identity::User;
-use crate::identity::limits::AnswerSeat;
-use crate::protocol::record::{
-    Author, Conversation, ErrorCode, FinishReason, Message, Options, Part, Status,
-};
+use crate::identity::{AnswerSeat, User};
+use crate::protocol::record::{Author, Conversation, ErrorCode, Message, Options, Part, Status};
 use crate::protocol::v2::{
     Accepted, Aim, Change, Done, EditQueued, Refused, Regenerate, Send, WhenBusy,
 };
@@ -129,6 +126,7 @@ impl Gateway {
         self.check_content(&parts)?;
         let seat = self.admit(user).await?;
         let Some(conversation) = send.conversation else {
+            let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
             let id = Uuid::now_v7();
             let title = title(&parts);
@@ -145,13 +143,13 @@ impl Gateway {
                 id,
                 title: &title,
                 temporary: send.temporary,
-                system: turn.options.system.as_deref(),
+                system: system.as_deref(),
             };
             return self
                 .begin(user, room, new, turn, Uuid::now_v7(), seat)
                 .await;
         };
-        let (room, kept) = self.enter(user, conversation).await?;
+        let (room, _) = self.enter(user, conversation).await?;
         let turned = room.turn.lock().await;
         // Read again: the turn may have passed to others meanwhile.
         let kept = match self.store.conversation(&user.id, conversation).await? {

@@ -5,5 +5,8 @@
 
 pub mod close;
 pub mod record;
+mod surrogates;
 pub mod v1;
 pub mod v2;
+
+pub use surrogates::mend_surrogates;

@@ -172,6 +172,24 @@ pub struct Options {
     pub thinking: Option<bool>,
 }
 
+impl Options {
+    /// Nothing but the operator's.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            system: None,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            min_p: None,
+            max_tokens: None,
+            seed: None,
+            stop: None,
+            thinking: None,
+        }
+    }
+}
+
 /// Why something was refused or failed. The page translates the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]

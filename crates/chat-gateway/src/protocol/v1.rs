@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::mend_surrogates;
+use super::record::FinishReason;
+
 /// What a client's text frame means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientMessage {
@@ -55,7 +58,8 @@ impl ClientMessage {
         {
             return Err(Nonsense::NotAnObject);
         }
-        let frame: Frame = serde_json::from_str(frame).map_err(|_| Nonsense::NotAnObject)?;
+        let frame = mend_surrogates(frame);
+        let frame: Frame = serde_json::from_str(&frame).map_err(|_| Nonsense::NotAnObject)?;
         if text(frame.kind).as_deref() == Some("reset") {
             return Ok(Self::Reset);
         }
@@ -81,6 +85,12 @@ pub enum ServerMessage {
     },
     /// The answer is whole.
     Done,
+    /// The answer is as long as it may be.
+    #[serde(rename = "done")]
+    DoneAtLimit {
+        /// `length`.
+        finish_reason: FinishReason,
+    },
     /// The conversation is forgotten.
     ResetOk,
     /// A frame was refused, or the answer failed.
@@ -91,6 +101,17 @@ pub enum ServerMessage {
 }
 
 impl ServerMessage {
+    /// The end of a whole answer. Version 1 tells of the limit and of no other reason.
+    #[must_use]
+    pub const fn done(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Length => Self::DoneAtLimit {
+                finish_reason: reason,
+            },
+            FinishReason::Stop | FinishReason::ToolCalls => Self::Done,
+        }
+    }
+
     /// The frame's text.
     ///
     /// # Panics
@@ -104,7 +125,7 @@ impl ServerMessage {
 
 #[cfg(test)]
 mod tests {
-    use super::{ClientMessage, Nonsense, ServerMessage};
+    use super::{ClientMessage, FinishReason, Nonsense, ServerMessage};
 
     #[test]
     fn frames_mean_what_the_protocol_says() {
@@ -121,6 +142,7 @@ mod tests {
                 r#"{"type":"reset","content":"hi"}"#,
                 Ok(ClientMessage::Reset),
             ),
+            (r#"{"content":"cut \ud83d"}"#, content("cut \u{fffd}")),
             (r"{}", Err(Nonsense::EmptyContent)),
             (r#"{"type":"Reset"}"#, Err(Nonsense::EmptyContent)),
             (r#"{"content":" \n\t "}"#, Err(Nonsense::EmptyContent)),
@@ -143,6 +165,10 @@ mod tests {
         };
         assert_eq!(delta.to_json(), r#"{"type":"delta","content":"a\"\n芝"}"#);
         assert_eq!(ServerMessage::Done.to_json(), r#"{"type":"done"}"#);
+        assert_eq!(
+            ServerMessage::done(FinishReason::Length).to_json(),
+            r#"{"type":"done","finish_reason":"length"}"#
+        );
         assert_eq!(ServerMessage::ResetOk.to_json(), r#"{"type":"reset_ok"}"#);
         let error = ServerMessage::Error {
             message: Nonsense::EmptyContent.message(),

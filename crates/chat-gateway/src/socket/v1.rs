@@ -10,13 +10,18 @@ use std::sync::Arc;
 use axum::extract::ws::Utf8Bytes;
 
 use crate::answer::Answer;
+use crate::completion::{Ask, AskMessage};
 use crate::connection::{Action, Connection};
-use crate::context::Conversation;
+use crate::context::{Conversation, Prompt};
+use crate::event::Event;
 use crate::identity::User;
-use crate::protocol::close::Close;
+use crate::protocol::record::Options;
 use crate::socket::{End, closed_by, ended};
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};
+
+/// Version 1 has no options.
+static NO_OPTIONS: Options = Options::none();
 
 /// Serves one socket to its end, and counts its answers. `first` is its first frame.
 pub(crate) async fn run(
@@ -92,15 +97,12 @@ impl Session<'_> {
             Action::Send(message) => self.wire.send(message.to_json()),
             Action::Ask(prompt) => {
                 self.answers += 1;
-                self.answer = Some(Answer::begin(
-                    Arc::clone(&self.gateway),
-                    Arc::clone(&self.user.lane),
-                    &prompt,
-                ));
+                let asked = ask(&prompt, &self.user.lane);
+                self.answer = Some(Answer::begin(Arc::clone(&self.gateway), asked));
             }
             Action::AskAgain(prompt) => {
                 if let Some(answer) = &mut self.answer {
-                    answer.again(&prompt);
+                    answer.again(ask(&prompt, &self.user.lane));
                 }
             }
             Action::Settle(outcome) => {
@@ -119,5 +121,22 @@ async fn next(answer: &mut Option<Answer>) -> Event {
     match answer {
         Some(answer) => answer.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What version 1 asks: text, with the operator's options.
+fn ask<'a>(prompt: &'a Prompt, lane: &'a str) -> Ask<'a> {
+    let messages = prompt.iter();
+    Ask {
+        messages: messages
+            .map(|(role, text)| AskMessage::text(*role, text))
+            .collect(),
+        options: &NO_OPTIONS,
+        continues: false,
+        lane,
+        request_id: "",
+        traceparent: None,
+        wants_usage: false,
+        waits_for_model: false,
     }
 }

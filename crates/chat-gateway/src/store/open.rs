@@ -245,7 +245,9 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), O
         )
     });
     let migrator = Migrator::with_migrations(migrations.collect());
-    migrator.run(connection).await.map_err(|error| match error {
+    // `run` is the same for everything that can be acquired, and makes this future one that may not change threads.
+    let migrated = migrator.run_direct(None, connection, false).await;
+    migrated.map_err(|error| match error {
         MigrateError::VersionMissing(_)
         | MigrateError::VersionTooNew(..)
         | MigrateError::VersionMismatch(_) => OpenError::Newer(file.to_owned()),

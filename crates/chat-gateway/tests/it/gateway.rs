@@ -1,12 +1,14 @@
 //! A gateway in this process, in front of a FakeLlama of its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use chat_gateway::{Config, Listeners, VARIABLES};
 use common::env::Environment;
 use common::shutdown::Shutdown;
 use common::traces::{self, Traces};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::fake_llama::FakeLlama;
 use testkit::ws_client::{PATIENCE, WsClient};
 
@@ -20,6 +22,7 @@ pub(crate) struct Gateway {
     pub(crate) traces: Traces,
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) data: Arc<TempDir>,
 }
 
 impl Gateway {
@@ -36,11 +39,23 @@ impl Gateway {
 
     /// In front of a given upstream.
     pub(crate) async fn before(llama: FakeLlama, settings: &[(&str, &str)]) -> Self {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        Self::keeping(data, llama, settings).await
+    }
+
+    /// In front of a given upstream, with what another gateway has kept in this folder.
+    pub(crate) async fn keeping(
+        data: Arc<TempDir>,
+        llama: FakeLlama,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let folder = data.path().to_str().unwrap();
         let base_url = format!("{}/v1/", llama.url());
         let needed = [
             ("LLM_BASE_URL", &*base_url),
             ("LLM_API_KEY", KEY),
             ("LLM_MODEL", "fake-model"),
+            ("GATEWAY_DATA", folder),
         ];
         let listen = [
             ("GATEWAY_LISTEN", ANY_PORT),
@@ -72,6 +87,7 @@ impl Gateway {
             traces,
             public,
             admin,
+            data,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use testkit::fake_llama::FakeLlama;
 
-use crate::gateway::{Gateway, KEY, done, say};
+use crate::gateway::{Gateway, KEY, done, error, say};
 
 #[tokio::test]
 async fn ready_means_that_upstream_answered_with_our_key() {
@@ -65,4 +65,32 @@ async fn the_admin_routes_are_not_public_and_the_numbers_count() {
     ] {
         gateway.metric(line).await;
     }
+}
+
+#[tokio::test]
+async fn a_model_that_upstream_does_not_serve_is_not_ready_and_both_are_named() {
+    let llama = FakeLlama::start().await;
+    llama.set_alias("another-model");
+    let gateway = Gateway::before(llama, &[]).await;
+    let wrong = "not ready: LLM_MODEL is `fake-model`, but llm-proxy serves `another-model`: both need the same LLM_MODEL\n";
+    while gateway.readiness(503).await != wrong {
+        tokio::task::yield_now().await;
+    }
+    gateway.llama.set_alias("fake-model");
+    gateway.readiness(200).await;
+}
+
+#[tokio::test]
+async fn an_address_without_v1_is_named_as_the_reason() {
+    let llama = FakeLlama::start().await;
+    let base_url = llama.url();
+    let gateway = Gateway::before(llama, &[("LLM_BASE_URL", &base_url)]).await;
+    let lacks = "not ready: LLM_BASE_URL lacks /v1: it must be http://HOST:PORT/v1\n";
+    while gateway.readiness(503).await != lacks {
+        tokio::task::yield_now().await;
+    }
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "Hello").await;
+    let lacks = "the gateway's address of the model service lacks /v1; tell the operator";
+    assert_eq!(socket.next_json().await.unwrap(), error(lacks));
 }

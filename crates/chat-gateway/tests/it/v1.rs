@@ -231,3 +231,44 @@ async fn what_an_event_stream_says_beside_its_events_is_no_part_of_the_answer() 
         (vec!["a".to_owned(), "b".to_owned()], done())
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_the_limit_cut_says_so_and_is_remembered() {
+    let gateway = Gateway::start().await;
+    let cut = json!({"type": "done", "finish_reason": "length"});
+    gateway
+        .llama
+        .script_once(Script::tokens(["Once"]).finish("length"));
+    let mut socket = gateway.chat().await;
+    say(&mut socket, "one").await;
+    let (deltas, end) = socket.collect_answer().await.unwrap();
+    assert_eq!((deltas, end), (vec!["Once".to_owned()], cut.clone()));
+    // Nothing but thoughts: the limit is told, and the next message starts from a clean state.
+    let thoughts = [json!({"reasoning_content": "hm"})];
+    gateway
+        .llama
+        .script_once(Script::deltas(thoughts).finish("length"));
+    say(&mut socket, "two").await;
+    assert_eq!(socket.collect_answer().await.unwrap(), (vec![], cut));
+    // No other reason is told.
+    gateway
+        .llama
+        .script_once(Script::tokens(["x"]).finish("tool_calls"));
+    say(&mut socket, "three").await;
+    assert_eq!(socket.collect_answer().await.unwrap().1, done());
+    assert_eq!(
+        gateway.asked(2).await,
+        ["user: one", "assistant: Once", "user: three"]
+    );
+}
+
+#[tokio::test]
+async fn half_a_surrogate_pair_becomes_the_replacement_character() {
+    let gateway = Gateway::start().await;
+    let mut socket = gateway.chat().await;
+    let frame = r#"{"content":"cut \ud83d, whole \ud83d\ude00"}"#;
+    socket.send_text(frame).await.unwrap();
+    assert_eq!(socket.collect_answer().await.unwrap().1, done());
+    let asked = gateway.asked(0).await;
+    assert_eq!(asked, ["user: cut \u{fffd}, whole \u{1f600}"]);
+}

@@ -31,6 +31,10 @@ struct ModelObject {
 struct ModelMeta {
     /// The context of one slot, in tokens: a prompt and its answer must fit into it together.
     n_ctx: u64,
+    /// Whether it reads images.
+    images: bool,
+    /// Whether its template shows it tools.
+    tools: bool,
 }
 
 #[derive(Serialize)]
@@ -84,7 +88,11 @@ fn models(app: &App, headers: &HeaderMap, record: &mut Record) -> Result<Vec<Mod
         object: "model",
         created: app.since,
         owned_by: "llm-proxy",
-        meta: ModelMeta { n_ctx },
+        meta: ModelMeta {
+            n_ctx,
+            images: !app.fleet.is_blind(),
+            tools: app.fleet.template().tools,
+        },
     };
     let may_use = caller.may_use(&app.config.model);
     Ok(may_use.then_some(model).into_iter().collect())

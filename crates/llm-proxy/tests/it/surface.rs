@@ -231,7 +231,7 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
         .bearer_auth(KEY);
     let mut list: Value = request.send().await.unwrap().json().await.unwrap();
     assert!(list["data"][0]["created"].take().is_u64());
-    let model = json!({"id": MODEL, "object": "model", "created": null, "owned_by": "llm-proxy", "meta": {"n_ctx": 1536}});
+    let model = json!({"id": MODEL, "object": "model", "created": null, "owned_by": "llm-proxy", "meta": {"n_ctx": 1536, "images": true, "tools": true}});
     assert_eq!(list, json!({"object": "list", "data": [model]}));
     // Of several, the smallest: what fits into that one fits everywhere.
     let smaller = FakeLlama::start().await;
@@ -241,7 +241,7 @@ async fn the_model_list_has_the_alias_and_the_context_of_one_slot() {
     proxy.until_metric("llm_proxy_slots 4").await;
     assert_eq!(
         proxy.models_as(KEY).await.1["data"][0]["meta"],
-        json!({"n_ctx": 1024})
+        json!({"n_ctx": 1024, "images": true, "tools": true})
     );
 }
 

@@ -129,6 +129,12 @@ pub(super) async fn play(
         }
         wire.wait(script, Some(pause), true).await?;
     }
+    for comment in &script.comments {
+        wire.event(script, &format!("{comment}\n\n")).await?;
+    }
+    if !script.comments.is_empty() {
+        wire.wait(script, None, true).await?;
+    }
     for event in events.opening() {
         wire.event(script, &event).await?;
     }

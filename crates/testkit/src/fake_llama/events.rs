@@ -128,6 +128,9 @@ impl<'a> Events<'a> {
                     last["usage"] = usage(self.script);
                     last["timings"] =
                         json!({"cache_n": cached, "prompt_n": 7 - cached, "predicted_n": n_tokens});
+                    if let Some(speed) = self.script.tokens_per_second {
+                        last["timings"]["predicted_per_second"] = json!(speed);
+                    }
                     events.push(last);
                 }
                 let events = events.iter().map(|event| format!("data: {event}\n\n"));

@@ -38,6 +38,9 @@ pub struct Script {
     pub(super) slice_bytes: usize,
     pub(super) cached: usize,
     pub(super) closes_after: Option<Duration>,
+    /// Lines before the first event.
+    pub(super) comments: Vec<String>,
+    pub(super) tokens_per_second: Option<f64>,
 }
 
 impl Script {
@@ -70,6 +73,8 @@ impl Script {
             slice_bytes: usize::MAX,
             cached: 0,
             closes_after: None,
+            comments: Vec::new(),
+            tokens_per_second: None,
         }
     }
 
@@ -205,6 +210,21 @@ impl Script {
     #[must_use]
     pub fn sliced(mut self, bytes: usize) -> Self {
         self.slice_bytes = bytes;
+        self
+    }
+
+    /// The speed that `timings` tells; none unless told.
+    #[must_use]
+    pub fn speed(mut self, tokens_per_second: f64) -> Self {
+        self.tokens_per_second = Some(tokens_per_second);
+        self
+    }
+
+    /// Writes these lines before the first event, as llm-proxy's comments, and then stalls until
+    /// [`FakeLlama::release`](super::FakeLlama::release).
+    #[must_use]
+    pub fn comments<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
+        self.comments = lines.into_iter().map(Into::into).collect();
         self
     }
 

@@ -124,7 +124,7 @@ async fn the_model_list_names_the_alias_and_the_context_of_one_slot() {
     let n_ctx = stack.engine_json("/slots").await[0]["n_ctx"].take();
     assert!(n_ctx.as_u64() >= Some(1024), "{n_ctx}");
     let model = json!({"id": stack.model, "object": "model", "created": null, "owned_by": "llm-proxy",
-        "meta": {"n_ctx": n_ctx}});
+        "meta": {"n_ctx": n_ctx, "images": false, "tools": false}});
     assert_eq!(list, json!({"object": "list", "data": [model]}));
 }
 

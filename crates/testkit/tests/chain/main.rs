@@ -6,6 +6,7 @@
 mod async_openai;
 mod cancelling;
 mod chat;
+mod continuing;
 mod dialects;
 mod door;
 mod fleet;

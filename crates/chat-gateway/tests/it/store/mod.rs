@@ -142,6 +142,7 @@ fn whole(text: &str) -> End {
             completion_tokens: 5,
         }),
         timings: None,
+        context: None,
         written: written(&[(RunKind::Text, text)]),
     }
 }

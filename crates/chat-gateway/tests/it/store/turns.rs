@@ -1,7 +1,7 @@
 //! The life of an answer.
 
 use chat_gateway::answer::written::RunKind;
-use chat_gateway::protocol::record::{
+use chat_gateway::protocol::record::{ContextUse, 
     Answered, Author, Conversation, FinishReason, Message, Options, Part, Status, Timings, Usage,
 };
 use chat_gateway::protocol::v2::Accepted;
@@ -65,6 +65,11 @@ async fn a_turn_is_read_back_as_it_was_kept() {
             writing_ms: 2,
             tokens_per_second: Some(3.5),
         }),
+        context: Some(ContextUse {
+            left_out: 2,
+            used: 10,
+            size: 4096,
+        }),
         written: written(&pieces),
     };
     kept.store
@@ -99,6 +104,7 @@ async fn a_turn_is_read_back_as_it_was_kept() {
                 error: None,
                 usage: end.usage,
                 timings: end.timings,
+                context: None,
                 options,
             }),
         },
