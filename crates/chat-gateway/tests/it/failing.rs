@@ -148,6 +148,7 @@ async fn an_upstream_that_is_away_is_an_error_until_it_is_back() {
         traces,
         public,
         admin,
+        data,
     } = Gateway::start().await;
     let url = format!("ws://{public}/api/v1/ws/chat");
     let mut socket = WsClient::connect(&url).await.unwrap();
@@ -161,6 +162,7 @@ async fn an_upstream_that_is_away_is_an_error_until_it_is_back() {
         traces,
         public,
         admin,
+        data,
     };
     goes_on(&gateway, &mut socket).await;
 }

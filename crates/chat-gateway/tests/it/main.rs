@@ -18,4 +18,5 @@ mod settings;
 mod store;
 mod tracing;
 mod v1;
+mod v2;
 mod visitors;

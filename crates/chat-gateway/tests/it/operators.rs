@@ -35,6 +35,7 @@ async fn an_upstream_that_loads_or_is_away_is_not_ready_until_it_is() {
         traces,
         public,
         admin,
+        data,
     } = Gateway::before(llama, &[]).await;
     let address = llama.stop().await;
     let llama = FakeLlama::start_at(address).await;
@@ -44,6 +45,7 @@ async fn an_upstream_that_loads_or_is_away_is_not_ready_until_it_is() {
         traces,
         public,
         admin,
+        data,
     };
     gateway.readiness(200).await;
 }

@@ -1,8 +1,9 @@
 //! The life of an answer.
 
 use chat_gateway::answer::written::RunKind;
-use chat_gateway::protocol::record::{ContextUse, 
-    Answered, Author, Conversation, FinishReason, Message, Options, Part, Status, Timings, Usage,
+use chat_gateway::protocol::record::{
+    Answered, Author, ContextUse, Conversation, FinishReason, Message, Options, Part, Status,
+    Timings, Usage,
 };
 use chat_gateway::protocol::v2::Accepted;
 use chat_gateway::store::{Begun, End, NewOrOld, NewTurn, StoreError};
@@ -104,7 +105,7 @@ async fn a_turn_is_read_back_as_it_was_kept() {
                 error: None,
                 usage: end.usage,
                 timings: end.timings,
-                context: None,
+                context: end.context,
                 options,
             }),
         },
