@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -19,6 +20,9 @@ use tokio::process::{Child, ChildStdout, Command};
 pub struct Service {
     child: Child,
     addresses: HashMap<String, SocketAddr>,
+    /// What it keeps, unless a setting names another folder.
+    #[expect(dead_code, reason = "it is deleted with the service")]
+    data: TempDir,
 }
 
 impl Service {
@@ -55,8 +59,12 @@ impl Service {
         mut command: Command,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        command.env_clear();
+        if name == "chat-gateway" {
+            command.env("GATEWAY_DATA", data.path());
+        }
         let mut child = command
-            .env_clear()
             .env("LOG_FORMAT", "json")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
@@ -78,7 +86,11 @@ impl Service {
             }
         }
         drain(lines);
-        Ok(Self { child, addresses })
+        Ok(Self {
+            child,
+            addresses,
+            data,
+        })
     }
 
     /// `http://` and the address of the listener that callers use.

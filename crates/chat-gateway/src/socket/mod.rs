@@ -100,14 +100,14 @@ async fn first_frame(
         match heard {
             Heard::Text(text) => return Ok(text),
             Heard::Room => {}
-            other => return Err(ended(other)),
+            other => return Err(ended(&other)),
         }
     }
 }
 
 /// How a socket ends after this was heard.
-fn ended(heard: Heard) -> End {
-    match heard {
+fn ended(heard: &Heard) -> End {
+    match *heard {
         Heard::Broken(close) => End::Close(close),
         Heard::Stalled => End::Gone("stalled"),
         Heard::Silent => End::Gone("silent"),

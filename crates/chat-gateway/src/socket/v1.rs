@@ -71,7 +71,7 @@ impl Session<'_> {
                 heard = self.wire.next() => match heard {
                     Heard::Text(text) => self.connection.on_text(text.as_str(), n_ctx),
                     Heard::Room => Vec::new(),
-                    other => return ended(other),
+                    other => return ended(&other),
                 },
                 event = next(&mut self.answer), if self.wire.has_room() => self.connection.on_event(event, n_ctx),
                 end = &mut session_end => return End::Close(closed_by(end)),

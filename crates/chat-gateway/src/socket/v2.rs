@@ -103,7 +103,7 @@ async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, End> {
         match heard {
             Heard::Text(text) => return Ok(text),
             Heard::Room => {}
-            other => return Err(ended(other)),
+            other => return Err(ended(&other)),
         }
     }
 }
@@ -194,7 +194,7 @@ impl Session<'_> {
                     Heard::Room => {}
                     Heard::Stalled => return End::Close(Close::TooSlow),
                     Heard::Silent => return End::Close(Close::NoPong),
-                    other => return ended(other),
+                    other => return ended(&other),
                 },
                 () = bell.now.notified(), if clear => {
                     pending = false;

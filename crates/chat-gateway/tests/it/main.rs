@@ -19,4 +19,5 @@ mod store;
 mod tracing;
 mod v1;
 mod v2;
+mod v2_cuts;
 mod visitors;
