@@ -82,6 +82,14 @@ impl Chain {
                     .into_iter()
                     .filter(|(name, _)| parts.settings.get(name).is_none()),
             );
+        let settings = match settings.get("GATEWAY_DATA") {
+            Some(_) => settings,
+            // A chain on other ports keeps its own: one gateway at a time uses a folder.
+            None => {
+                let data = settings.target(&format!("data/{}", addresses.gateway.port()));
+                settings.with([("GATEWAY_DATA", data.display().to_string())])
+            }
+        };
         let alias = match settings.get("LLM_MODEL") {
             Some(alias) => alias,
             None => settings.required("HF_FILENAME")?,

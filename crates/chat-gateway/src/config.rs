@@ -93,11 +93,20 @@ const MAX_CONNECTIONS: Variable = Variable::new(
     "1000",
     "WebSockets open at once; a further one is refused with 503. Each needs two file descriptors while it answers.",
 );
-const DATA: Variable = Variable::new(
+/// Where everything is kept; all that a backup needs to know.
+pub const DATA: Variable = Variable::new(
     "GATEWAY_DATA",
     "/data",
-    "The folder of what the gateway keeps. It must outlive the container.",
+    "The folder of what the gateway keeps: conversations in `chat.db`. It must outlive the container. One gateway at a time \
+     uses it, on a disk of its own machine.",
 );
+const RETENTION_DAYS: Variable = Variable::new(
+    "GATEWAY_RETENTION_DAYS",
+    "0",
+    "Days after which a conversation that nobody goes on with is deleted; 0 keeps it for ever.",
+);
+/// A day, in seconds.
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// The settings that [`Config::read`] understands.
 pub const VARIABLES: &[Variable] = &[
@@ -118,6 +127,7 @@ pub const VARIABLES: &[Variable] = &[
     UNWATCHED,
     MAX_CONNECTIONS,
     DATA,
+    RETENTION_DAYS,
     settings::SOCKETS_PER_USER,
     settings::SOCKETS_PER_ADDRESS,
     settings::MESSAGES_PER_MINUTE,
@@ -160,6 +170,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The folder of what is kept.
     pub data: PathBuf,
+    /// How long a conversation is kept after its last change; none: for ever.
+    pub retention: Option<Duration>,
     /// What one user and one address may use at once.
     pub bounds: Bounds,
     /// The collector of traces.
@@ -190,6 +202,10 @@ impl Config {
             .filter(|limit| !limit.is_zero()),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
             data: env.read(&DATA),
+            retention: match env.read_with(&RETENTION_DAYS, within(0, 36_500)) {
+                0 => None,
+                days => Some(Duration::from_secs(days * DAY_SECONDS)),
+            },
             bounds: settings::bounds(env),
             traces: Endpoint::read(env),
         }

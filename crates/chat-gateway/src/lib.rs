@@ -32,7 +32,7 @@ use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-pub use config::{ADMIN_LISTEN, Config, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, DATA, VARIABLES};
 
 use crate::identity::{Identities, IdentityError};
 use crate::state::Gateway;

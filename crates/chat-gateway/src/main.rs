@@ -1,9 +1,10 @@
 //! The chat-gateway binary: reads the settings, serves until told to stop, and answers health checks.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use chat_gateway::{ADMIN_LISTEN, Config, Listeners};
+use chat_gateway::{ADMIN_LISTEN, Config, DATA, Listeners, store};
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, Variable};
 use common::shutdown::{self, Shutdown};
@@ -30,6 +31,11 @@ enum Verb {
     Healthcheck,
     /// Prints the table of settings, in Markdown.
     Settings,
+    /// Copies the database of `GATEWAY_DATA` to a new file, while the service runs.
+    Backup {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,11 @@ fn main() -> ExitCode {
                 .await
                 .map_err(|reason| anyhow!(reason))
         });
+    }
+    if let Some(Verb::Backup { file }) = verb {
+        let mut env = Environment::only(&[DATA]);
+        let data: PathBuf = env.read(&DATA);
+        return start(env, async move { Ok(store::backup(&data, &file).await?) });
     }
     let mut env = Environment::from_process("GATEWAY_", TABLES);
     let config = Config::read(&mut env);

@@ -14,8 +14,9 @@ use crate::say;
 use crate::settings::Profile;
 
 /// Settings that an image or a stack fixes: addresses, folders of the image, and what Compose or Docker sets itself.
-const FIXED: [&str; 5] = [
+const FIXED: [&str; 6] = [
     "LISTEN",
+    "GATEWAY_DATA",
     "GATEWAY_WEB_DIR",
     "HF_FILENAME",
     "OTEL_SERVICE_NAME",
