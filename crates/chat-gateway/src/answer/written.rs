@@ -126,7 +126,7 @@ impl Written {
             .then(|| self.pieces(from).collect())
     }
 
-    /// The pieces after `from`, which lies between characters.
+    /// The pieces after `from`, a place between characters.
     fn pieces(&self, from: usize) -> impl Iterator<Item = (RunKind, &str)> {
         let mut start = 0;
         self.runs.iter().filter_map(move |run| {

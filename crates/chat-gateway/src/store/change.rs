@@ -57,7 +57,7 @@ impl Store {
         .fetch_optional(&mut *on)
         .await?;
         let Some(conversation) = row.map(Conversation::from) else {
-            return Ok(None);
+            return writing.leave(None).await;
         };
         if let Some(title) = &change.title
             && !conversation.temporary

@@ -60,11 +60,11 @@ pub const MAX_PAGE: u32 = 200;
 /// The conversations of everybody. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<OpenStore>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct OpenStore {
     /// One connection: SQLite has one writer at a time anyway, and waiting here is fair.
     writer: SqlitePool,
     readers: SqlitePool,
@@ -206,6 +206,7 @@ impl From<sqlx::Error> for StoreError {
         const IO_SHM_SIZE: i32 = 10 | (19 << 8);
         let code = match &error {
             sqlx::Error::PoolTimedOut => return Self::Busy,
+            sqlx::Error::RowNotFound => return Self::Gone,
             sqlx::Error::Database(database) => {
                 database.code().and_then(|code| code.parse::<i32>().ok())
             }
@@ -231,6 +232,12 @@ struct Writing {
 }
 
 impl Store {
+    /// Closes the file once what runs has ended; the journal is then written into it. Afterwards nothing works any more.
+    pub async fn close(&self) {
+        self.shared.readers.close().await;
+        self.shared.writer.close().await;
+    }
+
     /// Waits for the turn to write.
     async fn write(&self) -> Result<Writing, StoreError> {
         let turn = async {
@@ -258,6 +265,13 @@ impl Writing {
         sqlx::query("COMMIT").execute(self.on()).await?;
         self.ended = true;
         Ok(())
+    }
+
+    /// Leaves everything as it was, because of `outcome`.
+    async fn leave<T>(mut self, outcome: T) -> Result<T, StoreError> {
+        sqlx::query("ROLLBACK").execute(self.on()).await?;
+        self.ended = true;
+        Ok(outcome)
     }
 }
 

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::store::rows::written;
 use crate::store::turns::index_answer;
-use crate::store::{BUSY_TIMEOUT, FILE, READERS, Shared, Store, StoreError, TURN_TIMEOUT, now_ms};
+use crate::store::{
+    BUSY_TIMEOUT, FILE, OpenStore, READERS, Store, StoreError, TURN_TIMEOUT, now_ms,
+};
 
 /// The mark of our files in SQLite's header: "Corr".
 const APPLICATION_ID: u32 = 0x436f_7272;
@@ -125,7 +127,7 @@ impl Store {
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false);
         let store = Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(OpenStore {
                 writer: writer.connect_lazy_with(options.clone()),
                 readers: readers.connect_lazy_with(options.pragma("query_only", "on")),
                 file: file.clone(),
@@ -245,7 +247,7 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), O
         )
     });
     let migrator = Migrator::with_migrations(migrations.collect());
-    // `run` is the same for everything that can be acquired, and makes this future one that may not change threads.
+    // `run` does the same, but `spawn` would not take its future.
     let migrated = migrator.run_direct(None, connection, false).await;
     migrated.map_err(|error| match error {
         MigrateError::VersionMissing(_)

@@ -18,6 +18,20 @@ const BEFORE_CHARS: usize = 40;
 /// The longest excerpt, in characters.
 const EXCERPT_CHARS: usize = 160;
 
+/// The texts of the owner `?1` that contain all of `?2`, the newest `?3`. Only their numbers are sorted, not the texts.
+const COMPARED: &str = "SELECT c.id, c.title, t.message, t.text FROM ( \
+    SELECT t.n FROM conversations c JOIN texts t ON t.conversation = c.id \
+    WHERE c.owner = ?1 AND c.temporary = 0 \
+    AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
+    ORDER BY t.n DESC LIMIT ?3) f \
+    JOIN texts t ON t.n = f.n JOIN conversations c ON c.id = t.conversation ORDER BY f.n DESC";
+/// As [`COMPARED`], of those that the index finds for `?4`.
+const INDEXED: &str = "SELECT c.id, c.title, t.message, t.text FROM texts_found f \
+    JOIN texts t ON t.n = f.rowid JOIN conversations c ON c.id = t.conversation \
+    WHERE texts_found MATCH ?4 AND c.owner = ?1 AND c.temporary = 0 \
+    AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
+    ORDER BY f.rowid DESC LIMIT ?3";
+
 /// Something that search found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, ts_rs::TS)]
 pub struct Found {
@@ -65,30 +79,18 @@ impl Store {
             .map(|word| pattern(word))
             .collect();
         let compared = super::rows::to_json(&compared)?;
-        let rows = if indexed.is_empty() {
-            sqlx::query_as::<_, (Uuid, String, Option<Uuid>, String)>(
-                "SELECT c.id, c.title, t.message, t.text FROM conversations c \
-                 JOIN texts t ON t.conversation = c.id WHERE c.owner = ?1 AND c.temporary = 0 \
-                 AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
-                 ORDER BY t.n DESC LIMIT ?3",
-            )
-            .bind(owner)
-            .bind(compared)
-            .bind(limit.min(MAX_PAGE))
+        let statement = if indexed.is_empty() {
+            COMPARED
         } else {
-            sqlx::query_as(
-                "SELECT c.id, c.title, t.message, t.text FROM texts_found f \
-                 JOIN texts t ON t.n = f.rowid JOIN conversations c ON c.id = t.conversation \
-                 WHERE texts_found MATCH ?4 AND c.owner = ?1 AND c.temporary = 0 \
-                 AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
-                 ORDER BY f.rowid DESC LIMIT ?3",
-            )
+            INDEXED
+        };
+        let rows: Vec<(Uuid, String, Option<Uuid>, String)> = sqlx::query_as(statement)
             .bind(owner)
             .bind(compared)
             .bind(limit.min(MAX_PAGE))
             .bind(indexed.join(" AND "))
-        };
-        let rows = rows.fetch_all(&self.shared.readers).await?;
+            .fetch_all(&self.shared.readers)
+            .await?;
         let found = rows
             .into_iter()
             .map(|(conversation, title, message, text)| Found {

@@ -11,8 +11,8 @@ use crate::store::{
     Begun, End, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
 };
 
-/// The waiting answers of the question `?1` of the owner `?2`, unless one of its answers waits no longer.
-const WAITING: &str = "SELECT c.id, q.id, q.parent, c.temporary FROM messages q \
+/// The question `?1` of the owner `?2`, if all its answers wait.
+const WAITING: &str = "SELECT c.id, q.parent, c.temporary FROM messages q \
     JOIN conversations c ON c.id = q.conversation \
     WHERE q.id = ?1 AND c.owner = ?2 AND q.status IS NULL \
     AND EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status = 'waiting') \
@@ -28,11 +28,11 @@ impl Store {
         let mut writing = self.write().await?;
         let on = writing.on();
         if let Some(before) = before(on, turn.owner, &turn.request).await? {
-            return Ok(before);
+            return writing.leave(before).await;
         }
         let now = now_ms();
         let Some(place) = place(on, &turn, now).await? else {
-            return Ok(Begun::NotFound);
+            return writing.leave(Begun::NotFound).await;
         };
         let mut asked = turn.parent;
         if let Some((question, content)) = turn.question {
@@ -52,7 +52,7 @@ impl Store {
             asked = Some(question);
         }
         let Some(asked) = asked else {
-            return Ok(Begun::NotFound);
+            return writing.leave(Begun::NotFound).await;
         };
         sqlx::query(
             "INSERT INTO messages (id, conversation, parent, created_ms, content, status, options) \
@@ -96,7 +96,7 @@ impl Store {
         let mut writing = self.write().await?;
         let on = writing.on();
         if let Some(before) = before(on, owner, request).await? {
-            return Ok(before);
+            return writing.leave(before).await;
         }
         let row: Option<(Uuid, Uuid, bool)> = sqlx::query_as(
             "SELECT m.conversation, m.parent, \
@@ -109,10 +109,10 @@ impl Store {
         .fetch_optional(&mut *on)
         .await?;
         let Some((conversation, message, was_cut)) = row else {
-            return Ok(Begun::NotFound);
+            return writing.leave(Begun::NotFound).await;
         };
         if !was_cut {
-            return Ok(Begun::Taken);
+            return writing.leave(Begun::Taken).await;
         }
         sqlx::query(
             "UPDATE messages SET status = 'running', finish_reason = NULL, error = NULL, usage = NULL, \
@@ -151,7 +151,9 @@ impl Store {
         .bind(answer)
         .fetch_optional(&mut *on)
         .await?;
-        let conversation = conversation.ok_or(StoreError::Gone)?;
+        let Some(conversation) = conversation else {
+            return writing.leave(Err(StoreError::Gone)).await?;
+        };
         let revision = touch(on, conversation, None).await?;
         writing.commit().await?;
         Ok(revision)
@@ -173,7 +175,7 @@ impl Store {
         .execute(writing.on())
         .await?;
         if kept.rows_affected() == 0 {
-            return Err(StoreError::Gone);
+            return writing.leave(Err(StoreError::Gone)).await?;
         }
         writing.commit().await
     }
@@ -201,7 +203,9 @@ impl Store {
         .bind(answer)
         .fetch_optional(&mut *on)
         .await?;
-        let conversation = conversation.ok_or(StoreError::Gone)?;
+        let Some(conversation) = conversation else {
+            return writing.leave(Err(StoreError::Gone)).await?;
+        };
         let (_, text) = end.written.split();
         index_answer(on, answer, &text).await?;
         if let Some(usage) = &end.usage {
@@ -227,7 +231,7 @@ impl Store {
         let mut writing = self.write().await?;
         let on = writing.on();
         let Some(waiting) = waiting(on, owner, question).await? else {
-            return Ok(None);
+            return writing.leave(None).await;
         };
         sqlx::query("UPDATE messages SET content = ? WHERE id = ?")
             .bind(to_json(content)?)
@@ -256,7 +260,7 @@ impl Store {
         let mut writing = self.write().await?;
         let on = writing.on();
         let Some(waiting) = waiting(on, owner, question).await? else {
-            return Ok(None);
+            return writing.leave(None).await;
         };
         sqlx::query(
             "UPDATE messages SET parent = ?1 WHERE parent IN (SELECT id FROM messages WHERE parent = ?2)",
@@ -291,7 +295,7 @@ impl Store {
 }
 
 /// Where a new turn goes.
-struct Place {
+struct TurnPlace {
     conversation: Uuid,
     temporary: bool,
 }
@@ -301,7 +305,7 @@ async fn place(
     on: &mut SqliteConnection,
     turn: &NewTurn<'_>,
     now: i64,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<TurnPlace>, StoreError> {
     match turn.conversation {
         NewOrOld::New {
             id,
@@ -327,7 +331,7 @@ async fn place(
             if !temporary {
                 index(on, id, None, title).await?;
             }
-            Ok(Some(Place {
+            Ok(Some(TurnPlace {
                 conversation: id,
                 temporary,
             }))
@@ -345,7 +349,7 @@ async fn place(
             .bind(turn.question.is_none())
             .fetch_optional(&mut *on)
             .await?;
-            Ok(found.map(|temporary| Place {
+            Ok(found.map(|temporary| TurnPlace {
                 conversation: id,
                 temporary,
             }))
@@ -365,12 +369,12 @@ async fn waiting(
     owner: &str,
     question: Uuid,
 ) -> Result<Option<Waiting>, StoreError> {
-    let row: Option<(Uuid, Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
+    let row: Option<(Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
         .bind(question)
         .bind(owner)
         .fetch_optional(&mut *on)
         .await?;
-    Ok(row.map(|(conversation, _, parent, temporary)| Waiting {
+    Ok(row.map(|(conversation, parent, temporary)| Waiting {
         conversation,
         parent,
         temporary,

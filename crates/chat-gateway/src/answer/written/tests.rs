@@ -1,3 +1,5 @@
+//! Properties of what is written: any pieces, cut anywhere between characters.
+
 use proptest::prelude::*;
 
 use super::{Run, RunKind, Written};
