@@ -1,7 +1,5 @@
 //! A conversation as Markdown, for reading.
 
-use std::fmt::Write as _;
-
 use crate::protocol::record::{Author, Message, Part, Status};
 use crate::store::Exported;
 
@@ -9,32 +7,30 @@ impl Exported {
     /// The path to the newest message, as Markdown. Other branches are left out: JSON has them.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let mut page = format!("# {}\n", self.conversation.title.replace('\n', " "));
+        let title = self.conversation.title.replace('\n', " ");
+        let mut blocks = vec![format!("# {title}")];
         for message in self.path() {
-            let author = match message.role {
-                Author::User => "You",
-                Author::Assistant => "Assistant",
+            blocks.push(
+                match message.role {
+                    Author::User => "## You",
+                    Author::Assistant => "## Assistant",
+                }
+                .to_owned(),
+            );
+            blocks.extend(message.content.iter().map(|part| match part {
+                Part::Text { text } => text.clone(),
+                Part::Image { .. } => "*(an image)*".to_owned(),
+            }));
+            let Some(answer) = &message.answer else {
+                continue;
             };
-            // Writing to a string cannot fail.
-            write!(page, "\n## {author}\n\n").ok();
-            for part in &message.content {
-                match part {
-                    Part::Text { text } => page.push_str(text),
-                    Part::Image { .. } => page.push_str("*(an image)*"),
-                }
-                page.push_str("\n\n");
-            }
-            if let Some(answer) = &message.answer {
-                page.push_str(&answer.text);
-                page.push('\n');
-                if answer.status != Status::Done {
-                    page.push_str("\n*(this answer is not whole)*\n");
-                }
+            blocks.push(answer.text.clone());
+            if answer.status != Status::Done {
+                blocks.push("*(this answer is not whole)*".to_owned());
             }
         }
-        page.truncate(page.trim_end().len());
-        page.push('\n');
-        page
+        blocks.retain(|block| !block.is_empty());
+        blocks.join("\n\n") + "\n"
     }
 
     /// The messages from the root to the leaf.

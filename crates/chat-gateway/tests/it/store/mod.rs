@@ -1,10 +1,21 @@
 //! The store's promises, through its public interface and against real files.
 
+mod ageing;
+mod documents;
+mod files;
+mod foreign;
+mod killed;
+mod search;
 mod turns;
+
+use std::path::Path;
+use std::time::Duration;
 
 use chat_gateway::answer::written::{RunKind, Written};
 use chat_gateway::protocol::record::{FinishReason, Options, Part, Status, Usage};
-use chat_gateway::store::{Begun, End, NewOrOld, NewTurn, RequestKey, Store};
+use chat_gateway::store::{Begun, End, FILE, NewOrOld, NewTurn, RequestKey, Store};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -32,6 +43,53 @@ impl Kept {
         drop(store);
         let store = Store::open(dir.path()).await.unwrap();
         Self { store, dir }
+    }
+
+    /// The same folder, when everything in it is so much older.
+    async fn aged(self, by: Duration) -> Self {
+        self.store.close().await;
+        let mut file = raw(self.dir.path()).await;
+        for statement in [
+            "UPDATE conversations SET updated_ms = updated_ms - ?",
+            "UPDATE requests SET created_ms = created_ms - ?",
+        ] {
+            let by = i64::try_from(by.as_millis()).unwrap();
+            let aged = sqlx::query(statement).bind(by).execute(&mut file).await;
+            aged.unwrap();
+        }
+        file.close().await.unwrap();
+        self.again().await
+    }
+
+    /// Goes on after `first` for so many more whole turns, in one transaction.
+    async fn fill(&self, first: Asked, turns: u32) {
+        let mut file = raw(self.dir.path()).await;
+        let mut together = file.begin().await.unwrap();
+        let mut parent = first.answer;
+        for n in 0..turns {
+            for (status, content) in [
+                (
+                    None,
+                    format!(r#"[{{"type":"text","text":"question {n}"}}]"#),
+                ),
+                (Some("done"), "[]".to_owned()),
+            ] {
+                let id = Uuid::now_v7();
+                let kept = sqlx::query(
+                    "INSERT INTO messages (id, conversation, parent, created_ms, content, status) \
+                     VALUES (?, ?, ?, 1, ?, ?)",
+                )
+                .bind(id)
+                .bind(first.conversation)
+                .bind(parent)
+                .bind(content)
+                .bind(status)
+                .execute(&mut *together);
+                kept.await.unwrap();
+                parent = id;
+            }
+        }
+        together.commit().await.unwrap();
     }
 
     /// A new conversation with one question, whose answer runs.
@@ -89,6 +147,28 @@ impl Kept {
     async fn finish(&self, answer: Uuid, text: &str) {
         self.store.finish(answer, &whole(text)).await.unwrap();
     }
+
+    /// The messages in which search finds `query`; none for a title.
+    async fn found(&self, query: &str) -> Vec<Option<Uuid>> {
+        let found = self.store.search(OWNER, query, 50).await.unwrap();
+        found.into_iter().map(|found| found.message).collect()
+    }
+
+    async fn path_ids(&self, leaf: Uuid) -> Vec<Uuid> {
+        let path = self.store.path(OWNER, leaf).await.unwrap();
+        path.into_iter().map(|message| message.id).collect()
+    }
+
+    async fn leaf(&self, conversation: Uuid) -> Option<Uuid> {
+        let kept = self.store.conversation(OWNER, conversation).await;
+        kept.unwrap().unwrap().leaf
+    }
+}
+
+/// The database's file, past the store.
+async fn raw(dir: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(dir.join(FILE));
+    options.connect().await.unwrap()
 }
 
 /// The ids of one turn.

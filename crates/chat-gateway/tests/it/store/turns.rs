@@ -227,3 +227,219 @@ async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
     let again = kept.store.finish(first.answer, &whole("x")).await;
     assert!(matches!(again, Err(StoreError::Gone)));
 }
+
+#[tokio::test]
+async fn a_question_that_waits_can_be_given_other_words() {
+    let kept = Kept::new().await;
+    let first = kept.ask("first").await;
+    let waiting = kept
+        .go_on(
+            first.conversation,
+            Some(first.answer),
+            "apples",
+            Status::Waiting,
+        )
+        .await;
+    let edited = kept
+        .store
+        .edit_waiting(OWNER, waiting.question, &words("pears"))
+        .await;
+    assert_eq!(edited.unwrap(), Some((first.conversation, 3)));
+    let (_, question) = kept
+        .store
+        .message(OWNER, waiting.question)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(question.content, words("pears"));
+    assert_eq!(kept.found("apples").await, []);
+    assert_eq!(kept.found("pears").await, [Some(waiting.question)]);
+    // An answer that runs was asked with the words as they were.
+    kept.store.start(waiting.answer).await.unwrap();
+    let late = kept
+        .store
+        .edit_waiting(OWNER, waiting.question, &words("plums"))
+        .await;
+    assert_eq!(late.unwrap(), None);
+    let late = kept.store.drop_waiting(OWNER, waiting.question).await;
+    assert_eq!(late.unwrap(), None);
+    assert_eq!(kept.found("pears").await, [Some(waiting.question)]);
+}
+
+#[tokio::test]
+async fn a_question_that_waits_is_taken_back_and_those_behind_it_move_up() {
+    let kept = Kept::new().await;
+    let first = kept.ask("first").await;
+    let conversation = first.conversation;
+    let second = kept
+        .go_on(conversation, Some(first.answer), "second", Status::Waiting)
+        .await;
+    let third = kept
+        .go_on(conversation, Some(second.answer), "third", Status::Waiting)
+        .await;
+    let dropped = kept.store.drop_waiting(OWNER, second.question).await;
+    assert_eq!(dropped.unwrap(), Some((conversation, 4)));
+    let ids = [first.question, first.answer, third.question, third.answer];
+    assert_eq!(kept.path_ids(third.answer).await, ids);
+    assert_eq!(kept.leaf(conversation).await, Some(third.answer));
+    assert_eq!(kept.found("second").await, []);
+    let dropped = kept.store.drop_waiting(OWNER, third.question).await;
+    assert_eq!(dropped.unwrap(), Some((conversation, 5)));
+    assert_eq!(kept.leaf(conversation).await, Some(first.answer));
+    assert!(kept.path_ids(third.answer).await.is_empty());
+}
+
+#[tokio::test]
+async fn taking_back_a_question_at_the_root_leaves_the_newest_message_as_leaf() {
+    let kept = Kept::new().await;
+    let first = kept.ask("first").await;
+    let conversation = first.conversation;
+    let root = kept
+        .go_on(conversation, None, "second root", Status::Waiting)
+        .await;
+    assert_eq!(kept.leaf(conversation).await, Some(root.answer));
+    kept.store.drop_waiting(OWNER, root.question).await.unwrap();
+    assert_eq!(kept.leaf(conversation).await, Some(first.answer));
+    // The very first question can be taken back, too.
+    let alone = Asked::new(Uuid::now_v7());
+    let new = NewOrOld::New {
+        id: alone.conversation,
+        title: "alone",
+        temporary: false,
+        system: None,
+    };
+    kept.begin(&alone, new, None, "alone", Status::Waiting)
+        .await;
+    kept.store
+        .drop_waiting(OWNER, alone.question)
+        .await
+        .unwrap();
+    assert_eq!(kept.leaf(alone.conversation).await, None);
+    let empty = kept
+        .store
+        .messages(OWNER, alone.conversation, None, 50)
+        .await;
+    assert_eq!(empty.unwrap(), Some(vec![]));
+}
+
+#[tokio::test]
+async fn another_answer_stands_beside_the_first() {
+    let kept = Kept::new().await;
+    let first = kept.ask("question").await;
+    kept.finish(first.answer, "one").await;
+    let other = Uuid::now_v7();
+    let options = Options::default();
+    let turn = NewTurn {
+        owner: OWNER,
+        request: key("again"),
+        conversation: NewOrOld::Old(first.conversation),
+        parent: Some(first.question),
+        question: None,
+        answer: other,
+        status: Status::Running,
+        options: &options,
+    };
+    let begun = kept.store.begin(turn).await.unwrap();
+    assert_eq!(begun, Begun::Begun { revision: 3 });
+    kept.finish(other, "two").await;
+    assert_eq!(
+        kept.path_ids(first.answer).await,
+        [first.question, first.answer]
+    );
+    assert_eq!(kept.path_ids(other).await, [first.question, other]);
+    assert_eq!(kept.leaf(first.conversation).await, Some(other));
+}
+
+#[tokio::test]
+async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
+    let kept = Kept::new().await;
+    let first = kept.ask("question").await;
+    let options = Options::default();
+    let content = words("x");
+    let turn = NewTurn {
+        owner: OWNER,
+        request: key("r"),
+        conversation: NewOrOld::Old(first.conversation),
+        parent: None,
+        question: None,
+        answer: Uuid::now_v7(),
+        status: Status::Running,
+        options: &options,
+    };
+    let question = Some((Uuid::now_v7(), content.as_slice()));
+    for (parent, question) in [
+        (Some(first.question), question),
+        (Some(first.answer), None),
+        (None, None),
+    ] {
+        let turn = NewTurn {
+            parent,
+            question,
+            ..turn.clone()
+        };
+        assert_eq!(kept.store.begin(turn).await.unwrap(), Begun::NotFound);
+    }
+    assert_eq!(kept.path_ids(first.answer).await.len(), 2);
+}
+
+#[tokio::test]
+async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
+    let kept = Kept::new().await;
+    let asked = kept.ask("question").await;
+    let options = Options {
+        max_tokens: Some(9),
+        ..Options::default()
+    };
+    let mut requests = (0..).map(|n: u32| n.to_string());
+    let so_far = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "so far")]);
+    for (status, finish_reason, expected) in [
+        (Status::Done, Some(FinishReason::Length), true),
+        (Status::Stopped, None, true),
+        (Status::Failed, None, true),
+        (Status::Interrupted, None, true),
+        (Status::Done, Some(FinishReason::ToolCalls), false),
+    ] {
+        let request = requests.next().unwrap();
+        let running = kept
+            .store
+            .resume(OWNER, &key(&request), asked.answer, &options)
+            .await;
+        assert_eq!(running.unwrap(), Begun::Taken);
+        let end = End {
+            status,
+            finish_reason,
+            error: None,
+            usage: None,
+            timings: None,
+            written: so_far.clone(),
+        };
+        kept.store.finish(asked.answer, &end).await.unwrap();
+        let request = requests.next().unwrap();
+        let begun = kept
+            .store
+            .resume(OWNER, &key(&request), asked.answer, &options)
+            .await
+            .unwrap();
+        assert_eq!(matches!(begun, Begun::Begun { .. }), expected, "{status:?}");
+        if expected {
+            let again = kept
+                .store
+                .resume(OWNER, &key(&request), asked.answer, &options)
+                .await;
+            assert!(matches!(again.unwrap(), Begun::Before(accepted)
+                if accepted.answer == asked.answer && accepted.options == options));
+            let (_, message) = kept
+                .store
+                .message(OWNER, asked.answer)
+                .await
+                .unwrap()
+                .unwrap();
+            let answer = message.answer.unwrap();
+            assert_eq!((answer.status, answer.position), (Status::Running, 8));
+            assert_eq!(
+                (answer.text.as_str(), answer.reasoning.as_str()),
+                ("so far", "hm")
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! SIGKILL at random times: nothing that was acknowledged is lost, and the file opens every time.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chat_gateway::protocol::record::{Options, Status};
+use chat_gateway::store::{Begun, NewOrOld, NewTurn, Store};
+use uuid::Uuid;
+
+use crate::store::{OWNER, key, whole, words, written};
+
+/// How often the process is killed.
+const KILLS: u32 = 200;
+/// The longest life of one process, in milliseconds; opening takes a part of it.
+const MOST_LIFE_MS: u128 = 120;
+
+/// What the child said of an answer, and what must hence be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Begun,
+    Checkpointed,
+    Finished,
+}
+
+#[tokio::test]
+async fn killed_two_hundred_times_it_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut words_of = HashMap::new();
+    for _ in 0..KILLS {
+        let newest = live_and_die(dir.path());
+        let store = Store::open(dir.path()).await.unwrap();
+        for (answer, word) in &newest {
+            check(&store, *answer, *word).await;
+        }
+        words_of.extend(newest);
+    }
+    let store = Store::open(dir.path()).await.unwrap();
+    for (answer, word) in &words_of {
+        check(&store, *answer, *word).await;
+    }
+    let finished = words_of.values().filter(|word| **word == Word::Finished);
+    assert!(finished.count() > 100, "{}", words_of.len());
+}
+
+/// Starts a process, kills it at a random moment, and returns the last word it said of each answer.
+fn live_and_die(dir: &Path) -> HashMap<Uuid, Word> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "store::killed::child_that_is_killed",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}", dir.display()).unwrap();
+    let life = Uuid::now_v7().as_u128() % MOST_LIFE_MS;
+    std::thread::sleep(Duration::from_millis(u64::try_from(life).unwrap()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut said = HashMap::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        let whole = line
+            .strip_suffix('\n')
+            .and_then(|line| line.split_once(' '));
+        let word = whole.and_then(|(word, answer)| {
+            let word = match word {
+                "begun" => Word::Begun,
+                "checkpointed" => Word::Checkpointed,
+                "finished" => Word::Finished,
+                _ => return None,
+            };
+            Some((answer.parse().ok()?, word))
+        });
+        said.extend(word);
+        line.clear();
+    }
+    said
+}
+
+async fn check(store: &Store, answer: Uuid, word: Word) {
+    let path = store.path(OWNER, answer).await.unwrap();
+    let last = path
+        .last()
+        .unwrap_or_else(|| panic!("{answer} is lost after {word:?}"));
+    let question = &path[path.len() - 2];
+    assert_eq!(question.content, words(&question_of(answer)));
+    let kept = last.answer.as_ref().unwrap();
+    let text = (kept.status, kept.text.as_str());
+    let done = (Status::Done, "All of it.");
+    let half = (Status::Interrupted, "Half of");
+    let nothing = (Status::Interrupted, "");
+    let possible = match word {
+        // What was not acknowledged may be there or not.
+        Word::Begun => [nothing, half, half],
+        Word::Checkpointed => [half, done, done],
+        Word::Finished => [done, done, done],
+    };
+    assert!(possible.contains(&text), "{word:?}: {text:?}");
+}
+
+fn question_of(answer: Uuid) -> String {
+    format!("What is {answer}?")
+}
+
+#[tokio::test]
+#[ignore = "lives until it is killed, as a child of the test above"]
+async fn child_that_is_killed() {
+    let mut dir = String::new();
+    std::io::stdin().read_line(&mut dir).unwrap();
+    if dir.is_empty() {
+        return;
+    }
+    let store = Store::open(&PathBuf::from(dir.trim_end())).await.unwrap();
+    let options = Options::default();
+    let half = written(&[(chat_gateway::answer::written::RunKind::Text, "Half of")]);
+    let mut before: Option<(Uuid, Uuid)> = None;
+    for n in 0_u64.. {
+        let answer = Uuid::now_v7();
+        let content = words(&question_of(answer));
+        let request = answer.to_string();
+        let new = Uuid::now_v7();
+        let conversation = match before {
+            Some((conversation, _)) => NewOrOld::Old(conversation),
+            None => NewOrOld::New {
+                id: new,
+                title: "killed",
+                temporary: false,
+                system: None,
+            },
+        };
+        let begun = store.begin(NewTurn {
+            owner: OWNER,
+            request: key(&request),
+            conversation,
+            parent: before.map(|(_, answer)| answer),
+            question: Some((Uuid::now_v7(), &content)),
+            answer,
+            status: Status::Running,
+            options: &options,
+        });
+        let begun = begun.await.unwrap();
+        assert!(matches!(begun, Begun::Begun { .. }), "{begun:?}");
+        say("begun", answer);
+        store.checkpoint(answer, &half).await.unwrap();
+        say("checkpointed", answer);
+        store.finish(answer, &whole("All of it.")).await.unwrap();
+        say("finished", answer);
+        let conversation = before.map_or(new, |(conversation, _)| conversation);
+        before = (n % 7 != 6).then_some((conversation, answer));
+    }
+}
+
+/// One line at once, as a pipe takes it whole.
+fn say(word: &str, answer: Uuid) {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(format!("{word} {answer}\n").as_bytes())
+        .unwrap();
+    stdout.flush().unwrap();
+}
