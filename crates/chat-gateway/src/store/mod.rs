@@ -238,8 +238,20 @@ impl Store {
         self.shared.writer.close().await;
     }
 
-    /// Waits for the turn to write.
+    /// Waits for the turn to write. What is committed is on disk.
     async fn write(&self) -> Result<Writing, StoreError> {
+        self.write_after("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
+            .await
+    }
+
+    /// Waits for the turn to write something that may be lost when the machine loses its power, though not when the
+    /// process is killed. It waits for no disk.
+    async fn write_lightly(&self) -> Result<Writing, StoreError> {
+        self.write_after("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
+            .await
+    }
+
+    async fn write_after(&self, statements: &'static str) -> Result<Writing, StoreError> {
         let turn = async {
             let connection = self.shared.writer.acquire().await?;
             let mut writing = Writing {

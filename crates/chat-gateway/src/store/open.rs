@@ -26,8 +26,8 @@ const APPLICATION_ID: u32 = 0x436f_7272;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// SQLite's header, in bytes.
 const HEADER_BYTES: usize = 100;
-/// How long a new gateway waits for the one it replaces to let go.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new gateway waits for the one it replaces, which may be draining.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How long the search for damage may take at start. A large file is searched as far as this goes.
 const SEARCH_TIME: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(
 pub enum OpenError {
     /// The folder or a file in it cannot be used.
     #[error(
-        "GATEWAY_DATA: {} cannot be used: {error}. It must be a folder that chat-gateway may write to",
+        "GATEWAY_DATA: cannot use {}: {error}. It must name a folder that chat-gateway may write to",
         path.display()
     )]
     Unusable {
@@ -183,16 +183,22 @@ async fn lock(dir: &Path) -> Result<File, OpenError> {
         .write(true)
         .open(&path);
     let file = opened.map_err(|error| unusable(&path, error))?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + LOCK_TIMEOUT;
+    let mut is_told = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(unusable(&path, error)),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(OpenError::InUse(dir.to_owned()));
-            }
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::WouldBlock) => {}
         }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(OpenError::InUse(dir.to_owned()));
+        }
+        if !is_told {
+            tracing::info!("waiting for the chat-gateway that uses GATEWAY_DATA to end");
+            is_told = true;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
 }
 

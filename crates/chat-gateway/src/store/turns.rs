@@ -159,13 +159,13 @@ impl Store {
         Ok(revision)
     }
 
-    /// Keeps what is written so far of a running answer.
+    /// Keeps what is written so far of a running answer. It outlives the process, but perhaps not a power cut.
     ///
     /// # Errors
     ///
     /// When nothing can be kept now, and [`StoreError::Gone`] when it does not run.
     pub async fn checkpoint(&self, answer: Uuid, written: &Written) -> Result<(), StoreError> {
-        let mut writing = self.write().await?;
+        let mut writing = self.write_lightly().await?;
         let kept = sqlx::query(
             "UPDATE messages SET written = ?, runs = ? WHERE id = ? AND status = 'running'",
         )

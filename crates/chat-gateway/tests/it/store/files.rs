@@ -116,7 +116,9 @@ async fn a_database_of_a_newer_gateway_is_refused() {
 async fn a_second_gateway_waits_for_the_first_and_is_refused_beside_it() {
     let kept = Kept::new().await;
     let asked = kept.ask("running").await;
+    tokio::time::pause();
     let error = Store::open(kept.dir.path()).await.unwrap_err();
+    tokio::time::resume();
     assert!(matches!(error, OpenError::InUse(_)), "{error}");
     let (_, message) = kept
         .store
@@ -211,6 +213,38 @@ async fn a_backup_is_made_beside_writers_and_opens() {
         "{missing:?}"
     );
     assert!(!out.path().join("none").exists());
+}
+
+#[tokio::test]
+async fn the_verb_backup_copies_beside_the_service_and_says_why_it_cannot() {
+    let kept = Kept::new().await;
+    let asked = kept.ask("hello").await;
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join(FILE);
+    let run = |data: &Path| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
+            .arg("backup")
+            .arg(&file)
+            .env_clear()
+            .env("GATEWAY_DATA", data)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        (ran.status.code(), said)
+    };
+    assert_eq!(run(kept.dir.path()), (Some(0), String::new()));
+    let copy = Store::open(out.path()).await.unwrap();
+    assert!(copy.message(OWNER, asked.answer).await.unwrap().is_some());
+    let exists = format!("chat-gateway: {} exists; name a new file\n", file.display());
+    assert_eq!(run(kept.dir.path()), (Some(1), exists));
+    fs::remove_file(&file).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let missing = empty.path().join(FILE);
+    let missing = format!(
+        "chat-gateway: GATEWAY_DATA: there is no {}\n",
+        missing.display()
+    );
+    assert_eq!(run(empty.path()), (Some(1), missing));
 }
 
 /// A disk of 4 MB that fills up in the middle of begins and finishes.
