@@ -258,7 +258,7 @@ impl Store {
                 connection,
                 ended: false,
             };
-            sqlx::query("BEGIN IMMEDIATE").execute(writing.on()).await?;
+            sqlx::raw_sql(statements).execute(writing.on()).await?;
             Ok::<_, StoreError>(writing)
         };
         tokio::time::timeout(TURN_TIMEOUT, turn)

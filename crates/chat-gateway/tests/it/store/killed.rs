@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use chat_gateway::protocol::record::{Options, Status};
 use chat_gateway::store::{Begun, NewOrOld, NewTurn, Store};
+use testkit::tools::needs;
 use uuid::Uuid;
 
 use crate::store::{OWNER, key, whole, words, written};
@@ -45,9 +46,51 @@ async fn killed_two_hundred_times_it_loses_nothing_acknowledged() {
     assert!(finished.count() > 100, "{}", words_of.len());
 }
 
-/// Starts a process, kills it at a random moment, and returns the last word it said of each answer.
-fn live_and_die(dir: &Path) -> HashMap<Uuid, Word> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+/// The kernel survives SIGKILL, the disk's power may not last: what is acknowledged was flushed before.
+#[tokio::test]
+async fn what_is_acknowledged_was_flushed_and_a_checkpoint_waits_for_no_disk() {
+    if !needs("strace", &["-f", "true"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=fsync,fdatasync,write", "-o"]);
+    strace.arg(&trace).arg(std::env::current_exe().unwrap());
+    let mut child = start(strace, dir.path());
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let finished = lines.filter(|line| line.as_ref().unwrap().starts_with("finished "));
+    assert_eq!(finished.take(20).count(), 20);
+    drop(child.stdin.take());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut is_flushed = false;
+    let mut seen = Vec::new();
+    for line in std::fs::read_to_string(&trace).unwrap().lines() {
+        if line.contains("sync(") {
+            is_flushed = true;
+        }
+        let word = ["begun ", "checkpointed ", "finished "]
+            .into_iter()
+            .find(|word| line.contains(&format!("write(1, \"{word}")));
+        if let Some(word) = word {
+            seen.push((word, is_flushed));
+            is_flushed = false;
+        }
+    }
+    // The first turn creates the file, and flushes what opening wrote.
+    let later = &seen[3..60];
+    let expected = [
+        ("begun ", true),
+        ("checkpointed ", false),
+        ("finished ", true),
+    ];
+    assert!(later.chunks(3).all(|turn| turn == expected), "{later:?}");
+}
+
+/// Runs the child with a way to say where its folder is.
+fn start(mut command: Command, dir: &Path) -> Child {
+    let mut child = command
         .args([
             "--ignored",
             "--exact",
@@ -58,8 +101,14 @@ fn live_and_die(dir: &Path) -> HashMap<Uuid, Word> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    writeln!(stdin, "{}", dir.display()).unwrap();
+    writeln!(child.stdin.as_mut().unwrap(), "{}", dir.display()).unwrap();
+    child
+}
+
+/// Starts a process, kills it at a random moment, and returns the last word it said of each answer.
+fn live_and_die(dir: &Path) -> HashMap<Uuid, Word> {
+    let own = std::env::current_exe().unwrap();
+    let mut child = start(Command::new(own), dir);
     let life = Uuid::now_v7().as_u128() % MOST_LIFE_MS;
     std::thread::sleep(Duration::from_millis(u64::try_from(life).unwrap()));
     child.kill().unwrap();
