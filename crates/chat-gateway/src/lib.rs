@@ -24,6 +24,7 @@ mod upstream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::admin;
 use common::server::{self, Inherited, ListenerLimits, Refusals};
@@ -40,6 +41,9 @@ use crate::store::{OpenError, Store};
 
 /// This service's name in errors.
 const SERVICE: &str = "chat-gateway";
+
+/// How often conversations that are too old are deleted.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// The two sockets that are listened on.
 #[derive(Debug)]
@@ -119,6 +123,7 @@ pub async fn serve(
     tokio::join!(
         gateway.upstream.watch(&shutdown),
         gateway.rooms.keep_tidy(&shutdown),
+        forget_the_old(&gateway),
         server::serve(
             public,
             browsers,
@@ -135,4 +140,19 @@ pub async fn serve(
         ),
     );
     Ok(())
+}
+
+/// Deletes conversations that are too old, until the drain begins.
+async fn forget_the_old(gateway: &Gateway) {
+    loop {
+        tokio::select! {
+            () = gateway.shutdown.draining() => return,
+            () = tokio::time::sleep(RETENTION_INTERVAL) => {}
+        }
+        match gateway.store.sweep(gateway.config.retention).await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "old conversations were deleted"),
+            Err(error) => tracing::warn!(%error, "old conversations were not deleted"),
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod async_openai;
 mod cancelling;
 mod chat;
 mod continuing;
+mod conversations;
 mod dialects;
 mod door;
 mod fleet;
