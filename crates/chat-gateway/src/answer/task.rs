@@ -17,6 +17,7 @@ use crate::conversation::context;
 use crate::conversation::room::{Room, Stage};
 use crate::error::Failure;
 use crate::event::{Event, Finish};
+use crate::identity::AnswerSeat;
 use crate::protocol::record::{Problem, Status, Timings};
 use crate::protocol::v2::{Change, Done, Phase};
 use crate::state::Gateway;
@@ -47,20 +48,22 @@ struct Clock {
     last: Instant,
 }
 
-/// Runs an answer that the room holds as running.
-pub(crate) fn spawn(gateway: &Arc<Gateway>, room: Arc<Room>, answer: Uuid) {
-    let task = run(Arc::clone(gateway), room, answer);
+/// Runs an answer that the room holds as running, and after it those that wait. `seat` is the conversation's place among
+/// the answers of its user that may run at once.
+pub(crate) fn spawn(gateway: &Arc<Gateway>, room: Arc<Room>, answer: Uuid, seat: AnswerSeat) {
+    let task = run(Arc::clone(gateway), room, answer, seat);
     gateway.shutdown.spawn(task);
 }
 
-async fn run(gateway: Arc<Gateway>, room: Arc<Room>, mut answer: Uuid) {
+async fn run(gateway: Arc<Gateway>, room: Arc<Room>, mut answer: Uuid, seat: AnswerSeat) {
     loop {
         one(&gateway, &room, answer).await;
         match next(&gateway, &room).await {
             Some(waiting) => answer = waiting,
-            None => return,
+            None => break,
         }
     }
+    drop(seat);
 }
 
 /// Runs one answer to its end.
@@ -277,7 +280,6 @@ pub(crate) fn settle(room: &Room, done: Done, what: Change) {
         let revision = done.revision;
         if let Some(answer) = state.answer(done.answer) {
             answer.status = done.status;
-            answer.seat = None;
             answer.done = Some((done, Instant::now()));
         }
         state.note(what, revision);
@@ -290,6 +292,11 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
     loop {
         let id = {
             let state = room.state();
+            let mut answers = state.answers.iter();
+            // A message that came since the last answer ended may have begun one, with a task of its own.
+            if answers.any(|answer| answer.status == Status::Running) {
+                return None;
+            }
             let mut answers = state.answers.iter();
             answers
                 .find(|answer| answer.status == Status::Waiting)

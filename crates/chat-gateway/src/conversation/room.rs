@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
-use crate::identity::AnswerSeat;
 use crate::protocol::record::{ContextUse, Options, Status};
 use crate::protocol::v2::{Change, Done, Phase};
 
@@ -74,8 +73,6 @@ pub(crate) struct LiveAnswer {
     /// How it ended, and when.
     pub(crate) done: Option<(Done, Instant)>,
     pub(crate) stop: CancellationToken,
-    /// Its place among the user's answers; given back at its end.
-    pub(crate) seat: Option<AnswerSeat>,
 }
 
 /// What [`Room::turn`] guards is read and changed through this.

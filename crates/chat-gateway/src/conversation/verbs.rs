@@ -14,7 +14,7 @@ use crate::answer::task;
 use crate::answer::written::Written;
 use crate::completion::effective;
 use crate::conversation::room::{LiveAnswer, MAX_QUEUED, Room, Stage};
-use crate::identity::{AnswerSeat, User};
+use crate::identity::User;
 use crate::protocol::record::{Author, Conversation, ErrorCode, Message, Options, Part, Status};
 use crate::protocol::v2::{
     Accepted, Aim, Change, Done, EditQueued, Refused, Regenerate, Send, WhenBusy,
@@ -124,7 +124,7 @@ impl Gateway {
         }
         let parts = send.content.into_parts();
         self.check_content(&parts)?;
-        let seat = self.admit(user).await?;
+        self.admit(user).await?;
         let Some(conversation) = send.conversation else {
             let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
@@ -145,9 +145,7 @@ impl Gateway {
                 temporary: send.temporary,
                 system: system.as_deref(),
             };
-            return self
-                .begin(user, room, new, turn, Uuid::now_v7(), seat)
-                .await;
+            return self.begin(user, room, new, turn, Uuid::now_v7()).await;
         };
         let (room, _) = self.enter(user, conversation).await?;
         let turned = room.turn.lock().await;
@@ -182,7 +180,7 @@ impl Gateway {
         };
         let old = NewOrOld::Old(conversation);
         let taken = self
-            .begin(user, Arc::clone(&room), old, turn, Uuid::now_v7(), seat)
+            .begin(user, Arc::clone(&room), old, turn, Uuid::now_v7())
             .await;
         drop(turned);
         taken
@@ -203,7 +201,7 @@ impl Gateway {
         if let Some(taken) = self.taken_before(user, &request).await? {
             return Ok(taken);
         }
-        let seat = self.admit(user).await?;
+        self.admit(user).await?;
         let (conversation, message) = self.answer_of(user, wish.message).await?;
         let (room, kept) = self.enter(user, conversation).await?;
         let _turn = room.turn.lock().await;
@@ -217,7 +215,7 @@ impl Gateway {
             continues: false,
         };
         let old = NewOrOld::Old(conversation);
-        self.begin(user, Arc::clone(&room), old, turn, Uuid::now_v7(), seat)
+        self.begin(user, Arc::clone(&room), old, turn, Uuid::now_v7())
             .await
     }
 
@@ -232,7 +230,7 @@ impl Gateway {
         if let Some(taken) = self.taken_before(user, &request).await? {
             return Ok(taken);
         }
-        let seat = self.admit(user).await?;
+        self.admit(user).await?;
         let (conversation, message) = self.answer_of(user, aim.message).await?;
         let (room, _) = self.enter(user, conversation).await?;
         let _turn = room.turn.lock().await;
@@ -247,7 +245,7 @@ impl Gateway {
             continues: true,
         };
         let old = NewOrOld::Old(conversation);
-        self.begin(user, Arc::clone(&room), old, turn, aim.message, seat)
+        self.begin(user, Arc::clone(&room), old, turn, aim.message)
             .await
     }
 
@@ -419,7 +417,6 @@ impl Gateway {
         conversation: NewOrOld<'_>,
         turn: Turn,
         answer: Uuid,
-        seat: AnswerSeat,
     ) -> Result<Taken, Refusal> {
         let started = Instant::now();
         let request = RequestKey {
@@ -435,6 +432,12 @@ impl Gateway {
         if busy && must_be_idle {
             return Err(BUSY);
         }
+        // Whoever waits in this conversation runs in the place of the answer before.
+        let seat = if busy {
+            None
+        } else {
+            Some(self.limits.answer(user).ok_or(TOO_MANY_ANSWERS)?)
+        };
         let status = if busy {
             Status::Waiting
         } else {
@@ -495,7 +498,6 @@ impl Gateway {
             context: None,
             done: None,
             stop: CancellationToken::new(),
-            seat: Some(seat),
         };
         room.change(|state| {
             state.add(live);
@@ -506,8 +508,8 @@ impl Gateway {
             };
             state.note(what, revision);
         });
-        if !busy {
-            task::spawn(self, Arc::clone(&room), answer);
+        if let Some(seat) = seat {
+            task::spawn(self, Arc::clone(&room), answer, seat);
         }
         tracing::debug!(%answer, waits = busy, ms = started.elapsed().as_millis() as u64, "accepted");
         let accepted = Accepted {
@@ -522,7 +524,7 @@ impl Gateway {
         Ok(Taken { accepted, room })
     }
 
-    async fn admit(&self, user: &User) -> Result<AnswerSeat, Refusal> {
+    async fn admit(&self, user: &User) -> Result<(), Refusal> {
         if self.shutdown.is_draining() {
             return Err(Refusal {
                 code: ErrorCode::ShuttingDown,
@@ -543,11 +545,7 @@ impl Gateway {
             let message = "the tokens of today are spent; come back tomorrow (UTC)";
             return Err(Refusal::new(ErrorCode::QuotaExceeded, message));
         }
-        self.limits.answer(user).ok_or(Refusal {
-            code: ErrorCode::RateLimited,
-            message: "too many of your answers run or wait; wait for one to end",
-            retry_after_seconds: None,
-        })
+        Ok(())
     }
 
     fn check_content(&self, parts: &[Part]) -> Result<(), Refusal> {
@@ -621,6 +619,10 @@ const BUSY: Refusal = Refusal::new(
 const OTHER_REQUEST: Refusal = Refusal::new(
     ErrorCode::Conflict,
     "this `id` was used for another request",
+);
+const TOO_MANY_ANSWERS: Refusal = Refusal::new(
+    ErrorCode::RateLimited,
+    "too many of your answers run at once; wait for one to end",
 );
 const TOO_LATE: Refusal = Refusal::new(
     ErrorCode::Conflict,

@@ -241,6 +241,8 @@ pub enum ServerFrame {
         /// What changed.
         what: Change,
     },
+    /// The model is another one now, or would no longer, or again, answer.
+    Model(Model),
     /// A frame was refused.
     Error(Refused),
     /// The frame with this id was done.

@@ -178,6 +178,7 @@ impl Session<'_> {
         let user = self.user.clone();
         let interval = gateway.config.delta_interval;
         let mut session_end = Box::pin(async { gateway.identity.ended(&user).await });
+        let mut model = gateway.upstream.model_changes();
         let mut shown = Instant::now() - interval;
         let mut pending = false;
         let mut draining = false;
@@ -208,6 +209,10 @@ impl Session<'_> {
                     self.show();
                 }
                 end = &mut session_end => return End::Close(closed_by(end)),
+                Ok(()) = model.changed() => {
+                    let model = model.borrow_and_update().clone();
+                    self.wire.send_frame(&ServerFrame::Model(model));
+                }
                 () = gateway.shutdown.draining(), if !draining => draining = true,
                 () = gateway.shutdown.closing() => return self.say_goodbye(),
             }

@@ -127,7 +127,12 @@ async fn continue_goes_on_exactly_where_the_limit_cut() {
     let answer = text(&cut, "answer");
     let first = chat.until_done(&answer).await.unwrap();
     assert_eq!(first.done.as_ref().unwrap()["finish_reason"], "length");
-    assert!(whole.text.starts_with(&first.text), "{} / {}", whole.text, first.text);
+    assert!(
+        whole.text.starts_with(&first.text),
+        "{} / {}",
+        whole.text,
+        first.text
+    );
     let go_on = json!({"type": "continue", "message": answer});
     let accepted = chat.request(go_on).await.unwrap();
     assert_eq!(text(&accepted, "answer"), answer);
@@ -135,7 +140,10 @@ async fn continue_goes_on_exactly_where_the_limit_cut() {
     // What was there stays, and what follows begins exactly there.
     assert!(joined.text.starts_with(&first.text));
     assert!(joined.text.len() > first.text.len());
-    assert_eq!(&joined.text[..whole.text.len().min(joined.text.len())], &whole.text[..whole.text.len().min(joined.text.len())]);
+    assert_eq!(
+        &joined.text[..whole.text.len().min(joined.text.len())],
+        &whole.text[..whole.text.len().min(joined.text.len())]
+    );
     let usage = &joined.done.unwrap()["usage"];
     let prompt = usage["prompt_tokens"].as_u64().unwrap();
     let cached = usage["cached_tokens"].as_u64().unwrap();
@@ -154,15 +162,20 @@ async fn a_chat_of_twenty_turns_comes_from_the_cache() {
     let mut cached = 0;
     let mut prompts = 0;
     for turn in 0..TURNS {
-        let accepted = chat.say(&format!("Tell me fact number {turn} about horses."), &more).await.unwrap();
+        let accepted = chat
+            .say(&format!("Tell me fact number {turn} about horses."), &more)
+            .await
+            .unwrap();
         more["conversation"] = accepted["conversation"].clone();
         let answer = text(&accepted, "answer");
         let joined = chat.until_done(&answer).await.unwrap();
         let done = joined.done.unwrap();
         assert_eq!(done["status"], "done", "{done}");
-        let context = chat.others.iter().rev().find(|frame| {
-            frame["type"] == "context" && frame["answer"] == answer.as_str()
-        });
+        let context = chat
+            .others
+            .iter()
+            .rev()
+            .find(|frame| frame["type"] == "context" && frame["answer"] == answer.as_str());
         let now = context.map_or(0, |context| context["left_out"].as_u64().unwrap());
         if turn > 0 && now == left_out {
             // What is new of a turn is its question; the rest was in the slot.

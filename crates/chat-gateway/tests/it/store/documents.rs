@@ -117,6 +117,7 @@ fn answer(parent: Option<Uuid>) -> Message {
             error: None,
             usage: None,
             timings: None,
+            context: None,
             options: Options::default(),
         }),
         ..question(parent)

@@ -411,6 +411,7 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
             error: None,
             usage: None,
             timings: None,
+            context: None,
             written: so_far.clone(),
         };
         kept.store.finish(asked.answer, &end).await.unwrap();
