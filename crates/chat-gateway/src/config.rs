@@ -9,7 +9,7 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use url::Url;
 
-use crate::identity::{Bounds, Origins, TrustedProxies, settings};
+use crate::identity::{Auth, Bounds, Origins, TrustedProxies, settings};
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -48,7 +48,8 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
 const TRUSTED_PROXIES: Variable = Variable::new(
     "GATEWAY_TRUSTED_PROXIES",
     "",
-    "Proxies in front whose `X-Forwarded-For` is believed, as addresses or networks (`10.0.0.0/8`), separated by commas. \
+    "Proxies in front whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Request-Id` and user (`GATEWAY_AUTH`) are \
+     believed, as addresses or networks (`10.0.0.0/8`), separated by commas. \
      Visitors at different addresses take turns at the model; without this, all who come through one proxy count as one \
      visitor.",
 );
@@ -128,6 +129,16 @@ pub const VARIABLES: &[Variable] = &[
     MAX_CONNECTIONS,
     DATA,
     RETENTION_DAYS,
+    settings::AUTH,
+    settings::USER_HEADER,
+    settings::NAME_HEADER,
+    settings::JWT_SECRET,
+    settings::JWKS_URL,
+    settings::JWKS_FILE,
+    settings::JWT_AUDIENCE,
+    settings::JWT_ISSUER,
+    settings::JWT_COOKIE,
+    settings::REVOKED_FILE,
     settings::SOCKETS_PER_USER,
     settings::SOCKETS_PER_ADDRESS,
     settings::MESSAGES_PER_MINUTE,
@@ -172,6 +183,10 @@ pub struct Config {
     pub data: PathBuf,
     /// How long a conversation is kept after its last change; none: for ever.
     pub retention: Option<Duration>,
+    /// How people sign in.
+    pub auth: Auth,
+    /// Who is signed out by name.
+    pub revoked_file: Option<PathBuf>,
     /// What one user and one address may use at once.
     pub bounds: Bounds,
     /// The collector of traces.
@@ -181,6 +196,7 @@ pub struct Config {
 impl Config {
     /// Reads the settings; what is wrong with them is noted in `env`.
     pub fn read(env: &mut Environment) -> Self {
+        let trusted_proxies = env.read_with(&TRUSTED_PROXIES, TrustedProxies::parse);
         Self {
             listen: env.read(&LISTEN),
             admin_listen: env.read(&ADMIN_LISTEN),
@@ -189,7 +205,9 @@ impl Config {
                 .required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts"),
             model: model(env),
             allowed_origins: env.read_with(&ALLOWED_ORIGINS, Origins::parse),
-            trusted_proxies: env.read_with(&TRUSTED_PROXIES, TrustedProxies::parse),
+            auth: settings::auth(env, &trusted_proxies),
+            revoked_file: settings::revoked_file(env),
+            trusted_proxies,
             web_dir: env.read(&WEB_DIR),
             system_prompt: env.read(&SYSTEM_PROMPT),
             temperature: env.read_with(&TEMPERATURE, within(0.0, 2.0)),

@@ -11,6 +11,7 @@ pub mod context;
 mod conversation;
 pub mod error;
 pub mod event;
+mod http;
 pub mod identity;
 mod metrics;
 mod page;
@@ -124,6 +125,7 @@ pub async fn serve(
         gateway.upstream.watch(&shutdown),
         gateway.rooms.keep_tidy(&shutdown),
         forget_the_old(&gateway),
+        gateway.identity.keep(&shutdown),
         server::serve(
             public,
             browsers,

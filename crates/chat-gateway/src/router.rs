@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::any;
+use axum::routing::{any, get, post};
 use common::openai_error::OpenAiError;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::SERVICE;
+use crate::http::me;
 use crate::page::page;
 use crate::state::Gateway;
 use crate::upgrade::chat;
@@ -20,6 +21,8 @@ use crate::upgrade::chat;
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/api/v1/ws/chat", any(chat))
+        .route("/api/v1/ws/ticket", post(me::ticket))
+        .route("/api/v1/me", get(me::me))
         .route("/api", any(unknown))
         .route("/api/", any(unknown))
         .route("/api/{*path}", any(unknown))

@@ -5,17 +5,24 @@
 
 mod address;
 mod cookie;
+mod file;
+mod header;
+mod jwks;
+mod jwt;
 mod limits;
 mod origin;
-pub(crate) mod settings;
+mod revoked;
+pub mod settings;
 mod ticket;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
+use common::shutdown::Shutdown;
+use sha2::{Digest as _, Sha256};
 
 pub use address::TrustedProxies;
 pub use cookie::CookieKey;
@@ -24,11 +31,21 @@ pub use limits::{
 };
 pub(crate) use origin::RefusedOrigins;
 pub use origin::{Origins, Stranger};
+pub use settings::Auth;
+pub(crate) use ticket::TICKET_LIFETIME;
 
 use crate::config::Config;
 use address::VisitorNames;
 use cookie::CookieError;
+use jwt::Tokens;
+use revoked::Revoked;
+use settings::HeaderSettings;
 use ticket::Tickets;
+
+/// How often the wall clock is looked at while a token's end is waited for.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+/// Bytes of the digest that is a user's id.
+const ID_BYTES: usize = 16;
 
 /// Somebody, as the rest of the gateway knows them.
 #[derive(Clone)]
@@ -60,6 +77,16 @@ struct SignedInAs {
     expires: Option<SystemTime>,
 }
 
+impl SignedInAs {
+    fn named(subject: &str, token_id: Option<&str>, expires: Option<SystemTime>) -> Arc<Self> {
+        Arc::new(Self {
+            subject: Some(subject.into()),
+            token_id: token_id.map(Into::into),
+            expires,
+        })
+    }
+}
+
 /// A request's user, and what its answer must carry.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -70,23 +97,39 @@ pub struct SignedIn {
 }
 
 /// Why a request has no user. A client is told none of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unauthenticated {
     /// It names nobody.
-    #[error("nobody is named")]
     Missing,
     /// It names two, or nobody that there can be.
-    #[error("the credentials are malformed")]
     Malformed,
+    /// It comes from a peer that is not in `GATEWAY_TRUSTED_PROXIES`.
+    UntrustedProxy,
+    /// The token is signed with a key that the issuer does not have.
+    UnknownKey,
+    /// The token's signature or algorithm is wrong.
+    Forged,
+    /// The token is for another service, or of another issuer.
+    ForAnother,
+    /// The token has ended.
+    Expired,
+    /// The operator revoked the user or the token.
+    Revoked,
 }
 
 impl Unauthenticated {
-    /// The label in metrics and logs.
+    /// The label in the log.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
+            Self::UntrustedProxy => "untrusted_proxy",
+            Self::UnknownKey => "unknown_key",
+            Self::Forged => "forged",
+            Self::ForAnother => "for_another",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -103,30 +146,68 @@ pub enum SessionEnd {
 /// Knows who sends a request.
 #[derive(Debug)]
 pub struct Identities {
+    way: SignIn,
     proxies: TrustedProxies,
     visitors: VisitorNames,
-    cookies: CookieKey,
     tickets: Tickets,
+    revoked: Revoked,
+}
+
+#[derive(Debug)]
+enum SignIn {
+    Anonymous(Box<CookieKey>),
+    Header(HeaderSettings),
+    Jwt(Box<Tokens>),
 }
 
 /// Why nobody can sign in.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct IdentityError(#[from] CookieError);
+pub enum IdentityError {
+    /// The key of anonymous users is not usable.
+    #[error(transparent)]
+    Cookie(#[from] CookieError),
+    /// The file of revoked users is not usable.
+    #[error("GATEWAY_REVOKED_FILE cannot be read: {0}")]
+    Revoked(#[from] std::io::Error),
+    /// The HTTP client for the issuer's keys cannot be built.
+    #[error("cannot build the HTTP client for GATEWAY_JWKS_URL: {0}")]
+    Http(#[from] reqwest::Error),
+}
 
 impl Identities {
     /// Reads what the chosen way of signing in needs.
     ///
     /// # Errors
     ///
-    /// When a key cannot be used.
+    /// When a key or a file cannot be used.
     pub fn open(config: &Config) -> Result<Self, IdentityError> {
+        let way = match &config.auth {
+            Auth::Anonymous => SignIn::Anonymous(Box::new(CookieKey::open(&config.data)?)),
+            Auth::Header(settings) => SignIn::Header(settings.clone()),
+            Auth::Jwt(settings) => SignIn::Jwt(Box::new(Tokens::new(settings.clone())?)),
+        };
         Ok(Self {
+            way,
             proxies: config.trusted_proxies.clone(),
             visitors: VisitorNames::default(),
-            cookies: CookieKey::open(&config.data)?,
             tickets: Tickets::default(),
+            revoked: Revoked::open(config.revoked_file.clone())?,
         })
+    }
+
+    /// Keeps the issuer's keys and the list of revoked users fresh until the drain of `shutdown` begins.
+    pub async fn keep(&self, shutdown: &Shutdown) {
+        let keys = async {
+            match &self.way {
+                SignIn::Jwt(tokens) => tokens.keep().await,
+                SignIn::Anonymous(_) | SignIn::Header(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = keys => {}
+            () = self.revoked.keep() => {}
+            () = shutdown.draining() => {}
+        }
     }
 
     /// Whose request this is. Cancel-safe.
@@ -134,19 +215,26 @@ impl Identities {
     /// # Errors
     ///
     /// When it is nobody's.
-    #[expect(clippy::unused_async, reason = "a token's key may have to be fetched")]
     pub async fn of(&self, headers: &HeaderMap, peer: IpAddr) -> Result<SignedIn, Unauthenticated> {
-        let cookie = self
-            .cookies
-            .sign_in(headers, self.proxies.is_https(headers, peer))?;
-        let address = self.proxies.address(headers, peer);
-        let user = User {
-            id: cookie.id,
-            name: None,
-            lane: self.visitors.name(address),
-            session: Arc::default(),
+        let mut set_cookie = None;
+        let user = match &self.way {
+            SignIn::Anonymous(cookies) => {
+                let is_https = self.proxies.is_https(headers, peer);
+                let visitor = cookies.sign_in(headers, is_https)?;
+                set_cookie = visitor.set_cookie;
+                User {
+                    id: visitor.id,
+                    name: None,
+                    lane: self.visitors.name(self.address(headers, peer)),
+                    session: Arc::default(),
+                }
+            }
+            SignIn::Header(settings) => header::sign_in(settings, &self.proxies, headers, peer)?,
+            SignIn::Jwt(tokens) => tokens.sign_in(headers).await?,
         };
-        let set_cookie = cookie.set_cookie;
+        if self.revoked.names(&user) {
+            return Err(Unauthenticated::Revoked);
+        }
         Ok(SignedIn { user, set_cookie })
     }
 
@@ -171,16 +259,48 @@ impl Identities {
     /// Whose ticket this is. It is burned, whatever the answer.
     #[must_use]
     pub fn redeem(&self, ticket: &str) -> Option<User> {
-        self.tickets.redeem(ticket)
+        let user = self.tickets.redeem(ticket)?;
+        let is_expired = user
+            .session
+            .expires
+            .is_some_and(|at| at <= SystemTime::now());
+        (!is_expired && !self.revoked.names(&user)).then_some(user)
     }
 
     /// Waits until the user's session is over. Cancel-safe.
     pub async fn ended(&self, user: &User) -> SessionEnd {
-        if user.session.expires.is_none() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = self.revoked.wait(user) => SessionEnd::Revoked,
+            () = expired(user.session.expires) => SessionEnd::Expired,
         }
-        SessionEnd::Expired
     }
+}
+
+/// Waits for a moment of the wall clock, which may be set meanwhile. Cancel-safe.
+async fn expired(at: Option<SystemTime>) {
+    let Some(at) = at else {
+        return std::future::pending().await;
+    };
+    while let Ok(rest) = at.duration_since(SystemTime::now())
+        && !rest.is_zero()
+    {
+        tokio::time::sleep(rest.min(CLOCK_CHECK)).await;
+    }
+}
+
+/// An opaque id for a name: the same for ever, and nothing to read in a log. `way` keeps the names of one way of signing
+/// in apart from those of another.
+fn id_of(way: &str, name: &str) -> Arc<str> {
+    let digest = Sha256::new()
+        .chain_update(way)
+        .chain_update([0])
+        .chain_update(name)
+        .finalize();
+    let mut id = String::from("u-");
+    for byte in &digest[..ID_BYTES] {
+        write!(id, "{byte:02x}").expect("a string takes every write");
+    }
+    id.into()
 }
 
 /// Random bytes of the system's own.

@@ -183,7 +183,7 @@ fn place(authority: &str, default_port: &str) -> Option<(String, String)> {
 
 /// Whether only this network says where `origin` is. A public name's owner can point it here after its page has loaded
 /// (DNS rebinding), and the browser then takes page and gateway for the same origin.
-fn is_private(origin: &str) -> bool {
+pub(super) fn is_private(origin: &str) -> bool {
     /// Names that no registry gives away, and what home routers make up.
     const PRIVATE: [&str; 6] = [
         ".localhost",

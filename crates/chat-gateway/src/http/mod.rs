@@ -1,0 +1,3 @@
+//! The API over HTTP, beside the socket.
+
+pub(crate) mod me;
