@@ -230,3 +230,70 @@ fn seconds(time: SystemTime) -> u64 {
         .unwrap_or_default()
         .as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::{CookieError, CookieKey, KEY_FILE, LIFETIME, RENEW_AFTER, Uuid};
+
+    fn headers(set_cookie: &HeaderValue) -> HeaderMap {
+        let text = set_cookie.to_str().unwrap();
+        let pair = text.split(';').next().unwrap();
+        let value = HeaderValue::from_str(pair).unwrap();
+        HeaderMap::from_iter([(axum::http::header::COOKIE, value)])
+    }
+
+    #[test]
+    fn a_key_that_is_damaged_is_refused_and_not_replaced() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(KEY_FILE);
+        for damaged in [&b""[..], &[0; 31], &[0; 33]] {
+            fs::write(&path, damaged).unwrap();
+            let refused = CookieKey::open(data.path()).unwrap_err();
+            assert!(matches!(refused, CookieError::Malformed(_)), "{refused}");
+            assert_eq!(fs::read(&path).unwrap(), damaged);
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let refused = CookieKey::open(data.path()).unwrap_err();
+        assert!(matches!(refused, CookieError::Read { .. }), "{refused}");
+    }
+
+    #[test]
+    fn without_a_folder_the_key_lasts_as_long_as_the_process() {
+        let data = tempfile::tempdir().unwrap();
+        let missing = data.path().join("missing");
+        let one = CookieKey::open(&missing).unwrap();
+        let two = CookieKey::open(&missing).unwrap();
+        let user = one.sign_in(&HeaderMap::new(), false).unwrap();
+        let headers = headers(&user.set_cookie.unwrap());
+        assert_eq!(one.sign_in(&headers, false).unwrap().id, user.id);
+        assert_ne!(two.sign_in(&headers, false).unwrap().id, user.id);
+        assert!(!missing.exists());
+    }
+
+    #[test]
+    fn a_cookie_is_given_anew_after_a_month_and_is_good_for_a_year() {
+        let key = CookieKey::new(&[7; 32]);
+        let now = super::seconds(super::SystemTime::now());
+        let sub = Uuid::now_v7();
+        for (age, is_known, is_renewed) in [
+            (RENEW_AFTER.as_secs() - 60, true, false),
+            (RENEW_AFTER.as_secs() + 60, true, true),
+            (LIFETIME.as_secs() - 60, true, true),
+            (LIFETIME.as_secs() + 120, false, true),
+        ] {
+            let headers = headers(&key.cookie(sub, now - age, false).unwrap());
+            let user = key.sign_in(&headers, false).unwrap();
+            let is_same = *user.id == *format!("a-{}", sub.simple());
+            assert_eq!(
+                (is_same, user.set_cookie.is_some()),
+                (is_known, is_renewed),
+                "{age}"
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! and must name somebody (`sub`).
 
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, header};
 use jsonwebtoken::errors::ErrorKind;
@@ -129,8 +129,11 @@ impl Tokens {
         validation.set_required_spec_claims(&required);
         let token = jsonwebtoken::decode::<AppClaims>(token, key, &validation);
         let claims = token.map_err(|error| refused(error.kind()))?.claims;
-        let expires = Duration::try_from_secs_f64(claims.exp).ok();
-        let expires = expires.and_then(|since| (UNIX_EPOCH + LEEWAY).checked_add(since));
+        let expires = end(claims.exp).ok_or(Unauthenticated::Malformed)?;
+        // The library looks at whole seconds, and open sockets end at this moment.
+        if expires <= SystemTime::now() {
+            return Err(Unauthenticated::Expired);
+        }
         if !is_id(&claims.sub) || claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(Unauthenticated::Malformed);
         }
@@ -140,11 +143,7 @@ impl Tokens {
             name: name.filter(|name| is_id(name)).map(Into::into),
             lane: id.clone(),
             id,
-            session: SignedInAs::named(
-                &claims.sub,
-                claims.jti.as_deref(),
-                Some(expires.ok_or(Unauthenticated::Malformed)?),
-            ),
+            session: SignedInAs::named(&claims.sub, claims.jti.as_deref(), Some(expires)),
         })
     }
 
@@ -183,6 +182,12 @@ fn refused(kind: &ErrorKind) -> Unauthenticated {
         ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => Unauthenticated::Forged,
         _ => Unauthenticated::Malformed,
     }
+}
+
+/// From when on a token is no longer good.
+fn end(exp: f64) -> Option<SystemTime> {
+    let since = Duration::try_from_secs_f64(exp).ok()?;
+    (UNIX_EPOCH + LEEWAY).checked_add(since)
 }
 
 fn is_id(text: &str) -> bool {

@@ -62,6 +62,65 @@ async fn by_default_only_pages_of_the_same_origin_may_open_a_socket() {
 }
 
 #[tokio::test]
+async fn a_default_port_is_none_and_a_host_may_end_in_a_dot() {
+    let gateway = Gateway::start().await;
+    for (host, origin, status) in [
+        ("box.local:443", "https://box.local", 101),
+        ("box.local", "https://box.local:443", 101),
+        ("box.local:80", "http://box.local", 101),
+        ("box.local.", "http://box.local.", 101),
+        ("box.local", "http://box.local.", 101),
+        ("box.local.:8000", "http://box.local:8000", 101),
+        ("BOX.local:443", "https://Box.Local", 101),
+        ("[::1]:80", "http://[::1]", 101),
+        ("[::1]", "http://[::1]", 101),
+        ("box.local:80", "https://box.local", 403),
+        ("box.local:443", "http://box.local", 403),
+        ("box.local:8443", "https://box.local", 403),
+        ("box.local", "https://box.local:8443", 403),
+        ("box.local..", "http://box.local", 403),
+        ("box.local:", "http://box.local", 403),
+        ("box.local:080", "http://box.local", 403),
+        ("box.local", "http://other.local", 403),
+        ("box.local", "http://box.local.evil.example", 403),
+        ("box.local", "ftp://box.local", 403),
+        (".", "http://.", 403),
+    ] {
+        let headers = [("host", host), ("origin", origin)];
+        assert_eq!(knock(&gateway, &headers).await, status, "{host} {origin}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_is_nearly_the_listed_one_is_refused() {
+    let list = [("GATEWAY_ALLOWED_ORIGINS", "https://app.example")];
+    let gateway = Gateway::start_with(&list).await;
+    let listed = "https://app.example";
+    for (origins, status) in [
+        (&[][..], 101),
+        (&[listed], 101),
+        (&["null"], 403),
+        (&["https://evil"], 403),
+        (&["https://app.example.evil"], 403),
+        (&["https://evil.app.example"], 403),
+        (&["http://app.example"], 403),
+        (&["https://app.example:8443"], 403),
+        (&["https://app.example:443"], 403),
+        (&["https://APP.example"], 403),
+        (&["HTTPS://app.example"], 403),
+        (&["https://app.example."], 403),
+        (&["https://app.example/"], 403),
+        (&["https://app.example https://evil"], 403),
+        (&[listed, listed], 403),
+        (&[listed, "https://evil"], 403),
+        (&[""], 403),
+    ] {
+        let headers: Vec<(&str, &str)> = origins.iter().map(|origin| ("origin", *origin)).collect();
+        assert_eq!(knock(&gateway, &headers).await, status, "{origins:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_under_a_public_name_needs_the_list_and_one_under_a_private_name_or_an_address_does_not()
  {
     let gateway = Gateway::start().await;
