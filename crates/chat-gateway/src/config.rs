@@ -9,7 +9,7 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use url::Url;
 
-use crate::identity::{Auth, Bounds, Origins, TrustedProxies, settings};
+use crate::identity::{Auth, Origins, TrustedProxies, UserBounds, settings};
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -188,7 +188,7 @@ pub struct Config {
     /// Who is signed out by name.
     pub revoked_file: Option<PathBuf>,
     /// What one user and one address may use at once.
-    pub bounds: Bounds,
+    pub bounds: UserBounds,
     /// The collector of traces.
     pub traces: Option<Endpoint>,
 }

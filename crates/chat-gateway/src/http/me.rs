@@ -70,7 +70,7 @@ impl FromRequestParts<Arc<Gateway>> for Signed {
 
 /// A ticket for the `hello` of a socket.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Ticket {
+pub(crate) struct SocketTicket {
     /// Good once.
     ticket: String,
     /// How long it is good.
@@ -101,7 +101,7 @@ pub(crate) async fn me(signed: Signed) -> impl IntoResponse {
     post,
     path = "/api/v1/ws/ticket",
     responses(
-        (status = 200, body = Ticket),
+        (status = 200, body = SocketTicket),
         (status = 401, description = "Nobody is signed in."),
         (status = 403, description = "The page's origin may not ask."),
     )
@@ -110,7 +110,7 @@ pub(crate) async fn ticket(
     State(gateway): State<Arc<Gateway>>,
     signed: Signed,
 ) -> impl IntoResponse {
-    let ticket = Ticket {
+    let ticket = SocketTicket {
         ticket: gateway.identity.ticket(signed.user()),
         expires_in_seconds: TICKET_LIFETIME.as_secs(),
     };

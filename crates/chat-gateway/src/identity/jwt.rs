@@ -24,7 +24,7 @@ const MAX_CLAIM_BYTES: usize = 256;
 const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Checks tokens.
-pub(super) struct Tokens {
+pub(super) struct AppTokens {
     keys: SigningKeys,
     audience: String,
     issuer: Option<String>,
@@ -36,9 +36,9 @@ enum SigningKeys {
     Issuer(IssuerKeys),
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for AppTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tokens")
+        f.write_str("AppTokens")
     }
 }
 
@@ -52,7 +52,7 @@ struct AppClaims {
     name: Option<Value>,
 }
 
-impl Tokens {
+impl AppTokens {
     /// # Errors
     ///
     /// When the HTTP client for the issuer's keys cannot be built.

@@ -24,7 +24,7 @@ const MAX_COUNTED_USERS: usize = 64 * 1024;
 
 /// The bounds; none where there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct UserBounds {
     /// Sockets of one user.
     pub sockets_per_user: Option<NonZeroU32>,
     /// Sockets from one address.
@@ -33,7 +33,7 @@ pub struct Bounds {
     pub messages_per_minute: Option<NonZeroU32>,
     /// Answers of one user that run or wait for the model.
     pub answers_per_user: Option<NonZeroU32>,
-    /// Tokens that one user may use in a day; the store counts them.
+    /// AppTokens that one user may use in a day; the store counts them.
     pub tokens_per_day: Option<NonZeroU64>,
 }
 
@@ -85,7 +85,7 @@ pub struct RetryAfter(pub Duration);
 impl UserLimits {
     /// Nothing is in use yet.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: UserBounds) -> Self {
         Self {
             sockets_of_users: Occupied::new(bounds.sockets_per_user),
             sockets_of_addresses: Occupied::new(bounds.sockets_per_address),

@@ -27,7 +27,8 @@ use sha2::{Digest as _, Sha256};
 pub use address::TrustedProxies;
 pub use cookie::CookieKey;
 pub use limits::{
-    AddressSeat, AnswerSeat, Bounds, RetryAfter, SocketSeat, TooManySockets, UserLimits, UserSeat,
+    AddressSeat, AnswerSeat, RetryAfter, SocketSeat, TooManySockets, UserBounds, UserLimits,
+    UserSeat,
 };
 pub(crate) use origin::RefusedOrigins;
 pub use origin::{Origins, Stranger};
@@ -37,7 +38,7 @@ pub(crate) use ticket::TICKET_LIFETIME;
 use crate::config::Config;
 use address::VisitorNames;
 use cookie::CookieError;
-use jwt::Tokens;
+use jwt::AppTokens;
 use revoked::Revoked;
 use settings::HeaderSettings;
 use ticket::Tickets;
@@ -157,7 +158,7 @@ pub struct Identities {
 enum SignIn {
     Anonymous(Box<CookieKey>),
     Header(HeaderSettings),
-    Jwt(Box<Tokens>),
+    Jwt(Box<AppTokens>),
 }
 
 /// Why nobody can sign in.
@@ -184,7 +185,7 @@ impl Identities {
         let way = match &config.auth {
             Auth::Anonymous => SignIn::Anonymous(Box::new(CookieKey::open(&config.data)?)),
             Auth::Header(settings) => SignIn::Header(settings.clone()),
-            Auth::Jwt(settings) => SignIn::Jwt(Box::new(Tokens::new(settings.clone())?)),
+            Auth::Jwt(settings) => SignIn::Jwt(Box::new(AppTokens::new(settings.clone())?)),
         };
         Ok(Self {
             way,

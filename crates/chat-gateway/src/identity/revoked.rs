@@ -13,13 +13,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::User;
 use super::file::{self, Complaint, READ_EVERY};
 
-type Lines = Arc<HashSet<Box<str>>>;
-
 /// Who is signed out.
 #[derive(Debug)]
 pub(super) struct Revoked {
     path: Option<PathBuf>,
-    lines: watch::Sender<Lines>,
+    lines: watch::Sender<Arc<HashSet<Box<str>>>>,
 }
 
 impl Revoked {

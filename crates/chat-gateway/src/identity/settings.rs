@@ -9,7 +9,7 @@ use common::secret::Secret;
 use url::Url;
 
 use super::jwks::KeySet;
-use super::{Bounds, TrustedProxies, file, origin};
+use super::{TrustedProxies, UserBounds, file, origin};
 
 /// A secret of HS256 below this many bytes can be found by trying; RFC 7518 asks for as many as the hash has.
 const MIN_SECRET_BYTES: usize = 32;
@@ -95,7 +95,7 @@ pub(crate) const ANSWERS_PER_USER: Variable = Variable::new(
 pub(crate) const TOKENS_PER_DAY: Variable = Variable::new(
     "GATEWAY_TOKENS_PER_DAY",
     "0",
-    "Tokens of prompts and answers that one user may use in a day of UTC; 0 sets no bound.",
+    "AppTokens of prompts and answers that one user may use in a day of UTC; 0 sets no bound.",
 );
 
 /// How people sign in.
@@ -143,7 +143,7 @@ pub enum Signer {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum AuthMode {
     Anonymous,
     Header,
     Jwt,
@@ -158,7 +158,7 @@ pub(crate) fn auth(env: &mut Environment, proxies: &TrustedProxies) -> Auth {
     };
     let jwt = jwt(env, way);
     match (way, jwt) {
-        (Way::Header, _) => {
+        (AuthMode::Header, _) => {
             if proxies.is_empty() {
                 let problem =
                     "must not be header without GATEWAY_TRUSTED_PROXIES: anybody could be anyone";
@@ -166,9 +166,9 @@ pub(crate) fn auth(env: &mut Environment, proxies: &TrustedProxies) -> Auth {
             }
             Auth::Header(header)
         }
-        (Way::Jwt, Some(jwt)) => Auth::Jwt(jwt),
+        (AuthMode::Jwt, Some(jwt)) => Auth::Jwt(jwt),
         // Without usable settings of tokens there are problems in `env`, and no gateway starts.
-        (Way::Anonymous | Way::Jwt, _) => Auth::Anonymous,
+        (AuthMode::Anonymous | AuthMode::Jwt, _) => Auth::Anonymous,
     }
 }
 
@@ -185,8 +185,8 @@ pub(crate) fn revoked_file(env: &mut Environment) -> Option<PathBuf> {
 }
 
 /// Reads the bounds of users and addresses.
-pub(crate) fn bounds(env: &mut Environment) -> Bounds {
-    Bounds {
+pub(crate) fn bounds(env: &mut Environment) -> UserBounds {
+    UserBounds {
         sockets_per_user: bound(env, &SOCKETS_PER_USER),
         sockets_per_address: bound(env, &SOCKETS_PER_ADDRESS),
         messages_per_minute: bound(env, &MESSAGES_PER_MINUTE),
@@ -199,11 +199,11 @@ fn bound(env: &mut Environment, variable: &Variable) -> Option<NonZeroU32> {
     NonZeroU32::new(env.read(variable))
 }
 
-fn way(text: &str) -> Result<Way, String> {
+fn way(text: &str) -> Result<AuthMode, String> {
     match text {
-        "none" => Ok(Way::Anonymous),
-        "header" => Ok(Way::Header),
-        "jwt" => Ok(Way::Jwt),
+        "none" => Ok(AuthMode::Anonymous),
+        "header" => Ok(AuthMode::Header),
+        "jwt" => Ok(AuthMode::Jwt),
         _ => Err("must be none, header or jwt".to_owned()),
     }
 }
@@ -214,14 +214,14 @@ fn field(text: &str) -> Result<HeaderName, String> {
 }
 
 /// The settings of tokens. Set without `GATEWAY_AUTH=jwt`, they are a mistake that would let everybody in.
-fn jwt(env: &mut Environment, way: Way) -> Option<JwtSettings> {
+fn jwt(env: &mut Environment, way: AuthMode) -> Option<JwtSettings> {
     let secret = env.secret(&JWT_SECRET);
     let url = env.optional(&JWKS_URL);
     let path = env.optional(&JWKS_FILE);
     let audience = env.optional(&JWT_AUDIENCE);
     let issuer = env.optional(&JWT_ISSUER);
     let cookie = env.optional(&JWT_COOKIE);
-    if way != Way::Jwt {
+    if way != AuthMode::Jwt {
         let is_set = [
             (&JWT_SECRET, secret.is_some()),
             (&JWKS_URL, url.is_some()),

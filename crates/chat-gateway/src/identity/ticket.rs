@@ -80,23 +80,26 @@ impl Issued {
             self.ages
                 .retain(|(_, number)| self.users.contains_key(number));
         }
-        let of_user = self
+        let n_theirs = self
             .users
             .values()
             .filter(|other| other.id == user.id)
             .count();
-        let oldest = if of_user >= MAX_PER_USER {
-            let is_theirs = |number: &u128| {
+        let oldest = if n_theirs >= MAX_PER_USER {
+            let mut ages = self.ages.iter();
+            ages.find(|(_, number)| {
                 self.users
                     .get(number)
                     .is_some_and(|other| other.id == user.id)
-            };
-            self.ages.iter().map(|(_, number)| *number).find(is_theirs)
+            })
         } else if self.users.len() >= MAX_TICKETS {
-            self.ages.front().map(|(_, number)| *number)
+            self.ages
+                .iter()
+                .find(|(_, number)| self.users.contains_key(number))
         } else {
             None
         };
+        let oldest = oldest.map(|(_, number)| *number);
         if let Some(oldest) = oldest {
             self.users.remove(&oldest);
         }

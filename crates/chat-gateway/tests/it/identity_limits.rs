@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat_gateway::identity::{Bounds, RetryAfter, TooManySockets, User, UserLimits};
+use chat_gateway::identity::{RetryAfter, TooManySockets, User, UserBounds, UserLimits};
 use futures_util::future::join_all;
 use testkit::ws_client::{Refused, WsClient};
 
@@ -24,7 +24,7 @@ async fn user(name: &str) -> User {
     identities(&claims(name)).await.1
 }
 
-fn limits(bounds: Bounds) -> UserLimits {
+fn limits(bounds: UserBounds) -> UserLimits {
     UserLimits::new(bounds)
 }
 
@@ -103,10 +103,10 @@ async fn without_trusted_proxies_the_address_is_the_peers() {
 
 #[tokio::test]
 async fn a_seat_is_of_a_user_and_an_address_and_takes_both_or_none() {
-    let limits = limits(Bounds {
+    let limits = limits(UserBounds {
         sockets_per_user: Some(2.try_into().unwrap()),
         sockets_per_address: Some(3.try_into().unwrap()),
-        ..Bounds::default()
+        ..UserBounds::default()
     });
     let ada = user("ada").await;
     let grace = user("grace").await;
@@ -134,9 +134,9 @@ async fn a_seat_is_of_a_user_and_an_address_and_takes_both_or_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_user_has_a_minutes_messages_and_then_one_at_a_time() {
-    let limits = limits(Bounds {
+    let limits = limits(UserBounds {
         messages_per_minute: Some(30.try_into().unwrap()),
-        ..Bounds::default()
+        ..UserBounds::default()
     });
     let ada = user("ada").await;
     let sent = (0..40).filter(|_| limits.message(&ada).is_ok()).count();
@@ -164,9 +164,9 @@ async fn a_user_has_a_minutes_messages_and_then_one_at_a_time() {
 
 #[tokio::test]
 async fn a_user_has_as_many_answers_as_the_bound() {
-    let limits = limits(Bounds {
+    let limits = limits(UserBounds {
         answers_per_user: Some(4.try_into().unwrap()),
-        ..Bounds::default()
+        ..UserBounds::default()
     });
     let ada = user("ada").await;
     let mut seats: Vec<_> = (0..10).map_while(|_| limits.answer(&ada)).collect();
@@ -180,7 +180,7 @@ async fn a_user_has_as_many_answers_as_the_bound() {
 
 #[tokio::test]
 async fn where_there_is_no_bound_nobody_is_counted() {
-    let limits = limits(Bounds::default());
+    let limits = limits(UserBounds::default());
     let ada = user("ada").await;
     let here = "198.51.100.1".parse().unwrap();
     let seats: Vec<_> = (0..1000).map(|_| limits.seat(&ada, here)).collect();

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) const AUDIENCE: &str = "corral";
-/// What stands before the 32 bytes of an Ed25519 key in PKCS #8.
+/// The 32 bytes of an Ed25519 key follow it in PKCS #8.
 const ED25519_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use chat_gateway::identity::{Bounds, Origins};
+use chat_gateway::identity::{Origins, UserBounds};
 use chat_gateway::{Config, VARIABLES};
 use common::env::Environment;
 
@@ -168,7 +168,7 @@ fn the_bounds_that_nobody_sets_are_the_promised_ones() {
     let config = read(&[("LLM_API_KEY", "key"), ("HF_FILENAME", "model.gguf")]).unwrap();
     assert_eq!(
         config.bounds,
-        Bounds {
+        UserBounds {
             sockets_per_user: NonZeroU32::new(20),
             sockets_per_address: NonZeroU32::new(100),
             messages_per_minute: NonZeroU32::new(30),
