@@ -55,7 +55,6 @@ pub(crate) struct Entrant {
     /// In the answer to the upgrade and in the log.
     pub(crate) request_id: Arc<str>,
     /// The user's place below their bound. A client of version 2 takes it after its `hello`.
-    #[expect(dead_code, reason = "it is held, not read")]
     pub(crate) user_seat: Option<UserSeat>,
     /// The address's place below its bound.
     #[expect(dead_code, reason = "it is held, not read")]

@@ -27,11 +27,12 @@ enum End {
 }
 
 /// Serves one socket to its end.
-pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, entrant: Entrant) {
+pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: Entrant) {
     let mut wire = Wire::new(socket);
     let opened = Instant::now();
     let counted = gateway.metrics.socket_opened();
-    let request_id = &*entrant.request_id;
+    let request_id = Arc::clone(&entrant.request_id);
+    let request_id = &*request_id;
     let address = entrant.address;
     let user = entrant.user.clone();
     let user_id = user.as_ref().map(|user| Arc::clone(&user.id));
@@ -44,6 +45,8 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, entrant: Entra
         match first_frame(&mut wire, &gateway, user.as_ref()).await {
             Err(end) => (1, (end, 0)),
             Ok(first) if v2::is_hello(&first) => {
+                // Version 2 takes a seat for whom the hello names.
+                drop(entrant.user_seat.take());
                 let serving = v2::run(&mut wire, &gateway, user, Some(first));
                 (2, Box::pin(serving).await)
             }

@@ -1,7 +1,7 @@
 //! Who somebody is: anonymous by a signed cookie, or named by a trusted proxy.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -56,8 +56,10 @@ pub(crate) async fn upgrade(gateway: &Gateway, headers: &[(&str, &str)]) -> reqw
     request.send().await.unwrap()
 }
 
-async fn in_a_folder(data: &Path) -> Gateway {
-    Gateway::start_with(&[("GATEWAY_DATA", data.to_str().unwrap())]).await
+/// The gateway after a restart.
+async fn restarted(gateway: Gateway) -> Gateway {
+    gateway.shutdown.finish(Duration::from_secs(5)).await;
+    Gateway::keeping(gateway.data, gateway.llama, &[]).await
 }
 
 async fn is_secure(gateway: &Gateway, scheme: &str) -> bool {
@@ -78,8 +80,7 @@ async fn id_after(gateway: &Gateway, id: &str) -> String {
 
 #[tokio::test]
 async fn a_browser_stays_the_same_user_also_after_a_restart() {
-    let data = tempfile::tempdir().unwrap();
-    let gateway = in_a_folder(data.path()).await;
+    let gateway = Gateway::start().await;
     let first = me(&gateway, &[]).await;
     assert_eq!(first.headers()["cache-control"], "no-store");
     let (pair, attributes) = cookie(&first);
@@ -96,11 +97,14 @@ async fn a_browser_stays_the_same_user_also_after_a_restart() {
     assert_eq!(body(again).await, first);
     assert_ne!(body(me(&gateway, &[]).await).await, first);
 
-    let key = data.path().join("cookie.key");
+    let key = gateway.data.path().join("cookie.key");
     let kept = std::fs::metadata(&key).unwrap();
     assert_eq!((kept.len(), kept.permissions().mode() & 0o777), (32, 0o600));
-    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1);
-    let restarted = in_a_folder(data.path()).await;
+    let kept = std::fs::read_dir(gateway.data.path()).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let kept: Vec<String> = kept.filter(|name| name.starts_with("cookie")).collect();
+    assert_eq!(kept, ["cookie.key"]);
+    let restarted = restarted(gateway).await;
     let again = me(&restarted, &[("cookie", &pair)]).await;
     assert_eq!(set_cookies(again.headers()), Vec::<&str>::new());
     assert_eq!(body(again).await, first);
@@ -132,16 +136,14 @@ async fn the_cookie_is_for_https_alone_when_a_trusted_proxy_says_https() {
 
 #[tokio::test]
 async fn a_cookie_that_the_gateway_did_not_sign_names_nobody() {
-    let data = tempfile::tempdir().unwrap();
-    let gateway = in_a_folder(data.path()).await;
+    let gateway = Gateway::start().await;
     let (pair, _) = cookie(&me(&gateway, &[]).await);
     let theirs = body(me(&gateway, &[("cookie", &pair)]).await).await;
     let (unsigned, signature) = pair.rsplit_once('.').unwrap();
     let payload = unsigned.rsplit_once('.').unwrap().1;
     let sub = "01997f1e-0000-7000-8000-000000000000";
     let claims = json!({"aud": "corral-anonymous", "sub": sub, "iat": 0, "exp": 4_000_000_000_u64});
-    let other = in_a_folder(tempfile::tempdir().unwrap().path()).await;
-    let (other, _) = cookie(&me(&other, &[]).await);
+    let (other, _) = cookie(&me(&Gateway::start().await, &[]).await);
     let huge = "x".repeat(7000);
     for forged in [
         format!("{unsigned}.{}", "A".repeat(signature.len())),

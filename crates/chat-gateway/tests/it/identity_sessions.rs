@@ -16,11 +16,11 @@ use crate::gateway::{Gateway, done, say};
 use crate::identity::{body, me};
 use crate::issuer::{AUDIENCE, claims, in_seconds, sign_with_secret};
 
-const SECRET: &str = "a-secret-of-the-app-0123456789abcdef";
+pub(crate) const SECRET: &str = "a-secret-of-the-app-0123456789abcdef";
 /// The most that a revocation may take.
 const PROMPT: Duration = Duration::from_secs(5);
 
-fn settings(revoked: &Path) -> [(&str, &str); 4] {
+pub(crate) fn settings(revoked: &Path) -> [(&str, &str); 4] {
     [
         ("GATEWAY_AUTH", "jwt"),
         ("GATEWAY_JWT_SECRET", SECRET),
@@ -29,7 +29,7 @@ fn settings(revoked: &Path) -> [(&str, &str); 4] {
     ]
 }
 
-fn bearer(claims: &Value) -> String {
+pub(crate) fn bearer(claims: &Value) -> String {
     format!("Bearer {}", sign_with_secret(SECRET.as_bytes(), claims))
 }
 

@@ -143,22 +143,20 @@ async fn a_socket_is_followed_from_the_proxy_to_its_end_by_one_id() {
                 &line["level"],
                 &line["request_id"],
                 &line["address"],
-                &line["version"],
                 &line["user"]
             ),
             (
                 &json!("INFO"),
                 &json!(ID),
                 &json!("198.51.100.1"),
-                &json!(1),
                 &json!(user)
             ),
             "{line}"
         );
     }
     assert_eq!(
-        (&closed["end"], &closed["answers"]),
-        (&json!("closed"), &json!(0))
+        (&closed["end"], &closed["version"], &closed["answers"]),
+        (&json!("closed"), &json!(1), &json!(0))
     );
 
     // Somebody who is not signed in is told apart by the reason.

@@ -11,6 +11,7 @@ mod identity;
 mod identity_jwt;
 mod identity_limits;
 mod identity_sessions;
+mod identity_tickets;
 mod issuer;
 mod leaving;
 mod logs;
