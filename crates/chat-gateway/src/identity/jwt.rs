@@ -94,6 +94,10 @@ impl AppTokens {
         }
         let written =
             jsonwebtoken::decode_header(&token).map_err(|_| Unauthenticated::Malformed)?;
+        // An extension that must be understood is not.
+        if written.crit.is_some() {
+            return Err(Unauthenticated::Malformed);
+        }
         match &self.keys {
             SigningKeys::Secret(key) => self.check(&token, key, Algorithm::HS256),
             SigningKeys::Issuer(keys) => {

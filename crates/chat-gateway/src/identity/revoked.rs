@@ -42,6 +42,9 @@ impl Revoked {
 
     /// Waits until `user` is signed out. Cancel-safe.
     pub(super) async fn wait(&self, user: &User) {
+        if self.path.is_none() {
+            return std::future::pending().await;
+        }
         let mut lines = self.lines.subscribe();
         // The sender is `self`, so the wait cannot fail.
         if lines.wait_for(|lines| has(lines, user)).await.is_err() {

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use jsonwebtoken::Algorithm;
+use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
 use testkit::ws_client::{PATIENCE, WsClient};
 
 use crate::gateway::{Gateway, done, say};
 use crate::identity::{body, me, upgrade};
 use crate::issuer::{
-    AUDIENCE, Publisher, SigningKey, claims, in_seconds, set_of, sign_with_secret,
+    AUDIENCE, Publisher, SigningKey, claims, in_seconds, set_of, sign_with, sign_with_secret,
 };
 
 const SECRET: &str = "a-secret-of-the-app-0123456789abcdef";
@@ -113,6 +113,10 @@ async fn a_token_that_is_not_good_names_nobody() {
     let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
     let hs512 = "eyJhbGciOiJIUzUxMiIsInR5cCI6IkpXVCJ9";
     let key = SigningKey::new("k", Algorithm::ES256);
+    let critical = Header {
+        crit: Some(vec!["b64".to_owned()]),
+        ..Header::default()
+    };
     for (why, token) in [
         ("no token", String::new()),
         ("not a token", "hello".to_owned()),
@@ -126,6 +130,10 @@ async fn a_token_that_is_not_good_names_nobody() {
         ),
         ("another alg", format!("{hs512}.{}.{}", parts[1], parts[2])),
         ("a public key's alg", key.sign(&good)),
+        (
+            "an extension",
+            sign_with(&critical, SECRET.as_bytes(), &good),
+        ),
         ("another secret", sign_with_secret(&[b'x'; 32], &good)),
         ("an empty secret", sign_with_secret(b"", &good)),
         ("expired", changed(&good, "exp", in_seconds(-31).into())),

@@ -72,12 +72,12 @@ impl SigningKey {
 
 /// A token of HS256.
 pub(crate) fn sign_with_secret(secret: &[u8], claims: &Value) -> String {
-    jsonwebtoken::encode(
-        &Header::default(),
-        claims,
-        &EncodingKey::from_secret(secret),
-    )
-    .unwrap()
+    sign_with(&Header::default(), secret, claims)
+}
+
+/// A token of HS256 with this header.
+pub(crate) fn sign_with(header: &Header, secret: &[u8], claims: &Value) -> String {
+    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(secret)).unwrap()
 }
 
 /// Seconds since 1970, `offset` from now.
