@@ -96,7 +96,7 @@ async fn keep(
     });
     sqlx::query(
         "INSERT INTO messages (id, conversation, parent, created_ms, content, status, written, runs, \
-         finish_reason, error, usage, timings, options) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         finish_reason, error, usage, timings, context, options) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id)
     .bind(conversation)
@@ -110,6 +110,9 @@ async fn keep(
     .bind(to_json_if_any(answer.and_then(|answer| answer.error.as_ref()))?)
     .bind(to_json_if_any(answer.and_then(|answer| answer.usage.as_ref()))?)
     .bind(to_json_if_any(answer.and_then(|answer| answer.timings.as_ref()))?)
+    .bind(to_json_if_any(
+        answer.and_then(|answer| answer.context.as_ref()),
+    )?)
     .bind(match answer {
         Some(answer) => to_json(&answer.options)?,
         None => "{}".to_owned(),

@@ -116,7 +116,7 @@ impl Store {
         }
         sqlx::query(
             "UPDATE messages SET status = 'running', finish_reason = NULL, error = NULL, usage = NULL, \
-             timings = NULL, options = ? WHERE id = ?",
+             timings = NULL, context = NULL, options = ? WHERE id = ?",
         )
         .bind(to_json(options)?)
         .bind(answer)

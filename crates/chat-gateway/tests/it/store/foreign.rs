@@ -86,6 +86,7 @@ async fn every_verb(
         ),
         said("question", store.message(who, cut.question).await),
         said("answer", store.message(who, cut.answer).await),
+        said("stored answer", store.answer(who, cut.answer).await),
         said("path", store.path(who, cut.answer).await),
         said(
             "messages",

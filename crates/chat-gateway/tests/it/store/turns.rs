@@ -406,13 +406,8 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
             .await;
         assert_eq!(running.unwrap(), Begun::Taken);
         let end = End {
-            status,
             finish_reason,
-            error: None,
-            usage: None,
-            timings: None,
-            context: None,
-            written: so_far.clone(),
+            ..End::plain(status, so_far.clone())
         };
         kept.store.finish(asked.answer, &end).await.unwrap();
         let request = requests.next().unwrap();
