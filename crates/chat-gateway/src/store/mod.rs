@@ -14,6 +14,7 @@ mod open;
 mod read;
 mod rows;
 mod search;
+mod sweep;
 mod turns;
 
 use std::fs::File;

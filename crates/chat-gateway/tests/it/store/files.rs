@@ -96,6 +96,32 @@ async fn a_damaged_database_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn the_gateway_does_not_start_on_a_damaged_database_and_says_why() {
+    let dir = folder_with(&b"hello".repeat(1000));
+    let file = dir.path().join(FILE);
+    let began = Instant::now();
+    let ran = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
+        .env_clear()
+        .env("GATEWAY_DATA", dir.path())
+        .env("GATEWAY_LISTEN", "127.0.0.1:0")
+        .env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("LLM_API_KEY", "key")
+        .env("LLM_MODEL", "model")
+        .output()
+        .unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let said = String::from_utf8(ran.stderr).unwrap();
+    let expected = format!(
+        "chat-gateway: GATEWAY_DATA: {} is not a database of chat-gateway. It is left as it is; move it away, or set \
+         another folder\n",
+        file.display()
+    );
+    assert!(said.ends_with(&expected), "{said}");
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(fs::read(file).unwrap(), b"hello".repeat(1000));
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_gateway_is_refused() {
     let kept = Kept::new().await;
     kept.store.close().await;
