@@ -25,7 +25,6 @@ mod upstream;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::admin;
 use common::server::{self, Inherited, ListenerLimits, Refusals};
@@ -42,9 +41,6 @@ use crate::store::{OpenError, Store};
 
 /// This service's name in errors.
 const SERVICE: &str = "chat-gateway";
-
-/// How often conversations that are too old are deleted.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// The two sockets that are listened on.
 #[derive(Debug)]
@@ -124,8 +120,10 @@ pub async fn serve(
     tokio::join!(
         gateway.upstream.watch(&shutdown),
         gateway.rooms.keep_tidy(&shutdown),
-        forget_the_old(&gateway),
         gateway.identity.keep(&shutdown),
+        gateway
+            .store
+            .keep_swept(gateway.config.retention, &shutdown),
         server::serve(
             public,
             browsers,
@@ -142,19 +140,4 @@ pub async fn serve(
         ),
     );
     Ok(())
-}
-
-/// Deletes conversations that are too old, until the drain begins.
-async fn forget_the_old(gateway: &Gateway) {
-    loop {
-        tokio::select! {
-            () = gateway.shutdown.draining() => return,
-            () = tokio::time::sleep(RETENTION_INTERVAL) => {}
-        }
-        match gateway.store.sweep(gateway.config.retention).await {
-            Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, "old conversations were deleted"),
-            Err(error) => tracing::warn!(%error, "old conversations were not deleted"),
-        }
-    }
 }

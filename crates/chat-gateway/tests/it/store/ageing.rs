@@ -1,12 +1,16 @@
 //! Lists, changes, and what is forgotten in time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{Options, Status};
 use chat_gateway::store::{Begun, ConversationChange, NewOrOld, NewTurn};
+use testkit::fake_llama::FakeLlama;
+use testkit::ws_client::PATIENCE;
 use uuid::Uuid;
 
-use crate::store::{Asked, Kept, OWNER, key, words};
+use crate::gateway::Gateway;
+use crate::store::{Asked, Kept, OWNER, key, raw, words};
 
 /// A day and an hour.
 const A_DAY_AND_MORE: Duration = Duration::from_hours(25);
@@ -175,6 +179,38 @@ async fn retention_deletes_what_nobody_went_on_with_and_nothing_that_runs() {
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn a_running_gateway_forgets_by_its_setting() {
+    let kept = Kept::new().await;
+    let old = kept.ask("old").await;
+    kept.finish(old.answer, "x").await;
+    let kept = kept.aged(A_DAY_AND_MORE).await;
+    let new = kept.ask("new").await;
+    kept.finish(new.answer, "x").await;
+    kept.store.close().await;
+    let Kept { store, dir } = kept;
+    drop(store);
+    let data = Arc::new(dir);
+    let settings = [("GATEWAY_RETENTION_DAYS", "1")];
+    let gateway = Gateway::keeping(Arc::clone(&data), FakeLlama::start().await, &settings).await;
+    let mut file = raw(data.path()).await;
+    let left = async {
+        loop {
+            let left: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM conversations")
+                .fetch_all(&mut file)
+                .await
+                .unwrap();
+            if left.len() < 2 {
+                return left;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let left = tokio::time::timeout(PATIENCE, left).await.unwrap();
+    assert_eq!(left, [new.conversation]);
+    drop(gateway);
 }
 
 #[tokio::test]
