@@ -18,7 +18,7 @@ pub enum RunKind {
 
 /// A stretch of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct WrittenRun {
     /// Which.
     pub kind: RunKind,
     /// How long it is, in bytes.
@@ -29,7 +29,7 @@ pub struct Run {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     text: String,
-    runs: Vec<Run>,
+    runs: Vec<WrittenRun>,
 }
 
 impl Written {
@@ -53,7 +53,7 @@ impl Written {
 
     /// What was kept before. `None` unless the runs fill the text exactly and end between characters.
     #[must_use]
-    pub fn from_parts(text: String, runs: Vec<Run>) -> Option<Self> {
+    pub fn from_parts(text: String, runs: Vec<WrittenRun>) -> Option<Self> {
         let mut end = 0_usize;
         for run in &runs {
             end = end.checked_add(run.bytes)?;
@@ -72,7 +72,7 @@ impl Written {
         self.text.push_str(text);
         match self.runs.last_mut() {
             Some(run) if run.kind == kind => run.bytes += text.len(),
-            _ => self.runs.push(Run {
+            _ => self.runs.push(WrittenRun {
                 kind,
                 bytes: text.len(),
             }),
@@ -99,7 +99,7 @@ impl Written {
 
     /// Where reasoning and text alternate.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
+    pub fn runs(&self) -> &[WrittenRun] {
         &self.runs
     }
 

@@ -39,7 +39,7 @@ pub use change::ConversationChange;
 pub use export::Exported;
 pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use open::OpenError;
-pub use search::{Found, MAX_QUERY_CHARS};
+pub use search::{MAX_QUERY_CHARS, SearchHit};
 
 /// The database's file in `GATEWAY_DATA`.
 pub const FILE: &str = "chat.db";

@@ -34,7 +34,7 @@ const INDEXED: &str = "SELECT c.id, c.title, t.message, t.text FROM texts_found 
 
 /// Something that search found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, ts_rs::TS)]
-pub struct Found {
+pub struct SearchHit {
     /// The conversation.
     pub conversation: Uuid,
     /// Its title.
@@ -58,7 +58,7 @@ impl Store {
         owner: &str,
         query: &str,
         limit: u32,
-    ) -> Result<Vec<Found>, StoreError> {
+    ) -> Result<Vec<SearchHit>, StoreError> {
         let query: String = query
             .chars()
             .filter(|char| *char != '\0')
@@ -93,7 +93,7 @@ impl Store {
             .await?;
         let found = rows
             .into_iter()
-            .map(|(conversation, title, message, text)| Found {
+            .map(|(conversation, title, message, text)| SearchHit {
                 conversation,
                 title,
                 message,

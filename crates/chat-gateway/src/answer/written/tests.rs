@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Run, RunKind, Written};
+use super::{RunKind, Written, WrittenRun};
 
 /// Pieces as models write them: ASCII, Chinese, emoji of several code points, combining characters, and NUL.
 fn pieces() -> impl Strategy<Value = Vec<(RunKind, String)>> {
@@ -92,7 +92,7 @@ proptest! {
 
 #[test]
 fn runs_that_do_not_fit_the_text_are_refused() {
-    let run = |bytes| Run {
+    let run = |bytes| WrittenRun {
         kind: RunKind::Text,
         bytes,
     };

@@ -1,7 +1,7 @@
 //! Search.
 
 use chat_gateway::protocol::record::{Part, Status};
-use chat_gateway::store::{ConversationChange, Found, NewOrOld};
+use chat_gateway::store::{ConversationChange, NewOrOld, SearchHit};
 use uuid::Uuid;
 
 use crate::store::{Asked, Kept, OWNER};
@@ -114,7 +114,7 @@ async fn what_is_renamed_or_deleted_is_found_as_it_is_now() {
         .unwrap();
     assert_eq!(kept.found("unicorns").await, [Some(asked.question)]);
     let found = kept.store.search(OWNER, "animals", 50).await.unwrap();
-    let expected = Found {
+    let expected = SearchHit {
         conversation: asked.conversation,
         title: "Rare animals".to_owned(),
         message: None,
