@@ -23,6 +23,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
 /// The counters. Clones of a field count together.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -31,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) deltas: Counter,
     answers: Family<OutcomeLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
+    refusals: Family<CodeLabel, Counter>,
     pub(crate) connections_refused: Refusals,
 }
 
@@ -44,6 +50,7 @@ impl Metrics {
             deltas: Counter::default(),
             answers: Family::default(),
             refused: Family::default(),
+            refusals: Family::default(),
             connections_refused: Refusals::of(crate::SERVICE),
         };
         registry.register(
@@ -68,6 +75,11 @@ impl Metrics {
             "WebSockets not opened, by reason",
             metrics.refused.clone(),
         );
+        registry.register(
+            "refusals",
+            "Frames and requests of version 2 that were refused, by the code that the client was told",
+            metrics.refusals.clone(),
+        );
         metrics.connections_refused.register(registry);
         let lost = "Lines of the log that nobody will read: its reader was stuck";
         registry.register("log_lines_lost", lost, common::telemetry::lost_lines());
@@ -82,6 +94,10 @@ impl Metrics {
 
     pub(crate) fn answered(&self, outcome: &'static str) {
         self.answers.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.refusals.get_or_create(&CodeLabel { code }).inc();
     }
 
     pub(crate) fn upgrade_refused(&self, reason: &'static str) {

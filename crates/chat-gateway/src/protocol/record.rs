@@ -238,6 +238,36 @@ pub enum ErrorCode {
     Internal,
 }
 
+impl ErrorCode {
+    /// The code as it is on the wire, for metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UnknownType => "unknown_type",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::TooLarge => "too_large",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Busy => "busy",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::ModelLoading => "model_loading",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamError => "upstream_error",
+            Self::ContextTooLong => "context_too_long",
+            Self::UnsupportedContent => "unsupported_content",
+            Self::StorageUnavailable => "storage_unavailable",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// Why an answer failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
 pub struct Problem {
@@ -339,4 +369,38 @@ pub struct Answered {
     pub context: Option<ContextUse>,
     /// What it was asked with.
     pub options: Options,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorCode;
+
+    #[test]
+    fn a_code_in_the_metrics_is_the_one_on_the_wire() {
+        for code in [
+            ErrorCode::BadRequest,
+            ErrorCode::UnknownType,
+            ErrorCode::UnsupportedVersion,
+            ErrorCode::TooLarge,
+            ErrorCode::Unauthenticated,
+            ErrorCode::NotFound,
+            ErrorCode::Conflict,
+            ErrorCode::Busy,
+            ErrorCode::RateLimited,
+            ErrorCode::QuotaExceeded,
+            ErrorCode::QueueFull,
+            ErrorCode::QueueTimeout,
+            ErrorCode::ModelLoading,
+            ErrorCode::UpstreamUnavailable,
+            ErrorCode::UpstreamTimeout,
+            ErrorCode::UpstreamError,
+            ErrorCode::ContextTooLong,
+            ErrorCode::UnsupportedContent,
+            ErrorCode::StorageUnavailable,
+            ErrorCode::ShuttingDown,
+            ErrorCode::Internal,
+        ] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.word());
+        }
+    }
 }

@@ -259,6 +259,7 @@ impl Session<'_> {
             (Ok(Reply::Done), Some(re)) => self.wire.send_frame(&ServerFrame::Ok { re }),
             (Ok(_), _) => {}
             (Err(refusal), re) => {
+                self.gateway.metrics.refused(refusal.code.word());
                 self.wire.send_frame(&ServerFrame::Error(refusal.frame(re)));
             }
         }
@@ -370,6 +371,7 @@ impl Session<'_> {
 
     /// Counts a frame that means nothing.
     fn bad(&mut self, refused: Refused) -> Option<Close> {
+        self.gateway.metrics.refused(refused.code.word());
         self.wire.send_frame(&ServerFrame::Error(refused));
         self.bad_frames += 1;
         (self.bad_frames == MAX_BAD_FRAMES).then_some(Close::BadFrames)
