@@ -32,9 +32,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, Sleep};
 
 use self::comments::{CommentReader, Comments};
-pub(crate) use self::refusal::Refusal;
-use self::request::ChatBody;
-pub(crate) use self::request::{Ask, AskContent, AskMessage, effective};
+pub(crate) use self::refusal::UpstreamRefusal;
+use self::request::SentChat;
+pub(crate) use self::request::{AnswerRequest, AskContent, AskMessage, effective};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::event::{Event, Finish};
@@ -48,7 +48,7 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// One event of the answer, as far as it is read. Everything may be missing.
 #[derive(Deserialize)]
-struct Frame {
+struct AnswerFrame {
     error: Option<Value>,
     choices: Option<Vec<Choice>>,
     usage: Option<Counts>,
@@ -99,7 +99,7 @@ impl From<Counts> for Usage {
     }
 }
 
-impl From<OpenAIError> for Refusal {
+impl From<OpenAIError> for UpstreamRefusal {
     fn from(error: OpenAIError) -> Self {
         match error {
             OpenAIError::Boxed(error) => match error.downcast::<Self>() {
@@ -126,12 +126,12 @@ fn unanswered(error: &reqwest::Error) -> Failure {
 /// Asks for answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Completions {
-    door: Arc<Door>,
+    door: Arc<ProxyDoor>,
 }
 
 /// What all requests share.
 #[derive(Debug)]
-struct Door {
+struct ProxyDoor {
     http: reqwest::Client,
     config: Config,
     /// Whether llm-proxy is told for whom a message is.
@@ -143,7 +143,7 @@ struct Door {
 impl Completions {
     pub(crate) fn new(http: reqwest::Client, config: &Config) -> Self {
         Self {
-            door: Arc::new(Door {
+            door: Arc::new(ProxyDoor {
                 http,
                 config: config.clone(),
                 names_visitors: AtomicBool::new(true),
@@ -157,9 +157,9 @@ impl Completions {
     /// # Panics
     ///
     /// Never: strings and numbers always serialise.
-    pub(crate) fn ask(&self, ask: &Ask<'_>) -> Completion {
+    pub(crate) fn ask(&self, ask: &AnswerRequest<'_>) -> Completion {
         let config = &self.door.config;
-        let body = ChatBody::new(ask, config);
+        let body = SentChat::new(ask, config);
         let body = to_raw_value(&body).expect("strings and numbers always serialise");
         let letter = Letter {
             body: body.into(),
@@ -190,7 +190,7 @@ impl Completions {
     }
 }
 
-impl Door {
+impl ProxyDoor {
     /// The key may not name visitors: none is named from now on.
     fn leave_names_out(&self) {
         if self.names_visitors.swap(false, Ordering::Relaxed) {
@@ -202,11 +202,11 @@ impl Door {
     }
 
     /// Reads a refusal's body.
-    async fn refusal(&self, response: reqwest::Response) -> Refusal {
+    async fn refusal(&self, response: reqwest::Response) -> UpstreamRefusal {
         let status = response.status().as_u16();
         let body = read_capped(response).await.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let mut refusal = Refusal::read(Some(status), &body["error"]);
+        let mut refusal = UpstreamRefusal::read(Some(status), &body["error"]);
         if status == 404 && !self.config.base_url.ends_with(VERSION) {
             refusal.failure = Failure::WrongAddress;
         }
@@ -246,13 +246,13 @@ struct Letter {
 #[serde(transparent)]
 struct SharedBody<'a>(&'a RawValue);
 
-type Opened = (StreamResponse<Frame>, Comments);
+type Opened = (StreamResponse<AnswerFrame>, Comments);
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, OpenAIError>> + Send>>;
 
 enum Stage {
     Asking,
     Opening(Opening),
-    Streaming(StreamResponse<Frame>, Comments),
+    Streaming(StreamResponse<AnswerFrame>, Comments),
     /// Until it is asked again.
     Pausing(Pin<Box<Sleep>>),
     Ended,
@@ -262,7 +262,7 @@ enum Stage {
 ///
 /// async-openai reads ahead into a channel without a bound; `max_tokens` is what limits it.
 pub(crate) struct Completion {
-    door: Arc<Door>,
+    door: Arc<ProxyDoor>,
     letter: Arc<Letter>,
     stage: Stage,
     n_asks: u32,
@@ -274,7 +274,7 @@ pub(crate) struct Completion {
     has_begun: bool,
     finish: Finish,
     finished: bool,
-    refusal: Option<Refusal>,
+    refusal: Option<UpstreamRefusal>,
 }
 
 impl Completion {
@@ -314,7 +314,7 @@ impl Completion {
     }
 
     /// What upstream said, if it failed.
-    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+    pub(crate) fn refusal(&self) -> Option<&UpstreamRefusal> {
         self.refusal.as_ref()
     }
 
@@ -351,13 +351,13 @@ impl Completion {
                 chat = chat.header("traceparent", traceparent.as_str())?;
             }
             let stream = chat
-                .create_stream_byot::<_, Frame>(SharedBody(&letter.body))
+                .create_stream_byot::<_, AnswerFrame>(SharedBody(&letter.body))
                 .await?;
             Ok((stream, comments))
         })
     }
 
-    fn read(&mut self, frame: Option<Result<Frame, OpenAIError>>) -> Option<Event> {
+    fn read(&mut self, frame: Option<Result<AnswerFrame, OpenAIError>>) -> Option<Event> {
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return self.fail(error.into()),
@@ -365,10 +365,10 @@ impl Completion {
                 self.stage = Stage::Ended;
                 return Some(Event::Finished(self.finish));
             }
-            None => return self.fail(Refusal::plain(Failure::Interrupted)),
+            None => return self.fail(UpstreamRefusal::plain(Failure::Interrupted)),
         };
         if let Some(error) = frame.error {
-            return self.fail(Refusal::read(None, &error));
+            return self.fail(UpstreamRefusal::read(None, &error));
         }
         if let Some(counts) = frame.usage {
             self.finish.usage = Some(counts.into());
@@ -397,7 +397,7 @@ impl Completion {
     }
 
     /// The request failed: it is asked again if that is only a matter of time, otherwise this is the answer's end.
-    fn fail(&mut self, refusal: Refusal) -> Option<Event> {
+    fn fail(&mut self, refusal: UpstreamRefusal) -> Option<Event> {
         let failure = refusal.failure;
         if self.named_its_visitor && refusal.is_for_its_scope() {
             self.door.leave_names_out();

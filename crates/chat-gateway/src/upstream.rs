@@ -115,20 +115,20 @@ impl Trouble {
 
 /// `GET /models`, as far as it is read.
 #[derive(Deserialize)]
-struct ServedModels {
-    data: Vec<ServedModel>,
+struct OfferedModels {
+    data: Vec<OfferedModel>,
 }
 
 #[derive(Deserialize)]
-struct ServedModel {
+struct OfferedModel {
     #[serde(default)]
     id: String,
     #[serde(default)]
-    meta: Option<ServedMeta>,
+    meta: Option<OfferedMeta>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
-struct ServedMeta {
+struct OfferedMeta {
     n_ctx: Option<u64>,
     #[serde(default)]
     images: bool,
@@ -216,7 +216,7 @@ impl ProxyHealth {
     }
 
     /// Tells everybody who wants to know what a probe found, if that is news.
-    fn keep(&self, found: Result<&Option<ServedMeta>, &Trouble>) {
+    fn keep(&self, found: Result<&Option<OfferedMeta>, &Trouble>) {
         self.model.send_if_modified(|model| {
             let before = model.clone();
             match found {
@@ -235,7 +235,7 @@ impl ProxyHealth {
         });
     }
 
-    async fn probe(&self) -> Result<Option<ServedMeta>, Trouble> {
+    async fn probe(&self) -> Result<Option<OfferedMeta>, Trouble> {
         let request = self
             .http
             .get(format!("{}/models", self.base_url))
@@ -265,8 +265,8 @@ fn is_loading(body: &[u8]) -> bool {
 }
 
 /// What a list of models says of the model `ours`. A list that cannot be read says nothing.
-fn served(models: &[u8], ours: &str) -> Result<Option<ServedMeta>, Trouble> {
-    let Ok(models) = serde_json::from_slice::<ServedModels>(models) else {
+fn served(models: &[u8], ours: &str) -> Result<Option<OfferedMeta>, Trouble> {
+    let Ok(models) = serde_json::from_slice::<OfferedModels>(models) else {
         return Ok(None);
     };
     let found = models.data.iter().find(|model| model.id == ours);

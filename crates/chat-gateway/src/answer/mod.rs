@@ -10,7 +10,7 @@ use common::traces::Span;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::completion::{Ask, Completion, Refusal};
+use crate::completion::{AnswerRequest, Completion, UpstreamRefusal};
 use crate::connection::Outcome;
 use crate::event::Event;
 use crate::state::Gateway;
@@ -35,7 +35,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Asks. The request's id and the span are the answer's own.
-    pub(crate) fn begin(gateway: Arc<Gateway>, ask: Ask<'_>) -> Self {
+    pub(crate) fn begin(gateway: Arc<Gateway>, ask: AnswerRequest<'_>) -> Self {
         let request_id = Uuid::now_v7().to_string();
         let span = gateway.traces.client("chat", None);
         let completion = completion(&gateway, ask, &request_id, &span);
@@ -54,7 +54,7 @@ impl Answer {
     }
 
     /// Asks again with another prompt, as part of the same answer.
-    pub(crate) fn again(&mut self, ask: Ask<'_>) {
+    pub(crate) fn again(&mut self, ask: AnswerRequest<'_>) {
         tracing::debug!(
             request_id = self.request_id,
             "the context was full; asking with a shorter history"
@@ -112,7 +112,7 @@ impl Answer {
         if let Some(status) = refusal.and_then(|refusal| refusal.status) {
             span.set("http.response.status_code", i64::from(status));
         }
-        if let Some(code) = refusal.and_then(Refusal::code) {
+        if let Some(code) = refusal.and_then(UpstreamRefusal::code) {
             span.set("chat_gateway.upstream_code", code.to_owned());
         }
         // That somebody has read enough is no failure.
@@ -136,14 +136,19 @@ impl Drop for Answer {
             duration_ms = millis(self.started.elapsed()),
             deltas = self.deltas,
             upstream_status = refusal.and_then(|refusal| refusal.status),
-            upstream_code = refusal.and_then(Refusal::code),
+            upstream_code = refusal.and_then(UpstreamRefusal::code),
             "answer"
         );
     }
 }
 
-fn completion(gateway: &Gateway, ask: Ask<'_>, request_id: &str, span: &Span) -> Completion {
-    gateway.completions.ask(&Ask {
+fn completion(
+    gateway: &Gateway,
+    ask: AnswerRequest<'_>,
+    request_id: &str,
+    span: &Span,
+) -> Completion {
+    gateway.completions.ask(&AnswerRequest {
         request_id,
         traceparent: span.traceparent(),
         ..ask

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::http::header;
 use serde::Deserialize;
 
-use super::request::{Ask, ChatBody};
+use super::request::{AnswerRequest, SentChat};
 use super::{Completions, unanswered};
 use crate::error::Failure;
 use crate::upstream::read_capped;
@@ -27,17 +27,17 @@ impl Completions {
     ///
     /// # Errors
     ///
-    /// When nobody can count within [`COUNT_TIMEOUT`]; [`Ask::estimate`] is for that.
+    /// When nobody can count within [`COUNT_TIMEOUT`]; [`AnswerRequest::estimate`] is for that.
     ///
     /// # Panics
     ///
     /// Never: strings and numbers always serialise.
-    pub(crate) async fn count(&self, ask: &Ask<'_>) -> Result<u32, Failure> {
+    pub(crate) async fn count(&self, ask: &AnswerRequest<'_>) -> Result<u32, Failure> {
         let door = &self.door;
         if !door.counts.load(Ordering::Relaxed) {
             return Err(Failure::Key);
         }
-        let body = ChatBody::new(ask, &door.config);
+        let body = SentChat::new(ask, &door.config);
         let body = serde_json::to_vec(&body).expect("strings and numbers always serialise");
         let url = format!("{}/chat/completions/input_tokens", door.config.base_url);
         let request = door

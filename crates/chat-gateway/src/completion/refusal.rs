@@ -13,13 +13,13 @@ const SCOPE_MISSING: &str = "scope_missing";
 /// What an upstream said when it refused or failed: never its words, which may hold anything.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("upstream failed: {} (status {status:?}, code {code:?})", failure.label())]
-pub(crate) struct Refusal {
+pub(crate) struct UpstreamRefusal {
     pub(super) failure: Failure,
     pub(crate) status: Option<u16>,
     code: Option<String>,
 }
 
-impl Refusal {
+impl UpstreamRefusal {
     /// Whether the key may not do what was asked.
     pub(super) fn is_for_its_scope(&self) -> bool {
         self.code() == Some(SCOPE_MISSING)
@@ -40,30 +40,25 @@ impl Refusal {
 
     /// Reads the `error` of a body or of an event; `status` is `None` in the middle of an answer.
     pub(super) fn read(status: Option<u16>, error: &Value) -> Self {
-        let text = |field: &str| match &error[field] {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => String::new(),
-        };
-        let (kind, code) = (text("type"), text("code"));
-        let names = |name: &str| kind.contains(name) || code.contains(name);
+        let kind = word(error, "type");
+        let code = word(error, "code");
+        let words = format!("{kind} {code}");
         let failure = match status {
-            _ if names("exceed_context_size") || names("context_length_exceeded") => {
-                let number = |field: &str| error[field].as_u64();
-                let numbers = number("n_prompt_tokens").zip(number("n_ctx"));
-                Failure::ContextFull(numbers.map(|(n_prompt_tokens, n_ctx)| Overflow {
-                    n_prompt_tokens,
-                    n_ctx,
-                }))
+            _ if words.contains("exceed_context_size")
+                || words.contains("context_length_exceeded") =>
+            {
+                Failure::ContextFull(overflow(error))
             }
             Some(413) => Failure::ContextFull(None),
             Some(401 | 403) => Failure::Key,
             Some(404) => Failure::UnknownModel,
-            _ if names("loading") || text("message") == "Loading model" => Failure::Loading,
+            _ if words.contains("loading") || error["message"] == "Loading model" => {
+                Failure::Loading
+            }
             Some(429) => Failure::Busy,
-            _ if names("queue") => Failure::Busy,
+            _ if words.contains("queue") => Failure::Busy,
             Some(408 | 504) => Failure::TimedOut,
-            _ if names("timeout") => Failure::TimedOut,
+            _ if words.contains("timeout") => Failure::TimedOut,
             Some(400..=499) => Failure::Rejected,
             Some(_) => Failure::Unavailable,
             None => Failure::Interrupted,
@@ -81,17 +76,35 @@ impl Refusal {
     }
 }
 
+/// A field that is a name for some and a number for others.
+fn word(error: &Value, field: &str) -> String {
+    match &error[field] {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn overflow(error: &Value) -> Option<Overflow> {
+    Some(Overflow {
+        n_prompt_tokens: error["n_prompt_tokens"].as_u64()?,
+        n_ctx: error["n_ctx"].as_u64()?,
+    })
+}
+
 /// Whether a code may be logged: a name or a number, not a sentence.
 fn is_plain(code: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(plain)
+    (1..=MAX_CODE_BYTES).contains(&code.len())
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::Refusal;
+    use super::UpstreamRefusal;
     use crate::error::{Failure, Overflow};
 
     #[test]
@@ -122,7 +135,11 @@ mod tests {
                 })),
             ),
         ] {
-            assert_eq!(Refusal::read(None, &error).failure, failure, "{error}");
+            assert_eq!(
+                UpstreamRefusal::read(None, &error).failure,
+                failure,
+                "{error}"
+            );
         }
     }
 
@@ -133,7 +150,7 @@ mod tests {
             ("no slot: \"hello\"", None),
             ("", None),
         ] {
-            let refusal = Refusal::read(None, &json!({"code": code}));
+            let refusal = UpstreamRefusal::read(None, &json!({"code": code}));
             assert_eq!(refusal.code(), kept);
         }
     }

@@ -23,7 +23,7 @@ const TOKENS_PER_IMAGE: usize = 1_024;
 
 /// What the model is asked for one answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct AnswerRequest<'a> {
     /// In order.
     pub(crate) messages: Vec<AskMessage<'a>>,
     /// `system` is not read: it is a message.
@@ -42,7 +42,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) waits_for_model: bool,
 }
 
-/// One message of an [`Ask`].
+/// One message of an [`AnswerRequest`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AskMessage<'a> {
     /// Who says it.
@@ -86,7 +86,7 @@ impl<'a> AskMessage<'a> {
     }
 }
 
-impl Ask<'_> {
+impl AnswerRequest<'_> {
     /// Tokens of the prompt, as a guess for when nobody counts: rather too many than too few.
     pub(crate) fn estimate(&self) -> u32 {
         let tokens: usize = self.messages.iter().map(AskMessage::estimate).sum();
@@ -130,7 +130,7 @@ pub(crate) fn effective(options: &Options, config: &Config) -> Options {
 
 /// The body of a chat request.
 #[derive(Serialize)]
-pub(super) struct ChatBody<'a> {
+pub(super) struct SentChat<'a> {
     model: &'a str,
     messages: Vec<SentMessage<'a>>,
     stream: bool,
@@ -189,8 +189,8 @@ struct SentImage<'a> {
     url: &'a str,
 }
 
-impl<'a> ChatBody<'a> {
-    pub(super) fn new(ask: &Ask<'a>, config: &'a Config) -> Self {
+impl<'a> SentChat<'a> {
+    pub(super) fn new(ask: &AnswerRequest<'a>, config: &'a Config) -> Self {
         let options = effective(ask.options, config);
         let mut messages = ask.messages.as_slice();
         // Going on with nothing is answering.

@@ -4,8 +4,9 @@ use common::env::Environment;
 use common::traces;
 use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
+use testkit::ws_client::PATIENCE;
 
-use super::{Ask, AskContent, AskMessage, Completion, Completions, effective};
+use super::{AnswerRequest, AskContent, AskMessage, Completion, Completions, effective};
 use crate::config::{Config, VARIABLES};
 use crate::context::Role;
 use crate::error::Failure;
@@ -31,8 +32,8 @@ fn completions(llama: &FakeLlama) -> Completions {
     Completions::new(upstream::http().unwrap(), &config(&base_url))
 }
 
-fn ask<'a>(messages: Vec<AskMessage<'a>>, options: &'a Options) -> Ask<'a> {
-    Ask {
+fn ask<'a>(messages: Vec<AskMessage<'a>>, options: &'a Options) -> AnswerRequest<'a> {
+    AnswerRequest {
         messages,
         options,
         continues: false,
@@ -136,7 +137,8 @@ async fn the_place_in_the_queue_and_the_prefill_are_told_before_the_answer() {
         llama.script(script.comments(lines));
         let mut completion = hello(&completions(&llama));
         // What came meanwhile is left out: the latest wins.
-        while completion.next().await != told {}
+        let told = async { while completion.next().await != told {} };
+        tokio::time::timeout(PATIENCE, told).await.unwrap();
         llama.release();
         assert_eq!(
             all(&mut completion).await,
@@ -178,7 +180,7 @@ async fn options_images_and_a_partial_answer_are_asked_for() {
     let nothing = AskMessage::text(Role::Assistant, "");
     let completions = completions(&llama);
     for last in [partial, nothing] {
-        let ask = Ask {
+        let ask = AnswerRequest {
             continues: true,
             wants_usage: false,
             ..ask(
@@ -265,7 +267,7 @@ async fn dropping_it_frees_the_model_in_every_phase() {
         llama.script_once(script);
         let mut completion = hello(&completions);
         tokio::select! {
-            event = async { loop { if let Event::Finished(_) = completion.next().await { break } } } => panic!("{event:?}"),
+            events = all(&mut completion) => panic!("{events:?}"),
             _ = llama.request_started(number) => {}
         }
         drop(completion);

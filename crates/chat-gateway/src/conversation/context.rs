@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::completion::{Ask, AskContent, AskMessage};
+use crate::completion::{AnswerRequest, AskContent, AskMessage};
 use crate::context::Role;
 use crate::conversation::room::Room;
 use crate::error::{Failure, Overflow};
@@ -163,7 +163,7 @@ impl Prompt {
     }
 
     /// What the model is asked.
-    pub(crate) fn ask(&self) -> Ask<'_> {
+    pub(crate) fn ask(&self) -> AnswerRequest<'_> {
         let mut messages = Vec::with_capacity(2 * (self.turns.len() - self.cut) + 3);
         if let Some(system) = &self.system {
             messages.push(AskMessage::text(Role::System, system));
@@ -180,7 +180,7 @@ impl Prompt {
                 reasoning: Some(reasoning.as_str()).filter(|reasoning| !reasoning.is_empty()),
             });
         }
-        Ask {
+        AnswerRequest {
             messages,
             options: &self.options,
             continues: self.partial.is_some(),
@@ -208,8 +208,8 @@ impl Prompt {
         }
     }
 
-    fn question_alone(&self) -> Ask<'_> {
-        Ask {
+    fn question_alone(&self) -> AnswerRequest<'_> {
+        AnswerRequest {
             messages: vec![parts(&self.question)],
             ..self.ask()
         }

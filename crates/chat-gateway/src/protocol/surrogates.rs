@@ -18,7 +18,7 @@ pub fn mend_surrogates(json: &str) -> Cow<'_, str> {
         at += found;
         match unit(json, at) {
             Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => {
-                at += 12
+                at += 12;
             }
             Some(0xD800..=0xDFFF) => {
                 mended.push_str(&json[kept..at]);

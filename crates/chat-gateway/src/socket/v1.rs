@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::extract::ws::Utf8Bytes;
 
 use crate::answer::Answer;
-use crate::completion::{Ask, AskMessage};
+use crate::completion::{AnswerRequest, AskMessage};
 use crate::connection::{Action, Connection};
 use crate::context::{Conversation, Prompt};
 use crate::event::Event;
@@ -125,9 +125,9 @@ async fn next(answer: &mut Option<Answer>) -> Event {
 }
 
 /// What version 1 asks: text, with the operator's options.
-fn ask<'a>(prompt: &'a Prompt, lane: &'a str) -> Ask<'a> {
+fn ask<'a>(prompt: &'a Prompt, lane: &'a str) -> AnswerRequest<'a> {
     let messages = prompt.iter();
-    Ask {
+    AnswerRequest {
         messages: messages
             .map(|(role, text)| AskMessage::text(*role, text))
             .collect(),
