@@ -34,6 +34,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 pub use config::{ADMIN_LISTEN, Config, DATA, VARIABLES};
+pub use http::document as openapi;
 
 use crate::identity::{Identities, IdentityError};
 use crate::state::Gateway;

@@ -36,12 +36,18 @@ enum Verb {
         /// The file; it must not exist.
         file: PathBuf,
     },
+    /// Prints the description of the HTTP API, as in docs/openapi.json.
+    Openapi,
 }
 
 fn main() -> ExitCode {
     let verb = Cli::parse().verb;
     if let Some(Verb::Settings) = verb {
         print!("{}", common::env::markdown(TABLES));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(Verb::Openapi) = verb {
+        print!("{}", chat_gateway::openapi());
         return ExitCode::SUCCESS;
     }
     if let Some(Verb::Healthcheck) = verb {

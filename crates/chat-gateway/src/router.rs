@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::SERVICE;
-use crate::http::me;
+use crate::http::{self, me};
 use crate::page::page;
 use crate::state::Gateway;
 use crate::upgrade::chat;
@@ -23,6 +23,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/ws/chat", any(chat))
         .route("/api/v1/ws/ticket", post(me::ticket))
         .route("/api/v1/me", get(me::me))
+        .merge(http::routes(&gateway))
         .route("/api", any(unknown))
         .route("/api/", any(unknown))
         .route("/api/{*path}", any(unknown))

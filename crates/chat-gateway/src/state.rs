@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::completion::Completions;
 use crate::config::Config;
 use crate::conversation::rooms::Rooms;
+use crate::http::BodyBudget;
 use crate::identity::{Identities, RefusedOrigins, UserLimits};
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -31,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) rooms: Rooms,
     /// Answers that wait for the model now.
     pub(crate) waiting_for_model: AtomicUsize,
+    /// The bytes that bodies may yet take.
+    pub(crate) bodies: BodyBudget,
     /// One permit for each socket that may be open.
     pub(crate) seats: Arc<Semaphore>,
     pub(crate) refused_origins: RefusedOrigins,
@@ -61,6 +64,7 @@ impl Gateway {
             refused_origins: RefusedOrigins::default(),
             store,
             rooms: Rooms::default(),
+            bodies: BodyBudget::default(),
             waiting_for_model: AtomicUsize::new(0),
             config,
         })

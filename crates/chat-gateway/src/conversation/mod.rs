@@ -4,6 +4,7 @@
 //! one conversation, and a [`watcher::Watcher`] is somebody who is shown it. What is kept is the store's.
 
 pub(crate) mod context;
+mod forget;
 pub(crate) mod room;
 pub(crate) mod rooms;
 pub(crate) mod verbs;

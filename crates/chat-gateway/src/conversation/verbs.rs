@@ -20,7 +20,7 @@ use crate::protocol::v2::{
     Accepted, Aim, Change, Done, EditQueued, Refused, Regenerate, Send, WhenBusy,
 };
 use crate::state::Gateway;
-use crate::store::{Begun, End, NewOrOld, NewTurn, RequestKey, StoreError};
+use crate::store::{Begun, ConversationChange, End, NewOrOld, NewTurn, RequestKey, StoreError};
 
 /// The longest id of a request, in characters.
 const MAX_ID_CHARS: usize = 64;
@@ -113,6 +113,16 @@ impl Question {
 impl Gateway {
     /// Takes a message and begins its answer, or lets it wait behind the one that runs.
     pub(crate) async fn send(self: &Arc<Self>, user: &User, send: Send) -> Result<Taken, Refusal> {
+        self.send_to(user, send, Uuid::now_v7()).await
+    }
+
+    /// As [`Gateway::send`]; a conversation that begins with it gets the id `new`.
+    pub(crate) async fn send_to(
+        self: &Arc<Self>,
+        user: &User,
+        send: Send,
+        new: Uuid,
+    ) -> Result<Taken, Refusal> {
         let digest = digest(&send)?;
         check_id(&send.id)?;
         let request = RequestKey {
@@ -128,7 +138,7 @@ impl Gateway {
         let Some(conversation) = send.conversation else {
             let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
-            let id = Uuid::now_v7();
+            let id = new;
             let title = title(&parts);
             let room = self.rooms.enter(id, &user.id, 0);
             let turn = Turn {
@@ -170,6 +180,7 @@ impl Gateway {
                 ));
             }
         }
+        let first_words = kept.title.is_empty().then(|| title(&parts));
         let turn = Turn {
             id: send.id,
             digest,
@@ -183,6 +194,13 @@ impl Gateway {
             .begin(user, Arc::clone(&room), old, turn, Uuid::now_v7())
             .await;
         drop(turned);
+        if let Some(title) = first_words.filter(|_| taken.is_ok()) {
+            let change = ConversationChange {
+                title: Some(title),
+                ..ConversationChange::default()
+            };
+            self.change(user, conversation, &change).await?;
+        }
         taken
     }
 

@@ -5,7 +5,9 @@
 
 pub mod close;
 pub mod record;
+pub mod rest;
 mod surrogates;
+pub mod ui_stream;
 pub mod v1;
 pub mod v2;
 

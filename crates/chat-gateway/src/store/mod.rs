@@ -7,6 +7,7 @@
 mod answers;
 mod backup;
 mod change;
+mod create;
 mod export;
 mod import;
 mod markdown;

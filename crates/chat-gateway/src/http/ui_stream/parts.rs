@@ -1,0 +1,187 @@
+//! The frames of version 2 of one answer as parts of the AI SDK's UI message stream. Pure: frames in, bytes out.
+//!
+//! Whatever the frames are cut into, the parts are well formed: each piece of text is inside a part that was begun in this
+//! stream, and an answer that is not whole never ends like one that is.
+
+use std::fmt::Write as _;
+
+use uuid::Uuid;
+
+use crate::answer::written::RunKind;
+use crate::http::problem::word;
+use crate::protocol::record::{ErrorCode, FinishReason, Problem, Status};
+use crate::protocol::ui_stream::{UiFinishReason, UiMetadata, UiProgress, UiQueue, UiStreamPart};
+use crate::protocol::v2::{Done, ServerFrame};
+
+/// The end of a stream whose answer is whole or was stopped.
+const DONE: &str = "data: [DONE]\n\n";
+
+/// Writes the parts of one answer.
+#[derive(Debug)]
+pub(super) struct PartWriter {
+    answer: Uuid,
+    /// The part that is open.
+    open: Option<(RunKind, String)>,
+    n_parts: u32,
+    is_over: bool,
+}
+
+impl PartWriter {
+    /// A writer, and how the stream begins.
+    pub(super) fn new(answer: Uuid) -> (Self, String) {
+        let writer = Self {
+            answer,
+            open: None,
+            n_parts: 0,
+            is_over: false,
+        };
+        let mut out = String::new();
+        put(&mut out, &UiStreamPart::Start { message_id: answer });
+        (writer, out)
+    }
+
+    /// Whether nothing may follow.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Writes what a frame says of the answer.
+    pub(super) fn write(&mut self, frame: &ServerFrame, out: &mut String) {
+        if self.is_over {
+            return;
+        }
+        match frame {
+            ServerFrame::Queued {
+                answer,
+                place,
+                wait_seconds,
+            } if *answer == self.answer => {
+                let data = UiQueue {
+                    place: *place,
+                    wait_ms: wait_seconds.map(|seconds| u64::from(seconds) * 1_000),
+                };
+                let transient = true;
+                put(out, &UiStreamPart::DataQueue { data, transient });
+            }
+            ServerFrame::Progress(progress) if progress.answer == self.answer => {
+                let data = UiProgress {
+                    phase: progress.phase,
+                    done: progress.done,
+                    total: progress.total,
+                    cached: progress.cached,
+                };
+                let transient = true;
+                put(out, &UiStreamPart::DataProgress { data, transient });
+            }
+            ServerFrame::Delta {
+                answer,
+                text,
+                reasoning,
+                ..
+            } if *answer == self.answer => {
+                for (kind, piece) in [(RunKind::Reasoning, reasoning), (RunKind::Text, text)] {
+                    if let Some(piece) = piece {
+                        self.piece(kind, piece, out);
+                    }
+                }
+            }
+            ServerFrame::Done(done) if done.answer == self.answer => self.end(done, out),
+            // Position 0 is always known, and the rest is no part of an answer.
+            _ => {}
+        }
+    }
+
+    /// Ends the stream of an answer that is not whole.
+    pub(super) fn fail(&mut self, problem: &Problem, out: &mut String) {
+        self.close(out);
+        self.is_over = true;
+        let error_text = format!("{}: {}", word(problem.code), problem.message);
+        put(out, &UiStreamPart::Error { error_text });
+    }
+
+    fn piece(&mut self, kind: RunKind, piece: &str, out: &mut String) {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != kind) {
+            self.close(out);
+            let id = format!("p{}", self.n_parts);
+            self.n_parts += 1;
+            let id = &self.open.insert((kind, id)).1;
+            put(
+                out,
+                &match kind {
+                    RunKind::Text => UiStreamPart::TextStart { id },
+                    RunKind::Reasoning => UiStreamPart::ReasoningStart { id },
+                },
+            );
+        }
+        if let Some((_, id)) = &self.open {
+            let delta = piece;
+            put(
+                out,
+                &match kind {
+                    RunKind::Text => UiStreamPart::TextDelta { id, delta },
+                    RunKind::Reasoning => UiStreamPart::ReasoningDelta { id, delta },
+                },
+            );
+        }
+    }
+
+    fn close(&mut self, out: &mut String) {
+        if let Some((kind, id)) = self.open.take() {
+            let id = &id;
+            put(
+                out,
+                &match kind {
+                    RunKind::Text => UiStreamPart::TextEnd { id },
+                    RunKind::Reasoning => UiStreamPart::ReasoningEnd { id },
+                },
+            );
+        }
+    }
+
+    fn end(&mut self, done: &Done, out: &mut String) {
+        let finish_reason = match (done.status, done.finish_reason) {
+            (Status::Done, Some(FinishReason::Length)) => UiFinishReason::Length,
+            (Status::Done, Some(FinishReason::ToolCalls)) => UiFinishReason::ToolCalls,
+            (Status::Done | Status::Stopped, _) => UiFinishReason::Stop,
+            (Status::Interrupted, _) => {
+                let problem = Problem {
+                    code: ErrorCode::ShuttingDown,
+                    message: "the answer was interrupted".to_owned(),
+                };
+                return self.fail(done.error.as_ref().unwrap_or(&problem), out);
+            }
+            (Status::Failed | Status::Waiting | Status::Running, _) => {
+                let problem = Problem {
+                    code: ErrorCode::Internal,
+                    message: "the answer failed".to_owned(),
+                };
+                return self.fail(done.error.as_ref().unwrap_or(&problem), out);
+            }
+        };
+        self.close(out);
+        self.is_over = true;
+        let message_metadata = UiMetadata {
+            usage: done.usage,
+            timings: done.timings,
+            stopped: done.status == Status::Stopped,
+            status: None,
+            error: None,
+        };
+        put(
+            out,
+            &UiStreamPart::Finish {
+                finish_reason,
+                message_metadata,
+            },
+        );
+        out.push_str(DONE);
+    }
+}
+
+fn put(out: &mut String, part: &UiStreamPart<'_>) {
+    match serde_json::to_string(part) {
+        // Writing to a string cannot fail.
+        Ok(json) => write!(out, "data: {json}\n\n").unwrap_or_default(),
+        Err(error) => tracing::error!(%error, "a part of a stream is not JSON"),
+    }
+}

@@ -1,0 +1,48 @@
+//! Beginning a conversation before its first message.
+
+use uuid::Uuid;
+
+use crate::protocol::record::Conversation;
+use crate::protocol::rest::NewConversation;
+use crate::store::rows::ConversationRow;
+use crate::store::turns::index;
+use crate::store::{Store, StoreError, now_ms};
+
+impl Store {
+    /// Keeps a conversation without messages. Without a title, its first message gives it one.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn create(
+        &self,
+        owner: &str,
+        new: &NewConversation,
+    ) -> Result<Conversation, StoreError> {
+        let now = now_ms();
+        let id = Uuid::now_v7();
+        let title = new.title.as_deref().unwrap_or_default();
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let row: ConversationRow = sqlx::query_as(
+            "INSERT INTO conversations \
+             (id, owner, title, created_ms, updated_ms, revision, temporary, pinned, folder, system) \
+             VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, ?6, ?7, ?8) RETURNING *",
+        )
+        .bind(id)
+        .bind(owner)
+        .bind(title)
+        .bind(now)
+        .bind(new.temporary)
+        .bind(new.pinned)
+        .bind(new.folder.as_deref())
+        .bind(new.system.as_deref())
+        .fetch_one(&mut *on)
+        .await?;
+        if !new.temporary {
+            index(on, id, None, title).await?;
+        }
+        writing.commit().await?;
+        Ok(row.into())
+    }
+}
