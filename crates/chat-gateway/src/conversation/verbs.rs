@@ -113,17 +113,19 @@ impl Question {
 impl Gateway {
     /// Takes a message and begins its answer, or lets it wait behind the one that runs.
     pub(crate) async fn send(self: &Arc<Self>, user: &User, send: Send) -> Result<Taken, Refusal> {
-        self.send_to(user, send, Uuid::now_v7()).await
+        let digest = digest(&send)?;
+        self.send_to(user, send, digest, Uuid::now_v7()).await
     }
 
-    /// As [`Gateway::send`]; a conversation that begins with it gets the id `new`.
+    /// As [`Gateway::send`]: `digest` tells it from another request with its id, and a conversation that begins with it
+    /// gets the id `new`.
     pub(crate) async fn send_to(
         self: &Arc<Self>,
         user: &User,
         send: Send,
+        digest: [u8; 32],
         new: Uuid,
     ) -> Result<Taken, Refusal> {
-        let digest = digest(&send)?;
         check_id(&send.id)?;
         let request = RequestKey {
             id: &send.id,

@@ -107,6 +107,13 @@ async fn read(
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ApiProblem> {
+    // A struct can also be read from an array.
+    let is_object = text
+        .trim_start_matches([' ', '\t', '\r', '\n'])
+        .starts_with('{');
+    if !is_object {
+        return Err(ApiProblem::bad("the body must be a JSON object"));
+    }
     let text = mend_surrogates(text);
     let mut json = serde_json::Deserializer::from_str(&text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {

@@ -7,6 +7,7 @@ mod draining;
 mod failing;
 mod frames;
 mod gateway;
+mod http;
 mod identity;
 mod identity_jwt;
 mod identity_limits;

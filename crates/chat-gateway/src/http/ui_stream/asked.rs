@@ -37,8 +37,8 @@ pub(super) fn check_chat_id(chat: &str) -> Result<(), ApiProblem> {
 /// A message to send.
 #[derive(Debug, PartialEq)]
 pub(super) struct Submitted {
-    /// The same message sent again has the same.
-    pub(super) request: String,
+    /// The id and the digest of the request: the same message sent again has the same.
+    pub(super) request: (String, [u8; 32]),
     pub(super) content: Content,
     pub(super) follows: Follows,
     pub(super) options: Options,
@@ -76,7 +76,7 @@ pub(super) fn submitted(request: UiRequest) -> Result<Submitted, ApiProblem> {
     let content = serde_json::to_string(&parts).unwrap_or_default();
     let id = asked.id.unwrap_or_else(|| Uuid::now_v7().to_string());
     Ok(Submitted {
-        request: request_id(&[&request.id, &id, &content]),
+        request: request_key(&[&request.id, &id, &content]),
         content: Content::Parts(parts),
         follows,
         options: Options {
@@ -118,12 +118,12 @@ fn parts(asked: Vec<UiAskedPart>) -> Result<Vec<Part>, ApiProblem> {
     Ok(parts)
 }
 
-/// The id of a request for the store: the same for the same parts.
-pub(super) fn request_id(parts: &[&str]) -> String {
+/// The id and the digest of a request for the store: the same for the same parts.
+pub(super) fn request_key(parts: &[&str]) -> (String, [u8; 32]) {
     let digest = digest(parts);
     let hex = digest.iter().map(|byte| format!("{byte:02x}"));
     let hex: String = hex.collect();
-    format!("ui-{}", &hex[..REQUEST_ID_CHARS])
+    (format!("ui-{}", &hex[..REQUEST_ID_CHARS]), digest)
 }
 
 fn digest(parts: &[&str]) -> [u8; 32] {

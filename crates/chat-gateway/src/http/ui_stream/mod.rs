@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use uuid::Uuid;
 
-use self::asked::{Follows, check_chat_id, conversation_id, request_id, submitted};
+use self::asked::{Follows, check_chat_id, conversation_id, request_key, submitted};
 use crate::conversation::room::Room;
 use crate::conversation::verbs::Taken;
 use crate::http::entry::Guest;
@@ -169,8 +169,9 @@ async fn submit(
         }
         (Follows::Newest, _) | (_, None) => None,
     };
+    let (id, digest) = submitted.request;
     let send = Send {
-        id: submitted.request,
+        id,
         conversation: kept.map(|kept| kept.id),
         parent,
         content: submitted.content,
@@ -178,7 +179,7 @@ async fn submit(
         when_busy: WhenBusy::Queue,
         temporary: false,
     };
-    Ok(gateway.send_to(user, send, new).await?)
+    Ok(gateway.send_to(user, send, digest, new).await?)
 }
 
 async fn regenerate(
@@ -191,7 +192,7 @@ async fn regenerate(
     let named = request.message_id.and_then(|id| id.parse().ok());
     let message = named.or(kept.leaf).ok_or_else(ApiProblem::not_found)?;
     let wish = Regenerate {
-        id: request_id(&["regenerate", &Uuid::now_v7().to_string()]),
+        id: request_key(&["regenerate", &Uuid::now_v7().to_string()]).0,
         message,
         options: request.options,
     };
