@@ -38,7 +38,7 @@ struct ApiErrorBody {
         title = "chat-gateway",
         description = "Conversations for every client, and answers as the AI SDK reads them. The WebSocket of \
             docs/protocol.md is beside it.",
-        license(name = "MIT"),
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
         conversations::list,
