@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::Profile;
 
 mod addresses;
+mod autobahn;
 mod bench;
 mod call;
 mod chat;
@@ -87,6 +88,8 @@ enum DeveloperVerb {
     },
     /// Puts mixed load and a fault a minute on llm-proxy, and fails when anything is lost or left behind.
     Soak(soak::SoakOptions),
+    /// Plays Autobahn's cases against the gateway's WebSocket layer. Takes half a minute.
+    Autobahn,
     /// Breaks the code in small ways and sees whether a test notices. Takes hours.
     Mutants(mutants::MutantsOptions),
     /// Gives generated JSON schemas that llm-proxy lets through to llama.cpp's own converter.
@@ -127,6 +130,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Tidy(options) => tidy::run(&options)?,
         DeveloperVerb::Bench { subject } => bench::run(&subject)?,
         DeveloperVerb::Soak(options) => soak::run(&options)?,
+        DeveloperVerb::Autobahn => autobahn::run()?,
         DeveloperVerb::Mutants(options) => return mutants::run(&options),
         DeveloperVerb::Schemas(options) => schemas::run(&options)?,
         DeveloperVerb::Env { write } => env::run(write)?,

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the one test command. It installs what the tests need (npm packages, engine, model) and runs every
-//! test that this machine can run: units and wire, the page, the native chain on the real engine and model, clients in
-//! Python, JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
+//! test that this machine can run: units and wire, Autobahn's cases, the page, the native chain on the real engine and
+//! model, clients in Python, JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
-use crate::{block_on, compose, doctor, page, runtime, say};
+use crate::{autobahn, block_on, compose, doctor, page, runtime, say};
 
 mod chain;
 mod clients;
@@ -56,6 +56,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
 
     steps.run("rust", || rust(&sh, &settings, &[], options.all));
     steps.run("tools of tests", || skipped(&settings));
+    steps.run("autobahn", || websocket(&sh, &settings));
     steps.run("page", || page_units(&sh, &settings));
 
     let runtime = runtime()?;
@@ -120,6 +121,17 @@ fn skipped(settings: &Settings) -> Result<StepOutcome> {
         lines.len(),
         lines.join("\n  ")
     )))
+}
+
+/// Autobahn's cases against the gateway's WebSocket layer.
+fn websocket(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
+    if settings.which("python3").is_none() {
+        return Ok(StepOutcome::Skipped(
+            "no python3 (Debian: apt-get install python3 python3-venv)".to_owned(),
+        ));
+    }
+    autobahn::test(sh, settings)?;
+    Ok(StepOutcome::Passed)
 }
 
 fn page_units(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {

@@ -15,6 +15,9 @@ use tokio_tungstenite::tungstenite;
 use crate::protocol::close::Close;
 use crate::protocol::v2::ServerFrame;
 
+#[cfg(test)]
+mod autobahn;
+
 /// The largest frame, and the largest message of several frames, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// The read buffer of one socket, in bytes. The library's own default is 128 KiB.
