@@ -1,15 +1,18 @@
 //! One WebSocket as frames in and frames out, with the clocks that say when its peer is gone.
 //!
 //! Writing never keeps it from reading: what cannot be written yet waits in a bounded outbox, so a close is noticed at
-//! once, also in the middle of an answer. It knows nothing of what the frames mean.
+//! once, also in the middle of an answer. Frames that come together leave in one write. It knows nothing of what the
+//! frames mean.
 
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use futures_util::{Sink as _, SinkExt as _, StreamExt as _};
-use tokio::time::{Instant, timeout, timeout_at};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 
 use crate::protocol::close::Close;
@@ -20,8 +23,9 @@ mod autobahn;
 
 /// The largest frame, and the largest message of several frames, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
-/// The read buffer of one socket, in bytes. The library's own default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// The read buffer of one socket, in bytes: most of what an idle socket costs. A larger frame gets room when its head is
+/// read. The library's own default is 128 KiB.
+const READ_BUFFER_BYTES: usize = 1024;
 /// Bytes that may gather before they are written; a flush follows every batch anyway.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// The most that the library holds of what the peer does not take, in bytes: a few of our largest frames.
@@ -75,7 +79,8 @@ pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 /// An open socket.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: WebSocket,
+    /// On the heap, because a task holds several places for whatever is moved through it.
+    socket: Box<WebSocket>,
     outbox: VecDeque<Message>,
     full: bool,
     /// Frames of watchers were put into the outbox; the next ones are made when it is empty.
@@ -83,6 +88,8 @@ pub(crate) struct Wire {
     last_heard: Instant,
     last_ping: Instant,
     stalled_since: Option<Instant>,
+    /// Rings when a clock may have run out. A timer of its own for each frame would cost more than the frame.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl Wire {
@@ -90,13 +97,14 @@ impl Wire {
         let now = Instant::now();
         let outbox = VecDeque::new();
         Self {
-            socket,
+            socket: Box::new(socket),
             outbox,
             full: false,
             shown: false,
             last_heard: now,
             last_ping: now,
             stalled_since: None,
+            alarm: Box::pin(sleep_until(now + PING_INTERVAL)),
         }
     }
 
@@ -125,32 +133,50 @@ impl Wire {
 
     /// Writes what waits and returns what happens next. Cancel-safe: nothing is lost between two calls.
     pub(crate) async fn next(&mut self) -> Heard {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         loop {
-            let alarm = self.alarm();
-            if let Ok(heard) = timeout_at(alarm, std::future::poll_fn(|cx| self.poll(cx))).await {
-                return heard;
+            if let Poll::Ready(heard) = self.poll(cx) {
+                return Poll::Ready(heard);
             }
-            let now = Instant::now();
-            if self
-                .stalled_since
-                .is_some_and(|since| now >= since + STALL_TIMEOUT)
-            {
-                return Heard::Stalled;
+            let due = self.due();
+            if due < self.alarm.deadline() {
+                self.alarm.as_mut().reset(due);
             }
-            if self.awaits_pong() {
-                if now >= self.last_ping + PONG_TIMEOUT {
-                    return Heard::Silent;
-                }
-            } else if now >= self.last_ping + PING_INTERVAL {
-                self.last_ping = now;
-                self.outbox
-                    .push_back(Message::Ping(axum::body::Bytes::new()));
+            ready!(self.alarm.as_mut().poll(cx));
+            if let Some(heard) = self.ring() {
+                return Poll::Ready(heard);
             }
+            let due = self.due();
+            self.alarm.as_mut().reset(due);
         }
     }
 
+    /// Looks at the clocks: the peer may be gone, or is to be asked whether it is there.
+    fn ring(&mut self) -> Option<Heard> {
+        let now = Instant::now();
+        if self
+            .stalled_since
+            .is_some_and(|since| now >= since + STALL_TIMEOUT)
+        {
+            return Some(Heard::Stalled);
+        }
+        if self.awaits_pong() {
+            if now >= self.last_ping + PONG_TIMEOUT {
+                return Some(Heard::Silent);
+            }
+        } else if now >= self.last_ping + PING_INTERVAL {
+            self.last_ping = now;
+            self.outbox
+                .push_back(Message::Ping(axum::body::Bytes::new()));
+        }
+        None
+    }
+
     /// When the next clock runs out.
-    fn alarm(&self) -> Instant {
+    fn due(&self) -> Instant {
         let heartbeat = if self.awaits_pong() {
             PONG_TIMEOUT
         } else {
@@ -200,16 +226,23 @@ impl Wire {
         }
     }
 
-    /// Hands the outbox to the socket as fast as it takes it, and flushes.
+    /// Hands the outbox to the socket as fast as it takes it, and flushes. An answer of version 1 has a frame for each
+    /// token, and more may come before this task's next turn, so these are flushed only then: each flush is a system call.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+        let mut has_news = false;
         while !self.outbox.is_empty() {
             ready!(self.socket.poll_ready_unpin(cx))?;
             if let Some(message) = self.outbox.pop_front() {
                 self.socket.start_send_unpin(message)?;
                 self.stalled_since = None;
+                has_news = true;
             }
         }
-        std::pin::Pin::new(&mut self.socket).poll_flush(cx)
+        if has_news && !self.shown {
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_flush_unpin(cx)
     }
 
     /// Writes what waits, then closes with a code, and waits a moment for the peer to do the same.
@@ -219,12 +252,11 @@ impl Wire {
             reason: Utf8Bytes::from_static(close.reason()),
         };
         self.outbox.push_back(Message::Close(Some(frame)));
-        let written = timeout(
-            CLOSE_TIMEOUT,
-            std::future::poll_fn(|cx| self.poll_write(cx)),
-        )
-        .await;
-        if !matches!(written, Ok(Ok(()))) {
+        let written = timeout(CLOSE_TIMEOUT, async {
+            poll_fn(|cx| self.poll_write(cx)).await?;
+            self.socket.flush().await
+        });
+        if !matches!(written.await, Ok(Ok(()))) {
             return;
         }
         let end = Instant::now() + LINGER;
