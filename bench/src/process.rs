@@ -7,14 +7,16 @@ const TICK: f64 = 0.01;
 
 /// A process that is looked at while it works.
 #[derive(Debug)]
-pub(crate) struct WatchedProcess {
+pub struct WatchedProcess {
     process: Option<u32>,
     ticks: u64,
     rss_kib: u64,
 }
 
 impl WatchedProcess {
-    pub(crate) fn begin(process: Option<u32>) -> Self {
+    /// Begins to count.
+    #[must_use]
+    pub fn begin(process: Option<u32>) -> Self {
         Self {
             process,
             ticks: process.map_or(0, ticks),
@@ -23,11 +25,13 @@ impl WatchedProcess {
     }
 
     /// Notes how much memory it has now.
-    pub(crate) fn look(&mut self) {
+    pub fn look(&mut self) {
         self.rss_kib = self.rss_kib.max(self.process.map_or(0, rss_kib));
     }
 
-    pub(crate) fn end(mut self) -> Value {
+    /// What it cost since the beginning.
+    #[must_use]
+    pub fn end(mut self) -> Value {
         self.look();
         let Some(process) = self.process else {
             return Value::Null;
@@ -37,7 +41,9 @@ impl WatchedProcess {
     }
 }
 
-fn rss_kib(process: u32) -> u64 {
+/// The resident memory of a process and those it started, in KiB.
+#[must_use]
+pub fn rss_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let own = line

@@ -8,8 +8,10 @@ use crate::say;
 use crate::settings::{Profile, Settings};
 
 mod fetch;
+mod gateway;
 mod hub;
 mod measure;
+mod mock;
 mod proxy;
 mod table;
 mod tools;
@@ -21,6 +23,8 @@ pub(crate) enum Subject {
     Chain,
     /// The cost of fetching a model with model-fetcher, curl, aria2c and `hf download`, from a Hub on this machine.
     Fetch(fetch::FetchBenchOptions),
+    /// What chat-gateway does with many chats and sockets, beside the least gateway in Python, on a mock of llama-server.
+    Gateway(gateway::GatewayBenchOptions),
     /// What llm-proxy, nginx and other gateways add to answers and tokens of a mock of llama-server.
     Proxy(proxy::ProxyBenchOptions),
     /// llm-proxy's choice of an upstream compared with others, on simulated llama-servers.
@@ -56,6 +60,15 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             // By itself, so that model-fetcher is built as it is shipped.
             say::run(cmd!(sh, "cargo build --release --package fake-cas --bins"))?;
             crate::block_on(fetch::run(&settings, options))
+        }
+        Subject::Gateway(options) => {
+            // In one call, as `bench chain` builds them: another selection would compile dependencies again.
+            let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
+            let bins = ["bench_llama", "bench_load", "bench_chat"];
+            let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
+            say::run(cmd!(sh, "cargo build --release --package bench {bins...}"))?;
+            crate::block_on(gateway::run(&settings, options))
         }
         Subject::Proxy(options) => {
             say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;

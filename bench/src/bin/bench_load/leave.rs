@@ -1,14 +1,16 @@
 //! Clients that go before their answer is complete, and how long the upstream takes to see it.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use bench::samples::spread;
+use bench::stamps::now;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::Target;
 use crate::client::LoadClient;
-use crate::{Target, spread};
 
 /// After this long the upstream is taken to work to its end.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -105,11 +107,4 @@ async fn seen(upstream: SocketAddr, id: u64) -> Option<u128> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     None
-}
-
-fn now() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos()
 }

@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bench::process::WatchedProcess;
+use bench::samples::{micros, spread};
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
@@ -13,10 +15,8 @@ use tokio::task::LocalSet;
 mod client;
 mod leave;
 mod paced;
-mod process;
 
 use client::{LoadClient, LoadFailure};
-use process::WatchedProcess;
 
 /// The load of `cargo xtask bench proxy`.
 #[derive(Parser)]
@@ -257,20 +257,4 @@ async fn closed_loop(
     let answers = all.micros.len();
     json!({"answers": answers, "per_second": answers as f64 / to.seconds, "micros": spread(&mut all.micros),
         "failures": LoadFailure::count(&all.failures), "cost": cost})
-}
-
-/// Median, 99th percentile and maximum.
-fn spread(samples: &mut [u32]) -> Value {
-    samples.sort_unstable();
-    json!({"p50": sample_at(samples, 500), "p99": sample_at(samples, 990), "max": sample_at(samples, 1000)})
-}
-
-fn sample_at(sorted: &[u32], thousandths: usize) -> Option<u32> {
-    sorted
-        .get((sorted.len().saturating_sub(1)) * thousandths / 1000)
-        .copied()
-}
-
-fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }

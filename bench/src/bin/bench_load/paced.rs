@@ -1,16 +1,16 @@
 //! Many streams at once whose tokens are the times at which they were written: what a token waits on its way.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use bench::process::WatchedProcess;
+use bench::samples::spread;
+use bench::stamps;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
+use crate::Target;
 use crate::client::{LoadClient, LoadFailure};
-use crate::process::WatchedProcess;
-use crate::{Target, spread};
 
-/// Nanoseconds since 1970 have as many digits until the year 2286.
-const DIGITS: usize = 19;
 /// How much longer than planned all streams may take together before they are given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -98,28 +98,14 @@ async fn watch(
 
 /// Takes the whole numbers out of `text`: the times at which the upstream wrote its tokens.
 fn read_times(text: &mut Vec<u8>, from: Instant, seen: &mut StreamSeen) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
     let counts = Instant::now() >= from;
-    let mut run = 0;
-    let mut used = 0;
-    for (at, byte) in text.iter().enumerate() {
-        run = if byte.is_ascii_digit() { run + 1 } else { 0 };
-        if run == DIGITS {
-            let digits = std::str::from_utf8(&text[at + 1 - DIGITS..=at]).unwrap_or_default();
-            let written: u128 = digits.parse().unwrap_or(now);
-            seen.tokens += 1;
-            if counts {
-                let micros = now.saturating_sub(written) / 1000;
-                seen.micros.push(u32::try_from(micros).unwrap_or(u32::MAX));
-            }
-            run = 0;
-            used = at + 1;
+    let end = stamps::ages(text, |micros| {
+        seen.tokens += 1;
+        if counts {
+            seen.micros.push(micros);
         }
-    }
+    });
     // A number that is not whole yet stays.
-    used = used.max(text.len().saturating_sub(DIGITS));
+    let used = end.max(text.len().saturating_sub(stamps::DIGITS));
     text.drain(..used);
 }

@@ -1,14 +1,14 @@
 //! The servers that are compared: how each is configured and started, when it is ready, and how to get one that is missing.
 //! Their settings and logs are in `target/bench/proxy`.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
+use super::super::mock::{ROOM, free, start_mock};
 use super::answers;
 use crate::call::{Call, Output, RunningCall, tail};
 use crate::say;
@@ -18,8 +18,6 @@ use crate::settings::Settings;
 pub(super) const KEY: &str = "llmk-bench-0123456789";
 /// The name of the llm-proxy of `--before` in the tables.
 pub(super) const BEFORE: &str = "llm-proxy before";
-/// A limit of requests and connections that no load reaches.
-const ROOM: &str = "1024";
 /// How long a server may take to start; LiteLLM loads for many seconds.
 const BEGIN: Duration = Duration::from_secs(120);
 /// The packages that are installed. Their versions are pinned, because two releases of LiteLLM were tampered with.
@@ -172,22 +170,6 @@ async fn begins(server: &mut Server) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-fn start_mock(settings: &Settings) -> Result<(SocketAddr, RunningCall)> {
-    let (reader, writer) = std::io::pipe()?;
-    let call = Call::new(settings.target("release/bench_llama")).args(["--slots", ROOM]);
-    let process = call.start(Output::Pipe(writer))?;
-    let mut line = String::new();
-    BufReader::new(reader).read_line(&mut line)?;
-    let address = line
-        .trim()
-        .strip_prefix("listening ")
-        .and_then(|address| address.parse().ok());
-    Ok((
-        address.with_context(|| format!("the mock did not start: {line}"))?,
-        process,
-    ))
 }
 
 /// nginx buffers whole answers only: llama-server's own header forbids it for streams.
@@ -441,9 +423,4 @@ fn file(place: &BenchPlace<'_>, name: &str, text: &str) -> Result<String> {
 
 fn path(place: &BenchPlace<'_>, name: &str) -> String {
     place.folder.join(name).display().to_string()
-}
-
-/// A free address.
-fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
