@@ -33,7 +33,7 @@ pub struct UserBounds {
     pub messages_per_minute: Option<NonZeroU32>,
     /// Answers of one user that run or wait for the model.
     pub answers_per_user: Option<NonZeroU32>,
-    /// AppTokens that one user may use in a day; the store counts them.
+    /// Tokens that one user may use in a day; the store counts them.
     pub tokens_per_day: Option<NonZeroU64>,
 }
 

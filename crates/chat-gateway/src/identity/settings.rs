@@ -95,7 +95,7 @@ pub(crate) const ANSWERS_PER_USER: Variable = Variable::new(
 pub(crate) const TOKENS_PER_DAY: Variable = Variable::new(
     "GATEWAY_TOKENS_PER_DAY",
     "0",
-    "AppTokens of prompts and answers that one user may use in a day of UTC; 0 sets no bound.",
+    "Tokens of prompts and answers that one user may use in a day of UTC; 0 sets no bound.",
 );
 
 /// How people sign in.

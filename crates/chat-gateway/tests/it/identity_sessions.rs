@@ -46,6 +46,13 @@ async fn socket(gateway: &Gateway, bearer: &str) -> WsClient {
         .unwrap()
 }
 
+/// Moves the clock on, so that the file is read again while the next requests run.
+async fn next_look() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+}
+
 /// The gateway's knowledge of people without a gateway, and somebody whom it knows.
 pub(crate) async fn identities(claims: &Value) -> (Identities, User) {
     let mut env = Environment::from_pairs(
@@ -104,7 +111,13 @@ async fn a_revoked_user_is_out_within_five_seconds_and_stays_out() {
 
     // A file that is gone lets nobody in again; one without the line does.
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(me(&gateway, &[("authorization", &ada)]).await.status(), 401);
+    for _ in 0..3 {
+        next_look().await;
+        for _ in 0..10 {
+            let asked = me(&gateway, &[("authorization", &ada)]).await;
+            assert_eq!(asked.status(), 401);
+        }
+    }
     std::fs::write(&path, "").unwrap();
     while me(&gateway, &[("authorization", &ada)]).await.status() != 200 {
         tokio::task::yield_now().await;
