@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::answer::written::Written;
 use crate::protocol::record::Message;
+use crate::store::requests::before;
 use crate::store::rows::{MessageRow, written};
-use crate::store::turns::before;
 use crate::store::{Begun, RequestKey, Store, StoreError};
 
 /// An answer with all that was written of it.

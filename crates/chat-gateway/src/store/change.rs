@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::protocol::record::Conversation;
 use crate::store::rows::ConversationRow;
-use crate::store::turns::index;
+use crate::store::texts::index;
 use crate::store::{Store, StoreError};
 
 /// What to change of a conversation; `None` leaves it.

@@ -10,7 +10,7 @@ use crate::protocol::record::{
 };
 use crate::store::export::VERSION;
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
-use crate::store::turns::{index, index_answer, words};
+use crate::store::texts::{index, index_answer, words};
 use crate::store::{Exported, Store, StoreError, now_ms};
 
 /// The most messages of one document.

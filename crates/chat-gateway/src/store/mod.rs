@@ -13,10 +13,13 @@ mod import;
 mod markdown;
 mod open;
 mod read;
+mod requests;
 mod rows;
 mod search;
 mod sweep;
+mod texts;
 mod turns;
+mod waiting;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -125,6 +128,10 @@ pub enum NewOrOld<'a> {
 
 /// How beginning went.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each request, and it is matched at once"
+)]
 pub enum Begun {
     /// It is kept.
     Begun {

@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use uuid::Uuid;
 
 use crate::store::rows::written;
-use crate::store::turns::index_answer;
+use crate::store::texts::index_answer;
 use crate::store::{
     BUSY_TIMEOUT, FILE, OpenStore, READERS, Store, StoreError, TURN_TIMEOUT, now_ms,
 };

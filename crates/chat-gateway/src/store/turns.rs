@@ -1,22 +1,17 @@
-//! The life of an answer in the store: begun, started, checkpointed, finished; and what still waits, edited or taken back.
+//! The life of an answer in the store: begun, started, checkpointed, finished, and begun again where it was cut.
 
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::answer::written::Written;
-use crate::protocol::record::{Options, Part, Usage};
+use crate::protocol::record::{Options, Usage};
 use crate::protocol::v2::Accepted;
-use crate::store::rows::{finish_reason_word, from_json, status_word, to_json, to_json_if_any};
+use crate::store::requests::{before, remember};
+use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
+use crate::store::texts::{index, index_answer, words};
 use crate::store::{
     Begun, End, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
 };
-
-/// The question `?1` of the owner `?2`, if all its answers wait.
-const WAITING: &str = "SELECT c.id, q.parent, c.temporary FROM messages q \
-    JOIN conversations c ON c.id = q.conversation \
-    WHERE q.id = ?1 AND c.owner = ?2 AND q.status IS NULL \
-    AND EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status = 'waiting') \
-    AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status <> 'waiting')";
 
 impl Store {
     /// Keeps a question, its answer's row and the request, all or nothing. What it returns is on disk.
@@ -215,83 +210,6 @@ impl Store {
         writing.commit().await?;
         Ok(revision)
     }
-
-    /// Gives a question other words while its answer waits. Returns the conversation and its revision; `None` when the
-    /// question is unknown or it is too late.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn edit_waiting(
-        &self,
-        owner: &str,
-        question: Uuid,
-        content: &[Part],
-    ) -> Result<Option<(Uuid, u64)>, StoreError> {
-        let mut writing = self.write().await?;
-        let on = writing.on();
-        let Some(waiting) = waiting(on, owner, question).await? else {
-            return writing.leave(None).await;
-        };
-        sqlx::query("UPDATE messages SET content = ? WHERE id = ?")
-            .bind(to_json(content)?)
-            .bind(question)
-            .execute(&mut *on)
-            .await?;
-        if !waiting.temporary {
-            index(on, waiting.conversation, Some(question), &words(content)).await?;
-        }
-        let revision = touch(on, waiting.conversation, None).await?;
-        writing.commit().await?;
-        Ok(Some((waiting.conversation, revision)))
-    }
-
-    /// Takes a question back while its answer waits: both are deleted, and what followed the answer follows what the
-    /// question followed. Returns the conversation and its revision; `None` when the question is unknown or it is too late.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn drop_waiting(
-        &self,
-        owner: &str,
-        question: Uuid,
-    ) -> Result<Option<(Uuid, u64)>, StoreError> {
-        let mut writing = self.write().await?;
-        let on = writing.on();
-        let Some(waiting) = waiting(on, owner, question).await? else {
-            return writing.leave(None).await;
-        };
-        sqlx::query(
-            "UPDATE messages SET parent = ?1 WHERE parent IN (SELECT id FROM messages WHERE parent = ?2)",
-        )
-        .bind(waiting.parent)
-        .bind(question)
-        .execute(&mut *on)
-        .await?;
-        // Where the leaf goes, if it is one of those that are deleted.
-        sqlx::query(
-            "UPDATE conversations SET leaf = coalesce(?1, (SELECT m.id FROM messages m \
-             WHERE m.conversation = ?2 AND m.id <> ?3 AND m.parent IS NOT ?3 ORDER BY m.n DESC LIMIT 1)) \
-             WHERE id = ?2 AND leaf IN (SELECT id FROM messages WHERE id = ?3 OR parent = ?3)",
-        )
-        .bind(waiting.parent)
-        .bind(waiting.conversation)
-        .bind(question)
-        .execute(&mut *on)
-        .await?;
-        sqlx::query("DELETE FROM messages WHERE parent = ?1")
-            .bind(question)
-            .execute(&mut *on)
-            .await?;
-        sqlx::query("DELETE FROM messages WHERE id = ?1")
-            .bind(question)
-            .execute(&mut *on)
-            .await?;
-        let revision = touch(on, waiting.conversation, None).await?;
-        writing.commit().await?;
-        Ok(Some((waiting.conversation, revision)))
-    }
 }
 
 /// Where a new turn goes.
@@ -357,89 +275,8 @@ async fn place(
     }
 }
 
-/// A question whose answer waits.
-struct Waiting {
-    conversation: Uuid,
-    parent: Option<Uuid>,
-    temporary: bool,
-}
-
-async fn waiting(
-    on: &mut SqliteConnection,
-    owner: &str,
-    question: Uuid,
-) -> Result<Option<Waiting>, StoreError> {
-    let row: Option<(Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
-        .bind(question)
-        .bind(owner)
-        .fetch_optional(&mut *on)
-        .await?;
-    Ok(row.map(|(conversation, parent, temporary)| Waiting {
-        conversation,
-        parent,
-        temporary,
-    }))
-}
-
-/// What a request of this id was told, if there was one.
-pub(super) async fn before(
-    on: &mut SqliteConnection,
-    owner: &str,
-    request: &RequestKey<'_>,
-) -> Result<Option<Begun>, StoreError> {
-    let row: Option<(Vec<u8>, Uuid, i64, Uuid, Uuid, String)> = sqlx::query_as(
-        "SELECT digest, conversation, revision, message, answer, options FROM requests \
-         WHERE owner = ? AND id = ? AND created_ms > ?",
-    )
-    .bind(owner)
-    .bind(request.id)
-    .bind(now_ms() - super::millis(super::REQUESTS_KEPT))
-    .fetch_optional(&mut *on)
-    .await?;
-    let Some((digest, conversation, revision, message, answer, options)) = row else {
-        return Ok(None);
-    };
-    if digest != request.digest {
-        return Ok(Some(Begun::Conflict));
-    }
-    Ok(Some(Begun::Before(Accepted {
-        re: request.id.to_owned(),
-        conversation,
-        revision: unsigned(revision),
-        message,
-        answer,
-        options: from_json(&options)?,
-        duplicate: true,
-    })))
-}
-
-async fn remember(
-    on: &mut SqliteConnection,
-    owner: &str,
-    request: &RequestKey<'_>,
-    accepted: &Accepted,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO requests \
-         (owner, id, digest, created_ms, conversation, revision, message, answer, options) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(owner)
-    .bind(request.id)
-    .bind(request.digest.as_slice())
-    .bind(now_ms())
-    .bind(accepted.conversation)
-    .bind(i64::try_from(accepted.revision).unwrap_or(i64::MAX))
-    .bind(accepted.message)
-    .bind(accepted.answer)
-    .bind(to_json(&accepted.options)?)
-    .execute(&mut *on)
-    .await?;
-    Ok(())
-}
-
 /// The conversation changed now, and may have a new leaf. Returns its revision.
-async fn touch(
+pub(super) async fn touch(
     on: &mut SqliteConnection,
     conversation: Uuid,
     leaf: Option<Uuid>,
@@ -456,58 +293,7 @@ async fn touch(
     Ok(unsigned(revision))
 }
 
-/// Lets search find `text`: a message's, or the conversation's title.
-pub(super) async fn index(
-    on: &mut SqliteConnection,
-    conversation: Uuid,
-    message: Option<Uuid>,
-    text: &str,
-) -> Result<(), StoreError> {
-    let changed =
-        sqlx::query("UPDATE texts SET text = ?3 WHERE conversation = ?1 AND message IS ?2")
-            .bind(conversation)
-            .bind(message)
-            .bind(text)
-            .execute(&mut *on)
-            .await?;
-    if changed.rows_affected() == 0 {
-        sqlx::query("INSERT INTO texts (conversation, message, text) VALUES (?, ?, ?)")
-            .bind(conversation)
-            .bind(message)
-            .bind(text)
-            .execute(&mut *on)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Lets search find an answer, unless its conversation is temporary.
-pub(super) async fn index_answer(
-    on: &mut SqliteConnection,
-    answer: Uuid,
-    text: &str,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO texts (conversation, message, text) SELECT c.id, m.id, ?2 FROM messages m \
-         JOIN conversations c ON c.id = m.conversation WHERE m.id = ?1 AND c.temporary = 0 AND ?2 <> '' \
-         ON CONFLICT (message) DO UPDATE SET text = excluded.text",
-    )
-    .bind(answer)
-    .bind(text)
-    .execute(&mut *on)
-    .await?;
-    Ok(())
-}
-
-/// The text of a question, without its pictures.
-pub(super) fn words(content: &[Part]) -> String {
-    let texts = content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    texts.collect::<Vec<_>>().join("\n")
-}
-
+/// Counts what an answer took for its owner's day.
 async fn spend(
     on: &mut SqliteConnection,
     conversation: Uuid,

@@ -185,13 +185,13 @@ async fn a_document_that_is_wrong_is_refused_with_its_place_and_nothing_is_kept(
         it.messages.push(again);
     });
     case("messages[0] must have content", &|it| {
-        it.messages[0].content.clear()
+        it.messages[0].content.clear();
     });
     case("messages[0] must have content", &|it| {
         it.messages[0].answer = it.messages[1].answer.clone();
     });
     case("messages[1] must have an answer", &|it| {
-        it.messages[1].answer = None
+        it.messages[1].answer = None;
     });
     case("messages[1] must have an answer", &|it| {
         it.messages[1].content = words("both");

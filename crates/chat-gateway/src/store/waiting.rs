@@ -1,0 +1,120 @@
+//! Questions that wait: given other words, or taken back, while none of their answers has begun.
+
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use crate::protocol::record::Part;
+use crate::store::rows::to_json;
+use crate::store::texts::{index, words};
+use crate::store::turns::touch;
+use crate::store::{Store, StoreError};
+
+/// The question `?1` of the owner `?2`, if all its answers wait.
+const WAITING: &str = "SELECT c.id, q.parent, c.temporary FROM messages q \
+    JOIN conversations c ON c.id = q.conversation \
+    WHERE q.id = ?1 AND c.owner = ?2 AND q.status IS NULL \
+    AND EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status = 'waiting') \
+    AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status <> 'waiting')";
+
+impl Store {
+    /// Gives a question other words while its answer waits. Returns the conversation and its revision; `None` when the
+    /// question is unknown or it is too late.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn edit_waiting(
+        &self,
+        owner: &str,
+        question: Uuid,
+        content: &[Part],
+    ) -> Result<Option<(Uuid, u64)>, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let Some(waiting) = waiting(on, owner, question).await? else {
+            return writing.leave(None).await;
+        };
+        sqlx::query("UPDATE messages SET content = ? WHERE id = ?")
+            .bind(to_json(content)?)
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        if !waiting.temporary {
+            index(on, waiting.conversation, Some(question), &words(content)).await?;
+        }
+        let revision = touch(on, waiting.conversation, None).await?;
+        writing.commit().await?;
+        Ok(Some((waiting.conversation, revision)))
+    }
+
+    /// Takes a question back while its answer waits: both are deleted, and what followed the answer follows what the
+    /// question followed. Returns the conversation and its revision; `None` when the question is unknown or it is too late.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn drop_waiting(
+        &self,
+        owner: &str,
+        question: Uuid,
+    ) -> Result<Option<(Uuid, u64)>, StoreError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        let Some(waiting) = waiting(on, owner, question).await? else {
+            return writing.leave(None).await;
+        };
+        sqlx::query(
+            "UPDATE messages SET parent = ?1 WHERE parent IN (SELECT id FROM messages WHERE parent = ?2)",
+        )
+        .bind(waiting.parent)
+        .bind(question)
+        .execute(&mut *on)
+        .await?;
+        // Where the leaf goes, if it is one of those that are deleted.
+        sqlx::query(
+            "UPDATE conversations SET leaf = coalesce(?1, (SELECT m.id FROM messages m \
+             WHERE m.conversation = ?2 AND m.id <> ?3 AND m.parent IS NOT ?3 ORDER BY m.n DESC LIMIT 1)) \
+             WHERE id = ?2 AND leaf IN (SELECT id FROM messages WHERE id = ?3 OR parent = ?3)",
+        )
+        .bind(waiting.parent)
+        .bind(waiting.conversation)
+        .bind(question)
+        .execute(&mut *on)
+        .await?;
+        sqlx::query("DELETE FROM messages WHERE parent = ?1")
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        sqlx::query("DELETE FROM messages WHERE id = ?1")
+            .bind(question)
+            .execute(&mut *on)
+            .await?;
+        let revision = touch(on, waiting.conversation, None).await?;
+        writing.commit().await?;
+        Ok(Some((waiting.conversation, revision)))
+    }
+}
+
+/// A question whose answer waits.
+struct Waiting {
+    conversation: Uuid,
+    parent: Option<Uuid>,
+    temporary: bool,
+}
+
+async fn waiting(
+    on: &mut SqliteConnection,
+    owner: &str,
+    question: Uuid,
+) -> Result<Option<Waiting>, StoreError> {
+    let row: Option<(Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
+        .bind(question)
+        .bind(owner)
+        .fetch_optional(&mut *on)
+        .await?;
+    Ok(row.map(|(conversation, parent, temporary)| Waiting {
+        conversation,
+        parent,
+        temporary,
+    }))
+}
