@@ -4,6 +4,7 @@
 CREATE TABLE conversations (
     id          BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
     owner       TEXT NOT NULL,
+    owner_tag   TEXT NOT NULL,
     title       TEXT NOT NULL,
     created_ms  INTEGER NOT NULL,
     updated_ms  INTEGER NOT NULL,
@@ -69,24 +70,30 @@ CREATE TABLE tokens_spent (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_spent_aged ON tokens_spent (day);
 
--- What search reads: titles (without a message), questions, and answers that have ended.
+-- What search reads: titles (without a message), questions, and answers that have ended. `owner_tag` is in the index, too,
+-- so that a search need not look at what others wrote.
 CREATE TABLE texts (
     n             INTEGER PRIMARY KEY,
     conversation  BLOB NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    owner_tag     TEXT NOT NULL,
     message       BLOB UNIQUE REFERENCES messages (id) ON DELETE CASCADE,
     text          TEXT NOT NULL
 ) STRICT;
 CREATE INDEX texts_of_conversation ON texts (conversation, n);
 CREATE UNIQUE INDEX texts_titles ON texts (conversation) WHERE message IS NULL;
 
-CREATE VIRTUAL TABLE texts_found USING fts5 (text, content = 'texts', content_rowid = 'n', tokenize = 'trigram');
+CREATE VIRTUAL TABLE texts_found USING fts5 (
+    owner_tag, text, content = 'texts', content_rowid = 'n', tokenize = 'trigram'
+);
 CREATE TRIGGER texts_added AFTER INSERT ON texts BEGIN
-    INSERT INTO texts_found (rowid, text) VALUES (new.n, new.text);
+    INSERT INTO texts_found (rowid, owner_tag, text) VALUES (new.n, new.owner_tag, new.text);
 END;
 CREATE TRIGGER texts_removed AFTER DELETE ON texts BEGIN
-    INSERT INTO texts_found (texts_found, rowid, text) VALUES ('delete', old.n, old.text);
+    INSERT INTO texts_found (texts_found, rowid, owner_tag, text)
+    VALUES ('delete', old.n, old.owner_tag, old.text);
 END;
 CREATE TRIGGER texts_changed AFTER UPDATE ON texts BEGIN
-    INSERT INTO texts_found (texts_found, rowid, text) VALUES ('delete', old.n, old.text);
-    INSERT INTO texts_found (rowid, text) VALUES (new.n, new.text);
+    INSERT INTO texts_found (texts_found, rowid, owner_tag, text)
+    VALUES ('delete', old.n, old.owner_tag, old.text);
+    INSERT INTO texts_found (rowid, owner_tag, text) VALUES (new.n, new.owner_tag, new.text);
 END;

@@ -10,7 +10,7 @@ use crate::protocol::record::{
 };
 use crate::store::export::VERSION;
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
-use crate::store::texts::{index, index_answer, words};
+use crate::store::texts::{index, index_answer, owner_tag, words};
 use crate::store::{Exported, Store, StoreError, now_ms};
 
 /// The most messages of one document.
@@ -56,11 +56,12 @@ impl Store {
         let on = writing.on();
         sqlx::query(
             "INSERT INTO conversations \
-             (id, owner, title, created_ms, updated_ms, revision, temporary, pinned, folder, system, leaf) \
-             VALUES (?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?)",
+             (id, owner, owner_tag, title, created_ms, updated_ms, revision, temporary, pinned, folder, system, leaf) \
+             VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(owner)
+        .bind(owner_tag(owner))
         .bind(title)
         .bind(past(*created_ms, now))
         .bind(now)

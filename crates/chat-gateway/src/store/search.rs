@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::store::texts::owner_tag;
 use crate::store::{MAX_PAGE, Store, StoreError};
 
 /// What is looked at of a query, in characters.
@@ -25,9 +26,10 @@ const COMPARED: &str = "SELECT c.id, c.title, t.message, t.text FROM ( \
     AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
     ORDER BY t.n DESC LIMIT ?3) f \
     JOIN texts t ON t.n = f.n JOIN conversations c ON c.id = t.conversation ORDER BY f.n DESC";
-/// As [`COMPARED`], of those that the index finds for `?4`.
+/// As [`COMPARED`], of those that the index finds for `?4`. The joins are CROSS, or SQLite would ask the index once for each
+/// text of the owner.
 const INDEXED: &str = "SELECT c.id, c.title, t.message, t.text FROM texts_found f \
-    JOIN texts t ON t.n = f.rowid JOIN conversations c ON c.id = t.conversation \
+    CROSS JOIN texts t ON t.n = f.rowid CROSS JOIN conversations c ON c.id = t.conversation \
     WHERE texts_found MATCH ?4 AND c.owner = ?1 AND c.temporary = 0 \
     AND NOT EXISTS (SELECT 1 FROM json_each(?2) p WHERE t.text NOT LIKE p.value ESCAPE '\\') \
     ORDER BY f.rowid DESC LIMIT ?3";
@@ -68,11 +70,11 @@ impl Store {
         let Some(first) = words.first() else {
             return Ok(Vec::new());
         };
-        let indexed: Vec<String> = words
+        let indexed = words
             .iter()
             .filter(|word| word.chars().count() >= TRIGRAM_CHARS)
-            .map(|word| phrase(word))
-            .collect();
+            .map(|word| format!(" AND text : {}", phrase(word)))
+            .collect::<String>();
         let compared: Vec<String> = words
             .iter()
             .filter(|word| word.chars().count() < TRIGRAM_CHARS)
@@ -84,11 +86,12 @@ impl Store {
         } else {
             INDEXED
         };
+        let indexed = format!("owner_tag : {}{indexed}", phrase(&owner_tag(owner)));
         let rows: Vec<(Uuid, String, Option<Uuid>, String)> = sqlx::query_as(statement)
             .bind(owner)
             .bind(compared)
             .bind(limit.min(MAX_PAGE))
-            .bind(indexed.join(" AND "))
+            .bind(indexed)
             .fetch_all(&self.shared.readers)
             .await?;
         let found = rows

@@ -8,7 +8,7 @@ use crate::protocol::record::{Options, Usage};
 use crate::protocol::v2::Accepted;
 use crate::store::requests::{before, remember};
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
-use crate::store::texts::{index, index_answer, words};
+use crate::store::texts::{index, index_answer, owner_tag, words};
 use crate::store::{
     Begun, End, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
 };
@@ -235,8 +235,8 @@ async fn place(
                 return Ok(None);
             }
             sqlx::query(
-                "INSERT INTO conversations (id, owner, title, created_ms, updated_ms, revision, temporary, system) \
-                 VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5, ?6)",
+                "INSERT INTO conversations (id, owner, title, created_ms, updated_ms, revision, temporary, system, owner_tag) \
+                 VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5, ?6, ?7)",
             )
             .bind(id)
             .bind(turn.owner)
@@ -244,6 +244,7 @@ async fn place(
             .bind(now)
             .bind(temporary)
             .bind(system)
+            .bind(owner_tag(turn.owner))
             .execute(&mut *on)
             .await?;
             if !temporary {

@@ -1,10 +1,12 @@
 //! Search.
 
-use chat_gateway::protocol::record::{Part, Status};
-use chat_gateway::store::{ConversationChange, NewOrOld, SearchHit};
+use std::time::{Duration, Instant};
+
+use chat_gateway::protocol::record::{Options, Part, Status};
+use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn, SearchHit};
 use uuid::Uuid;
 
-use crate::store::{Asked, Kept, OWNER};
+use crate::store::{Asked, Kept, OWNER, STRANGER, key, raw, words};
 
 #[tokio::test]
 async fn a_chinese_word_of_two_characters_is_found() {
@@ -136,4 +138,60 @@ async fn an_excerpt_shows_the_word_with_what_is_around_it() {
     let found = kept.store.search(OWNER, "NEEDLE", 50).await.unwrap();
     let expected = format!("…{}the needle{}…", "很".repeat(36), "长".repeat(114));
     assert_eq!(found[0].excerpt, expected);
+}
+
+#[tokio::test]
+async fn a_search_looks_only_at_what_its_owner_wrote() {
+    let kept = Kept::new().await;
+    let own = kept.ask("common words").await;
+    let options = Options::default();
+    let content = words("common words of a stranger");
+    let theirs = Asked::new(Uuid::now_v7());
+    let begun = kept.store.begin(NewTurn {
+        owner: STRANGER,
+        request: key("r"),
+        conversation: NewOrOld::New {
+            id: theirs.conversation,
+            title: "theirs",
+            temporary: false,
+            system: None,
+        },
+        parent: None,
+        question: Some((theirs.question, &content)),
+        answer: theirs.answer,
+        status: Status::Running,
+        options: &options,
+    });
+    begun.await.unwrap();
+    let mut file = raw(kept.dir.path()).await;
+    let many = sqlx::query(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
+         INSERT INTO texts (conversation, owner_tag, text) SELECT c.id, c.owner_tag, 'common words ' || n \
+         FROM n, conversations c WHERE c.id = ?",
+    );
+    sqlx::query("DROP INDEX texts_titles")
+        .execute(&mut file)
+        .await
+        .unwrap();
+    many.bind(theirs.conversation)
+        .execute(&mut file)
+        .await
+        .unwrap();
+    let mut took = Duration::MAX;
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        found = kept.found("common words").await;
+        took = took.min(began.elapsed());
+    }
+    assert_eq!(found, [Some(own.question), None]);
+    assert!(took < Duration::from_millis(20), "{took:?}");
+    assert_eq!(
+        kept.store
+            .search(STRANGER, "common", 50)
+            .await
+            .unwrap()
+            .len(),
+        50
+    );
 }
