@@ -85,6 +85,8 @@ pub(crate) struct Wire {
     full: bool,
     /// Frames of watchers were put into the outbox; the next ones are made when it is empty.
     shown: bool,
+    /// Nothing is read for now.
+    paused: bool,
     last_heard: Instant,
     last_ping: Instant,
     stalled_since: Option<Instant>,
@@ -101,6 +103,7 @@ impl Wire {
             outbox,
             full: false,
             shown: false,
+            paused: false,
             last_heard: now,
             last_ping: now,
             stalled_since: None,
@@ -119,6 +122,11 @@ impl Wire {
         let text = serde_json::to_string(frame).expect("frames have text keys only");
         self.send(text);
         self.shown = true;
+    }
+
+    /// Reads nothing more, or reads again. What the peer sends meanwhile waits in the network.
+    pub(crate) const fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Whether the peer has taken all there was.
@@ -190,7 +198,7 @@ impl Wire {
 
     /// Whether nothing was heard since the last ping. A peer that we do not read cannot be blamed for its silence.
     fn awaits_pong(&self) -> bool {
-        self.last_heard < self.last_ping && self.outbox.len() < FLOODED
+        self.last_heard < self.last_ping && !self.paused && self.outbox.len() < FLOODED
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
@@ -210,7 +218,7 @@ impl Wire {
             self.full = false;
             return Poll::Ready(Heard::Room);
         }
-        if self.outbox.len() >= FLOODED {
+        if self.paused || self.outbox.len() >= FLOODED {
             return Poll::Pending;
         }
         loop {

@@ -125,6 +125,9 @@ async fn answer(
             }
         };
         match event {
+            // What llm-proxy tells of the wait may be read after the first character.
+            Event::Queued { .. } | Event::Loading | Event::Prompt { .. }
+                if clock.first.is_some() => {}
             Event::Queued {
                 position,
                 wait_seconds,
@@ -224,6 +227,9 @@ async fn conclude(
     if let Ending::Finished(finish) = &ending {
         end.finish_reason = Some(finish.reason);
         end.usage = finish.usage;
+        if let (Some(usage), Some(context)) = (finish.usage, &mut end.context) {
+            context.used = usage.prompt_tokens;
+        }
         if let Some(timings) = &mut end.timings {
             timings.tokens_per_second = finish.tokens_per_second;
         }

@@ -138,6 +138,9 @@ impl Gateway {
         self.check_content(&parts)?;
         self.admit(user).await?;
         let Some(conversation) = send.conversation else {
+            if send.parent.flatten().is_some() {
+                return Err(bad("`parent` needs the `conversation` it is in"));
+            }
             let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
             let id = new;
@@ -159,6 +162,9 @@ impl Gateway {
             };
             return self.begin(user, room, new, turn, Uuid::now_v7()).await;
         };
+        if send.temporary {
+            return Err(bad("only a new conversation can be `temporary`"));
+        }
         let (room, _) = self.enter(user, conversation).await?;
         let turned = room.turn.lock().await;
         // Read again: the turn may have passed to others meanwhile.
@@ -403,7 +409,10 @@ impl Gateway {
         message: Uuid,
     ) -> Result<(Arc<Room>, Conversation), Refusal> {
         let found = self.store.message(&user.id, message).await?;
-        let (conversation, _) = found.ok_or(Refusal::NOT_FOUND)?;
+        let (conversation, message) = found.ok_or(Refusal::NOT_FOUND)?;
+        if message.role != Author::User {
+            return Err(bad("`message` must be a person's message, not an answer"));
+        }
         self.enter(user, conversation).await
     }
 

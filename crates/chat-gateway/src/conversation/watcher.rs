@@ -82,14 +82,6 @@ impl Watcher {
     pub(crate) fn frames(&mut self) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         let state = self.room.state();
-        for (what, revision) in state.changes_since(self.seen) {
-            frames.push(ServerFrame::Changed {
-                conversation: self.room.id,
-                revision,
-                what,
-            });
-        }
-        self.seen = state.revision;
         let known = |cursor: &Cursor| state.answers.iter().any(|live| live.id == cursor.answer);
         self.cursors.retain(known);
         for answer in &state.answers {
@@ -103,6 +95,15 @@ impl Watcher {
             });
             self.cursors[place].catch_up(answer, &mut frames);
         }
+        // Last: whoever fetches the conversation then has the `done` of what has ended in it.
+        for (what, revision) in state.changes_since(self.seen) {
+            frames.push(ServerFrame::Changed {
+                conversation: self.room.id,
+                revision,
+                what,
+            });
+        }
+        self.seen = state.revision;
         frames
     }
 }

@@ -302,6 +302,10 @@ pub struct Limits {
     pub image_bytes: u32,
     /// Messages that may wait in one conversation.
     pub queued: u32,
+    /// Messages that one user may send in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub messages_per_minute: Option<u32>,
 }
 
 /// The model that answers.

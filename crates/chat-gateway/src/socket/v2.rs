@@ -4,6 +4,7 @@
 //! again, one frame holds all that came meanwhile.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::protocol::close::Close;
 use crate::protocol::mend_surrogates;
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
-    Change, ClientFrame, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
+    Change, ClientFrame, Held, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
 };
 use crate::socket::{End, closed_by, ended};
 use crate::state::Gateway;
@@ -30,7 +31,7 @@ use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest frame before the hello, in bytes.
 const MAX_HELLO_BYTES: usize = 8 * 1024;
-/// Frames that a client may send in a second, and at once.
+/// Frames that are read in a second, and at once; the rest waits in the network.
 const FRAMES_PER_SECOND: u32 = 20;
 /// Bad frames after which the socket is closed.
 const MAX_BAD_FRAMES: u32 = 10;
@@ -61,7 +62,7 @@ pub(crate) async fn run(
                 watchers: Vec::new(),
                 bad_frames: 0,
                 answers: 0,
-                allowance: Allowance::full(),
+                pace: Pace::new(),
             };
             let end = session.until_end().await;
             drop(seat);
@@ -115,18 +116,28 @@ fn greet(
     user: Option<User>,
     frame: &str,
 ) -> Result<User, Close> {
-    let hello = if frame.len() <= MAX_HELLO_BYTES {
-        read(frame).ok()
-    } else {
-        None
+    let refused = |wire: &mut Wire, code, message| {
+        wire.send_frame(&ServerFrame::Error(Refusal::new(code, message).frame(None)));
     };
-    let Some(ClientFrame::Hello(hello)) = hello else {
-        return Err(Close::NoHello);
+    if frame.len() > MAX_HELLO_BYTES {
+        refused(wire, ErrorCode::TooLarge, "`hello` must be at most 8 KiB");
+        return Err(Close::BadFrames);
+    }
+    let hello = match read(frame) {
+        Ok(ClientFrame::Hello(hello)) => hello,
+        Ok(_) => {
+            let message = "the first frame must be `hello`";
+            refused(wire, ErrorCode::BadRequest, message);
+            return Err(Close::NoHello);
+        }
+        Err(wrong) => {
+            wire.send_frame(&ServerFrame::Error(*wrong));
+            return Err(Close::BadFrames);
+        }
     };
     if hello.version != VERSION {
         let message = "only version 2 is spoken here";
-        let refusal = Refusal::new(ErrorCode::UnsupportedVersion, message);
-        wire.send_frame(&ServerFrame::Error(refusal.frame(None)));
+        refused(wire, ErrorCode::UnsupportedVersion, message);
         return Err(Close::Version);
     }
     let ticket = hello.ticket.as_deref();
@@ -135,14 +146,14 @@ fn greet(
         None => user,
     };
     let Some(user) = user else {
-        let refusal = Refusal::new(ErrorCode::Unauthenticated, "nobody is signed in");
-        wire.send_frame(&ServerFrame::Error(refusal.frame(None)));
+        refused(wire, ErrorCode::Unauthenticated, "nobody is signed in");
         return Err(Close::NotSignedIn);
     };
     Ok(user)
 }
 
 fn welcome(gateway: &Gateway, user: &User) -> Welcome {
+    let bounds = gateway.config.bounds;
     Welcome {
         version: VERSION,
         user: Person {
@@ -154,6 +165,7 @@ fn welcome(gateway: &Gateway, user: &User) -> Welcome {
             message_bytes: MAX_MESSAGE_BYTES as u32,
             image_bytes: MAX_MESSAGE_BYTES as u32,
             queued: MAX_QUEUED as u32,
+            messages_per_minute: bounds.messages_per_minute.map(NonZeroU32::get),
         },
         model: gateway.upstream.model(),
         features: Vec::new(),
@@ -168,7 +180,7 @@ struct Session<'a> {
     watchers: Vec<Watcher>,
     bad_frames: u32,
     answers: u64,
-    allowance: Allowance,
+    pace: Pace,
 }
 
 impl Session<'_> {
@@ -182,6 +194,7 @@ impl Session<'_> {
         let mut shown = Instant::now() - interval;
         let mut pending = false;
         let mut draining = false;
+        let mut paused_until = None;
         loop {
             let clear = self.wire.is_clear();
             if draining && clear && !self.watchers.iter().any(Watcher::is_live) {
@@ -189,14 +202,22 @@ impl Session<'_> {
             }
             tokio::select! {
                 heard = self.wire.next() => match heard {
-                    Heard::Text(text) => if let Some(close) = self.hear(&text).await {
-                        return End::Close(close);
-                    },
+                    Heard::Text(text) => {
+                        paused_until = self.pace.count();
+                        self.wire.pause(paused_until.is_some());
+                        if let Some(close) = self.hear(&text).await {
+                            return End::Close(close);
+                        }
+                    }
                     Heard::Room => {}
                     Heard::Stalled => return End::Close(Close::TooSlow),
                     Heard::Silent => return End::Close(Close::NoPong),
                     other => return ended(&other),
                 },
+                () = sleep_until(paused_until.unwrap_or(shown)), if paused_until.is_some() => {
+                    paused_until = None;
+                    self.wire.pause(false);
+                }
                 () = bell.now.notified(), if clear => {
                     pending = false;
                     shown = Instant::now();
@@ -241,14 +262,6 @@ impl Session<'_> {
 
     /// Does what a frame asks for. Returns how the socket is closed, if it is.
     async fn hear(&mut self, text: &str) -> Option<Close> {
-        if !self.allowance.take() {
-            let refusal = Refusal {
-                code: ErrorCode::RateLimited,
-                message: "too many frames in a second",
-                retry_after_seconds: Some(1),
-            };
-            return self.bad(refusal.frame(None));
-        }
         let frame = match read(text) {
             Ok(frame) => frame,
             Err(refused) => return self.bad(*refused),
@@ -279,15 +292,15 @@ impl Session<'_> {
             }
             ClientFrame::Send(send) => {
                 let taken = gateway.send(&self.user, send).await?;
-                return Ok(self.accept(taken));
+                return self.accept(taken).await;
             }
             ClientFrame::Regenerate(wish) => {
                 let taken = gateway.regenerate(&self.user, wish).await?;
-                return Ok(self.accept(taken));
+                return self.accept(taken).await;
             }
             ClientFrame::Continue(aim) => {
                 let taken = gateway.go_on(&self.user, aim).await?;
-                return Ok(self.accept(taken));
+                return self.accept(taken).await;
             }
             ClientFrame::Stop(aim) => gateway.stop(&self.user, &aim).await?,
             ClientFrame::EditQueued(edit) => gateway.edit_queued(&self.user, edit).await?,
@@ -304,20 +317,41 @@ impl Session<'_> {
         Ok(Reply::Done)
     }
 
-    /// Says what was taken, and watches its conversation.
-    fn accept(&mut self, taken: Taken) -> Reply {
+    /// Says what was taken, and shows the answer from its beginning unless the conversation is watched already.
+    async fn accept(&mut self, taken: Taken) -> Result<Reply, Refusal> {
+        let accepted = taken.accepted;
+        self.answers += u64::from(!accepted.duplicate);
+        let answer = accepted.answer;
+        let revision = accepted.revision;
+        self.wire.send_frame(&ServerFrame::Accepted(accepted));
         let watched = |watcher: &Watcher| watcher.conversation() == taken.room.id;
-        if !self.watchers.iter().any(watched) {
-            if self.watchers.len() == MAX_WATCHED {
-                self.watchers.remove(0);
-            }
-            let watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
-            self.watchers.push(watcher);
+        if self.watchers.iter().any(watched) {
+            return Ok(Reply::Sent);
         }
-        self.answers += u64::from(!taken.accepted.duplicate);
-        let accepted = ServerFrame::Accepted(taken.accepted);
-        self.wire.send_frame(&accepted);
-        Reply::Sent
+        if self.watchers.len() == MAX_WATCHED {
+            self.watchers.remove(0);
+        }
+        let held = Held {
+            message: answer,
+            position: 0,
+        };
+        let watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[held]);
+        let is_shown = watcher.shows(answer);
+        self.watchers.push(watcher);
+        if !is_shown {
+            let found = self.gateway.store.answer(&self.user.id, answer).await?;
+            if let Some(found) = found {
+                let stored = watcher::stored(&found.message, &found.written, 0, revision);
+                self.send_all(&stored);
+            }
+        }
+        Ok(Reply::Sent)
+    }
+
+    fn send_all(&mut self, frames: &[ServerFrame]) {
+        for frame in frames {
+            self.wire.send_frame(frame);
+        }
     }
 
     async fn watch(&mut self, watch: Watch) -> Result<(), Refusal> {
@@ -326,6 +360,7 @@ impl Session<'_> {
             return Err(Refusal::new(ErrorCode::BadRequest, message));
         }
         let conversation = watch.conversation;
+        let re = watch.id;
         let (room, kept) = self.gateway.enter(&self.user, conversation).await?;
         self.watchers
             .retain(|watcher| watcher.conversation() != conversation);
@@ -335,7 +370,7 @@ impl Session<'_> {
         }
         let watcher = Watcher::new(room, Arc::clone(&self.bell), &watch.answers);
         let mut frames = vec![
-            ServerFrame::Ok { re: watch.id },
+            ServerFrame::Ok { re: re.clone() },
             ServerFrame::Changed {
                 conversation,
                 revision: kept.revision,
@@ -359,13 +394,19 @@ impl Session<'_> {
                         watcher::stored(&found.message, &found.written, held.position, revision);
                     frames.extend(stored);
                 }
-                None => frames.push(ServerFrame::Error(Refusal::NOT_FOUND.frame(None))),
+                None => frames.push(ServerFrame::Error(Refused {
+                    re: Some(re.clone()),
+                    code: ErrorCode::NotFound,
+                    message: format!(
+                        "`answers`: this conversation has no answer {}",
+                        held.message
+                    ),
+                    retry_after_seconds: None,
+                })),
             }
         }
         self.watchers.push(watcher);
-        for frame in frames {
-            self.wire.send_frame(&frame);
-        }
+        self.send_all(&frames);
         Ok(())
     }
 
@@ -386,31 +427,25 @@ enum Reply {
     Sent,
 }
 
-/// The frames that a client may still send.
-struct Allowance {
-    frames: f64,
-    at: Instant,
+/// When the next frame may be read.
+struct Pace {
+    /// When as much time has passed as the frames that were read may take.
+    even_at: Instant,
 }
 
-impl Allowance {
-    fn full() -> Self {
-        Self {
-            frames: f64::from(FRAMES_PER_SECOND),
-            at: Instant::now(),
-        }
+impl Pace {
+    fn new() -> Self {
+        let even_at = Instant::now();
+        Self { even_at }
     }
 
-    fn take(&mut self) -> bool {
-        let most = f64::from(FRAMES_PER_SECOND);
+    /// Counts a frame. Returns until when nothing is to be read, if it is not yet over.
+    fn count(&mut self) -> Option<Instant> {
+        let second = Duration::from_secs(1);
         let now = Instant::now();
-        let earned = (now - self.at).as_secs_f64() * most;
-        self.at = now;
-        self.frames = (self.frames + earned).min(most);
-        let enough = self.frames >= 1.0;
-        if enough {
-            self.frames -= 1.0;
-        }
-        enough
+        self.even_at = self.even_at.max(now) + second / FRAMES_PER_SECOND;
+        let next = self.even_at.checked_sub(second)?;
+        (next > now).then_some(next)
     }
 }
 
@@ -423,10 +458,19 @@ struct Head {
     id: Option<String>,
 }
 
+/// What a `hello` has and a message of version 1 with the type `hello` has not.
+#[derive(Deserialize)]
+struct Greeting {
+    #[serde(rename = "type")]
+    kind: String,
+    #[expect(dead_code, reason = "that it is there is what counts")]
+    version: serde::de::IgnoredAny,
+}
+
 /// Whether a socket without the subprotocol begins with this frame as one of version 2.
 pub(crate) fn is_hello(frame: &str) -> bool {
     frame.len() <= MAX_HELLO_BYTES
-        && serde_json::from_str(frame).is_ok_and(|head: Head| head.kind.as_deref() == Some("hello"))
+        && serde_json::from_str(frame).is_ok_and(|hello: Greeting| hello.kind == "hello")
 }
 
 /// Reads a frame, or says what is wrong with it.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::protocol::record::Conversation;
 use crate::protocol::rest::NewConversation;
 use crate::store::rows::ConversationRow;
-use crate::store::turns::index;
+use crate::store::texts::{index, owner_tag};
 use crate::store::{Store, StoreError, now_ms};
 
 impl Store {
@@ -26,8 +26,8 @@ impl Store {
         let on = writing.on();
         let row: ConversationRow = sqlx::query_as(
             "INSERT INTO conversations \
-             (id, owner, title, created_ms, updated_ms, revision, temporary, pinned, folder, system) \
-             VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, ?6, ?7, ?8) RETURNING *",
+             (id, owner, title, created_ms, updated_ms, revision, temporary, pinned, folder, system, owner_tag) \
+             VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, ?6, ?7, ?8, ?9) RETURNING *",
         )
         .bind(id)
         .bind(owner)
@@ -37,6 +37,7 @@ impl Store {
         .bind(new.pinned)
         .bind(new.folder.as_deref())
         .bind(new.system.as_deref())
+        .bind(owner_tag(owner))
         .fetch_one(&mut *on)
         .await?;
         if !new.temporary {

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::fake_llama::{FakeLlama, Script};
 use testkit::ws_client::WsClient;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -27,8 +28,9 @@ async fn until(
     }
 }
 
-fn start(llama: &FakeLlama, level: &str, settings: &[(&str, &str)]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
+fn start(llama: &FakeLlama, level: &str, settings: &[(&str, &str)]) -> (Child, TempDir) {
+    let data = tempfile::tempdir().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
         .env_clear()
         .envs([
             ("LOG_FORMAT", "json"),
@@ -39,11 +41,13 @@ fn start(llama: &FakeLlama, level: &str, settings: &[(&str, &str)]) -> Child {
             ("LLM_API_KEY", "hidden-key"),
             ("LLM_MODEL", "fake-model"),
         ])
+        .env("GATEWAY_DATA", data.path())
         .envs(settings.iter().copied())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .unwrap()
+        .unwrap();
+    (child, data)
 }
 
 #[tokio::test]
@@ -53,7 +57,7 @@ async fn an_answer_is_one_line_of_numbers_and_no_level_shows_words_or_keys() {
     llama.script_once(Script::tokens(["hidden", "-answer"]));
     llama.script_once(Script::refusal(500, "server_error", "hidden-error"));
     llama.script_once(Script::tokens(["hidden-partial"]).error_after(1, "hidden-error"));
-    let mut child = start(&llama, "trace", &[]);
+    let (mut child, _data) = start(&llama, "trace", &[]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;
@@ -117,7 +121,7 @@ async fn a_socket_is_followed_from_the_proxy_to_its_end_by_one_id() {
         ("GATEWAY_TRUSTED_PROXIES", "127.0.0.0/8"),
         ("GATEWAY_AUTH", "header"),
     ];
-    let mut child = start(&llama, "info", &settings);
+    let (mut child, _data) = start(&llama, "info", &settings);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;
@@ -177,7 +181,7 @@ async fn a_socket_is_followed_from_the_proxy_to_its_end_by_one_id() {
 async fn each_refused_origin_is_told_once_with_its_address_and_id() {
     let llama = FakeLlama::start().await;
     let settings = [("GATEWAY_TRUSTED_PROXIES", "127.0.0.0/8")];
-    let mut child = start(&llama, "info", &settings);
+    let (mut child, _data) = start(&llama, "info", &settings);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;

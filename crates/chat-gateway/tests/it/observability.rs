@@ -1,8 +1,10 @@
 //! That what Prometheus and Grafana are told to look at is there, against a running gateway after an answer, a failure and
 //! a socket that was not opened.
 
+use serde_json::json;
 use testkit::fake_llama::Script;
 use testkit::observability::{declared, documented, looked_at};
+use testkit::v2_client::V2Client;
 
 use crate::gateway::{Gateway, say};
 
@@ -20,6 +22,9 @@ async fn metrics_after_one_of_each() -> String {
         socket.collect_answer().await.unwrap();
     }
     assert_eq!(gateway.get("/api/v1/ws/chat").await.status(), 426);
+    let mut chat = V2Client::connect(&gateway.chat_url()).await.unwrap();
+    let refused = chat.request(json!({"type": "?"})).await.unwrap();
+    assert_eq!(refused["code"], "unknown_type");
     gateway
         .metric("chat_gateway_answers_total{outcome=\"done\"} 1")
         .await;
