@@ -81,6 +81,8 @@ pub(crate) struct SocketTicket {
 #[utoipa::path(
     get,
     path = "/api/v1/me",
+    tag = "me",
+    operation_id = "getMe",
     responses(
         (status = 200, body = Person),
         (status = 401, description = "Nobody is signed in."),
@@ -100,6 +102,8 @@ pub(crate) async fn me(signed: Signed) -> impl IntoResponse {
 #[utoipa::path(
     post,
     path = "/api/v1/ws/ticket",
+    tag = "me",
+    operation_id = "createTicket",
     responses(
         (status = 200, body = SocketTicket),
         (status = 401, description = "Nobody is signed in."),

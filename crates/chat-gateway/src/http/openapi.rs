@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi as _, ToSchema};
 
-use crate::http::{conversations, documents, messages, ui_stream};
+use crate::http::{conversations, documents, me, messages, ui_stream};
 use crate::protocol::record::ErrorCode;
 
 /// An error of any route.
@@ -48,6 +48,8 @@ struct ApiErrorBody {
         conversations::change,
         conversations::delete,
         conversations::models,
+        me::me,
+        me::ticket,
         messages::list,
         messages::search,
         documents::export,
@@ -63,6 +65,7 @@ struct ApiErrorBody {
     tags(
         (name = "conversations", description = "Conversations and what was said in them"),
         (name = "chat", description = "The AI SDK's UI message stream"),
+        (name = "me", description = "Who is signed in"),
         (name = "models", description = "The model that answers"),
     ),
 )]
