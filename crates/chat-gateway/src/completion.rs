@@ -173,7 +173,7 @@ impl Completions {
         Completion {
             door: Arc::clone(&self.door),
             letter: Arc::new(letter),
-            stage: Stage::Asking,
+            stage: AskStage::Asking,
             n_asks: 0,
             named_its_visitor: false,
             waits_until,
@@ -249,7 +249,7 @@ struct SharedBody<'a>(&'a RawValue);
 type Opened = (StreamResponse<AnswerFrame>, Comments);
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, OpenAIError>> + Send>>;
 
-enum Stage {
+enum AskStage {
     Asking,
     Opening(Opening),
     Streaming(StreamResponse<AnswerFrame>, Comments),
@@ -264,7 +264,7 @@ enum Stage {
 pub(crate) struct Completion {
     door: Arc<ProxyDoor>,
     letter: Arc<Letter>,
-    stage: Stage,
+    stage: AskStage,
     n_asks: u32,
     named_its_visitor: bool,
     /// How long a model that loads is waited for.
@@ -284,16 +284,16 @@ impl Completion {
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             match &mut self.stage {
-                Stage::Asking => self.stage = Stage::Opening(self.open()),
-                Stage::Opening(opening) => match opening.await {
-                    Ok((stream, comments)) => self.stage = Stage::Streaming(stream, comments),
+                AskStage::Asking => self.stage = AskStage::Opening(self.open()),
+                AskStage::Opening(opening) => match opening.await {
+                    Ok((stream, comments)) => self.stage = AskStage::Streaming(stream, comments),
                     Err(error) => {
                         if let Some(event) = self.fail(error.into()) {
                             return event;
                         }
                     }
                 },
-                Stage::Streaming(stream, comments) => {
+                AskStage::Streaming(stream, comments) => {
                     // The answer itself is newer than what was told before it.
                     let frame = tokio::select! {
                         biased;
@@ -304,11 +304,11 @@ impl Completion {
                         return event;
                     }
                 }
-                Stage::Pausing(pause) => {
+                AskStage::Pausing(pause) => {
                     pause.await;
-                    self.stage = Stage::Asking;
+                    self.stage = AskStage::Asking;
                 }
-                Stage::Ended => std::future::pending().await,
+                AskStage::Ended => std::future::pending().await,
             }
         }
     }
@@ -362,7 +362,7 @@ impl Completion {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return self.fail(error.into()),
             None if self.finished => {
-                self.stage = Stage::Ended;
+                self.stage = AskStage::Ended;
                 return Some(Event::Finished(self.finish));
             }
             None => return self.fail(UpstreamRefusal::plain(Failure::Interrupted)),
@@ -401,7 +401,7 @@ impl Completion {
         let failure = refusal.failure;
         if self.named_its_visitor && refusal.is_for_its_scope() {
             self.door.leave_names_out();
-            self.stage = Stage::Asking;
+            self.stage = AskStage::Asking;
             return None;
         }
         let waits_for_model = self.waits_until.is_some_and(|until| Instant::now() < until);
@@ -414,7 +414,7 @@ impl Completion {
             let is_news = !std::mem::replace(&mut self.is_loading, true);
             return is_news.then_some(Event::Loading);
         }
-        self.stage = Stage::Ended;
+        self.stage = AskStage::Ended;
         self.refusal = Some(refusal);
         Some(Event::Failed(failure))
     }
@@ -422,6 +422,6 @@ impl Completion {
     fn pause(&mut self) {
         let chance = RandomState::new().build_hasher().finish() % 1_000;
         let pause = PAUSE + Duration::from_millis(chance);
-        self.stage = Stage::Pausing(Box::pin(tokio::time::sleep(pause)));
+        self.stage = AskStage::Pausing(Box::pin(tokio::time::sleep(pause)));
     }
 }

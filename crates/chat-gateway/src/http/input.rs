@@ -58,13 +58,15 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<Gateway>> for ApiJso
         }
         let reading = read(request.into_body(), MAX, &gateway.bodies);
         let read = tokio::time::timeout(BODY_TIMEOUT, reading).await;
-        let (bytes, _share) = read.map_err(|_| {
+        let (bytes, share) = read.map_err(|_| {
             let message = "the body did not arrive in time";
             ApiProblem::bad(message).with_status(StatusCode::REQUEST_TIMEOUT)
         })??;
         let text = std::str::from_utf8(&bytes);
         let text = text.map_err(|_| ApiProblem::bad("the body must be UTF-8"))?;
-        parse(text).map(Self)
+        let parsed = parse(text).map(Self);
+        drop(share);
+        parsed
     }
 }
 

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_the_model_is_not_shown_are_left_out_and_the_same_message_is_the_same_request() {
+    fn only_text_and_images_are_shown_and_the_same_message_is_the_same_request() {
         let body = json!({"id": "c", "trigger": "submit-message", "tools": {}, "messages": [
             {"role": "system", "parts": [{"type": "text", "text": "Be brief."}]},
             {"id": "m", "role": "user", "parts": [

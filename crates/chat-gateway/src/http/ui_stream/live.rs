@@ -39,7 +39,8 @@ struct LiveStream {
     /// What is to be written first.
     beginning: Option<String>,
     written_at: Instant,
-    _seat: SocketSeat,
+    #[expect(dead_code, reason = "it is held, not read")]
+    seat: SocketSeat,
 }
 
 /// The place of one more reader.
@@ -78,7 +79,7 @@ pub(super) async fn stream(
         writer,
         beginning: Some(beginning),
         written_at: Instant::now(),
-        _seat: seat,
+        seat,
     };
     let bytes = unfold(live, async |mut live| {
         let bytes = live.next().await?;
