@@ -79,7 +79,10 @@ pub enum OpenError {
         reason: String,
     },
     /// A newer gateway made it.
-    #[error("GATEWAY_DATA: a newer chat-gateway made {}; start that version, or set another folder", .0.display())]
+    #[error(
+        "GATEWAY_DATA: a newer chat-gateway, or a build between two releases, made {}; start that one, or set another folder",
+        .0.display()
+    )]
     Newer(PathBuf),
     /// It is whole, but does not work now.
     #[error("GATEWAY_DATA: {} cannot be opened: {error}", path.display())]
