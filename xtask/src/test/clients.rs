@@ -42,11 +42,12 @@ const PYTHON: [PythonSuite; 10] = [
 ];
 
 /// The suites in JavaScript: step and cases.
-const JAVASCRIPT: [(&str, &str); 4] = [
+const JAVASCRIPT: [(&str, &str); 5] = [
     ("readme in javascript", "readme.mjs"),
     ("openai in javascript", "openai_client.mjs"),
     ("vercel ai sdk", "ai_client.mjs"),
     ("history in javascript", "history_client.mjs"),
+    ("vercel ai sdk's chat", "ui_stream_client.mjs"),
 ];
 
 /// A suite in the shared environment.
