@@ -1,5 +1,7 @@
 //! The AI SDK's UI message stream: the exact parts, and an answer that is read again from its beginning.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -316,4 +318,31 @@ async fn a_silent_stream_is_kept_open_and_leaving_it_stops_nothing() {
         .await
         .unwrap();
     assert_eq!(text(&parts(&late.text().await.unwrap())), "ab");
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_ends_the_stream_as_an_error() {
+    let gateway = Gateway::start().await;
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
+    let ann = Somebody::new(&gateway).await;
+    let body = json!({"id": "c1", "messages": [question("hi")]});
+    let request = ann.request(Method::POST, "/chat").json(&body);
+    let mut page = request.send().await.unwrap();
+    let mut stream = read_until(&mut page, "\"a\"").await;
+    gateway.shutdown.finish(Duration::from_millis(200)).await;
+    while let Ok(Some(chunk)) = page.chunk().await {
+        stream.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let told = parts(&stream);
+    let last = told.last().unwrap();
+    assert_eq!(last["type"], "error", "{stream}");
+    assert!(
+        last["errorText"]
+            .as_str()
+            .unwrap()
+            .starts_with("shutting_down: ")
+    );
+    assert!(!stream.contains("[DONE]"));
 }
