@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bytes;
 mod door;
 mod draining;
 mod failing;
@@ -21,6 +22,7 @@ mod many;
 mod observability;
 mod operators;
 mod page;
+mod raw;
 mod settings;
 mod store;
 mod tracing;
