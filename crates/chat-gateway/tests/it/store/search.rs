@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{Options, Part, Status};
+use chat_gateway::protocol::rest::NewConversation;
 use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn, SearchHit};
 use uuid::Uuid;
 
@@ -194,4 +195,19 @@ async fn a_search_looks_only_at_what_its_owner_wrote() {
             .len(),
         50
     );
+}
+
+#[tokio::test]
+async fn the_title_of_a_conversation_without_messages_is_found() {
+    let kept = Kept::new().await;
+    let new = NewConversation {
+        title: Some("Holiday plans".to_owned()),
+        ..NewConversation::default()
+    };
+    let made = kept.store.create(OWNER, &new).await.unwrap();
+    for query in ["holiday", "pl"] {
+        let found = kept.store.search(OWNER, query, 9).await.unwrap();
+        let ids: Vec<_> = found.iter().map(|hit| hit.conversation).collect();
+        assert_eq!(ids, [made.id], "{query}");
+    }
 }
