@@ -15,6 +15,7 @@ use crate::answer::written::Written;
 use crate::completion::effective;
 use crate::conversation::room::{LiveAnswer, MAX_QUEUED, Room, Stage};
 use crate::identity::User;
+use crate::protocol::reading::MAX_ID_CHARS;
 use crate::protocol::record::{Author, Conversation, ErrorCode, Message, Options, Part, Status};
 use crate::protocol::v2::{
     Accepted, Aim, Change, Done, EditQueued, Refused, Regenerate, Send, WhenBusy,
@@ -22,8 +23,6 @@ use crate::protocol::v2::{
 use crate::state::Gateway;
 use crate::store::{Begun, ConversationChange, End, NewOrOld, NewTurn, RequestKey, StoreError};
 
-/// The longest id of a request, in characters.
-const MAX_ID_CHARS: usize = 64;
 /// The longest title that is made from a message's first words, in characters.
 const TITLE_CHARS: usize = 60;
 /// The title of a conversation that begins with a picture.

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::http::problem::ApiProblem;
+use crate::protocol::complaint::sentence;
 use crate::protocol::mend_surrogates;
 use crate::protocol::record::ErrorCode;
 use crate::state::Gateway;
@@ -120,15 +121,10 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ApiProblem> {
     let mut json = serde_json::Deserializer::from_str(&text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let problem = error.inner();
-        if path == "." {
-            ApiProblem::bad(short(&problem.to_string()))
-        } else {
-            ApiProblem::bad(short(&format!("`{path}`: {problem}")))
-        }
+        ApiProblem::bad(sentence(&path, error.inner()))
     })?;
     json.end()
-        .map_err(|error| ApiProblem::bad(short(&error.to_string())))?;
+        .map_err(|_| ApiProblem::bad("the body must be one JSON object"))?;
     Ok(value)
 }
 

@@ -39,6 +39,25 @@ pub enum Close {
 }
 
 impl Close {
+    /// All of them, by code.
+    pub const ALL: [Self; 15] = [
+        Self::GoingAway,
+        Self::ProtocolError,
+        Self::Binary,
+        Self::NotUtf8,
+        Self::TooLarge,
+        Self::BadFrames,
+        Self::NotSignedIn,
+        Self::Version,
+        Self::NoHello,
+        Self::TooManySockets,
+        Self::Revoked,
+        Self::Draining,
+        Self::Expired,
+        Self::TooSlow,
+        Self::NoPong,
+    ];
+
     /// The code of the close frame.
     #[must_use]
     pub const fn code(self) -> u16 {

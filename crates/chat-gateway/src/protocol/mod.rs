@@ -4,6 +4,9 @@
 //! are generated from here.
 
 pub mod close;
+pub(crate) mod complaint;
+mod objects;
+pub mod reading;
 pub mod record;
 pub mod rest;
 mod surrogates;

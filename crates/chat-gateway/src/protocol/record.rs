@@ -11,8 +11,8 @@ use uuid::Uuid;
 pub const MAX_TITLE_CHARS: usize = 200;
 
 /// One piece of a message's content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
     /// Text.
     Text {
@@ -27,7 +27,7 @@ pub enum Part {
 }
 
 /// A message's content as a client writes it: text, or parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, TS)]
 #[serde(untagged)]
 pub enum Content {
     /// The same as one text part.

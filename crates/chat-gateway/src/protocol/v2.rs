@@ -5,6 +5,7 @@ use ts_rs::TS;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::protocol::objects::{is_default, object, objects, position};
 use crate::protocol::record::{
     Content, ErrorCode, FinishReason, Options, Problem, Status, Timings, Usage,
 };
@@ -70,6 +71,7 @@ pub enum WhenBusy {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema, TS)]
 pub struct Send {
     /// The client's own id of this request: the same one again starts nothing.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// None begins a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,15 +89,19 @@ pub struct Send {
     /// What the person wrote.
     pub content: Content,
     /// How to answer.
-    #[serde(default)]
+    #[serde(
+        default,
+        deserialize_with = "object",
+        skip_serializing_if = "is_default"
+    )]
     #[ts(as = "Option<Options>", optional)]
     pub options: Options,
     /// What to do while an answer runs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     #[ts(as = "Option<WhenBusy>", optional)]
     pub when_busy: WhenBusy,
     /// For a new conversation: keep it out of the list, and for a day only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     #[ts(as = "Option<bool>", optional)]
     pub temporary: bool,
 }
@@ -104,11 +110,16 @@ pub struct Send {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema, TS)]
 pub struct Regenerate {
     /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// The answer.
     pub message: Uuid,
     /// How to answer.
-    #[serde(default)]
+    #[serde(
+        default,
+        deserialize_with = "object",
+        skip_serializing_if = "is_default"
+    )]
     #[ts(as = "Option<Options>", optional)]
     pub options: Options,
 }
@@ -117,6 +128,7 @@ pub struct Regenerate {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
 pub struct Aim {
     /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// The message.
     pub message: Uuid,
@@ -126,6 +138,7 @@ pub struct Aim {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
 pub struct EditQueued {
     /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// The person's message.
     pub message: Uuid,
@@ -137,11 +150,16 @@ pub struct EditQueued {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
 pub struct Watch {
     /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// Which.
     pub conversation: Uuid,
     /// What the client has of answers that may go on.
-    #[serde(default)]
+    #[serde(
+        default,
+        deserialize_with = "objects",
+        skip_serializing_if = "is_default"
+    )]
     #[ts(as = "Option<Vec<Held>>", optional)]
     pub answers: Vec<Held>,
 }
@@ -152,6 +170,7 @@ pub struct Held {
     /// The answer.
     pub message: Uuid,
     /// The last position it was given.
+    #[serde(deserialize_with = "position")]
     #[ts(type = "number")]
     pub position: u64,
 }
@@ -160,6 +179,7 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
 pub struct Unwatch {
     /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
     pub id: String,
     /// Which.
     pub conversation: Uuid,

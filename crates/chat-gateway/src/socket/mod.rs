@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::identity::{SessionEnd, User};
 use crate::protocol::close::Close;
+use crate::protocol::reading::is_hello;
 use crate::state::Gateway;
 use crate::upgrade::Entrant;
 use crate::wire::{Heard, Wire};
@@ -44,7 +45,7 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: E
     } else {
         match first_frame(&mut wire, &gateway, user.as_ref()).await {
             Err(end) => (1, (end, 0)),
-            Ok(first) if v2::is_hello(&first) => {
+            Ok(first) if is_hello(&first) => {
                 // Version 2 takes a seat for whom the hello names.
                 drop(entrant.user_seat.take());
                 let serving = v2::run(&mut wire, &gateway, user, Some(first));

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::conversation::room::{Bell, MAX_QUEUED};
@@ -18,7 +16,7 @@ use crate::conversation::verbs::{Refusal, Taken};
 use crate::conversation::watcher::{self, Watcher};
 use crate::identity::{User, UserSeat};
 use crate::protocol::close::Close;
-use crate::protocol::mend_surrogates;
+use crate::protocol::reading::{MAX_HELLO_BYTES, read};
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
     Change, ClientFrame, Held, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
@@ -29,8 +27,6 @@ use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest frame before the hello, in bytes.
-const MAX_HELLO_BYTES: usize = 8 * 1024;
 /// Frames that are read in a second, and at once; the rest waits in the network.
 const FRAMES_PER_SECOND: u32 = 20;
 /// Bad frames after which the socket is closed.
@@ -39,8 +35,6 @@ const MAX_BAD_FRAMES: u32 = 10;
 const MAX_WATCHED: usize = 32;
 /// Answers that one `watch` may name.
 const MAX_HELD: usize = 64;
-/// The most of an error that names a field, in characters.
-const MAX_ERROR_CHARS: usize = 200;
 /// The most seconds after which a client is asked to connect again, at a restart.
 const MAX_AFTER_SECONDS: u64 = 5;
 
@@ -447,78 +441,6 @@ impl Pace {
         let next = self.even_at.checked_sub(second)?;
         (next > now).then_some(next)
     }
-}
-
-/// What is read of a frame before its type is known.
-#[derive(Deserialize)]
-struct Head {
-    #[serde(rename = "type", default)]
-    kind: Option<String>,
-    #[serde(default)]
-    id: Option<String>,
-}
-
-/// What a `hello` has and a message of version 1 with the type `hello` has not.
-#[derive(Deserialize)]
-struct Greeting {
-    #[serde(rename = "type")]
-    kind: String,
-    #[expect(dead_code, reason = "that it is there is what counts")]
-    version: serde::de::IgnoredAny,
-}
-
-/// Whether a socket without the subprotocol begins with this frame as one of version 2.
-pub(crate) fn is_hello(frame: &str) -> bool {
-    frame.len() <= MAX_HELLO_BYTES
-        && serde_json::from_str(frame).is_ok_and(|hello: Greeting| hello.kind == "hello")
-}
-
-/// Reads a frame, or says what is wrong with it.
-pub(crate) fn read(text: &str) -> Result<ClientFrame, Box<Refused>> {
-    let text = &*mend_surrogates(text);
-    let head: Head = serde_json::from_str(text).map_err(|_| {
-        let message = "a frame must be a JSON object with a `type`";
-        Box::new(Refusal::new(ErrorCode::BadRequest, message).frame(None))
-    })?;
-    let id = head.id;
-    match head.kind.as_deref().unwrap_or_default() {
-        "hello" => body(text, id).map(ClientFrame::Hello),
-        "send" => body(text, id).map(ClientFrame::Send),
-        "regenerate" => body(text, id).map(ClientFrame::Regenerate),
-        "continue" => body(text, id).map(ClientFrame::Continue),
-        "stop" => body(text, id).map(ClientFrame::Stop),
-        "edit_queued" => body(text, id).map(ClientFrame::EditQueued),
-        "drop_queued" => body(text, id).map(ClientFrame::DropQueued),
-        "watch" => body(text, id).map(ClientFrame::Watch),
-        "unwatch" => body(text, id).map(ClientFrame::Unwatch),
-        "ping" => Ok(ClientFrame::Ping {}),
-        _ => {
-            let message = "this `type` is not one of version 2";
-            let refusal = Refusal::new(ErrorCode::UnknownType, message);
-            Err(Box::new(refusal.frame(id)))
-        }
-    }
-}
-
-fn body<T: DeserializeOwned>(text: &str, re: Option<String>) -> Result<T, Box<Refused>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        // Without the place in the text, which means nothing to who wrote an object.
-        let reason = reason.split(" at line ").next().unwrap_or_default();
-        let message = if path == "." {
-            reason.to_owned()
-        } else {
-            format!("`{path}`: {reason}")
-        };
-        Box::new(Refused {
-            re,
-            code: ErrorCode::BadRequest,
-            message: message.chars().take(MAX_ERROR_CHARS).collect(),
-            retry_after_seconds: None,
-        })
-    })
 }
 
 /// The id that a client gave its frame.

@@ -28,5 +28,6 @@ mod store;
 mod tracing;
 mod v1;
 mod v2;
+mod v2_bad_frames;
 mod v2_cuts;
 mod visitors;
