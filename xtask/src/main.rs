@@ -20,6 +20,7 @@ mod chat;
 mod ci;
 mod claim;
 mod compose;
+mod contract;
 mod doctor;
 mod engine;
 mod env;
@@ -100,6 +101,12 @@ enum DeveloperVerb {
         #[arg(long)]
         write: bool,
     },
+    /// Compares the contract of the chat protocol (docs/protocol, the page's types) with the code.
+    Contract {
+        /// Writes the files instead.
+        #[arg(long)]
+        write: bool,
+    },
     /// Becomes COMMAND, which ends when the process PARENT ends.
     #[command(hide = true)]
     Bound {
@@ -134,6 +141,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Mutants(options) => return mutants::run(&options),
         DeveloperVerb::Schemas(options) => schemas::run(&options)?,
         DeveloperVerb::Env { write } => env::run(write)?,
+        DeveloperVerb::Contract { write } => contract::run(write)?,
         DeveloperVerb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }
     Ok(ExitCode::SUCCESS)
