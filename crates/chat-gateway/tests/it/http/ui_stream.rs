@@ -234,15 +234,23 @@ async fn an_edit_is_another_branch_and_regenerate_another_answer() {
     );
     post(json!({"id": "c1", "messages": [question("other")], "messageId": "id of one"})).await;
     assert_eq!(gateway.asked(2).await, ["user: other"]);
+    // The newest answer is on the other branch; this one goes on where the client is.
+    let edited = json!({"id": "c1", "messages": [question("one"), answer, question("three")],
+        "messageId": "id of two"});
+    post(edited).await;
+    assert_eq!(
+        gateway.asked(3).await,
+        ["user: one", "assistant: Hello", "user: three"]
+    );
     let again = json!({"id": "c1", "trigger": "regenerate-message", "messages": [question("one")],
         "messageId": first[0]["messageId"]});
     let told = post(again).await;
-    assert_eq!(gateway.asked(3).await, ["user: one"]);
+    assert_eq!(gateway.asked(4).await, ["user: one"]);
     assert_ne!(told[0]["messageId"], first[0]["messageId"]);
     // The same message again, as after a lost connection, starts nothing.
     let same = post(json!({"id": "c1", "messages": [question("one")]})).await;
     assert_eq!(same[0], first[0]);
-    assert_eq!(gateway.llama.requests().len(), 4);
+    assert_eq!(gateway.llama.requests().len(), 5);
 }
 
 #[tokio::test]
