@@ -23,9 +23,12 @@ const MAX_WATCHED = 32;
 const REQUESTS_KEPT_MS = 24 * 60 * 60 * 1000;
 const WATCH_AGAIN_MS = 2000;
 
-/** `closed`: the connection has ended for good. `expired`: it was sent, and more than a day later nobody knows whether
- * it arrived. Everything else comes from the server; docs/protocol.md has the table. */
-export type ChatErrorCode = ErrorCode | "closed" | "expired";
+/**
+ * `closed`: the connection has ended for good. `expired`: it was sent more than a day ago, and nobody knows any more
+ * whether it arrived. `unreachable`: HTTP did not get through. The others come from the server; docs/protocol.md has
+ * their table.
+ */
+export type ChatErrorCode = ErrorCode | "closed" | "expired" | "unreachable";
 
 /** Why something was not done. `message` is English, for people; translate by `code`. */
 export class ChatError extends Error {
