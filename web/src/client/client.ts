@@ -187,27 +187,28 @@ export class ChatClient {
         reject(closed(link.reason));
         return;
       }
+      if (this.#requests.has(id)) {
+        reject(new ChatError("conflict", "a request with this id waits for its reply"));
+        return;
+      }
       this.#requests.set(id, { frame: () => frame(id), resolve, reject, bytes: 0, again: false });
       if (link.name === "open") this.#send(id);
     });
   }
 
   #send(id: string): void {
-    this.#socket.send(() => {
-      const request = this.#requests.get(id);
-      if (!request) return undefined;
-      const frame = request.frame();
-      const text = JSON.stringify(frame);
-      request.bytes = new TextEncoder().encode(text).length;
-      const most = this.#state.welcome?.limits.message_bytes ?? Number.POSITIVE_INFINITY;
-      if (request.bytes > most) {
-        this.#refuse(id, new ChatError("too_large", `a message holds at most ${most} bytes`));
-        return undefined;
-      }
-      request.again = request.sentAt !== undefined;
-      request.sentAt ??= Date.now();
-      return frame;
-    });
+    const request = this.#requests.get(id);
+    if (!request) return;
+    const frame = request.frame();
+    request.bytes = new TextEncoder().encode(JSON.stringify(frame)).length;
+    const most = this.#state.welcome?.limits.message_bytes ?? Number.POSITIVE_INFINITY;
+    if (request.bytes > most) {
+      this.#refuse(id, new ChatError("too_large", `a message holds at most ${most} bytes`));
+      return;
+    }
+    request.again = request.sentAt !== undefined;
+    request.sentAt ??= Date.now();
+    this.#socket.send(frame);
   }
 
   #receive(frame: ServerFrame): void {
@@ -324,7 +325,16 @@ export class ChatClient {
   #dispatch(event: ChatEvent): void {
     const state = reduce(this.#state, event);
     this.#state = state;
-    for (const listener of this.#listeners) listener(state, event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(state, event);
+      } catch (error) {
+        // A view that fails must not cost a request its reply.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 }
 

@@ -1,7 +1,6 @@
 /**
- * One WebSocket of version 2 at a time, opened again whenever it goes. Owns the hello, the waits between attempts, the
- * heartbeat and the rate of frames; knows nothing of conversations, and what it sends is gone when its socket is.
- * It never sends before the welcome, and never more than the server reads.
+ * One WebSocket of version 2 at a time, opened again whenever it goes. Owns the hello, the waits between attempts
+ * and the heartbeat. Knows nothing of conversations and repeats nothing: what it sends is gone when its socket is.
  */
 import type { ClientFrame, ServerFrame } from "./protocol";
 
@@ -14,9 +13,6 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** How much longer than the server's heartbeat silence may last before the client asks. */
 const SILENCE_MARGIN_MS = 10_000;
 const PONG_TIMEOUT_MS = 10_000;
-/** Half of what the server reads in a second, so that no line can bunch too many. Also the most without a reply. */
-const FRAMES_PER_SECOND = 10;
-
 const TOO_BIG = 1009;
 
 /** What the connection is doing. `retryAt` is in milliseconds since 1970. */
@@ -77,10 +73,6 @@ export class ChatSocket {
   #silenceMs = 0;
   #isProbing = false;
   #afterMs = 0;
-  #outbox: (() => ClientFrame | undefined)[] = [];
-  #unanswered = 0;
-  #allowance = FRAMES_PER_SECOND;
-  #refill: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: SocketOptions, events: SocketEvents) {
     this.#options = options;
@@ -101,13 +93,9 @@ export class ChatSocket {
     if (this.#link.name !== "closed") this.#close(1000, "");
   }
 
-  /**
-   * Sends a frame as soon as the server's rate allows. It is put together only then. What is not sent when the
-   * socket goes is dropped.
-   */
-  send(frame: () => ClientFrame | undefined): void {
-    this.#outbox.push(frame);
-    this.#flush();
+  /** Only to be called after the welcome. Without a socket the frame is dropped. */
+  send(frame: ClientFrame): void {
+    this.#socket?.send(JSON.stringify(frame));
   }
 
   /** Cuts a wait short, and asks a socket that may have died unnoticed. */
@@ -166,15 +154,13 @@ export class ChatSocket {
     const attempt = this.#attempt;
     if (frame.type === "welcome") this.#silenceMs = frame.heartbeat_seconds * 1000 + SILENCE_MARGIN_MS;
     if (frame.type === "goodbye") this.#afterMs = (frame.after_seconds ?? 0) * 1000;
-    // Progress alone shows that a server works: one that crashes at once also says welcome.
-    if ("answer" in frame && frame.type !== "accepted") this.#failures = 0;
-    if ("re" in frame) this.#unanswered = Math.max(0, this.#unanswered - 1);
+    // A server that crashes at once also says welcome.
+    if (this.#link.name === "open" && frame.type !== "goodbye") this.#failures = 0;
     this.#events.onFrame(frame);
     // Whoever was told may have ended the connection.
     if (attempt !== this.#attempt) return;
     if (frame.type === "welcome") this.#setLink({ name: "open" });
     if (this.#link.name === "open") this.#listen();
-    this.#flush();
   }
 
   /** Something came: begins to wait for the next silence. */
@@ -190,28 +176,7 @@ export class ChatSocket {
     this.#isProbing = true;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#lose(1006), PONG_TIMEOUT_MS);
-    this.#write({ type: "ping" });
-  }
-
-  #flush(): void {
-    while (this.#link.name === "open" && this.#allowance > 0 && this.#unanswered < FRAMES_PER_SECOND) {
-      const next = this.#outbox.shift();
-      if (!next) return;
-      const frame = next();
-      if (!frame) continue;
-      this.#allowance -= 1;
-      this.#unanswered += 1;
-      this.#refill ??= setTimeout(() => {
-        this.#refill = undefined;
-        this.#allowance = FRAMES_PER_SECOND;
-        this.#flush();
-      }, 1000);
-      this.#write(frame);
-    }
-  }
-
-  #write(frame: ClientFrame): void {
-    this.#socket?.send(JSON.stringify(frame));
+    this.send({ type: "ping" });
   }
 
   #lose(code: number): void {
@@ -235,11 +200,6 @@ export class ChatSocket {
   /** Gives the socket and the attempt up; neither is heard again. */
   #drop(): void {
     this.#attempt += 1;
-    this.#outbox = [];
-    this.#unanswered = 0;
-    this.#allowance = FRAMES_PER_SECOND;
-    clearTimeout(this.#refill);
-    this.#refill = undefined;
     clearTimeout(this.#timer);
     const socket = this.#socket;
     if (!socket) return;

@@ -247,6 +247,27 @@ test("a message keeps the id that it was given", () => {
   expect(FakeServer.last.idOf("send")).toBe("mine");
 });
 
+test("an id that waits for its reply cannot be used for another message", async () => {
+  client.send({ content: "Hello", id: "mine" }).catch(() => {});
+  expect((await refusal(client.send({ content: "Bye", id: "mine" }))).code).toBe("conflict");
+});
+
+test("a listener that fails costs nobody a reply", async () => {
+  const failures: unknown[] = [];
+  vi.stubGlobal("queueMicrotask", (task: () => void) => {
+    expect(task).toThrow("broken");
+    failures.push(task);
+  });
+  client.subscribe(() => {
+    throw new Error("broken");
+  });
+  FakeServer.last.welcomes();
+  const taken = client.send({ content: "Hello" });
+  FakeServer.last.says(accepted(FakeServer.last.idOf("send")));
+  expect((await taken).answer).toBe(A1);
+  expect(failures).not.toHaveLength(0);
+});
+
 test("listeners are told of each state, and of what made it, until they leave", () => {
   const listener = vi.fn();
   const leave = client.subscribe(listener);
@@ -272,14 +293,8 @@ test("of more than 32 conversations the oldest are not watched again, as on the 
   for (let n = 0; n < 33; n++) {
     client.send({ content: "Hello" }).catch(() => {});
     FakeServer.last.says(accepted(FakeServer.last.idOf("send"), { conversation: `C${n}`, answer: `A${n}` }));
-    vi.advanceTimersByTime(1_000);
   }
-  const server = reconnect();
-  for (let n = 0; n < 4; n++) {
-    for (const { id = "" } of server.sent.slice(1)) server.says({ type: "ok", re: id });
-    vi.advanceTimersByTime(1_000);
-  }
-  expect(watches(server.asked).map((frame) => frame.conversation)).toEqual(
+  expect(watches(reconnect().asked).map((frame) => frame.conversation)).toEqual(
     Array.from({ length: 32 }, (_, n) => `C${n + 1}`),
   );
 });

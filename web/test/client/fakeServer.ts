@@ -7,7 +7,7 @@ export const welcome = {
   version: 2,
   user: { id: "u1" },
   heartbeat_seconds: 25,
-  limits: { message_bytes: 131_072, image_bytes: 131_072, queued: 8 },
+  limits: { message_bytes: 131_072, image_bytes: 131_072, queued: 8, messages_per_minute: 30 },
   model: { name: "qwen3", context: 8192, images: false, tools: false, state: "ready" },
   features: [],
 } satisfies ServerFrame;
