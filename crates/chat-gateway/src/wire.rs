@@ -28,8 +28,9 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 const READ_BUFFER_BYTES: usize = 1024;
 /// Bytes that may gather before they are written; a flush follows every batch anyway.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
-/// The most that the library holds of what the peer does not take, in bytes: a few of our largest frames.
-const MAX_WRITE_BUFFER_BYTES: usize = 512 * 1024;
+/// The most that the library holds of what the peer does not take, in bytes: our largest frame, which is the snapshot of an
+/// answer of 1 MiB, where one byte may become six in JSON.
+const MAX_WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// The time between pings.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(25);

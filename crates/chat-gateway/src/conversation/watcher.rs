@@ -9,20 +9,25 @@ use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
 use crate::conversation::room::{Bell, LiveAnswer, Room, Stage};
-use crate::protocol::record::{Message, Status};
+use crate::protocol::record::{ContextUse, Message, Status};
 use crate::protocol::v2::{Done, Held, Progress, ServerFrame};
 
-/// The most text of one frame, in bytes; more becomes several frames.
-const MAX_FRAME_TEXT_BYTES: usize = 256 * 1024;
+/// The most text of one `delta`, in bytes; more becomes several frames. A slow line must bring one whole frame before the
+/// socket counts as stalled.
+const MAX_FRAME_TEXT_BYTES: usize = 16 * 1024;
+/// The text of one answer that is put into frames at once, in bytes. The rest follows when the reader has taken them.
+const MAX_BATCH_BYTES: usize = 8 * MAX_FRAME_TEXT_BYTES;
 
 /// How much somebody has of one answer.
 #[derive(Debug)]
 struct Cursor {
     answer: Uuid,
     run: u64,
-    position: u64,
+    /// `None`: nothing of it was shown, and nothing is known to be held.
+    position: Option<u64>,
     stage_version: u32,
-    context_told: bool,
+    /// It changes when the model finds the prompt too long.
+    context_told: Option<ContextUse>,
     done: bool,
 }
 
@@ -47,9 +52,9 @@ impl Watcher {
             Cursor {
                 answer: answer.id,
                 run: answer.run,
-                position: held.map_or(0, |held| held.position),
+                position: held.map(|held| held.position),
                 stage_version: 0,
-                context_told: false,
+                context_told: None,
                 done: answer.done.is_some() && held.is_none(),
             }
         });
@@ -78,7 +83,19 @@ impl Watcher {
         self.cursors.iter().any(|cursor| cursor.answer == answer)
     }
 
-    /// What brings the reader up to date.
+    /// Shows this answer from its beginning, also if it has ended. Returns whether the room knows it.
+    pub(crate) fn expect(&mut self, answer: Uuid) -> bool {
+        let mut cursors = self.cursors.iter_mut();
+        let cursor = cursors.find(|cursor| cursor.answer == answer);
+        if let Some(cursor) = cursor {
+            cursor.position = None;
+            cursor.done = false;
+            return true;
+        }
+        false
+    }
+
+    /// What brings the reader up to date, or a good part of it; the bell then rings again for the rest.
     pub(crate) fn frames(&mut self) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         let state = self.room.state();
@@ -93,7 +110,9 @@ impl Watcher {
                 self.cursors.push(Cursor::new(answer));
                 self.cursors.len() - 1
             });
-            self.cursors[place].catch_up(answer, &mut frames);
+            if !self.cursors[place].catch_up(answer, &mut frames) {
+                self.bell.now.notify_one();
+            }
         }
         // Last: whoever fetches the conversation then has the `done` of what has ended in it.
         for (what, revision) in state.changes_since(self.seen) {
@@ -119,25 +138,28 @@ impl Cursor {
         Self {
             answer: answer.id,
             run: answer.run,
-            position: 0,
+            position: None,
             stage_version: 0,
-            context_told: false,
+            context_told: None,
             done: false,
         }
     }
 
-    fn catch_up(&mut self, answer: &LiveAnswer, frames: &mut Vec<ServerFrame>) {
+    /// Returns whether that was all.
+    fn catch_up(&mut self, answer: &LiveAnswer, frames: &mut Vec<ServerFrame>) -> bool {
         if self.run != answer.run {
             self.run = answer.run;
             self.stage_version = 0;
-            self.context_told = false;
+            self.context_told = None;
             self.done = false;
         }
         if self.done {
-            return;
+            return true;
         }
-        if let Some(context) = answer.context.filter(|_| !self.context_told) {
-            self.context_told = true;
+        if let Some(context) = answer.context
+            && self.context_told != Some(context)
+        {
+            self.context_told = Some(context);
             frames.push(ServerFrame::Context {
                 answer: answer.id,
                 left_out: context.left_out,
@@ -149,17 +171,29 @@ impl Cursor {
             self.stage_version = answer.stage_version;
             frames.extend(stage(answer));
         }
-        self.position = text(
+        // Whoever holds an answer that goes on, from before, gets no delta of what they have: it is replaced.
+        let start = match self.position {
+            None if answer.continues && !answer.written.is_empty() => u64::MAX,
+            position => position.unwrap_or(0),
+        };
+        let most = MAX_BATCH_BYTES;
+        let position = text(
             answer.id,
             answer.status,
             &answer.written,
-            self.position,
+            start,
+            most,
             frames,
         );
+        self.position = Some(position);
+        if position < answer.written.position() {
+            return false;
+        }
         if let Some((done, _)) = &answer.done {
             self.done = true;
             frames.push(ServerFrame::Done(done.clone()));
         }
+        true
     }
 }
 
@@ -190,12 +224,13 @@ fn stage(answer: &LiveAnswer) -> Option<ServerFrame> {
     }
 }
 
-/// Everything after `position`, and the position after it.
+/// What comes after `position`, about `most` bytes of it, and the position after that.
 fn text(
     answer: Uuid,
     status: Status,
     written: &Written,
     position: u64,
+    most: usize,
     frames: &mut Vec<ServerFrame>,
 ) -> u64 {
     let end = written.position();
@@ -210,9 +245,13 @@ fn text(
         });
         return end;
     };
+    let limit = position.saturating_add(most as u64);
     let mut position = position;
     for (kind, mut run) in runs {
         while !run.is_empty() {
+            if position >= limit {
+                return position;
+            }
             let (piece, rest) = run.split_at(run.floor_char_boundary(MAX_FRAME_TEXT_BYTES));
             position += piece.len() as u64;
             let piece = Some(piece.to_owned());
@@ -246,7 +285,15 @@ pub(crate) fn stored(
         .as_ref()
         .filter(|answer| answer.status.is_final())
     {
-        text(message.id, answer.status, written, position, &mut frames);
+        let all = usize::MAX;
+        text(
+            message.id,
+            answer.status,
+            written,
+            position,
+            all,
+            &mut frames,
+        );
         frames.push(ServerFrame::Done(Done {
             answer: message.id,
             position: written.position(),

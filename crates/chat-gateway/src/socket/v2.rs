@@ -3,6 +3,7 @@
 //! Nothing waits in it for a slow reader. While the browser takes nothing, nothing is put together either; once it reads
 //! again, one frame holds all that came meanwhile.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
 
 use crate::conversation::room::{Bell, MAX_QUEUED};
 use crate::conversation::verbs::{Refusal, Taken};
@@ -38,6 +40,9 @@ const MAX_HELD: usize = 64;
 /// The most seconds after which a client is asked to connect again, at a restart.
 const MAX_AFTER_SECONDS: u64 = 5;
 
+/// How long a socket waits, once the drain has ended, for the ends of the answers that it shows.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Serves one socket to its end. `first` is a frame that was already read. `user` is missing where the hello must bring a
 /// ticket.
 pub(crate) async fn run(
@@ -54,6 +59,7 @@ pub(crate) async fn run(
                 user,
                 bell: Arc::default(),
                 watchers: Vec::new(),
+                backlog: VecDeque::new(),
                 bad_frames: 0,
                 answers: 0,
                 pace: Pace::new(),
@@ -172,6 +178,8 @@ struct Session<'a> {
     user: User,
     bell: Arc<Bell>,
     watchers: Vec<Watcher>,
+    /// One is read at a time, so that at most one is in memory.
+    backlog: VecDeque<Unshown>,
     bad_frames: u32,
     answers: u64,
     pace: Pace,
@@ -189,8 +197,13 @@ impl Session<'_> {
         let mut pending = false;
         let mut draining = false;
         let mut paused_until = None;
+        let mut closes_at = None;
         loop {
             let clear = self.wire.is_clear();
+            if clear && let Some(unshown) = self.backlog.pop_front() {
+                self.show_stored(unshown).await;
+                continue;
+            }
             if draining && clear && !self.watchers.iter().any(Watcher::is_live) {
                 return self.say_goodbye();
             }
@@ -229,7 +242,11 @@ impl Session<'_> {
                     self.wire.send_frame(&ServerFrame::Model(model));
                 }
                 () = gateway.shutdown.draining(), if !draining => draining = true,
-                () = gateway.shutdown.closing() => return self.say_goodbye(),
+                // Running answers are interrupted now; their ends are still shown.
+                () = gateway.shutdown.closing(), if closes_at.is_none() => {
+                    closes_at = Some(Instant::now() + LAST_WORDS);
+                }
+                () = at(closes_at) => return self.say_goodbye(),
             }
         }
     }
@@ -286,15 +303,15 @@ impl Session<'_> {
             }
             ClientFrame::Send(send) => {
                 let taken = gateway.send(&self.user, send).await?;
-                return self.accept(taken).await;
+                return Ok(self.accept(taken));
             }
             ClientFrame::Regenerate(wish) => {
                 let taken = gateway.regenerate(&self.user, wish).await?;
-                return self.accept(taken).await;
+                return Ok(self.accept(taken));
             }
             ClientFrame::Continue(aim) => {
                 let taken = gateway.go_on(&self.user, aim).await?;
-                return self.accept(taken).await;
+                return Ok(self.accept(taken));
             }
             ClientFrame::Stop(aim) => gateway.stop(&self.user, &aim).await?,
             ClientFrame::EditQueued(edit) => gateway.edit_queued(&self.user, edit).await?,
@@ -304,42 +321,45 @@ impl Session<'_> {
                 return Ok(Reply::Sent);
             }
             ClientFrame::Unwatch(unwatch) => {
-                let other = |watcher: &Watcher| watcher.conversation() != unwatch.conversation;
-                self.watchers.retain(other);
+                let gone = unwatch.conversation;
+                self.watchers
+                    .retain(|watcher| watcher.conversation() != gone);
+                self.backlog.retain(|unshown| unshown.conversation != gone);
             }
         }
         Ok(Reply::Done)
     }
 
     /// Says what was taken, and shows the answer from its beginning unless the conversation is watched already.
-    async fn accept(&mut self, taken: Taken) -> Result<Reply, Refusal> {
+    fn accept(&mut self, taken: Taken) -> Reply {
         let accepted = taken.accepted;
         self.answers += u64::from(!accepted.duplicate);
         let answer = accepted.answer;
-        let revision = accepted.revision;
         self.wire.send_frame(&ServerFrame::Accepted(accepted));
         let watched = |watcher: &Watcher| watcher.conversation() == taken.room.id;
         if self.watchers.iter().any(watched) {
-            return Ok(Reply::Sent);
+            return Reply::Sent;
         }
         if self.watchers.len() == MAX_WATCHED {
             self.watchers.remove(0);
         }
-        let held = Held {
-            message: answer,
-            position: 0,
-        };
-        let watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[held]);
-        let is_shown = watcher.shows(answer);
-        self.watchers.push(watcher);
-        if !is_shown {
-            let found = self.gateway.store.answer(&self.user.id, answer).await?;
-            if let Some(found) = found {
-                let stored = watcher::stored(&found.message, &found.written, 0, revision);
-                self.send_all(&stored);
-            }
+        let conversation = taken.room.id;
+        let mut watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
+        // It may have ended already: a moment ago, or long ago if the same frame was sent before.
+        if !watcher.expect(answer) {
+            let held = Held {
+                message: answer,
+                position: 0,
+            };
+            let re = None;
+            self.backlog.push_back(Unshown {
+                conversation,
+                held,
+                re,
+            });
         }
-        Ok(Reply::Sent)
+        self.watchers.push(watcher);
+        Reply::Sent
     }
 
     fn send_all(&mut self, frames: &[ServerFrame]) {
@@ -363,45 +383,57 @@ impl Session<'_> {
             return Err(Refusal::new(ErrorCode::BadRequest, message));
         }
         let watcher = Watcher::new(room, Arc::clone(&self.bell), &watch.answers);
-        let mut frames = vec![
-            ServerFrame::Ok { re: re.clone() },
-            ServerFrame::Changed {
-                conversation,
-                revision: kept.revision,
-                what: Change::Messages,
-            },
-        ];
-        for held in &watch.answers {
-            if watcher.shows(held.message) {
-                continue;
-            }
-            let found = self
-                .gateway
-                .store
-                .answer(&self.user.id, held.message)
-                .await?;
-            let found = found.filter(|found| found.conversation == conversation);
-            match found {
-                Some(found) => {
-                    let revision = kept.revision;
-                    let stored =
-                        watcher::stored(&found.message, &found.written, held.position, revision);
-                    frames.extend(stored);
-                }
-                None => frames.push(ServerFrame::Error(Refused {
+        self.backlog
+            .retain(|unshown| unshown.conversation != conversation);
+        for held in watch.answers {
+            if !watcher.shows(held.message) {
+                self.backlog.push_back(Unshown {
+                    conversation,
+                    held,
                     re: Some(re.clone()),
-                    code: ErrorCode::NotFound,
-                    message: format!(
-                        "`answers`: this conversation has no answer {}",
-                        held.message
-                    ),
-                    retry_after_seconds: None,
-                })),
+                });
             }
         }
         self.watchers.push(watcher);
-        self.send_all(&frames);
+        self.wire.send_frame(&ServerFrame::Ok { re });
+        self.wire.send_frame(&ServerFrame::Changed {
+            conversation,
+            revision: kept.revision,
+            what: Change::Messages,
+        });
         Ok(())
+    }
+
+    /// Shows what the store has of an answer that has ended.
+    async fn show_stored(&mut self, unshown: Unshown) {
+        let Unshown {
+            conversation,
+            held,
+            re,
+        } = unshown;
+        let found = self.gateway.store.answer(&self.user.id, held.message).await;
+        match found.map(|found| found.filter(|found| found.conversation == conversation)) {
+            Ok(Some(found)) => {
+                let room = self.gateway.rooms.find(conversation);
+                let revision = room.map_or(0, |room| room.state().revision);
+                let frames =
+                    watcher::stored(&found.message, &found.written, held.position, revision);
+                self.send_all(&frames);
+            }
+            Ok(None) => self.wire.send_frame(&ServerFrame::Error(Refused {
+                re,
+                code: ErrorCode::NotFound,
+                message: format!(
+                    "`answers`: this conversation has no answer {}",
+                    held.message
+                ),
+                retry_after_seconds: None,
+            })),
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                self.wire.send_frame(&ServerFrame::Error(refusal.frame(re)));
+            }
+        }
     }
 
     /// Counts a frame that means nothing.
@@ -411,6 +443,21 @@ impl Session<'_> {
         self.bad_frames += 1;
         (self.bad_frames == MAX_BAD_FRAMES).then_some(Close::BadFrames)
     }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An answer of no room that is still to be shown.
+struct Unshown {
+    conversation: Uuid,
+    held: Held,
+    /// The `watch` that named it.
+    re: Option<String>,
 }
 
 /// What a frame was answered with.
