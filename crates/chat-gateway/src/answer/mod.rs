@@ -4,6 +4,7 @@ pub(crate) mod task;
 pub mod written;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::traces::Span;
@@ -28,6 +29,10 @@ pub(crate) struct Answer {
     started: Instant,
     first_token: Option<Duration>,
     deltas: u64,
+    /// Whether a piece of it has come. What llm-proxy tells of the wait may be read after that.
+    has_begun: bool,
+    /// While it waits for the model.
+    queued: Option<WaitsForModel>,
     /// `None` until it was ended by something else than its socket's closing.
     outcome: Option<Outcome>,
     span: Span,
@@ -48,6 +53,8 @@ impl Answer {
             started,
             first_token: None,
             deltas: 0,
+            has_begun: false,
+            queued: None,
             outcome: None,
             span,
         }
@@ -71,6 +78,17 @@ impl Answer {
             self.span.event("asked again");
             self.n_asks += 1;
         }
+        match event {
+            Event::Queued { .. } if self.queued.is_none() && !self.has_begun => {
+                self.queued = Some(WaitsForModel::count(&self.gateway));
+            }
+            Event::Queued { .. } | Event::Loading => {}
+            Event::Text(_) | Event::Reasoning(_) => {
+                self.has_begun = true;
+                self.queued = None;
+            }
+            _ => self.queued = None,
+        }
         if let Event::Text(_) = event {
             self.deltas += 1;
             self.gateway.metrics.deltas.inc();
@@ -85,6 +103,12 @@ impl Answer {
             }
         }
         event
+    }
+
+    /// Whether answers beside this one wait for the model.
+    pub(crate) fn others_wait(&self) -> bool {
+        let itself = usize::from(self.queued.is_some());
+        self.gateway.waiting_for_model.load(Ordering::Relaxed) > itself
     }
 
     /// Ends it.
@@ -139,6 +163,22 @@ impl Drop for Answer {
             upstream_code = refusal.and_then(UpstreamRefusal::code),
             "answer"
         );
+    }
+}
+
+/// Counts an answer among those that wait for the model.
+struct WaitsForModel(Arc<Gateway>);
+
+impl WaitsForModel {
+    fn count(gateway: &Arc<Gateway>) -> Self {
+        gateway.waiting_for_model.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(gateway))
+    }
+}
+
+impl Drop for WaitsForModel {
+    fn drop(&mut self) {
+        self.0.waiting_for_model.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,8 +3,9 @@
 //! It belongs to no socket. It ends by itself, by a stop, or when the gateway stops; then the next answer that waits in the
 //! conversation begins.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -56,18 +57,22 @@ pub(crate) fn spawn(gateway: &Arc<Gateway>, room: Arc<Room>, answer: Uuid, seat:
 }
 
 async fn run(gateway: Arc<Gateway>, room: Arc<Room>, mut answer: Uuid, seat: AnswerSeat) {
+    let mut seat = Some(seat);
     loop {
-        one(&gateway, &room, answer).await;
+        one(&gateway, &room, answer, &mut seat).await;
+        // Without a seat nothing waited when the answer ended: what has come since has a task of its own.
+        if seat.is_none() {
+            return;
+        }
         match next(&gateway, &room).await {
             Some(waiting) => answer = waiting,
-            None => break,
+            None => return,
         }
     }
-    drop(seat);
 }
 
 /// Runs one answer to its end.
-async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid) {
+async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, seat: &mut Option<AnswerSeat>) {
     let stop = room.state().answer(id).map(|answer| answer.stop.clone());
     let Some(stop) = stop else {
         return;
@@ -90,7 +95,7 @@ async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid) {
     if let Some(asked) = asked.take() {
         asked.settle(ending.outcome());
     }
-    conclude(gateway, room, id, ending, clock).await;
+    conclude(gateway, room, id, ending, clock, seat).await;
 }
 
 /// Asks the model and adds what comes to the room. Not cancel-safe, but dropping it is how an answer is stopped: the
@@ -107,20 +112,28 @@ async fn answer(
         Err(failure) => return Ending::Failed(failure),
     };
     let answer = asked.insert(Answer::begin(Arc::clone(gateway), prompt.ask()));
-    let mut queued = None;
     let mut checkpoints = tokio::time::interval(CHECKPOINT_INTERVAL);
     checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
     checkpoints.tick().await;
     let mut unwatched = Unwatched::default();
     let mut kept = 0;
+    // Beside the answer: a store that hangs must not hold up what the model writes.
+    let mut keeping: Option<Keeping<'_>> = None;
     loop {
         let event = tokio::select! {
             event = answer.next() => event,
+            now_kept = ended(&mut keeping) => {
+                kept = now_kept;
+                keeping = None;
+                continue;
+            }
             _ = checkpoints.tick() => {
-                if unwatched.is_over(gateway, room) {
+                if unwatched.is_over(gateway, room) && answer.others_wait() {
                     return Ending::Stopped;
                 }
-                kept = checkpoint(gateway, room, id, kept).await;
+                if keeping.is_none() {
+                    keeping = Some(Box::pin(checkpoint(gateway, room, id, kept)));
+                }
                 continue;
             }
         };
@@ -132,7 +145,6 @@ async fn answer(
                 position,
                 wait_seconds,
             } => {
-                queued.get_or_insert_with(|| WaitsForModel::count(gateway));
                 room.stage(
                     id,
                     Stage::Queued {
@@ -147,7 +159,6 @@ async fn answer(
                 total,
                 cached,
             } => {
-                queued = None;
                 let stage = Stage::At {
                     phase: Phase::Prompt,
                     done: Some(done),
@@ -157,14 +168,12 @@ async fn answer(
                 room.stage(id, stage);
             }
             Event::Reasoning(text) => {
-                queued = None;
                 clock.tick();
                 if room.write(id, RunKind::Reasoning, &text) > MAX_ANSWER_BYTES {
                     return Ending::Failed(Failure::Oversized);
                 }
             }
             Event::Text(text) => {
-                queued = None;
                 clock.tick();
                 if room.write(id, RunKind::Text, &text) > MAX_ANSWER_BYTES {
                     return Ending::Failed(Failure::Oversized);
@@ -179,6 +188,17 @@ async fn answer(
             }
             Event::Failed(failure) => return Ending::Failed(failure),
         }
+    }
+}
+
+/// A checkpoint under way.
+type Keeping<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
+
+/// Waits for the checkpoint; without one, for ever. Cancel-safe.
+async fn ended(keeping: &mut Option<Keeping<'_>>) -> u64 {
+    match keeping {
+        Some(keeping) => keeping.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -200,13 +220,14 @@ async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> u64 
     }
 }
 
-/// Keeps how the answer ended, and shows it.
+/// Keeps how the answer ended, and shows it. The seat is free before that, unless another answer waits to have it.
 async fn conclude(
     gateway: &Arc<Gateway>,
     room: &Arc<Room>,
     id: Uuid,
     ending: Ending,
     clock: Clock,
+    seat: &mut Option<AnswerSeat>,
 ) {
     let _turn = room.turn.lock().await;
     let Some((written, context)) = ({
@@ -245,22 +266,27 @@ async fn conclude(
         error: end.error,
         revision,
     };
+    if room.state().waiting() == 0 {
+        drop(seat.take());
+    }
     settle(room, done, Change::Messages);
 }
 
 /// Keeps an end. A store that does not take it in time is asked again in the background: whoever watches is told meanwhile.
-async fn keep(gateway: &Arc<Gateway>, room: &Room, id: Uuid, end: &End) -> u64 {
+async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &End) -> u64 {
     let patience = Instant::now() + STORE_PATIENCE;
     loop {
         match gateway.store.finish(id, end).await {
             Ok(revision) => return revision,
-            Err(error) if Instant::now() < patience => {
+            // Its conversation was deleted meanwhile.
+            Err(StoreError::Gone) => return room.state().revision,
+            Err(error) if Instant::now() < patience && !gateway.shutdown.is_closing() => {
                 tracing::warn!(answer = %id, %error, "the end of an answer was not kept, trying again");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             Err(error) => {
                 tracing::error!(answer = %id, %error, "the end of an answer is not kept yet");
-                let late = keep_late(Arc::clone(gateway), id, end.clone());
+                let late = keep_late(Arc::clone(gateway), Arc::clone(room), id, end.clone());
                 gateway.shutdown.spawn(late);
                 return room.state().revision;
             }
@@ -268,14 +294,22 @@ async fn keep(gateway: &Arc<Gateway>, room: &Room, id: Uuid, end: &End) -> u64 {
     }
 }
 
-async fn keep_late(gateway: Arc<Gateway>, id: Uuid, end: End) {
-    while !gateway.shutdown.is_draining() {
-        tokio::time::sleep(STORE_PATIENCE).await;
+/// Keeps an end once the store works again. When the gateway stops it tries a last time.
+async fn keep_late(gateway: Arc<Gateway>, room: Arc<Room>, id: Uuid, end: End) {
+    loop {
+        let is_last = gateway.shutdown.is_draining();
         match gateway.store.finish(id, &end).await {
-            Ok(_) => return,
-            // Its conversation was deleted meanwhile.
+            Ok(revision) => {
+                room.change(|state| state.note(Change::Messages, revision));
+                return;
+            }
             Err(StoreError::Gone) => return,
+            Err(_) if is_last => return,
             Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(STORE_PAUSE) => {}
+            () = gateway.shutdown.draining() => {}
         }
     }
 }
@@ -294,8 +328,8 @@ pub(crate) fn settle(room: &Room, done: Done, what: Change) {
 
 /// Begins the next answer that waits in the conversation. While the gateway stops, those that wait are interrupted.
 async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
-    let _turn = room.turn.lock().await;
     loop {
+        let turn = room.turn.lock().await;
         let id = {
             let state = room.state();
             let mut answers = state.answers.iter();
@@ -326,27 +360,17 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
                 });
                 return Some(id);
             }
+            // Its conversation was deleted.
+            Err(StoreError::Gone) => {
+                room.change(|state| state.answers.retain(|live| live.id != id))
+            }
             Err(error) => {
                 tracing::warn!(answer = %id, %error, "an answer could not be begun, trying again");
+                // Others may stop or drop it meanwhile.
+                drop(turn);
                 tokio::time::sleep(STORE_PAUSE).await;
             }
         }
-    }
-}
-
-/// Counts an answer among those that wait for the model.
-struct WaitsForModel(Arc<Gateway>);
-
-impl WaitsForModel {
-    fn count(gateway: &Arc<Gateway>) -> Self {
-        gateway.waiting_for_model.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(gateway))
-    }
-}
-
-impl Drop for WaitsForModel {
-    fn drop(&mut self) {
-        self.0.waiting_for_model.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -355,7 +379,7 @@ impl Drop for WaitsForModel {
 struct Unwatched(Option<Instant>);
 
 impl Unwatched {
-    /// Whether nobody has watched for as long as the operator allows while others wait.
+    /// Whether nobody has watched for as long as the operator allows.
     fn is_over(&mut self, gateway: &Gateway, room: &Room) -> bool {
         let Some(limit) = gateway.config.unwatched else {
             return false;
@@ -365,7 +389,7 @@ impl Unwatched {
             return false;
         }
         let since = *self.0.get_or_insert_with(Instant::now);
-        since.elapsed() >= limit && gateway.waiting_for_model.load(Ordering::Relaxed) > 0
+        since.elapsed() >= limit
     }
 }
 

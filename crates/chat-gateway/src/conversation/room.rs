@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{MutexGuard as TurnGuard, Notify};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ use crate::protocol::v2::{Change, Done, Phase};
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 /// Answers that may wait in one conversation.
 pub(crate) const MAX_QUEUED: usize = 8;
+/// How long somebody waits for the turn of whoever begins or ends an answer. Only a store that hangs makes it long.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
 /// How many kinds of [`Change`] there are.
 const CHANGES: usize = 5;
 
@@ -174,6 +176,11 @@ impl Room {
                 ..RoomState::default()
             }),
         }
+    }
+
+    /// The turn to begin, end or change an answer. `None` when the store keeps others too long.
+    pub(crate) async fn turn(&self) -> Option<TurnGuard<'_, ()>> {
+        timeout(TURN_PATIENCE, self.turn.lock()).await.ok()
     }
 
     /// Reads the state.

@@ -69,8 +69,7 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
-        let message = "conversations cannot be kept at the moment; try again";
-        Self::new(ErrorCode::StorageUnavailable, message)
+        STORE_HANGS
     }
 }
 
@@ -165,7 +164,7 @@ impl Gateway {
             return Err(bad("only a new conversation can be `temporary`"));
         }
         let (room, _) = self.enter(user, conversation).await?;
-        let turned = room.turn.lock().await;
+        let turned = room.turn().await.ok_or(STORE_HANGS)?;
         // Read again: the turn may have passed to others meanwhile.
         let kept = match self.store.conversation(&user.id, conversation).await? {
             Some(kept) => kept,
@@ -176,7 +175,15 @@ impl Gateway {
             Some(None) => None,
             Some(Some(parent)) => Some(self.parent(user, conversation, parent).await?),
         };
+        let request = RequestKey {
+            id: &send.id,
+            digest,
+        };
         if room.state().is_busy() {
+            // What runs may be the answer to this very frame, sent on another socket a moment ago.
+            if let Some(taken) = self.taken_before(user, &request).await? {
+                return Ok(taken);
+            }
             if send.when_busy == WhenBusy::Reject {
                 return Err(BUSY);
             }
@@ -229,7 +236,7 @@ impl Gateway {
         self.admit(user).await?;
         let (conversation, message) = self.answer_of(user, wish.message).await?;
         let (room, kept) = self.enter(user, conversation).await?;
-        let _turn = room.turn.lock().await;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         let question = message.parent.ok_or(Refusal::NOT_FOUND)?;
         let turn = Turn {
             id: wish.id,
@@ -258,7 +265,7 @@ impl Gateway {
         self.admit(user).await?;
         let (conversation, message) = self.answer_of(user, aim.message).await?;
         let (room, _) = self.enter(user, conversation).await?;
-        let _turn = room.turn.lock().await;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         let question = message.parent.ok_or(Refusal::NOT_FOUND)?;
         let options = message.answer.map(|answer| answer.options);
         let turn = Turn {
@@ -288,15 +295,12 @@ impl Gateway {
         room: &Arc<Room>,
         answer: Uuid,
     ) -> Result<(), Refusal> {
-        let _turn = room.turn.lock().await;
-        let status = {
-            let mut state = room.state();
-            let live = state.answer(answer);
-            live.map(|live| {
-                live.stop.cancel();
-                live.status
-            })
-        };
+        // At once, and whatever the store says: it is stopped when its turn comes, at the latest.
+        if let Some(live) = room.state().answer(answer) {
+            live.stop.cancel();
+        }
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
+        let status = room.state().answer(answer).map(|live| live.status);
         if status == Some(Status::Waiting) {
             self.end_waiting(room, answer, Status::Stopped).await?;
         }
@@ -336,7 +340,7 @@ impl Gateway {
         let parts = edit.content.into_parts();
         self.check_content(&parts)?;
         let (room, _) = self.room_of(user, edit.message).await?;
-        let _turn = room.turn.lock().await;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         let edited = self
             .store
             .edit_waiting(&user.id, edit.message, &parts)
@@ -354,7 +358,7 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         check_id(&aim.id)?;
         let (room, _) = self.room_of(user, aim.message).await?;
-        let _turn = room.turn.lock().await;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         let dropped = self.store.drop_waiting(&user.id, aim.message).await?;
         let (_, revision) = dropped.ok_or(TOO_LATE)?;
         room.change(|state| {
@@ -386,7 +390,7 @@ impl Gateway {
         conversation: Uuid,
     ) -> Result<(), Refusal> {
         let (room, kept) = self.enter(user, conversation).await?;
-        let _turn = room.turn.lock().await;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         if !self.store.delete(&user.id, conversation).await? {
             return Err(Refusal::NOT_FOUND);
         }
@@ -458,7 +462,7 @@ impl Gateway {
             Question::Old(id) => (*id, None),
         };
         if busy && must_be_idle {
-            return Err(BUSY);
+            return self.taken_before(user, &request).await?.ok_or(BUSY);
         }
         // Whoever waits in this conversation runs in the place of the answer before.
         let seat = if busy {
@@ -643,6 +647,10 @@ impl Gateway {
 const BUSY: Refusal = Refusal::new(
     ErrorCode::Busy,
     "an answer of this conversation runs; wait for its end or stop it",
+);
+const STORE_HANGS: Refusal = Refusal::new(
+    ErrorCode::StorageUnavailable,
+    "conversations cannot be kept at the moment; try again",
 );
 const OTHER_REQUEST: Refusal = Refusal::new(
     ErrorCode::Conflict,
