@@ -183,6 +183,23 @@ impl End {
     }
 }
 
+/// Bytes of an answer that are taken for one token when nobody counted.
+const BYTES_PER_TOKEN: u64 = 3;
+
+impl End {
+    /// The tokens that it took. Those of an answer that was cut are estimated, so that stopping is not free.
+    fn spent(&self) -> u64 {
+        if let Some(usage) = &self.usage {
+            return u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens);
+        }
+        if self.timings.is_none() {
+            return 0;
+        }
+        let prompt = self.context.map_or(0, |context| u64::from(context.used));
+        prompt + self.written.position() / BYTES_PER_TOKEN
+    }
+}
+
 /// Why something could not be kept or read. A client is told `storage_unavailable`, whichever it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

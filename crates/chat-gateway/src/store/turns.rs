@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::answer::written::Written;
-use crate::protocol::record::{Options, Usage};
+use crate::protocol::record::Options;
 use crate::protocol::v2::Accepted;
 use crate::store::requests::{before, remember};
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
@@ -203,8 +203,9 @@ impl Store {
         };
         let (_, text) = end.written.split();
         index_answer(on, answer, &text).await?;
-        if let Some(usage) = &end.usage {
-            spend(on, conversation, usage).await?;
+        let spent = end.spent();
+        if spent > 0 {
+            spend(on, conversation, spent).await?;
         }
         let revision = touch(on, conversation, None).await?;
         writing.commit().await?;
@@ -298,16 +299,15 @@ pub(super) async fn touch(
 async fn spend(
     on: &mut SqliteConnection,
     conversation: Uuid,
-    usage: &Usage,
+    tokens: u64,
 ) -> Result<(), StoreError> {
-    let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
     sqlx::query(
         "INSERT INTO tokens_spent (owner, day, tokens) SELECT owner, ?2, ?3 FROM conversations WHERE id = ?1 \
          ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
     )
     .bind(conversation)
     .bind(day(now_ms()))
-    .bind(tokens)
+    .bind(i64::try_from(tokens).unwrap_or(i64::MAX))
     .execute(&mut *on)
     .await?;
     Ok(())
