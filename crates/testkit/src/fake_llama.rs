@@ -63,6 +63,8 @@ pub enum Ended {
 struct LlamaState {
     slots: usize,
     n_ctx: usize,
+    /// Whether prompts are counted and may be too long.
+    counts: bool,
     alias: String,
     key: Option<String>,
     loading: bool,
@@ -179,6 +181,7 @@ impl FakeLlama {
         let state = watch::Sender::new(LlamaState {
             slots: 2,
             n_ctx: 4096,
+            counts: false,
             alias: "fake-model".to_owned(),
             key: None,
             loading: false,
@@ -248,6 +251,11 @@ impl FakeLlama {
     /// The context of one slot, in tokens.
     pub fn set_n_ctx(&self, n_ctx: usize) {
         self.state.send_modify(|state| state.n_ctx = n_ctx);
+    }
+
+    /// Counts the tokens of prompts from now on, instead of taking each for 7, and refuses those beyond the context.
+    pub fn count_tokens(&self) {
+        self.state.send_modify(|state| state.counts = true);
     }
 
     /// The model's alias.

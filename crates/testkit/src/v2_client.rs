@@ -173,6 +173,13 @@ impl V2Client {
                 );
                 answer.done = Some(frame.clone());
             }
+            "queued" | "progress" | "context" => {
+                // Another tab let it go on: it may end again.
+                if let Some(answer) = self.answers.get_mut(&id) {
+                    answer.done = None;
+                }
+                self.others.push(frame.clone());
+            }
             "accepted" => {
                 // An answer that goes on may end again.
                 let id = id_of(&frame);

@@ -207,7 +207,8 @@ impl<'a> Events<'a> {
 /// What a chat says it took.
 pub(super) fn usage(script: &Script) -> Value {
     let tokens = script.deltas.len();
-    json!({"completion_tokens": tokens, "prompt_tokens": 7, "total_tokens": tokens + 7,
+    let prompt = script.prompt_tokens;
+    json!({"completion_tokens": tokens, "prompt_tokens": prompt, "total_tokens": tokens + prompt,
         "prompt_tokens_details": {"cached_tokens": script.cached}})
 }
 

@@ -37,6 +37,7 @@ pub struct Script {
     pub(super) pings: Option<Duration>,
     pub(super) slice_bytes: usize,
     pub(super) cached: usize,
+    pub(super) prompt_tokens: usize,
     pub(super) closes_after: Option<Duration>,
     /// Lines before the first event.
     pub(super) comments: Vec<String>,
@@ -72,6 +73,7 @@ impl Script {
             pings: None,
             slice_bytes: usize::MAX,
             cached: 0,
+            prompt_tokens: 7,
             closes_after: None,
             comments: Vec::new(),
             tokens_per_second: None,
@@ -225,6 +227,22 @@ impl Script {
     #[must_use]
     pub fn comments<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
         self.comments = lines.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// This script for a prompt of so many tokens: what a model with a context of `n_ctx` says on this route.
+    pub(super) fn counted(mut self, line: &str, tokens: usize, n_ctx: usize) -> Self {
+        if line.ends_with("/input_tokens") {
+            return Self::status(200, json!({"input_tokens": tokens}).to_string());
+        }
+        if tokens > n_ctx {
+            let error = json!({
+                "code": 400, "type": "exceed_context_size_error", "message": "the request exceeds the context",
+                "n_prompt_tokens": tokens, "n_ctx": n_ctx,
+            });
+            return Self::status(400, json!({"error": error}).to_string());
+        }
+        self.prompt_tokens = tokens;
         self
     }
 

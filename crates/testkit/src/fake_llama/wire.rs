@@ -144,7 +144,11 @@ async fn chat(
         number,
         ended: Ended::ClientLeft,
     };
-    let script = script.expect("send_modify ran");
+    let mut script = script.expect("send_modify ran");
+    let counts = state.borrow().counts.then(|| state.borrow().n_ctx);
+    if let Some(n_ctx) = counts {
+        script = script.counted(&line, count(&body), n_ctx);
+    }
     let alias = state.borrow().alias.clone();
     let (mut reader, mut writer) = stream.split();
     let wire = answer::BodyWriter::new(&mut writer, state.subscribe(), number);
@@ -157,6 +161,16 @@ async fn chat(
         stream.set_zero_linger()?;
     }
     Ok(kept == answer::AfterAnswer::Keep)
+}
+
+/// The tokens of a chat's prompt: four bytes are one, and each message takes four more.
+fn count(body: &Value) -> usize {
+    let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let tokens = messages.iter().map(|message| {
+        let words = message["content"].as_str().map_or(0, str::len);
+        4 + words / 4
+    });
+    tokens.sum()
 }
 
 /// Counts a request out, whichever way it goes.
