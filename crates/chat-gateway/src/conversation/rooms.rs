@@ -57,3 +57,6 @@ impl Rooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dropped;
+mod killed;
 mod process;
 mod restart;
 mod settings;

@@ -13,7 +13,7 @@ pub(super) async fn terminate(pid: Option<u32>) {
     signal("-TERM", pid).await;
 }
 
-async fn signal(name: &str, pid: Option<u32>) {
+pub(super) async fn signal(name: &str, pid: Option<u32>) {
     let pid = pid.unwrap().to_string();
     assert!(
         Command::new("kill")
