@@ -38,7 +38,7 @@ pub(crate) use self::request::{AnswerRequest, AskContent, AskMessage, effective}
 use crate::config::Config;
 use crate::error::Failure;
 use crate::event::{Event, Finish};
-use crate::protocol::record::{FinishReason, Usage};
+use crate::protocol::record::{FinishReason, TokenUsage};
 use crate::upstream::{VERSION, read_capped};
 
 /// The least pause before a request that has to wait is sent again; chance adds up to as much.
@@ -87,7 +87,7 @@ struct Speed {
     predicted_per_second: Option<f64>,
 }
 
-impl From<Counts> for Usage {
+impl From<Counts> for TokenUsage {
     fn from(counts: Counts) -> Self {
         Self {
             prompt_tokens: counts.prompt_tokens,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::context::{Conversation, Prompt};
+use crate::context::{V1Conversation, V1Prompt};
 use crate::error::Failure;
 use crate::event::Event;
 use crate::protocol::close::Close;
@@ -58,9 +58,9 @@ pub enum Action {
     /// Send this frame.
     Send(ServerMessage),
     /// Begin an answer to this prompt.
-    Ask(Prompt),
+    Ask(V1Prompt),
     /// Ask once more for the running answer, with a shorter prompt.
-    AskAgain(Prompt),
+    AskAgain(V1Prompt),
     /// The running answer has ended this way: stop it if it still runs.
     Settle(Outcome),
     /// Close the socket; nothing follows.
@@ -79,7 +79,7 @@ struct Running {
 /// Where a call may begin an answer, `n_ctx` is the context of one slot in tokens, or `None` when nobody knows.
 #[derive(Debug)]
 pub struct Connection {
-    conversation: Conversation,
+    conversation: V1Conversation,
     running: Option<Running>,
     waiting: VecDeque<Arc<str>>,
     draining: bool,
@@ -88,7 +88,7 @@ pub struct Connection {
 impl Connection {
     /// A socket that was just opened.
     #[must_use]
-    pub fn new(conversation: Conversation) -> Self {
+    pub fn new(conversation: V1Conversation) -> Self {
         Self {
             conversation,
             running: None,

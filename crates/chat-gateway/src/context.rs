@@ -28,16 +28,16 @@ pub enum Role {
 }
 
 /// What the model is asked, in order.
-pub type Prompt = Vec<(Role, Arc<str>)>;
+pub type V1Prompt = Vec<(Role, Arc<str>)>;
 
 /// A message and its whole answer.
 #[derive(Debug)]
-struct Turn {
+struct V1Turn {
     question: Arc<str>,
     answer: Arc<str>,
 }
 
-impl Turn {
+impl V1Turn {
     fn tokens(&self) -> u64 {
         tokens(&self.question) + tokens(&self.answer)
     }
@@ -45,15 +45,15 @@ impl Turn {
 
 /// One conversation's memory.
 #[derive(Debug)]
-pub struct Conversation {
+pub struct V1Conversation {
     system: Arc<str>,
     max_tokens: u64,
-    turns: VecDeque<Turn>,
+    turns: VecDeque<V1Turn>,
     /// How many of the oldest turns the running question does without.
     cut: usize,
 }
 
-impl Conversation {
+impl V1Conversation {
     /// An empty one. Room for an answer of `max_tokens` is always kept.
     #[must_use]
     pub fn new(system_prompt: &str, max_tokens: u32) -> Self {
@@ -67,7 +67,7 @@ impl Conversation {
 
     /// The prompt that asks `question`, without as many of the oldest turns as `n_ctx` tokens of context (`None` when
     /// nobody knows) demand.
-    pub fn prompt(&mut self, question: &Arc<str>, n_ctx: Option<u64>) -> Prompt {
+    pub fn prompt(&mut self, question: &Arc<str>, n_ctx: Option<u64>) -> V1Prompt {
         self.cut = 0;
         let tokens = n_ctx.map_or(u64::MAX, |n_ctx| n_ctx - self.reserve(n_ctx));
         let budget = tokens.min(MAX_PROMPT_BYTES / BYTES_PER_TOKEN);
@@ -79,7 +79,11 @@ impl Conversation {
 
     /// The prompt that asks `question` again after it overflowed: at least one turn shorter than the last one, and as
     /// many as the upstream's own count suggests. `None` when only the question was left.
-    pub fn shortened(&mut self, question: &Arc<str>, overflow: Option<Overflow>) -> Option<Prompt> {
+    pub fn shortened(
+        &mut self,
+        question: &Arc<str>,
+        overflow: Option<Overflow>,
+    ) -> Option<V1Prompt> {
         let sent = self.estimate(question);
         let goal = overflow.map_or(
             sent / 2,
@@ -104,7 +108,7 @@ impl Conversation {
         if !answer.is_empty() {
             self.turns.drain(..self.cut);
             self.cut = 0;
-            self.turns.push_back(Turn {
+            self.turns.push_back(V1Turn {
                 question,
                 answer: answer.into(),
             });
@@ -132,11 +136,11 @@ impl Conversation {
     }
 
     fn estimate(&self, question: &Arc<str>) -> u64 {
-        let turns: u64 = self.turns.iter().skip(self.cut).map(Turn::tokens).sum();
+        let turns: u64 = self.turns.iter().skip(self.cut).map(V1Turn::tokens).sum();
         tokens(&self.system) + turns + tokens(question)
     }
 
-    fn whole(&self, question: &Arc<str>) -> Prompt {
+    fn whole(&self, question: &Arc<str>) -> V1Prompt {
         let mut prompt = vec![(Role::System, Arc::clone(&self.system))];
         for turn in self.turns.iter().skip(self.cut) {
             prompt.push((Role::User, Arc::clone(&turn.question)));

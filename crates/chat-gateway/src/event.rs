@@ -3,7 +3,7 @@
 //! It knows neither the wire it came on nor the version of the protocol that a browser speaks.
 
 use crate::error::Failure;
-use crate::protocol::record::{FinishReason, Usage};
+use crate::protocol::record::{FinishReason, TokenUsage};
 
 /// What came from upstream for the running answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Finish {
     /// In which sense it is whole.
     pub reason: FinishReason,
     /// If the model counted.
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// If the model told its speed.
     pub tokens_per_second: Option<f64>,
 }

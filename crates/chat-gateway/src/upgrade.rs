@@ -31,7 +31,7 @@ const KEY_CHARS: usize = 24;
 
 /// Why no socket was opened.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+enum UpgradeRefusal {
     Method,
     NotWebSocket,
     Version,
@@ -64,7 +64,7 @@ pub(crate) struct Entrant {
     pub(crate) seat: OwnedSemaphorePermit,
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     const fn label(self) -> &'static str {
         match self {
             Self::Method => "method",
@@ -128,7 +128,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for UpgradeRefusal {
     fn into_response(self) -> Response {
         let (status, message) = self.answer();
         let error = OpenAiError::new(SERVICE, status, self.label(), message);
@@ -165,17 +165,17 @@ pub(crate) async fn chat(
     };
     let mut response = opened.await.unwrap_or_else(|refusal| {
         gateway.metrics.upgrade_refused(refusal.label());
-        if let Refusal::Stranger(stranger) = refusal {
+        if let UpgradeRefusal::Stranger(stranger) = refusal {
             gateway
                 .refused_origins
                 .refused(stranger, &headers, address, &request_id);
         }
         match refusal {
-            Refusal::NotSignedIn(reason) => {
+            UpgradeRefusal::NotSignedIn(reason) => {
                 let reason = reason.label();
                 tracing::info!(%request_id, %address, reason, "socket refused: not signed in");
             }
-            Refusal::Crowded(bound) => {
+            UpgradeRefusal::Crowded(bound) => {
                 tracing::info!(%request_id, %address, "socket refused: {bound}");
             }
             _ => tracing::debug!(%request_id, reason = refusal.label(), "socket refused"),
@@ -194,22 +194,22 @@ fn acceptable(
     method: &Method,
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<WebSocketUpgrade, Refusal> {
+) -> Result<WebSocketUpgrade, UpgradeRefusal> {
     if method != Method::GET {
-        return Err(Refusal::Method);
+        return Err(UpgradeRefusal::Method);
     }
     let upgrade = upgrade.map_err(|rejection| match rejection {
-        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => Refusal::Version,
-        WebSocketUpgradeRejection::WebSocketKeyHeaderMissing(_) => Refusal::Handshake,
-        _ => Refusal::NotWebSocket,
+        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => UpgradeRefusal::Version,
+        WebSocketUpgradeRejection::WebSocketKeyHeaderMissing(_) => UpgradeRefusal::Handshake,
+        _ => UpgradeRefusal::NotWebSocket,
     })?;
     if !is_well_formed(headers) {
-        return Err(Refusal::Handshake);
+        return Err(UpgradeRefusal::Handshake);
     }
     let origins = &gateway.config.allowed_origins;
-    origins.admit(headers).map_err(Refusal::Stranger)?;
+    origins.admit(headers).map_err(UpgradeRefusal::Stranger)?;
     if gateway.shutdown.is_draining() {
-        return Err(Refusal::Draining);
+        return Err(UpgradeRefusal::Draining);
     }
     Ok(upgrade)
 }
@@ -221,21 +221,23 @@ fn open(
     signed_in: Result<SignedIn, Unauthenticated>,
     address: IpAddr,
     request_id: &Arc<str>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, UpgradeRefusal> {
     let is_v2 = offers_v2(headers);
     let signed_in = match signed_in {
         Ok(signed_in) => Some(signed_in),
         Err(_) if is_v2 => None,
-        Err(reason) => return Err(Refusal::NotSignedIn(reason)),
+        Err(reason) => return Err(UpgradeRefusal::NotSignedIn(reason)),
     };
     let seats = Arc::clone(&gateway.seats);
-    let seat = seats.try_acquire_owned().map_err(|_| Refusal::Full)?;
+    let seat = seats
+        .try_acquire_owned()
+        .map_err(|_| UpgradeRefusal::Full)?;
     let address_seat = gateway.limits.address_seat(address);
-    let address_seat = address_seat.map_err(Refusal::Crowded)?;
+    let address_seat = address_seat.map_err(UpgradeRefusal::Crowded)?;
     let user_seat = match &signed_in {
         Some(signed_in) if !is_v2 => {
             let seat = gateway.limits.user_seat(&signed_in.user);
-            Some(seat.map_err(Refusal::Crowded)?)
+            Some(seat.map_err(UpgradeRefusal::Crowded)?)
         }
         _ => None,
     };

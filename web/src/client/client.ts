@@ -5,12 +5,12 @@
  */
 import type {
   Accepted,
+  AnswerOptions,
   ClientFrame,
-  Content,
   Conversation,
   ErrorCode,
   Message,
-  Options,
+  MessageContent,
   Send,
   ServerFrame,
 } from "./protocol";
@@ -122,7 +122,7 @@ export class ChatClient {
   }
 
   /** Asks for another answer beside `answer`. */
-  regenerate(answer: string, options?: Options): Promise<Accepted> {
+  regenerate(answer: string, options?: AnswerOptions): Promise<Accepted> {
     return this.#start((id) => ({ type: "regenerate", id, message: answer, ...(options && { options }) }));
   }
 
@@ -137,7 +137,7 @@ export class ChatClient {
   }
 
   /** Puts other words into a message of the person's that still waits. */
-  async editQueued(message: string, content: Content): Promise<void> {
+  async editQueued(message: string, content: MessageContent): Promise<void> {
     await this.#ask((id) => ({ type: "edit_queued", id, message, content }));
     this.#dispatch({ type: "edited", message, content });
   }

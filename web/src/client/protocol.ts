@@ -29,7 +29,7 @@ export type ServerFrame =
       /** An estimate. */
       wait_seconds?: number;
     }
-  | ({ type: "progress" } & Progress)
+  | ({ type: "progress" } & AnswerProgress)
   | {
       type: "delta";
       /** The answer. */
@@ -64,7 +64,7 @@ export type ServerFrame =
       /** The model's thoughts. */
       reasoning?: string;
       /** How far it is. */
-      status: Status;
+      status: AnswerStatus;
     }
   | {
       type: "changed";
@@ -76,7 +76,7 @@ export type ServerFrame =
       what: Change;
     }
   | ({ type: "model" } & Model)
-  | ({ type: "error" } & Refused)
+  | ({ type: "error" } & RefusedFrame)
   | {
       type: "ok";
       /** The frame's id. */
@@ -106,7 +106,7 @@ export type Accepted = {
   /** Its answer. */
   answer: string;
   /** What it is asked with, after the server's limits. */
-  options: Options;
+  options: AnswerOptions;
   /** The request was taken before; nothing was started. */
   duplicate?: boolean;
 };
@@ -119,10 +119,67 @@ export type Aim = {
   message: string;
 };
 
+/** What an answer is asked with. What is missing is as the operator set it. */
+export type AnswerOptions = {
+  /** The system prompt. */
+  system?: string;
+  /** 0 to 2. */
+  temperature?: number;
+  /** 0 to 1. */
+  top_p?: number;
+  /** At least 0. */
+  top_k?: number;
+  /** 0 to 1. */
+  min_p?: number;
+  /** At least 1, at most what the operator allows. */
+  max_tokens?: number;
+  /** For the same answer to the same prompt. */
+  seed?: number;
+  /** At most 4 strings that end the answer. */
+  stop?: Array<string>;
+  /** Whether a model that can think does. */
+  thinking?: boolean;
+};
+
+/** Why an answer failed. */
+export type AnswerProblem = {
+  /** For programs. */
+  code: ErrorCode;
+  /** For people, in English. */
+  message: string;
+};
+
+/** What the model does for an answer. */
+export type AnswerProgress = {
+  /** The answer. */
+  answer: string;
+  /** What is done. */
+  phase: Phase;
+  /** Tokens of the prompt that are read. */
+  done?: number;
+  /** Of so many. */
+  total?: number;
+  /** Of these, from the cache. */
+  cached?: number;
+};
+
+/** How far an answer is. */
+export type AnswerStatus = "waiting" | "running" | "done" | "stopped" | "interrupted" | "failed";
+
+/** How long one answer took. */
+export type AnswerTimings = {
+  /** From the answer's turn to its first character, waiting for the model included, in milliseconds. */
+  first_token_ms: number;
+  /** From the first character to the last, in milliseconds. */
+  writing_ms: number;
+  /** The model's own speed, if it told it. */
+  tokens_per_second?: number;
+};
+
 /** What is kept of one answer. */
 export type Answered = {
   /** How far it is. */
-  status: Status;
+  status: AnswerStatus;
   /** Its text; of a running one, as much as there was a moment ago. */
   text: string;
   /** The model's thoughts. */
@@ -132,15 +189,15 @@ export type Answered = {
   /** Of a whole one. */
   finish_reason?: FinishReason;
   /** Of a failed one. */
-  error?: Problem;
+  error?: AnswerProblem;
   /** If the model counted. */
-  usage?: Usage;
+  usage?: TokenUsage;
   /** Once it began. */
-  timings?: Timings;
+  timings?: AnswerTimings;
   /** Once it was asked for. */
   context?: ContextUse;
   /** What it was asked with. */
-  options: Options;
+  options: AnswerOptions;
 };
 
 /** Who wrote a message. */
@@ -149,8 +206,18 @@ export type Author = "user" | "assistant";
 /** What changed in a conversation. */
 export type Change = "title" | "messages" | "queue" | "deleted" | "settings";
 
-/** A message's content as a client writes it: text, or parts. */
-export type Content = string | Array<Part>;
+/** One piece of a message's content. */
+export type ContentPart =
+  | {
+      type: "text";
+      /** The text, byte for byte. */
+      text: string;
+    }
+  | {
+      type: "image";
+      /** `data:image/png;base64,...` */
+      data_url: string;
+    };
 
 /** How much of the model's context the prompt of one answer took. */
 export type ContextUse = {
@@ -193,15 +260,15 @@ export type Done = {
   /** Its end. */
   position: number;
   /** Only `done` means whole. */
-  status: Status;
+  status: AnswerStatus;
   /** In which sense it is whole. */
   finish_reason?: FinishReason;
   /** If the model counted. */
-  usage?: Usage;
+  usage?: TokenUsage;
   /** Once it began. */
-  timings?: Timings;
+  timings?: AnswerTimings;
   /** Of a failed one. */
-  error?: Problem;
+  error?: AnswerProblem;
   /** The conversation's revision now. */
   revision: number;
 };
@@ -213,7 +280,7 @@ export type EditQueued = {
   /** The person's message. */
   message: string;
   /** The new words. */
-  content: Content;
+  content: MessageContent;
 };
 
 /** Why something was refused or failed. The page translates the code. */
@@ -244,7 +311,7 @@ export type ErrorCode =
 export type FinishReason = "stop" | "length" | "tool_calls";
 
 /** How much of an answer a client has. */
-export type Held = {
+export type HeldAnswer = {
   /** The answer. */
   message: string;
   /** The last position it was given. */
@@ -284,10 +351,13 @@ export type Message = {
   /** When it was sent, or its answer was asked for. */
   created_ms: number;
   /** What the person wrote; empty for an answer. */
-  content?: Array<Part>;
+  content?: Array<ContentPart>;
   /** The answer, for a message of the model's. */
   answer?: Answered;
 };
+
+/** A message's content as a client writes it: text, or parts. */
+export type MessageContent = string | Array<ContentPart>;
 
 /** The model that answers. */
 export type Model = {
@@ -306,41 +376,6 @@ export type Model = {
 /** Whether the model would answer now. */
 export type ModelState = "ready" | "loading" | "unavailable";
 
-/** What an answer is asked with. What is missing is as the operator set it. */
-export type Options = {
-  /** The system prompt. */
-  system?: string;
-  /** 0 to 2. */
-  temperature?: number;
-  /** 0 to 1. */
-  top_p?: number;
-  /** At least 0. */
-  top_k?: number;
-  /** 0 to 1. */
-  min_p?: number;
-  /** At least 1, at most what the operator allows. */
-  max_tokens?: number;
-  /** For the same answer to the same prompt. */
-  seed?: number;
-  /** At most 4 strings that end the answer. */
-  stop?: Array<string>;
-  /** Whether a model that can think does. */
-  thinking?: boolean;
-};
-
-/** One piece of a message's content. */
-export type Part =
-  | {
-      type: "text";
-      /** The text, byte for byte. */
-      text: string;
-    }
-  | {
-      type: "image";
-      /** `data:image/png;base64,...` */
-      data_url: string;
-    };
-
 /** Who is signed in. */
 export type Person = {
   /** Opaque. */
@@ -352,30 +387,8 @@ export type Person = {
 /** What is done for an answer. */
 export type Phase = "loading" | "prompt" | "thinking" | "writing";
 
-/** Why an answer failed. */
-export type Problem = {
-  /** For programs. */
-  code: ErrorCode;
-  /** For people, in English. */
-  message: string;
-};
-
-/** What the model does for an answer. */
-export type Progress = {
-  /** The answer. */
-  answer: string;
-  /** What is done. */
-  phase: Phase;
-  /** Tokens of the prompt that are read. */
-  done?: number;
-  /** Of so many. */
-  total?: number;
-  /** Of these, from the cache. */
-  cached?: number;
-};
-
 /** A frame was refused. */
-export type Refused = {
+export type RefusedFrame = {
   /** The frame's id, if it had one. */
   re?: string;
   /** For programs. */
@@ -393,7 +406,7 @@ export type Regenerate = {
   /** The answer. */
   message: string;
   /** How to answer. */
-  options?: Options;
+  options?: AnswerOptions;
 };
 
 /** A message to answer. */
@@ -405,26 +418,23 @@ export type Send = {
   /** The message it follows. Missing: the newest. `null`: none, at the root. */
   parent?: string | null;
   /** What the person wrote. */
-  content: Content;
+  content: MessageContent;
   /** How to answer. */
-  options?: Options;
+  options?: AnswerOptions;
   /** What to do while an answer runs. */
   when_busy?: WhenBusy;
   /** For a new conversation: keep it out of the list, and for a day only. */
   temporary?: boolean;
 };
 
-/** How far an answer is. */
-export type Status = "waiting" | "running" | "done" | "stopped" | "interrupted" | "failed";
-
-/** How long one answer took. */
-export type Timings = {
-  /** From the answer's turn to its first character, waiting for the model included, in milliseconds. */
-  first_token_ms: number;
-  /** From the first character to the last, in milliseconds. */
-  writing_ms: number;
-  /** The model's own speed, if it told it. */
-  tokens_per_second?: number;
+/** Tokens of one answer, as the model counted them. */
+export type TokenUsage = {
+  /** Tokens of the prompt. */
+  prompt_tokens: number;
+  /** Of these, tokens that the model still had in its cache. */
+  cached_tokens: number;
+  /** Tokens of the answer, thoughts included. */
+  completion_tokens: number;
 };
 
 /** No longer tell of a conversation. */
@@ -435,16 +445,6 @@ export type Unwatch = {
   conversation: string;
 };
 
-/** Tokens of one answer, as the model counted them. */
-export type Usage = {
-  /** Tokens of the prompt. */
-  prompt_tokens: number;
-  /** Of these, tokens that the model still had in its cache. */
-  cached_tokens: number;
-  /** Tokens of the answer, thoughts included. */
-  completion_tokens: number;
-};
-
 /** Wish to be told of a conversation. */
 export type Watch = {
   /** The client's own id of this request. */
@@ -452,7 +452,7 @@ export type Watch = {
   /** Which. */
   conversation: string;
   /** What the client has of answers that may go on. */
-  answers?: Array<Held>;
+  answers?: Array<HeldAnswer>;
 };
 
 /** The reply to `hello`. */

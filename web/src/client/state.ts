@@ -8,14 +8,14 @@
 import type {
   Accepted,
   Answered,
+  AnswerStatus,
   ClientFrame,
-  Content,
+  ContentPart,
   Conversation,
   Message,
+  MessageContent,
   Model,
-  Part,
   ServerFrame,
-  Status,
   Welcome,
 } from "./protocol";
 import type { Link } from "./socket";
@@ -63,7 +63,7 @@ export type LocalEvent =
   | { type: "link"; link: Link }
   /** HTTP gave a conversation, and messages of it. `newest`: all its messages from the oldest of these on. */
   | { type: "loaded"; conversation: Conversation; messages: readonly Message[]; newest: boolean }
-  | { type: "edited"; message: string; content: Content }
+  | { type: "edited"; message: string; content: MessageContent }
   | { type: "dropped"; message: string }
   | { type: "forgotten"; conversation: string };
 
@@ -124,7 +124,7 @@ export function reduce(state: ChatState, event: ChatEvent): ChatState {
 }
 
 /** Whether nothing more comes of an answer, unless it is continued. */
-export function isFinal(status: Status): boolean {
+export function isFinal(status: AnswerStatus): boolean {
   return status !== "waiting" && status !== "running";
 }
 
@@ -370,7 +370,7 @@ function unknownChat(id: string): Chat {
   return { id, revision: 0, latest: 0, messages: new Map(), deleted: false };
 }
 
-function parts(content: Content): Part[] {
+function parts(content: MessageContent): ContentPart[] {
   return typeof content === "string" ? [{ type: "text", text: content }] : content;
 }
 

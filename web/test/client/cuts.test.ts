@@ -3,7 +3,7 @@
  * always what the server has, byte for byte.
  */
 import { expect, test } from "vitest";
-import type { Message, ServerFrame, Status } from "../../src/client/protocol";
+import type { AnswerStatus, Message, ServerFrame } from "../../src/client/protocol";
 import { type Answer, type ChatEvent, type ChatState, emptyState, reduce } from "../../src/client/state";
 
 const SEEDS = 500;
@@ -33,7 +33,7 @@ const size = (text: string) => Buffer.byteLength(text);
 class Writer {
   /** One character each. */
   written: Piece[] = [];
-  status: Status = "running";
+  status: AnswerStatus = "running";
   cursor = 0;
   revision = 1;
 
@@ -84,7 +84,7 @@ class Writer {
     });
   }
 
-  stored(pieces: Piece[], status: Status): ChatEvent {
+  stored(pieces: Piece[], status: AnswerStatus): ChatEvent {
     const shown = new Writer();
     shown.written = pieces;
     const answer = {

@@ -19,10 +19,10 @@ use crate::conversation::room::{Room, Stage};
 use crate::error::Failure;
 use crate::event::{Event, Finish};
 use crate::identity::AnswerSeat;
-use crate::protocol::record::{Problem, Status, Timings};
+use crate::protocol::record::{AnswerProblem, AnswerStatus, AnswerTimings};
 use crate::protocol::v2::{Change, Done, Phase};
 use crate::state::Gateway;
-use crate::store::{End, StoreError};
+use crate::store::{AnswerEnd, StoreError};
 
 /// The time between two checkpoints of a running answer.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How an answer came to its end.
-enum Ending {
+enum TaskEnding {
     Finished(Finish),
     Failed(Failure),
     Stopped,
@@ -43,7 +43,7 @@ enum Ending {
 
 /// When the parts of an answer came.
 #[derive(Clone, Copy)]
-struct Clock {
+struct Stopwatch {
     begun: Instant,
     first: Option<Instant>,
     last: Instant,
@@ -78,7 +78,7 @@ async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, seat: &mut Opti
         return;
     };
     let begun = Instant::now();
-    let mut clock = Clock {
+    let mut clock = Stopwatch {
         begun,
         first: None,
         last: begun,
@@ -88,8 +88,8 @@ async fn one(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, seat: &mut Opti
         let answering = answer(gateway, room, id, &mut clock, &mut asked);
         tokio::select! {
             ending = answering => ending,
-            () = stop.cancelled() => Ending::Stopped,
-            () = gateway.shutdown.closing() => Ending::Interrupted,
+            () = stop.cancelled() => TaskEnding::Stopped,
+            () = gateway.shutdown.closing() => TaskEnding::Interrupted,
         }
     };
     if let Some(asked) = asked.take() {
@@ -104,12 +104,12 @@ async fn answer(
     gateway: &Arc<Gateway>,
     room: &Arc<Room>,
     id: Uuid,
-    clock: &mut Clock,
+    clock: &mut Stopwatch,
     asked: &mut Option<Answer>,
-) -> Ending {
+) -> TaskEnding {
     let mut prompt = match context::Prompt::of(gateway, room, id).await {
         Ok(prompt) => prompt,
-        Err(failure) => return Ending::Failed(failure),
+        Err(failure) => return TaskEnding::Failed(failure),
     };
     let answer = asked.insert(Answer::begin(Arc::clone(gateway), prompt.ask()));
     let mut checkpoints = tokio::time::interval(CHECKPOINT_INTERVAL);
@@ -129,7 +129,7 @@ async fn answer(
             }
             _ = checkpoints.tick() => {
                 if unwatched.is_over(gateway, room) && answer.others_wait() {
-                    return Ending::Stopped;
+                    return TaskEnding::Stopped;
                 }
                 if keeping.is_none() {
                     keeping = Some(Box::pin(checkpoint(gateway, room, id, kept)));
@@ -170,23 +170,23 @@ async fn answer(
             Event::Reasoning(text) => {
                 clock.tick();
                 if room.write(id, RunKind::Reasoning, &text) > MAX_ANSWER_BYTES {
-                    return Ending::Failed(Failure::Oversized);
+                    return TaskEnding::Failed(Failure::Oversized);
                 }
             }
             Event::Text(text) => {
                 clock.tick();
                 if room.write(id, RunKind::Text, &text) > MAX_ANSWER_BYTES {
-                    return Ending::Failed(Failure::Oversized);
+                    return TaskEnding::Failed(Failure::Oversized);
                 }
             }
-            Event::Finished(finish) => return Ending::Finished(finish),
+            Event::Finished(finish) => return TaskEnding::Finished(finish),
             Event::Failed(Failure::ContextFull(overflow)) if clock.first.is_none() => {
                 if !prompt.shorten(room, id, overflow) {
-                    return Ending::Failed(Failure::ContextFull(overflow));
+                    return TaskEnding::Failed(Failure::ContextFull(overflow));
                 }
                 answer.again(prompt.ask());
             }
-            Event::Failed(failure) => return Ending::Failed(failure),
+            Event::Failed(failure) => return TaskEnding::Failed(failure),
         }
     }
 }
@@ -225,8 +225,8 @@ async fn conclude(
     gateway: &Arc<Gateway>,
     room: &Arc<Room>,
     id: Uuid,
-    ending: Ending,
-    clock: Clock,
+    ending: TaskEnding,
+    clock: Stopwatch,
     seat: &mut Option<AnswerSeat>,
 ) {
     let _turn = room.turn.lock().await;
@@ -239,13 +239,13 @@ async fn conclude(
         return;
     };
     let position = written.position();
-    let mut end = End {
+    let mut end = AnswerEnd {
         error: ending.problem(),
         timings: clock.timings(),
         context,
-        ..End::plain(ending.status(position), written)
+        ..AnswerEnd::plain(ending.status(position), written)
     };
-    if let Ending::Finished(finish) = &ending {
+    if let TaskEnding::Finished(finish) = &ending {
         end.finish_reason = Some(finish.reason);
         end.usage = finish.usage;
         if let (Some(usage), Some(context)) = (finish.usage, &mut end.context) {
@@ -273,7 +273,7 @@ async fn conclude(
 }
 
 /// Keeps an end. A store that does not take it in time is asked again in the background: whoever watches is told meanwhile.
-async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &End) -> u64 {
+async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &AnswerEnd) -> u64 {
     let patience = Instant::now() + STORE_PATIENCE;
     loop {
         match gateway.store.finish(id, end).await {
@@ -295,7 +295,7 @@ async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &End) -> 
 }
 
 /// Keeps an end once the store works again. When the gateway stops it tries a last time.
-async fn keep_late(gateway: Arc<Gateway>, room: Arc<Room>, id: Uuid, end: End) {
+async fn keep_late(gateway: Arc<Gateway>, room: Arc<Room>, id: Uuid, end: AnswerEnd) {
     loop {
         let is_last = gateway.shutdown.is_draining();
         match gateway.store.finish(id, &end).await {
@@ -334,16 +334,18 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
             let state = room.state();
             let mut answers = state.answers.iter();
             // A message that came since the last answer ended may have begun one, with a task of its own.
-            if answers.any(|answer| answer.status == Status::Running) {
+            if answers.any(|answer| answer.status == AnswerStatus::Running) {
                 return None;
             }
             let mut answers = state.answers.iter();
             answers
-                .find(|answer| answer.status == Status::Waiting)
+                .find(|answer| answer.status == AnswerStatus::Waiting)
                 .map(|answer| answer.id)
         }?;
         if gateway.shutdown.is_draining() {
-            let ended = gateway.end_waiting(room, id, Status::Interrupted).await;
+            let ended = gateway
+                .end_waiting(room, id, AnswerStatus::Interrupted)
+                .await;
             if ended.is_err() {
                 // At the next start the store finds it waiting, and interrupts it.
                 return None;
@@ -354,7 +356,7 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
             Ok(revision) => {
                 room.change(|state| {
                     if let Some(answer) = state.answer(id) {
-                        answer.status = Status::Running;
+                        answer.status = AnswerStatus::Running;
                     }
                     state.note(Change::Queue, revision);
                 });
@@ -393,15 +395,15 @@ impl Unwatched {
     }
 }
 
-impl Clock {
+impl Stopwatch {
     fn tick(&mut self) {
         self.last = Instant::now();
         self.first.get_or_insert(self.last);
     }
 
-    fn timings(self) -> Option<Timings> {
+    fn timings(self) -> Option<AnswerTimings> {
         let first = self.first?;
-        Some(Timings {
+        Some(AnswerTimings {
             first_token_ms: millis(first - self.begun),
             writing_ms: millis(self.last - first),
             tokens_per_second: None,
@@ -413,26 +415,26 @@ fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
-impl Ending {
+impl TaskEnding {
     /// The status of an answer of `position` bytes that ended this way.
-    fn status(&self, position: u64) -> Status {
+    fn status(&self, position: u64) -> AnswerStatus {
         match self {
-            Self::Finished(_) => Status::Done,
-            Self::Stopped => Status::Stopped,
-            Self::Interrupted => Status::Interrupted,
+            Self::Finished(_) => AnswerStatus::Done,
+            Self::Stopped => AnswerStatus::Stopped,
+            Self::Interrupted => AnswerStatus::Interrupted,
             // The model's service died in the middle: what there is can be continued.
-            Self::Failed(Failure::Interrupted) if position > 0 => Status::Interrupted,
-            Self::Failed(_) => Status::Failed,
+            Self::Failed(Failure::Interrupted) if position > 0 => AnswerStatus::Interrupted,
+            Self::Failed(_) => AnswerStatus::Failed,
         }
     }
 
-    fn problem(&self) -> Option<Problem> {
+    fn problem(&self) -> Option<AnswerProblem> {
         let failure = match self {
             Self::Failed(failure) => *failure,
             Self::Interrupted => Failure::ShuttingDown,
             Self::Finished(_) | Self::Stopped => return None,
         };
-        Some(Problem {
+        Some(AnswerProblem {
             code: failure.code(),
             message: failure.message().to_owned(),
         })

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::context::Role;
-use crate::protocol::record::{Options, Part};
+use crate::protocol::record::{AnswerOptions, ContentPart};
 
 /// llm-proxy takes no higher `top_k`.
 const MAX_TOP_K: u32 = 1_000;
@@ -27,7 +27,7 @@ pub(crate) struct AnswerRequest<'a> {
     /// In order.
     pub(crate) messages: Vec<AskMessage<'a>>,
     /// `system` is not read: it is a message.
-    pub(crate) options: &'a Options,
+    pub(crate) options: &'a AnswerOptions,
     /// The last message is the model's, and it goes on exactly where that ends.
     pub(crate) continues: bool,
     /// For whom: an opaque id, whose requests take turns with those of others.
@@ -59,7 +59,7 @@ pub(crate) enum AskContent<'a> {
     /// Text.
     Text(&'a str),
     /// Text and images.
-    Parts(&'a [Part]),
+    Parts(&'a [ContentPart]),
 }
 
 impl<'a> AskMessage<'a> {
@@ -94,15 +94,15 @@ impl AnswerRequest<'_> {
     }
 }
 
-fn estimate_part(part: &Part) -> usize {
+fn estimate_part(part: &ContentPart) -> usize {
     match part {
-        Part::Text { text } => text.len() / BYTES_PER_TOKEN,
-        Part::Image { .. } => TOKENS_PER_IMAGE,
+        ContentPart::Text { text } => text.len() / BYTES_PER_TOKEN,
+        ContentPart::Image { .. } => TOKENS_PER_IMAGE,
     }
 }
 
 /// `options` in llm-proxy's ranges and the operator's limits, with the operator's values where they say nothing.
-pub(crate) fn effective(options: &Options, config: &Config) -> Options {
+pub(crate) fn effective(options: &AnswerOptions, config: &Config) -> AnswerOptions {
     let stop = options.stop.as_ref().map(|stops| {
         let usable = stops
             .iter()
@@ -110,7 +110,7 @@ pub(crate) fn effective(options: &Options, config: &Config) -> Options {
         usable.take(MAX_STOPS).cloned().collect()
     });
     let max_tokens = options.max_tokens.unwrap_or(config.max_tokens);
-    Options {
+    AnswerOptions {
         system: options.system.clone(),
         temperature: Some(
             options
@@ -230,7 +230,7 @@ impl<'a> SentMessage<'a> {
         };
         let content = match message.content {
             AskContent::Text(text) => SentContent::Text(text),
-            AskContent::Parts([Part::Text { text }]) => SentContent::Text(text),
+            AskContent::Parts([ContentPart::Text { text }]) => SentContent::Text(text),
             AskContent::Parts(parts) => {
                 SentContent::Parts(parts.iter().map(SentPart::new).collect())
             }
@@ -244,10 +244,10 @@ impl<'a> SentMessage<'a> {
 }
 
 impl<'a> SentPart<'a> {
-    fn new(part: &'a Part) -> Self {
+    fn new(part: &'a ContentPart) -> Self {
         match part {
-            Part::Text { text } => Self::Text { text },
-            Part::Image { data_url } => Self::ImageUrl {
+            ContentPart::Text { text } => Self::Text { text },
+            ContentPart::Image { data_url } => Self::ImageUrl {
                 image_url: SentImage { url: data_url },
             },
         }

@@ -11,7 +11,7 @@ use crate::config::{Config, VARIABLES};
 use crate::context::Role;
 use crate::error::Failure;
 use crate::event::{Event, Finish};
-use crate::protocol::record::{FinishReason, Options, Part, Usage};
+use crate::protocol::record::{AnswerOptions, ContentPart, FinishReason, TokenUsage};
 use crate::upstream;
 
 fn config(base_url: &str) -> Config {
@@ -32,7 +32,7 @@ fn completions(llama: &FakeLlama) -> Completions {
     Completions::new(upstream::http().unwrap(), &config(&base_url))
 }
 
-fn ask<'a>(messages: Vec<AskMessage<'a>>, options: &'a Options) -> AnswerRequest<'a> {
+fn ask<'a>(messages: Vec<AskMessage<'a>>, options: &'a AnswerOptions) -> AnswerRequest<'a> {
     AnswerRequest {
         messages,
         options,
@@ -48,7 +48,7 @@ fn ask<'a>(messages: Vec<AskMessage<'a>>, options: &'a Options) -> AnswerRequest
 /// Asks for an answer to "Hi".
 fn hello(completions: &Completions) -> Completion {
     let messages = vec![AskMessage::text(Role::User, "Hi")];
-    completions.ask(&ask(messages, &Options::default()))
+    completions.ask(&ask(messages, &AnswerOptions::default()))
 }
 
 async fn all(completion: &mut Completion) -> Vec<Event> {
@@ -70,7 +70,7 @@ fn text(text: &str) -> Event {
 fn finished(reason: FinishReason, completion_tokens: u32) -> Event {
     Event::Finished(Finish {
         reason,
-        usage: Some(Usage {
+        usage: Some(TokenUsage {
             prompt_tokens: 7,
             cached_tokens: 5,
             completion_tokens,
@@ -150,7 +150,7 @@ async fn the_place_in_the_queue_and_the_prefill_are_told_before_the_answer() {
 #[tokio::test]
 async fn options_images_and_a_partial_answer_are_asked_for() {
     let llama = FakeLlama::start().await;
-    let options = Options {
+    let options = AnswerOptions {
         temperature: Some(9.0),
         top_p: Some(0.5),
         top_k: Some(9_999),
@@ -159,14 +159,14 @@ async fn options_images_and_a_partial_answer_are_asked_for() {
         seed: Some(7),
         stop: Some(vec![String::new(), "END".to_owned(), "x".repeat(999)]),
         thinking: Some(false),
-        ..Options::default()
+        ..AnswerOptions::default()
     };
     let data_url = "data:image/png;base64,AAAA".to_owned();
     let parts = [
-        Part::Text {
+        ContentPart::Text {
             text: "What is this?".to_owned(),
         },
-        Part::Image { data_url },
+        ContentPart::Image { data_url },
     ];
     let picture = AskMessage {
         role: Role::User,
@@ -218,11 +218,11 @@ async fn options_images_and_a_partial_answer_are_asked_for() {
 fn what_nobody_asked_for_is_as_the_operator_set_it() {
     let config = config("http://127.0.0.1:1/v1");
     assert_eq!(
-        effective(&Options::default(), &config),
-        Options {
+        effective(&AnswerOptions::default(), &config),
+        AnswerOptions {
             temperature: Some(0.2),
             max_tokens: Some(100),
-            ..Options::default()
+            ..AnswerOptions::default()
         }
     );
 }
@@ -299,7 +299,7 @@ async fn an_address_without_v1_is_told_as_such() {
 async fn the_model_counts_the_tokens_of_a_prompt_and_a_guess_stands_by() {
     let llama = FakeLlama::start().await;
     let completions = completions(&llama);
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let ask = ask(vec![AskMessage::text(Role::User, "Hi there")], &options);
     llama.script_once(Script::status(200, r#"{"input_tokens":33}"#));
     assert_eq!(completions.count(&ask).await, Ok(33));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Action, Connection, MAX_DELTA_BYTES, MAX_WAITING, Outcome};
-use crate::context::{Conversation, Role};
+use crate::context::{Role, V1Conversation};
 use crate::error::{Failure, Overflow};
 use crate::event::{Event, Finish};
 use crate::protocol::close::Close;
@@ -14,7 +14,7 @@ use crate::protocol::record::FinishReason;
 use crate::protocol::v1::ServerMessage;
 
 fn connection() -> Connection {
-    Connection::new(Conversation::new("system", 100))
+    Connection::new(V1Conversation::new("system", 100))
 }
 
 fn ended(reason: FinishReason) -> Event {

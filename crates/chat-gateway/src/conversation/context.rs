@@ -12,7 +12,7 @@ use crate::completion::{AnswerRequest, AskContent, AskMessage};
 use crate::context::Role;
 use crate::conversation::room::Room;
 use crate::error::{Failure, Overflow};
-use crate::protocol::record::{Answered, Author, ContextUse, Message, Options, Part};
+use crate::protocol::record::{AnswerOptions, Answered, Author, ContentPart, ContextUse, Message};
 use crate::state::Gateway;
 
 /// The share of the context's room from which on tokens are counted by the model, in percent.
@@ -27,7 +27,7 @@ const MAX_CUTS: usize = 4;
 /// A question and its answer.
 #[derive(Debug)]
 struct PastTurn {
-    question: Vec<Part>,
+    question: Vec<ContentPart>,
     answer: Box<Answered>,
 }
 
@@ -36,10 +36,10 @@ struct PastTurn {
 pub(crate) struct Prompt {
     system: Option<String>,
     turns: Vec<PastTurn>,
-    question: Vec<Part>,
+    question: Vec<ContentPart>,
     /// Thoughts and text of the answer that goes on.
     partial: Option<(String, String)>,
-    options: Options,
+    options: AnswerOptions,
     lane: Arc<str>,
     /// How many of the oldest turns are left out.
     cut: usize,
@@ -253,7 +253,7 @@ fn turns(path: Vec<Message>) -> Vec<PastTurn> {
     turns
 }
 
-fn parts(content: &[Part]) -> AskMessage<'_> {
+fn parts(content: &[ContentPart]) -> AskMessage<'_> {
     AskMessage {
         role: Role::User,
         content: AskContent::Parts(content),
@@ -261,10 +261,10 @@ fn parts(content: &[Part]) -> AskMessage<'_> {
     }
 }
 
-fn text_bytes(content: &[Part]) -> usize {
+fn text_bytes(content: &[ContentPart]) -> usize {
     let bytes = content.iter().map(|part| match part {
-        Part::Text { text } => text.len(),
-        Part::Image { .. } => 0,
+        ContentPart::Text { text } => text.len(),
+        ContentPart::Image { .. } => 0,
     });
     bytes.sum()
 }

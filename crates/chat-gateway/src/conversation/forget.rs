@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::conversation::refusal::Refusal;
 use crate::conversation::room::Room;
-use crate::conversation::verbs::Refusal;
 use crate::identity::User;
-use crate::protocol::record::{Conversation, Status};
+use crate::protocol::record::{AnswerStatus, Conversation};
 use crate::protocol::v2::Change;
 use crate::state::Gateway;
 use crate::store::ConversationChange;
@@ -54,7 +54,7 @@ fn tell_deleted(room: &Arc<Room>) {
         }
         state
             .answers
-            .retain(|answer| answer.status != Status::Waiting);
+            .retain(|answer| answer.status != AnswerStatus::Waiting);
         let revision = state.revision + 1;
         state.note(Change::Deleted, revision);
     });

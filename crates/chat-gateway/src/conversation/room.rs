@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
-use crate::protocol::record::{ContextUse, Options, Status};
+use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done, Phase};
 
 /// How long an ended answer stays: longer than the slowest watcher may take before it is closed, and the time in which a
@@ -61,9 +61,9 @@ pub(crate) struct LiveAnswer {
     pub(crate) question: Uuid,
     /// Tells its runs apart: `continue` runs the same answer again.
     pub(crate) run: u64,
-    pub(crate) status: Status,
+    pub(crate) status: AnswerStatus,
     pub(crate) written: Written,
-    pub(crate) options: Options,
+    pub(crate) options: AnswerOptions,
     /// Whether it goes on where it was cut.
     pub(crate) continues: bool,
     /// The user's name in llm-proxy's queue.
@@ -100,7 +100,7 @@ impl RoomState {
     pub(crate) fn waiting(&self) -> usize {
         let waiting = self.answers.iter();
         waiting
-            .filter(|answer| answer.status == Status::Waiting)
+            .filter(|answer| answer.status == AnswerStatus::Waiting)
             .count()
     }
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
 use crate::conversation::room::{Bell, LiveAnswer, Room, Stage};
-use crate::protocol::record::{ContextUse, Message, Status};
-use crate::protocol::v2::{Done, Held, Progress, ServerFrame};
+use crate::protocol::record::{AnswerStatus, ContextUse, Message};
+use crate::protocol::v2::{AnswerProgress, Done, HeldAnswer, ServerFrame};
 
 /// The most text of one `delta`, in bytes; more becomes several frames. A slow line must bring one whole frame before the
 /// socket counts as stalled.
@@ -18,9 +18,12 @@ const MAX_FRAME_TEXT_BYTES: usize = 16 * 1024;
 /// The text of one answer that is put into frames at once, in bytes. The rest follows when the reader has taken them.
 const MAX_BATCH_BYTES: usize = 8 * MAX_FRAME_TEXT_BYTES;
 
+/// Answers whose positions are remembered after they have ended, because they may go on.
+const MAX_CURSORS: usize = 64;
+
 /// How much somebody has of one answer.
 #[derive(Debug)]
-struct Cursor {
+struct AnswerCursor {
     answer: Uuid,
     run: u64,
     /// `None`: nothing of it was shown, and nothing is known to be held.
@@ -37,19 +40,19 @@ pub(crate) struct Watcher {
     room: Arc<Room>,
     bell: Arc<Bell>,
     seen: u64,
-    cursors: Vec<Cursor>,
+    cursors: Vec<AnswerCursor>,
 }
 
 impl Watcher {
     /// Rings `bell` from now on whenever there is something to show. Answers that have ended are shown only if they are
     /// among those `held`.
-    pub(crate) fn new(room: Arc<Room>, bell: Arc<Bell>, held: &[Held]) -> Self {
+    pub(crate) fn new(room: Arc<Room>, bell: Arc<Bell>, held: &[HeldAnswer]) -> Self {
         room.join(&bell);
         bell.now.notify_one();
         let state = room.state();
         let cursors = state.answers.iter().map(|answer| {
             let held = held.iter().find(|held| held.message == answer.id);
-            Cursor {
+            AnswerCursor {
                 answer: answer.id,
                 run: answer.run,
                 position: held.map(|held| held.position),
@@ -95,19 +98,35 @@ impl Watcher {
         false
     }
 
+    /// The reader has so much of an answer that has ended. If it goes on, it goes on from there.
+    pub(crate) fn holds(&mut self, answer: Uuid, position: u64) {
+        if !self.shows(answer) {
+            self.cursors.push(AnswerCursor {
+                answer,
+                run: 0,
+                position: Some(position),
+                stage_version: 0,
+                context_told: None,
+                done: true,
+            });
+        }
+    }
+
     /// What brings the reader up to date, or a good part of it; the bell then rings again for the rest.
     pub(crate) fn frames(&mut self) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         let state = self.room.state();
-        let known = |cursor: &Cursor| state.answers.iter().any(|live| live.id == cursor.answer);
-        self.cursors.retain(known);
+        if self.cursors.len() > MAX_CURSORS {
+            self.cursors
+                .retain(|cursor| state.answers.iter().any(|live| live.id == cursor.answer));
+        }
         for answer in &state.answers {
             let place = self
                 .cursors
                 .iter()
                 .position(|cursor| cursor.answer == answer.id);
             let place = place.unwrap_or_else(|| {
-                self.cursors.push(Cursor::new(answer));
+                self.cursors.push(AnswerCursor::new(answer));
                 self.cursors.len() - 1
             });
             if !self.cursors[place].catch_up(answer, &mut frames) {
@@ -133,7 +152,7 @@ impl Drop for Watcher {
     }
 }
 
-impl Cursor {
+impl AnswerCursor {
     const fn new(answer: &LiveAnswer) -> Self {
         Self {
             answer: answer.id,
@@ -214,7 +233,7 @@ fn stage(answer: &LiveAnswer) -> Option<ServerFrame> {
             done,
             total,
             cached,
-        } => Some(ServerFrame::Progress(Progress {
+        } => Some(ServerFrame::Progress(AnswerProgress {
             answer: answer.id,
             phase,
             done,
@@ -227,7 +246,7 @@ fn stage(answer: &LiveAnswer) -> Option<ServerFrame> {
 /// What comes after `position`, about `most` bytes of it, and the position after that.
 fn text(
     answer: Uuid,
-    status: Status,
+    status: AnswerStatus,
     written: &Written,
     position: u64,
     most: usize,

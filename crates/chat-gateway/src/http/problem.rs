@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use common::openai_error::OpenAiError;
 
 use crate::SERVICE;
-use crate::conversation::verbs::Refusal;
+use crate::conversation::refusal::Refusal;
 use crate::identity::Stranger;
 use crate::protocol::record::ErrorCode;
 use crate::store::StoreError;

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::protocol::record::{Content, Part};
+use crate::protocol::record::{ContentPart, MessageContent};
 
 /// The largest whole number that every client can tell from its neighbours.
 const MAX_POSITION: u64 = (1 << 53) - 1;
@@ -72,7 +72,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictObjectVisitor<T> {
     }
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de> Deserialize<'de> for MessageContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ContentVisitor)
     }
@@ -81,18 +81,18 @@ impl<'de> Deserialize<'de> for Content {
 struct ContentVisitor;
 
 impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+    type Value = MessageContent;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a string or a list of parts")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Content::Text(text.to_owned()))
+        Ok(MessageContent::Text(text.to_owned()))
     }
 
     fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Content::Text(text))
+        Ok(MessageContent::Text(text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
         while let Some(StrictObject(part)) = list.next_element()? {
             parts.push(part);
         }
-        Ok(Content::Parts(parts))
+        Ok(MessageContent::Parts(parts))
     }
 }
 
@@ -121,7 +121,7 @@ enum PartKind {
     Image,
 }
 
-impl<'de> Deserialize<'de> for Part {
+impl<'de> Deserialize<'de> for ContentPart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let PartFields {
             kind,

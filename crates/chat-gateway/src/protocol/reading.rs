@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::complaint::{self, sentence};
 use super::mend_surrogates;
 use super::record::ErrorCode;
-use super::v2::{ClientFrame, Refused};
+use super::v2::{ClientFrame, RefusedFrame};
 
 /// The largest frame before the hello, in bytes.
 pub const MAX_HELLO_BYTES: usize = 8 * 1024;
@@ -47,7 +47,7 @@ pub fn is_hello(frame: &str) -> bool {
 /// # Errors
 ///
 /// With the frame that says what is wrong. It has the `id` of the frame if that is one.
-pub fn read(text: &str) -> Result<ClientFrame, Box<Refused>> {
+pub fn read(text: &str) -> Result<ClientFrame, Box<RefusedFrame>> {
     let text = &*mend_surrogates(text);
     let head = head(text).map_err(|message| refused(None, message))?;
     let id = head.id.map_or(Err("`id` is missing"), checked_id);
@@ -74,7 +74,7 @@ pub fn read(text: &str) -> Result<ClientFrame, Box<Refused>> {
         "watch" => body(text, re).map(ClientFrame::Watch),
         "unwatch" => body(text, re).map(ClientFrame::Unwatch),
         _ => {
-            return Err(Box::new(Refused {
+            return Err(Box::new(RefusedFrame {
                 code: ErrorCode::UnknownType,
                 ..*refused(re, "this `type` is not one of version 2")
             }));
@@ -111,7 +111,7 @@ fn checked_id(json: &RawValue) -> Result<String, &'static str> {
     }
 }
 
-fn body<T: DeserializeOwned>(text: &str, re: Option<String>) -> Result<T, Box<Refused>> {
+fn body<T: DeserializeOwned>(text: &str, re: Option<String>) -> Result<T, Box<RefusedFrame>> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -119,8 +119,8 @@ fn body<T: DeserializeOwned>(text: &str, re: Option<String>) -> Result<T, Box<Re
     })
 }
 
-fn refused(re: Option<String>, message: impl Into<String>) -> Box<Refused> {
-    Box::new(Refused {
+fn refused(re: Option<String>, message: impl Into<String>) -> Box<RefusedFrame> {
+    Box::new(RefusedFrame {
         re,
         code: ErrorCode::BadRequest,
         message: message.into(),

@@ -13,7 +13,7 @@ pub const MAX_TITLE_CHARS: usize = 200;
 /// One piece of a message's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, TS)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Part {
+pub enum ContentPart {
     /// Text.
     Text {
         /// The text, byte for byte.
@@ -29,19 +29,19 @@ pub enum Part {
 /// A message's content as a client writes it: text, or parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, TS)]
 #[serde(untagged)]
-pub enum Content {
+pub enum MessageContent {
     /// The same as one text part.
     Text(String),
     /// In this order.
-    Parts(Vec<Part>),
+    Parts(Vec<ContentPart>),
 }
 
-impl Content {
+impl MessageContent {
     /// The content as parts.
     #[must_use]
-    pub fn into_parts(self) -> Vec<Part> {
+    pub fn into_parts(self) -> Vec<ContentPart> {
         match self {
-            Self::Text(text) => vec![Part::Text { text }],
+            Self::Text(text) => vec![ContentPart::Text { text }],
             Self::Parts(parts) => parts,
         }
     }
@@ -60,7 +60,7 @@ pub enum Author {
 /// How far an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum AnswerStatus {
     /// It waits behind another answer of its conversation.
     Waiting,
     /// It was begun and has not ended.
@@ -75,7 +75,7 @@ pub enum Status {
     Failed,
 }
 
-impl Status {
+impl AnswerStatus {
     /// Whether nothing more will come.
     #[must_use]
     pub const fn is_final(self) -> bool {
@@ -97,7 +97,7 @@ pub enum FinishReason {
 
 /// Tokens of one answer, as the model counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
-pub struct Usage {
+pub struct TokenUsage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Of these, tokens that the model still had in its cache.
@@ -108,7 +108,7 @@ pub struct Usage {
 
 /// How long one answer took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema, TS)]
-pub struct Timings {
+pub struct AnswerTimings {
     /// From the answer's turn to its first character, waiting for the model included, in milliseconds.
     pub first_token_ms: u32,
     /// From the first character to the last, in milliseconds.
@@ -133,7 +133,7 @@ pub struct ContextUse {
 /// What an answer is asked with. What is missing is as the operator set it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(default, deny_unknown_fields)]
-pub struct Options {
+pub struct AnswerOptions {
     /// The system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
@@ -172,7 +172,7 @@ pub struct Options {
     pub thinking: Option<bool>,
 }
 
-impl Options {
+impl AnswerOptions {
     /// Nothing but the operator's.
     #[must_use]
     pub const fn none() -> Self {
@@ -270,7 +270,7 @@ impl ErrorCode {
 
 /// Why an answer failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
-pub struct Problem {
+pub struct AnswerProblem {
     /// For programs.
     pub code: ErrorCode,
     /// For people, in English.
@@ -325,8 +325,8 @@ pub struct Message {
     pub created_ms: u64,
     /// What the person wrote; empty for an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[ts(as = "Option<Vec<Part>>", optional)]
-    pub content: Vec<Part>,
+    #[ts(as = "Option<Vec<ContentPart>>", optional)]
+    pub content: Vec<ContentPart>,
     /// The answer, for a message of the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
@@ -337,7 +337,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, TS)]
 pub struct Answered {
     /// How far it is.
-    pub status: Status,
+    pub status: AnswerStatus,
     /// Its text; of a running one, as much as there was a moment ago.
     pub text: String,
     /// The model's thoughts.
@@ -354,21 +354,21 @@ pub struct Answered {
     /// Of a failed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub error: Option<Problem>,
+    pub error: Option<AnswerProblem>,
     /// If the model counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// Once it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub timings: Option<Timings>,
+    pub timings: Option<AnswerTimings>,
     /// Once it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub context: Option<ContextUse>,
     /// What it was asked with.
-    pub options: Options,
+    pub options: AnswerOptions,
 }
 
 #[cfg(test)]

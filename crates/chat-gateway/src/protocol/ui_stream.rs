@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::protocol::record::{Options, Problem, Status, Timings, Usage};
+use crate::protocol::record::{
+    AnswerOptions, AnswerProblem, AnswerStatus, AnswerTimings, TokenUsage,
+};
 use crate::protocol::v2::Phase;
 
 /// The body of `POST /api/v1/chat`. What else an app sends is passed over.
@@ -34,7 +36,7 @@ pub struct UiRequest {
     pub system: Option<String>,
     /// How to answer.
     #[serde(default)]
-    pub options: Options,
+    pub options: AnswerOptions,
 }
 
 /// What the person asks for.
@@ -136,19 +138,19 @@ pub enum UiPart {
 pub struct UiMetadata {
     /// If the model counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// Once it began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timings: Option<Timings>,
+    pub timings: Option<AnswerTimings>,
     /// Somebody stopped it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// How it ended, when it is not whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<AnswerStatus>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Problem>,
+    pub error: Option<AnswerProblem>,
 }
 
 /// A chat as `useChat` begins with it.

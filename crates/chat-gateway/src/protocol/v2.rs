@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::protocol::objects::{is_default, object, objects, position};
 use crate::protocol::record::{
-    Content, ErrorCode, FinishReason, Options, Problem, Status, Timings, Usage,
+    AnswerOptions, AnswerProblem, AnswerStatus, AnswerTimings, ErrorCode, FinishReason,
+    MessageContent, TokenUsage,
 };
 
 /// The version's number, in `hello` and `welcome`.
@@ -87,15 +88,15 @@ pub struct Send {
     #[ts(type = "string | null", optional)]
     pub parent: Option<Option<Uuid>>,
     /// What the person wrote.
-    pub content: Content,
+    pub content: MessageContent,
     /// How to answer.
     #[serde(
         default,
         deserialize_with = "object",
         skip_serializing_if = "is_default"
     )]
-    #[ts(as = "Option<Options>", optional)]
-    pub options: Options,
+    #[ts(as = "Option<AnswerOptions>", optional)]
+    pub options: AnswerOptions,
     /// What to do while an answer runs.
     #[serde(default, skip_serializing_if = "is_default")]
     #[ts(as = "Option<WhenBusy>", optional)]
@@ -120,8 +121,8 @@ pub struct Regenerate {
         deserialize_with = "object",
         skip_serializing_if = "is_default"
     )]
-    #[ts(as = "Option<Options>", optional)]
-    pub options: Options,
+    #[ts(as = "Option<AnswerOptions>", optional)]
+    pub options: AnswerOptions,
 }
 
 /// Something done to one message.
@@ -143,7 +144,7 @@ pub struct EditQueued {
     /// The person's message.
     pub message: Uuid,
     /// The new words.
-    pub content: Content,
+    pub content: MessageContent,
 }
 
 /// Wish to be told of a conversation.
@@ -160,13 +161,13 @@ pub struct Watch {
         deserialize_with = "objects",
         skip_serializing_if = "is_default"
     )]
-    #[ts(as = "Option<Vec<Held>>", optional)]
-    pub answers: Vec<Held>,
+    #[ts(as = "Option<Vec<HeldAnswer>>", optional)]
+    pub answers: Vec<HeldAnswer>,
 }
 
 /// How much of an answer a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
-pub struct Held {
+pub struct HeldAnswer {
     /// The answer.
     pub message: Uuid,
     /// The last position it was given.
@@ -205,7 +206,7 @@ pub enum ServerFrame {
         wait_seconds: Option<u32>,
     },
     /// What the model does for the answer.
-    Progress(Progress),
+    Progress(AnswerProgress),
     /// The next piece of the answer.
     Delta {
         /// The answer.
@@ -249,7 +250,7 @@ pub enum ServerFrame {
         #[ts(optional)]
         reasoning: Option<String>,
         /// How far it is.
-        status: Status,
+        status: AnswerStatus,
     },
     /// The conversation changed: fetch what you show of it.
     Changed {
@@ -264,7 +265,7 @@ pub enum ServerFrame {
     /// The model is another one now, or would no longer, or again, answer.
     Model(Model),
     /// A frame was refused.
-    Error(Refused),
+    Error(RefusedFrame),
     /// The frame with this id was done.
     Ok {
         /// The frame's id.
@@ -372,7 +373,7 @@ pub struct Accepted {
     /// Its answer.
     pub answer: Uuid,
     /// What it is asked with, after the server's limits.
-    pub options: Options,
+    pub options: AnswerOptions,
     /// The request was taken before; nothing was started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[ts(as = "Option<bool>", optional)]
@@ -381,7 +382,7 @@ pub struct Accepted {
 
 /// What the model does for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
-pub struct Progress {
+pub struct AnswerProgress {
     /// The answer.
     pub answer: Uuid,
     /// What is done.
@@ -423,7 +424,7 @@ pub struct Done {
     #[ts(type = "number")]
     pub position: u64,
     /// Only `done` means whole.
-    pub status: Status,
+    pub status: AnswerStatus,
     /// In which sense it is whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
@@ -431,15 +432,15 @@ pub struct Done {
     /// If the model counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// Once it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub timings: Option<Timings>,
+    pub timings: Option<AnswerTimings>,
     /// Of a failed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
-    pub error: Option<Problem>,
+    pub error: Option<AnswerProblem>,
     /// The conversation's revision now.
     #[ts(type = "number")]
     pub revision: u64,
@@ -447,7 +448,7 @@ pub struct Done {
 
 /// A frame was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
-pub struct Refused {
+pub struct RefusedFrame {
     /// The frame's id, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]

@@ -20,7 +20,7 @@ use crate::upgrade::Entrant;
 use crate::wire::{Heard, Wire};
 
 /// How a socket ends.
-enum End {
+enum SocketEnd {
     /// We close it.
     Close(Close),
     /// The peer closed or is gone.
@@ -56,16 +56,16 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: E
                     let serving = v1::run(&mut wire, &gateway, user, &first);
                     (1, Box::pin(serving).await)
                 }
-                None => (1, (End::Close(Close::NotSignedIn), 0)),
+                None => (1, (SocketEnd::Close(Close::NotSignedIn), 0)),
             },
         }
     };
     let label = match end {
-        End::Close(close) => {
+        SocketEnd::Close(close) => {
             wire.close(close).await;
             close.reason()
         }
-        End::Gone(how) => {
+        SocketEnd::Gone(how) => {
             wire.answer_close().await;
             how
         }
@@ -88,7 +88,7 @@ async fn first_frame(
     wire: &mut Wire,
     gateway: &Gateway,
     user: Option<&User>,
-) -> Result<Utf8Bytes, End> {
+) -> Result<Utf8Bytes, SocketEnd> {
     let mut session_end = pin!(async {
         match user {
             Some(user) => gateway.identity.ended(user).await,
@@ -98,8 +98,8 @@ async fn first_frame(
     loop {
         let heard = tokio::select! {
             heard = wire.next() => heard,
-            end = &mut session_end => return Err(End::Close(closed_by(end))),
-            () = gateway.shutdown.draining() => return Err(End::Close(Close::GoingAway)),
+            end = &mut session_end => return Err(SocketEnd::Close(closed_by(end))),
+            () = gateway.shutdown.draining() => return Err(SocketEnd::Close(Close::GoingAway)),
         };
         match heard {
             Heard::Text(text) => return Ok(text),
@@ -110,13 +110,13 @@ async fn first_frame(
 }
 
 /// How a socket ends after this was heard.
-fn ended(heard: &Heard) -> End {
+fn ended(heard: &Heard) -> SocketEnd {
     match *heard {
-        Heard::Broken(close) => End::Close(close),
-        Heard::Stalled => End::Gone("stalled"),
-        Heard::Silent => End::Gone("silent"),
-        Heard::Gone(how) => End::Gone(how),
-        Heard::Text(_) | Heard::Room => End::Gone("closed"),
+        Heard::Broken(close) => SocketEnd::Close(close),
+        Heard::Stalled => SocketEnd::Gone("stalled"),
+        Heard::Silent => SocketEnd::Gone("silent"),
+        Heard::Gone(how) => SocketEnd::Gone(how),
+        Heard::Text(_) | Heard::Room => SocketEnd::Gone("closed"),
     }
 }
 

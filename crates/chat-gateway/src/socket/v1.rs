@@ -12,16 +12,16 @@ use axum::extract::ws::Utf8Bytes;
 use crate::answer::Answer;
 use crate::completion::{AnswerRequest, AskMessage};
 use crate::connection::{Action, Connection};
-use crate::context::{Conversation, Prompt};
+use crate::context::{V1Conversation, V1Prompt};
 use crate::event::Event;
 use crate::identity::User;
-use crate::protocol::record::Options;
-use crate::socket::{End, closed_by, ended};
+use crate::protocol::record::AnswerOptions;
+use crate::socket::{SocketEnd, closed_by, ended};
 use crate::state::Gateway;
 use crate::wire::{Heard, Wire};
 
 /// Version 1 has no options.
-static NO_OPTIONS: Options = Options::none();
+static NO_OPTIONS: AnswerOptions = AnswerOptions::none();
 
 /// Serves one socket to its end, and counts its answers. `first` is its first frame.
 pub(crate) async fn run(
@@ -29,9 +29,10 @@ pub(crate) async fn run(
     gateway: &Arc<Gateway>,
     user: User,
     first: &Utf8Bytes,
-) -> (End, u64) {
-    let conversation = Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
-    let mut session = Session {
+) -> (SocketEnd, u64) {
+    let conversation =
+        V1Conversation::new(&gateway.config.system_prompt, gateway.config.max_tokens);
+    let mut session = V1Session {
         wire,
         connection: Connection::new(conversation),
         answer: None,
@@ -43,7 +44,7 @@ pub(crate) async fn run(
     (end, session.answers)
 }
 
-struct Session<'a> {
+struct V1Session<'a> {
     wire: &'a mut Wire,
     connection: Connection,
     answer: Option<Answer>,
@@ -52,8 +53,8 @@ struct Session<'a> {
     gateway: Arc<Gateway>,
 }
 
-impl Session<'_> {
-    async fn until_end(&mut self, first: &Utf8Bytes) -> End {
+impl V1Session<'_> {
+    async fn until_end(&mut self, first: &Utf8Bytes) -> SocketEnd {
         let gateway = Arc::clone(&self.gateway);
         let user = self.user.clone();
         let mut session_end = pin!(gateway.identity.ended(&user));
@@ -74,7 +75,7 @@ impl Session<'_> {
                     other => return ended(&other),
                 },
                 event = next(&mut self.answer), if self.wire.has_room() => self.connection.on_event(event, n_ctx),
-                end = &mut session_end => return End::Close(closed_by(end)),
+                end = &mut session_end => return SocketEnd::Close(closed_by(end)),
                 () = gateway.shutdown.draining(), if !draining => {
                     draining = true;
                     self.connection.on_drain()
@@ -92,7 +93,7 @@ impl Session<'_> {
         }
     }
 
-    fn act(&mut self, action: Action) -> Option<End> {
+    fn act(&mut self, action: Action) -> Option<SocketEnd> {
         match action {
             Action::Send(message) => self.wire.send(message.to_json()),
             Action::Ask(prompt) => {
@@ -110,7 +111,7 @@ impl Session<'_> {
                     answer.settle(outcome);
                 }
             }
-            Action::Close(close) => return Some(End::Close(close)),
+            Action::Close(close) => return Some(SocketEnd::Close(close)),
         }
         None
     }
@@ -125,7 +126,7 @@ async fn next(answer: &mut Option<Answer>) -> Event {
 }
 
 /// What version 1 asks: text, with the operator's options.
-fn ask<'a>(prompt: &'a Prompt, lane: &'a str) -> AnswerRequest<'a> {
+fn ask<'a>(prompt: &'a V1Prompt, lane: &'a str) -> AnswerRequest<'a> {
     let messages = prompt.iter();
     AnswerRequest {
         messages: messages

@@ -13,17 +13,19 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
+use crate::conversation::refusal::Refusal;
 use crate::conversation::room::{Bell, MAX_QUEUED};
-use crate::conversation::verbs::{Refusal, Taken};
+use crate::conversation::verbs::Taken;
 use crate::conversation::watcher::{self, Watcher};
 use crate::identity::{User, UserSeat};
 use crate::protocol::close::Close;
 use crate::protocol::reading::{MAX_HELLO_BYTES, read};
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
-    Change, ClientFrame, Held, Limits, Person, Refused, ServerFrame, VERSION, Watch, Welcome,
+    Change, ClientFrame, HeldAnswer, Limits, Person, RefusedFrame, ServerFrame, VERSION, Watch,
+    Welcome,
 };
-use crate::socket::{End, closed_by, ended};
+use crate::socket::{SocketEnd, closed_by, ended};
 use crate::state::Gateway;
 use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
 
@@ -50,10 +52,10 @@ pub(crate) async fn run(
     gateway: &Arc<Gateway>,
     user: Option<User>,
     first: Option<Utf8Bytes>,
-) -> (End, u64) {
+) -> (SocketEnd, u64) {
     let end = match enter(wire, gateway, user, first).await {
         Ok((user, seat)) => {
-            let mut session = Session {
+            let mut session = V2Session {
                 wire,
                 gateway,
                 user,
@@ -62,7 +64,7 @@ pub(crate) async fn run(
                 backlog: VecDeque::new(),
                 bad_frames: 0,
                 answers: 0,
-                pace: Pace::new(),
+                pace: ReadPace::new(),
             };
             let end = session.until_end().await;
             drop(seat);
@@ -79,27 +81,27 @@ async fn enter(
     gateway: &Gateway,
     user: Option<User>,
     first: Option<Utf8Bytes>,
-) -> Result<(User, UserSeat), End> {
+) -> Result<(User, UserSeat), SocketEnd> {
     let hello = match first {
         Some(frame) => Ok(frame),
         None => match timeout(HELLO_TIMEOUT, hear(wire, gateway)).await {
             Ok(heard) => heard,
-            Err(_) => Err(End::Close(Close::NoHello)),
+            Err(_) => Err(SocketEnd::Close(Close::NoHello)),
         },
     };
-    let user = greet(wire, gateway, user, &hello?).map_err(End::Close)?;
+    let user = greet(wire, gateway, user, &hello?).map_err(SocketEnd::Close)?;
     let seat = gateway.limits.user_seat(&user);
-    let seat = seat.map_err(|_| End::Close(Close::TooManySockets))?;
+    let seat = seat.map_err(|_| SocketEnd::Close(Close::TooManySockets))?;
     wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user)));
     Ok((user, seat))
 }
 
 /// The first text frame.
-async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, End> {
+async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, SocketEnd> {
     loop {
         let heard = tokio::select! {
             heard = wire.next() => heard,
-            () = gateway.shutdown.draining() => return Err(End::Close(Close::Draining)),
+            () = gateway.shutdown.draining() => return Err(SocketEnd::Close(Close::Draining)),
         };
         match heard {
             Heard::Text(text) => return Ok(text),
@@ -116,18 +118,15 @@ fn greet(
     user: Option<User>,
     frame: &str,
 ) -> Result<User, Close> {
-    let refused = |wire: &mut Wire, code, message| {
-        wire.send_frame(&ServerFrame::Error(Refusal::new(code, message).frame(None)));
-    };
     if frame.len() > MAX_HELLO_BYTES {
-        refused(wire, ErrorCode::TooLarge, "`hello` must be at most 8 KiB");
+        refuse(wire, ErrorCode::TooLarge, "`hello` must be at most 8 KiB");
         return Err(Close::BadFrames);
     }
     let hello = match read(frame) {
         Ok(ClientFrame::Hello(hello)) => hello,
         Ok(_) => {
             let message = "the first frame must be `hello`";
-            refused(wire, ErrorCode::BadRequest, message);
+            refuse(wire, ErrorCode::BadRequest, message);
             return Err(Close::NoHello);
         }
         Err(wrong) => {
@@ -137,7 +136,7 @@ fn greet(
     };
     if hello.version != VERSION {
         let message = "only version 2 is spoken here";
-        refused(wire, ErrorCode::UnsupportedVersion, message);
+        refuse(wire, ErrorCode::UnsupportedVersion, message);
         return Err(Close::Version);
     }
     let ticket = hello.ticket.as_deref();
@@ -146,10 +145,14 @@ fn greet(
         None => user,
     };
     let Some(user) = user else {
-        refused(wire, ErrorCode::Unauthenticated, "nobody is signed in");
+        refuse(wire, ErrorCode::Unauthenticated, "nobody is signed in");
         return Err(Close::NotSignedIn);
     };
     Ok(user)
+}
+
+fn refuse(wire: &mut Wire, code: ErrorCode, message: &'static str) {
+    wire.send_frame(&ServerFrame::Error(Refusal::new(code, message).frame(None)));
 }
 
 fn welcome(gateway: &Gateway, user: &User) -> Welcome {
@@ -172,7 +175,7 @@ fn welcome(gateway: &Gateway, user: &User) -> Welcome {
     }
 }
 
-struct Session<'a> {
+struct V2Session<'a> {
     wire: &'a mut Wire,
     gateway: &'a Arc<Gateway>,
     user: User,
@@ -182,11 +185,11 @@ struct Session<'a> {
     backlog: VecDeque<Unshown>,
     bad_frames: u32,
     answers: u64,
-    pace: Pace,
+    pace: ReadPace,
 }
 
-impl Session<'_> {
-    async fn until_end(&mut self) -> End {
+impl V2Session<'_> {
+    async fn until_end(&mut self) -> SocketEnd {
         let gateway = Arc::clone(self.gateway);
         let bell = Arc::clone(&self.bell);
         let user = self.user.clone();
@@ -213,12 +216,12 @@ impl Session<'_> {
                         paused_until = self.pace.count();
                         self.wire.pause(paused_until.is_some());
                         if let Some(close) = self.hear(&text).await {
-                            return End::Close(close);
+                            return SocketEnd::Close(close);
                         }
                     }
                     Heard::Room => {}
-                    Heard::Stalled => return End::Close(Close::TooSlow),
-                    Heard::Silent => return End::Close(Close::NoPong),
+                    Heard::Stalled => return SocketEnd::Close(Close::TooSlow),
+                    Heard::Silent => return SocketEnd::Close(Close::NoPong),
                     other => return ended(&other),
                 },
                 () = sleep_until(paused_until.unwrap_or(shown)), if paused_until.is_some() => {
@@ -236,7 +239,7 @@ impl Session<'_> {
                     shown = Instant::now();
                     self.show();
                 }
-                end = &mut session_end => return End::Close(closed_by(end)),
+                end = &mut session_end => return SocketEnd::Close(closed_by(end)),
                 Ok(()) = model.changed() => {
                     let model = model.borrow_and_update().clone();
                     self.wire.send_frame(&ServerFrame::Model(model));
@@ -260,7 +263,7 @@ impl Session<'_> {
         }
     }
 
-    fn say_goodbye(&mut self) -> End {
+    fn say_goodbye(&mut self) -> SocketEnd {
         let chance = RandomState::new().build_hasher().finish() % MAX_AFTER_SECONDS;
         self.show();
         self.wire.send_frame(&ServerFrame::Goodbye {
@@ -268,7 +271,7 @@ impl Session<'_> {
             reason: Close::Draining.reason().to_owned(),
             after_seconds: u32::try_from(1 + chance).ok(),
         });
-        End::Close(Close::Draining)
+        SocketEnd::Close(Close::Draining)
     }
 
     /// Does what a frame asks for. Returns how the socket is closed, if it is.
@@ -280,7 +283,7 @@ impl Session<'_> {
         let re = id(&frame).map(str::to_owned);
         let done = self.act(frame).await;
         match (done, re) {
-            (Ok(Reply::Done), Some(re)) => self.wire.send_frame(&ServerFrame::Ok { re }),
+            (Ok(FrameReply::Done), Some(re)) => self.wire.send_frame(&ServerFrame::Ok { re }),
             (Ok(_), _) => {}
             (Err(refusal), re) => {
                 self.gateway.metrics.refused(refusal.code.word());
@@ -290,7 +293,7 @@ impl Session<'_> {
         None
     }
 
-    async fn act(&mut self, frame: ClientFrame) -> Result<Reply, Refusal> {
+    async fn act(&mut self, frame: ClientFrame) -> Result<FrameReply, Refusal> {
         let gateway = Arc::clone(self.gateway);
         match frame {
             ClientFrame::Hello(_) => {
@@ -299,7 +302,7 @@ impl Session<'_> {
             }
             ClientFrame::Ping {} => {
                 self.wire.send_frame(&ServerFrame::Pong {});
-                return Ok(Reply::Sent);
+                return Ok(FrameReply::Sent);
             }
             ClientFrame::Send(send) => {
                 let taken = gateway.send(&self.user, send).await?;
@@ -318,7 +321,7 @@ impl Session<'_> {
             ClientFrame::DropQueued(aim) => gateway.drop_queued(&self.user, &aim).await?,
             ClientFrame::Watch(watch) => {
                 self.watch(watch).await?;
-                return Ok(Reply::Sent);
+                return Ok(FrameReply::Sent);
             }
             ClientFrame::Unwatch(unwatch) => {
                 let gone = unwatch.conversation;
@@ -327,18 +330,17 @@ impl Session<'_> {
                 self.backlog.retain(|unshown| unshown.conversation != gone);
             }
         }
-        Ok(Reply::Done)
+        Ok(FrameReply::Done)
     }
 
     /// Says what was taken, and shows the answer from its beginning unless the conversation is watched already.
-    fn accept(&mut self, taken: Taken) -> Reply {
+    fn accept(&mut self, taken: Taken) -> FrameReply {
         let accepted = taken.accepted;
         self.answers += u64::from(!accepted.duplicate);
         let answer = accepted.answer;
         self.wire.send_frame(&ServerFrame::Accepted(accepted));
-        let watched = |watcher: &Watcher| watcher.conversation() == taken.room.id;
-        if self.watchers.iter().any(watched) {
-            return Reply::Sent;
+        if self.watches(taken.room.id) {
+            return FrameReply::Sent;
         }
         if self.watchers.len() == MAX_WATCHED {
             self.watchers.remove(0);
@@ -347,7 +349,7 @@ impl Session<'_> {
         let mut watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
         // It may have ended already: a moment ago, or long ago if the same frame was sent before.
         if !watcher.expect(answer) {
-            let held = Held {
+            let held = HeldAnswer {
                 message: answer,
                 position: 0,
             };
@@ -359,7 +361,12 @@ impl Session<'_> {
             });
         }
         self.watchers.push(watcher);
-        Reply::Sent
+        FrameReply::Sent
+    }
+
+    fn watches(&self, conversation: Uuid) -> bool {
+        let mut watchers = self.watchers.iter();
+        watchers.any(|watcher| watcher.conversation() == conversation)
     }
 
     fn send_all(&mut self, frames: &[ServerFrame]) {
@@ -419,8 +426,16 @@ impl Session<'_> {
                 let frames =
                     watcher::stored(&found.message, &found.written, held.position, revision);
                 self.send_all(&frames);
+                let position = found.written.position();
+                let watcher = self
+                    .watchers
+                    .iter_mut()
+                    .find(|watcher| watcher.conversation() == conversation);
+                if let Some(watcher) = watcher {
+                    watcher.holds(held.message, position);
+                }
             }
-            Ok(None) => self.wire.send_frame(&ServerFrame::Error(Refused {
+            Ok(None) => self.wire.send_frame(&ServerFrame::Error(RefusedFrame {
                 re,
                 code: ErrorCode::NotFound,
                 message: format!(
@@ -437,7 +452,7 @@ impl Session<'_> {
     }
 
     /// Counts a frame that means nothing.
-    fn bad(&mut self, refused: Refused) -> Option<Close> {
+    fn bad(&mut self, refused: RefusedFrame) -> Option<Close> {
         self.gateway.metrics.refused(refused.code.word());
         self.wire.send_frame(&ServerFrame::Error(refused));
         self.bad_frames += 1;
@@ -455,13 +470,13 @@ async fn at(instant: Option<Instant>) {
 /// An answer of no room that is still to be shown.
 struct Unshown {
     conversation: Uuid,
-    held: Held,
+    held: HeldAnswer,
     /// The `watch` that named it.
     re: Option<String>,
 }
 
 /// What a frame was answered with.
-enum Reply {
+enum FrameReply {
     /// `ok` is still to be said.
     Done,
     /// It was said.
@@ -469,12 +484,12 @@ enum Reply {
 }
 
 /// When the next frame may be read.
-struct Pace {
+struct ReadPace {
     /// When as much time has passed as the frames that were read may take.
     even_at: Instant,
 }
 
-impl Pace {
+impl ReadPace {
     fn new() -> Self {
         let even_at = Instant::now();
         Self { even_at }

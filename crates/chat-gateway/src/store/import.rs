@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::answer::written::Written;
 use crate::protocol::record::{
-    Answered, Author, Conversation, MAX_TITLE_CHARS, Message, Part, Status,
+    AnswerStatus, Answered, Author, ContentPart, Conversation, MAX_TITLE_CHARS, Message,
 };
 use crate::store::export::VERSION;
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
@@ -127,9 +127,9 @@ async fn keep(
 }
 
 /// Nobody writes an imported answer.
-const fn settled(status: Status) -> Status {
+const fn settled(status: AnswerStatus) -> AnswerStatus {
     match status {
-        Status::Waiting | Status::Running => Status::Interrupted,
+        AnswerStatus::Waiting | AnswerStatus::Running => AnswerStatus::Interrupted,
         status => status,
     }
 }
@@ -214,11 +214,11 @@ fn check_message(n: usize, message: &Message) -> Result<usize, ImportError> {
     match (message.role, &message.answer) {
         (Author::User, None) if !message.content.is_empty() => {
             let parts = message.content.iter().map(|part| match part {
-                Part::Text { text } => Ok(text.len()),
-                Part::Image { data_url } if data_url.starts_with("data:image/") => {
+                ContentPart::Text { text } => Ok(text.len()),
+                ContentPart::Image { data_url } if data_url.starts_with("data:image/") => {
                     Ok(data_url.len())
                 }
-                Part::Image { .. } => refuse(format!(
+                ContentPart::Image { .. } => refuse(format!(
                     "messages[{n}].content: data_url must begin with data:image/"
                 )),
             });

@@ -1,6 +1,6 @@
 //! A conversation as Markdown, for reading.
 
-use crate::protocol::record::{Author, Message, Part, Status};
+use crate::protocol::record::{AnswerStatus, Author, ContentPart, Message};
 use crate::store::Exported;
 
 impl Exported {
@@ -18,14 +18,14 @@ impl Exported {
                 .to_owned(),
             );
             blocks.extend(message.content.iter().map(|part| match part {
-                Part::Text { text } => text.clone(),
-                Part::Image { .. } => "*(an image)*".to_owned(),
+                ContentPart::Text { text } => text.clone(),
+                ContentPart::Image { .. } => "*(an image)*".to_owned(),
             }));
             let Some(answer) = &message.answer else {
                 continue;
             };
             blocks.push(answer.text.clone());
-            if answer.status != Status::Done {
+            if answer.status != AnswerStatus::Done {
                 blocks.push("*(this answer is not whole)*".to_owned());
             }
         }

@@ -33,7 +33,8 @@ use uuid::Uuid;
 
 use crate::answer::written::Written;
 use crate::protocol::record::{
-    ContextUse, FinishReason, Options, Part, Problem, Status, Timings, Usage,
+    AnswerOptions, AnswerProblem, AnswerStatus, AnswerTimings, ContentPart, ContextUse,
+    FinishReason, TokenUsage,
 };
 use crate::protocol::v2::Accepted;
 
@@ -90,13 +91,13 @@ pub struct NewTurn<'a> {
     /// The answer that the question follows, or the question that is answered again. None: at the root.
     pub parent: Option<Uuid>,
     /// The question. None: another answer to `parent`.
-    pub question: Option<(Uuid, &'a [Part])>,
+    pub question: Option<(Uuid, &'a [ContentPart])>,
     /// The answer's id.
     pub answer: Uuid,
     /// Running or waiting.
-    pub status: Status,
+    pub status: AnswerStatus,
     /// What it is asked with.
-    pub options: &'a Options,
+    pub options: &'a AnswerOptions,
 }
 
 /// What tells a request from another one.
@@ -150,27 +151,27 @@ pub enum Begun {
 
 /// How an answer ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct End {
+pub struct AnswerEnd {
     /// A final one.
-    pub status: Status,
+    pub status: AnswerStatus,
     /// Of a whole one.
     pub finish_reason: Option<FinishReason>,
     /// Of a failed one.
-    pub error: Option<Problem>,
+    pub error: Option<AnswerProblem>,
     /// If the model counted.
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// Once it began.
-    pub timings: Option<Timings>,
+    pub timings: Option<AnswerTimings>,
     /// Once it was asked for.
     pub context: Option<ContextUse>,
     /// All of it.
     pub written: Written,
 }
 
-impl End {
+impl AnswerEnd {
     /// The end of an answer of which nothing else is known.
     #[must_use]
-    pub const fn plain(status: Status, written: Written) -> Self {
+    pub const fn plain(status: AnswerStatus, written: Written) -> Self {
         Self {
             status,
             finish_reason: None,
@@ -186,7 +187,7 @@ impl End {
 /// Bytes of an answer that are taken for one token when nobody counted.
 const BYTES_PER_TOKEN: u64 = 3;
 
-impl End {
+impl AnswerEnd {
     /// The tokens that it took. Those of an answer that was cut are estimated, so that stopping is not free.
     fn spent(&self) -> u64 {
         if let Some(usage) = &self.usage {

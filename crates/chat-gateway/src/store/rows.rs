@@ -6,7 +6,9 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::answer::written::Written;
-use crate::protocol::record::{Answered, Author, Conversation, FinishReason, Message, Status};
+use crate::protocol::record::{
+    AnswerStatus, Answered, Author, Conversation, FinishReason, Message,
+};
 use crate::store::unsigned;
 
 /// A row of `conversations`.
@@ -128,14 +130,14 @@ fn from_json_if_any<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>
 }
 
 /// The word by which the protocol calls a status.
-pub(super) const fn status_word(status: Status) -> &'static str {
+pub(super) const fn status_word(status: AnswerStatus) -> &'static str {
     match status {
-        Status::Waiting => "waiting",
-        Status::Running => "running",
-        Status::Done => "done",
-        Status::Stopped => "stopped",
-        Status::Interrupted => "interrupted",
-        Status::Failed => "failed",
+        AnswerStatus::Waiting => "waiting",
+        AnswerStatus::Running => "running",
+        AnswerStatus::Done => "done",
+        AnswerStatus::Stopped => "stopped",
+        AnswerStatus::Interrupted => "interrupted",
+        AnswerStatus::Failed => "failed",
     }
 }
 

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use crate::protocol::record::Part;
+use crate::protocol::record::ContentPart;
 use crate::store::StoreError;
 
 /// The first of the characters that tags are made of: ideographs that hardly anybody writes.
@@ -69,10 +69,10 @@ pub(super) async fn index_answer(
 }
 
 /// The text of a question, without its pictures.
-pub(super) fn words(content: &[Part]) -> String {
+pub(super) fn words(content: &[ContentPart]) -> String {
     let texts = content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
+        ContentPart::Text { text } => Some(text.as_str()),
+        ContentPart::Image { .. } => None,
     });
     texts.collect::<Vec<_>>().join("\n")
 }

@@ -4,13 +4,13 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::answer::written::Written;
-use crate::protocol::record::Options;
+use crate::protocol::record::AnswerOptions;
 use crate::protocol::v2::Accepted;
 use crate::store::requests::{before, remember};
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
 use crate::store::texts::{index, index_answer, owner_tag, words};
 use crate::store::{
-    Begun, End, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
+    AnswerEnd, Begun, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
 };
 
 impl Store {
@@ -86,7 +86,7 @@ impl Store {
         owner: &str,
         request: &RequestKey<'_>,
         answer: Uuid,
-        options: &Options,
+        options: &AnswerOptions,
     ) -> Result<Begun, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
@@ -180,7 +180,7 @@ impl Store {
     /// # Errors
     ///
     /// When nothing can be kept now, and [`StoreError::Gone`] when it has ended already or was deleted.
-    pub async fn finish(&self, answer: Uuid, end: &End) -> Result<u64, StoreError> {
+    pub async fn finish(&self, answer: Uuid, end: &AnswerEnd) -> Result<u64, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
         let conversation: Option<Uuid> = sqlx::query_scalar(

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use crate::protocol::record::Part;
+use crate::protocol::record::ContentPart;
 use crate::store::rows::to_json;
 use crate::store::texts::{index, words};
 use crate::store::turns::touch;
@@ -27,7 +27,7 @@ impl Store {
         &self,
         owner: &str,
         question: Uuid,
-        content: &[Part],
+        content: &[ContentPart],
     ) -> Result<Option<(Uuid, u64)>, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();

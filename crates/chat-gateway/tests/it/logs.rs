@@ -57,7 +57,7 @@ async fn an_answer_is_one_line_of_numbers_and_no_level_shows_words_or_keys() {
     llama.script_once(Script::tokens(["hidden", "-answer"]));
     llama.script_once(Script::refusal(500, "server_error", "hidden-error"));
     llama.script_once(Script::tokens(["hidden-partial"]).error_after(1, "hidden-error"));
-    let (mut child, _data) = start(&llama, "trace", &[]);
+    let (mut child, _folder) = start(&llama, "trace", &[]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;
@@ -121,7 +121,7 @@ async fn a_socket_is_followed_from_the_proxy_to_its_end_by_one_id() {
         ("GATEWAY_TRUSTED_PROXIES", "127.0.0.0/8"),
         ("GATEWAY_AUTH", "header"),
     ];
-    let (mut child, _data) = start(&llama, "info", &settings);
+    let (mut child, _folder) = start(&llama, "info", &settings);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;
@@ -181,7 +181,7 @@ async fn a_socket_is_followed_from_the_proxy_to_its_end_by_one_id() {
 async fn each_refused_origin_is_told_once_with_its_address_and_id() {
     let llama = FakeLlama::start().await;
     let settings = [("GATEWAY_TRUSTED_PROXIES", "127.0.0.0/8")];
-    let (mut child, _data) = start(&llama, "info", &settings);
+    let (mut child, _folder) = start(&llama, "info", &settings);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut log = String::new();
     let listening = until(&mut lines, &mut log, "listening").await;

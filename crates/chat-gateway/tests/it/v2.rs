@@ -1,10 +1,10 @@
 //! Version 2 of the chat protocol: answers belong to the server, not to a socket.
 
 use serde_json::{Value, json};
-use testkit::fake_llama::Script;
+use testkit::fake_llama::{FakeLlama, Script};
 use testkit::v2_client::V2Client;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, KEY};
 
 /// No further fields.
 fn plain() -> Value {
@@ -177,4 +177,36 @@ async fn another_users_conversation_looks_like_none() {
             assert_eq!(reply, expected, "{frame}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_later_begins_where_its_watcher_is() {
+    let gateway = Gateway::start().await;
+    let cut = Script::tokens(["one ", "two "]).finish("length");
+    gateway.llama.script_once(cut);
+    let mut chat = open(&gateway).await;
+    let accepted = chat.say("count", &plain()).await.unwrap();
+    let answer = text(&accepted, "answer");
+    chat.until_done(&answer).await.unwrap();
+    let cookie = chat.cookie().unwrap();
+    let held = chat.answers.clone();
+    gateway.shutdown.finish(std::time::Duration::ZERO).await;
+    let data = std::sync::Arc::clone(&gateway.data);
+    let llama = FakeLlama::start().await;
+    llama.require_key(KEY);
+    llama.script(Script::tokens(["three"]));
+    let gateway = Gateway::keeping(data, llama, &[]).await;
+    let cookie = [("cookie", cookie.as_str())];
+    let mut again = V2Client::connect_with(&gateway.chat_url(), &cookie)
+        .await
+        .unwrap();
+    again.answers = held;
+    again.answers.get_mut(&answer).unwrap().done = None;
+    again.watch(&text(&accepted, "conversation")).await.unwrap();
+    again.until_done(&answer).await.unwrap();
+    let go_on = json!({"type": "continue", "message": answer});
+    assert_eq!(again.request(go_on).await.unwrap()["type"], "accepted");
+    // The client fails the test when a delta begins anywhere but at its position.
+    let joined = again.until_done(&answer).await.unwrap();
+    assert_eq!(joined.text, "one two three");
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Rooms, SWEEP_INTERVAL};
 use crate::answer::written::Written;
 use crate::conversation::room::{Bell, GRACE, LiveAnswer, Room, Stage};
-use crate::protocol::record::{Options, Status};
+use crate::protocol::record::{AnswerOptions, AnswerStatus};
 use crate::protocol::v2::{Change, Done};
 
 fn owner() -> Arc<str> {
@@ -22,9 +22,9 @@ fn owner() -> Arc<str> {
 fn answer(is_done: bool) -> LiveAnswer {
     let id = Uuid::now_v7();
     let status = if is_done {
-        Status::Done
+        AnswerStatus::Done
     } else {
-        Status::Running
+        AnswerStatus::Running
     };
     let done = Done {
         answer: id,
@@ -42,7 +42,7 @@ fn answer(is_done: bool) -> LiveAnswer {
         run: 0,
         status,
         written: Written::of("", "words"),
-        options: Options::none(),
+        options: AnswerOptions::none(),
         continues: false,
         lane: owner(),
         stage: Stage::Unknown,

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::http::problem::ApiProblem;
-use crate::protocol::record::{Content, ErrorCode, Options, Part};
+use crate::protocol::record::{AnswerOptions, ContentPart, ErrorCode, MessageContent};
 use crate::protocol::ui_stream::{UiAsked, UiAskedPart, UiRequest};
 
 /// The longest id of a chat, in characters.
@@ -39,9 +39,9 @@ pub(super) fn check_chat_id(chat: &str) -> Result<(), ApiProblem> {
 pub(super) struct Submitted {
     /// The id and the digest of the request: the same message sent again has the same.
     pub(super) request: (String, [u8; 32]),
-    pub(super) content: Content,
+    pub(super) content: MessageContent,
     pub(super) follows: Follows,
-    pub(super) options: Options,
+    pub(super) options: AnswerOptions,
 }
 
 /// What a message follows.
@@ -77,9 +77,9 @@ pub(super) fn submitted(request: UiRequest) -> Result<Submitted, ApiProblem> {
     let id = asked.id.unwrap_or_else(|| Uuid::now_v7().to_string());
     Ok(Submitted {
         request: request_key(&[&request.id, &id, &content]),
-        content: Content::Parts(parts),
+        content: MessageContent::Parts(parts),
         follows,
-        options: Options {
+        options: AnswerOptions {
             system,
             ..request.options
         },
@@ -100,17 +100,17 @@ fn words(message: &UiAsked) -> String {
 }
 
 /// What the model is shown of a message.
-fn parts(asked: Vec<UiAskedPart>) -> Result<Vec<Part>, ApiProblem> {
+fn parts(asked: Vec<UiAskedPart>) -> Result<Vec<ContentPart>, ApiProblem> {
     let mut parts = Vec::with_capacity(asked.len());
     for part in asked {
         match part {
-            UiAskedPart::Text { text } => parts.push(Part::Text { text }),
+            UiAskedPart::Text { text } => parts.push(ContentPart::Text { text }),
             UiAskedPart::File { media_type, url } => {
                 if !media_type.starts_with("image/") || !url.starts_with("data:image/") {
                     let message = "files must be images, as data: URLs";
                     return Err(ApiProblem::new(ErrorCode::UnsupportedContent, message));
                 }
-                parts.push(Part::Image { data_url: url });
+                parts.push(ContentPart::Image { data_url: url });
             }
             UiAskedPart::Other => {}
         }
@@ -141,7 +141,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Follows, conversation_id, submitted};
-    use crate::protocol::record::{Content, Part};
+    use crate::protocol::record::{ContentPart, MessageContent};
 
     const ANSWER: &str = "0190a0a0-0000-7000-8000-000000000001";
 
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(first.options.system.as_deref(), Some("Be brief."));
         let text = "What is this?".to_owned();
         let data_url = "data:image/png;base64,AA".to_owned();
-        let parts = vec![Part::Text { text }, Part::Image { data_url }];
-        assert_eq!(first.content, Content::Parts(parts));
+        let parts = vec![ContentPart::Text { text }, ContentPart::Image { data_url }];
+        assert_eq!(first.content, MessageContent::Parts(parts));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A conversation as the messages that `useChat` begins with.
 
-use crate::protocol::record::{Answered, Author, Message, Part, Status};
+use crate::protocol::record::{AnswerStatus, Answered, Author, ContentPart, Message};
 use crate::protocol::ui_stream::{UiMessage, UiMetadata, UiPart, UiRole};
 
 /// The messages of a path. An answer that has not ended is left out: its stream brings it, whole and once.
@@ -29,10 +29,10 @@ fn message(message: Message) -> Option<UiMessage> {
     })
 }
 
-fn part(part: Part) -> UiPart {
+fn part(part: ContentPart) -> UiPart {
     match part {
-        Part::Text { text } => UiPart::Text { text },
-        Part::Image { data_url } => UiPart::File {
+        ContentPart::Text { text } => UiPart::Text { text },
+        ContentPart::Image { data_url } => UiPart::File {
             media_type: media_type(&data_url),
             url: data_url,
         },
@@ -62,8 +62,8 @@ fn metadata(answer: &Answered) -> UiMetadata {
     UiMetadata {
         usage: answer.usage,
         timings: answer.timings,
-        stopped: answer.status == Status::Stopped,
-        status: Some(answer.status).filter(|status| *status != Status::Done),
+        stopped: answer.status == AnswerStatus::Stopped,
+        status: Some(answer.status).filter(|status| *status != AnswerStatus::Done),
         error: answer.error.clone(),
     }
 }

@@ -19,8 +19,8 @@ use crate::conversation::watcher::{Watcher, stored};
 use crate::http::entry::Guest;
 use crate::http::problem::ApiProblem;
 use crate::identity::SocketSeat;
-use crate::protocol::record::{ErrorCode, Problem};
-use crate::protocol::v2::Held;
+use crate::protocol::record::{AnswerProblem, ErrorCode};
+use crate::protocol::v2::HeldAnswer;
 use crate::state::Gateway;
 
 /// How long a stream may be silent.
@@ -61,7 +61,7 @@ pub(super) async fn stream(
     answer: Uuid,
 ) -> Result<Response, ApiProblem> {
     let bell = Arc::<Bell>::default();
-    let held = Held {
+    let held = HeldAnswer {
         message: answer,
         position: 0,
     };
@@ -134,7 +134,7 @@ impl LiveStream {
                     return Some(Bytes::from_static(KEEP_ALIVE));
                 }
                 _ = self.gateway.identity.ended(&self.guest.user) => {
-                    let problem = Problem {
+                    let problem = AnswerProblem {
                         code: ErrorCode::Unauthenticated,
                         message: "you are signed out; sign in again".to_owned(),
                     };
@@ -157,8 +157,8 @@ impl LiveStream {
     }
 }
 
-fn gone() -> Problem {
-    Problem {
+fn gone() -> AnswerProblem {
+    AnswerProblem {
         code: ErrorCode::NotFound,
         message: "the answer was deleted".to_owned(),
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::answer::written::RunKind;
 use crate::http::problem::word;
-use crate::protocol::record::{ErrorCode, FinishReason, Problem, Status};
+use crate::protocol::record::{AnswerProblem, AnswerStatus, ErrorCode, FinishReason};
 use crate::protocol::ui_stream::{UiFinishReason, UiMetadata, UiProgress, UiQueue, UiStreamPart};
 use crate::protocol::v2::{Done, ServerFrame};
 
@@ -92,7 +92,7 @@ impl PartWriter {
     }
 
     /// Ends the stream of an answer that is not whole.
-    pub(super) fn fail(&mut self, problem: &Problem, out: &mut String) {
+    pub(super) fn fail(&mut self, problem: &AnswerProblem, out: &mut String) {
         self.close(out);
         self.is_over = true;
         let error_text = format!("{}: {}", word(problem.code), problem.message);
@@ -140,18 +140,18 @@ impl PartWriter {
 
     fn end(&mut self, done: &Done, out: &mut String) {
         let finish_reason = match (done.status, done.finish_reason) {
-            (Status::Done, Some(FinishReason::Length)) => UiFinishReason::Length,
-            (Status::Done, Some(FinishReason::ToolCalls)) => UiFinishReason::ToolCalls,
-            (Status::Done | Status::Stopped, _) => UiFinishReason::Stop,
-            (Status::Interrupted, _) => {
-                let problem = Problem {
+            (AnswerStatus::Done, Some(FinishReason::Length)) => UiFinishReason::Length,
+            (AnswerStatus::Done, Some(FinishReason::ToolCalls)) => UiFinishReason::ToolCalls,
+            (AnswerStatus::Done | AnswerStatus::Stopped, _) => UiFinishReason::Stop,
+            (AnswerStatus::Interrupted, _) => {
+                let problem = AnswerProblem {
                     code: ErrorCode::ShuttingDown,
                     message: "the answer was interrupted".to_owned(),
                 };
                 return self.fail(done.error.as_ref().unwrap_or(&problem), out);
             }
-            (Status::Failed | Status::Waiting | Status::Running, _) => {
-                let problem = Problem {
+            (AnswerStatus::Failed | AnswerStatus::Waiting | AnswerStatus::Running, _) => {
+                let problem = AnswerProblem {
                     code: ErrorCode::Internal,
                     message: "the answer failed".to_owned(),
                 };
@@ -163,7 +163,7 @@ impl PartWriter {
         let message_metadata = UiMetadata {
             usage: done.usage,
             timings: done.timings,
-            stopped: done.status == Status::Stopped,
+            stopped: done.status == AnswerStatus::Stopped,
             status: None,
             error: None,
         };

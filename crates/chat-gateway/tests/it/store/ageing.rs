@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_gateway::protocol::record::{Options, Status};
+use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{Begun, ConversationChange, NewOrOld, NewTurn};
 use testkit::fake_llama::FakeLlama;
 use testkit::ws_client::PATIENCE;
@@ -89,7 +89,7 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
             first.conversation,
             Some(first.answer),
             "second",
-            Status::Running,
+            AnswerStatus::Running,
         )
         .await;
     assert!(kept.store.delete(OWNER, first.conversation).await.unwrap());
@@ -105,7 +105,7 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
         .await;
     assert!(matches!(gone, Err(chat_gateway::store::StoreError::Gone)));
     let content = words("second");
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let request = second.answer.to_string();
     let again = kept.store.begin(NewTurn {
         owner: OWNER,
@@ -114,7 +114,7 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
         parent: Some(first.answer),
         question: Some((Uuid::now_v7(), &content)),
         answer: Uuid::now_v7(),
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     });
     let again = again.await.unwrap();
@@ -156,7 +156,9 @@ async fn retention_deletes_what_nobody_went_on_with_and_nothing_that_runs() {
         old.push(asked.conversation);
     }
     let kept = kept.aged(A_DAY_AND_MORE).await;
-    let went_on = kept.go_on(old[0], None, "new words", Status::Running).await;
+    let went_on = kept
+        .go_on(old[0], None, "new words", AnswerStatus::Running)
+        .await;
     let running = kept.ask("running").await;
     let week = Duration::from_hours(7 * 24);
     assert_eq!(kept.store.sweep(Some(week)).await.unwrap(), 0);
@@ -220,7 +222,7 @@ async fn an_id_of_a_request_is_free_again_after_a_day() {
     kept.finish(asked.answer, "x").await;
     let request = asked.answer.to_string();
     let content = words("hello");
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let turn = NewTurn {
         owner: OWNER,
         request: key(&request),
@@ -228,7 +230,7 @@ async fn an_id_of_a_request_is_free_again_after_a_day() {
         parent: Some(asked.answer),
         question: Some((Uuid::now_v7(), &content)),
         answer: Uuid::now_v7(),
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     };
     let before = kept.store.begin(turn.clone()).await.unwrap();
@@ -286,7 +288,7 @@ async fn temporary(kept: &Kept) -> Asked {
         temporary: true,
         system: None,
     };
-    kept.begin(&asked, new, None, "temporary", Status::Running)
+    kept.begin(&asked, new, None, "temporary", AnswerStatus::Running)
         .await;
     asked
 }

@@ -2,7 +2,7 @@
 
 use chat_gateway::answer::written::RunKind;
 use chat_gateway::protocol::record::{
-    Answered, Author, Conversation, Message, Options, Part, Status,
+    AnswerOptions, AnswerStatus, Answered, Author, ContentPart, Conversation, Message,
 };
 use chat_gateway::store::{
     ConversationChange, Exported, ImportError, MAX_IMPORT_MESSAGES, NewOrOld, NewTurn,
@@ -19,7 +19,7 @@ async fn document(kept: &Kept) -> Exported {
     end.written = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "Hi!")]);
     kept.store.finish(first.answer, &end).await.unwrap();
     let other = Uuid::now_v7();
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let begun = kept.store.begin(NewTurn {
         owner: OWNER,
         request: key("again"),
@@ -27,13 +27,18 @@ async fn document(kept: &Kept) -> Exported {
         parent: Some(first.question),
         question: None,
         answer: other,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     });
     begun.await.unwrap();
     kept.finish(other, "Hey.").await;
-    kept.go_on(first.conversation, Some(other), "and now?", Status::Running)
-        .await;
+    kept.go_on(
+        first.conversation,
+        Some(other),
+        "and now?",
+        AnswerStatus::Running,
+    )
+    .await;
     let change = ConversationChange {
         folder: Some(Some("work".to_owned())),
         pinned: Some(true),
@@ -77,8 +82,8 @@ async fn what_is_exported_comes_back_with_the_same_tree_under_new_ids() {
         .answer
         .as_mut()
         .unwrap();
-    assert_eq!(running.status, Status::Running);
-    running.status = Status::Interrupted;
+    assert_eq!(running.status, AnswerStatus::Running);
+    running.status = AnswerStatus::Interrupted;
     assert_eq!(back, expected);
     let found = kept.store.search(STRANGER, "Hey", 9).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -109,7 +114,7 @@ fn answer(parent: Option<Uuid>) -> Message {
         role: Author::Assistant,
         content: vec![],
         answer: Some(Answered {
-            status: Status::Done,
+            status: AnswerStatus::Done,
             text: "a".to_owned(),
             reasoning: String::new(),
             position: 1,
@@ -118,7 +123,7 @@ fn answer(parent: Option<Uuid>) -> Message {
             usage: None,
             timings: None,
             context: None,
-            options: Options::default(),
+            options: AnswerOptions::default(),
         }),
         ..question(parent)
     }
@@ -197,7 +202,7 @@ async fn a_document_that_is_wrong_is_refused_with_its_place_and_nothing_is_kept(
         it.messages[1].content = words("both");
     });
     case("messages[0].content", &|it| {
-        it.messages[0].content = vec![Part::Image {
+        it.messages[0].content = vec![ContentPart::Image {
             data_url: "https://elsewhere/track.png".to_owned(),
         }];
     });
@@ -247,7 +252,7 @@ fn hostile() -> impl Strategy<Value = Exported> {
                 message.id = pick(*id);
                 message.created_ms = *created_ms;
                 match (&mut message.answer, odd) {
-                    (Some(answer), 1) => answer.status = Status::Running,
+                    (Some(answer), 1) => answer.status = AnswerStatus::Running,
                     (Some(answer), _) => answer.text.clone_from(text),
                     (None, 1) => message.content.clear(),
                     (None, _) => message.content = words(text),

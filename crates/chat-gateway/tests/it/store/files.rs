@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chat_gateway::protocol::record::{Options, Status};
+use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{
     BackupError, Begun, FILE, NewOrOld, NewTurn, OpenError, Store, StoreError, backup,
 };
@@ -152,7 +152,7 @@ async fn a_second_gateway_waits_for_the_first_and_is_refused_beside_it() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(message.answer.unwrap().status, Status::Running);
+    assert_eq!(message.answer.unwrap().status, AnswerStatus::Running);
     let Kept { store, dir } = kept;
     // The second is asked first, and opens once the first is gone.
     let (next, ()) = tokio::join!(Store::open(dir.path()), async { drop(store) });
@@ -311,7 +311,7 @@ async fn child_on_a_full_disk() {
         fs::write(filler, vec![1; 1 << 20]).unwrap();
     }
     let store = Store::open(&dir).await.unwrap();
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let content = words(&"long words ".repeat(300));
     let mut acknowledged = Vec::new();
     let mut emptied = false;
@@ -332,7 +332,7 @@ async fn child_on_a_full_disk() {
             parent: None,
             question: Some((Uuid::now_v7(), &content)),
             answer,
-            status: Status::Running,
+            status: AnswerStatus::Running,
             options: &options,
         };
         match store.begin(turn).await {

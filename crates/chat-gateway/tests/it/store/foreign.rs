@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use chat_gateway::protocol::record::{Options, Status};
+use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ async fn every_verb(
     own: Option<Uuid>,
 ) -> Vec<(&'static str, String)> {
     let store = &kept.store;
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let content = words("x");
     let answer = Uuid::now_v7();
     let turn = NewTurn {
@@ -32,7 +32,7 @@ async fn every_verb(
         parent: None,
         question: Some((Uuid::now_v7(), &content)),
         answer,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     };
     let mut outcomes = vec![
@@ -108,7 +108,7 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
             cut.conversation,
             Some(cut.answer),
             "a secret wish",
-            Status::Waiting,
+            AnswerStatus::Waiting,
         )
         .await;
     let kept = kept.again().await;
@@ -117,13 +117,13 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
             cut.conversation,
             Some(waiting.answer),
             "a secret hope",
-            Status::Waiting,
+            AnswerStatus::Waiting,
         )
         .await;
     let before = kept.store.export(OWNER, cut.conversation).await.unwrap();
     let own = Asked::new(Uuid::now_v7());
     let content = words("mine");
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let begun = kept.store.begin(NewTurn {
         owner: STRANGER,
         request: key("own"),
@@ -136,7 +136,7 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
         parent: None,
         question: Some((own.question, &content)),
         answer: own.answer,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     });
     begun.await.unwrap();
@@ -172,7 +172,7 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
 #[tokio::test]
 async fn two_owners_may_use_the_same_id_for_their_requests() {
     let kept = Kept::new().await;
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let content = words("hello");
     for owner in [OWNER, STRANGER] {
         let begun = kept.store.begin(NewTurn {
@@ -187,7 +187,7 @@ async fn two_owners_may_use_the_same_id_for_their_requests() {
             parent: None,
             question: Some((Uuid::now_v7(), &content)),
             answer: Uuid::now_v7(),
-            status: Status::Running,
+            status: AnswerStatus::Running,
             options: &options,
         });
         let begun = begun.await.unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chat_gateway::protocol::record::{Options, Status};
+use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{Begun, NewOrOld, NewTurn, Store};
 use testkit::tools::needs;
 use uuid::Uuid;
@@ -144,9 +144,9 @@ async fn check(store: &Store, answer: Uuid, word: Word) {
     assert_eq!(question.content, words(&question_of(answer)));
     let kept = last.answer.as_ref().unwrap();
     let text = (kept.status, kept.text.as_str());
-    let done = (Status::Done, "All of it.");
-    let half = (Status::Interrupted, "Half of");
-    let nothing = (Status::Interrupted, "");
+    let done = (AnswerStatus::Done, "All of it.");
+    let half = (AnswerStatus::Interrupted, "Half of");
+    let nothing = (AnswerStatus::Interrupted, "");
     let possible = match word {
         // What was not acknowledged may be there or not.
         Word::Begun => [nothing, half, half],
@@ -169,7 +169,7 @@ async fn child_that_is_killed() {
         return;
     }
     let store = Store::open(&PathBuf::from(dir.trim_end())).await.unwrap();
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let half = written(&[(chat_gateway::answer::written::RunKind::Text, "Half of")]);
     let mut before: Option<(Uuid, Uuid)> = None;
     for n in 0_u64.. {
@@ -193,7 +193,7 @@ async fn child_that_is_killed() {
             parent: before.map(|(_, answer)| answer),
             question: Some((Uuid::now_v7(), &content)),
             answer,
-            status: Status::Running,
+            status: AnswerStatus::Running,
             options: &options,
         });
         let begun = begun.await.unwrap();

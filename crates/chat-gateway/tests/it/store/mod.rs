@@ -12,8 +12,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use chat_gateway::answer::written::{RunKind, Written};
-use chat_gateway::protocol::record::{FinishReason, Options, Part, Status, Usage};
-use chat_gateway::store::{Begun, End, FILE, NewOrOld, NewTurn, RequestKey, Store};
+use chat_gateway::protocol::record::{
+    AnswerOptions, AnswerStatus, ContentPart, FinishReason, TokenUsage,
+};
+use chat_gateway::store::{AnswerEnd, Begun, FILE, NewOrOld, NewTurn, RequestKey, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
@@ -101,7 +103,8 @@ impl Kept {
             temporary: false,
             system: None,
         };
-        self.begin(&asked, new, None, text, Status::Running).await;
+        self.begin(&asked, new, None, text, AnswerStatus::Running)
+            .await;
         asked
     }
 
@@ -111,7 +114,7 @@ impl Kept {
         conversation: Uuid,
         parent: Option<Uuid>,
         text: &str,
-        status: Status,
+        status: AnswerStatus,
     ) -> Asked {
         let asked = Asked::new(conversation);
         let old = NewOrOld::Old(conversation);
@@ -125,11 +128,11 @@ impl Kept {
         conversation: NewOrOld<'_>,
         parent: Option<Uuid>,
         text: &str,
-        status: Status,
+        status: AnswerStatus,
     ) {
         let content = words(text);
         let request = asked.answer.to_string();
-        let options = Options::default();
+        let options = AnswerOptions::default();
         let begun = self.store.begin(NewTurn {
             owner: OWNER,
             request: key(&request),
@@ -196,8 +199,8 @@ fn key(id: &str) -> RequestKey<'_> {
     }
 }
 
-fn words(text: &str) -> Vec<Part> {
-    vec![Part::Text {
+fn words(text: &str) -> Vec<ContentPart> {
+    vec![ContentPart::Text {
         text: text.to_owned(),
     }]
 }
@@ -211,12 +214,12 @@ fn written(pieces: &[(RunKind, &str)]) -> Written {
 }
 
 /// The end of a whole answer.
-fn whole(text: &str) -> End {
-    End {
-        status: Status::Done,
+fn whole(text: &str) -> AnswerEnd {
+    AnswerEnd {
+        status: AnswerStatus::Done,
         finish_reason: Some(FinishReason::Stop),
         error: None,
-        usage: Some(Usage {
+        usage: Some(TokenUsage {
             prompt_tokens: 10,
             cached_tokens: 4,
             completion_tokens: 5,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chat_gateway::protocol::record::{Options, Part, Status};
+use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus, ContentPart};
 use chat_gateway::protocol::rest::NewConversation;
 use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn, SearchHit};
 use uuid::Uuid;
@@ -72,15 +72,20 @@ async fn case_does_not_matter_and_pictures_and_thoughts_are_not_searched() {
     assert_eq!(kept.found("äpfel").await, [Some(first.question), None]);
     assert_eq!(kept.found("BI").await, [Some(first.question), None]);
     let picture = [
-        Part::Image {
+        ContentPart::Image {
             data_url: "data:image/png;base64,QUJD".to_owned(),
         },
-        Part::Text {
+        ContentPart::Text {
             text: "what is this".to_owned(),
         },
     ];
     let waiting = kept
-        .go_on(first.conversation, Some(first.answer), "x", Status::Waiting)
+        .go_on(
+            first.conversation,
+            Some(first.answer),
+            "x",
+            AnswerStatus::Waiting,
+        )
         .await;
     kept.store
         .edit_waiting(OWNER, waiting.question, &picture)
@@ -95,7 +100,7 @@ async fn case_does_not_matter_and_pictures_and_thoughts_are_not_searched() {
         temporary: true,
         system: None,
     };
-    kept.begin(&asked, new, None, "hidden words", Status::Running)
+    kept.begin(&asked, new, None, "hidden words", AnswerStatus::Running)
         .await;
     kept.finish(asked.answer, "hidden answer").await;
     assert_eq!(kept.found("hidden").await, []);
@@ -145,7 +150,7 @@ async fn an_excerpt_shows_the_word_with_what_is_around_it() {
 async fn a_search_looks_only_at_what_its_owner_wrote() {
     let kept = Kept::new().await;
     let own = kept.ask("common words").await;
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let content = words("common words of a stranger");
     let theirs = Asked::new(Uuid::now_v7());
     let begun = kept.store.begin(NewTurn {
@@ -160,7 +165,7 @@ async fn a_search_looks_only_at_what_its_owner_wrote() {
         parent: None,
         question: Some((theirs.question, &content)),
         answer: theirs.answer,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     });
     begun.await.unwrap();

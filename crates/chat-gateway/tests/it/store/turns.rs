@@ -2,11 +2,11 @@
 
 use chat_gateway::answer::written::RunKind;
 use chat_gateway::protocol::record::{
-    Answered, Author, ContextUse, Conversation, FinishReason, Message, Options, Part, Status,
-    Timings, Usage,
+    AnswerOptions, AnswerStatus, AnswerTimings, Answered, Author, ContentPart, ContextUse,
+    Conversation, FinishReason, Message, TokenUsage,
 };
 use chat_gateway::protocol::v2::Accepted;
-use chat_gateway::store::{Begun, End, NewOrOld, NewTurn, StoreError};
+use chat_gateway::store::{AnswerEnd, Begun, NewOrOld, NewTurn, StoreError};
 use uuid::Uuid;
 
 use crate::store::{Asked, Kept, OWNER, key, whole, words, written};
@@ -16,17 +16,17 @@ async fn a_turn_is_read_back_as_it_was_kept() {
     let kept = Kept::new().await;
     let asked = Asked::new(Uuid::now_v7());
     let content = vec![
-        Part::Text {
+        ContentPart::Text {
             text: "你好 \u{0} 👩‍👩‍👧".to_owned(),
         },
-        Part::Image {
+        ContentPart::Image {
             data_url: "data:image/png;base64,AA==".to_owned(),
         },
     ];
-    let options = Options {
+    let options = AnswerOptions {
         temperature: Some(0.3),
         stop: Some(vec!["\n".to_owned()]),
-        ..Options::default()
+        ..AnswerOptions::default()
     };
     let turn = NewTurn {
         owner: OWNER,
@@ -40,7 +40,7 @@ async fn a_turn_is_read_back_as_it_was_kept() {
         parent: None,
         question: Some((asked.question, &content)),
         answer: asked.answer,
-        status: Status::Waiting,
+        status: AnswerStatus::Waiting,
         options: &options,
     };
     let begun = kept.store.begin(turn).await.unwrap();
@@ -52,16 +52,16 @@ async fn a_turn_is_read_back_as_it_was_kept() {
         (RunKind::Reasoning, "more"),
         (RunKind::Text, "!"),
     ];
-    let end = End {
-        status: Status::Done,
+    let end = AnswerEnd {
+        status: AnswerStatus::Done,
         finish_reason: Some(FinishReason::Length),
         error: None,
-        usage: Some(Usage {
+        usage: Some(TokenUsage {
             prompt_tokens: 10,
             cached_tokens: 4,
             completion_tokens: 5,
         }),
-        timings: Some(Timings {
+        timings: Some(AnswerTimings {
             first_token_ms: 1,
             writing_ms: 2,
             tokens_per_second: Some(3.5),
@@ -97,7 +97,7 @@ async fn a_turn_is_read_back_as_it_was_kept() {
             created_ms,
             content: vec![],
             answer: Some(Answered {
-                status: Status::Done,
+                status: AnswerStatus::Done,
                 text: "Hello \u{0} 👋!".to_owned(),
                 reasoning: "嗯 e\u{301}more".to_owned(),
                 position: end.written.position(),
@@ -140,7 +140,7 @@ async fn the_same_request_again_is_told_the_same_and_starts_nothing() {
     let kept = Kept::new().await;
     let asked = Asked::new(Uuid::now_v7());
     let content = words("hello");
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let turn = NewTurn {
         owner: OWNER,
         request: key("r1"),
@@ -153,7 +153,7 @@ async fn the_same_request_again_is_told_the_same_and_starts_nothing() {
         parent: None,
         question: Some((asked.question, &content)),
         answer: asked.answer,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     };
     kept.store.begin(turn.clone()).await.unwrap();
@@ -200,7 +200,7 @@ async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
             first.conversation,
             Some(first.answer),
             "second",
-            Status::Waiting,
+            AnswerStatus::Waiting,
         )
         .await;
     let so_far = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "partial words")]);
@@ -218,7 +218,7 @@ async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
                 answer.text.as_str(),
                 answer.reasoning.as_str()
             ),
-            (Status::Interrupted, text, reasoning)
+            (AnswerStatus::Interrupted, text, reasoning)
         );
     }
     let found = kept.store.search(OWNER, "partial", 10).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_question_that_waits_can_be_given_other_words() {
             first.conversation,
             Some(first.answer),
             "apples",
-            Status::Waiting,
+            AnswerStatus::Waiting,
         )
         .await;
     let edited = kept
@@ -272,10 +272,20 @@ async fn a_question_that_waits_is_taken_back_and_those_behind_it_move_up() {
     let first = kept.ask("first").await;
     let conversation = first.conversation;
     let second = kept
-        .go_on(conversation, Some(first.answer), "second", Status::Waiting)
+        .go_on(
+            conversation,
+            Some(first.answer),
+            "second",
+            AnswerStatus::Waiting,
+        )
         .await;
     let third = kept
-        .go_on(conversation, Some(second.answer), "third", Status::Waiting)
+        .go_on(
+            conversation,
+            Some(second.answer),
+            "third",
+            AnswerStatus::Waiting,
+        )
         .await;
     let dropped = kept.store.drop_waiting(OWNER, second.question).await;
     assert_eq!(dropped.unwrap(), Some((conversation, 4)));
@@ -295,7 +305,7 @@ async fn taking_back_a_question_at_the_root_leaves_the_newest_message_as_leaf() 
     let first = kept.ask("first").await;
     let conversation = first.conversation;
     let root = kept
-        .go_on(conversation, None, "second root", Status::Waiting)
+        .go_on(conversation, None, "second root", AnswerStatus::Waiting)
         .await;
     assert_eq!(kept.leaf(conversation).await, Some(root.answer));
     kept.store.drop_waiting(OWNER, root.question).await.unwrap();
@@ -308,7 +318,7 @@ async fn taking_back_a_question_at_the_root_leaves_the_newest_message_as_leaf() 
         temporary: false,
         system: None,
     };
-    kept.begin(&alone, new, None, "alone", Status::Waiting)
+    kept.begin(&alone, new, None, "alone", AnswerStatus::Waiting)
         .await;
     kept.store
         .drop_waiting(OWNER, alone.question)
@@ -328,7 +338,7 @@ async fn another_answer_stands_beside_the_first() {
     let first = kept.ask("question").await;
     kept.finish(first.answer, "one").await;
     let other = Uuid::now_v7();
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let turn = NewTurn {
         owner: OWNER,
         request: key("again"),
@@ -336,7 +346,7 @@ async fn another_answer_stands_beside_the_first() {
         parent: Some(first.question),
         question: None,
         answer: other,
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     };
     let begun = kept.store.begin(turn).await.unwrap();
@@ -354,7 +364,7 @@ async fn another_answer_stands_beside_the_first() {
 async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
     let kept = Kept::new().await;
     let first = kept.ask("question").await;
-    let options = Options::default();
+    let options = AnswerOptions::default();
     let content = words("x");
     let turn = NewTurn {
         owner: OWNER,
@@ -363,7 +373,7 @@ async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
         parent: None,
         question: None,
         answer: Uuid::now_v7(),
-        status: Status::Running,
+        status: AnswerStatus::Running,
         options: &options,
     };
     let question = Some((Uuid::now_v7(), content.as_slice()));
@@ -386,18 +396,18 @@ async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
 async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
     let kept = Kept::new().await;
     let asked = kept.ask("question").await;
-    let options = Options {
+    let options = AnswerOptions {
         max_tokens: Some(9),
-        ..Options::default()
+        ..AnswerOptions::default()
     };
     let mut requests = (0..).map(|n: u32| n.to_string());
     let so_far = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "so far")]);
     for (status, finish_reason, expected) in [
-        (Status::Done, Some(FinishReason::Length), true),
-        (Status::Stopped, None, true),
-        (Status::Failed, None, true),
-        (Status::Interrupted, None, true),
-        (Status::Done, Some(FinishReason::ToolCalls), false),
+        (AnswerStatus::Done, Some(FinishReason::Length), true),
+        (AnswerStatus::Stopped, None, true),
+        (AnswerStatus::Failed, None, true),
+        (AnswerStatus::Interrupted, None, true),
+        (AnswerStatus::Done, Some(FinishReason::ToolCalls), false),
     ] {
         let request = requests.next().unwrap();
         let running = kept
@@ -405,9 +415,9 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
             .resume(OWNER, &key(&request), asked.answer, &options)
             .await;
         assert_eq!(running.unwrap(), Begun::Taken);
-        let end = End {
+        let end = AnswerEnd {
             finish_reason,
-            ..End::plain(status, so_far.clone())
+            ..AnswerEnd::plain(status, so_far.clone())
         };
         kept.store.finish(asked.answer, &end).await.unwrap();
         let request = requests.next().unwrap();
@@ -431,7 +441,7 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
                 .unwrap()
                 .unwrap();
             let answer = message.answer.unwrap();
-            assert_eq!((answer.status, answer.position), (Status::Running, 8));
+            assert_eq!((answer.status, answer.position), (AnswerStatus::Running, 8));
             assert_eq!(
                 (answer.text.as_str(), answer.reasoning.as_str()),
                 ("so far", "hm")
