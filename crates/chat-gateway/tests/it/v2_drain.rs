@@ -52,7 +52,7 @@ async fn an_answer_that_fits_the_drain_ends_whole_before_goodbye() {
 }
 
 #[tokio::test]
-async fn an_answer_that_outlasts_the_drain_is_interrupted_and_read_on_after_the_restart() {
+async fn an_answer_that_outlasts_the_drain_is_interrupted_and_goes_on_later() {
     let gateway = Gateway::start().await;
     gateway
         .llama

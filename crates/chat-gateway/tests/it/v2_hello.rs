@@ -138,7 +138,7 @@ async fn frames_that_mean_nothing_are_answered_and_the_tenth_closes() {
     let mut chat = open(&gateway).await;
     let frames = [
         (r#"{"type":"sing","id":"1"}"#, "unknown_type", Some("1")),
-        (r#"{"id":"2"}"#, "unknown_type", Some("2")),
+        (r#"{"id":"2"}"#, "bad_request", Some("2")),
         (r#"["send","3"]"#, "bad_request", None),
         ("nonsense", "bad_request", None),
         (r#"{"type":"send","id":"5"}"#, "bad_request", Some("5")),

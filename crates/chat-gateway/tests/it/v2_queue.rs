@@ -107,7 +107,8 @@ async fn two_tabs_that_send_at_once_see_one_order() {
     right.watch(&conversation).await.unwrap();
     let mut sent = Vec::new();
     for round in 0..ROUNDS {
-        let (mine, yours) = (format!("l{round}"), format!("r{round}"));
+        let mine = format!("l{round}");
+        let yours = format!("r{round}");
         let (a, b) = tokio::join!(
             say_in(&mut left, &conversation, &mine),
             say_in(&mut right, &conversation, &yours),

@@ -52,7 +52,7 @@ fn field(frame: &Value, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn after_sigkill_of_the_gateway_an_answer_is_interrupted_with_its_text_and_goes_on() {
+async fn after_sigkill_an_answer_is_interrupted_with_its_text_and_goes_on() {
     let llama = fake().await;
     let base = format!("{}/v1", llama.url());
     let data = tempfile::tempdir().unwrap();
