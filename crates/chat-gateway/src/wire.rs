@@ -25,7 +25,7 @@ mod autobahn;
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// The read buffer of one socket, in bytes: most of what an idle socket costs. A larger frame gets room when its head is
 /// read. The library's own default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 1024;
+const READ_BUFFER_BYTES: usize = 512;
 /// Bytes that may gather before they are written; a flush follows every batch anyway.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// The most that the library holds of what the peer does not take, in bytes: our largest frame, which is the snapshot of an
