@@ -51,7 +51,7 @@ enum GatewayFrame {
 
 /// How waiting for an answer ended.
 #[derive(Debug, PartialEq, Eq)]
-enum AnswerEnd {
+enum ChatEnd {
     Whole,
     Stopped,
     Failed(String),
@@ -114,17 +114,17 @@ pub(crate) async fn run(address: Option<String>) -> Result<()> {
                 .context("the gateway closed the socket")?;
         }
         match answer(&mut socket, &mut stop).await? {
-            AnswerEnd::Whole => {}
-            AnswerEnd::Stopped if is_interactive => {
+            ChatEnd::Whole => {}
+            ChatEnd::Stopped if is_interactive => {
                 drop(socket);
                 socket = connect(&url).await?;
                 say::line("\n(stopped; the model has forgotten this conversation)");
             }
-            AnswerEnd::Stopped => bail!("stopped in the middle of an answer"),
-            AnswerEnd::Failed(message) if is_interactive => {
+            ChatEnd::Stopped => bail!("stopped in the middle of an answer"),
+            ChatEnd::Failed(message) if is_interactive => {
                 say::line(format_args!("error: {message}"));
             }
-            AnswerEnd::Failed(message) => bail!("the gateway answered with an error: {message}"),
+            ChatEnd::Failed(message) => bail!("the gateway answered with an error: {message}"),
         }
     }
 }
@@ -163,11 +163,11 @@ async fn leave(mut socket: Socket) -> Result<()> {
 }
 
 /// Prints the answer as it comes.
-async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<AnswerEnd> {
+async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<ChatEnd> {
     loop {
         let frame = tokio::select! {
             frame = socket.next() => frame,
-            () = stop.asked() => return Ok(AnswerEnd::Stopped),
+            () = stop.asked() => return Ok(ChatEnd::Stopped),
         };
         let text = match frame {
             Some(Ok(Message::Text(text))) => text,
@@ -189,13 +189,13 @@ async fn answer(socket: &mut Socket, stop: &mut Stop) -> Result<AnswerEnd> {
             GatewayFrame::Delta { content } => print(&content)?,
             GatewayFrame::Done => {
                 print("\n")?;
-                return Ok(AnswerEnd::Whole);
+                return Ok(ChatEnd::Whole);
             }
             GatewayFrame::ResetOk => {
                 say::line("(a new conversation begins)");
-                return Ok(AnswerEnd::Whole);
+                return Ok(ChatEnd::Whole);
             }
-            GatewayFrame::Error { message } => return Ok(AnswerEnd::Failed(message)),
+            GatewayFrame::Error { message } => return Ok(ChatEnd::Failed(message)),
             GatewayFrame::Other => {}
         }
     }
@@ -210,14 +210,14 @@ fn print(text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AnswerEnd, answer, connect, socket_url};
+    use super::{ChatEnd, answer, connect, socket_url};
     use crate::signals::Stop;
     use futures_util::SinkExt as _;
     use tokio::net::TcpListener;
     use tokio_tungstenite::tungstenite::Message;
 
     /// How an answer ends that consists of `frames`, after which the gateway closes the socket.
-    async fn end_of(frames: &[&'static str]) -> anyhow::Result<AnswerEnd> {
+    async fn end_of(frames: &[&'static str]) -> anyhow::Result<ChatEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("ws://{}/", listener.local_addr()?);
         let gateway = async {
@@ -264,7 +264,7 @@ mod tests {
             r#"{"type":"stats","tps":7}"#,
             r#"{"type":"done"}"#,
         ];
-        assert_eq!(end_of(&whole).await.unwrap(), AnswerEnd::Whole);
+        assert_eq!(end_of(&whole).await.unwrap(), ChatEnd::Whole);
         let cut = end_of(&whole[..2]).await.unwrap_err().to_string();
         assert!(cut.contains("in the middle of an answer"), "{cut}");
     }
@@ -277,7 +277,7 @@ mod tests {
         ];
         assert_eq!(
             end_of(&failed).await.unwrap(),
-            AnswerEnd::Failed("no model".to_owned())
+            ChatEnd::Failed("no model".to_owned())
         );
     }
 }

@@ -20,7 +20,7 @@ use crate::identity::{
 use crate::protocol::v2::SUBPROTOCOL;
 use crate::socket;
 use crate::state::Gateway;
-use crate::wire;
+use crate::wire::{self, Wire};
 
 /// What a client that was turned away for lack of room should wait, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
@@ -256,11 +256,8 @@ fn open(
     let gateway = Arc::clone(gateway);
     // From here on, not from when the socket's task first runs: a shutdown between the two would forget it.
     let held = gateway.shutdown.hold();
-    let mut response =
-        wire::bounded(upgrade.protocols([SUBPROTOCOL])).on_upgrade(async move |socket| {
-            socket::run(socket, gateway, entrant).await;
-            drop(held);
-        });
+    let mut response = wire::bounded(upgrade.protocols([SUBPROTOCOL]))
+        .on_upgrade(move |socket| socket::run(Wire::new(socket), gateway, entrant, held));
     if let Some(cookie) = set_cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

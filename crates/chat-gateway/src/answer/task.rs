@@ -364,7 +364,7 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
             }
             // Its conversation was deleted.
             Err(StoreError::Gone) => {
-                room.change(|state| state.answers.retain(|live| live.id != id))
+                room.change(|state| state.answers.retain(|live| live.id != id));
             }
             Err(error) => {
                 tracing::warn!(answer = %id, %error, "an answer could not be begun, trying again");

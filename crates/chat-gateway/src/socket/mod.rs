@@ -9,8 +9,9 @@ mod v2;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::extract::ws::{Utf8Bytes, WebSocket};
+use axum::extract::ws::Utf8Bytes;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::identity::{SessionEnd, User};
 use crate::protocol::close::Close;
@@ -28,8 +29,12 @@ enum SocketEnd {
 }
 
 /// Serves one socket to its end.
-pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: Entrant) {
-    let mut wire = Wire::new(socket);
+pub(crate) async fn run(
+    mut wire: Wire,
+    gateway: Arc<Gateway>,
+    mut entrant: Entrant,
+    held: TaskTrackerToken,
+) {
     let opened = Instant::now();
     let counted = gateway.metrics.socket_opened();
     let request_id = Arc::clone(&entrant.request_id);
@@ -43,7 +48,7 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: E
     let (version, (end, answers)) = if entrant.offers_v2 {
         (2, Box::pin(v2::run(&mut wire, &gateway, user, None)).await)
     } else {
-        match first_frame(&mut wire, &gateway, user.as_ref()).await {
+        match Box::pin(first_frame(&mut wire, &gateway, user.as_ref())).await {
             Err(end) => (1, (end, 0)),
             Ok(first) if is_hello(&first) => {
                 // Version 2 takes a seat for whom the hello names.
@@ -80,7 +85,7 @@ pub(crate) async fn run(socket: WebSocket, gateway: Arc<Gateway>, mut entrant: E
         seconds = opened.elapsed().as_secs(),
         "socket closed"
     );
-    drop((counted, entrant));
+    drop((counted, entrant, held));
 }
 
 /// Waits for the first text frame of a socket whose version is not known yet.

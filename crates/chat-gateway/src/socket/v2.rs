@@ -53,7 +53,7 @@ pub(crate) async fn run(
     user: Option<User>,
     first: Option<Utf8Bytes>,
 ) -> (SocketEnd, u64) {
-    let end = match enter(wire, gateway, user, first).await {
+    let end = match Box::pin(enter(wire, gateway, user, first)).await {
         Ok((user, seat)) => {
             let mut session = V2Session {
                 wire,
@@ -215,7 +215,8 @@ impl V2Session<'_> {
                     Heard::Text(text) => {
                         paused_until = self.pace.count();
                         self.wire.pause(paused_until.is_some());
-                        if let Some(close) = self.hear(&text).await {
+                        // On the heap: what a frame may set off is large, and most sockets wait.
+                        if let Some(close) = Box::pin(self.hear(&text)).await {
                             return SocketEnd::Close(close);
                         }
                     }

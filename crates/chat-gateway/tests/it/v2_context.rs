@@ -104,11 +104,11 @@ async fn an_overflow_that_the_model_reports_leads_to_one_shorter_ask() {
     assert_eq!(prompts.len(), 8);
     assert!(prompts[7].len() < prompts[6].len());
     assert!(prompts[6].ends_with(&prompts[7]));
-    let contexts = chat
+    let mut contexts = chat
         .others
         .iter()
         .filter(|frame| frame["type"] == "context");
-    let told = contexts.last().unwrap();
+    let told = contexts.next_back().unwrap();
     assert_eq!(told["left_out"], prompts[6].len() - prompts[7].len());
 }
 

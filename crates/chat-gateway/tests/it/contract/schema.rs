@@ -15,7 +15,7 @@ const DEFS: &str = "#/$defs/";
 /// The only field that may be null and means something by it: no parent.
 const NULLABLE: (&str, &str) = ("send", "parent");
 /// Objects of clients in which the server refuses what it does not know, beside those that say so.
-const STRICT: &str = "Part";
+const STRICT: &str = "ContentPart";
 
 /// Whose frames a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
