@@ -23,8 +23,9 @@ struct PythonSuite {
     cases: &'static str,
 }
 
-const PYTHON: [PythonSuite; 10] = [
+const PYTHON: [PythonSuite; 11] = [
     python("readme in python", "readme.py"),
+    python("chat in python", "v2_client.py"),
     python("openai in python", "openai_client.py"),
     python("anthropic", "anthropic_client.py"),
     python("langchain", "langchain_client.py"),

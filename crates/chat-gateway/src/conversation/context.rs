@@ -19,7 +19,7 @@ use crate::state::Gateway;
 const COUNT_FROM_PERCENT: u64 = 75;
 /// The share of the room that a cut leaves full, in percent.
 const CUT_TO_PERCENT: u64 = 60;
-/// The most text of one prompt, in bytes: what stays below llm-proxy's cap on a body once it is JSON.
+/// The most text and pictures of one prompt, in bytes: what stays below llm-proxy's cap on a body once it is JSON.
 const MAX_PROMPT_BYTES: usize = 192 * 1024;
 /// Cuts after which a prompt is sent as it is; the model then says that it is too long.
 const MAX_CUTS: usize = 4;
@@ -222,9 +222,9 @@ impl Prompt {
     fn bytes(&self) -> usize {
         let shown = self.turns[self.cut..].iter();
         let turns: usize = shown
-            .map(|turn| text_bytes(&turn.question) + turn.answer.text.len())
+            .map(|turn| body_bytes(&turn.question) + turn.answer.text.len())
             .sum();
-        turns + text_bytes(&self.question)
+        turns + body_bytes(&self.question)
     }
 
     /// Tokens that are kept for the answer: at most half of the context.
@@ -261,14 +261,29 @@ fn parts(content: &[ContentPart]) -> AskMessage<'_> {
     }
 }
 
-fn text_bytes(content: &[ContentPart]) -> usize {
+fn body_bytes(content: &[ContentPart]) -> usize {
     let bytes = content.iter().map(|part| match part {
         ContentPart::Text { text } => text.len(),
-        ContentPart::Image { .. } => 0,
+        ContentPart::Image { data_url } => data_url.len(),
     });
     bytes.sum()
 }
 
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::body_bytes;
+    use crate::protocol::record::ContentPart;
+
+    #[test]
+    fn pictures_count_towards_the_size_of_a_prompt() {
+        let data_url = "data:image/png;base64,AAAA".to_owned();
+        let text = "What is this?".to_owned();
+        let bytes = data_url.len() + text.len();
+        let content = [ContentPart::Text { text }, ContentPart::Image { data_url }];
+        assert_eq!(body_bytes(&content), bytes);
+    }
 }
