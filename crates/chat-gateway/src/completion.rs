@@ -179,6 +179,7 @@ impl Completions {
             waits_until,
             is_loading: false,
             has_begun: false,
+            text_after: None,
             finish: Finish {
                 reason: FinishReason::Stop,
                 usage: None,
@@ -272,6 +273,8 @@ pub(crate) struct Completion {
     is_loading: bool,
     /// Whether a piece of it has come.
     has_begun: bool,
+    /// Text that came in one event with thoughts.
+    text_after: Option<String>,
     finish: Finish,
     finished: bool,
     refusal: Option<UpstreamRefusal>,
@@ -282,6 +285,9 @@ impl Completion {
     ///
     /// Waiting is not failing: while the model is busy it asks again, as long as somebody wants to know.
     pub(crate) async fn next(&mut self) -> Event {
+        if let Some(text) = self.text_after.take() {
+            return Event::Text(text);
+        }
         loop {
             match &mut self.stage {
                 AskStage::Asking => self.stage = AskStage::Opening(self.open()),
@@ -390,7 +396,10 @@ impl Completion {
         let thoughts = delta.reasoning_content.filter(|text| !text.is_empty());
         let event = match (thoughts, text) {
             (None, Some(text)) => Event::Text(text),
-            (thoughts, _) => Event::Reasoning(thoughts?),
+            (thoughts, text) => {
+                self.text_after = text;
+                Event::Reasoning(thoughts?)
+            }
         };
         self.has_begun = true;
         Some(event)

@@ -70,6 +70,22 @@ impl Gateway {
         })
     }
 
+    /// Does `work` to its end, also when whoever waits for it leaves: a handler of HTTP is dropped with its client, and what
+    /// the store and the room do together must not stop between the two.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        match self.shutdown.spawn(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the whole process cancels it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Why a message sent now would not be answered, in words for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
         if self.shutdown.is_draining() {

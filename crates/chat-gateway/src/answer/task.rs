@@ -278,8 +278,13 @@ async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &AnswerEn
     loop {
         match gateway.store.finish(id, end).await {
             Ok(revision) => return revision,
-            // Its conversation was deleted meanwhile.
-            Err(StoreError::Gone) => return room.state().revision,
+            // Its conversation was deleted meanwhile, which makes no tokens free.
+            Err(StoreError::Gone) => {
+                if let Err(error) = gateway.store.spend(&room.owner, end).await {
+                    tracing::warn!(answer = %id, %error, "the tokens of a deleted answer were not counted");
+                }
+                return room.state().revision;
+            }
             Err(error) if Instant::now() < patience && !gateway.shutdown.is_closing() => {
                 tracing::warn!(answer = %id, %error, "the end of an answer was not kept, trying again");
                 tokio::time::sleep(STORE_PAUSE).await;

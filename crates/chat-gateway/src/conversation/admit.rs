@@ -9,8 +9,10 @@ use crate::state::Gateway;
 
 /// Strings of `options.stop`.
 const MAX_STOPS: usize = 4;
-/// The most of all parts of one message, in bytes.
-pub(crate) const MAX_CONTENT_BYTES: usize = 8 * 1024 * 1024;
+/// The longest system prompt of one answer, in bytes.
+const MAX_SYSTEM_BYTES: usize = 32 * 1024;
+/// The most of all parts of one message, in bytes: what a prompt may hold.
+pub(crate) const MAX_CONTENT_BYTES: usize = 192 * 1024;
 
 impl Gateway {
     /// Whether this user may ask for an answer now.
@@ -68,6 +70,9 @@ impl Gateway {
         let stop = wish.stop.as_deref().unwrap_or_default();
         if stop.len() > MAX_STOPS || stop.iter().any(String::is_empty) {
             return Err(bad("`options.stop` must be at most 4 strings, none empty"));
+        }
+        if wish.system.as_deref().map_or(0, str::len) > MAX_SYSTEM_BYTES {
+            return Err(bad("`options.system` must be at most 32 KiB"));
         }
         if wish.system.is_none() {
             wish.system = system.map(str::to_owned);

@@ -41,7 +41,9 @@ pub(crate) struct Prompt {
     partial: Option<(String, String)>,
     options: AnswerOptions,
     lane: Arc<str>,
-    /// How many of the oldest turns are left out.
+    /// How many of the oldest turns were left out, and are no longer here.
+    dropped: usize,
+    /// How many of the oldest turns that are here are left out.
     cut: usize,
     n_ctx: Option<u64>,
 }
@@ -78,10 +80,15 @@ impl Prompt {
             partial,
             options,
             lane,
+            dropped: 0,
             cut: 0,
             n_ctx: gateway.upstream.n_ctx(),
         };
         let used = prompt.fit(gateway).await;
+        // An answer may run for minutes: it holds no more than what it asks with.
+        prompt.dropped = prompt.cut;
+        prompt.turns.drain(..prompt.cut);
+        prompt.cut = 0;
         prompt.tell(room, id, used);
         Ok(prompt)
     }
@@ -151,7 +158,7 @@ impl Prompt {
             return;
         };
         let context = ContextUse {
-            left_out: small(self.cut as u64 * 2),
+            left_out: small((self.dropped + self.cut) as u64 * 2),
             used: small(used),
             size: small(n_ctx),
         };

@@ -43,6 +43,28 @@ impl Gateway {
         Ok(())
     }
 
+    /// Ends everything of the room that runs or waits.
+    pub(crate) async fn stop_all(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), Refusal> {
+        let unfinished: Vec<Uuid> = {
+            let state = room.state();
+            let unfinished = state.answers.iter();
+            let unfinished = unfinished.filter(|answer| !answer.status.is_final());
+            // What waits goes first, or it would begin when the other ends.
+            unfinished
+                .rev()
+                .map(|answer| {
+                    // All at once: a store that fails for one of them holds up none of the others.
+                    answer.stop.cancel();
+                    answer.id
+                })
+                .collect()
+        };
+        for answer in unfinished {
+            self.stop_in(room, answer).await?;
+        }
+        Ok(())
+    }
+
     /// Ends an answer that was never begun. The caller holds the room's turn.
     pub(crate) async fn end_waiting(
         &self,

@@ -83,18 +83,28 @@ impl Gateway {
         if let Some(taken) = self.taken_before(user, &request).await? {
             return Ok(taken);
         }
-        let parts = send.content.into_parts();
+        let parts = send.content.clone().into_parts();
         self.check_content(&parts)?;
         self.admit(user).await?;
         let Some(conversation) = send.conversation else {
             if send.parent.flatten().is_some() {
                 return Err(bad("`parent` needs the `conversation` it is in"));
             }
+            let id = new;
+            let room = self.rooms.enter(id, &user.id, 0);
+            let turned = room.turn().await.ok_or(STORE_HANGS)?;
+            if self.store.conversation(&user.id, id).await?.is_some() {
+                // The same chat was begun a moment ago.
+                drop(turned);
+                let send = Send {
+                    conversation: Some(id),
+                    ..send
+                };
+                return Box::pin(self.send_to(user, send, digest, new)).await;
+            }
             let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
-            let id = new;
             let title = title(&parts);
-            let room = self.rooms.enter(id, &user.id, 0);
             let turn = PlannedTurn {
                 id: send.id,
                 digest,
@@ -109,7 +119,11 @@ impl Gateway {
                 temporary: send.temporary,
                 system: system.as_deref(),
             };
-            return self.begin(user, room, new, turn, Uuid::now_v7()).await;
+            let taken = self
+                .begin(user, Arc::clone(&room), new, turn, Uuid::now_v7())
+                .await;
+            drop(turned);
+            return taken;
         };
         if send.temporary {
             return Err(bad("only a new conversation can be `temporary`"));
@@ -164,7 +178,10 @@ impl Gateway {
                 title: Some(title),
                 ..ConversationChange::default()
             };
-            self.change(user, conversation, &change).await?;
+            // The answer runs: a title that cannot be kept now is no reason to refuse it.
+            if let Err(error) = self.change(user, conversation, &change).await {
+                tracing::warn!(%error, "a conversation has no title yet");
+            }
         }
         taken
     }
@@ -232,7 +249,7 @@ impl Gateway {
             .await
     }
 
-    /// Keeps a turn and begins it, or lets it wait. The caller holds the room's turn unless the conversation is new.
+    /// Keeps a turn and begins it, or lets it wait. The caller holds the room's turn.
     async fn begin(
         self: &Arc<Self>,
         user: &User,
@@ -265,6 +282,13 @@ impl Gateway {
             AnswerStatus::Waiting
         } else {
             AnswerStatus::Running
+        };
+        // Before anything is begun: what fails from here on must leave nothing running.
+        let written = if turn.continues {
+            let stored = self.store.answer(&user.id, answer).await?;
+            stored.ok_or(Refusal::NOT_FOUND)?.written
+        } else {
+            Written::new()
         };
         let begun = if turn.continues {
             let options = &turn.options;
@@ -299,13 +323,6 @@ impl Gateway {
                     "this answer is whole: there is nothing to continue",
                 ));
             }
-        };
-        let written = match turn.continues {
-            true => {
-                let stored = self.store.answer(&user.id, answer).await?;
-                stored.ok_or(Refusal::NOT_FOUND)?.written
-            }
-            false => Written::new(),
         };
         let live = LiveAnswer {
             id: answer,

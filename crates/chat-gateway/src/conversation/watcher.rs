@@ -41,6 +41,7 @@ pub(crate) struct Watcher {
     bell: Arc<Bell>,
     seen: u64,
     cursors: Vec<AnswerCursor>,
+    left_behind: Vec<HeldAnswer>,
 }
 
 impl Watcher {
@@ -69,6 +70,7 @@ impl Watcher {
             bell,
             seen,
             cursors,
+            left_behind: Vec::new(),
         }
     }
 
@@ -83,7 +85,7 @@ impl Watcher {
 
     /// Whether the room knows this answer, so that [`Watcher::frames`] shows it.
     pub(crate) fn shows(&self, answer: Uuid) -> bool {
-        self.cursors.iter().any(|cursor| cursor.answer == answer)
+        self.room.state().answer(answer).is_some()
     }
 
     /// Shows this answer from its beginning, also if it has ended. Returns whether the room knows it.
@@ -100,26 +102,49 @@ impl Watcher {
 
     /// The reader has so much of an answer that has ended. If it goes on, it goes on from there.
     pub(crate) fn holds(&mut self, answer: Uuid, position: u64) {
-        if !self.shows(answer) {
-            self.cursors.push(AnswerCursor {
-                answer,
-                run: 0,
-                position: Some(position),
-                stage_version: 0,
-                context_told: None,
-                done: true,
-            });
-        }
+        self.set(answer, position, true);
+    }
+
+    /// The reader has so much of an answer that the room knows, and lacks the rest.
+    pub(crate) fn follows(&mut self, answer: Uuid, position: u64) {
+        self.set(answer, position, false);
+        self.bell.now.notify_one();
+    }
+
+    fn set(&mut self, answer: Uuid, position: u64, done: bool) {
+        self.cursors.retain(|cursor| cursor.answer != answer);
+        self.cursors.push(AnswerCursor {
+            answer,
+            // Of no run: the next one begins at the position.
+            run: 0,
+            position: Some(position),
+            stage_version: 0,
+            context_told: None,
+            done,
+        });
+    }
+
+    /// What the reader has of answers that left the room before it had them whole: a very slow reader's, or dropped ones.
+    pub(crate) fn left_behind(&mut self) -> Vec<HeldAnswer> {
+        std::mem::take(&mut self.left_behind)
     }
 
     /// What brings the reader up to date, or a good part of it; the bell then rings again for the rest.
     pub(crate) fn frames(&mut self) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         let state = self.room.state();
-        if self.cursors.len() > MAX_CURSORS {
-            self.cursors
-                .retain(|cursor| state.answers.iter().any(|live| live.id == cursor.answer));
-        }
+        let left_behind = &mut self.left_behind;
+        let too_many = self.cursors.len() > MAX_CURSORS;
+        self.cursors.retain(|cursor| {
+            let is_live = state.answers.iter().any(|live| live.id == cursor.answer);
+            if !is_live && !cursor.done {
+                left_behind.push(HeldAnswer {
+                    message: cursor.answer,
+                    position: cursor.position.unwrap_or(0),
+                });
+            }
+            is_live || (cursor.done && !too_many)
+        });
         for answer in &state.answers {
             let place = self
                 .cursors

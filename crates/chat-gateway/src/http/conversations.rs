@@ -88,7 +88,10 @@ pub(super) async fn delete_all(
         let message = "this deletes all conversations: say so with ?all=true";
         return Err(ApiProblem::bad(message));
     }
-    let deleted = gateway.delete_all(&guest.user).await?;
+    let deleting = Arc::clone(&gateway);
+    let deleted = gateway
+        .to_the_end(async move { deleting.delete_all(&guest.user).await })
+        .await?;
     Ok(Json(DeletedAll { deleted }))
 }
 
@@ -138,7 +141,10 @@ pub(super) async fn delete(
     Extension(guest): Extension<Guest>,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiProblem> {
-    gateway.delete(&guest.user, id).await?;
+    let deleting = Arc::clone(&gateway);
+    gateway
+        .to_the_end(async move { deleting.delete(&guest.user, id).await })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -261,6 +261,13 @@ impl V2Session<'_> {
             for frame in watcher.frames() {
                 self.wire.send_frame(&frame);
             }
+            let conversation = watcher.conversation();
+            let left_behind = watcher.left_behind().into_iter();
+            self.backlog.extend(left_behind.map(|held| Unshown {
+                conversation,
+                held,
+                re: None,
+            }));
         }
     }
 
@@ -344,7 +351,8 @@ impl V2Session<'_> {
             return FrameReply::Sent;
         }
         if self.watchers.len() == MAX_WATCHED {
-            self.watchers.remove(0);
+            let idle = self.watchers.iter().position(|watcher| !watcher.is_live());
+            self.watchers.remove(idle.unwrap_or(0));
         }
         let conversation = taken.room.id;
         let mut watcher = Watcher::new(taken.room, Arc::clone(&self.bell), &[]);
@@ -420,22 +428,33 @@ impl V2Session<'_> {
             re,
         } = unshown;
         let found = self.gateway.store.answer(&self.user.id, held.message).await;
+        let watcher = self
+            .watchers
+            .iter_mut()
+            .find(|watcher| watcher.conversation() == conversation);
+        let Some(watcher) = watcher else {
+            return;
+        };
         match found.map(|found| found.filter(|found| found.conversation == conversation)) {
+            // It went on meanwhile: the room shows it, from where the reader is.
+            Ok(Some(_)) if watcher.shows(held.message) => {
+                watcher.follows(held.message, held.position);
+            }
             Ok(Some(found)) => {
                 let room = self.gateway.rooms.find(conversation);
                 let revision = room.map_or(0, |room| room.state().revision);
                 let frames =
                     watcher::stored(&found.message, &found.written, held.position, revision);
+                let position = if frames.is_empty() {
+                    held.position
+                } else {
+                    found.written.position()
+                };
+                watcher.holds(held.message, position);
                 self.send_all(&frames);
-                let position = found.written.position();
-                let watcher = self
-                    .watchers
-                    .iter_mut()
-                    .find(|watcher| watcher.conversation() == conversation);
-                if let Some(watcher) = watcher {
-                    watcher.holds(held.message, position);
-                }
             }
+            // A message that was taken back, with its answer.
+            Ok(None) if re.is_none() => {}
             Ok(None) => self.wire.send_frame(&ServerFrame::Error(RefusedFrame {
                 re,
                 code: ErrorCode::NotFound,

@@ -193,7 +193,8 @@ impl AnswerEnd {
         if let Some(usage) = &self.usage {
             return u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens);
         }
-        if self.timings.is_none() {
+        // Somebody who stops it before its first character may have had the whole prompt read.
+        if self.timings.is_none() && self.status != AnswerStatus::Stopped {
             return 0;
         }
         let prompt = self.context.map_or(0, |context| u64::from(context.used));

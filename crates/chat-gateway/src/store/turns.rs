@@ -295,6 +295,27 @@ pub(super) async fn touch(
     Ok(unsigned(revision))
 }
 
+impl Store {
+    /// Counts what an answer took whose conversation was deleted meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn spend(&self, owner: &str, end: &AnswerEnd) -> Result<(), StoreError> {
+        let mut writing = self.write().await?;
+        sqlx::query(
+            "INSERT INTO tokens_spent (owner, day, tokens) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
+        )
+        .bind(owner)
+        .bind(day(now_ms()))
+        .bind(i64::try_from(end.spent()).unwrap_or(i64::MAX))
+        .execute(writing.on())
+        .await?;
+        writing.commit().await
+    }
+}
+
 /// Counts what an answer took for its owner's day.
 async fn spend(
     on: &mut SqliteConnection,

@@ -75,10 +75,8 @@ pub(super) async fn answer(
     check_chat_id(&request.id)?;
     // Before anything begins: an answer must not run because its reader found no place.
     let seat = live::seat(&gateway, &guest)?;
-    let taken = match request.trigger {
-        UiTrigger::SubmitMessage => submit(&gateway, &guest.user, request).await?,
-        UiTrigger::RegenerateMessage => regenerate(&gateway, &guest.user, request).await?,
-    };
+    let taking = take(Arc::clone(&gateway), guest.user.clone(), request);
+    let taken = gateway.to_the_end(taking).await?;
     let answer = taken.accepted.answer;
     Ok(live::stream(&gateway, guest, seat, taken.room, answer).await?)
 }
@@ -135,18 +133,19 @@ pub(super) async fn stop(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Line> {
     if let Some(room) = open_room(&gateway, &guest.user, &id).await? {
-        let unfinished: Vec<Uuid> = {
-            let state = room.state();
-            let unfinished = state.answers.iter();
-            let unfinished = unfinished.filter(|answer| !answer.status.is_final());
-            // What waits goes first, or it would begin when the other ends.
-            unfinished.rev().map(|answer| answer.id).collect()
-        };
-        for answer in unfinished {
-            gateway.stop_in(&room, answer).await?;
-        }
+        let stopping = Arc::clone(&gateway);
+        gateway
+            .to_the_end(async move { stopping.stop_all(&room).await })
+            .await?;
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn take(gateway: Arc<Gateway>, user: User, request: UiRequest) -> Result<Taken, ApiProblem> {
+    match request.trigger {
+        UiTrigger::SubmitMessage => submit(&gateway, &user, request).await,
+        UiTrigger::RegenerateMessage => regenerate(&gateway, &user, request).await,
+    }
 }
 
 async fn submit(
