@@ -354,3 +354,45 @@ async fn a_gateway_that_stops_ends_the_stream_as_an_error() {
     );
     assert!(!stream.contains("[DONE]"));
 }
+
+#[tokio::test]
+async fn the_stream_of_an_answer_that_is_deleted_while_it_waits_ends() {
+    let gateway = Gateway::start().await;
+    gateway
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
+    let ann = Somebody::new(&gateway).await;
+    let body = json!({"id": "c1", "messages": [question("one")], "trigger": "submit-message"});
+    let request = ann.request(Method::POST, "/chat").json(&body);
+    let mut first = request.send().await.unwrap();
+    read_until(&mut first, "text-delta").await;
+    let mut second = question("two");
+    second["id"] = "m2".into();
+    let body =
+        json!({"id": "c1", "messages": [question("one"), second], "trigger": "submit-message"});
+    let request = ann.request(Method::POST, "/chat").json(&body);
+    let mut waiting = request.send().await.unwrap();
+    read_until(&mut waiting, "start").await;
+    let all = ann.delete("/conversations?all=true").await;
+    assert_eq!(all, (200, json!({"deleted": 1})));
+    let rest = waiting.text().await.unwrap();
+    assert!(rest.contains("\"type\":\"error\""), "{rest}");
+    gateway.llama.client_left(0).await;
+}
+
+#[tokio::test]
+async fn two_first_messages_of_one_chat_at_once_are_both_answered() {
+    let gateway = Gateway::start().await;
+    gateway.llama.script(Script::tokens(["yes"]));
+    let ann = Somebody::new(&gateway).await;
+    let asking = ["m1", "m2", "m3"].map(|id| {
+        let mut message = question(id);
+        message["id"] = id.into();
+        let body = json!({"id": "c1", "messages": [message], "trigger": "submit-message"});
+        let request = ann.request(Method::POST, "/chat").json(&body);
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    });
+    for stream in futures_util::future::join_all(asking).await {
+        assert_eq!(text(&parts(&stream)), "yes", "{stream}");
+    }
+}
