@@ -17,8 +17,11 @@ use crate::env::{Environment, Variable};
 use crate::lines::{Flush, LossyLines};
 
 /// Crates whose targets are switched off.
-const QUIET: [&str; 7] = [
+const QUIET: [&str; 10] = [
     "async_openai",
+    "sqlx",
+    "sqlx_core",
+    "sqlx_sqlite",
     "tungstenite",
     "xet",
     "xet_client",
@@ -310,13 +313,17 @@ mod tests {
             let name = package.trim_start().strip_prefix("name = \"")?;
             Some(name.split_once('"')?.0.replace('-', "_"))
         };
-        // These only hand on what others log, are in no service (rustyline is xtask's, globset the tests'), or log under
-        // another name: the target of hf-xet is xet.
+        // These only hand on what others log, are in no service (rustyline is xtask's, hf-hub with globset and h2 the
+        // tests', sqlx's other databases nobody's), or log under another name: the target of hf-xet is xet.
         let silent = [
             "globset",
+            "h2",
+            "hf_hub",
             "hf_xet",
             "jni",
             "rustyline",
+            "sqlx_mysql",
+            "sqlx_postgres",
             "tower",
             "tracing",
             "tracing_log",
