@@ -15,7 +15,8 @@ async fn an_answer_streams_in_pieces_and_ends_with_done() {
         .await
         .unwrap();
     let (deltas, end) = socket.collect_answer().await.unwrap();
-    assert_eq!(end, json!({"type": "done"}));
+    // The limit may cut it: this model goes on counting.
+    assert_eq!(end["type"], "done");
     assert!(deltas.len() > 2, "{deltas:?}");
 }
 
@@ -40,10 +41,8 @@ async fn a_conversation_goes_on_after_reset_blank_content_and_nonsense() {
         .send_json(&json!({"content": "Say hello."}))
         .await
         .unwrap();
-    assert_eq!(
-        socket.collect_answer().await.unwrap().1,
-        json!({"type": "done"})
-    );
+    let (_, end) = socket.collect_answer().await.unwrap();
+    assert_eq!(end["type"], "done");
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn the_gateway_is_ready_only_when_the_model_behind_the_proxy_is_loaded() {
     let mut gateway = start_gateway(&format!("{}/v1", proxy.url())).await;
     // The first answer that the gateway had from the proxy says no.
     let mut readiness = String::new();
-    while !readiness.contains("503") {
+    while !readiness.contains("the model is still loading") {
         let answer = reqwest::get(format!("{}/readyz", gateway.admin_url()))
             .await
             .unwrap();
