@@ -1,10 +1,8 @@
 //! Changing and deleting conversations while people watch them.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
-use crate::conversation::refusal::Refusal;
+use crate::conversation::refusal::{Refusal, STORE_HANGS};
 use crate::conversation::room::Room;
 use crate::identity::User;
 use crate::protocol::record::{AnswerStatus, Conversation};
@@ -37,17 +35,29 @@ impl Gateway {
         Ok(changed)
     }
 
+    /// Stops what runs in a conversation of this user and deletes it.
+    pub(crate) async fn delete(&self, user: &User, conversation: Uuid) -> Result<(), Refusal> {
+        let (room, kept) = self.enter(user, conversation).await?;
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
+        if !self.store.delete(&user.id, conversation).await? {
+            return Err(Refusal::NOT_FOUND);
+        }
+        tell_deleted(&room, kept.revision);
+        Ok(())
+    }
+
     /// Stops what runs in all conversations of this user and deletes them. Returns how many there were.
     pub(crate) async fn delete_all(&self, user: &User) -> Result<u64, Refusal> {
         let deleted = self.store.delete_all(&user.id).await?;
         for room in self.rooms.of(&user.id) {
-            tell_deleted(&room);
+            tell_deleted(&room, 0);
         }
         Ok(deleted)
     }
 }
 
-fn tell_deleted(room: &Arc<Room>) {
+/// Stops what runs in a room whose conversation is deleted. `kept` is the last revision that the store had.
+fn tell_deleted(room: &Room, kept: u64) {
     room.change(|state| {
         for answer in &mut state.answers {
             answer.stop.cancel();
@@ -55,7 +65,7 @@ fn tell_deleted(room: &Arc<Room>) {
         state
             .answers
             .retain(|answer| answer.status != AnswerStatus::Waiting);
-        let revision = state.revision + 1;
+        let revision = state.revision.max(kept) + 1;
         state.note(Change::Deleted, revision);
     });
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::conversation::refusal::{Refusal, STORE_HANGS, bad};
+use crate::conversation::refusal::{Refusal, bad};
 use crate::conversation::room::Room;
 use crate::identity::User;
-use crate::protocol::record::{AnswerStatus, Author, Conversation, Message};
-use crate::protocol::v2::Change;
+use crate::protocol::record::{Author, Conversation, Message};
 use crate::state::Gateway;
 
 impl Gateway {
@@ -23,30 +22,6 @@ impl Gateway {
         let kept = kept.ok_or(Refusal::NOT_FOUND)?;
         let room = self.rooms.enter(conversation, &user.id, kept.revision);
         Ok((room, kept))
-    }
-
-    /// Stops what runs in a conversation of this user and deletes it.
-    pub(crate) async fn delete(
-        self: &Arc<Self>,
-        user: &User,
-        conversation: Uuid,
-    ) -> Result<(), Refusal> {
-        let (room, kept) = self.enter(user, conversation).await?;
-        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
-        if !self.store.delete(&user.id, conversation).await? {
-            return Err(Refusal::NOT_FOUND);
-        }
-        let revision = kept.revision.max(room.state().revision) + 1;
-        room.change(|state| {
-            for answer in &mut state.answers {
-                answer.stop.cancel();
-            }
-            state
-                .answers
-                .retain(|answer| answer.status != AnswerStatus::Waiting);
-            state.note(Change::Deleted, revision);
-        });
-        Ok(())
     }
 
     /// The room of the conversation that a person's message is in.

@@ -15,8 +15,8 @@ use crate::answer::written::{RunKind, Written};
 use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done, Phase};
 
-/// How long an ended answer stays: longer than the slowest watcher may take before it is closed, and the time in which a
-/// stream over HTTP may still be resumed.
+/// How long an ended answer stays: the time in which a stream over HTTP may still be resumed. A slower watcher is shown the
+/// rest from the store.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 /// Answers that may wait in one conversation.
 pub(crate) const MAX_QUEUED: usize = 8;
