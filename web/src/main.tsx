@@ -1,25 +1,34 @@
-/**
- * Starts the page: finds the gateway, chooses the language, mounts the chat.
- */
+/** Starts the page that the gateway serves: finds the gateway, keeps the open conversation in the address, mounts the chat. */
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { App } from "./App";
-import { chatSocketUrl } from "./address";
-import { Session } from "./session";
-import "./style.css";
-import { TextContext, textFor } from "./text";
+import { App } from "./app/App";
+import { apiBase } from "./app/address";
+import { ChatPage } from "./app/page";
+import "./style/index.css";
+
+const PREFIX = "#/c/";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root element");
 
-const text = textFor(navigator.language);
-document.documentElement.lang = text.lang;
-const session = new Session(chatSocketUrl(import.meta.env.VITE_API_URL, document.baseURI));
+const page = new ChatPage({
+  api: apiBase(import.meta.env.VITE_API_URL, document.baseURI),
+  onOpen: (conversation) => {
+    const hash = conversation === undefined ? "" : PREFIX + conversation;
+    if (hash !== location.hash) history.pushState(null, "", hash || location.pathname + location.search);
+  },
+});
+
+function openNamed(): void {
+  const named = location.hash.startsWith(PREFIX) ? location.hash.slice(PREFIX.length) : undefined;
+  if (named !== page.store.getState().open) page.open(named);
+}
+
+openNamed();
+addEventListener("popstate", openNamed);
 
 createRoot(root).render(
   <StrictMode>
-    <TextContext value={text}>
-      <App session={session} />
-    </TextContext>
+    <App page={page} />
   </StrictMode>,
 );

@@ -1,17 +1,13 @@
-/** Where the page looks for its gateway. */
+/** Where the page looks for the gateway. */
 import { expect, test } from "vitest";
-import { chatSocketUrl } from "../src/address";
+import { apiBase, socketUrl } from "../src/app/address";
 
 test.each([
-  [undefined, "http://localhost:8000/", "ws://localhost:8000/api/v1/ws/chat"],
-  ["", "https://chat.example.com/", "wss://chat.example.com/api/v1/ws/chat"],
-  [undefined, "https://example.com/corral/?a=1#b", "wss://example.com/corral/api/v1/ws/chat"],
-  [undefined, "https://example.com/corral/index.html", "wss://example.com/corral/api/v1/ws/chat"],
-  ["https://api.example.com", "http://localhost:5173/", "wss://api.example.com/api/v1/ws/chat"],
-  ["https://api.example.com/prefix", "http://localhost/", "wss://api.example.com/prefix/api/v1/ws/chat"],
-  ["http://api.example.com:8000/p/", "http://localhost/", "ws://api.example.com:8000/p/api/v1/ws/chat"],
-  ["wss://api.example.com", "http://localhost/", "wss://api.example.com/api/v1/ws/chat"],
-  ["/elsewhere", "https://example.com/corral/", "wss://example.com/elsewhere/api/v1/ws/chat"],
-])("VITE_API_URL %j on %s reaches %s", (apiUrl, pageUrl, socketUrl) => {
-  expect(chatSocketUrl(apiUrl, pageUrl)).toBe(socketUrl);
+  [undefined, "http://localhost:8000/", "http://localhost:8000/api/v1/", "ws://localhost:8000/api/v1/ws/chat"],
+  [undefined, "https://a.example/chat/#/c/1", "https://a.example/chat/api/v1/", "wss://a.example/chat/api/v1/ws/chat"],
+  ["https://b.example/x", "http://a/", "https://b.example/x/api/v1/", "wss://b.example/x/api/v1/ws/chat"],
+  ["wss://b.example", "http://a/", "https://b.example/api/v1/", "wss://b.example/api/v1/ws/chat"],
+])("server %s on the page %s", (server, page, api, socket) => {
+  const base = apiBase(server, page);
+  expect([base.href, socketUrl(base)]).toEqual([api, socket]);
 });

@@ -1,0 +1,114 @@
+/**
+ * Messages on their way to the server. Each is kept in this browser until the server has taken it, so neither a broken
+ * line nor a reload loses one; its id keeps the server from taking it twice.
+ */
+import type { StoreApi } from "zustand";
+import { type Accepted, type ChatClient, ChatError, type ContentPart, isFinal } from "../client";
+import { read, write } from "./preferences";
+import type { PageState, Pending } from "./state";
+
+const KEY = "corral.outbox";
+/** For so long the server knows a request again. */
+const KEPT_MS = 24 * 60 * 60 * 1000;
+
+type Store = StoreApi<PageState>;
+type Taken = (pending: Pending, accepted: Accepted) => void;
+
+export interface NewPending {
+  conversation?: string;
+  parent?: string | null;
+  content: ContentPart[];
+  temporary?: boolean;
+}
+
+export class Outbox {
+  readonly #client: ChatClient;
+  readonly #store: Store;
+  readonly #storage: Storage;
+  readonly #onTaken: Taken;
+
+  constructor(client: ChatClient, store: Store, storage: Storage, onTaken: Taken) {
+    this.#client = client;
+    this.#store = store;
+    this.#storage = storage;
+    this.#onTaken = onTaken;
+  }
+
+  /** Sends again what an earlier page could not. Another tab of this browser may do so, too: the ids are the same. */
+  restore(): void {
+    const kept = read<Omit<Pending, "error">[]>(this.#storage, KEY) ?? [];
+    const recent = kept.filter(({ createdMs }) => Date.now() - createdMs < KEPT_MS);
+    this.#set([...this.#store.getState().outbox, ...recent]);
+    for (const pending of recent) this.#send(pending);
+  }
+
+  add({ conversation, parent, content, temporary = false }: NewPending): Pending {
+    const pending: Pending = {
+      id: randomId(),
+      ...(conversation !== undefined && { conversation }),
+      ...(parent !== undefined && { parent }),
+      content,
+      options: this.#store.getState().preferences.options,
+      temporary,
+      createdMs: Date.now(),
+    };
+    this.#set([...this.#store.getState().outbox, pending]);
+    this.#send(pending);
+    return pending;
+  }
+
+  retry(id: string): void {
+    const found = this.#store.getState().outbox.find((pending) => pending.id === id);
+    if (!found) return;
+    const { error: _error, ...pending } = found;
+    this.#set(this.#store.getState().outbox.map((other) => (other.id === id ? pending : other)));
+    this.#send(pending);
+  }
+
+  discard(id: string): void {
+    this.#set(this.#store.getState().outbox.filter((pending) => pending.id !== id));
+  }
+
+  #send(pending: Pending): void {
+    const { id, conversation, parent, content, options, temporary } = pending;
+    const sent = this.#client.send({
+      id,
+      ...(conversation !== undefined && { conversation }),
+      ...(parent !== undefined && { parent }),
+      content,
+      ...(Object.keys(options).length > 0 && { options }),
+      ...(temporary && { temporary }),
+    });
+    sent.then(
+      (accepted) => {
+        this.discard(id);
+        this.#onTaken(pending, accepted);
+      },
+      (reason: unknown) => {
+        const error = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));
+        const outbox = this.#store.getState().outbox;
+        this.#set(outbox.map((other) => (other.id === id ? { ...other, error } : other)));
+      },
+    );
+  }
+
+  #set(outbox: readonly Pending[]): void {
+    this.#store.setState({ outbox });
+    const kept = outbox.map(({ error: _error, ...pending }) => pending);
+    write(this.#storage, KEY, kept.length > 0 ? kept : undefined);
+  }
+}
+
+/** `crypto.randomUUID` is missing on pages without TLS. */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether an answer of this state has not ended. */
+export function isAnswering(state: PageState, conversation: string | undefined): boolean {
+  if (conversation === undefined) return false;
+  return [...state.chat.answers.values()].some(
+    (answer) => answer.conversation === conversation && !isFinal(answer.status),
+  );
+}

@@ -1,0 +1,292 @@
+/**
+ * One chat on a page: joins the client, the HTTP API and what is kept in this browser to the state that the components
+ * show. Knows no React. A page may hold several.
+ */
+import { createStore, type StoreApi } from "zustand/vanilla";
+import {
+  branch,
+  ChatClient,
+  ChatError,
+  type ChatEvent,
+  ChatRest,
+  isFinal,
+  isStale,
+  type Message,
+  openAnswers,
+} from "../client";
+import { socketUrl } from "./address";
+import { Conversations } from "./conversations";
+import { type NewPending, Outbox, randomId } from "./outbox";
+import { loadPreferences, type Preferences, read, savePreferences, write } from "./preferences";
+import {
+  type Draft,
+  emptyDraft,
+  initialState,
+  NEW,
+  type Notice,
+  type PageState,
+  type Panel,
+  withEntry,
+} from "./state";
+
+/** The frame that explains a change may be the next one. */
+const RELOAD_AFTER_MS = 150;
+/** A hidden page paints nothing, but its title must still change. */
+const HIDDEN_FRAME_MS = 250;
+const NOTICE_MS = 8000;
+const DRAFTS_KEY = "corral.drafts";
+
+export interface ChatPageOptions {
+  /** The HTTP API's base, from `apiBase`. */
+  api: URL;
+  /** The app's own token for the person who is signed in. Missing: the browser's cookie says who it is. */
+  token?: () => Promise<string>;
+  /** Told when another conversation is opened, so that the address can name it. */
+  onOpen?: (conversation: string | undefined) => void;
+  storage?: Storage;
+}
+
+export class ChatPage {
+  readonly client: ChatClient;
+  readonly rest: ChatRest;
+  readonly store: StoreApi<PageState>;
+  readonly outbox: Outbox;
+  readonly conversations: Conversations;
+  readonly #storage: Storage;
+  readonly #onOpen: (conversation: string | undefined) => void;
+  readonly #reloads = new Map<string, ReturnType<typeof setTimeout>>();
+  #painting = false;
+
+  constructor({ api, token, onOpen = () => {}, storage = localStorage }: ChatPageOptions) {
+    this.#storage = storage;
+    this.#onOpen = onOpen;
+    this.rest = new ChatRest({
+      base: api,
+      ...(token && { headers: async () => ({ authorization: `Bearer ${await token()}` }) }),
+    });
+    this.client = new ChatClient({
+      url: socketUrl(api),
+      ...(token && { ticket: () => this.rest.ticket() }),
+    });
+    this.store = createStore<PageState>(() => initialState(loadPreferences(storage)));
+    this.outbox = new Outbox(this.client, this.store, storage, (pending, accepted) => {
+      this.conversations.refresh();
+      const { open } = this.store.getState();
+      const begun = pending.conversation === undefined;
+      if (begun && open === undefined) this.#show(accepted.conversation);
+    });
+    this.conversations = new Conversations(this);
+  }
+
+  /** Connects and loads. Returns what ends it. */
+  readonly start = (): (() => void) => {
+    const drafts = read<[string, string][]>(this.#storage, DRAFTS_KEY) ?? [];
+    this.#set({ drafts: new Map(drafts.map(([key, text]) => [key, { text, attachments: [] }])) });
+    const unsubscribe = this.client.subscribe((_state, event) => this.#follow(event));
+    this.client.connect();
+    if (this.store.getState().outbox.length === 0) this.outbox.restore();
+    this.conversations.refresh();
+    return () => {
+      unsubscribe();
+      this.client.close();
+      for (const timer of this.#reloads.values()) clearTimeout(timer);
+    };
+  };
+
+  // What is open.
+
+  /** Opens a conversation, or a new one. */
+  readonly open = (conversation?: string): void => {
+    this.#show(conversation);
+    if (conversation === undefined) return;
+    this.#set({ loading: !this.store.getState().chat.chats.get(conversation)?.record });
+    void this.#load(conversation);
+  };
+
+  /** Fetches the page of messages before those that are loaded. */
+  readonly loadOlder = async (conversation: string): Promise<void> => {
+    const before = this.store.getState().older.get(conversation);
+    if (before === undefined) return;
+    const next = await this.rest.loadInto(this.client, conversation, before);
+    this.#set({ older: withEntry(this.store.getState().older, conversation, next) });
+  };
+
+  /** Shows the branch through this message, down to its newest answer. */
+  readonly showBranch = (conversation: string, message: string): void => {
+    const chat = this.store.getState().chat.chats.get(conversation);
+    if (!chat) return;
+    const leaf = newestBelow([...chat.messages.values()], message);
+    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, leaf) });
+  };
+
+  // What the person does.
+
+  /** Sends a message to the open conversation, after the last message that is shown. */
+  readonly send = (message: Pick<NewPending, "content" | "parent">): void => {
+    const { open, temporary } = this.store.getState();
+    this.outbox.add({
+      ...message,
+      ...(open === undefined
+        ? { temporary }
+        : { conversation: open, parent: message.parent ?? this.#shownEnd(open) }),
+    } as NewPending);
+    if (open !== undefined) this.#set({ leaves: withEntry(this.store.getState().leaves, open, undefined) });
+  };
+
+  /** Stops every answer of the open conversation that runs; those that wait begin only when asked again. */
+  readonly stop = (): void => {
+    const { open, chat } = this.store.getState();
+    if (open === undefined) return;
+    const running = openAnswers(chat, open).find((answer) => answer.status === "running");
+    if (running) this.attempt(this.client.stop(running.id));
+  };
+
+  readonly setDraft = (draft: Draft, key: string = this.store.getState().open ?? NEW): void => {
+    const empty = draft.text === "" && draft.attachments.length === 0;
+    const drafts = withEntry(this.store.getState().drafts, key, empty ? undefined : draft);
+    this.#set({ drafts });
+    const texts = [...drafts].map(([at, { text }]) => [at, text]).filter(([, text]) => text !== "");
+    write(this.#storage, DRAFTS_KEY, texts.length > 0 ? texts : undefined);
+  };
+
+  readonly draft = (key: string = this.store.getState().open ?? NEW): Draft =>
+    this.store.getState().drafts.get(key) ?? emptyDraft;
+
+  readonly setTemporary = (temporary: boolean): void => this.#set({ temporary });
+
+  readonly setPreferences = (change: Partial<Preferences>): void => {
+    const preferences = { ...this.store.getState().preferences, ...change };
+    this.#set({ preferences });
+    savePreferences(this.#storage, preferences);
+  };
+
+  readonly showPanel = (panel: Panel | undefined): void => {
+    if (panel) this.#set({ panel });
+    else this.#unset("panel");
+  };
+
+  /** Shows a short message for a moment. Returns its id. */
+  readonly notify = (text: string, action?: Notice["action"]): string => {
+    const notice: Notice = { id: randomId(), text, ...(action && { action }) };
+    this.#set({ notices: [...this.store.getState().notices, notice] });
+    setTimeout(() => this.dismiss(notice.id), NOTICE_MS);
+    return notice.id;
+  };
+
+  readonly dismiss = (id: string): void => {
+    this.#set({ notices: this.store.getState().notices.filter((notice) => notice.id !== id) });
+  };
+
+  /** Waits for something that the person asked for, and says why it was not done. */
+  readonly attempt = (
+    asked: Promise<unknown>,
+    describe: (error: ChatError) => string = ({ message }) => message,
+  ): void => {
+    asked.catch((reason: unknown) => {
+      if (!(reason instanceof ChatError)) throw reason;
+      this.notify(describe(reason));
+    });
+  };
+
+  // What comes from the server.
+
+  #follow(event: ChatEvent): void {
+    this.#paintSoon();
+    if (event.type === "changed" || event.type === "done" || event.type === "accepted")
+      this.#afterChange(event);
+  }
+
+  #afterChange(event: ChatEvent): void {
+    const { open, unread } = this.store.getState();
+    const { chats, answers } = this.client.getState();
+    for (const chat of chats.values()) {
+      if (chat.deleted && chat.id === open) this.#show(undefined);
+      if (!chat.deleted && isStale(chat) && chat.record) this.#reloadSoon(chat.id);
+    }
+    if (event.type === "done") {
+      const conversation = answers.get(event.answer)?.conversation;
+      const seen = conversation === open && document.visibilityState === "visible";
+      if (conversation !== undefined && !seen) this.#set({ unread: new Set(unread).add(conversation) });
+    }
+    this.conversations.refreshSoon();
+  }
+
+  #paintSoon(): void {
+    if (this.#painting) return;
+    this.#painting = true;
+    if (document.visibilityState === "hidden") setTimeout(() => this.#paint(), HIDDEN_FRAME_MS);
+    else requestAnimationFrame(() => this.#paint());
+  }
+
+  #paint(): void {
+    this.#painting = false;
+    this.#set({ chat: this.client.getState() });
+  }
+
+  #reloadSoon(conversation: string): void {
+    if (this.#reloads.has(conversation)) return;
+    const timer = setTimeout(() => {
+      this.#reloads.delete(conversation);
+      const chat = this.client.getState().chats.get(conversation);
+      if (chat && isStale(chat)) void this.#load(conversation);
+    }, RELOAD_AFTER_MS);
+    this.#reloads.set(conversation, timer);
+  }
+
+  async #load(conversation: string): Promise<void> {
+    try {
+      const next = await this.rest.loadInto(this.client, conversation);
+      const older = this.store.getState().older;
+      if (!older.has(conversation)) this.#set({ older: withEntry(older, conversation, next) });
+      await this.client.watch(conversation);
+      if (this.store.getState().open === conversation) this.#set({ loading: false });
+    } catch (reason) {
+      const loadError = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));
+      if (this.store.getState().open === conversation) this.#set({ loading: false, loadError });
+    }
+  }
+
+  #show(conversation: string | undefined): void {
+    if (conversation === this.store.getState().open) return;
+    this.#unset("loadError");
+    if (conversation === undefined) {
+      this.#unset("open");
+      this.#set({ loading: false, temporary: false });
+    } else {
+      const unread = new Set(this.store.getState().unread);
+      unread.delete(conversation);
+      this.#set({ open: conversation, unread });
+    }
+    this.#onOpen(conversation);
+  }
+
+  /** The last message that is shown: what a new message follows. */
+  #shownEnd(conversation: string): string | undefined {
+    const { chat, leaves } = this.store.getState();
+    const leaf = leaves.get(conversation);
+    const known = chat.chats.get(conversation);
+    return leaf !== undefined && known ? branch(known, leaf).at(-1)?.id : undefined;
+  }
+
+  #set(change: Partial<PageState>): void {
+    this.store.setState(change);
+  }
+
+  #unset(field: "open" | "panel" | "loadError"): void {
+    const { [field]: _gone, ...rest } = this.store.getState();
+    this.store.setState(rest as PageState, true);
+  }
+}
+
+/** Follows the newest child from `message` to the end of its branch. */
+function newestBelow(messages: readonly Message[], message: string): string {
+  const children = messages.filter(({ parent }) => parent === message).map(({ id }) => id);
+  const newest = children.sort().at(-1);
+  return newest === undefined ? message : newestBelow(messages, newest);
+}
+
+/** The first answer of the open conversation that has not ended. */
+export function runningAnswer(state: PageState) {
+  if (state.open === undefined) return undefined;
+  return openAnswers(state.chat, state.open).find((answer) => !isFinal(answer.status));
+}

@@ -1,0 +1,3 @@
+import { defineWords } from "../app/words";
+
+export const words = defineWords({ close: "Close" }, { close: "关闭" });
