@@ -5,7 +5,7 @@
 import { type ChatClient, ChatError } from "./client";
 import type { Conversation, ErrorCode, Message, Model, Person } from "./protocol";
 
-/** A page of the list, the last changed first. `next` is the `before` of the next page. */
+/** A page of the list: pinned ones first, the last changed first among each. `next` is the `before` of the next page. */
 export type ConversationPage = { conversations: Conversation[]; next?: string };
 /** A page of messages, oldest first, all branches. `next` is the `before` of the page of older ones. */
 export type MessagePage = { messages: Message[]; next?: string };

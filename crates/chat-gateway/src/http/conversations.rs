@@ -16,7 +16,7 @@ use crate::protocol::rest::{
     NewConversation,
 };
 use crate::state::Gateway;
-use crate::store::ConversationChange;
+use crate::store::{ConversationChange, ListPlace};
 
 /// The length of a page unless told.
 const PAGE: u32 = 50;
@@ -25,9 +25,9 @@ const MAX_PAGE: u32 = 100;
 /// The longest system prompt, in bytes.
 const MAX_SYSTEM_BYTES: usize = 64 * 1024;
 
-/// The list, the last changed first.
+/// The list: pinned conversations first, and the last changed first among each.
 ///
-/// Temporary conversations are not in it. `pinned` ones are at their place in time: show them first.
+/// Temporary conversations are not in it.
 #[utoipa::path(get, operation_id = "listConversations", path = "/api/v1/conversations", tag = "conversations", params(ListQuery), responses(
     (status = 200, body = ConversationPage),
 ))]
@@ -47,7 +47,7 @@ pub(super) async fn list(
     let is_last = conversations.len() <= limit as usize;
     conversations.truncate(limit as usize);
     let last = conversations.last().filter(|_| !is_last);
-    let next = last.map(|last| format!("{}.{}", last.updated_ms, last.id));
+    let next = last.map(write_cursor);
     Ok(Json(ConversationPage {
         conversations,
         next,
@@ -165,10 +165,34 @@ pub(super) fn page_length(wanted: Option<u32>) -> Result<u32, ApiProblem> {
     }
 }
 
-fn read_cursor(cursor: &str) -> Result<(u64, Uuid), ApiProblem> {
-    let parts = cursor.split_once('.');
-    let read = parts.and_then(|(updated, id)| Some((updated.parse().ok()?, id.parse().ok()?)));
-    read.ok_or_else(|| ApiProblem::bad("`before` must be the `next` of another page"))
+/// The mark of a pinned conversation in a cursor.
+const PINNED: &str = "pinned";
+/// The mark of any other one.
+const UNPINNED: &str = "others";
+
+/// The cursor of the page after this conversation.
+fn write_cursor(last: &Conversation) -> String {
+    let part = if last.pinned { PINNED } else { UNPINNED };
+    format!("{part}.{}.{}", last.updated_ms, last.id)
+}
+
+fn read_cursor(cursor: &str) -> Result<ListPlace, ApiProblem> {
+    let mut parts = cursor.splitn(3, '.');
+    let mut read = || {
+        let pinned = match parts.next()? {
+            PINNED => true,
+            UNPINNED => false,
+            _ => return None,
+        };
+        let updated_ms = parts.next()?.parse().ok()?;
+        let id = parts.next()?.parse().ok()?;
+        Some(ListPlace {
+            pinned,
+            updated_ms,
+            id,
+        })
+    };
+    read().ok_or_else(|| ApiProblem::bad("`before` must be the `next` of another page"))
 }
 
 /// A title or the name of a folder, without the space around it.

@@ -123,7 +123,7 @@ pub struct ConversationPatch {
     pub system: Option<Option<String>>,
 }
 
-/// A page of the list, the last changed first.
+/// A page of the list: pinned conversations first, and the last changed first among each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ConversationPage {
     /// Without their messages.

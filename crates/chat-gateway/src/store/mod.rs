@@ -44,6 +44,7 @@ pub use change::ConversationChange;
 pub use export::Exported;
 pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use open::OpenError;
+pub use read::ListPlace;
 pub use search::{MAX_QUERY_CHARS, SearchHit};
 
 /// The database's file in `GATEWAY_DATA`.

@@ -37,11 +37,18 @@ const SEARCH_STEPS: i32 = 10_000;
 const JOURNAL_BYTES: &str = "67108864";
 
 /// The schema's steps, oldest first.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "conversations",
-    include_str!("../../migrations/sqlite/0001_conversations.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "conversations",
+        include_str!("../../migrations/sqlite/0001_conversations.sql"),
+    ),
+    (
+        2,
+        "pinned first",
+        include_str!("../../migrations/sqlite/0002_pinned_first.sql"),
+    ),
+];
 
 /// Why the database cannot be opened, as a sentence for the operator.
 #[derive(Debug, thiserror::Error)]

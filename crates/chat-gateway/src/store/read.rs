@@ -7,6 +7,36 @@ use crate::protocol::record::{Conversation, Message};
 use crate::store::rows::{ConversationRow, MessageRow, messages};
 use crate::store::{MAX_PAGE, MAX_PATH, Store, StoreError, day, now_ms, unsigned};
 
+/// Where a conversation is in its owner's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    /// Pinned ones come first.
+    pub pinned: bool,
+    /// Then the last changed.
+    pub updated_ms: u64,
+    /// Tells those apart that changed at the same time.
+    pub id: Uuid,
+}
+
+impl ListPlace {
+    /// Before every conversation.
+    const TOP: Self = Self {
+        pinned: true,
+        updated_ms: u64::MAX,
+        id: Uuid::max(),
+    };
+
+    /// Where this conversation is.
+    #[must_use]
+    pub const fn of(conversation: &Conversation) -> Self {
+        Self {
+            pinned: conversation.pinned,
+            updated_ms: conversation.updated_ms,
+            id: conversation.id,
+        }
+    }
+}
+
 impl Store {
     /// A conversation without its messages.
     ///
@@ -103,8 +133,8 @@ impl Store {
         Ok(Some(page))
     }
 
-    /// A page of an owner's conversations, the last changed first: from the top, or after the one with this `updated_ms`
-    /// and id. Temporary ones are not among them.
+    /// A page of an owner's conversations, pinned ones first and the last changed first among each: from the top, or after
+    /// the one at this place. Temporary ones are not among them.
     ///
     /// # Errors
     ///
@@ -112,17 +142,19 @@ impl Store {
     pub async fn conversations(
         &self,
         owner: &str,
-        before: Option<(u64, Uuid)>,
+        before: Option<ListPlace>,
         limit: u32,
     ) -> Result<Vec<Conversation>, StoreError> {
-        let (updated_ms, id) = before.unwrap_or((u64::MAX, Uuid::max()));
+        let before = before.unwrap_or(ListPlace::TOP);
         let rows: Vec<ConversationRow> = sqlx::query_as(
             "SELECT * FROM conversations WHERE owner = ?1 AND temporary = 0 \
-             AND (updated_ms, id) < (?2, ?3) ORDER BY updated_ms DESC, id DESC LIMIT ?4",
+             AND (pinned, updated_ms, id) < (?2, ?3, ?4) \
+             ORDER BY pinned DESC, updated_ms DESC, id DESC LIMIT ?5",
         )
         .bind(owner)
-        .bind(i64::try_from(updated_ms).unwrap_or(i64::MAX))
-        .bind(id)
+        .bind(before.pinned)
+        .bind(i64::try_from(before.updated_ms).unwrap_or(i64::MAX))
+        .bind(before.id)
         .bind(limit.min(MAX_PAGE))
         .fetch_all(&self.shared.readers)
         .await?;

@@ -122,6 +122,40 @@ async fn pages_hold_every_conversation_and_message_once() {
     }
 }
 
+/// The titles of a page of the list, and where the next one begins.
+async fn titles(somebody: &Somebody<'_>, query: &str) -> (Vec<String>, Option<String>) {
+    let (status, page) = somebody.get(&format!("/conversations?{query}")).await;
+    assert_eq!(status, 200, "{page}");
+    let titles = page["conversations"].as_array().unwrap().iter();
+    let titles = titles.map(|one| one["title"].as_str().unwrap().to_owned());
+    (titles.collect(), page["next"].as_str().map(str::to_owned))
+}
+
+#[tokio::test]
+async fn pinned_conversations_are_listed_first_on_every_page() {
+    let gateway = Gateway::start().await;
+    let ann = Somebody::new(&gateway).await;
+    let mut all = Vec::new();
+    for title in ["a", "b", "c", "d", "e"] {
+        let pinned = ["b", "d", "e"].contains(&title);
+        all.push(created(&ann, &json!({"title": title, "pinned": pinned})).await);
+    }
+    let (first, next) = titles(&ann, "limit=2").await;
+    assert_eq!(first, ["e", "d"]);
+    // Across the end of the pinned ones, while one of the first page is taken out of them.
+    let unpinned = ann.patch(&path(&all[4], ""), &json!({"pinned": false})).await;
+    assert_eq!(unpinned.0, 200);
+    let (second, next) = titles(&ann, &format!("limit=2&before={}", next.unwrap())).await;
+    assert_eq!(second, ["b", "e"]);
+    // One that was pinned meanwhile is above, so it does not come again.
+    let pinned = ann.patch(&path(&all[0], ""), &json!({"pinned": true})).await;
+    assert_eq!(pinned.0, 200);
+    let (third, next) = titles(&ann, &format!("limit=2&before={}", next.unwrap())).await;
+    assert_eq!((third, next), (vec!["c".to_owned()], None));
+    let (anew, _) = titles(&ann, "limit=5").await;
+    assert_eq!(anew, ["d", "b", "a", "e", "c"]);
+}
+
 #[tokio::test]
 async fn a_foreign_conversation_looks_like_an_unknown_one_on_every_route() {
     let gateway = Gateway::start().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
-use chat_gateway::store::{Begun, ConversationChange, NewOrOld, NewTurn};
+use chat_gateway::store::{Begun, ConversationChange, ListPlace, NewOrOld, NewTurn};
 use testkit::fake_llama::FakeLlama;
 use testkit::ws_client::PATIENCE;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ async fn the_list_is_paged_from_the_last_changed_and_without_temporary_ones() {
     loop {
         let page = kept.store.conversations(OWNER, before, 2).await.unwrap();
         let Some(last) = page.last() else { break };
-        before = Some((last.updated_ms, last.id));
+        before = Some(ListPlace::of(last));
         paged.extend(page.into_iter().map(|conversation| conversation.id));
     }
     assert_eq!(paged, newest_first);

@@ -10,14 +10,16 @@ use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{
     BackupError, Begun, FILE, NewOrOld, NewTurn, OpenError, Store, StoreError, backup,
 };
-use sqlx::Connection as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Connection as _, SqlSafeStr as _};
+use tempfile::TempDir;
 use testkit::tools::needs;
 use uuid::Uuid;
 
 use crate::store::{Kept, OWNER, key, raw, words, written};
 
 /// A folder whose file has these bytes.
-fn folder_with(bytes: &[u8]) -> tempfile::TempDir {
+fn folder_with(bytes: &[u8]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(FILE), bytes).unwrap();
     dir
@@ -68,6 +70,38 @@ async fn a_file_that_is_no_database_of_ours_is_refused_and_left_as_it_is() {
     made.await.unwrap();
     foreign.close().await.unwrap();
     assert!(matches!(refused(dir.path()).await, OpenError::Foreign(_)));
+}
+
+/// A database as the first version made it, with one conversation.
+async fn first_version() -> (TempDir, Uuid) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(dir.path().join(FILE))
+        .create_if_missing(true)
+        .pragma("application_id", 0x436f_7272_u32.to_string());
+    let mut file = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let schema = include_str!("../../../migrations/sqlite/0001_conversations.sql");
+    let kind = MigrationType::Simple;
+    let first = Migration::new(1, "conversations".into(), kind, schema.into_sql_str(), false);
+    let migrator = Migrator::with_migrations(vec![first]);
+    migrator.run_direct(None, &mut file, false).await.unwrap();
+    let id = Uuid::now_v7();
+    let kept = sqlx::query(
+        "INSERT INTO conversations (id, owner, owner_tag, title, created_ms, updated_ms, revision, temporary) \
+         VALUES (?, ?, 'tag', 'old', 1, 2, 3, 0)",
+    );
+    kept.bind(id).bind(OWNER).execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+    (dir, id)
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_opens_with_what_is_in_it() {
+    let (dir, id) = first_version().await;
+    let store = Store::open(dir.path()).await.unwrap();
+    let listed = store.conversations(OWNER, None, 9).await.unwrap();
+    let listed: Vec<_> = listed.iter().map(|one| (one.id, one.revision)).collect();
+    assert_eq!(listed, [(id, 3)]);
 }
 
 #[tokio::test]
