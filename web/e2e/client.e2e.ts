@@ -1,7 +1,8 @@
 /** What another frontend can rely on with a real gateway and model behind the client of version 2. */
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Answer, branch, ChatError, isFinal, isStale, versions } from "../src/client";
-import { Line, Visitor } from "./line";
+import { Line } from "./line";
+import { Visitor } from "./visitor";
 
 const LONG = "Write a very long story about a lighthouse keeper, with many chapters.";
 const SHORT = "Say hello in one short sentence.";

@@ -1,44 +1,48 @@
-/** A line to the gateway that the test can cut, and a person who comes through it with a cookie, as a browser would. */
+/** A line to a gateway that the test can cut, slow down and silence: a TCP proxy on a port of its own. */
+import { once } from "node:events";
 import { createServer, type Server, type Socket, connect as tcp } from "node:net";
-import WebSocket from "ws";
-import { type Answer, ChatClient, ChatRest, type ChatState, type SocketLike } from "../src/client";
+import { Transform } from "node:stream";
 import { pageUrl } from "./browser";
 
+/** How slow a line is. Missing fields cost nothing. */
+export interface Pace {
+  /** Added to each way, in milliseconds. */
+  latencyMs?: number;
+  /** In each direction. */
+  bytesPerSecond?: number;
+}
+
+/** As much as one packet holds. */
+const PACKET_BYTES = 1400;
+
 export class Line {
+  /** The page's address at the near end. */
+  readonly url: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #down = false;
 
   private constructor(server: Server) {
     this.#server = server;
+    const { port } = server.address() as { port: number };
+    this.url = `http://127.0.0.1:${port}/`;
   }
 
-  /** A line to the gateway of the page under test. */
-  static async open(): Promise<Line> {
-    const { hostname, port } = new URL(pageUrl());
-    const line: Line = new Line(
-      createServer((near) => {
-        const far = tcp({ host: hostname, port: Number(port || 80) });
-        for (const socket of [near, far]) {
-          line.#sockets.add(socket);
-          socket.on("error", () => {});
-          socket.on("close", () => {
-            line.#sockets.delete(socket);
-            near.destroy();
-            far.destroy();
-          });
-        }
-        near.pipe(far).pipe(near);
-      }),
-    );
-    await new Promise<void>((resolve) => line.#server.listen(0, "127.0.0.1", resolve));
+  /** A line to the gateway of the page at `to`. */
+  static async open(to = pageUrl(), pace: Pace = {}): Promise<Line> {
+    const { hostname, port } = new URL(to);
+    const server = createServer((near) => line.#join(near, tcp(Number(port || 80), hostname), pace));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const line = new Line(server);
     return line;
   }
 
-  /** `path` at the near end of the line. */
-  url(protocol: "http" | "ws", path: string): string {
-    const address = this.#server.address();
-    if (address === null || typeof address === "string") throw new Error("the line is closed");
-    return `${protocol}://127.0.0.1:${address.port}${new URL(path, pageUrl()).pathname}`;
+  /** The address of `path` at the near end. */
+  at(protocol: "http" | "ws", path: string): string {
+    const url = new URL(path, this.url);
+    url.protocol = protocol;
+    return url.href;
   }
 
   /** Breaks every connection; new ones are taken. */
@@ -46,63 +50,68 @@ export class Line {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Breaks every connection, and refuses new ones until `up`. */
+  down(): void {
+    this.#down = true;
+    this.cut();
+  }
+
+  up(): void {
+    this.#down = false;
+  }
+
+  /** Nothing passes any more on the connections that are open, and nobody is told. New ones work. */
+  silence(): void {
+    for (const socket of this.#sockets) {
+      socket.unpipe();
+      socket.pause();
+    }
+  }
+
   close(): void {
     this.cut();
     this.#server.close();
   }
+
+  #join(near: Socket, far: Socket, pace: Pace): void {
+    for (const socket of [near, far]) {
+      socket.setNoDelay(true);
+      this.#sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        this.#sockets.delete(socket);
+        near.destroy();
+        far.destroy();
+      });
+    }
+    if (this.#down) return void near.destroy();
+    near.pipe(shaped(pace)).pipe(far);
+    far.pipe(shaped(pace)).pipe(near);
+  }
 }
 
-export class Visitor {
-  readonly client: ChatClient;
-  readonly rest: ChatRest;
-  #cookie: string | undefined;
-  #sockets = 0;
+/** Passes bytes on in their order, each packet when a slow line would have delivered it. */
+function shaped({ latencyMs = 0, bytesPerSecond = Number.POSITIVE_INFINITY }: Pace): Transform {
+  let free = 0;
+  let inFlight = Promise.resolve();
+  return new Transform({
+    async transform(chunk: Buffer, _encoding, done) {
+      for (let at = 0; at < chunk.length; at += PACKET_BYTES) {
+        const packet = chunk.subarray(at, at + PACKET_BYTES);
+        free = Math.max(free, performance.now()) + (packet.length / bytesPerSecond) * 1000;
+        const arrives = free + latencyMs;
+        inFlight = inFlight.then(() => until(arrives)).then(() => void this.push(packet));
+        await until(free);
+      }
+      done();
+    },
+    flush(done) {
+      inFlight.then(() => done());
+    },
+  });
+}
 
-  /** Another tab of `other`, or somebody new. */
-  constructor(line: Line, other?: Visitor) {
-    this.#cookie = other === undefined ? undefined : other.#cookie;
-    this.client = new ChatClient({
-      url: line.url("ws", "api/v1/ws/chat"),
-      open: (url, protocol) => this.#open(url, protocol),
-    });
-    this.rest = new ChatRest({
-      base: line.url("http", "api/v1/"),
-      headers: (): Record<string, string> => (this.#cookie ? { cookie: this.#cookie } : {}),
-    });
-    this.client.connect();
-  }
-
-  get sockets(): number {
-    return this.#sockets;
-  }
-
-  /** Waits until the state is as wished. */
-  until(wished: (state: ChatState) => boolean): Promise<ChatState> {
-    return new Promise((resolve) => {
-      const look = (state: ChatState) => {
-        if (!wished(state)) return;
-        leave();
-        resolve(state);
-      };
-      const leave = this.client.subscribe(look);
-      look(this.client.getState());
-    });
-  }
-
-  /** Waits until an answer is as wished. */
-  async answer(id: string, wished: (answer: Answer) => boolean): Promise<Answer> {
-    const is = (answer: Answer | undefined): answer is Answer => answer !== undefined && wished(answer);
-    const state = await this.until((state) => is(state.answers.get(id)));
-    return state.answers.get(id) as Answer;
-  }
-
-  #open(url: string, protocol: string): SocketLike {
-    const headers = this.#cookie ? { cookie: this.#cookie } : {};
-    const socket = new WebSocket(url, protocol, { headers });
-    socket.once("upgrade", ({ headers }) => {
-      this.#sockets += 1;
-      this.#cookie ??= headers["set-cookie"]?.[0]?.split(";")[0];
-    });
-    return socket as unknown as SocketLike;
-  }
+function until(time: number): Promise<void> | undefined {
+  const ms = time - performance.now();
+  return ms <= 0 ? undefined : new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,5 +1,6 @@
 /**
- * The page in a real browser against a running chain; one browser, one test at a time.
+ * The page in a real browser against a running chain; one browser, one story at a time. `CORRAL_PAGE_URL` names the page,
+ * `CORRAL_PROXY_URL`, `CORRAL_API_KEY` and `CORRAL_MODEL` what gateways of a story's own ask.
  */
 import { defineConfig } from "vitest/config";
 
