@@ -3,7 +3,14 @@
  * line nor a reload loses one; its id keeps the server from taking it twice.
  */
 import type { StoreApi } from "zustand";
-import { type Accepted, type ChatClient, ChatError, type ContentPart, isFinal } from "../client";
+import {
+  type Accepted,
+  type AnswerOptions,
+  type ChatClient,
+  ChatError,
+  type ContentPart,
+  isFinal,
+} from "../client";
 import { read, write } from "./preferences";
 import type { PageState, Pending } from "./state";
 
@@ -18,6 +25,7 @@ export interface NewPending {
   conversation?: string;
   parent?: string | null;
   content: ContentPart[];
+  options: AnswerOptions;
   temporary?: boolean;
 }
 
@@ -42,13 +50,13 @@ export class Outbox {
     for (const pending of recent) this.#send(pending);
   }
 
-  add({ conversation, parent, content, temporary = false }: NewPending): Pending {
+  add({ conversation, parent, content, options, temporary = false }: NewPending): Pending {
     const pending: Pending = {
       id: randomId(),
       ...(conversation !== undefined && { conversation }),
       ...(parent !== undefined && { parent }),
       content,
-      options: this.#store.getState().preferences.options,
+      options,
       temporary,
       createdMs: Date.now(),
     };

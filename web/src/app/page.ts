@@ -4,6 +4,7 @@
  */
 import { createStore, type StoreApi } from "zustand/vanilla";
 import {
+  type AnswerOptions,
   branch,
   ChatClient,
   ChatError,
@@ -126,6 +127,7 @@ export class ChatPage {
     const { open, temporary } = this.store.getState();
     this.outbox.add({
       ...message,
+      options: this.optionsFor(open),
       ...(open === undefined
         ? { temporary }
         : { conversation: open, parent: message.parent ?? this.#shownEnd(open) }),
@@ -151,6 +153,30 @@ export class ChatPage {
 
   readonly draft = (key: string = this.store.getState().open ?? NEW): Draft =>
     this.store.getState().drafts.get(key) ?? emptyDraft;
+
+  /** Begins to edit a message of the person's; without one, ends it. */
+  readonly edit = (message?: string): void => {
+    if (message === undefined) this.#unset("editing");
+    else this.#set({ editing: message });
+  };
+
+  /** Begins to edit the person's last message that is shown. Returns whether there is one. */
+  readonly editLast = (): boolean => {
+    const { open, chat, leaves } = this.store.getState();
+    const known = open === undefined ? undefined : chat.chats.get(open);
+    const shown = known && open !== undefined ? branch(known, leaves.get(open)) : [];
+    const last = shown.findLast(({ role }) => role === "user");
+    if (last) this.edit(last.id);
+    return last !== undefined;
+  };
+
+  /** How an answer is asked for. A conversation's own system prompt goes before the person's general one. */
+  readonly optionsFor = (conversation?: string): AnswerOptions => {
+    const { chat, preferences } = this.store.getState();
+    const own = conversation === undefined ? undefined : chat.chats.get(conversation)?.record?.system;
+    const { system, ...options } = preferences.options;
+    return own === undefined && system !== undefined ? { ...options, system } : options;
+  };
 
   readonly setTemporary = (temporary: boolean): void => this.#set({ temporary });
 
@@ -249,6 +275,7 @@ export class ChatPage {
   #show(conversation: string | undefined): void {
     if (conversation === this.store.getState().open) return;
     this.#unset("loadError");
+    this.#unset("editing");
     if (conversation === undefined) {
       this.#unset("open");
       this.#set({ loading: false, temporary: false });
@@ -272,7 +299,7 @@ export class ChatPage {
     this.store.setState(change);
   }
 
-  #unset(field: "open" | "panel" | "loadError"): void {
+  #unset(field: "open" | "panel" | "loadError" | "editing"): void {
     const { [field]: _gone, ...rest } = this.store.getState();
     this.store.setState(rest as PageState, true);
   }

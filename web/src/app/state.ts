@@ -68,6 +68,8 @@ export interface PageState {
   /** Conversations with older messages that are not loaded, and the `before` of the next page. */
   older: ReadonlyMap<string, string>;
   drafts: ReadonlyMap<string, Draft>;
+  /** The person's message that is being edited in the open conversation. */
+  editing?: string;
   outbox: readonly Pending[];
   /** Conversations in which an answer has ended while nobody looked. */
   unread: ReadonlySet<string>;
