@@ -104,10 +104,11 @@ function Title() {
   const title = usePageState(({ open, chat }) =>
     open === undefined ? undefined : chat.chats.get(open)?.record?.title,
   );
+  const { name } = usePage();
   const model = usePageState(({ chat }) => chat.welcome?.model.name);
   return (
     <div className="bar-title">
-      <h1>{title ?? "Corral"}</h1>
+      <h1>{title ?? name}</h1>
       {model !== undefined && <p className="bar-model">{model}</p>}
     </div>
   );

@@ -42,6 +42,10 @@ export interface ChatPageOptions {
   api: URL;
   /** The app's own token for the person who is signed in. Missing: the browser's cookie says who it is. */
   token?: () => Promise<string>;
+  /** The name that a new chat shows. Missing: `Corral`. */
+  name?: string;
+  /** Whether the chat is a part of an app's page. It then takes no focus and no shortcut before the person is in it. */
+  isEmbedded?: boolean;
   /** Told when another conversation is opened, so that the address can name it. */
   onOpen?: (conversation: string | undefined) => void;
   storage?: Storage;
@@ -53,12 +57,23 @@ export class ChatPage {
   readonly store: StoreApi<PageState>;
   readonly outbox: Outbox;
   readonly conversations: Conversations;
+  readonly name: string;
+  readonly isEmbedded: boolean;
   readonly #storage: Storage;
   readonly #onOpen: (conversation: string | undefined) => void;
   readonly #reloads = new Map<string, ReturnType<typeof setTimeout>>();
   #painting = false;
 
-  constructor({ api, token, onOpen = () => {}, storage = localStorage }: ChatPageOptions) {
+  constructor({
+    api,
+    token,
+    name = "Corral",
+    isEmbedded = false,
+    onOpen = () => {},
+    storage = localStorage,
+  }: ChatPageOptions) {
+    this.name = name;
+    this.isEmbedded = isEmbedded;
     this.#storage = storage;
     this.#onOpen = onOpen;
     this.rest = new ChatRest({
