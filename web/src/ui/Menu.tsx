@@ -17,12 +17,14 @@ interface MenuProps {
   label: string;
   icon: ReactNode;
   items: readonly MenuItem[];
+  /** Which edge of the button the list keeps to. */
+  align?: "start" | "end";
   className?: string;
 }
 
 const GAP_PX = 4;
 
-export function Menu({ label, icon, items, className = "" }: MenuProps) {
+export function Menu({ label, icon, items, align = "end", className = "" }: MenuProps) {
   const id = useId();
   const button = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
@@ -34,7 +36,8 @@ export function Menu({ label, icon, items, className = "" }: MenuProps) {
     const { width, height } = menu.getBoundingClientRect();
     const below = anchor.bottom + GAP_PX + height <= window.innerHeight;
     menu.style.top = `${Math.max(GAP_PX, below ? anchor.bottom + GAP_PX : anchor.top - GAP_PX - height)}px`;
-    menu.style.left = `${Math.min(Math.max(GAP_PX, anchor.right - width), window.innerWidth - width - GAP_PX)}px`;
+    const left = align === "end" ? anchor.right - width : anchor.left;
+    menu.style.left = `${Math.min(Math.max(GAP_PX, left), window.innerWidth - width - GAP_PX)}px`;
     menu.querySelector<HTMLElement>("[role=menuitem]")?.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
