@@ -89,7 +89,11 @@ export class ChatPage {
       this.conversations.refresh();
       const { open } = this.store.getState();
       const begun = pending.conversation === undefined;
-      if (begun && open === undefined) this.#show(accepted.conversation);
+      if (!begun || open !== undefined) return;
+      // What was written meanwhile goes along.
+      this.setDraft(this.draft(NEW), accepted.conversation);
+      this.setDraft(emptyDraft, NEW);
+      this.#show(accepted.conversation);
     });
     this.conversations = new Conversations(this);
   }
