@@ -6,10 +6,30 @@ import type { AnswerOptions, ChatError, ChatState, ContentPart, Conversation } f
 import { emptyState } from "../client";
 import type { Preferences } from "./preferences";
 
-/** A file or an image that goes with a message. `tokens` is its cost, once known. */
+/** A file or an image that goes with a message. `tokens` is its cost as the model counts, once known. */
 export type Attachment =
   | { id: string; kind: "text"; name: string; text: string; tokens?: number }
-  | { id: string; kind: "image"; name: string; dataUrl: string; tokens?: number };
+  | { id: string; kind: "image"; name: string; dataUrl: string; tokens?: number }
+  /** Being read; of a PDF, `done` of `total` pages are. */
+  | { id: string; kind: "reading"; name: string; done?: number; total?: number }
+  /** It cannot go with a message. */
+  | { id: string; kind: "refused"; name: string; problem: FileProblem };
+
+/** Why a file cannot go with a message. */
+export type FileProblem =
+  | "empty"
+  | "unreadable"
+  | "too_large"
+  | "binary"
+  | "encoding"
+  | "office"
+  | "archive"
+  | "no_images"
+  | "image_broken"
+  | "image_too_large"
+  | "pdf_broken"
+  | "pdf_password"
+  | "pdf_no_text";
 
 /** What is being written to one conversation. */
 export interface Draft {

@@ -1,13 +1,33 @@
 /**
- * Where a message is written. Enter sends unless an input method is composing; nothing ever disables typing.
+ * Where a message is written: its field, its files, and what it costs. Nothing ever disables typing, and what is written
+ * is kept until the server has it.
  */
 import { ArrowUp, Square } from "lucide-react";
-import { type KeyboardEvent, useLayoutEffect, useRef } from "react";
+import {
+  type ClipboardEvent,
+  type KeyboardEvent,
+  useCallback,
+  useLayoutEffect,
+  useRef,
+  useState,
+} from "react";
 import { usePage, usePageState } from "../app/context";
-import { isAnswering } from "../app/outbox";
+import { runningAnswer } from "../app/page";
 import { emptyDraft, NEW } from "../app/state";
 import { useWords } from "../app/words";
 import { IconButton } from "../ui/IconButton";
+import { AddMenu } from "./AddMenu";
+import { Attachments } from "./Attachments";
+import { Attaching } from "./attaching";
+import { ContextMeter } from "./ContextMeter";
+import { draftContent } from "./cost";
+import { DropZone } from "./DropZone";
+import { fieldAction } from "./keys";
+import { pastedFiles } from "./paste";
+import { useChatKeys } from "./useChatKeys";
+import { hasMouse, useFieldFocus } from "./useFieldFocus";
+import { useMedia } from "./useMedia";
+import { useObjection } from "./useObjection";
 import { words } from "./words";
 
 /** Safari reports the Enter that ends a composition after the composition's end. */
@@ -17,9 +37,29 @@ export function Composer({ onSent }: { onSent: () => void }) {
   const text = useWords(words);
   const page = usePage();
   const draft = usePageState(({ drafts, open }) => drafts.get(open ?? NEW) ?? emptyDraft);
-  const answering = usePageState((state) => isAnswering(state, state.open));
+  const answering = usePageState((state) => runningAnswer(state) !== undefined);
+  const touch = useMedia("(pointer: coarse)");
+  const objection = useObjection(draft);
+  const [attaching] = useState(() => new Attaching(page));
+  const [form, setForm] = useState<HTMLFormElement | null>(null);
   const input = useRef<HTMLTextAreaElement>(null);
   const composedAt = useRef(Number.NEGATIVE_INFINITY);
+
+  const stop = useCallback(() => {
+    if (runningAnswer(page.store.getState()) === undefined) return false;
+    page.stop();
+    if (hasMouse()) input.current?.focus();
+    return true;
+  }, [page]);
+  useChatKeys(input, stop);
+  useFieldFocus(input);
+  const addFiles = useCallback(
+    (files: File[]) => {
+      void attaching.add(files);
+      if (hasMouse()) input.current?.focus();
+    },
+    [attaching],
+  );
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the draft.
   useLayoutEffect(() => {
@@ -28,55 +68,91 @@ export function Composer({ onSent }: { onSent: () => void }) {
     input.current.style.height = `${input.current.scrollHeight}px`;
   }, [draft.text]);
 
+  const content = draftContent(draft);
+  const isReading = draft.attachments.some(({ kind }) => kind === "reading");
+  const canSend = content.length > 0 && !isReading && !objection?.blocks;
   const send = () => {
-    if (draft.text.trim() === "") return;
-    page.send({ content: [{ type: "text", text: draft.text }] });
+    if (!canSend) return;
+    page.send({ content });
     page.setDraft(emptyDraft);
     onSent();
-    input.current?.focus();
+    if (hasMouse()) input.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
-    const { isComposing, keyCode, timeStamp } = event.nativeEvent;
-    if (isComposing || keyCode === 229 || timeStamp - composedAt.current < COMPOSITION_GRACE_MS) return;
-    if (event.key !== "Enter" || event.shiftKey) return;
+    if (event.nativeEvent.timeStamp - composedAt.current < COMPOSITION_GRACE_MS) return;
+    const action = fieldAction(event.nativeEvent, { empty: draft.text === "", touch });
+    if (action === "send") {
+      event.preventDefault();
+      send();
+    } else if (action === "editLast" && page.editLast()) {
+      event.preventDefault();
+    }
+  };
+  const onPaste = (event: ClipboardEvent) => {
+    const files = pastedFiles(event.clipboardData);
+    if (files.length === 0) return;
     event.preventDefault();
-    send();
+    addFiles(files);
   };
 
   return (
     <form
+      ref={setForm}
       className="composer"
       onSubmit={(event) => {
         event.preventDefault();
         send();
       }}
     >
+      <DropZone inside={form} onFiles={addFiles} />
+      <Attachments attachments={draft.attachments} onRemove={attaching.remove} />
       <textarea
         ref={input}
         rows={1}
         dir="auto"
         autoComplete="off"
-        enterKeyHint="send"
+        enterKeyHint={touch ? "enter" : "send"}
         aria-label={text.message}
         placeholder={text.placeholder}
         value={draft.text}
         onChange={(event) => page.setDraft({ ...draft, text: event.target.value })}
         onKeyDown={onKeyDown}
+        onPaste={onPaste}
         onCompositionEnd={(event) => {
           composedAt.current = event.nativeEvent.timeStamp;
         }}
       />
+      <p className="composer-objection" role="status" data-blocks={objection?.blocks}>
+        {objection?.sentence}
+      </p>
       <div className="composer-actions">
-        <span className="hint">{text.keys}</span>
+        <AddMenu onFiles={addFiles} />
+        <Hint answering={answering} />
+        <ContextMeter />
         {answering && (
-          <IconButton label={text.stop} className="stop" onClick={page.stop}>
+          <IconButton label={text.stop} className="stop" onClick={stop}>
             <Square />
           </IconButton>
         )}
-        <IconButton label={text.send} type="submit" className="primary" disabled={draft.text.trim() === ""}>
+        <IconButton
+          label={answering ? text.queue : text.send}
+          type="submit"
+          className="primary"
+          disabled={!canSend}
+        >
           <ArrowUp />
         </IconButton>
       </div>
     </form>
   );
+}
+
+/** What sending does now. */
+function Hint({ answering }: { answering: boolean }) {
+  const text = useWords(words);
+  const isOnline = usePageState(({ chat }) => chat.link.name === "open");
+  const isFirst = usePageState(({ chat }) => chat.welcome === undefined);
+  if (!isOnline && !isFirst) return <span className="hint">{text.offline}</span>;
+  if (answering) return <span className="hint">{text.queues}</span>;
+  return <span className="hint keys">{text.keys}</span>;
 }

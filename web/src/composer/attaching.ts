@@ -1,0 +1,163 @@
+/**
+ * Adds files to drafts: reads one after another, fits all images of a message into its frame, and asks the model what
+ * each text costs. The drafts show how far it is. Outside React, so that a file goes on being read while another
+ * conversation is open.
+ */
+
+import { randomId } from "../app/outbox";
+import type { ChatPage } from "../app/page";
+import { type Attachment, type Draft, NEW } from "../app/state";
+import type { MessageContent } from "../client";
+import { attachmentPart, draftContent, frameBytes } from "./cost";
+import { fitImage } from "./image";
+import { type FileRead, type Room, readFile } from "./read";
+
+/** Kept free for what the person writes beside images. */
+const TEXT_BYTES = 8 * 1024;
+/** What JSON puts around an image. */
+const PART_BYTES = 64;
+/** Progress of a long PDF is shown in so many steps. */
+const PROGRESS_STEPS = 20;
+
+/** A gateway that counts tokens. */
+interface TokenCounter {
+  countTokens(content: MessageContent): Promise<number>;
+}
+
+type Fit = (image: Blob, most: number) => Promise<string | undefined>;
+
+export class Attaching {
+  readonly #page: ChatPage;
+  readonly #fit: Fit;
+  /** The images of all drafts as they were given, by attachment. */
+  readonly #images = new Map<string, Blob>();
+  readonly #aborts = new Map<string, AbortController>();
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(page: ChatPage, fit: Fit = fitImage) {
+    this.#page = page;
+    this.#fit = fit;
+  }
+
+  /** Adds files to what is being written. Resolves when all are read, or refused. */
+  readonly add = (files: Iterable<File>): Promise<void> => {
+    const key = this.#page.store.getState().open ?? NEW;
+    for (const file of files) {
+      const id = randomId();
+      const name = file.name || "image";
+      this.#aborts.set(id, new AbortController());
+      const draft = this.#page.draft(key);
+      const attachments: Attachment[] = [...draft.attachments, { id, kind: "reading", name }];
+      this.#page.setDraft({ ...draft, attachments }, key);
+      this.#last = this.#last.then(() => this.#read(id, file));
+    }
+    return this.#last;
+  };
+
+  readonly remove = (id: string): void => {
+    this.#aborts.get(id)?.abort();
+    this.#images.delete(id);
+    this.#put(id, undefined);
+  };
+
+  async #read(id: string, file: File): Promise<void> {
+    const abort = this.#aborts.get(id);
+    if (!abort || abort.signal.aborted) return;
+    const name = file.name || "image";
+    let shown = 0;
+    const onProgress = (done: number, total: number) => {
+      const step = Math.floor((done / total) * PROGRESS_STEPS);
+      if (step === shown) return;
+      shown = step;
+      this.#put(id, { id, kind: "reading", name, done, total });
+    };
+    try {
+      const read = await readFile(file, { room: this.#room(), onProgress, signal: abort.signal });
+      await this.#take(id, name, file, read);
+    } catch {
+      // It was removed meanwhile.
+    } finally {
+      this.#aborts.delete(id);
+    }
+  }
+
+  async #take(id: string, name: string, file: Blob, read: FileRead): Promise<void> {
+    if (read.kind === "refused") this.#put(id, { id, kind: "refused", name, problem: read.problem });
+    if (read.kind === "image") this.#images.set(id, file);
+    if (read.kind === "text") {
+      this.#put(id, { id, ...read });
+      void this.#count(id);
+    }
+    await this.#fitImages(id);
+  }
+
+  /** Gives each image of the draft that holds `id` the same share of the room that is left. */
+  async #fitImages(id: string): Promise<void> {
+    const draft = this.#draftOf(id);
+    if (!draft) return;
+    const images = draft.attachments.filter((attachment) => this.#images.has(attachment.id));
+    const most = this.#roomForImages(draft) / images.length - PART_BYTES;
+    for (const attachment of images) {
+      const fits = attachment.kind === "image" && attachment.dataUrl.length <= most;
+      if (!fits) this.#put(attachment.id, await this.#fitted(attachment, most));
+    }
+  }
+
+  async #fitted({ id, name }: Attachment, most: number): Promise<Attachment> {
+    const imageBytes = this.#limits()?.image_bytes ?? most;
+    try {
+      const dataUrl = await this.#fit(this.#images.get(id) ?? new Blob(), Math.min(most, imageBytes));
+      return dataUrl === undefined
+        ? { id, kind: "refused", name, problem: "image_too_large" }
+        : { id, kind: "image", name, dataUrl };
+    } catch {
+      return { id, kind: "refused", name, problem: "image_broken" };
+    }
+  }
+
+  #roomForImages(draft: Draft): number {
+    const others = draft.attachments.filter(({ kind }) => kind === "text");
+    const content = draftContent({ text: draft.text, attachments: others });
+    const most = this.#limits()?.message_bytes ?? 128 * 1024;
+    return most - TEXT_BYTES - frameBytes(content, this.#page.optionsFor(this.#page.store.getState().open));
+  }
+
+  /** The model's own count. Without one, the estimate stays. */
+  async #count(id: string): Promise<void> {
+    const attachment = this.#draftOf(id)?.attachments.find((attachment) => attachment.id === id);
+    const part = attachment && attachmentPart(attachment);
+    if (attachment?.kind !== "text" || !part) return;
+    const { rest } = this.#page as { rest: Partial<TokenCounter> };
+    const tokens = await rest.countTokens?.([part]).catch(() => undefined);
+    if (tokens !== undefined) this.#put(id, { ...attachment, tokens });
+  }
+
+  /** Replaces an attachment, in whichever draft it is; without `next`, removes it. */
+  #put(id: string, next: Attachment | undefined): void {
+    for (const [key, draft] of this.#page.store.getState().drafts) {
+      if (!draft.attachments.some((attachment) => attachment.id === id)) continue;
+      const attachments = draft.attachments.flatMap((attachment) =>
+        attachment.id === id ? (next ?? []) : attachment,
+      );
+      this.#page.setDraft({ ...draft, attachments }, key);
+    }
+  }
+
+  #draftOf(id: string): Draft | undefined {
+    const drafts = [...this.#page.store.getState().drafts.values()];
+    return drafts.find(({ attachments }) => attachments.some((attachment) => attachment.id === id));
+  }
+
+  #room(): Room {
+    const { welcome } = this.#page.store.getState().chat;
+    return {
+      images: welcome?.model.images ?? true,
+      messageBytes: welcome?.limits.message_bytes,
+      contextTokens: welcome?.model.context,
+    };
+  }
+
+  #limits() {
+    return this.#page.store.getState().chat.welcome?.limits;
+  }
+}

@@ -1,0 +1,23 @@
+/** Sizes and counts as people write them in their language. */
+import type { Language } from "../app/words";
+
+const UNITS = ["byte", "kilobyte", "megabyte"] as const;
+
+/** In steps of 1,000, as in "131 kB". */
+export function formatBytes(bytes: number, language: Language): string {
+  const step = bytes < 1000 ? 0 : bytes < 1_000_000 ? 1 : 2;
+  const value = bytes / 1000 ** step;
+  return new Intl.NumberFormat(language, {
+    style: "unit",
+    unit: UNITS[step] ?? "byte",
+    maximumFractionDigits: value < 10 && step > 0 ? 1 : 0,
+  }).format(value);
+}
+
+export function formatCount(count: number, language: Language): string {
+  return new Intl.NumberFormat(language).format(count);
+}
+
+export function formatPercent(share: number, language: Language): string {
+  return new Intl.NumberFormat(language, { style: "percent" }).format(share);
+}
