@@ -68,6 +68,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         block_on(page::install(&settings))?;
         passed(say::run(cmd!(sh, "npm --prefix web run lint")))
     });
+    steps.run("web size", || {
+        block_on(page::build(&settings))?;
+        passed(say::run(cmd!(sh, "npm --prefix web run size")))
+    });
     Ok(steps.finish())
 }
 
