@@ -23,7 +23,7 @@ struct PythonSuite {
     cases: &'static str,
 }
 
-const PYTHON: [PythonSuite; 11] = [
+const PYTHON: [PythonSuite; 12] = [
     python("readme in python", "readme.py"),
     python("chat in python", "v2_client.py"),
     python("openai in python", "openai_client.py"),
@@ -39,6 +39,12 @@ const PYTHON: [PythonSuite; 11] = [
         environment: "venv-instructor",
         requirements: "requirements-instructor.txt",
         cases: "instructor_client.py",
+    },
+    PythonSuite {
+        step: "http api",
+        environment: "venv-schemathesis",
+        requirements: "requirements-schemathesis.txt",
+        cases: "http_api.py",
     },
 ];
 
