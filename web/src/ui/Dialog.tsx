@@ -1,4 +1,7 @@
-/** A modal dialog with a title and a close button. The browser's own: Escape, focus and inertness come with it. */
+/**
+ * A modal dialog with a title and a close button. The browser's own: Escape and inertness come with it. The focus begins
+ * at the title, which screen readers then say, unless a field inside has taken it.
+ */
 import { X } from "lucide-react";
 import { type ReactNode, useEffect, useId, useRef } from "react";
 import { useWords } from "../app/words";
@@ -18,7 +21,12 @@ export function Dialog({ title, onClose, children, className = "" }: DialogProps
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
-    if (!dialog.current?.open) dialog.current?.showModal();
+    const element = dialog.current;
+    if (!element || element.open) return;
+    const { activeElement } = element.getRootNode() as Document | ShadowRoot;
+    const field = element.contains(activeElement) ? activeElement : element.querySelector("h2");
+    element.showModal();
+    (field as HTMLElement | null)?.focus();
   }, []);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself.
@@ -31,7 +39,9 @@ export function Dialog({ title, onClose, children, className = "" }: DialogProps
     >
       <div className="dialog-body">
         <header className="dialog-head">
-          <h2 id={heading}>{title}</h2>
+          <h2 id={heading} tabIndex={-1}>
+            {title}
+          </h2>
           <IconButton label={text.close} onClick={() => dialog.current?.close()}>
             <X />
           </IconButton>

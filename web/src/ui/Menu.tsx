@@ -1,8 +1,10 @@
 /**
  * A button that opens a short list of things to do, in the browser's own popover: it closes by Escape and by a click
- * elsewhere, and no ancestor clips it. Arrow keys move between the items.
+ * elsewhere, and no ancestor clips it. Arrow keys, Home and End move between the items, which are drawn only while it
+ * is open.
  */
-import { type KeyboardEvent, type ReactNode, useId, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, type ToggleEvent, useId, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import { IconButton } from "./IconButton";
 
 export interface MenuItem {
@@ -11,12 +13,15 @@ export interface MenuItem {
   onSelect: () => void;
   /** Drawn as a warning. */
   danger?: boolean;
+  /** Begins a group: a line is drawn above it. */
+  begins?: boolean;
 }
 
 interface MenuProps {
   label: string;
   icon: ReactNode;
-  items: readonly MenuItem[];
+  /** A function is asked each time that the menu opens. */
+  items: readonly MenuItem[] | (() => readonly MenuItem[]);
   /** Which edge of the button the list keeps to. */
   align?: "start" | "end";
   className?: string;
@@ -28,6 +33,7 @@ export function Menu({ label, icon, items, align = "end", className = "" }: Menu
   const id = useId();
   const button = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
+  const [isOpen, setOpen] = useState(false);
 
   const place = () => {
     const anchor = button.current?.getBoundingClientRect();
@@ -38,21 +44,35 @@ export function Menu({ label, icon, items, align = "end", className = "" }: Menu
     menu.style.top = `${Math.max(GAP_PX, below ? anchor.bottom + GAP_PX : anchor.top - GAP_PX - height)}px`;
     const left = align === "end" ? anchor.right - width : anchor.left;
     menu.style.left = `${Math.min(Math.max(GAP_PX, left), window.innerWidth - width - GAP_PX)}px`;
+    menu.dataset.placed = "";
     menu.querySelector<HTMLElement>("[role=menuitem]")?.focus();
   };
+  const onBeforeToggle = ({ newState }: ToggleEvent) => {
+    // The popover is measured once it shows, so its items must be there by then.
+    if (newState === "open") flushSync(() => setOpen(true));
+  };
+  const onToggle = ({ newState }: ToggleEvent) => {
+    if (newState === "open") {
+      place();
+      return;
+    }
+    delete list.current?.dataset.placed;
+    setOpen(false);
+  };
   const onKeyDown = (event: KeyboardEvent) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
     const all = [...(list.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
     const root = list.current?.getRootNode() as Document | ShadowRoot;
     const at = all.indexOf(root.activeElement as HTMLElement);
-    all[(at + step + all.length) % all.length]?.focus();
+    const goal = { ArrowDown: at + 1, ArrowUp: at - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
+    if (event.key === "Tab") list.current?.hidePopover();
+    if (goal === undefined) return;
+    event.preventDefault();
+    all[goal % all.length]?.focus();
   };
 
   return (
     <div className={`menu ${className}`} ref={button}>
-      <IconButton label={label} aria-haspopup="menu" popoverTarget={id}>
+      <IconButton label={label} aria-haspopup="menu" aria-expanded={isOpen} popoverTarget={id}>
         {icon}
       </IconButton>
       <div
@@ -62,24 +82,28 @@ export function Menu({ label, icon, items, align = "end", className = "" }: Menu
         role="menu"
         aria-label={label}
         popover="auto"
-        onToggle={(event) => event.newState === "open" && place()}
+        onBeforeToggle={onBeforeToggle}
+        onToggle={onToggle}
         onKeyDown={onKeyDown}
       >
-        {items.map(({ label, icon, onSelect, danger }) => (
-          <button
-            key={label}
-            type="button"
-            role="menuitem"
-            className={danger ? "menu-item danger" : "menu-item"}
-            onClick={() => {
-              list.current?.hidePopover();
-              onSelect();
-            }}
-          >
-            {icon}
-            {label}
-          </button>
-        ))}
+        {isOpen &&
+          (typeof items === "function" ? items() : items).map((item) => (
+            <button
+              key={item.label}
+              type="button"
+              role="menuitem"
+              tabIndex={-1}
+              className={`menu-item ${item.danger ? "danger" : ""}`}
+              data-begins={item.begins}
+              onClick={() => {
+                list.current?.hidePopover();
+                item.onSelect();
+              }}
+            >
+              {item.icon}
+              {item.label}
+            </button>
+          ))}
       </div>
     </div>
   );
