@@ -1,9 +1,9 @@
 /**
- * The whole chat: side bar, thread, composer, and what lies over them. Draws what the page's state says; owns nothing
- * but the places where the parts stand.
+ * The whole chat: side bar, bar, thread, composer, and what lies over them. Draws what the page's state says; owns
+ * nothing but the places of the parts.
  */
-import { ChevronDown, PanelLeft, Settings as SettingsIcon, SquarePen } from "lucide-react";
-import { useEffect } from "react";
+import { ChevronDown } from "lucide-react";
+import { type RefObject, useEffect, useRef } from "react";
 import { Composer } from "../composer/Composer";
 import { Settings } from "../settings/Settings";
 import { Search } from "../sidebar/Search";
@@ -11,14 +11,16 @@ import { Shortcuts } from "../sidebar/Shortcuts";
 import { Sidebar } from "../sidebar/Sidebar";
 import { Announcer } from "../thread/Announcer";
 import { Thread } from "../thread/Thread";
-import { IconButton } from "../ui/IconButton";
 import { useStickToBottom } from "../ui/useStickToBottom";
 import { words } from "./appWords";
+import { Bar } from "./Bar";
 import { PageContext, usePage, usePageState } from "./context";
-import { LinkPill } from "./LinkPill";
+import { isSidebarOpen, useLayout } from "./layout";
 import { Notices } from "./Notices";
 import type { ChatPage } from "./page";
-import { LanguageContext, languageFor, useWords } from "./words";
+import { dispatchShortcut } from "./shortcuts";
+import { useFocusMessage } from "./useFocusMessage";
+import { chosenLanguage, LanguageContext, useWords } from "./words";
 
 export function App({ page }: { page: ChatPage }) {
   return (
@@ -30,52 +32,70 @@ export function App({ page }: { page: ChatPage }) {
 
 function Frame() {
   const page = usePage();
-  const { language, theme, textSize, sidebar } = usePageState(({ preferences }) => preferences);
-  const spoken = language ?? languageFor(navigator.language);
+  const { theme, textSize } = usePageState(({ preferences }) => preferences);
+  const language = usePageState(({ preferences }) => chosenLanguage(preferences));
+  const isOpen = usePageState(isSidebarOpen);
+  const narrow = usePageState((state) => state.narrow);
+  const root = useRef<HTMLDivElement>(null);
+  const height = useLayout(root);
   useEffect(() => page.start(), [page]);
+  useEffect(() => {
+    // A part of an app's page takes only the keys that are pressed in it.
+    const target = page.isEmbedded ? root.current : window;
+    const onKeyDown = (event: Event) => dispatchShortcut(page, event as KeyboardEvent);
+    target?.addEventListener("keydown", onKeyDown);
+    return () => target?.removeEventListener("keydown", onKeyDown);
+  }, [page]);
   return (
-    <LanguageContext value={spoken}>
+    <LanguageContext value={language}>
       <div
+        ref={root}
         className="corral"
-        lang={spoken}
+        lang={language}
+        tabIndex={-1}
         data-theme={theme}
         data-text-size={textSize}
-        data-sidebar={sidebar ? "open" : "closed"}
+        data-sidebar={isOpen ? "open" : "closed"}
+        data-width={narrow ? "narrow" : "wide"}
+        data-height={height}
       >
-        <Sidebar />
-        <Main />
-        <Panels />
-        <Notices />
-        <Announcer />
+        {height !== undefined && (
+          <>
+            <SkipLink root={root} />
+            <Sidebar />
+            <Main />
+            <Panels />
+            <Notices />
+            <Announcer />
+          </>
+        )}
       </div>
     </LanguageContext>
   );
 }
 
+/** The first stop of the Tab key: leads past the side bar. */
+function SkipLink({ root }: { root: RefObject<HTMLElement | null> }) {
+  const text = useWords(words);
+  return (
+    <button
+      type="button"
+      className="skip"
+      onClick={() => root.current?.querySelector<HTMLElement>(".dock textarea")?.focus()}
+    >
+      {text.skip}
+    </button>
+  );
+}
+
 function Main() {
   const text = useWords(words);
-  const page = usePage();
-  const sidebar = usePageState(({ preferences }) => preferences.sidebar);
   const { scroller, content, atBottom, toBottom } = useStickToBottom();
+  const isBehindDrawer = usePageState(({ narrow, drawer }) => narrow && drawer);
+  useFocusMessage(content);
   return (
-    <div className="main">
-      <header className="bar">
-        <IconButton
-          label={sidebar ? text.closeSidebar : text.openSidebar}
-          aria-expanded={sidebar}
-          onClick={() => page.setPreferences({ sidebar: !sidebar })}
-        >
-          <PanelLeft />
-        </IconButton>
-        <Title />
-        <LinkPill />
-        <IconButton label={text.newChat} onClick={() => page.open(undefined)}>
-          <SquarePen />
-        </IconButton>
-        <IconButton label={text.settings} onClick={() => page.showPanel("settings")}>
-          <SettingsIcon />
-        </IconButton>
-      </header>
+    <div className="main" inert={isBehindDrawer}>
+      <Bar />
       <main className="scroller" ref={scroller}>
         <div ref={content}>
           <Thread />
@@ -95,21 +115,6 @@ function Main() {
         )}
         <Composer onSent={toBottom} />
       </footer>
-    </div>
-  );
-}
-
-/** The open conversation's title and the model's name. */
-function Title() {
-  const title = usePageState(({ open, chat }) =>
-    open === undefined ? undefined : chat.chats.get(open)?.record?.title,
-  );
-  const { name } = usePage();
-  const model = usePageState(({ chat }) => chat.welcome?.model.name);
-  return (
-    <div className="bar-title">
-      <h1>{title ?? name}</h1>
-      {model !== undefined && <p className="bar-model">{model}</p>}
     </div>
   );
 }

@@ -1,4 +1,7 @@
-/** Whether the page is connected, and when it tries again. */
+/**
+ * Whether the page is connected, and when it tries again. Shows nothing while all is well: the dot beside the model says
+ * so.
+ */
 import { useEffect, useState } from "react";
 import { words } from "./appWords";
 import { usePage, usePageState } from "./context";
@@ -18,10 +21,14 @@ export function LinkPill() {
 
   switch (link.name) {
     case "connecting":
-      return <span className="pill">{text.connecting}</span>;
+      return (
+        <span className="pill" data-link="connecting">
+          {text.connecting}
+        </span>
+      );
     case "open":
       return (
-        <span className="pill" data-link="open">
+        <span className="visually-hidden" data-link="open">
           {text.connected}
         </span>
       );

@@ -105,9 +105,10 @@ export class ChatPage {
     const unsubscribe = this.client.subscribe((_state, event) => this.#follow(event));
     this.client.connect();
     if (this.store.getState().outbox.length === 0) this.outbox.restore();
-    this.conversations.refresh();
+    const leaveList = this.conversations.start();
     return () => {
       unsubscribe();
+      leaveList();
       this.client.close();
       for (const timer of this.#reloads.values()) clearTimeout(timer);
     };
@@ -115,12 +116,13 @@ export class ChatPage {
 
   // What is open.
 
-  /** Opens a conversation, or a new one. */
-  readonly open = (conversation?: string): void => {
+  /** Opens a conversation, or a new one. With `message`: shows its branch and scrolls to it. */
+  readonly open = (conversation?: string, message?: string): void => {
     this.#show(conversation);
     if (conversation === undefined) return;
     this.#set({ loading: !this.store.getState().chat.chats.get(conversation)?.record });
-    void this.#load(conversation);
+    const loaded = this.#load(conversation);
+    if (message !== undefined) this.attempt(loaded.then(() => this.#focusOn(conversation, message)));
   };
 
   /** Fetches the page of messages before those that are loaded. */
@@ -211,10 +213,10 @@ export class ChatPage {
   };
 
   /** Shows a short message for a moment. Returns its id. */
-  readonly notify = (text: string, action?: Notice["action"]): string => {
+  readonly notify = (text: string, action?: Notice["action"], forMs = NOTICE_MS): string => {
     const notice: Notice = { id: randomId(), text, ...(action && { action }) };
     this.#set({ notices: [...this.store.getState().notices, notice] });
-    setTimeout(() => this.dismiss(notice.id), NOTICE_MS);
+    setTimeout(() => this.dismiss(notice.id), forMs);
     return notice.id;
   };
 
@@ -289,6 +291,16 @@ export class ChatPage {
       const loadError = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));
       if (this.store.getState().open === conversation) this.#set({ loading: false, loadError });
     }
+  }
+
+  /** Loads pages until the message is there. The person may have gone elsewhere meanwhile. */
+  async #focusOn(conversation: string, message: string): Promise<void> {
+    const isHere = () => this.client.getState().chats.get(conversation)?.messages.has(message) === true;
+    while (!isHere() && this.store.getState().older.has(conversation)) await this.loadOlder(conversation);
+    if (!isHere() || this.store.getState().open !== conversation) return;
+    this.#set({ chat: this.client.getState() });
+    this.showBranch(conversation, message);
+    this.#set({ focusMessage: message });
   }
 
   #show(conversation: string | undefined): void {

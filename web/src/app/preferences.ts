@@ -18,6 +18,8 @@ export interface Preferences {
   notify: boolean;
   /** Whether the side bar is open, on screens that have room for it. */
   sidebar: boolean;
+  /** Folders whose conversations are not shown in the side bar. */
+  closedFolders: readonly string[];
 }
 
 const DEFAULTS: Preferences = {
@@ -26,6 +28,7 @@ const DEFAULTS: Preferences = {
   options: {},
   notify: false,
   sidebar: true,
+  closedFolders: [],
 };
 const KEY = "corral.preferences";
 

@@ -96,6 +96,12 @@ export interface PageState {
   preferences: Preferences;
   notices: readonly Notice[];
   panel?: Panel;
+  /** A message to scroll to as soon as it is drawn. */
+  focusMessage?: string | undefined;
+  /** Whether the chat is too narrow for a side bar beside the thread, as on a phone. */
+  narrow: boolean;
+  /** Whether the side bar lies over a narrow chat. */
+  drawer: boolean;
 }
 
 /** The key of the draft of a conversation that does not exist yet. */
@@ -116,6 +122,8 @@ export function initialState(preferences: Preferences): PageState {
     unread: new Set(),
     preferences,
     notices: [],
+    narrow: false,
+    drawer: false,
   };
 }
 

@@ -19,6 +19,11 @@ export function languageFor(preferred: string): Language {
   return preferred.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
 }
 
+/** The language that a person has chosen, or else the browser's. */
+export function chosenLanguage({ language }: { language?: Language }): Language {
+  return language ?? languageFor(navigator.language);
+}
+
 export const LanguageContext = createContext<Language>("en");
 
 export const useLanguage = (): Language => useContext(LanguageContext);

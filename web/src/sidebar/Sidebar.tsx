@@ -1,65 +1,148 @@
-/** The conversations of the person who is signed in. */
-import { Ellipsis, Search as SearchIcon, SquarePen, Trash2 } from "lucide-react";
+/**
+ * The side bar: a new chat, search, the conversations, and who is signed in. In a narrow chat it is a drawer over the
+ * page, which Escape and a press beside it close.
+ */
+import { Ellipsis, Import, Keyboard, Search as SearchIcon, Settings, SquarePen, X } from "lucide-react";
+import { type KeyboardEvent, useEffect, useRef } from "react";
 import { usePage, usePageState } from "../app/context";
+import { isSidebarOpen } from "../app/layout";
+import { SHORTCUTS, type ShortcutName } from "../app/shortcuts";
 import { useWords } from "../app/words";
-import type { Conversation } from "../client";
+import { IconButton } from "../ui/IconButton";
+import { Mark } from "../ui/Mark";
 import { Menu } from "../ui/Menu";
+import { ConversationList } from "./ConversationList";
+import { KeyCombination } from "./Shortcuts";
+import { useImport } from "./useImport";
 import { words } from "./words";
 
 export function Sidebar() {
   const text = useWords(words);
   const page = usePage();
-  const { conversations, state } = usePageState(({ list }) => list);
+  const isOpen = usePageState(isSidebarOpen);
+  const narrow = usePageState((state) => state.narrow);
+  const bar = useRef<HTMLElement>(null);
+  const isDrawer = narrow && isOpen;
+  const close = () => page.store.setState({ drawer: false });
+  useFocusInside(bar, isDrawer);
+
+  const openNew = () => {
+    close();
+    page.open(undefined);
+  };
+  const openSearch = () => {
+    close();
+    page.showPanel("search");
+  };
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
+    const inMenu = event.target instanceof Element && event.target.closest("[popover], dialog");
+    if (event.key !== "Escape" || !isDrawer || inMenu) return;
+    event.stopPropagation();
+    close();
+  };
+
   return (
-    <nav className="sidebar" aria-label={text.conversations}>
-      <button type="button" className="sidebar-action" onClick={() => page.open(undefined)}>
-        <SquarePen />
-        {text.newChat}
-      </button>
-      <button type="button" className="sidebar-action" onClick={() => page.showPanel("search")}>
-        <SearchIcon />
-        {text.search}
-      </button>
-      <ul className="conversations">
-        {conversations.map((conversation) => (
-          <Row key={conversation.id} conversation={conversation} />
-        ))}
-      </ul>
-      {state === "ready" && conversations.length === 0 && <p className="sidebar-note">{text.nothing}</p>}
-      {state === "failed" && <p className="sidebar-note">{text.failed}</p>}
-    </nav>
+    <>
+      {isDrawer && <div className="sidebar-backdrop" aria-hidden="true" onClick={close} />}
+      <nav
+        ref={bar}
+        className="sidebar"
+        aria-label={text.conversations}
+        inert={!isOpen}
+        onKeyDown={onKeyDown}
+      >
+        <header className="sidebar-head">
+          <Mark />
+          <span className="sidebar-name">{page.name}</span>
+          <SidebarMenu />
+          {narrow && (
+            <IconButton label={text.close} onClick={close}>
+              <X />
+            </IconButton>
+          )}
+        </header>
+        <button type="button" className="sidebar-action" onClick={openNew}>
+          <SquarePen />
+          {text.newChat}
+          <Keys of="newChat" />
+        </button>
+        <button type="button" className="sidebar-action" onClick={openSearch}>
+          <SearchIcon />
+          {text.search}
+          <Keys of="search" />
+        </button>
+        <div className="conversations">
+          <ConversationList />
+        </div>
+        <Foot />
+      </nav>
+    </>
   );
 }
 
-function Row({ conversation }: { conversation: Conversation }) {
+function Keys({ of }: { of: ShortcutName }) {
+  const keys = SHORTCUTS.find(({ name }) => name === of)?.keys[0] ?? [];
+  return (
+    <span className="sidebar-keys" aria-hidden="true">
+      <KeyCombination keys={keys} />
+    </span>
+  );
+}
+
+function SidebarMenu() {
   const text = useWords(words);
   const page = usePage();
-  const isOpen = usePageState(({ open }) => open === conversation.id);
+  const bringIn = useImport();
   return (
-    <li className="conversation" data-open={isOpen}>
-      <a
-        href={`#/c/${conversation.id}`}
-        aria-current={isOpen ? "page" : undefined}
-        onClick={(event) => {
-          if (event.metaKey || event.ctrlKey) return;
-          event.preventDefault();
-          page.open(conversation.id);
-        }}
-      >
-        {conversation.title}
-      </a>
-      <Menu
-        label={text.more}
-        icon={<Ellipsis />}
-        items={[
-          {
-            label: text.delete,
-            icon: <Trash2 />,
-            danger: true,
-            onSelect: () => page.attempt(page.conversations.remove(conversation)),
-          },
-        ]}
-      />
-    </li>
+    <Menu
+      label={text.listMenu}
+      icon={<Ellipsis />}
+      items={[
+        { label: text.import, icon: <Import />, onSelect: bringIn },
+        { label: text.shortcuts, icon: <Keyboard />, onSelect: () => page.showPanel("shortcuts") },
+      ]}
+    />
   );
+}
+
+/** Who is signed in, if the server says it, and the settings. */
+function Foot() {
+  const text = useWords(words);
+  const page = usePage();
+  const name = usePageState(({ chat }) => chat.welcome?.user.name);
+  return (
+    <footer className="sidebar-foot">
+      {name !== undefined && (
+        <>
+          <span className="sidebar-initial" aria-hidden="true">
+            {[...name][0]?.toUpperCase()}
+          </span>
+          <span className="sidebar-user" dir="auto" title={name}>
+            {name}
+          </span>
+        </>
+      )}
+      {name === undefined ? (
+        <button type="button" className="sidebar-action" onClick={() => page.showPanel("settings")}>
+          <Settings />
+          {text.settings}
+        </button>
+      ) : (
+        <IconButton label={text.settings} onClick={() => page.showPanel("settings")}>
+          <Settings />
+        </IconButton>
+      )}
+    </footer>
+  );
+}
+
+/** Moves the focus into a drawer when it opens, and back to where it was when it closes. */
+function useFocusInside(bar: React.RefObject<HTMLElement | null>, isDrawer: boolean): void {
+  useEffect(() => {
+    if (!isDrawer || !bar.current) return;
+    const root = bar.current.getRootNode() as Document | ShadowRoot;
+    const before = root.activeElement as HTMLElement | null;
+    bar.current.querySelector<HTMLElement>(".sidebar-action")?.focus();
+    return () => before?.focus();
+  }, [isDrawer, bar]);
 }

@@ -1,0 +1,29 @@
+/** Asks for exported conversations and brings them in. Says which file is none. */
+import { usePage } from "../app/context";
+import { useWords } from "../app/words";
+import { readExport } from "./files";
+import { words } from "./words";
+
+export function useImport(): () => void {
+  const text = useWords(words);
+  const page = usePage();
+  const bringIn = async (file: File) => {
+    const exported = readExport(await file.text());
+    if (!exported) {
+      page.notify(text.notAnExport(file.name));
+      return;
+    }
+    await page.conversations.import(exported);
+    page.notify(text.imported);
+  };
+  return () => {
+    const input = document.createElement("input");
+    input.type = "file";
+    input.accept = ".json,application/json";
+    input.multiple = true;
+    input.onchange = () => {
+      for (const file of input.files ?? []) page.attempt(bringIn(file));
+    };
+    input.click();
+  };
+}
