@@ -90,10 +90,7 @@ export class Upstream {
   }
 }
 
-async function answer(
-  response: ServerResponse,
-  steps: Iterable<Step> | AsyncIterable<Step>,
-): Promise<void> {
+async function answer(response: ServerResponse, steps: Iterable<Step> | AsyncIterable<Step>): Promise<void> {
   let finish = "stop";
   let pieces = 0;
   const begin = () => {

@@ -12,6 +12,7 @@ mod gateway;
 mod hub;
 mod measure;
 mod mock;
+mod page;
 mod proxy;
 mod table;
 mod tools;
@@ -25,6 +26,8 @@ pub(crate) enum Subject {
     Fetch(fetch::FetchBenchOptions),
     /// What chat-gateway does with many chats and sockets, beside the least gateway in Python, on a mock of llama-server.
     Gateway(gateway::GatewayBenchOptions),
+    /// What the page costs the browser: its first paint, long answers, long conversations, fast answers.
+    Page(page::PageBenchOptions),
     /// What llm-proxy, nginx and other gateways add to answers and tokens of a mock of llama-server.
     Proxy(proxy::ProxyBenchOptions),
     /// llm-proxy's choice of an upstream compared with others, on simulated llama-servers.
@@ -69,6 +72,12 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
             say::run(cmd!(sh, "cargo build --release --package bench {bins...}"))?;
             crate::block_on(gateway::run(&settings, options))
+        }
+        Subject::Page(options) => {
+            // In one call, as `bench chain` builds them: another selection would compile dependencies again.
+            let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
+            say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
+            page::run(&sh, &settings, options)
         }
         Subject::Proxy(options) => {
             say::run(cmd!(sh, "cargo build --release --package llm-proxy"))?;

@@ -171,7 +171,8 @@ fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOut
     say::run(
         cmd!(sh, "npm --prefix web run e2e")
             .envs(chain.variables())
-            .env("CHROMIUM_BIN", chromium),
+            .env("CHROMIUM_BIN", chromium)
+            .env("CORRAL_GATEWAY_PROGRAM", settings.target("debug/chat-gateway")),
     )?;
     Ok(StepOutcome::Passed)
 }
