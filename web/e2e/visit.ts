@@ -10,6 +10,7 @@ import type { Preferences } from "../src/app/preferences";
 import type { Language, Words } from "../src/app/words";
 import type { AnswerStatus, ClientFrame, Message, ServerFrame } from "../src/client";
 import { words as composerWords } from "../src/composer/words";
+import { words as sidebarWords } from "../src/sidebar/words";
 import { words as threadWords } from "../src/thread/words";
 import { pageUrl } from "./browser";
 
@@ -67,8 +68,16 @@ export class Visit {
 
   /** Opens the page as somebody new. */
   static async start(browser: Browser, options: VisitOptions = {}): Promise<Visit> {
-    const { language = "en", preferences, url: _url, prepare: _prepare, expected: _expected, ...rest } = options;
+    const {
+      language = "en",
+      preferences,
+      url: _url,
+      prepare: _prepare,
+      expected: _expected,
+      ...rest
+    } = options;
     const context = await browser.newContext({ locale: language === "en" ? "en-US" : language, ...rest });
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]);
     const kept = JSON.stringify({ options: SHORT_ANSWER, ...preferences });
     await context.addInitScript(([key, value]) => (localStorage[key as string] ??= value), [
       PREFERENCES_KEY,
@@ -110,6 +119,32 @@ export class Visit {
     return this.page.getByRole("button", { name, exact: typeof name === "string" });
   }
 
+  get sidebar(): Locator {
+    return this.page.getByRole("navigation", { name: this.say(sidebarWords).conversations });
+  }
+
+  /** A conversation in the side bar, by its title or a part of it. */
+  row(title: string | RegExp): Locator {
+    return this.sidebar.getByRole("link", { name: title });
+  }
+
+  /** The titles in the side bar, from the top. */
+  titles(): Promise<string[]> {
+    return this.sidebar.getByRole("listitem").getByRole("link").allInnerTexts();
+  }
+
+  /** Opens the menu of a conversation in the side bar, and chooses. */
+  async choose(title: string, item: string): Promise<void> {
+    await this.row(title).hover();
+    await this.sidebar.getByRole("button", { name: this.say(sidebarWords).more(title), exact: true }).click();
+    await this.page.getByRole("menuitem", { name: item, exact: true }).click();
+  }
+
+  /** A short message over the page. */
+  notice(text: string): Locator {
+    return this.page.getByRole("status").getByText(text, { exact: true });
+  }
+
   get log(): Locator {
     return this.page.getByRole("log", { name: this.say(threadWords).conversation });
   }
@@ -137,12 +172,31 @@ export class Visit {
     return this.keptText();
   }
 
+  /** Presses a copy button, and says what is then in the clipboard. */
+  async copied(button: Locator): Promise<string> {
+    await this.page.bringToFront();
+    await this.page.evaluate(() => navigator.clipboard.writeText(""));
+    await button.click();
+    const read = () => this.page.evaluate(() => navigator.clipboard.readText());
+    await expect.poll(read).not.toBe("");
+    return read();
+  }
+
+  /** The button of an answer with this name; buttons may hide until they are wanted. */
+  async buttonOf(message: Locator, name: string): Promise<Locator> {
+    await message.hover();
+    return message.getByRole("button", { name, exact: true });
+  }
+
   async stop(): Promise<void> {
     await this.button(this.say(composerWords).stop).click();
   }
 
   async newChat(): Promise<void> {
-    await this.page.getByRole("banner").getByRole("button", { name: this.say(appWords).newChat }).click();
+    await this.page
+      .getByRole("banner")
+      .getByRole("button", { name: this.say(appWords).newChat })
+      .click();
   }
 
   // What a person waits for.

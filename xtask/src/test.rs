@@ -168,11 +168,12 @@ fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOut
         ));
     };
     block_on(page::install(settings))?;
+    let gateway = settings.target("debug/chat-gateway");
     say::run(
         cmd!(sh, "npm --prefix web run e2e")
             .envs(chain.variables())
             .env("CHROMIUM_BIN", chromium)
-            .env("CORRAL_GATEWAY_PROGRAM", settings.target("debug/chat-gateway")),
+            .env("CORRAL_GATEWAY_PROGRAM", gateway),
     )?;
     Ok(StepOutcome::Passed)
 }

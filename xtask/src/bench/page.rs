@@ -57,10 +57,15 @@ pub(crate) fn run(sh: &Shell, settings: &Settings, options: &PageBenchOptions) -
         .map(|scenario| format!("--scenario={}", scenario.name()));
     let scenarios: Vec<String> = scenarios.collect();
     let seconds = format!("--seconds={}", options.seconds);
+    let gateway = settings.target("release/chat-gateway");
+    let bench = cmd!(
+        sh,
+        "npm --prefix web run --silent bench -- {seconds} {scenarios...}"
+    );
     say::run(
-        cmd!(sh, "npm --prefix web run --silent bench -- {seconds} {scenarios...}")
+        bench
             .env("CHROMIUM_BIN", chromium)
             .env("CORRAL_PAGE_DIR", dist)
-            .env("CORRAL_GATEWAY_PROGRAM", settings.target("release/chat-gateway")),
+            .env("CORRAL_GATEWAY_PROGRAM", gateway),
     )
 }
