@@ -12,11 +12,15 @@ import {
   ChatRest,
   isFinal,
   isStale,
+  type Link,
   type Message,
   openAnswers,
 } from "../client";
 import { socketUrl } from "./address";
+import { AnswerClock } from "./clock";
 import { Conversations } from "./conversations";
+import { describeError } from "./errorWords";
+import { Messages } from "./messages";
 import { type NewPending, Outbox, randomId } from "./outbox";
 import { loadPreferences, type Preferences, read, savePreferences, write } from "./preferences";
 import {
@@ -29,6 +33,7 @@ import {
   type Panel,
   withEntry,
 } from "./state";
+import { type Language, languageFor } from "./words";
 
 /** The frame that explains a change may be the next one. */
 const RELOAD_AFTER_MS = 150;
@@ -57,11 +62,14 @@ export class ChatPage {
   readonly store: StoreApi<PageState>;
   readonly outbox: Outbox;
   readonly conversations: Conversations;
+  readonly messages: Messages;
+  readonly clock = new AnswerClock();
   readonly name: string;
   readonly isEmbedded: boolean;
   readonly #storage: Storage;
   readonly #onOpen: (conversation: string | undefined) => void;
   readonly #reloads = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #loadingOlder = new Map<string, Promise<void>>();
   #painting = false;
 
   constructor({
@@ -88,21 +96,29 @@ export class ChatPage {
     this.outbox = new Outbox(this.client, this.store, storage, (pending, accepted) => {
       this.conversations.refresh();
       const { open } = this.store.getState();
-      const begun = pending.conversation === undefined;
-      if (!begun || open !== undefined) return;
-      // What was written meanwhile goes along.
-      this.setDraft(this.draft(NEW), accepted.conversation);
-      this.setDraft(emptyDraft, NEW);
-      this.#show(accepted.conversation);
+      // It must not be gone from the outbox before it is in the conversation.
+      this.#paint();
+      if (pending.conversation !== undefined) return;
+      if (open === undefined) {
+        // What was written meanwhile goes along.
+        this.setDraft(this.draft(NEW), accepted.conversation);
+        this.setDraft(emptyDraft, NEW);
+        this.#show(accepted.conversation);
+      }
+      void this.#load(accepted.conversation);
     });
     this.conversations = new Conversations(this);
+    this.messages = new Messages(this);
   }
 
   /** Connects and loads. Returns what ends it. */
   readonly start = (): (() => void) => {
     const drafts = read<[string, string][]>(this.#storage, DRAFTS_KEY) ?? [];
     this.#set({ drafts: new Map(drafts.map(([key, text]) => [key, { text, attachments: [] }])) });
-    const unsubscribe = this.client.subscribe((_state, event) => this.#follow(event));
+    const unsubscribe = this.client.subscribe((_state, event) => {
+      this.clock.follow(event);
+      this.#follow(event);
+    });
     this.client.connect();
     if (this.store.getState().outbox.length === 0) this.outbox.restore();
     const leaveList = this.conversations.start();
@@ -119,18 +135,24 @@ export class ChatPage {
   /** Opens a conversation, or a new one. With `message`: shows its branch and scrolls to it. */
   readonly open = (conversation?: string, message?: string): void => {
     this.#show(conversation);
+    this.#unset("loadError");
     if (conversation === undefined) return;
     this.#set({ loading: !this.store.getState().chat.chats.get(conversation)?.record });
     const loaded = this.#load(conversation);
     if (message !== undefined) this.attempt(loaded.then(() => this.#focusOn(conversation, message)));
   };
 
-  /** Fetches the page of messages before those that are loaded. */
-  readonly loadOlder = async (conversation: string): Promise<void> => {
+  /** Fetches the page of messages before those that are loaded. Asked again meanwhile, it is the same page. */
+  readonly loadOlder = (conversation: string): Promise<void> => {
     const before = this.store.getState().older.get(conversation);
-    if (before === undefined) return;
-    const next = await this.rest.loadInto(this.client, conversation, before);
-    this.#set({ older: withEntry(this.store.getState().older, conversation, next) });
+    const asked = this.#loadingOlder.get(conversation);
+    if (asked || before === undefined) return asked ?? Promise.resolve();
+    const loading = this.rest
+      .loadInto(this.client, conversation, before)
+      .then((next) => this.#set({ older: withEntry(this.store.getState().older, conversation, next) }))
+      .finally(() => this.#loadingOlder.delete(conversation));
+    this.#loadingOlder.set(conversation, loading);
+    return loading;
   };
 
   /** Shows the branch through this message, down to its newest answer. */
@@ -140,6 +162,10 @@ export class ChatPage {
     const leaf = newestBelow([...chat.messages.values()], message);
     this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, leaf) });
   };
+
+  /** Shows the branch of the newest message. */
+  readonly showNewest = (conversation: string): void =>
+    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, undefined) });
 
   // What the person does.
 
@@ -151,9 +177,12 @@ export class ChatPage {
       options: this.optionsFor(open),
       ...(open === undefined
         ? { temporary }
-        : { conversation: open, parent: message.parent ?? this.#shownEnd(open) }),
+        : {
+            conversation: open,
+            parent: message.parent === undefined ? this.#shownEnd(open) : message.parent,
+          }),
     } as NewPending);
-    if (open !== undefined) this.#set({ leaves: withEntry(this.store.getState().leaves, open, undefined) });
+    if (open !== undefined) this.showNewest(open);
   };
 
   /** Stops every answer of the open conversation that runs; those that wait begin only when asked again. */
@@ -227,7 +256,7 @@ export class ChatPage {
   /** Waits for something that the person asked for, and says why it was not done. */
   readonly attempt = (
     asked: Promise<unknown>,
-    describe: (error: ChatError) => string = ({ message }) => message,
+    describe: (error: ChatError) => string = (error) => describeError(error, this.language()),
   ): void => {
     asked.catch((reason: unknown) => {
       if (!(reason instanceof ChatError)) throw reason;
@@ -235,10 +264,25 @@ export class ChatPage {
     });
   };
 
+  /** Tries at once what failed: the connection, the list and the open conversation. */
+  readonly reconnect = (): void => {
+    this.client.connect();
+    this.client.reconnectNow();
+    void this.conversations.refresh();
+    const { open, loadError } = this.store.getState();
+    if (open !== undefined && loadError) this.open(open);
+  };
+
+  /** The person's language, as set or as the browser says. */
+  readonly language = (): Language =>
+    this.store.getState().preferences.language ?? languageFor(navigator.language);
+
   // What comes from the server.
 
   #follow(event: ChatEvent): void {
     this.#paintSoon();
+    if (event.type === "welcome") this.#set({ signedOut: false });
+    if (event.type === "link") this.#findWhy(event.link);
     if (event.type === "changed" || event.type === "done" || event.type === "accepted")
       this.#afterChange(event);
   }
@@ -256,6 +300,15 @@ export class ChatPage {
       if (conversation !== undefined && !seen) this.#set({ unread: new Set(unread).add(conversation) });
     }
     this.conversations.refreshSoon();
+  }
+
+  /** A browser hides why a socket was refused, so HTTP is asked whether anybody is signed in. */
+  #findWhy(link: Link): void {
+    if (link.name === "closed" && (link.code === 4401 || link.code === 4410)) this.#set({ signedOut: true });
+    if (link.name !== "waiting" || link.code !== 1006) return;
+    this.rest.me().catch((reason: unknown) => {
+      if (reason instanceof ChatError && reason.code === "unauthenticated") this.#set({ signedOut: true });
+    });
   }
 
   #paintSoon(): void {
@@ -285,12 +338,15 @@ export class ChatPage {
       const next = await this.rest.loadInto(this.client, conversation);
       const older = this.store.getState().older;
       if (!older.has(conversation)) this.#set({ older: withEntry(older, conversation, next) });
-      await this.client.watch(conversation);
+      this.#paint();
       if (this.store.getState().open === conversation) this.#set({ loading: false });
     } catch (reason) {
       const loadError = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));
       if (this.store.getState().open === conversation) this.#set({ loading: false, loadError });
+      return;
     }
+    // Waits for a connection. Why there is none, the link says.
+    this.client.watch(conversation).catch(() => {});
   }
 
   /** Loads pages until the message is there. The person may have gone elsewhere meanwhile. */
@@ -338,9 +394,13 @@ export class ChatPage {
 
 /** Follows the newest child from `message` to the end of its branch. */
 function newestBelow(messages: readonly Message[], message: string): string {
-  const children = messages.filter(({ parent }) => parent === message).map(({ id }) => id);
-  const newest = children.sort().at(-1);
-  return newest === undefined ? message : newestBelow(messages, newest);
+  const newestOf = new Map<string, string>();
+  for (const { id, parent } of messages) {
+    if (parent !== null && id > (newestOf.get(parent) ?? "")) newestOf.set(parent, id);
+  }
+  let end = message;
+  for (let next = newestOf.get(end); next !== undefined; next = newestOf.get(end)) end = next;
+  return end;
 }
 
 /** The first answer of the open conversation that has not ended. */

@@ -81,6 +81,8 @@ export interface PageState {
   loading: boolean;
   /** Why the open conversation could not be fetched. */
   loadError?: ChatError;
+  /** Whether the server wants somebody to sign in before it talks to this page. */
+  signedOut: boolean;
   /** Whether a new conversation is a temporary one. */
   temporary: boolean;
   /** The last message of the branch that is shown, by conversation. Missing: the newest. */
@@ -114,6 +116,7 @@ export function initialState(preferences: Preferences): PageState {
     chat: emptyState,
     list: { conversations: [], state: "loading" },
     loading: false,
+    signedOut: false,
     temporary: false,
     leaves: new Map(),
     older: new Map(),
