@@ -10,6 +10,7 @@ import { Search } from "../sidebar/Search";
 import { Shortcuts } from "../sidebar/Shortcuts";
 import { Sidebar } from "../sidebar/Sidebar";
 import { Announcer } from "../thread/Announcer";
+import { LinkBanner } from "../thread/LinkBanner";
 import { Thread } from "../thread/Thread";
 import { useStickToBottom } from "../ui/useStickToBottom";
 import { words } from "./appWords";
@@ -90,7 +91,8 @@ function SkipLink({ root }: { root: RefObject<HTMLElement | null> }) {
 
 function Main() {
   const text = useWords(words);
-  const { scroller, content, atBottom, toBottom } = useStickToBottom();
+  const open = usePageState((state) => state.open);
+  const { scroller, content, atBottom, toBottom } = useStickToBottom(open);
   const isBehindDrawer = usePageState(({ narrow, drawer }) => narrow && drawer);
   useFocusMessage(content);
   return (
@@ -98,7 +100,7 @@ function Main() {
       <Bar />
       <main className="scroller" ref={scroller}>
         <div ref={content}>
-          <Thread />
+          <Thread scroller={scroller} toEnd={toBottom} />
         </div>
       </main>
       <footer className="dock">
@@ -113,6 +115,7 @@ function Main() {
             <ChevronDown />
           </button>
         )}
+        <LinkBanner />
         <Composer onSent={toBottom} />
       </footer>
     </div>

@@ -1,48 +1,137 @@
-/** The branch of the open conversation that is shown. */
-
-import { writtenText } from "../app/content";
-import { usePageState } from "../app/context";
+/**
+ * The branch of the open conversation that is shown, or what stands in its place. A growing answer draws its own row
+ * again and no other.
+ */
+import { memo, type RefObject, useMemo, useRef } from "react";
+import { usePage, usePageState } from "../app/context";
+import { isAnswering } from "../app/outbox";
+import type { Pending } from "../app/state";
 import { useWords } from "../app/words";
-import { branch } from "../client";
-import { Markdown } from "../markdown/Markdown";
+import type { Chat } from "../client";
+import { AnswerView } from "./Answer";
+import { lastLeftOut } from "./context";
+import { equal } from "./equal";
+import { OlderMessages } from "./OlderMessages";
+import { PendingQuestion } from "./PendingQuestion";
+import { LoadFailed, Loading, SignedOut } from "./Placeholder";
+import { Question } from "./Question";
+import { isEmpty, type Row, threadRows } from "./rows";
+import { BusyContext, ToEndContext } from "./useAnswer";
+import { useReveal } from "./useReveal";
+import { Welcome } from "./Welcome";
 import { words } from "./words";
 
-export function Thread() {
-  const text = useWords(words);
-  const chat = usePageState(({ open, chat }) => (open === undefined ? undefined : chat.chats.get(open)));
-  const leaf = usePageState(({ open, leaves }) => (open === undefined ? undefined : leaves.get(open)));
-  const answers = usePageState(({ chat }) => chat.answers);
-  const outbox = usePageState(({ open, outbox }) =>
-    outbox.filter(({ conversation }) => conversation === open),
-  );
-  const messages = chat ? branch(chat, leaf) : [];
-  if (messages.length === 0 && outbox.length === 0) {
-    return (
-      <div className="welcome">
-        <p className="welcome-title">{text.welcome}</p>
-        <p>{text.welcomeNote}</p>
-      </div>
-    );
-  }
+interface ThreadProps {
+  scroller: RefObject<HTMLElement | null>;
+  /** Scrolls to the end, and stays there. */
+  toEnd: () => void;
+}
+
+export function Thread({ scroller, toEnd }: ThreadProps) {
+  const open = usePageState((state) => state.open);
+  const chat = usePageState((state) => (open === undefined ? undefined : state.chat.chats.get(open)));
+  const outbox = usePageState((state) => state.outbox.filter(({ conversation }) => conversation === open));
+  const loading = usePageState((state) => state.loading);
+  const loadError = usePageState((state) => state.loadError);
+  const signedOut = usePageState((state) => state.signedOut);
+  const nothing = usePageState(isEmpty);
+  if (nothing && signedOut) return <SignedOut />;
+  if (nothing && open !== undefined && loadError) return <LoadFailed conversation={open} error={loadError} />;
+  if (nothing && open !== undefined && loading) return <Loading />;
+  if (nothing) return <Welcome />;
   return (
-    <div className="thread" role="log" aria-label={text.conversation} aria-live="off">
-      {messages.map((message) => {
-        const answer = answers.get(message.id);
-        return answer ? (
-          <article key={message.id} className="answer" data-status={answer.status}>
-            <Markdown text={answer.text} running={answer.status === "running"} />
-          </article>
+    <ToEndContext value={toEnd}>
+      <Log key={open ?? "new"} chat={chat} outbox={outbox} scroller={scroller} />
+    </ToEndContext>
+  );
+}
+
+interface LogProps {
+  /** Missing for a conversation that the server has not taken yet. */
+  chat: Chat | undefined;
+  outbox: readonly Pending[];
+  scroller: RefObject<HTMLElement | null>;
+}
+
+function Log({ chat, outbox, scroller }: LogProps) {
+  const text = useWords(words);
+  const list = useRef<HTMLDivElement>(null);
+  const leaf = usePageState(({ leaves }) => (chat ? leaves.get(chat.id) : undefined));
+  const older = usePageState((state) => (chat ? state.older.get(chat.id) : undefined));
+  const busy = usePageState((state) => isAnswering(state, chat?.id));
+  const leftOut = usePageState(lastLeftOut);
+  const { rows, pending } = useMemo(() => threadRows(chat, leaf, outbox), [chat, leaf, outbox]);
+  const ids = useMemo(() => rows.map(({ message }) => message.id), [rows]);
+  const first = useReveal(ids, list, scroller);
+  return (
+    <BusyContext value={busy}>
+      <div ref={list} className="thread" role="log" aria-label={text.conversation} aria-live="off">
+        {chat && older !== undefined && first === 0 && (
+          <OlderMessages conversation={chat.id} before={older} scroller={scroller} />
+        )}
+        {chat &&
+          rows
+            .slice(first)
+            .map((row, at, shown) => (
+              <RowView
+                key={row.message.id}
+                conversation={chat.id}
+                row={row}
+                isLast={pending.length === 0 && at === shown.length - 1}
+                isCutBelow={row.message.id === leftOut}
+              />
+            ))}
+        {pending.map((message) => (
+          <PendingQuestion key={message.id} pending={message} />
+        ))}
+        {chat && <RefreshFailed conversation={chat.id} />}
+      </div>
+    </BusyContext>
+  );
+}
+
+interface RowViewProps {
+  conversation: string;
+  row: Row;
+  isLast: boolean;
+  /** The model is not sent this message, and those after it. */
+  isCutBelow: boolean;
+}
+
+const RowView = memo(function RowView({ conversation, row, isLast, isCutBelow }: RowViewProps) {
+  const text = useWords(words);
+  const { message, place, next } = row;
+  const isQuestion = message.role === "user";
+  return (
+    <>
+      <article
+        className={`row ${isQuestion ? "question" : "answer"}`}
+        data-message={message.id}
+        data-last={isLast}
+      >
+        {isQuestion ? (
+          <Question conversation={conversation} message={message} place={place} answer={next} />
         ) : (
-          <article key={message.id} className="question">
-            {writtenText(message.content)}
-          </article>
-        );
-      })}
-      {outbox.map((pending) => (
-        <article key={pending.id} className="question" data-state="pending">
-          {writtenText(pending.content)}
-        </article>
-      ))}
-    </div>
+          <AnswerView conversation={conversation} message={message} place={place} />
+        )}
+      </article>
+      {isCutBelow && <p className="left-out">{text.leftOut}</p>}
+    </>
+  );
+}, equal);
+
+/** The messages are there, but not the newest ones. */
+function RefreshFailed({ conversation }: { conversation: string }) {
+  const text = useWords(words);
+  const page = usePage();
+  const failed = usePageState(({ loadError }) => loadError !== undefined);
+  if (!failed) return null;
+  return (
+    <p className="older">
+      <span>{text.refreshFailed}</span>
+      <button type="button" className="link-button" onClick={() => page.open(conversation)}>
+        {text.tryAgain}
+      </button>
+    </p>
   );
 }

@@ -1,10 +1,14 @@
 /**
- * Keeps the newest text in view for a reader who is at the end, and leaves alone a reader who has scrolled up.
+ * Keeps the newest text in view for a reader who is at the end, and leaves alone a reader who has scrolled up. Another
+ * text begins at its end.
  */
-import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
+import { type RefObject, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 
 /** Closer to the end than this counts as reading the end. */
 const NEAR_BOTTOM_PX = 32;
+/** For so long after a person's own movement the page's scrolling is theirs. */
+const OWN_MS = 400;
+const UPWARDS = ["ArrowUp", "PageUp", "Home"];
 
 interface StickToBottom {
   scroller: RefObject<HTMLElement | null>;
@@ -13,7 +17,8 @@ interface StickToBottom {
   toBottom: () => void;
 }
 
-export function useStickToBottom(): StickToBottom {
+/** `shown` says which text it is. */
+export function useStickToBottom(shown: string | undefined): StickToBottom {
   const scroller = useRef<HTMLElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const stuck = useRef(true);
@@ -25,17 +30,31 @@ export function useStickToBottom(): StickToBottom {
     scroller.current?.scrollTo({ top: scroller.current.scrollHeight });
   }, []);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another text begins at its end.
+  useLayoutEffect(toBottom, [shown]);
+
   useEffect(() => {
     const element = scroller.current;
     if (!element || !content.current) return;
     let lastTop = element.scrollTop;
+    let lastHeight = element.scrollHeight;
+    let ownUntil = 0;
 
+    const own = () => {
+      ownUntil = performance.now() + OWN_MS;
+    };
+    const onWheel = (event: WheelEvent) => event.deltaY < 0 && own();
+    const onKey = (event: KeyboardEvent) => UPWARDS.includes(event.key) && own();
     const onScroll = () => {
-      const movedUp = element.scrollTop < lastTop;
-      const distance = element.scrollHeight - element.clientHeight - element.scrollTop;
-      lastTop = element.scrollTop;
-      if (distance <= NEAR_BOTTOM_PX) stuck.current = !movedUp || distance <= 1;
-      else if (movedUp) stuck.current = false;
+      const { scrollTop, scrollHeight, clientHeight } = element;
+      const movedUp = scrollTop < lastTop;
+      // Text above that takes less room than was thought moves the place, too.
+      const mayBeOwn = performance.now() < ownUntil || scrollHeight === lastHeight;
+      const distance = scrollHeight - clientHeight - scrollTop;
+      lastTop = scrollTop;
+      lastHeight = scrollHeight;
+      if (distance <= NEAR_BOTTOM_PX) stuck.current = !movedUp || distance <= 1 || !mayBeOwn;
+      else if (movedUp && mayBeOwn) stuck.current = false;
       setAtBottom(stuck.current || distance <= NEAR_BOTTOM_PX);
     };
     const resized = new ResizeObserver(() => {
@@ -43,10 +62,18 @@ export function useStickToBottom(): StickToBottom {
     });
 
     element.addEventListener("scroll", onScroll, { passive: true });
+    element.addEventListener("wheel", onWheel, { passive: true });
+    element.addEventListener("touchmove", own, { passive: true });
+    element.addEventListener("pointerdown", own, { passive: true });
+    element.addEventListener("keydown", onKey);
     resized.observe(element);
     resized.observe(content.current);
     return () => {
       element.removeEventListener("scroll", onScroll);
+      element.removeEventListener("wheel", onWheel);
+      element.removeEventListener("touchmove", own);
+      element.removeEventListener("pointerdown", own);
+      element.removeEventListener("keydown", onKey);
       resized.disconnect();
     };
   }, []);

@@ -1,0 +1,65 @@
+/** One answer: its thoughts, its text, what it waits for or how it ended, and what can be done with it. */
+import { RotateCcw } from "lucide-react";
+import { usePage } from "../app/context";
+import { useLanguage, useWords } from "../app/words";
+import { isFinal, type Message } from "../client";
+import { Markdown } from "../markdown/Markdown";
+import { IconButton } from "../ui/IconButton";
+import { CopyButton } from "./CopyButton";
+import { EndNote } from "./EndNote";
+import { endOf } from "./end";
+import { clockTime, facts } from "./facts";
+import type { Place } from "./rows";
+import { StageLine } from "./StageLine";
+import { Thoughts } from "./Thoughts";
+import { useAnswer, useBusy, useToEnd } from "./useAnswer";
+import { Versions } from "./Versions";
+import { words } from "./words";
+
+interface AnswerViewProps {
+  conversation: string;
+  message: Message;
+  place: Place;
+}
+
+export function AnswerView({ conversation, message, place }: AnswerViewProps) {
+  const text = useWords(words);
+  const language = useLanguage();
+  const page = usePage();
+  const busy = useBusy();
+  const toEnd = useToEnd();
+  const answer = useAnswer(message.id);
+  // Its question says that it waits.
+  if (!answer || answer.status === "waiting") return null;
+  const end = endOf(answer);
+  const retry = () => {
+    void page.messages.regenerate(conversation, answer.id);
+    toEnd();
+  };
+  return (
+    <>
+      <span className="visually-hidden">{text.model}</span>
+      {answer.reasoning !== "" && <Thoughts answer={answer} />}
+      {answer.text !== "" && <Markdown text={answer.text} running={answer.status === "running"} />}
+      {!isFinal(answer.status) && <StageLine answer={answer} />}
+      {end && <EndNote end={end} onContinue={() => void page.messages.continue(answer.id)} onRetry={retry} />}
+      {isFinal(answer.status) && (
+        // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms.
+        <div className="actions" role="group" aria-label={text.actions}>
+          <Versions conversation={conversation} place={place} />
+          {answer.text !== "" && <CopyButton text={answer.text} />}
+          {!busy && (
+            <IconButton label={text.regenerate} onClick={retry}>
+              <RotateCcw />
+            </IconButton>
+          )}
+          <p className="facts">
+            {[...facts(answer, text, language), clockTime(message.created_ms, language)].map((fact) => (
+              <span key={fact}>{fact}</span>
+            ))}
+          </p>
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,102 @@
+/** One message of the person's: to be copied, edited and asked again, or changed while it still waits. */
+import { Pencil } from "lucide-react";
+import { writtenText } from "../app/content";
+import { usePage, usePageState } from "../app/context";
+import { useWords } from "../app/words";
+import type { Message } from "../client";
+import { IconButton } from "../ui/IconButton";
+import { Content } from "./Content";
+import { CopyButton } from "./CopyButton";
+import { Editor } from "./Editor";
+import { withWritten } from "./edit";
+import type { Place } from "./rows";
+import { useToEnd } from "./useAnswer";
+import { Versions } from "./Versions";
+import { words } from "./words";
+
+interface QuestionProps {
+  conversation: string;
+  message: Message;
+  place: Place;
+  /** The answer to it. */
+  answer: string | undefined;
+}
+
+export function Question({ conversation, message, place, answer }: QuestionProps) {
+  const text = useWords(words);
+  const page = usePage();
+  const isEdited = usePageState(({ editing }) => editing === message.id);
+  const waits = usePageState(({ chat }) => chat.answers.get(answer ?? "")?.status === "waiting");
+  const content = message.content ?? [];
+  const written = writtenText(content);
+  if (isEdited) return <EditedQuestion message={message} waits={waits} />;
+  return (
+    <>
+      <span className="visually-hidden">{text.you}</span>
+      <Content content={content} />
+      {waits ? (
+        <WaitingActions message={message} />
+      ) : (
+        // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms.
+        <div className="actions" role="group" aria-label={text.actions}>
+          {written !== "" && <CopyButton text={written} />}
+          <IconButton label={text.edit} onClick={() => page.edit(message.id)}>
+            <Pencil />
+          </IconButton>
+          <Versions conversation={conversation} place={place} />
+        </div>
+      )}
+    </>
+  );
+}
+
+function EditedQuestion({ message, waits }: { message: Message; waits: boolean }) {
+  const text = useWords(words);
+  const page = usePage();
+  const toEnd = useToEnd();
+  const content = message.content ?? [];
+  const submit = async (written: string) => {
+    const edited = withWritten(content, written);
+    if (waits) {
+      // What was written stays when it is too late.
+      if (await page.messages.editQueued(message.id, edited)) page.edit();
+      return;
+    }
+    page.edit();
+    page.messages.rerun(message, edited);
+    toEnd();
+  };
+  return (
+    <Editor
+      initial={writtenText(content)}
+      mayBeEmpty={withWritten(content, "").length > 0}
+      submit={waits ? text.save : text.send}
+      onSubmit={(written) => void submit(written)}
+      onCancel={() => page.edit()}
+    />
+  );
+}
+
+/** What can be done while it waits behind another answer. */
+function WaitingActions({ message }: { message: Message }) {
+  const text = useWords(words);
+  const page = usePage();
+  // The one behind the running answer begins when that is stopped; others do not.
+  const isFirst = usePageState(({ chat }) => chat.answers.get(message.parent ?? "")?.status !== "waiting");
+  return (
+    <div className="waiting">
+      <span className="waiting-note">{text.waits}</span>
+      {isFirst && (
+        <button type="button" className="link-button" title={text.sendNowHint} onClick={page.stop}>
+          {text.sendNow}
+        </button>
+      )}
+      <button type="button" className="link-button" onClick={() => page.edit(message.id)}>
+        {text.edit}
+      </button>
+      <button type="button" className="link-button" onClick={() => void page.messages.dropQueued(message.id)}>
+        {text.remove}
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,60 @@
+/**
+ * Puts the rows of a long conversation into the page a few at a time, from its end to its beginning, whenever the
+ * browser is idle. What is being read stays where it is.
+ */
+import { type RefObject, useEffect, useRef, useState } from "react";
+import { flushSync } from "react-dom";
+
+/** Enough for a screen; the rest follows. */
+const FIRST_ROWS = 8;
+const MAX_STEP = 40;
+/** A step that takes longer is followed by a smaller one. */
+const STEP_MS = 10;
+
+/** The index of the first row to show. `list` holds the rows. */
+export function useReveal(
+  ids: readonly string[],
+  list: RefObject<HTMLElement | null>,
+  scroller: RefObject<HTMLElement | null>,
+): number {
+  const [first, setFirst] = useState(ids[Math.max(0, ids.length - FIRST_ROWS)]);
+  const found = first === undefined ? -1 : ids.indexOf(first);
+  const start = found === -1 ? Math.max(0, ids.length - FIRST_ROWS) : found;
+  const step = useRef(4);
+
+  useEffect(() => {
+    if (start === 0) {
+      // Rows that come before this one later are not shown at once.
+      setFirst(ids[0]);
+      return;
+    }
+    return whenIdle(() => {
+      const began = performance.now();
+      const above = ids[Math.max(0, start - step.current)];
+      keepPlace(list.current, scroller.current, () => flushSync(() => setFirst(above)));
+      const took = performance.now() - began;
+      step.current = took < STEP_MS ? Math.min(MAX_STEP, 2 * step.current) : Math.ceil(step.current / 2);
+    });
+  }, [ids, start, list, scroller]);
+
+  return start;
+}
+
+/** Runs a change that puts rows above the first one, and scrolls by as much as it has moved that. */
+function keepPlace(list: HTMLElement | null, scroller: HTMLElement | null, change: () => void): void {
+  const anchor = list?.querySelector<HTMLElement>(":scope > .row");
+  const before = anchor?.getBoundingClientRect().top ?? 0;
+  change();
+  if (!anchor || !scroller) return;
+  const moved = anchor.getBoundingClientRect().top - before;
+  if (moved !== 0) scroller.scrollTop += moved;
+}
+
+function whenIdle(run: () => void): () => void {
+  if (typeof requestIdleCallback === "function") {
+    const handle = requestIdleCallback(run, { timeout: 500 });
+    return () => cancelIdleCallback(handle);
+  }
+  const timer = setTimeout(run, 30);
+  return () => clearTimeout(timer);
+}
