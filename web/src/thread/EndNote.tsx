@@ -18,7 +18,7 @@ export function EndNote({ end, onContinue, onRetry }: EndNoteProps) {
   const failed = end.problem && errorWords(end.problem, language);
   return (
     <div className="end" data-end={end.name}>
-      <p>
+      <p className="end-text">
         {failed ? (
           <>
             <strong>{failed.says}</strong> {failed.todo}

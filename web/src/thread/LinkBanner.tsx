@@ -18,7 +18,7 @@ export function LinkBanner() {
   return (
     <div className="link-banner" role="alert">
       <TriangleAlert />
-      <p>{says}</p>
+      <p className="link-banner-text">{says}</p>
       <button type="button" className="button" onClick={page.reconnect}>
         {text.reconnect}
       </button>

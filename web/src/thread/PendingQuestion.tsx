@@ -34,7 +34,7 @@ function Refused({ pending }: { pending: Pending }) {
   const { says, todo } = errorWords(pending.error, language);
   return (
     <div className="end" data-end="failed">
-      <p>
+      <p className="end-text">
         <strong>{says}</strong> {todo}
       </p>
       <div className="end-actions">

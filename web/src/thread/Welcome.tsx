@@ -21,7 +21,7 @@ export function Welcome() {
       <p>{model ? text.welcomeModel(modelName(model)) : text.welcomeNote}</p>
       {model && isTiny(model) && <TinyNote />}
       {temporary && (
-        <p className="welcome-temporary">
+        <p className="welcome-box welcome-temporary">
           <Ghost />
           <span>
             <strong>{text.temporary}</strong> {text.temporaryNote}
@@ -47,7 +47,7 @@ function TinyNote() {
   const page = language === "zh-CN" ? "docs/models.zh-CN.md" : "docs/models.md";
   const [before, after] = text.tinyHow("\n").split("\n");
   return (
-    <p className="welcome-tiny">
+    <p className="welcome-box welcome-tiny">
       {text.tiny} {before}
       <code>{page}</code>
       {after}
