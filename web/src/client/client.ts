@@ -83,6 +83,7 @@ export class ChatClient {
   readonly #watched = new Set<string>();
   /** Conversations that are being watched again on this socket, and the requests' ids. */
   readonly #rejoining = new Map<string, string>();
+  #watchesList = false;
   #state: ChatState = emptyState;
 
   constructor(options: SocketOptions) {
@@ -161,6 +162,16 @@ export class ChatClient {
   async unwatch(conversation: string): Promise<void> {
     this.#watched.delete(conversation);
     await this.#ask((id) => ({ type: "unwatch", id, conversation }));
+  }
+
+  /**
+   * Asks to be told which conversations of the list change, now and after every reconnect. Listeners get `list_watched`
+   * each time the server has agreed: fetch the list then. From there on they get a `list` for each change.
+   */
+  async watchList(): Promise<void> {
+    this.#watchesList = true;
+    await this.#ask((id) => ({ type: "watch_list", id }));
+    this.#dispatch({ type: "list_watched" });
   }
 
   /**
@@ -248,6 +259,8 @@ export class ChatClient {
   #resume(): void {
     const unanswered = [...this.#requests];
     for (const conversation of this.#watched) this.#watchAgain(conversation);
+    const isAsked = unanswered.some(([, { frame }]) => frame().type === "watch_list");
+    if (this.#watchesList && !isAsked) this.#watchListAgain();
     const now = Date.now();
     for (const [id, { sentAt = now }] of unanswered) {
       if (now - sentAt < REQUESTS_KEPT_MS) this.#send(id);
@@ -277,6 +290,14 @@ export class ChatClient {
 
   #retryWatch(conversation: string): void {
     if (this.#state.link.name === "open" && this.#watched.has(conversation)) this.#watchAgain(conversation);
+  }
+
+  #watchListAgain(): void {
+    const id = randomId();
+    const resolve = () => this.#dispatch({ type: "list_watched" });
+    const frame = (): ClientFrame => ({ type: "watch_list", id });
+    this.#requests.set(id, { frame, resolve, reject: () => {}, bytes: 0, again: false });
+    this.#send(id);
   }
 
   #noteDeleted(conversation: string): void {

@@ -65,7 +65,9 @@ export type LocalEvent =
   | { type: "loaded"; conversation: Conversation; messages: readonly Message[]; newest: boolean }
   | { type: "edited"; message: string; content: MessageContent }
   | { type: "dropped"; message: string }
-  | { type: "forgotten"; conversation: string };
+  | { type: "forgotten"; conversation: string }
+  /** From here on every change of the list is told. What changed before, only HTTP tells. */
+  | { type: "list_watched" };
 
 /** `accepted` says what was asked by its id alone, so the request comes with it. */
 export type ChatEvent = ServerFrame | (Frame<"accepted"> & { request?: ClientFrame }) | LocalEvent;
@@ -118,7 +120,7 @@ export function reduce(state: ChatState, event: ChatEvent): ChatState {
     case "forgotten":
       return forget(state, event.conversation);
     default:
-      // `ok`, `pong`, `error`, `goodbye`, and types of later versions.
+      // `list`, `ok`, `pong`, `error`, `goodbye`, and types of later versions.
       return state;
   }
 }

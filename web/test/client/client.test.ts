@@ -150,6 +150,25 @@ test("after a break it watches again, from the position of each open answer", as
   expect(reconnect().asked).toEqual([{ type: "watch", conversation: C, answers: [] }]);
 });
 
+test("the list is watched again after a break, and each time the page is told to fetch it", async () => {
+  const events: string[] = [];
+  client.subscribe((_state, event) => events.push(event.type));
+  const watching = client.watchList();
+  FakeServer.last.welcomes();
+  // Before it is answered, it is the same request; afterwards a new one.
+  const server = reconnect();
+  expect(server.asked).toEqual([{ type: "watch_list" }]);
+  server.says({ type: "ok", re: server.idOf("watch_list") });
+  await watching;
+  server.says({ type: "list", conversation: C, revision: 3, what: "changed" });
+  expect(events.slice(-3)).toEqual(["ok", "list_watched", "list"]);
+  const again = reconnect();
+  expect(again.asked).toEqual([{ type: "watch_list" }]);
+  again.says({ type: "ok", re: again.idOf("watch_list") });
+  expect(events.at(-1)).toBe("list_watched");
+  expect(client.getState().chats.size).toBe(0);
+});
+
 test("what is no longer watched is not watched again", async () => {
   await begin("Once");
   client.unwatch(C).catch(() => {});

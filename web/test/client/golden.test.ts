@@ -50,6 +50,7 @@ test("what a client sends are the golden frames", () => {
     if (frame.type === "edit_queued") client.editQueued(frame.message, frame.content).catch(ignore);
     if (frame.type === "drop_queued") client.dropQueued(frame.message).catch(ignore);
     if (frame.type === "unwatch") client.unwatch(frame.conversation).catch(ignore);
+    if (frame.type === "watch_list") client.watchList().catch(ignore);
   }
   const others = ["hello", "watch", "ping"];
   const golden = clientFrames.filter((frame) => !others.includes(frame.type));

@@ -1,4 +1,4 @@
-//! Changing and deleting conversations while people watch them.
+//! Beginning, changing and deleting conversations while people watch them.
 
 use uuid::Uuid;
 
@@ -6,11 +6,36 @@ use crate::conversation::refusal::{Refusal, STORE_HANGS};
 use crate::conversation::room::Room;
 use crate::identity::User;
 use crate::protocol::record::{AnswerStatus, Conversation};
-use crate::protocol::v2::Change;
+use crate::protocol::rest::NewConversation;
+use crate::protocol::v2::{Change, ListChange, ListNews};
 use crate::state::Gateway;
-use crate::store::ConversationChange;
+use crate::store::{ConversationChange, Exported, ImportError};
 
 impl Gateway {
+    /// Begins a conversation of this user without messages.
+    pub(crate) async fn create(
+        &self,
+        user: &User,
+        new: &NewConversation,
+    ) -> Result<Conversation, Refusal> {
+        let created = self.store.create(&user.id, new).await?;
+        if !created.temporary {
+            self.tell_list(user, created.id, created.revision, ListChange::Created);
+        }
+        Ok(created)
+    }
+
+    /// Brings a document in as a new conversation of this user. Returns it.
+    pub(crate) async fn import(
+        &self,
+        user: &User,
+        document: &Exported,
+    ) -> Result<Conversation, ImportError> {
+        let imported = self.store.import(&user.id, document).await?;
+        self.tell_list(user, imported.id, imported.revision, ListChange::Created);
+        Ok(imported)
+    }
+
     /// Changes a conversation of this user and tells its watchers.
     pub(crate) async fn change(
         &self,
@@ -21,6 +46,7 @@ impl Gateway {
         let changed = self.store.change(&user.id, id, change).await?;
         let changed = changed.ok_or(Refusal::NOT_FOUND)?;
         if let Some(room) = self.rooms.find(id) {
+            room.set_listed(!changed.temporary);
             let settings =
                 change.pinned.is_some() || change.folder.is_some() || change.system.is_some();
             room.change(|state| {
@@ -31,6 +57,8 @@ impl Gateway {
                     state.note(Change::Settings, changed.revision);
                 }
             });
+        } else if !changed.temporary {
+            self.tell_list(user, id, changed.revision, ListChange::Changed);
         }
         Ok(changed)
     }
@@ -49,10 +77,28 @@ impl Gateway {
     /// Stops what runs in all conversations of this user and deletes them. Returns how many there were.
     pub(crate) async fn delete_all(&self, user: &User) -> Result<u64, Refusal> {
         let deleted = self.store.delete_all(&user.id).await?;
-        for room in self.rooms.of(&user.id) {
+        let rooms = self.rooms.of(&user.id);
+        for gone in &deleted {
+            if let Some(room) = rooms.iter().find(|room| room.id == gone.id) {
+                room.set_listed(gone.listed);
+            } else if gone.listed {
+                self.tell_list(user, gone.id, gone.revision, ListChange::Deleted);
+            }
+        }
+        for room in rooms {
             tell_deleted(&room, 0);
         }
-        Ok(deleted)
+        Ok(deleted.len() as u64)
+    }
+
+    /// Tells everybody who watches this user's list of a conversation that has no open room.
+    fn tell_list(&self, user: &User, conversation: Uuid, revision: u64, what: ListChange) {
+        let news = ListNews {
+            conversation,
+            revision,
+            what,
+        };
+        self.rooms.lists.tell(&user.id, news);
     }
 }
 

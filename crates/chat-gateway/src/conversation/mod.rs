@@ -6,6 +6,7 @@
 mod admit;
 pub(crate) mod context;
 mod forget;
+pub(crate) mod lists;
 mod own;
 mod queue;
 pub(crate) mod refusal;

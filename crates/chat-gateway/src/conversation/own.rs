@@ -21,6 +21,7 @@ impl Gateway {
         let kept = self.store.conversation(&user.id, conversation).await?;
         let kept = kept.ok_or(Refusal::NOT_FOUND)?;
         let room = self.rooms.enter(conversation, &user.id, kept.revision);
+        room.set_listed(!kept.temporary);
         Ok((room, kept))
     }
 

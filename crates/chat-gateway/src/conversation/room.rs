@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
+use crate::conversation::lists::Lists;
 use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
-use crate::protocol::v2::{Change, Done, Phase};
+use crate::protocol::v2::{Change, Done, ListChange, ListNews, Phase};
 
 /// How long an ended answer stays: the time in which a stream over HTTP may still be resumed. A slower watcher is shown the
 /// rest from the store.
@@ -86,6 +87,8 @@ pub(crate) struct RoomState {
     pub(crate) answers: Vec<LiveAnswer>,
     bells: Vec<Arc<Bell>>,
     runs: u64,
+    /// Whether its owner's list shows it, as far as is known: a temporary one is in no list.
+    listed: bool,
 }
 
 impl RoomState {
@@ -116,6 +119,19 @@ impl RoomState {
     pub(crate) fn note(&mut self, what: Change, revision: u64) {
         self.revision = self.revision.max(revision);
         self.changed[index(what)] = revision;
+    }
+
+    /// What to tell of it in the list, if it changed after `seen`.
+    fn list_change_since(&self, seen: u64) -> Option<ListChange> {
+        if !self.listed || self.revision <= seen {
+            return None;
+        }
+        let is_deleted = self.changed[index(Change::Deleted)] > seen;
+        Some(if is_deleted {
+            ListChange::Deleted
+        } else {
+            ListChange::Changed
+        })
     }
 
     /// What changed after `seen`.
@@ -163,10 +179,11 @@ pub(crate) struct Room {
     /// Held over the steps of whatever begins or ends an answer, the store's included.
     pub(crate) turn: tokio::sync::Mutex<()>,
     state: Mutex<RoomState>,
+    lists: Arc<Lists>,
 }
 
 impl Room {
-    pub(crate) fn new(id: Uuid, owner: Arc<str>, revision: u64) -> Self {
+    pub(crate) fn new(id: Uuid, owner: Arc<str>, revision: u64, lists: Arc<Lists>) -> Self {
         Self {
             id,
             owner,
@@ -175,7 +192,31 @@ impl Room {
                 revision,
                 ..RoomState::default()
             }),
+            lists,
         }
+    }
+
+    /// Says whether its owner's list shows it.
+    pub(crate) fn set_listed(&self, listed: bool) {
+        self.state().listed = listed;
+    }
+
+    /// The list shows it from now on.
+    pub(crate) fn tell_created(&self) {
+        let mut state = self.state();
+        state.listed = true;
+        let revision = state.revision;
+        drop(state);
+        self.tell_list(revision, ListChange::Created);
+    }
+
+    fn tell_list(&self, revision: u64, what: ListChange) {
+        let news = ListNews {
+            conversation: self.id,
+            revision,
+            what,
+        };
+        self.lists.tell(&self.owner, news);
     }
 
     /// The turn to begin, end or change an answer. `None` when the store keeps others too long.
@@ -188,11 +229,18 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes every watcher.
+    /// Changes the state and wakes every watcher, also those of the list when a change was noted.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
         let mut state = self.state();
+        let before = state.revision;
         let result = change(&mut state);
         state.ring();
+        let revision = state.revision;
+        let list_change = state.list_change_since(before);
+        drop(state);
+        if let Some(what) = list_change {
+            self.tell_list(revision, what);
+        }
         result
     }
 

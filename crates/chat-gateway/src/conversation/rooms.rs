@@ -8,34 +8,41 @@ use common::shutdown::Shutdown;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::conversation::lists::Lists;
 use crate::conversation::room::Room;
 
 /// How often rooms that nobody needs are closed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The open rooms.
+/// The open rooms, and who is told of the lists of all.
 #[derive(Debug, Default)]
-pub(crate) struct Rooms(Mutex<HashMap<Uuid, Arc<Room>>>);
+pub(crate) struct Rooms {
+    open: Mutex<HashMap<Uuid, Arc<Room>>>,
+    pub(crate) lists: Arc<Lists>,
+}
 
 impl Rooms {
     /// The room of a conversation that is known to be `owner`'s.
     pub(crate) fn enter(&self, id: Uuid, owner: &Arc<str>, revision: u64) -> Arc<Room> {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let room = rooms
             .entry(id)
-            .or_insert_with(|| Arc::new(Room::new(id, Arc::clone(owner), revision)));
+            .or_insert_with(|| {
+                let lists = Arc::clone(&self.lists);
+                Arc::new(Room::new(id, Arc::clone(owner), revision, lists))
+            });
         Arc::clone(room)
     }
 
     /// The room of a conversation, if it is open.
     pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Room>> {
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.get(&id).cloned()
     }
 
     /// The open rooms of an owner.
     pub(crate) fn of(&self, owner: &str) -> Vec<Arc<Room>> {
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let theirs = rooms.values().filter(|room| &*room.owner == owner);
         theirs.cloned().collect()
     }
@@ -48,7 +55,7 @@ impl Rooms {
                 () = tokio::time::sleep(SWEEP_INTERVAL) => {}
             }
             let now = Instant::now();
-            let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             // Who holds an Arc may be about to use the room; entering again must give the same one.
             rooms.retain(|_, room| Arc::strong_count(room) > 1 || !room.sweep(now));
             for room in rooms.values() {

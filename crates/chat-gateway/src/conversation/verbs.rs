@@ -259,6 +259,13 @@ impl Gateway {
         answer: Uuid,
     ) -> Result<Taken, Refusal> {
         let started = Instant::now();
+        let begins_listed = matches!(
+            conversation,
+            NewOrOld::New {
+                temporary: false,
+                ..
+            }
+        );
         let request = RequestKey {
             id: &turn.id,
             digest: turn.digest,
@@ -348,6 +355,9 @@ impl Gateway {
             };
             state.note(what, revision);
         });
+        if begins_listed {
+            room.tell_created();
+        }
         if let Some(seat) = seat {
             task::spawn(self, Arc::clone(&room), answer, seat);
         }

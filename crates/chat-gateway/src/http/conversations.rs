@@ -71,7 +71,7 @@ pub(super) async fn create(
         .map(|folder| name("folder", &folder))
         .transpose()?;
     check_system(new.system.as_deref())?;
-    let created = gateway.store.create(&guest.user.id, &new).await?;
+    let created = gateway.create(&guest.user, &new).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }
 

@@ -54,15 +54,12 @@ pub(super) async fn import(
     Extension(guest): Extension<Guest>,
     ApiJson(document): ApiJson<Exported, MAX_DOCUMENT_BYTES>,
 ) -> Result<(StatusCode, Json<Conversation>), ApiProblem> {
-    let owner = &guest.user.id;
-    let imported = gateway.store.import(owner, &document).await;
-    let id = imported.map_err(|error| match error {
+    let imported = gateway.import(&guest.user, &document).await;
+    let imported = imported.map_err(|error| match error {
         ImportError::Refused(reason) => ApiProblem::bad(reason),
         ImportError::Store(error) => error.into(),
     })?;
-    let kept = gateway.store.conversation(owner, id).await?;
-    let kept = kept.ok_or_else(ApiProblem::not_found)?;
-    Ok((StatusCode::CREATED, Json(kept)))
+    Ok((StatusCode::CREATED, Json(imported)))
 }
 
 fn attached(id: Uuid, kind: &str) -> String {

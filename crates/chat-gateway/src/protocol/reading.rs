@@ -73,6 +73,7 @@ pub fn read(text: &str) -> Result<ClientFrame, Box<RefusedFrame>> {
         "drop_queued" => body(text, re).map(ClientFrame::DropQueued),
         "watch" => body(text, re).map(ClientFrame::Watch),
         "unwatch" => body(text, re).map(ClientFrame::Unwatch),
+        "watch_list" => body(text, re).map(ClientFrame::WatchList),
         _ => {
             return Err(Box::new(RefusedFrame {
                 code: ErrorCode::UnknownType,

@@ -15,6 +15,8 @@ use crate::protocol::record::{
 pub const VERSION: u32 = 2;
 /// The WebSocket subprotocol that asks for it.
 pub const SUBPROTOCOL: &str = "chat.v2";
+/// What this gateway can do beyond the first form of version 2, as `welcome` names it.
+pub const FEATURES: &[&str] = &["list"];
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema, TS)]
@@ -38,6 +40,8 @@ pub enum ClientFrame {
     Watch(Watch),
     /// No longer.
     Unwatch(Unwatch),
+    /// Tell me which conversations of the list change.
+    WatchList(WatchList),
     /// Are you there?
     Ping {},
 }
@@ -186,6 +190,14 @@ pub struct Unwatch {
     pub conversation: Uuid,
 }
 
+/// Wish to be told of the list of conversations.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, TS)]
+pub struct WatchList {
+    /// The client's own id of this request.
+    #[schema(min_length = 1, max_length = 64)]
+    pub id: String,
+}
+
 /// What the server sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -262,6 +274,8 @@ pub enum ServerFrame {
         /// What changed.
         what: Change,
     },
+    /// A conversation of the list changed.
+    List(ListNews),
     /// The model is another one now, or would no longer, or again, answer.
     Model(Model),
     /// A frame was refused.
@@ -477,6 +491,30 @@ pub enum Change {
     Deleted,
     /// Anything else that `PATCH` changes.
     Settings,
+}
+
+/// A conversation of the list changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+pub struct ListNews {
+    /// Which.
+    pub conversation: Uuid,
+    /// Its revision now, or its last one.
+    #[ts(type = "number")]
+    pub revision: u64,
+    /// What happened.
+    pub what: ListChange,
+}
+
+/// What happened to a conversation of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ListChange {
+    /// It is new, or was brought back.
+    Created,
+    /// Anything of it changed: its title, folder, pin or messages.
+    Changed,
+    /// It is gone.
+    Deleted,
 }
 
 /// Tells a missing field from `null`.

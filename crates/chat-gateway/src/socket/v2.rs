@@ -13,6 +13,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
+use crate::conversation::lists::{ListWatcher, TooMuchNews};
 use crate::conversation::refusal::Refusal;
 use crate::conversation::room::{Bell, MAX_QUEUED};
 use crate::conversation::verbs::Taken;
@@ -22,7 +23,7 @@ use crate::protocol::close::Close;
 use crate::protocol::reading::{MAX_HELLO_BYTES, read};
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
-    Change, ClientFrame, HeldAnswer, Limits, Person, RefusedFrame, ServerFrame, VERSION, Watch,
+    Change, ClientFrame, FEATURES, HeldAnswer, Limits, Person, RefusedFrame, ServerFrame, VERSION, Watch,
     Welcome,
 };
 use crate::socket::{SocketEnd, closed_by, ended};
@@ -39,6 +40,11 @@ const MAX_BAD_FRAMES: u32 = 10;
 const MAX_WATCHED: usize = 32;
 /// Answers that one `watch` may name.
 const MAX_HELD: usize = 64;
+/// The least time between two looks at what changed in the list, so that a conversation is told at most four times a
+/// second.
+const LIST_INTERVAL: Duration = Duration::from_millis(250);
+/// Conversations of the list that are told at once; the others follow when the reader has taken these.
+const MAX_NEWS_AT_ONCE: usize = 100;
 /// The most seconds after which a client is asked to connect again, at a restart.
 const MAX_AFTER_SECONDS: u64 = 5;
 
@@ -62,6 +68,7 @@ pub(crate) async fn run(
                 bell: Arc::default(),
                 watchers: Vec::new(),
                 backlog: VecDeque::new(),
+                list: None,
                 bad_frames: 0,
                 answers: 0,
                 pace: ReadPace::new(),
@@ -171,7 +178,7 @@ fn welcome(gateway: &Gateway, user: &User) -> Welcome {
             messages_per_minute: bounds.messages_per_minute.map(NonZeroU32::get),
         },
         model: gateway.upstream.model(),
-        features: Vec::new(),
+        features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
     }
 }
 
@@ -183,6 +190,8 @@ struct V2Session<'a> {
     watchers: Vec<Watcher>,
     /// One is read at a time, so that at most one is in memory.
     backlog: VecDeque<Unshown>,
+    /// Once the client wants to be told of its user's list.
+    list: Option<ListWatcher>,
     bad_frames: u32,
     answers: u64,
     pace: ReadPace,
@@ -197,6 +206,7 @@ impl V2Session<'_> {
         let mut session_end = Box::pin(async { gateway.identity.ended(&user).await });
         let mut model = gateway.upstream.model_changes();
         let mut shown = Instant::now() - interval;
+        let mut listed = shown - LIST_INTERVAL;
         let mut pending = false;
         let mut draining = false;
         let mut paused_until = None;
@@ -240,6 +250,13 @@ impl V2Session<'_> {
                     shown = Instant::now();
                     self.show();
                 }
+                () = came(self.list.as_ref(), listed + LIST_INTERVAL), if clear => {
+                    listed = Instant::now();
+                    if self.show_list().is_err() {
+                        // The next socket reads the list anew.
+                        return SocketEnd::Close(Close::TooSlow);
+                    }
+                }
                 end = &mut session_end => return SocketEnd::Close(closed_by(end)),
                 Ok(()) = model.changed() => {
                     let model = model.borrow_and_update().clone();
@@ -269,6 +286,17 @@ impl V2Session<'_> {
                 re: None,
             }));
         }
+    }
+
+    /// Tells what changed in the list.
+    fn show_list(&mut self) -> Result<(), TooMuchNews> {
+        let Some(list) = &self.list else {
+            return Ok(());
+        };
+        for news in list.take(MAX_NEWS_AT_ONCE)? {
+            self.wire.send_frame(&ServerFrame::List(news));
+        }
+        Ok(())
     }
 
     fn say_goodbye(&mut self) -> SocketEnd {
@@ -336,6 +364,10 @@ impl V2Session<'_> {
                 self.watchers
                     .retain(|watcher| watcher.conversation() != gone);
                 self.backlog.retain(|unshown| unshown.conversation != gone);
+            }
+            ClientFrame::WatchList(_) => {
+                let lists = &gateway.rooms.lists;
+                self.list.get_or_insert_with(|| lists.watch(&self.user.id));
             }
         }
         Ok(FrameReply::Done)
@@ -480,6 +512,15 @@ impl V2Session<'_> {
     }
 }
 
+/// Waits until there is news of the list, and at least until `earliest`. Cancel-safe.
+async fn came(list: Option<&ListWatcher>, earliest: Instant) {
+    let Some(list) = list else {
+        return std::future::pending().await;
+    };
+    sleep_until(earliest).await;
+    list.came().await;
+}
+
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
@@ -536,6 +577,7 @@ fn id(frame: &ClientFrame) -> Option<&str> {
         ClientFrame::EditQueued(edit) => Some(&edit.id),
         ClientFrame::Watch(watch) => Some(&watch.id),
         ClientFrame::Unwatch(unwatch) => Some(&unwatch.id),
+        ClientFrame::WatchList(wish) => Some(&wish.id),
         ClientFrame::Hello(_) | ClientFrame::Ping {} => None,
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::record::{
     AnswerStatus, Answered, Author, ContentPart, Conversation, MAX_TITLE_CHARS, Message,
 };
 use crate::store::export::VERSION;
-use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
+use crate::store::rows::{ConversationRow, finish_reason_word, status_word, to_json, to_json_if_any};
 use crate::store::texts::{index, index_answer, owner_tag, words};
 use crate::store::{Exported, Store, StoreError, now_ms};
 
@@ -32,12 +32,16 @@ pub enum ImportError {
 }
 
 impl Store {
-    /// Keeps a document as a new conversation of `owner`, with new ids and the same tree. Returns its id.
+    /// Keeps a document as a new conversation of `owner`, with new ids and the same tree. Returns it.
     ///
     /// # Errors
     ///
     /// When the document is wrong, or nothing can be kept now.
-    pub async fn import(&self, owner: &str, document: &Exported) -> Result<Uuid, ImportError> {
+    pub async fn import(
+        &self,
+        owner: &str,
+        document: &Exported,
+    ) -> Result<Conversation, ImportError> {
         let ids = check(document)?;
         let now = now_ms();
         let Conversation {
@@ -54,10 +58,10 @@ impl Store {
         let leaf = leaf.or(newest).and_then(|leaf| ids.get(&leaf));
         let mut writing = self.write().await?;
         let on = writing.on();
-        sqlx::query(
+        let row: ConversationRow = sqlx::query_as(
             "INSERT INTO conversations \
              (id, owner, owner_tag, title, created_ms, updated_ms, revision, temporary, pinned, folder, system, leaf) \
-             VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?) RETURNING *",
         )
         .bind(id)
         .bind(owner)
@@ -69,7 +73,7 @@ impl Store {
         .bind(folder)
         .bind(system)
         .bind(leaf)
-        .execute(&mut *on)
+        .fetch_one(&mut *on)
         .await
         .map_err(StoreError::from)?;
         index(on, id, None, title).await?;
@@ -79,7 +83,7 @@ impl Store {
             keep(&mut *on, id, own, parent, message, now).await?;
         }
         writing.commit().await?;
-        Ok(id)
+        Ok(row.into())
     }
 }
 

@@ -40,7 +40,7 @@ use crate::protocol::v2::Accepted;
 
 pub use answers::StoredAnswer;
 pub use backup::{BackupError, backup};
-pub use change::ConversationChange;
+pub use change::{ConversationChange, DeletedConversation};
 pub use export::Exported;
 pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use open::OpenError;

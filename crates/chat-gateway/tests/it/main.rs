@@ -35,6 +35,7 @@ mod v2_cuts;
 mod v2_drain;
 mod v2_hello;
 mod v2_limits;
+mod v2_list;
 mod v2_queue;
 mod v2_slow;
 mod v2_stop;

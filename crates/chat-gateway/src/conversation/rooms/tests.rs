@@ -60,7 +60,7 @@ async fn tidied(rooms: &Rooms, time: Duration) -> usize {
         () = rooms.keep_tidy(&shutdown) => {}
         () = tokio::time::sleep(time) => {}
     }
-    rooms.0.lock().unwrap().len()
+    rooms.open.lock().unwrap().len()
 }
 
 fn entered(rooms: &Rooms, is_done: bool) -> Arc<Room> {

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use testkit::v2_client::V2Client;
 
 use crate::gateway::Gateway;
 
@@ -27,6 +28,15 @@ impl<'a> Somebody<'a> {
             gateway,
             client,
             cookie,
+        }
+    }
+
+    /// The user of a socket.
+    pub(crate) fn of(gateway: &'a Gateway, chat: &V2Client) -> Self {
+        Self {
+            gateway,
+            client: reqwest::Client::new(),
+            cookie: chat.cookie().unwrap(),
         }
     }
 

@@ -368,11 +368,7 @@ async fn who_watches_is_told_of_changes_over_http() {
     let accepted = chat.say("hi", &json!({})).await.unwrap();
     let answer = accepted["answer"].as_str().unwrap().to_owned();
     chat.until_position(&answer, 1).await.unwrap();
-    let ann = Somebody {
-        gateway: &gateway,
-        client: reqwest::Client::new(),
-        cookie: chat.cookie().unwrap(),
-    };
+    let ann = Somebody::of(&gateway, &chat);
     let conversation = json!({"id": accepted["conversation"]});
     assert_eq!(
         ann.patch(&path(&conversation, ""), &json!({"title": "x"}))
