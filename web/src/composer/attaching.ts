@@ -98,8 +98,10 @@ export class Attaching {
     const images = draft.attachments.filter((attachment) => this.#images.has(attachment.id));
     const most = this.#roomForImages(draft) / images.length - PART_BYTES;
     for (const attachment of images) {
-      const fits = attachment.kind === "image" && attachment.dataUrl.length <= most;
-      if (!fits) this.#put(attachment.id, await this.#fitted(attachment, most));
+      if (attachment.kind === "image" && attachment.dataUrl.length <= most) continue;
+      const fitted = await this.#fitted(attachment, most);
+      if (fitted.kind === "refused") this.#images.delete(fitted.id);
+      this.#put(attachment.id, fitted);
     }
   }
 

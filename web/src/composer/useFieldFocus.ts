@@ -4,7 +4,7 @@
  */
 import { type RefObject, useEffect } from "react";
 import { usePage, usePageState } from "../app/context";
-import { focusedBeside, isCovered, isEditable } from "./useChatKeys";
+import { chatOf, focusedBeside, isCovered, isEditable } from "./useChatKeys";
 
 export function useFieldFocus(input: RefObject<HTMLTextAreaElement | null>): void {
   const { isEmbedded } = usePage();
@@ -15,7 +15,7 @@ export function useFieldFocus(input: RefObject<HTMLTextAreaElement | null>): voi
     const field = input.current;
     if (!field || isEditing || !hasMouse()) return;
     const other = focusedBeside(field);
-    const isOutside = isEmbedded && other === null;
+    const isOutside = isEmbedded && !chatOf(field)?.contains(other);
     if (!isOutside && !isEditable(other) && !isCovered(field)) field.focus({ preventScroll: true });
   }, [open, isEditing, isEmbedded]);
 }

@@ -1,0 +1,106 @@
+/** Files on their way into a draft. */
+import { beforeEach, expect, test, vi } from "vitest";
+import { ChatPage } from "../../src/app/page";
+import { type Attachment, NEW } from "../../src/app/state";
+import { Attaching } from "../../src/composer/attaching";
+import { welcome } from "../client/fakeServer";
+
+const PNG = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+const api = new URL("http://localhost/api/v1/");
+let page: ChatPage;
+
+beforeEach(() => {
+  localStorage.clear();
+  page = new ChatPage({ api });
+  const model = { ...welcome.model, images: true };
+  page.store.setState(({ chat }) => ({ chat: { ...chat, welcome: { ...welcome, model } } }));
+});
+
+const file = (content: BlobPart, name: string) => new File([content], name);
+/** The attachments of a draft, without their ids. */
+function attached(key = NEW) {
+  return page.draft(key).attachments.map(({ id: _id, ...attachment }: Attachment) => attachment);
+}
+
+test("files are shown at once and read one after another", async () => {
+  const adding = new Attaching(page).add([file("one", "1.txt"), file("", "2.txt")]);
+  expect(attached()).toEqual([
+    { kind: "reading", name: "1.txt" },
+    { kind: "reading", name: "2.txt" },
+  ]);
+  await adding;
+  expect(attached()).toEqual([
+    { kind: "text", name: "1.txt", text: "one" },
+    { kind: "refused", name: "2.txt", problem: "empty" },
+  ]);
+});
+
+test("what was written meanwhile stays", async () => {
+  const adding = new Attaching(page).add([file("one", "1.txt")]);
+  page.setDraft({ ...page.draft(), text: "What is this?" });
+  await adding;
+  expect(page.draft().text).toBe("What is this?");
+  expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
+});
+
+test("a file goes to the draft it was added to, wherever that has moved", async () => {
+  const adding = new Attaching(page).add([file("one", "1.txt")]);
+  page.setDraft(page.draft(NEW), "c1");
+  page.setDraft({ text: "", attachments: [] }, NEW);
+  await adding;
+  expect(attached("c1")).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
+});
+
+test("a file that is removed while it is read does not come back", async () => {
+  const attaching = new Attaching(page);
+  const adding = attaching.add([file("one", "1.txt")]);
+  attaching.remove(page.draft().attachments[0]?.id ?? "");
+  await adding;
+  expect(attached()).toEqual([]);
+});
+
+test("images share the room of one message", async () => {
+  const rooms: number[] = [];
+  const fit = async (_image: Blob, most: number) => {
+    rooms.push(most);
+    return "x".repeat(most);
+  };
+  const attaching = new Attaching(page, fit);
+  await attaching.add([file(PNG, "1.png")]);
+  await attaching.add([file(PNG, "2.png")]);
+  const [first, second, third] = rooms;
+  expect(rooms.length).toBe(3);
+  expect(second).toBe(third);
+  expect(first).toBeGreaterThan(2 * (second ?? 0));
+  const sizes = page.draft().attachments.map((image) => (image.kind === "image" ? image.dataUrl.length : 0));
+  expect(sizes).toEqual([second, third].map((most) => Math.floor(most ?? 0)));
+  expect((second ?? 0) + (third ?? 0)).toBeLessThan(welcome.limits.message_bytes);
+});
+
+test("an image that does not fit or cannot be opened is refused with the reason", async () => {
+  const fit = vi
+    .fn<(image: Blob, most: number) => Promise<string | undefined>>()
+    .mockResolvedValueOnce(undefined)
+    .mockRejectedValueOnce(new Error("no image"));
+  await new Attaching(page, fit).add([file(PNG, "1.png"), file(PNG, "2.png")]);
+  expect(attached()).toEqual([
+    { kind: "refused", name: "1.png", problem: "image_too_large" },
+    { kind: "refused", name: "2.png", problem: "image_broken" },
+  ]);
+});
+
+test("the model's own count takes the place of the estimate", async () => {
+  const countTokens = vi.fn(async () => 42);
+  Object.assign(page.rest, { countTokens });
+  await new Attaching(page).add([file("one", "1.txt")]);
+  await vi.waitFor(() =>
+    expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one", tokens: 42 }]),
+  );
+  expect(countTokens).toHaveBeenCalledWith([{ type: "text", text: '<file name="1.txt">\none\n</file>' }]);
+});
+
+test("a count that fails leaves the estimate", async () => {
+  Object.assign(page.rest, { countTokens: () => Promise.reject(new Error("busy")) });
+  await new Attaching(page).add([file("one", "1.txt")]);
+  expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
+});
