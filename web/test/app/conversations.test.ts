@@ -1,0 +1,186 @@
+/** The list of conversations: what is shown at once, and what happens when the server says no. */
+import { beforeEach, expect, test, vi } from "vitest";
+import type { ChatPage } from "../../src/app/page";
+import { FakeServer } from "../client/fakeServer";
+import { conversation, FakeGateway } from "./fakeGateway";
+
+let gateway: FakeGateway;
+let page: ChatPage;
+
+/** Begins with these conversations, once the list is there. */
+async function begin(...ids: string[]): Promise<void> {
+  gateway = new FakeGateway(...ids.map((id, at) => conversation(id, { updated_ms: 1000 - at })));
+  page = gateway.page();
+  stop = page.start();
+  await vi.waitFor(() => expect(page.store.getState().list.state).toBe("ready"));
+}
+
+let stop = () => {};
+
+beforeEach(() => {
+  stop();
+  stop = () => {};
+});
+
+function shown(): string[] {
+  return page.store.getState().list.conversations.map(({ id }) => id);
+}
+
+function titles(): string[] {
+  return page.store.getState().list.conversations.map(({ title }) => title);
+}
+
+/** Holds the server's answers back until the returned function is called. */
+function hold(): () => void {
+  let release = () => {};
+  gateway.gate = new Promise((resolve) => {
+    release = () => {
+      gateway.gate = undefined;
+      resolve();
+    };
+  });
+  return release;
+}
+
+test("pinned conversations are first, then the last changed", async () => {
+  gateway = new FakeGateway(
+    conversation("old", { updated_ms: 1 }),
+    conversation("new", { updated_ms: 3 }),
+    conversation("pinned", { updated_ms: 2, pinned: true }),
+  );
+  page = gateway.page();
+  await page.conversations.refresh();
+  expect(shown()).toEqual(["pinned", "new", "old"]);
+});
+
+test("a change shows before the server has answered", async () => {
+  await begin("a", "b");
+  const release = hold();
+  const changed = page.conversations.change("b", { title: "Renamed", pinned: true });
+  expect([shown(), titles()]).toEqual([
+    ["b", "a"],
+    ["Renamed", "Title a"],
+  ]);
+  release();
+  await changed;
+  expect(titles()).toEqual(["Renamed", "Title a"]);
+});
+
+test("a change that the server refuses is taken back", async () => {
+  await begin("a");
+  gateway.failsWith = "storage_unavailable";
+  const changed = page.conversations.change("a", { title: "Renamed", folder: "Work" });
+  expect(titles()).toEqual(["Renamed"]);
+  await expect(changed).rejects.toMatchObject({ code: "storage_unavailable" });
+  expect(page.store.getState().list.conversations).toEqual(gateway.conversations);
+});
+
+test("a list that was asked for before a change does not undo it", async () => {
+  await begin("a");
+  const release = hold();
+  const refreshed = page.conversations.refresh();
+  gateway.gate = undefined;
+  await page.conversations.change("a", { title: "Renamed" });
+  gateway.conversations = [conversation("a", { title: "Old" })];
+  release();
+  await refreshed;
+  expect(titles()).toEqual(["Renamed"]);
+});
+
+test("a folder is left with null", async () => {
+  await begin("a");
+  await page.conversations.change("a", { folder: "Work" });
+  const release = hold();
+  const changed = page.conversations.change("a", { folder: null });
+  expect(page.store.getState().list.conversations[0]).not.toHaveProperty("folder");
+  release();
+  await changed;
+});
+
+test("deleting the open conversation opens a new one, and undo opens it again", async () => {
+  await begin("a", "b");
+  const [a] = page.store.getState().list.conversations;
+  if (!a) throw new Error("the list is empty");
+  page.open("a");
+  const removed = page.conversations.remove(a);
+  expect([shown(), page.store.getState().open]).toEqual([["b"], undefined]);
+  await removed;
+  await page.conversations.restore(a, { open: true });
+  expect([shown(), page.store.getState().open]).toEqual([["a", "b"], "a"]);
+});
+
+test("a conversation that the server would not delete comes back", async () => {
+  await begin("a");
+  const [a] = page.store.getState().list.conversations;
+  if (!a) throw new Error("the list is empty");
+  page.open("a");
+  gateway.failsWith = "storage_unavailable";
+  await expect(page.conversations.remove(a)).rejects.toMatchObject({ code: "storage_unavailable" });
+  expect([shown(), page.store.getState().open]).toEqual([["a"], "a"]);
+});
+
+test("deleting what another tab has deleted is no failure", async () => {
+  await begin("a");
+  const [a] = page.store.getState().list.conversations;
+  if (!a) throw new Error("the list is empty");
+  gateway.conversations = [];
+  await expect(page.conversations.remove(a)).resolves.toBeUndefined();
+  expect(shown()).toEqual([]);
+});
+
+test("a second page follows the first, and a refresh keeps both", async () => {
+  const ids = Array.from({ length: 70 }, (_, at) => `c${at}`);
+  await begin(...ids);
+  expect(shown()).toEqual(ids.slice(0, 50));
+  await Promise.all([page.conversations.more(), page.conversations.more()]);
+  expect(shown()).toEqual(ids);
+  gateway.asked.length = 0;
+  await page.conversations.refresh();
+  expect(shown()).toEqual(ids);
+  expect(gateway.asked).toEqual(["GET conversations?limit=70"]);
+});
+
+test("a list that fails says so, and can be asked for again", async () => {
+  gateway = new FakeGateway(conversation("a"));
+  page = gateway.page();
+  gateway.failsWith = "storage_unavailable";
+  await page.conversations.refresh();
+  expect(page.store.getState().list).toEqual({ conversations: [], state: "failed" });
+  gateway.failsWith = undefined;
+  await page.conversations.retry();
+  expect([page.store.getState().list.state, shown()]).toEqual(["ready", ["a"]]);
+});
+
+test("an imported conversation is opened", async () => {
+  await begin("a");
+  const { conversation: exported } = { conversation: conversation("x") };
+  await page.conversations.import({ corral_export: 1, conversation: exported, messages: [] });
+  expect([page.store.getState().open, shown()]).toEqual(["imported", ["imported", "a"]]);
+});
+
+test("an answer that ended unseen is seen once the page is", async () => {
+  await begin("a");
+  page.open("a");
+  page.store.setState({ unread: new Set(["a", "b"]) });
+  document.dispatchEvent(new Event("visibilitychange"));
+  expect([...page.store.getState().unread]).toEqual(["b"]);
+});
+
+test("opening a message that search found shows it, with the branch that it is on", async () => {
+  await begin("a");
+  const message = (id: string, parent: string | null) => ({
+    id,
+    parent,
+    role: "user" as const,
+    created_ms: 0,
+    content: [],
+  });
+  gateway.conversations = [conversation("a", { leaf: "m3" })];
+  gateway.messages.a = [message("m1", null), message("m2", "m1"), message("m3", "m1")];
+  FakeServer.last.welcomes();
+  page.open("a", "m2");
+  await vi.waitFor(() => expect(FakeServer.last.idOf("watch")).toBeTruthy());
+  FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch") });
+  await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe("m2"));
+  expect(page.store.getState().leaves.get("a")).toBe("m2");
+});

@@ -1,0 +1,105 @@
+/** A gateway at the wire: HTTP from memory, and a WebSocket that speaks when the test says so. */
+import { vi } from "vitest";
+import { ChatPage, type ChatPageOptions } from "../../src/app/page";
+import type { Conversation, Found, Message } from "../../src/client";
+import { FakeServer } from "../client/fakeServer";
+
+export const API = new URL("https://chat.example/api/v1/");
+
+export function conversation(id: string, more: Partial<Conversation> = {}): Conversation {
+  return {
+    id,
+    title: `Title ${id}`,
+    created_ms: 0,
+    updated_ms: Date.now(),
+    revision: 1,
+    temporary: false,
+    pinned: false,
+    ...more,
+  };
+}
+
+export class FakeGateway {
+  conversations: Conversation[];
+  deleted: Conversation[] = [];
+  messages: Record<string, Message[]> = {};
+  found: Found[] = [];
+  /** Requests in order, as in `GET conversations?limit=50`. */
+  readonly asked: string[] = [];
+  readonly bodies: unknown[] = [];
+  /** While set, every request is answered with this error. */
+  failsWith: string | undefined;
+  /** While set, answers wait for it. */
+  gate: Promise<void> | undefined;
+
+  constructor(...conversations: Conversation[]) {
+    this.conversations = conversations;
+    FakeServer.all = [];
+    vi.stubGlobal("WebSocket", FakeServer);
+    vi.stubGlobal("fetch", (url: URL, init: RequestInit) => this.#answer(url, init));
+  }
+
+  page(options: Partial<ChatPageOptions> = {}): ChatPage {
+    const page = new ChatPage({ api: API, storage: new Map() as unknown as Storage, ...options });
+    // Until the client has it.
+    if (!("restore" in page.rest)) {
+      const restore = (id: string) =>
+        this.#answer(new URL(`conversations/${id}/restore`, API), { method: "POST" });
+      Object.assign(page.rest, { restore });
+    }
+    return page;
+  }
+
+  async #answer(url: URL, { method = "GET", body }: RequestInit): Promise<Response> {
+    const path = url.href.slice(API.href.length);
+    this.asked.push(`${method} ${path}`);
+    if (body) this.bodies.push(JSON.parse(String(body)));
+    const failsWith = this.failsWith;
+    await this.gate;
+    if (failsWith !== undefined) return refusal(failsWith, 500);
+    return this.#route(method, url, path, body ? JSON.parse(String(body)) : undefined);
+  }
+
+  #route(method: string, url: URL, path: string, body: object | undefined): Response {
+    const [collection, id = "", what] = path.split(/[/?]/);
+    if (collection === "search") return Response.json({ found: this.found });
+    if (method === "GET" && !path.startsWith("conversations/")) return this.#list(url.searchParams);
+    if (id === "import") {
+      const imported = conversation("imported");
+      this.conversations.push(imported);
+      return Response.json(imported);
+    }
+    if (what === "restore") return this.#restore(id);
+    const known = this.conversations.find((conversation) => conversation.id === id);
+    if (!known) return refusal("not_found", 404);
+    if (what === "messages") return Response.json({ messages: this.messages[id] ?? [] });
+    if (what === "export") return Response.json({ corral_export: 1, conversation: known, messages: [] });
+    if (method === "DELETE") {
+      this.deleted.push(known);
+      this.conversations = this.conversations.filter((other) => other !== known);
+      return new Response(null, { status: 204 });
+    }
+    if (method === "PATCH") Object.assign(known, body);
+    return Response.json(known);
+  }
+
+  #list(query: URLSearchParams): Response {
+    const limit = Number(query.get("limit"));
+    const from = Number(query.get("before") ?? 0);
+    const end = from + limit;
+    const conversations = this.conversations.slice(from, end);
+    const next = end < this.conversations.length ? `${end}` : undefined;
+    return Response.json({ conversations, next });
+  }
+
+  #restore(id: string): Response {
+    const found = this.deleted.find((conversation) => conversation.id === id);
+    if (!found) return refusal("not_found", 404);
+    this.conversations.push(found);
+    return Response.json(found);
+  }
+}
+
+function refusal(code: string, status: number): Response {
+  return Response.json({ error: { code, message: code, type: "" } }, { status });
+}
