@@ -21,6 +21,7 @@ import { AnswerClock } from "./clock";
 import { Conversations } from "./conversations";
 import { describeError } from "./errorWords";
 import { Messages } from "./messages";
+import { untilTried } from "./firstVisit";
 import { type NewPending, Outbox, randomId } from "./outbox";
 import { loadPreferences, type Preferences, read, savePreferences, write } from "./preferences";
 import {
@@ -86,12 +87,15 @@ export class ChatPage {
     this.#onOpen = onOpen;
     this.rest = new ChatRest({
       base: api,
-      ...(token && { headers: async () => ({ authorization: `Bearer ${await token()}` }) }),
+      headers: token
+        ? async () => ({ authorization: `Bearer ${await token()}` })
+        : () => known.then(() => ({})),
     });
     this.client = new ChatClient({
       url: socketUrl(api),
       ...(token && { ticket: () => this.rest.ticket() }),
     });
+    const known = untilTried(this.client);
     this.store = createStore<PageState>(() => initialState(loadPreferences(storage)));
     this.outbox = new Outbox(this.client, this.store, storage, (pending, accepted) => {
       this.conversations.refresh();

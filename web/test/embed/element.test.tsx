@@ -61,7 +61,13 @@ function element(attributes: Record<string, string> = {}): CorralChat {
 
 async function shown(chat: CorralChat): Promise<CorralChat> {
   const before = lists();
+  const sockets = FakeServer.all.length;
   document.body.append(chat);
+  if (!chat.token) {
+    // Without a token it asks over HTTP only once the socket has been answered.
+    await vi.waitFor(() => expect(FakeServer.all.length).toBeGreaterThan(sockets));
+    FakeServer.last.welcomes();
+  }
   await vi.waitFor(() => expect(lists()).toBeGreaterThan(before));
   return chat;
 }
