@@ -90,11 +90,17 @@ export class ChatRest {
     return this.#ask("PATCH", path(conversation), patch);
   }
 
+  /** `restore` brings it back within a minute. */
   delete(conversation: string): Promise<void> {
     return this.#ask("DELETE", path(conversation));
   }
 
-  /** Deletes all conversations of this user. Returns how many there were. */
+  /** Brings back what was deleted in the last minute; later it is `not_found`. Then `loadInto` and `watch` it again. */
+  restore(conversation: string): Promise<Conversation> {
+    return this.#ask("POST", `${path(conversation)}/restore`);
+  }
+
+  /** Deletes all conversations of this user for good. Returns how many there were. */
   async deleteAll(): Promise<number> {
     const { deleted } = await this.#ask<{ deleted: number }>("DELETE", "conversations?all=true");
     return deleted;

@@ -109,7 +109,7 @@ export function reduce(state: ChatState, event: ChatEvent): ChatState {
       return withChat(state, event.conversation, (chat) => ({
         ...chat,
         latest: Math.max(chat.latest, event.revision),
-        deleted: chat.deleted || event.what === "deleted",
+        deleted: event.what === "deleted" || (chat.deleted && event.revision <= chat.latest),
       }));
     case "loaded":
       return load(state, event.conversation, event.messages, event.newest);
@@ -226,6 +226,8 @@ function load(
     ...known,
     ...(newest && { record, revision: record.revision, latest: Math.max(known.latest, record.revision) }),
     ...(newest && leaf !== undefined && { leaf }),
+    // It was brought back; what was fetched before it was deleted is older.
+    ...(newest && record.revision > known.latest && { deleted: false }),
     messages,
   });
   return { ...state, chats, answers };

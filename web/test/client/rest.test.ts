@@ -45,6 +45,7 @@ test("every call is a route of the document, with its parameters", async () => {
     rest.messages(C, page),
     rest.change(C, { folder: null }),
     rest.delete(C),
+    rest.restore(C),
     rest.deleteAll(),
     rest.export(C),
     rest.exportMarkdown(C),

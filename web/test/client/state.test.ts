@@ -287,6 +287,19 @@ test("a waiting message has its new words", () => {
   expect(chat(state).messages.get(M1)?.content).toEqual([{ type: "text", text: "Bye" }]);
 });
 
+test("a deleted conversation is there again once something newer is heard of it", () => {
+  const deleted = after([
+    { type: "changed", conversation: C, revision: 4, what: "deleted" },
+    // The end of the answer that was stopped with it.
+    { type: "changed", conversation: C, revision: 4, what: "messages" },
+  ]);
+  expect(chat(deleted).deleted).toBe(true);
+  const restored = after([{ type: "changed", conversation: C, revision: 6, what: "messages" }], deleted);
+  expect(chat(restored)).toMatchObject({ deleted: false, latest: 6 });
+  const load = (revision: number) => after([loaded(revision, [])], deleted);
+  expect([load(3), load(6)].map((state) => chat(state).deleted)).toEqual([true, false]);
+});
+
 test("the model is the one that was named last", () => {
   const model = { name: "other", images: true, tools: true, state: "loading" } as const;
   expect(after([welcome, { type: "model", ...model }]).welcome?.model).toMatchObject(model);

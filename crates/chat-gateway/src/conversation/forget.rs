@@ -1,11 +1,10 @@
-//! Beginning, changing and deleting conversations while people watch them.
+//! Beginning, changing, deleting and bringing back conversations while people watch them.
 
 use uuid::Uuid;
 
 use crate::conversation::refusal::{Refusal, STORE_HANGS};
-use crate::conversation::room::Room;
 use crate::identity::User;
-use crate::protocol::record::{AnswerStatus, Conversation};
+use crate::protocol::record::Conversation;
 use crate::protocol::rest::NewConversation;
 use crate::protocol::v2::{Change, ListChange, ListNews};
 use crate::state::Gateway;
@@ -65,28 +64,49 @@ impl Gateway {
 
     /// Stops what runs in a conversation of this user and deletes it.
     pub(crate) async fn delete(&self, user: &User, conversation: Uuid) -> Result<(), Refusal> {
-        let (room, kept) = self.enter(user, conversation).await?;
+        let (room, _) = self.enter(user, conversation).await?;
         let _turn = room.turn().await.ok_or(STORE_HANGS)?;
-        if !self.store.delete(&user.id, conversation).await? {
-            return Err(Refusal::NOT_FOUND);
-        }
-        tell_deleted(&room, kept.revision);
+        let deleted = self.store.delete(&user.id, conversation).await?;
+        let deleted = deleted.ok_or(Refusal::NOT_FOUND)?;
+        room.change(|state| state.delete(deleted.revision));
         Ok(())
     }
 
-    /// Stops what runs in all conversations of this user and deletes them. Returns how many there were.
+    /// Brings a conversation of this user back that was deleted a moment ago. Harmless to repeat.
+    pub(crate) async fn restore(
+        &self,
+        user: &User,
+        conversation: Uuid,
+    ) -> Result<Conversation, Refusal> {
+        let restored = self.store.restore(&user.id, conversation).await?;
+        let restored = restored.ok_or(Refusal::NOT_FOUND)?;
+        // Only now: nobody may enter the room of somebody else's conversation.
+        let (room, _) = self.enter(user, conversation).await?;
+        // Whoever deleted it has told so once this is ours. It may have been deleted again meanwhile.
+        let _turn = room.turn().await.ok_or(STORE_HANGS)?;
+        let (_, kept) = self.enter(user, conversation).await?;
+        if restored.was_deleted || room.state().is_deleted() {
+            room.change(|state| {
+                state.revive();
+                state.note(Change::Messages, kept.revision);
+            });
+            if !kept.temporary {
+                room.tell_created();
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Stops what runs in all conversations of this user and deletes them for good. Returns how many there were.
     pub(crate) async fn delete_all(&self, user: &User) -> Result<u64, Refusal> {
         let deleted = self.store.delete_all(&user.id).await?;
-        let rooms = self.rooms.of(&user.id);
         for gone in &deleted {
-            if let Some(room) = rooms.iter().find(|room| room.id == gone.id) {
+            if let Some(room) = self.rooms.find(gone.id) {
                 room.set_listed(gone.listed);
+                room.change(|state| state.delete(gone.revision));
             } else if gone.listed {
                 self.tell_list(user, gone.id, gone.revision, ListChange::Deleted);
             }
-        }
-        for room in rooms {
-            tell_deleted(&room, 0);
         }
         Ok(deleted.len() as u64)
     }
@@ -100,18 +120,4 @@ impl Gateway {
         };
         self.rooms.lists.tell(&user.id, news);
     }
-}
-
-/// Stops what runs in a room whose conversation is deleted. `kept` is the last revision that the store had.
-fn tell_deleted(room: &Room, kept: u64) {
-    room.change(|state| {
-        for answer in &mut state.answers {
-            answer.stop.cancel();
-        }
-        state
-            .answers
-            .retain(|answer| answer.status != AnswerStatus::Waiting);
-        let revision = state.revision.max(kept) + 1;
-        state.note(Change::Deleted, revision);
-    });
 }

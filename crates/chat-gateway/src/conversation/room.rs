@@ -87,6 +87,8 @@ pub(crate) struct RoomState {
     pub(crate) answers: Vec<LiveAnswer>,
     bells: Vec<Arc<Bell>>,
     runs: u64,
+    /// Whether it was deleted: until it is there again, nothing more of it is told.
+    deleted: bool,
     /// Whether its owner's list shows it, as far as is known: a temporary one is in no list.
     listed: bool,
 }
@@ -117,8 +119,32 @@ impl RoomState {
 
     /// The change `what` was kept as `revision`.
     pub(crate) fn note(&mut self, what: Change, revision: u64) {
+        if self.deleted {
+            return;
+        }
         self.revision = self.revision.max(revision);
         self.changed[index(what)] = revision;
+    }
+
+    /// It was deleted, which was kept as `revision`: what runs is stopped, and what waits is gone.
+    pub(crate) fn delete(&mut self, revision: u64) {
+        for answer in &mut self.answers {
+            answer.stop.cancel();
+        }
+        let answers = &mut self.answers;
+        answers.retain(|answer| answer.status != AnswerStatus::Waiting);
+        self.note(Change::Deleted, revision.max(self.revision + 1));
+        self.deleted = true;
+    }
+
+    pub(crate) const fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// It is there again. Whoever was not told yet that it was deleted need not know.
+    pub(crate) fn revive(&mut self) {
+        self.deleted = false;
+        self.changed[index(Change::Deleted)] = 0;
     }
 
     /// What to tell of it in the list, if it changed after `seen`.

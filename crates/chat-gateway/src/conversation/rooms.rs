@@ -40,13 +40,6 @@ impl Rooms {
         rooms.get(&id).cloned()
     }
 
-    /// The open rooms of an owner.
-    pub(crate) fn of(&self, owner: &str) -> Vec<Arc<Room>> {
-        let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let theirs = rooms.values().filter(|room| &*room.owner == owner);
-        theirs.cloned().collect()
-    }
-
     /// Closes rooms that nobody needs, until the drain begins. Cancel-safe.
     pub(crate) async fn keep_tidy(&self, shutdown: &Shutdown) {
         loop {

@@ -347,6 +347,8 @@ impl Gateway {
             stop: CancellationToken::new(),
         };
         room.change(|state| {
+            // A chat over HTTP may begin anew under the id of one that was deleted.
+            state.revive();
             state.add(live);
             let what = if busy {
                 Change::Queue

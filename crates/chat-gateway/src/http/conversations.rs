@@ -75,7 +75,9 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Deletes all conversations, temporary ones included.
+/// Deletes all conversations for good, temporary ones included.
+///
+/// Unlike a single one, they cannot be brought back.
 #[utoipa::path(delete, operation_id = "deleteAllConversations", path = "/api/v1/conversations", tag = "conversations", params(DeleteAllQuery), responses(
     (status = 200, body = DeletedAll),
 ))]
@@ -133,6 +135,8 @@ pub(super) async fn change(
 }
 
 /// Stops what runs in a conversation and deletes it.
+///
+/// It can be brought back for 60 seconds. After that its words are deleted for good.
 #[utoipa::path(delete, operation_id = "deleteConversation", path = "/api/v1/conversations/{id}", tag = "conversations", params(("id" = Uuid, Path)), responses(
     (status = 204),
 ))]
@@ -146,6 +150,22 @@ pub(super) async fn delete(
         .to_the_end(async move { deleting.delete(&guest.user, id).await })
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Brings a conversation back that was deleted in the last 60 seconds.
+///
+/// What ran in it stays stopped. A conversation that is there is left as it is.
+#[utoipa::path(post, operation_id = "restoreConversation", path = "/api/v1/conversations/{id}/restore", tag = "conversations", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = Conversation),
+))]
+pub(super) async fn restore(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(guest): Extension<Guest>,
+    PathId(id): PathId,
+) -> Result<Json<Conversation>, ApiProblem> {
+    let restoring = Arc::clone(&gateway);
+    let restored = gateway.to_the_end(async move { restoring.restore(&guest.user, id).await });
+    Ok(Json(restored.await?))
 }
 
 /// The models that answer.

@@ -39,6 +39,10 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/api/v1/conversations", conversations)
         .route("/api/v1/conversations/import", post(documents::import))
         .route("/api/v1/conversations/{id}", conversation)
+        .route(
+            "/api/v1/conversations/{id}/restore",
+            post(conversations::restore),
+        )
         .route("/api/v1/conversations/{id}/messages", get(messages::list))
         .route("/api/v1/conversations/{id}/export", get(documents::export))
         .route("/api/v1/search", get(messages::search))

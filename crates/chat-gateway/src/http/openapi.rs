@@ -47,6 +47,7 @@ struct ApiErrorBody {
         conversations::one,
         conversations::change,
         conversations::delete,
+        conversations::restore,
         conversations::models,
         me::me,
         me::ticket,

@@ -1,11 +1,11 @@
-//! Changing and deleting conversations.
+//! Changing conversations.
 
 use uuid::Uuid;
 
 use crate::protocol::record::Conversation;
 use crate::store::rows::ConversationRow;
 use crate::store::texts::index;
-use crate::store::{Store, StoreError, unsigned};
+use crate::store::{Store, StoreError};
 
 /// What to change of a conversation; `None` leaves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,17 +18,6 @@ pub struct ConversationChange {
     pub folder: Option<Option<String>>,
     /// Its system prompt; `Some(None)` is the operator's again.
     pub system: Option<Option<String>>,
-}
-
-/// What is left to say of a conversation that was deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeletedConversation {
-    /// Its id.
-    pub id: Uuid,
-    /// Its last revision.
-    pub revision: u64,
-    /// Whether the list showed it.
-    pub listed: bool,
 }
 
 impl Store {
@@ -70,48 +59,5 @@ impl Store {
         }
         writing.commit().await?;
         Ok(Some(conversation))
-    }
-
-    /// Deletes a conversation and everything in it. Whether there was one.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn delete(&self, owner: &str, id: Uuid) -> Result<bool, StoreError> {
-        let mut writing = self.write().await?;
-        let deleted = sqlx::query("DELETE FROM conversations WHERE id = ? AND owner = ?")
-            .bind(id)
-            .bind(owner)
-            .execute(writing.on())
-            .await?;
-        writing.commit().await?;
-        Ok(deleted.rows_affected() > 0)
-    }
-
-    /// Deletes all conversations of an owner. Returns which there were.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn delete_all(
-        &self,
-        owner: &str,
-    ) -> Result<Vec<DeletedConversation>, StoreError> {
-        let mut writing = self.write().await?;
-        let deleted: Vec<(Uuid, i64, bool)> = sqlx::query_as(
-            "DELETE FROM conversations WHERE owner = ? RETURNING id, revision, temporary",
-        )
-        .bind(owner)
-        .fetch_all(writing.on())
-        .await?;
-        writing.commit().await?;
-        let deleted = deleted
-            .into_iter()
-            .map(|(id, revision, temporary)| DeletedConversation {
-                id,
-                revision: unsigned(revision),
-                listed: !temporary,
-            });
-        Ok(deleted.collect())
     }
 }

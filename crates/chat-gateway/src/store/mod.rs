@@ -8,6 +8,7 @@ mod answers;
 mod backup;
 mod change;
 mod create;
+mod delete;
 mod export;
 mod import;
 mod markdown;
@@ -40,7 +41,8 @@ use crate::protocol::v2::Accepted;
 
 pub use answers::StoredAnswer;
 pub use backup::{BackupError, backup};
-pub use change::{ConversationChange, DeletedConversation};
+pub use change::ConversationChange;
+pub use delete::{DeletedConversation, RestoredConversation};
 pub use export::Exported;
 pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use open::OpenError;
@@ -53,6 +55,10 @@ pub const FILE: &str = "chat.db";
 pub const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 /// How long a temporary conversation is kept after its last change.
 pub const TEMPORARY_KEPT: Duration = Duration::from_hours(24);
+/// How long a deleted conversation can be brought back.
+pub const RESTORABLE: Duration = Duration::from_secs(60);
+/// Conversations deleted in one transaction of a sweep, so that others get their turn between.
+const SWEPT_AT_ONCE: u32 = 50;
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a verb waits for its turn and for that lock together.

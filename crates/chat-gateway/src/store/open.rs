@@ -48,6 +48,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "pinned first",
         include_str!("../../migrations/sqlite/0002_pinned_first.sql"),
     ),
+    (
+        3,
+        "deleted",
+        include_str!("../../migrations/sqlite/0003_deleted.sql"),
+    ),
 ];
 
 /// Why the database cannot be opened, as a sentence for the operator.

@@ -3,42 +3,49 @@
 use std::time::Duration;
 
 use common::shutdown::Shutdown;
+use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::store::{REQUESTS_KEPT, Store, StoreError, TEMPORARY_KEPT, day, millis, now_ms};
+use crate::store::{
+    REQUESTS_KEPT, SWEPT_AT_ONCE, Store, StoreError, TEMPORARY_KEPT, day, millis, now_ms,
+};
 
 /// How often a running gateway looks for what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
-/// Conversations deleted in one transaction of a sweep, so that others get their turn between.
-const SWEPT_AT_ONCE: u32 = 50;
+/// How often it looks for what was deleted and can no longer be brought back.
+const DELETED_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the count of a day's tokens is kept, in days.
 const TOKENS_KEPT_DAYS: i64 = 31;
 
 impl Store {
     /// Forgets what is too old, now and from time to time, until the drain begins. Cancel-safe.
     pub async fn keep_swept(&self, retention: Option<Duration>, shutdown: &Shutdown) {
+        let mut ageing = interval(SWEEP_INTERVAL);
+        let mut deleted = interval(DELETED_SWEEP_INTERVAL);
         loop {
-            match self.sweep(retention).await {
+            let swept = tokio::select! {
+                () = shutdown.draining() => return,
+                _ = ageing.tick() => self.sweep(retention).await,
+                _ = deleted.tick() => self.sweep_deleted().await.map(|()| 0),
+            };
+            match swept {
                 Ok(0) => {}
                 Ok(conversations) => {
                     tracing::info!(conversations, "deleted conversations that were too old");
                 }
                 Err(error) => tracing::warn!(%error, "cannot delete old conversations, retrying"),
             }
-            tokio::select! {
-                () = shutdown.draining() => return,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-            }
         }
     }
 
     /// Forgets what is too old: conversations that did not change for `retention`, temporary ones after
-    /// [`TEMPORARY_KEPT`], requests after [`REQUESTS_KEPT`]. Conversations with an unfinished answer stay. Returns how
-    /// many conversations are gone.
+    /// [`TEMPORARY_KEPT`], requests after [`REQUESTS_KEPT`], deleted conversations once they cannot be brought back. Others
+    /// with an unfinished answer stay. Returns how many conversations were too old.
     ///
     /// # Errors
     ///
     /// When nothing can be changed now.
     pub async fn sweep(&self, retention: Option<Duration>) -> Result<u64, StoreError> {
+        self.sweep_deleted().await?;
         let now = now_ms();
         let mut writing = self.write().await?;
         sqlx::query("DELETE FROM requests WHERE created_ms <= ?")
@@ -73,4 +80,11 @@ impl Store {
             }
         }
     }
+}
+
+/// Ticks at once, and then from time to time.
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -235,6 +235,12 @@ async fn place(
             if turn.parent.is_some() {
                 return Ok(None);
             }
+            // A chat over HTTP may begin anew under the id of the one that was deleted a moment ago.
+            sqlx::query("DELETE FROM conversations WHERE id = ? AND deleted_owner = ?")
+                .bind(id)
+                .bind(turn.owner)
+                .execute(&mut *on)
+                .await?;
             sqlx::query(
                 "INSERT INTO conversations (id, owner, title, created_ms, updated_ms, revision, temporary, system, owner_tag) \
                  VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5, ?6, ?7)",
@@ -323,7 +329,8 @@ async fn spend(
     tokens: u64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO tokens_spent (owner, day, tokens) SELECT owner, ?2, ?3 FROM conversations WHERE id = ?1 \
+        "INSERT INTO tokens_spent (owner, day, tokens) SELECT coalesce(deleted_owner, owner), ?2, ?3 \
+         FROM conversations WHERE id = ?1 \
          ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
     )
     .bind(conversation)

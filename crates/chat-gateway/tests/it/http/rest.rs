@@ -7,6 +7,7 @@ use testkit::v2_client::V2Client;
 
 use super::{Somebody, code};
 use crate::gateway::Gateway;
+use crate::v2_tools::{end_of, text, until_changed};
 
 const UNKNOWN: &str = "0190a0a0-0000-7000-8000-000000000001";
 
@@ -143,13 +144,13 @@ async fn pinned_conversations_are_listed_first_on_every_page() {
     let (first, next) = titles(&ann, "limit=2").await;
     assert_eq!(first, ["e", "d"]);
     // Across the end of the pinned ones, while one of the first page is taken out of them.
-    let unpinned = ann.patch(&path(&all[4], ""), &json!({"pinned": false})).await;
-    assert_eq!(unpinned.0, 200);
+    let off = json!({"pinned": false});
+    assert_eq!(ann.patch(&path(&all[4], ""), &off).await.0, 200);
     let (second, next) = titles(&ann, &format!("limit=2&before={}", next.unwrap())).await;
     assert_eq!(second, ["b", "e"]);
     // One that was pinned meanwhile is above, so it does not come again.
-    let pinned = ann.patch(&path(&all[0], ""), &json!({"pinned": true})).await;
-    assert_eq!(pinned.0, 200);
+    let on = json!({"pinned": true});
+    assert_eq!(ann.patch(&path(&all[0], ""), &on).await.0, 200);
     let (third, next) = titles(&ann, &format!("limit=2&before={}", next.unwrap())).await;
     assert_eq!((third, next), (vec!["c".to_owned()], None));
     let (anew, _) = titles(&ann, "limit=5").await;
@@ -168,6 +169,7 @@ async fn a_foreign_conversation_looks_like_an_unknown_one_on_every_route() {
         (Method::GET, ""),
         (Method::PATCH, ""),
         (Method::DELETE, ""),
+        (Method::POST, "/restore"),
         (Method::GET, "/messages"),
         (Method::GET, "/export"),
         (Method::GET, "/export?format=markdown"),
@@ -392,6 +394,71 @@ async fn who_watches_is_told_of_changes_over_http() {
         deleted |= frame["what"] == "deleted";
         stopped |= frame["type"] == "done" && frame["status"] == "stopped";
     }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_out_of_sight_at_once_and_comes_back_when_asked_for() {
+    let gateway = Gateway::start().await;
+    let script = Script::tokens(["cheese", " and wine"]).stall_after(1);
+    gateway.llama.script(script);
+    let mut chat = V2Client::connect(&gateway.chat_url()).await.unwrap();
+    let accepted = chat.say("hi", &json!({})).await.unwrap();
+    let answer = text(&accepted, "answer");
+    chat.until_position(&answer, 6).await.unwrap();
+    let ann = Somebody::of(&gateway, &chat);
+    let conversation = json!({"id": accepted["conversation"]});
+    assert_eq!(ann.delete(&path(&conversation, "")).await.0, 204);
+    gateway.llama.client_left(0).await;
+    let deleted = until_changed(&mut chat, "deleted").await["revision"].clone();
+    assert_eq!(end_of(&mut chat, &answer).await, "stopped");
+    for rest in ["", "/messages", "/export"] {
+        assert_eq!(ann.get(&path(&conversation, rest)).await.0, 404, "{rest}");
+    }
+    let id = text(&conversation, "id");
+    assert_eq!(ann.get(&format!("/chat/{id}")).await.0, 404);
+    let nothing = json!({"conversations": []});
+    assert_eq!(ann.get("/conversations").await, (200, nothing));
+    let nothing = json!({"found": []});
+    assert_eq!(ann.get("/search?q=cheese").await, (200, nothing));
+    let watch = json!({"type": "watch", "conversation": id});
+    assert_eq!(chat.request(watch).await.unwrap()["code"], "not_found");
+
+    let restore = path(&conversation, "/restore");
+    let (status, restored) = ann.post(&restore, &json!({})).await;
+    assert_eq!(status, 200);
+    assert!(restored["revision"].as_u64() > deleted.as_u64(), "{restored}");
+    // Whoever watched it before is told, and is told of what comes.
+    let changed = until_changed(&mut chat, "messages").await;
+    assert_eq!(changed["revision"], restored["revision"]);
+    let back = json!({"title": "back"});
+    assert_eq!(ann.patch(&path(&conversation, ""), &back).await.0, 200);
+    until_changed(&mut chat, "title").await;
+    let (_, messages) = ann.get(&path(&conversation, "/messages")).await;
+    let kept = &messages["messages"][1]["answer"];
+    assert_eq!((&kept["status"], &kept["text"]), (&json!("stopped"), &json!("cheese")));
+    let (status, again) = ann.post(&restore, &json!({})).await;
+    assert_eq!((status, &again["title"]), (200, &json!("back")));
+
+    let all = ann.delete("/conversations?all=true").await;
+    assert_eq!(all, (200, json!({"deleted": 1})));
+    let (status, refused) = ann.post(&restore, &json!({})).await;
+    assert_eq!((status, code(&refused)), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_chat_begins_anew_under_the_name_of_a_deleted_one() {
+    let gateway = Gateway::start().await;
+    let ann = Somebody::new(&gateway).await;
+    ann.ask("chat", "old words").await;
+    let (_, old) = ann.get("/chat/chat").await;
+    let conversation = json!({"id": old["conversation"]});
+    assert_eq!(ann.delete(&path(&conversation, "")).await.0, 204);
+    ann.ask("chat", "new words").await;
+    let (_, new) = ann.get("/chat/chat").await;
+    assert_eq!(new["messages"].as_array().unwrap().len(), 2);
+    assert_eq!(new["messages"][0]["parts"][0]["text"], "new words");
+    let found = ann.get("/search?q=old").await;
+    assert_eq!(found, (200, json!({"found": []})));
 }
 
 #[tokio::test]

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
-use chat_gateway::store::{Begun, ConversationChange, ListPlace, NewOrOld, NewTurn};
+use chat_gateway::store::{
+    Begun, ConversationChange, ListPlace, NewOrOld, NewTurn, RESTORABLE, StoreError,
+};
 use testkit::fake_llama::FakeLlama;
 use testkit::ws_client::PATIENCE;
 use uuid::Uuid;
 
 use crate::gateway::Gateway;
-use crate::store::{Asked, Kept, OWNER, key, raw, words};
+use crate::store::{Asked, Kept, OWNER, STRANGER, key, raw, words};
 
 /// A day and an hour.
 const A_DAY_AND_MORE: Duration = Duration::from_hours(25);
@@ -92,8 +94,12 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
             AnswerStatus::Running,
         )
         .await;
-    assert!(kept.store.delete(OWNER, first.conversation).await.unwrap());
-    assert!(!kept.store.delete(OWNER, first.conversation).await.unwrap());
+    let deleted = kept.store.delete(OWNER, first.conversation).await.unwrap();
+    assert!(deleted.is_some());
+    let again = kept.store.delete(OWNER, first.conversation).await.unwrap();
+    assert_eq!(again, None);
+    let kept = kept.aged(RESTORABLE).await;
+    assert_eq!(rows(&kept).await, [0, 0, 0]);
     for id in [first.question, first.answer, second.question, second.answer] {
         assert_eq!(kept.store.message(OWNER, id).await.unwrap(), None);
     }
@@ -103,7 +109,7 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
         .store
         .checkpoint(second.answer, &crate::store::written(&[]))
         .await;
-    assert!(matches!(gone, Err(chat_gateway::store::StoreError::Gone)));
+    assert!(matches!(gone, Err(StoreError::Gone)));
     let content = words("second");
     let options = AnswerOptions::default();
     let request = second.answer.to_string();
@@ -119,6 +125,72 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
     });
     let again = again.await.unwrap();
     assert!(matches!(again, Begun::Before(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
+    let kept = Kept::new().await;
+    let first = kept.ask("unicorns").await;
+    let id = first.conversation;
+    let parent = Some(first.answer);
+    let second = kept.go_on(id, parent, "horses", AnswerStatus::Waiting).await;
+    let before = kept.store.export(OWNER, id).await.unwrap().unwrap();
+    let deleted = kept.store.delete(OWNER, id).await.unwrap().unwrap();
+    assert_eq!(deleted.revision, before.conversation.revision + 1);
+    assert!(deleted.listed);
+    assert_eq!(kept.store.conversations(OWNER, None, 9).await.unwrap(), []);
+    assert_eq!(kept.store.export(OWNER, id).await.unwrap(), None);
+    assert_eq!(kept.found("unicorns").await, []);
+    assert_eq!(kept.found("un").await, []);
+    // What ran ends in its row, and what waited never begins.
+    kept.finish(first.answer, "white ones").await;
+    let started = kept.store.start(second.answer).await;
+    assert!(matches!(started, Err(StoreError::Gone)), "{started:?}");
+    assert_eq!(kept.store.tokens_today(OWNER).await.unwrap(), 15);
+
+    assert_eq!(kept.store.restore(STRANGER, id).await.unwrap(), None);
+    let restored = kept.store.restore(OWNER, id).await.unwrap().unwrap();
+    assert!(restored.was_deleted);
+    let after = kept.store.export(OWNER, id).await.unwrap().unwrap();
+    assert_eq!(restored.conversation, after.conversation);
+    let mut expected = before.conversation.clone();
+    expected.revision = deleted.revision + 2;
+    expected.updated_ms = after.conversation.updated_ms;
+    assert_eq!(after.conversation, expected);
+    let ends = after.messages.iter().filter_map(|message| {
+        let answer = message.answer.as_ref()?;
+        Some((answer.status, answer.text.as_str()))
+    });
+    let expected = [(AnswerStatus::Done, "white ones"), (AnswerStatus::Stopped, "")];
+    assert_eq!(ends.collect::<Vec<_>>(), expected);
+    assert_eq!(kept.found("unicorns").await, [Some(first.question)]);
+    let again = kept.store.restore(OWNER, id).await.unwrap().unwrap();
+    assert_eq!(again.conversation, after.conversation);
+    assert!(!again.was_deleted);
+}
+
+#[tokio::test]
+async fn after_a_minute_what_was_deleted_does_not_come_back_and_is_swept() {
+    let kept = Kept::new().await;
+    let asked = kept.ask("unicorns").await;
+    kept.store.delete(OWNER, asked.conversation).await.unwrap();
+    let other = kept.ask("horses").await;
+    kept.store.delete(OWNER, other.conversation).await.unwrap();
+    kept.store.sweep_deleted().await.unwrap();
+    assert_eq!(rows(&kept).await, [2, 4, 4]);
+    let mut file = raw(kept.dir.path()).await;
+    let aged = sqlx::query("UPDATE conversations SET deleted_ms = deleted_ms - ? WHERE id = ?")
+        .bind(i64::try_from(RESTORABLE.as_millis()).unwrap())
+        .bind(asked.conversation);
+    aged.execute(&mut file).await.unwrap();
+    let late = kept.store.restore(OWNER, asked.conversation).await.unwrap();
+    assert_eq!(late, None);
+    kept.store.sweep_deleted().await.unwrap();
+    assert_eq!(rows(&kept).await, [1, 2, 2]);
+    // All together are deleted for good, and with them what could have come back.
+    kept.ask("goats").await;
+    assert_eq!(kept.store.delete_all(OWNER).await.unwrap().len(), 1);
+    assert_eq!(rows(&kept).await, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -275,9 +347,27 @@ async fn ten_thousand_messages_open_within_the_time_of_one_page() {
     assert_eq!(path, read);
     assert!(took < Duration::from_secs(2), "{took:?}");
     let began = Instant::now();
-    assert!(kept.store.delete(OWNER, first.conversation).await.unwrap());
+    let deleted = kept.store.delete(OWNER, first.conversation).await.unwrap();
+    assert!(deleted.is_some());
+    let kept = kept.aged(RESTORABLE).await;
+    assert_eq!(rows(&kept).await, [0, 0, 0]);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// How many conversations, messages and searched texts the file holds.
+async fn rows(kept: &Kept) -> [i64; 3] {
+    let mut file = raw(kept.dir.path()).await;
+    let mut counts = [0; 3];
+    for (count, statement) in counts.iter_mut().zip([
+        "SELECT count(*) FROM conversations",
+        "SELECT count(*) FROM messages",
+        "SELECT count(*) FROM texts",
+    ]) {
+        let counted = sqlx::query_scalar(statement).fetch_one(&mut file).await;
+        *count = counted.unwrap();
+    }
+    counts
 }
 
 async fn temporary(kept: &Kept) -> Asked {

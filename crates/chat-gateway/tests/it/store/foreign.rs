@@ -94,6 +94,7 @@ async fn every_verb(
         ),
         said("change", store.change(who, cut.conversation, &change).await),
         said("export", store.export(who, cut.conversation).await),
+        said("restore", store.restore(who, cut.conversation).await),
         said("delete", store.delete(who, cut.conversation).await),
     ]);
     outcomes

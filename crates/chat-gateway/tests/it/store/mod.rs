@@ -54,6 +54,7 @@ impl Kept {
         for statement in [
             "UPDATE conversations SET updated_ms = updated_ms - ?",
             "UPDATE requests SET created_ms = created_ms - ?",
+            "UPDATE conversations SET deleted_ms = deleted_ms - ?",
         ] {
             let by = i64::try_from(by.as_millis()).unwrap();
             let aged = sqlx::query(statement).bind(by).execute(&mut file).await;
