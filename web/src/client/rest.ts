@@ -30,6 +30,8 @@ export type ConversationPatch = {
 export type SocketTicket = { ticket: string; expires_in_seconds: number };
 /** Where a page begins, and how long it is: 1 to 100. */
 export type PageQuery = { before?: string; limit?: number };
+export type ListQuery = PageQuery & { folder?: string };
+export type Folder = { name: string; conversations: number };
 
 export interface RestOptions {
   /** The address of the API, as in `https://example.com/api/v1/`. */
@@ -63,8 +65,15 @@ export class ChatRest {
     return models;
   }
 
-  list(page: PageQuery = {}): Promise<ConversationPage> {
+  /** With `folder`, only the conversations in it. */
+  list(page: ListQuery = {}): Promise<ConversationPage> {
     return this.#ask("GET", `conversations${query(page)}`);
+  }
+
+  /** By name. A folder exists as long as a conversation is in it. */
+  async folders(): Promise<Folder[]> {
+    const { folders } = await this.#ask<{ folders: Folder[] }>("GET", "folders");
+    return folders;
   }
 
   /** Titles and messages that contain every word. */

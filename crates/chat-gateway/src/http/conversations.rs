@@ -12,8 +12,8 @@ use crate::http::input::{ApiJson, ApiQuery, PathId};
 use crate::http::problem::ApiProblem;
 use crate::protocol::record::{Conversation, MAX_TITLE_CHARS};
 use crate::protocol::rest::{
-    ConversationPage, ConversationPatch, DeleteAllQuery, DeletedAll, ListQuery, ModelPage,
-    NewConversation,
+    ConversationPage, ConversationPatch, DeleteAllQuery, DeletedAll, FolderList, ListQuery,
+    ModelPage, NewConversation,
 };
 use crate::state::Gateway;
 use crate::store::{ConversationChange, ListPlace};
@@ -38,11 +38,13 @@ pub(super) async fn list(
 ) -> Result<Json<ConversationPage>, ApiProblem> {
     let limit = page_length(query.limit)?;
     let before = query.before.as_deref().map(read_cursor).transpose()?;
+    let folder = query.folder.map(|folder| name("folder", &folder));
+    let folder = folder.transpose()?;
     // One more tells whether there is another page.
     let owner = &guest.user.id;
     let mut conversations = gateway
         .store
-        .conversations(owner, before, limit + 1)
+        .conversations(owner, folder.as_deref(), before, limit + 1)
         .await?;
     let is_last = conversations.len() <= limit as usize;
     conversations.truncate(limit as usize);
@@ -52,6 +54,20 @@ pub(super) async fn list(
         conversations,
         next,
     }))
+}
+
+/// The folders, by name.
+///
+/// A folder exists as long as a conversation is in it.
+#[utoipa::path(get, operation_id = "listFolders", path = "/api/v1/folders", tag = "conversations", responses(
+    (status = 200, body = FolderList),
+))]
+pub(super) async fn folders(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(guest): Extension<Guest>,
+) -> Result<Json<FolderList>, ApiProblem> {
+    let folders = gateway.store.folders(&guest.user.id).await?;
+    Ok(Json(FolderList { folders }))
 }
 
 /// Begins an empty conversation.

@@ -45,6 +45,7 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         )
         .route("/api/v1/conversations/{id}/messages", get(messages::list))
         .route("/api/v1/conversations/{id}/export", get(documents::export))
+        .route("/api/v1/folders", get(conversations::folders))
         .route("/api/v1/search", get(messages::search))
         .route("/api/v1/models", get(conversations::models))
         .merge(ui_stream::routes())

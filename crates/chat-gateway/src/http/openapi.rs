@@ -48,6 +48,7 @@ struct ApiErrorBody {
         conversations::change,
         conversations::delete,
         conversations::restore,
+        conversations::folders,
         conversations::models,
         me::me,
         me::ticket,

@@ -19,6 +19,9 @@ pub struct ListQuery {
     /// 1 to 100; 50 unless told.
     #[param(required = false, minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
+    /// Only the conversations in this folder.
+    #[param(required = false, min_length = 1, max_length = 200)]
+    pub folder: Option<String>,
 }
 
 /// Where a page of messages ends, and how long it is.
@@ -131,6 +134,22 @@ pub struct ConversationPage {
     /// The next page's `before`; missing on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// A folder of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Folder {
+    /// Its name.
+    pub name: String,
+    /// How many conversations are in it.
+    pub conversations: u64,
+}
+
+/// The folders of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FolderList {
+    /// By name; a folder without conversations does not exist.
+    pub folders: Vec<Folder>,
 }
 
 /// A page of messages, in the order in which they came.

@@ -69,6 +69,8 @@ const READERS: u32 = 4;
 pub const MAX_PATH: u32 = 10_000;
 /// The most messages or conversations in one page.
 pub const MAX_PAGE: u32 = 200;
+/// The most folders that are listed.
+pub const MAX_FOLDERS: u32 = 1_000;
 
 /// The conversations of everybody. Cheap to clone.
 #[derive(Clone, Debug)]

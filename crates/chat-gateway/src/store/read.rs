@@ -4,8 +4,9 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::protocol::record::{Conversation, Message};
+use crate::protocol::rest::Folder;
 use crate::store::rows::{ConversationRow, MessageRow, messages};
-use crate::store::{MAX_PAGE, MAX_PATH, Store, StoreError, day, now_ms, unsigned};
+use crate::store::{MAX_FOLDERS, MAX_PAGE, MAX_PATH, Store, StoreError, day, now_ms, unsigned};
 
 /// Where a conversation is in its owner's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +135,7 @@ impl Store {
     }
 
     /// A page of an owner's conversations, pinned ones first and the last changed first among each: from the top, or after
-    /// the one at this place. Temporary ones are not among them.
+    /// the one at this place. Temporary ones are not among them. With a `folder`, only those in it.
     ///
     /// # Errors
     ///
@@ -142,13 +143,14 @@ impl Store {
     pub async fn conversations(
         &self,
         owner: &str,
+        folder: Option<&str>,
         before: Option<ListPlace>,
         limit: u32,
     ) -> Result<Vec<Conversation>, StoreError> {
         let before = before.unwrap_or(ListPlace::TOP);
         let rows: Vec<ConversationRow> = sqlx::query_as(
             "SELECT * FROM conversations WHERE owner = ?1 AND temporary = 0 \
-             AND (pinned, updated_ms, id) < (?2, ?3, ?4) \
+             AND (pinned, updated_ms, id) < (?2, ?3, ?4) AND (?6 IS NULL OR folder = ?6) \
              ORDER BY pinned DESC, updated_ms DESC, id DESC LIMIT ?5",
         )
         .bind(owner)
@@ -156,9 +158,32 @@ impl Store {
         .bind(i64::try_from(before.updated_ms).unwrap_or(i64::MAX))
         .bind(before.id)
         .bind(limit.min(MAX_PAGE))
+        .bind(folder)
         .fetch_all(&self.shared.readers)
         .await?;
         Ok(rows.into_iter().map(Conversation::from).collect())
+    }
+
+    /// The folders of an owner's list by name, at most [`MAX_FOLDERS`], each with how many conversations are in it.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn folders(&self, owner: &str) -> Result<Vec<Folder>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT folder, count(*) FROM conversations \
+             WHERE owner = ? AND temporary = 0 AND folder IS NOT NULL \
+             GROUP BY folder ORDER BY folder LIMIT ?",
+        )
+        .bind(owner)
+        .bind(MAX_FOLDERS)
+        .fetch_all(&self.shared.readers)
+        .await?;
+        let folders = rows.into_iter().map(|(name, conversations)| Folder {
+            name,
+            conversations: unsigned(conversations),
+        });
+        Ok(folders.collect())
     }
 
     /// The tokens that an owner spent since midnight, UTC.

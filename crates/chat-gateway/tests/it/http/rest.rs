@@ -158,6 +158,32 @@ async fn pinned_conversations_are_listed_first_on_every_page() {
 }
 
 #[tokio::test]
+async fn folders_are_listed_with_what_is_in_them() {
+    let gateway = Gateway::start().await;
+    let ann = Somebody::new(&gateway).await;
+    let eve = Somebody::new(&gateway).await;
+    for (title, folder) in [("a", "工作"), ("b", "Work"), ("c", "工作"), ("d", "工作")] {
+        created(&ann, &json!({"title": title, "folder": folder})).await;
+    }
+    created(&ann, &json!({"title": "in none"})).await;
+    let secret = json!({"title": "x", "folder": "Work", "temporary": true});
+    created(&ann, &secret).await;
+    created(&eve, &json!({"title": "hers", "folder": "Work"})).await;
+    let folders = json!({"folders": [
+        {"name": "Work", "conversations": 1},
+        {"name": "工作", "conversations": 3},
+    ]});
+    assert_eq!(ann.get("/folders").await, (200, folders));
+    let (first, next) = titles(&ann, "folder=%E5%B7%A5%E4%BD%9C&limit=2").await;
+    assert_eq!(first, ["d", "c"]);
+    let rest = format!("folder=%E5%B7%A5%E4%BD%9C&limit=2&before={}", next.unwrap());
+    assert_eq!(titles(&ann, &rest).await, (vec!["a".to_owned()], None));
+    assert_eq!(titles(&ann, "folder=none").await, (vec![], None));
+    let (status, refused) = ann.get("/conversations?folder=").await;
+    assert_eq!((status, code(&refused)), (400, "bad_request"));
+}
+
+#[tokio::test]
 async fn a_foreign_conversation_looks_like_an_unknown_one_on_every_route() {
     let gateway = Gateway::start().await;
     let ann = Somebody::new(&gateway).await;

@@ -28,7 +28,7 @@ async fn the_list_is_paged_from_the_last_changed_and_without_temporary_ones() {
     let mut paged = Vec::new();
     let mut before = None;
     loop {
-        let page = kept.store.conversations(OWNER, before, 2).await.unwrap();
+        let page = kept.store.conversations(OWNER, None, before, 2).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(ListPlace::of(last));
         paged.extend(page.into_iter().map(|conversation| conversation.id));
@@ -138,7 +138,7 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
     let deleted = kept.store.delete(OWNER, id).await.unwrap().unwrap();
     assert_eq!(deleted.revision, before.conversation.revision + 1);
     assert!(deleted.listed);
-    assert_eq!(kept.store.conversations(OWNER, None, 9).await.unwrap(), []);
+    assert_eq!(kept.store.conversations(OWNER, None, None, 9).await.unwrap(), []);
     assert_eq!(kept.store.export(OWNER, id).await.unwrap(), None);
     assert_eq!(kept.found("unicorns").await, []);
     assert_eq!(kept.found("un").await, []);
@@ -247,7 +247,7 @@ async fn retention_deletes_what_nobody_went_on_with_and_nothing_that_runs() {
     kept.finish(running.answer, "x").await;
     assert_eq!(
         kept.store
-            .conversations(OWNER, None, 50)
+            .conversations(OWNER, None, None, 50)
             .await
             .unwrap()
             .len(),

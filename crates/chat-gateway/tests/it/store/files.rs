@@ -99,7 +99,7 @@ async fn first_version() -> (TempDir, Uuid) {
 async fn a_database_of_the_first_version_opens_with_what_is_in_it() {
     let (dir, id) = first_version().await;
     let store = Store::open(dir.path()).await.unwrap();
-    let listed = store.conversations(OWNER, None, 9).await.unwrap();
+    let listed = store.conversations(OWNER, None, None, 9).await.unwrap();
     let listed: Vec<_> = listed.iter().map(|one| (one.id, one.revision)).collect();
     assert_eq!(listed, [(id, 3)]);
 }
