@@ -34,7 +34,7 @@ use tokio::time::{Instant, Sleep};
 use self::comments::{CommentReader, Comments};
 pub(crate) use self::refusal::UpstreamRefusal;
 use self::request::SentChat;
-pub(crate) use self::request::{AnswerRequest, AskContent, AskMessage, effective};
+pub(crate) use self::request::{AnswerRequest, AskContent, AskMessage, effective, option_limits};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::event::{Event, Finish};

@@ -8,6 +8,17 @@ export const welcome = {
   user: { id: "u1" },
   heartbeat_seconds: 25,
   limits: { message_bytes: 131_072, image_bytes: 131_072, queued: 8, messages_per_minute: 30 },
+  options: {
+    temperature: { min: 0, max: 2, default: 0.2 },
+    top_p: { min: 0, max: 1 },
+    top_k: { min: 0, max: 1000 },
+    min_p: { min: 0, max: 1 },
+    max_tokens: { min: 1, max: 1024, default: 1024 },
+    system_bytes: 65_536,
+    stops: 4,
+    stop_bytes: 256,
+    thinking: true,
+  },
   model: { name: "qwen3", context: 8192, images: false, tools: false, state: "ready" },
   features: [],
 } satisfies ServerFrame;

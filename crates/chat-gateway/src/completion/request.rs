@@ -6,14 +6,13 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::context::Role;
+use crate::protocol::limits::{
+    MAX_STOP_BYTES, MAX_STOPS, MAX_SYSTEM_BYTES, OptionLimits, RealRange, WholeRange,
+};
 use crate::protocol::record::{AnswerOptions, ContentPart};
 
 /// llm-proxy takes no higher `top_k`.
 const MAX_TOP_K: u32 = 1_000;
-/// Strings that end an answer.
-const MAX_STOPS: usize = 4;
-/// llm-proxy takes no longer string that ends an answer, in bytes.
-const MAX_STOP_BYTES: usize = 256;
 /// Bytes of text that are taken for one token when nobody counts.
 const BYTES_PER_TOKEN: usize = 3;
 /// Tokens a chat template adds around each message.
@@ -101,6 +100,38 @@ fn estimate_part(part: &ContentPart) -> usize {
     }
 }
 
+/// What options may be, in llm-proxy's ranges and the operator's limits.
+pub(crate) const fn option_limits(config: &Config) -> OptionLimits {
+    const SHARE: RealRange = RealRange {
+        min: 0.0,
+        max: 1.0,
+        default: None,
+    };
+    OptionLimits {
+        temperature: RealRange {
+            min: 0.0,
+            max: 2.0,
+            default: Some(config.temperature),
+        },
+        top_p: SHARE,
+        top_k: WholeRange {
+            min: 0,
+            max: MAX_TOP_K,
+            default: None,
+        },
+        min_p: SHARE,
+        max_tokens: WholeRange {
+            min: 1,
+            max: config.max_tokens,
+            default: Some(config.max_tokens),
+        },
+        system_bytes: MAX_SYSTEM_BYTES as u32,
+        stops: MAX_STOPS as u32,
+        stop_bytes: MAX_STOP_BYTES as u32,
+        thinking: true,
+    }
+}
+
 /// `options` in llm-proxy's ranges and the operator's limits, with the operator's values where they say nothing.
 pub(crate) fn effective(options: &AnswerOptions, config: &Config) -> AnswerOptions {
     let stop = options.stop.as_ref().map(|stops| {
@@ -109,19 +140,14 @@ pub(crate) fn effective(options: &AnswerOptions, config: &Config) -> AnswerOptio
             .filter(|stop| (1..=MAX_STOP_BYTES).contains(&stop.len()));
         usable.take(MAX_STOPS).cloned().collect()
     });
-    let max_tokens = options.max_tokens.unwrap_or(config.max_tokens);
+    let limits = option_limits(config);
     AnswerOptions {
         system: options.system.clone(),
-        temperature: Some(
-            options
-                .temperature
-                .unwrap_or(config.temperature)
-                .clamp(0.0, 2.0),
-        ),
-        top_p: options.top_p.map(|top_p| top_p.clamp(0.0, 1.0)),
-        top_k: options.top_k.map(|top_k| top_k.min(MAX_TOP_K)),
-        min_p: options.min_p.map(|min_p| min_p.clamp(0.0, 1.0)),
-        max_tokens: Some(max_tokens.clamp(1, config.max_tokens)),
+        temperature: limits.temperature.bring(options.temperature),
+        top_p: limits.top_p.bring(options.top_p),
+        top_k: limits.top_k.bring(options.top_k),
+        min_p: limits.min_p.bring(options.min_p),
+        max_tokens: limits.max_tokens.bring(options.max_tokens),
         seed: options.seed,
         stop: stop.filter(|stops: &Vec<String>| !stops.is_empty()),
         thinking: options.thinking,

@@ -3,14 +3,11 @@
 use crate::completion::effective;
 use crate::conversation::refusal::{Refusal, bad};
 use crate::identity::User;
+use crate::protocol::limits::{MAX_STOPS, MAX_SYSTEM_BYTES};
 use crate::protocol::reading::MAX_ID_CHARS;
 use crate::protocol::record::{AnswerOptions, ContentPart, ErrorCode};
 use crate::state::Gateway;
 
-/// Strings of `options.stop`.
-const MAX_STOPS: usize = 4;
-/// The longest system prompt of one answer, in bytes.
-const MAX_SYSTEM_BYTES: usize = 32 * 1024;
 /// The most of all parts of one message, in bytes: what a prompt may hold.
 pub(crate) const MAX_CONTENT_BYTES: usize = 192 * 1024;
 
@@ -72,7 +69,7 @@ impl Gateway {
             return Err(bad("`options.stop` must be at most 4 strings, none empty"));
         }
         if wish.system.as_deref().map_or(0, str::len) > MAX_SYSTEM_BYTES {
-            return Err(bad("`options.system` must be at most 32 KiB"));
+            return Err(bad("`options.system` must be at most 64 KiB"));
         }
         if wish.system.is_none() {
             wish.system = system.map(str::to_owned);

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::http::entry::Guest;
 use crate::http::input::{ApiJson, ApiQuery, PathId};
 use crate::http::problem::ApiProblem;
+use crate::protocol::limits::MAX_SYSTEM_BYTES;
 use crate::protocol::record::{Conversation, MAX_TITLE_CHARS};
 use crate::protocol::rest::{
     ConversationPage, ConversationPatch, DeleteAllQuery, DeletedAll, FolderList, ListQuery,
@@ -22,8 +23,6 @@ use crate::store::{ConversationChange, ListPlace};
 const PAGE: u32 = 50;
 /// The longest page.
 const MAX_PAGE: u32 = 100;
-/// The longest system prompt, in bytes.
-const MAX_SYSTEM_BYTES: usize = 64 * 1024;
 
 /// The list: pinned conversations first, and the last changed first among each.
 ///

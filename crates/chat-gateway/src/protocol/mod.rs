@@ -5,6 +5,7 @@
 
 pub mod close;
 pub(crate) mod complaint;
+pub mod limits;
 mod objects;
 pub mod reading;
 pub mod record;

@@ -5,6 +5,7 @@ use ts_rs::TS;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::protocol::limits::OptionLimits;
 use crate::protocol::objects::{is_default, object, objects, position};
 use crate::protocol::record::{
     AnswerOptions, AnswerProblem, AnswerStatus, AnswerTimings, ErrorCode, FinishReason,
@@ -311,6 +312,8 @@ pub struct Welcome {
     pub heartbeat_seconds: u32,
     /// What is refused beyond.
     pub limits: Limits,
+    /// What the options of an answer may be.
+    pub options: OptionLimits,
     /// The model that answers.
     pub model: Model,
     /// What this gateway can do beyond version 2.

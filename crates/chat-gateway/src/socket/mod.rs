@@ -5,6 +5,7 @@
 
 mod v1;
 mod v2;
+mod welcome;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use crate::conversation::lists::{ListWatcher, TooMuchNews};
 use crate::conversation::refusal::Refusal;
-use crate::conversation::room::{Bell, MAX_QUEUED};
+use crate::conversation::room::Bell;
 use crate::conversation::verbs::Taken;
 use crate::conversation::watcher::{self, Watcher};
 use crate::identity::{User, UserSeat};
@@ -23,12 +22,12 @@ use crate::protocol::close::Close;
 use crate::protocol::reading::{MAX_HELLO_BYTES, read};
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::{
-    Change, ClientFrame, FEATURES, HeldAnswer, Limits, Person, RefusedFrame, ServerFrame, VERSION, Watch,
-    Welcome,
+    Change, ClientFrame, HeldAnswer, RefusedFrame, ServerFrame, VERSION, Watch,
 };
+use crate::socket::welcome::welcome;
 use crate::socket::{SocketEnd, closed_by, ended};
 use crate::state::Gateway;
-use crate::wire::{Heard, MAX_MESSAGE_BYTES, PING_INTERVAL, Wire};
+use crate::wire::{Heard, Wire};
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -160,26 +159,6 @@ fn greet(
 
 fn refuse(wire: &mut Wire, code: ErrorCode, message: &'static str) {
     wire.send_frame(&ServerFrame::Error(Refusal::new(code, message).frame(None)));
-}
-
-fn welcome(gateway: &Gateway, user: &User) -> Welcome {
-    let bounds = gateway.config.bounds;
-    Welcome {
-        version: VERSION,
-        user: Person {
-            id: user.id.to_string(),
-            name: user.name.as_deref().map(str::to_owned),
-        },
-        heartbeat_seconds: PING_INTERVAL.as_secs() as u32,
-        limits: Limits {
-            message_bytes: MAX_MESSAGE_BYTES as u32,
-            image_bytes: MAX_MESSAGE_BYTES as u32,
-            queued: MAX_QUEUED as u32,
-            messages_per_minute: bounds.messages_per_minute.map(NonZeroU32::get),
-        },
-        model: gateway.upstream.model(),
-        features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
-    }
 }
 
 struct V2Session<'a> {

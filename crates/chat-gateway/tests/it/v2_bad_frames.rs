@@ -333,7 +333,8 @@ async fn content_and_options_that_mean_nothing_are_refused_by_name() {
 
 #[tokio::test]
 async fn options_out_of_range_are_brought_into_it() {
-    let gateway = Gateway::start().await;
+    let settings = [("GATEWAY_TEMPERATURE", "0.7"), ("GATEWAY_MAX_TOKENS", "300")];
+    let gateway = Gateway::start_with(&settings).await;
     let mut chat = V2Client::connect(&gateway.chat_url()).await.unwrap();
     let wish = json!({"temperature": 99, "top_p": -1, "min_p": 7, "max_tokens": 0});
     let accepted = chat.say("hi", &json!({"options": wish})).await.unwrap();
@@ -347,4 +348,27 @@ async fn options_out_of_range_are_brought_into_it() {
         ],
         [&json!(2.0), &json!(0.0), &json!(1.0), &json!(1)],
     );
+    // The welcome told these ranges, and what is used when nobody chooses.
+    let share = json!({"min": 0.0, "max": 1.0});
+    let limits = json!({
+        "temperature": {"min": 0.0, "max": 2.0, "default": 0.7},
+        "top_p": share,
+        "top_k": {"min": 0, "max": 1000},
+        "min_p": share,
+        "max_tokens": {"min": 1, "max": 300, "default": 300},
+        "system_bytes": 65536,
+        "stops": 4,
+        "stop_bytes": 256,
+        "thinking": true,
+    });
+    assert_eq!(chat.welcome["options"], limits);
+    let wish = json!({"top_k": u32::MAX, "max_tokens": u32::MAX});
+    let more = json!({"options": wish, "conversation": accepted["conversation"]});
+    let accepted = chat.say("hi", &more).await.unwrap();
+    let used = json!({"temperature": 0.7, "top_k": 1000, "max_tokens": 300});
+    assert_eq!(accepted["options"], used);
+    let system = "x".repeat(64 * 1024 + 1);
+    let long = json!({"type": "send", "content": "hi", "options": {"system": system}});
+    let refused = chat.request(long).await.unwrap();
+    assert_eq!(refused["message"], "`options.system` must be at most 64 KiB");
 }
