@@ -11,11 +11,17 @@ use tower_http::services::ServeDir;
 
 use crate::state::Gateway;
 
-/// What the page may load and where it may connect: its own origin, and nobody may frame it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
-     object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
+/// What the page may load and where it may connect: its own origin, and nobody may frame it. Pictures may be in messages,
+/// and small fonts in the style sheet.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; \
+     style-src 'self'; worker-src 'self'; manifest-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; \
+     frame-ancestors 'none'";
+/// The chat for pages of other origins: a script that loads the files in [`HASHED`].
+const EMBED: &str = "/embed.js";
 /// Where the build puts files whose names change with their content.
 const HASHED: &str = "/assets/";
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Said at `/` while there is no page.
 const HOW_TO_BUILD: &str = "There is no page here yet.\n\n\
@@ -25,7 +31,11 @@ const HOW_TO_BUILD: &str = "There is no page here yet.\n\n\
 /// Serves a file of the page.
 pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let Ok(served) = ServeDir::new(&gateway.config.web_dir)
+    // The build puts compressed copies beside the files.
+    let files = ServeDir::new(&gateway.config.web_dir)
+        .precompressed_br()
+        .precompressed_gzip();
+    let Ok(served) = files
         .oneshot(request)
         .await;
     let mut response = served.map(Body::new);
@@ -39,6 +49,12 @@ pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) 
         (false, _) => "no-store",
     };
     set(&mut response, header::CACHE_CONTROL, cached);
+    set(&mut response, header::VARY, "accept-encoding");
+    if found && (path == EMBED || path.starts_with(HASHED)) {
+        // Browsers fetch modules of another origin with CORS. These files are the same for everybody.
+        set(&mut response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        set(&mut response, RESOURCE_POLICY, "cross-origin");
+    }
     set(
         &mut response,
         header::CONTENT_SECURITY_POLICY,

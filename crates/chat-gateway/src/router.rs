@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use common::openai_error::OpenAiError;
@@ -12,18 +13,23 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::SERVICE;
-use crate::http::{self, me};
+use crate::http::{self, cors, me};
 use crate::page::page;
 use crate::state::Gateway;
 use crate::upgrade::chat;
 
 /// The public routes. Layers run from the last one added to the first.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/api/v1/ws/chat", any(chat))
+    let share = from_fn_with_state(Arc::clone(&gateway), cors::share);
+    let api = Router::new()
         .route("/api/v1/ws/ticket", post(me::ticket))
         .route("/api/v1/me", get(me::me))
         .merge(http::routes(&gateway))
+        // Before anybody is asked who they are: a preflight brings no credentials.
+        .layer(share);
+    Router::new()
+        .route("/api/v1/ws/chat", any(chat))
+        .merge(api)
         .route("/api", any(unknown))
         .route("/api/", any(unknown))
         .route("/api/{*path}", any(unknown))

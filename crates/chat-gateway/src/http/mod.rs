@@ -4,6 +4,7 @@
 //! shape. `openapi.rs` describes it all.
 
 mod conversations;
+pub(crate) mod cors;
 mod documents;
 mod entry;
 mod input;

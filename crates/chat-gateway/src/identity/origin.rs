@@ -53,6 +53,14 @@ impl Origins {
             .map(Self)
     }
 
+    /// The origin of the page that sent these header fields, if the list names it.
+    pub(crate) fn listed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = origins.next()?;
+        let is_listed = self.0.iter().any(|entry| entry == origin);
+        (is_listed && origins.next().is_none()).then_some(origin)
+    }
+
     /// Whether the page that sent these header fields may open a socket.
     ///
     /// `Host` is compared as it arrived: a proxy in front must pass it on. `X-Forwarded-Host` is anyone's to write.

@@ -6,6 +6,7 @@ use testkit::v2_client::V2Client;
 
 use crate::gateway::Gateway;
 
+mod embedded;
 mod rest;
 mod ui_stream;
 
