@@ -346,6 +346,7 @@ export class ChatPage {
       if (this.store.getState().open === conversation) this.#set({ loading: false });
     } catch (reason) {
       const loadError = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));
+      if (loadError.code === "unauthenticated") this.#set({ signedOut: true });
       if (this.store.getState().open === conversation) this.#set({ loading: false, loadError });
       return;
     }

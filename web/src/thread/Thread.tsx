@@ -62,7 +62,8 @@ function Log({ chat, outbox, scroller }: LogProps) {
   const leftOut = usePageState(lastLeftOut);
   const { rows, pending } = useMemo(() => threadRows(chat, leaf, outbox), [chat, leaf, outbox]);
   const ids = useMemo(() => rows.map(({ message }) => message.id), [rows]);
-  const first = useReveal(ids, list, scroller);
+  const wanted = usePageState(({ focusMessage }) => focusMessage);
+  const first = useReveal(ids, list, scroller, wanted);
   return (
     <BusyContext value={busy}>
       <div ref={list} className="thread" role="log" aria-label={text.conversation} aria-live="off">

@@ -48,7 +48,8 @@ function TinyNote() {
   const [before, after] = text.tinyHow("\n").split("\n");
   return (
     <p className="welcome-box welcome-tiny">
-      {text.tiny} {before}
+      {text.tiny}
+      {before}
       <code>{page}</code>
       {after}
     </p>

@@ -2,7 +2,7 @@
  * Puts the rows of a long conversation into the page a few at a time, from its end to its beginning, whenever the
  * browser is idle. What is being read stays where it is.
  */
-import { type RefObject, useEffect, useRef, useState } from "react";
+import { type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { flushSync } from "react-dom";
 
 /** Enough for a screen; the rest follows. */
@@ -11,16 +11,23 @@ const MAX_STEP = 40;
 /** A step that takes longer is followed by a smaller one. */
 const STEP_MS = 10;
 
-/** The index of the first row to show. `list` holds the rows. */
+/** The index of the first row to show. `list` holds the rows. The row `wanted` is shown at once. */
 export function useReveal(
   ids: readonly string[],
   list: RefObject<HTMLElement | null>,
   scroller: RefObject<HTMLElement | null>,
+  wanted: string | undefined,
 ): number {
   const [first, setFirst] = useState(ids[Math.max(0, ids.length - FIRST_ROWS)]);
   const found = first === undefined ? -1 : ids.indexOf(first);
-  const start = found === -1 ? Math.max(0, ids.length - FIRST_ROWS) : found;
+  const shown = found === -1 ? Math.max(0, ids.length - FIRST_ROWS) : found;
+  const wantedAt = wanted === undefined ? -1 : ids.indexOf(wanted);
+  const start = wantedAt === -1 ? shown : Math.min(shown, wantedAt);
   const step = useRef(4);
+
+  useLayoutEffect(() => {
+    if (start < shown) setFirst(ids[start]);
+  }, [ids, start, shown]);
 
   useEffect(() => {
     if (start === 0) {

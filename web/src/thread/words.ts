@@ -13,7 +13,7 @@ export const words = defineWords(
     welcomeModel: (name: string) =>
       `The answers come from ${name}, a language model on this server. It can be wrong; check what matters.`,
     tiny: "This model is tiny. It shows that everything works, but most of its answers make no sense.",
-    tinyHow: (page: string) => `${page} in Corral's source tells how to get a better one.`,
+    tinyHow: (page: string) => ` ${page} in Corral's source tells how to get a better one.`,
     temporary: "Temporary chat",
     temporaryNote: "It is not listed, not found by search, and deleted after a day.",
     examples: "Examples",

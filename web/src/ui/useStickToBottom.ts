@@ -48,13 +48,13 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
     const onScroll = () => {
       const { scrollTop, scrollHeight, clientHeight } = element;
       const movedUp = scrollTop < lastTop;
-      // Text above that takes less room than was thought moves the place, too.
-      const mayBeOwn = performance.now() < ownUntil || scrollHeight === lastHeight;
       const distance = scrollHeight - clientHeight - scrollTop;
+      // Text that takes less room than was thought moves the place a little, too.
+      const isOwn = performance.now() < ownUntil || scrollHeight === lastHeight || distance > clientHeight;
       lastTop = scrollTop;
       lastHeight = scrollHeight;
-      if (distance <= NEAR_BOTTOM_PX) stuck.current = !movedUp || distance <= 1 || !mayBeOwn;
-      else if (movedUp && mayBeOwn) stuck.current = false;
+      if (distance <= NEAR_BOTTOM_PX) stuck.current = !movedUp || distance <= 1 || !isOwn;
+      else if (movedUp && isOwn) stuck.current = false;
       setAtBottom(stuck.current || distance <= NEAR_BOTTOM_PX);
     };
     const resized = new ResizeObserver(() => {
