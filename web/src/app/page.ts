@@ -240,6 +240,13 @@ export class ChatPage {
     savePreferences(this.#storage, preferences);
   };
 
+  /** From now on the page speaks the browser's language. */
+  readonly unsetLanguage = (): void => {
+    const { language: _language, ...preferences } = this.store.getState().preferences;
+    this.#set({ preferences });
+    savePreferences(this.#storage, preferences);
+  };
+
   readonly showPanel = (panel: Panel | undefined): void => {
     if (panel) this.#set({ panel });
     else this.#unset("panel");
