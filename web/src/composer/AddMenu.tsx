@@ -28,6 +28,7 @@ export function AddMenu({ onFiles }: { onFiles: (files: File[]) => void }) {
       <input
         ref={picker}
         type="file"
+        multiple
         hidden
         aria-label={text.addFiles}
         onChange={({ target }) => {

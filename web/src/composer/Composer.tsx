@@ -61,6 +61,15 @@ export function Composer({ onSent }: { onSent: () => void }) {
     [attaching],
   );
 
+  const removeFile = useCallback(
+    (id: string) => {
+      attaching.remove(id);
+      // Its button had the focus.
+      if (hasMouse()) input.current?.focus();
+    },
+    [attaching],
+  );
+
   // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the draft.
   useLayoutEffect(() => {
     if (!input.current) return;
@@ -105,7 +114,7 @@ export function Composer({ onSent }: { onSent: () => void }) {
       }}
     >
       <DropZone inside={form} onFiles={addFiles} />
-      <Attachments attachments={draft.attachments} onRemove={attaching.remove} />
+      <Attachments attachments={draft.attachments} onRemove={removeFile} />
       <textarea
         ref={input}
         rows={1}
