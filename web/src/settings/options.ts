@@ -1,0 +1,90 @@
+/**
+ * The rules of the numbers that an answer is asked with: their ranges as the server tells them, how typed text becomes a
+ * number, and what is said when it does not. What is not valid is never sent.
+ */
+
+import type { Language } from "../app/words";
+import type { AnswerOptions, Welcome } from "../client";
+import { words } from "./words";
+
+export type NumberOption = "temperature" | "top_p" | "top_k" | "min_p" | "max_tokens" | "seed";
+export const NUMBER_OPTIONS: readonly NumberOption[] = [
+  "temperature",
+  "top_p",
+  "top_k",
+  "min_p",
+  "max_tokens",
+  "seed",
+];
+
+export interface OptionRange {
+  min?: number | undefined;
+  max?: number | undefined;
+  /** What the server takes when nothing is set. */
+  default?: number | undefined;
+  whole?: boolean;
+}
+
+const WHOLE: ReadonlySet<NumberOption> = new Set(["top_k", "max_tokens", "seed"]);
+/** As many strings as may end an answer. */
+export const MAX_STOPS = 4;
+
+/** The range of an option. What the server does not tell has no stated end. */
+export function rangeOf(option: NumberOption, welcome: Welcome | undefined): OptionRange {
+  const told = (welcome as { options?: Partial<Record<NumberOption, OptionRange>> } | undefined)?.options;
+  const least = option === "max_tokens" ? 1 : 0;
+  return { min: least, ...told?.[option], whole: WHOLE.has(option) };
+}
+
+export type ParsedNumber = { value: number | undefined } | { error: string };
+
+/** A typed number; `undefined` for an empty field. A comma is a decimal point, as many people write it. */
+export function parseNumber(
+  typed: string,
+  option: NumberOption,
+  range: OptionRange,
+  language: Language,
+): ParsedNumber {
+  const plain = typed.trim().replace(",", ".");
+  if (plain === "") return { value: undefined };
+  const value = Number(plain);
+  const isNumber = /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) && (!range.whole || Number.isSafeInteger(value));
+  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = range;
+  if (isNumber && value >= min && value <= max) return { value };
+  const text = words[language];
+  return { error: text.mustBe(text.options[option].label, describeRange(range, language)) };
+}
+
+/** As in "a number from 0 to 2". */
+export function describeRange({ min, max, whole }: OptionRange, language: Language): string {
+  const { kinds, between, atLeast } = words[language].ranges;
+  const kind = whole ? kinds.whole : kinds.any;
+  if (min !== undefined && max !== undefined) return between(kind, min, max);
+  return min === undefined ? kind : atLeast(kind, min);
+}
+
+export type ParsedStops = { value: string[] | undefined } | { error: string };
+
+/** One string per line. A line break inside of one is written as `\n`. */
+export function parseStops(typed: string, language: Language): ParsedStops {
+  const value = typed
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => line.replaceAll("\\n", "\n"));
+  if (value.length > MAX_STOPS) return { error: words[language].tooManyStops(MAX_STOPS) };
+  return { value: value.length === 0 ? undefined : value };
+}
+
+export function showStops(stops: readonly string[] | undefined): string {
+  return (stops ?? []).map((stop) => stop.replaceAll("\n", "\\n")).join("\n");
+}
+
+/** The options with one set, or left to the server when `value` is missing. */
+export function withOption<K extends keyof AnswerOptions>(
+  options: AnswerOptions,
+  name: K,
+  value: AnswerOptions[K] | undefined,
+): AnswerOptions {
+  const { [name]: _before, ...others } = options;
+  return value === undefined ? others : { ...others, [name]: value };
+}

@@ -1,0 +1,8 @@
+/** Why something that was asked of the server was not done. */
+import { ChatError } from "../client";
+
+/** For a `catch`. What is no answer of the server's is a defect and goes on. */
+export function problemWords(reason: unknown): string {
+  if (!(reason instanceof ChatError)) throw reason;
+  return reason.message;
+}

@@ -1,0 +1,3 @@
+import { defineWords } from "../app/words";
+
+export const title = defineWords({ settings: "Settings" }, { settings: "设置" });
