@@ -35,9 +35,7 @@ pub(crate) async fn page(State(gateway): State<Arc<Gateway>>, request: Request) 
     let files = ServeDir::new(&gateway.config.web_dir)
         .precompressed_br()
         .precompressed_gzip();
-    let Ok(served) = files
-        .oneshot(request)
-        .await;
+    let Ok(served) = files.oneshot(request).await;
     let mut response = served.map(Body::new);
     let found = response.status() != StatusCode::NOT_FOUND;
     if !found && path == "/" {

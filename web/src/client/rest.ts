@@ -3,7 +3,7 @@
  * describes each route. Keeps nothing; `loadInto` brings a conversation into a `ChatClient`.
  */
 import { type ChatClient, ChatError } from "./client";
-import type { Conversation, ErrorCode, Message, Model, Person } from "./protocol";
+import type { Conversation, ErrorCode, Message, MessageContent, Model, Person } from "./protocol";
 
 /** A page of the list: pinned ones first, the last changed first among each. `next` is the `before` of the next page. */
 export type ConversationPage = { conversations: Conversation[]; next?: string };
@@ -63,6 +63,12 @@ export class ChatRest {
   async models(): Promise<Model[]> {
     const { models } = await this.#ask<{ models: Model[] }>("GET", "models");
     return models;
+  }
+
+  /** The tokens of a message that is not sent yet, as the model counts them. */
+  async countTokens(content: MessageContent): Promise<number> {
+    const { tokens } = await this.#ask<{ tokens: number }>("POST", "tokens", { content });
+    return tokens;
   }
 
   /** With `folder`, only the conversations in it. */

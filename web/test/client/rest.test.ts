@@ -38,6 +38,7 @@ test("every call is a route of the document, with its parameters", async () => {
     rest.me(),
     rest.ticket(),
     rest.models(),
+    rest.countTokens("芝士"),
     rest.list({ ...page, folder: "工作" }),
     rest.folders(),
     rest.search("芝士 cheese", 10),

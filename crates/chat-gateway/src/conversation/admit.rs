@@ -38,7 +38,7 @@ impl Gateway {
     }
 
     /// Whether the model can be asked this.
-    pub(super) fn check_content(&self, parts: &[ContentPart]) -> Result<(), Refusal> {
+    pub(crate) fn check_content(&self, parts: &[ContentPart]) -> Result<(), Refusal> {
         if parts.iter().map(size_of).sum::<usize>() > MAX_CONTENT_BYTES {
             return Err(Refusal::new(ErrorCode::TooLarge, "`content` is too large"));
         }

@@ -25,12 +25,10 @@ impl Rooms {
     /// The room of a conversation that is known to be `owner`'s.
     pub(crate) fn enter(&self, id: Uuid, owner: &Arc<str>, revision: u64) -> Arc<Room> {
         let mut rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = rooms
-            .entry(id)
-            .or_insert_with(|| {
-                let lists = Arc::clone(&self.lists);
-                Arc::new(Room::new(id, Arc::clone(owner), revision, lists))
-            });
+        let room = rooms.entry(id).or_insert_with(|| {
+            let lists = Arc::clone(&self.lists);
+            Arc::new(Room::new(id, Arc::clone(owner), revision, lists))
+        });
         Arc::clone(room)
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) user: User,
     /// Where it comes from, as far as the proxies in front are believed.
     pub(crate) address: IpAddr,
+    /// For the logs of both services.
+    pub(crate) request_id: Arc<str>,
 }
 
 /// Lets a request in with its [`Guest`], or says why not.
@@ -51,7 +53,12 @@ pub(crate) async fn enter(
     let mut response = match entered.await {
         Ok(signed_in) => {
             let user = signed_in.user;
-            request.extensions_mut().insert(Guest { user, address });
+            let request_id = Arc::clone(&request_id);
+            request.extensions_mut().insert(Guest {
+                user,
+                address,
+                request_id,
+            });
             let mut response = next.run(request).await;
             if let Some(cookie) = signed_in.set_cookie {
                 response.headers_mut().append(header::SET_COOKIE, cookie);

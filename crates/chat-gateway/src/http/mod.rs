@@ -12,6 +12,7 @@ pub(crate) mod me;
 mod messages;
 mod openapi;
 mod problem;
+mod tokens;
 mod ui_stream;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/api/v1/folders", get(conversations::folders))
         .route("/api/v1/search", get(messages::search))
         .route("/api/v1/models", get(conversations::models))
+        .route("/api/v1/tokens", post(tokens::count))
         .merge(ui_stream::routes())
         .method_not_allowed_fallback(wrong_method)
         .layer(enter)

@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi as _, ToSchema};
 
-use crate::http::{conversations, documents, me, messages, ui_stream};
+use crate::http::{conversations, documents, me, messages, tokens, ui_stream};
 use crate::protocol::record::ErrorCode;
 
 /// An error of any route.
@@ -56,6 +56,7 @@ struct ApiErrorBody {
         messages::search,
         documents::export,
         documents::import,
+        tokens::count,
         ui_stream::answer,
         ui_stream::history,
         ui_stream::resume,

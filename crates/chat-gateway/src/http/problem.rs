@@ -10,6 +10,7 @@ use common::openai_error::OpenAiError;
 
 use crate::SERVICE;
 use crate::conversation::refusal::Refusal;
+use crate::error::Failure;
 use crate::identity::Stranger;
 use crate::protocol::record::ErrorCode;
 use crate::store::StoreError;
@@ -70,6 +71,12 @@ impl From<Refusal> for ApiProblem {
 impl From<StoreError> for ApiProblem {
     fn from(error: StoreError) -> Self {
         Refusal::from(error).into()
+    }
+}
+
+impl From<Failure> for ApiProblem {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.code(), failure.message())
     }
 }
 

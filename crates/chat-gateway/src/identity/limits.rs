@@ -19,6 +19,8 @@ use super::address::subscriber;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The least time between two looks at who may be forgotten.
 const MIN_SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// How often one user may have tokens counted in a minute.
+const COUNTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).expect("it is not zero");
 /// Users whose messages are counted at once.
 const MAX_COUNTED_USERS: usize = 64 * 1024;
 
@@ -44,6 +46,7 @@ pub struct UserLimits {
     sockets_of_addresses: Arc<Occupied<IpAddr>>,
     answers: Arc<Occupied<Arc<str>>>,
     messages: Option<Messages>,
+    counts: Messages,
 }
 
 /// One socket of a user and of an address, until it is dropped.
@@ -91,6 +94,7 @@ impl UserLimits {
             sockets_of_addresses: Occupied::new(bounds.sockets_per_address),
             answers: Occupied::new(bounds.answers_per_user),
             messages: bounds.messages_per_minute.map(Messages::new),
+            counts: Messages::new(COUNTS_PER_MINUTE),
         }
     }
 
@@ -134,6 +138,15 @@ impl UserLimits {
     pub fn message(&self, user: &User) -> Result<(), RetryAfter> {
         let messages = self.messages.as_ref();
         messages.map_or(Ok(()), |messages| messages.count(&user.id))
+    }
+
+    /// Notes that `user` has tokens counted.
+    ///
+    /// # Errors
+    ///
+    /// With how long to wait; it is not noted then.
+    pub fn count(&self, user: &User) -> Result<(), RetryAfter> {
+        self.counts.count(&user.id)
     }
 
     /// Room for one more answer of `user`.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::protocol::record::{Conversation, Message};
+use crate::protocol::record::{Conversation, Message, MessageContent};
 use crate::protocol::v2::Model;
 use crate::store::SearchHit;
 
@@ -167,6 +167,21 @@ pub struct MessagePage {
 pub struct FoundPage {
     /// Titles and messages.
     pub found: Vec<SearchHit>,
+}
+
+/// Something whose tokens are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokensQuestion {
+    /// As in a message that is sent.
+    pub content: MessageContent,
+}
+
+/// The tokens of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CountedTokens {
+    /// As the model counts them.
+    pub tokens: u32,
 }
 
 /// How many conversations were deleted.

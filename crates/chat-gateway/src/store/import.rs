@@ -9,7 +9,9 @@ use crate::protocol::record::{
     AnswerStatus, Answered, Author, ContentPart, Conversation, MAX_TITLE_CHARS, Message,
 };
 use crate::store::export::VERSION;
-use crate::store::rows::{ConversationRow, finish_reason_word, status_word, to_json, to_json_if_any};
+use crate::store::rows::{
+    ConversationRow, finish_reason_word, status_word, to_json, to_json_if_any,
+};
 use crate::store::texts::{index, index_answer, owner_tag, words};
 use crate::store::{Exported, Store, StoreError, now_ms};
 

@@ -72,7 +72,11 @@ async fn files_come_compressed_to_whoever_takes_that_and_with_their_type() {
         ("zstd", "", "plain"),
     ] {
         let request = client.get(url("/assets/a.js"));
-        let response = request.header("accept-encoding", takes).send().await.unwrap();
+        let response = request
+            .header("accept-encoding", takes)
+            .send()
+            .await
+            .unwrap();
         let head = response.headers();
         let sent = head.get("content-encoding");
         let sent = sent.map_or("", |encoding| encoding.to_str().unwrap());
@@ -82,7 +86,10 @@ async fn files_come_compressed_to_whoever_takes_that_and_with_their_type() {
         assert_eq!(response.text().await.unwrap(), body);
     }
     let manifest = gateway.get("/manifest.webmanifest").await;
-    assert_eq!(manifest.headers()["content-type"], "application/manifest+json");
+    assert_eq!(
+        manifest.headers()["content-type"],
+        "application/manifest+json"
+    );
 }
 
 #[tokio::test]
@@ -102,9 +109,16 @@ async fn the_embedded_chat_is_for_pages_of_every_origin_and_the_page_is_not() {
         ("/", false),
     ] {
         let head = gateway.get(path).await.headers().clone();
-        let field = |name: &str| head.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let field = |name: &str| {
+            head.get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         let expected = |value: &str| shared.then(|| value.to_owned());
-        assert_eq!(field("access-control-allow-origin"), expected("*"), "{path}");
+        assert_eq!(
+            field("access-control-allow-origin"),
+            expected("*"),
+            "{path}"
+        );
         let policy = field("cross-origin-resource-policy");
         assert_eq!(policy, expected("cross-origin"), "{path}");
     }

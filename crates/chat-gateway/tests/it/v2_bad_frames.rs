@@ -333,7 +333,10 @@ async fn content_and_options_that_mean_nothing_are_refused_by_name() {
 
 #[tokio::test]
 async fn options_out_of_range_are_brought_into_it() {
-    let settings = [("GATEWAY_TEMPERATURE", "0.7"), ("GATEWAY_MAX_TOKENS", "300")];
+    let settings = [
+        ("GATEWAY_TEMPERATURE", "0.7"),
+        ("GATEWAY_MAX_TOKENS", "300"),
+    ];
     let gateway = Gateway::start_with(&settings).await;
     let mut chat = V2Client::connect(&gateway.chat_url()).await.unwrap();
     let wish = json!({"temperature": 99, "top_p": -1, "min_p": 7, "max_tokens": 0});
@@ -370,5 +373,8 @@ async fn options_out_of_range_are_brought_into_it() {
     let system = "x".repeat(64 * 1024 + 1);
     let long = json!({"type": "send", "content": "hi", "options": {"system": system}});
     let refused = chat.request(long).await.unwrap();
-    assert_eq!(refused["message"], "`options.system` must be at most 64 KiB");
+    assert_eq!(
+        refused["message"],
+        "`options.system` must be at most 64 KiB"
+    );
 }

@@ -60,7 +60,10 @@ async fn each_change_of_the_list_is_told_to_every_tab_that_watches_it() {
     for id in [&first, &second] {
         let change = json!({"pinned": true, "folder": "work"});
         let (_, changed) = ann.patch(&format!("/conversations/{id}"), &change).await;
-        assert_eq!(until_listed(&mut other, id, "changed").await, changed["revision"]);
+        assert_eq!(
+            until_listed(&mut other, id, "changed").await,
+            changed["revision"]
+        );
     }
     let (_, document) = ann.get(&format!("/conversations/{first}/export")).await;
     let (_, third) = ann.post("/conversations/import", &document).await;
@@ -71,7 +74,10 @@ async fn each_change_of_the_list_is_told_to_every_tab_that_watches_it() {
     until_listed(&mut other, &first, "deleted").await;
 
     // A temporary one is in no list.
-    let temporary = tab.say("a secret", &json!({"temporary": true})).await.unwrap();
+    let temporary = tab
+        .say("a secret", &json!({"temporary": true}))
+        .await
+        .unwrap();
     let secret = text(&temporary, "conversation");
     tab.until_done(&text(&temporary, "answer")).await.unwrap();
     let secret_path = format!("/conversations/{secret}");
@@ -86,11 +92,18 @@ async fn each_change_of_the_list_is_told_to_every_tab_that_watches_it() {
     }) {
         other.next().await.unwrap();
     }
-    assert!(listed(&other).iter().all(|frame| frame["conversation"] != secret));
+    assert!(
+        listed(&other)
+            .iter()
+            .all(|frame| frame["conversation"] != secret)
+    );
 
     // Others are told nothing, and neither is a tab that did not ask.
     for chat in [&mut tab, &mut stranger] {
-        chat.socket.send_json(&json!({"type": "ping"})).await.unwrap();
+        chat.socket
+            .send_json(&json!({"type": "ping"}))
+            .await
+            .unwrap();
         while chat.next().await.unwrap()["type"] != "pong" {}
         assert_eq!(listed(chat), Vec::<&Value>::new());
     }

@@ -17,7 +17,10 @@ const ROUTES: [(Method, &str); 4] = [
     (Method::GET, "/me"),
     (Method::POST, "/ws/ticket"),
     (Method::POST, "/conversations"),
-    (Method::PATCH, "/conversations/0190a0a0-0000-7000-8000-000000000001"),
+    (
+        Method::PATCH,
+        "/conversations/0190a0a0-0000-7000-8000-000000000001",
+    ),
 ];
 
 async fn preflight(gateway: &Gateway, origin: &str, method: &Method, path: &str) -> Response {
@@ -26,7 +29,10 @@ async fn preflight(gateway: &Gateway, origin: &str, method: &Method, path: &str)
     let request = request
         .header("origin", origin)
         .header("access-control-request-method", method.as_str())
-        .header("access-control-request-headers", "authorization,content-type");
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type",
+        );
     request.send().await.unwrap()
 }
 
@@ -58,10 +64,16 @@ async fn a_page_of_a_listed_origin_may_use_the_api_with_its_token() {
         assert_eq!(response.status(), 204, "{path}");
         let expected = [
             ("access-control-allow-credentials", "true"),
-            ("access-control-allow-headers", "authorization, content-type"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-type",
+            ),
             ("access-control-allow-methods", "GET, POST, PATCH, DELETE"),
             ("access-control-allow-origin", APP),
-            ("access-control-expose-headers", "retry-after, x-request-id, content-disposition"),
+            (
+                "access-control-expose-headers",
+                "retry-after, x-request-id, content-disposition",
+            ),
             ("access-control-max-age", "7200"),
         ];
         assert_eq!(shared(response.headers()), pairs(&expected), "{path}");
@@ -74,7 +86,10 @@ async fn a_page_of_a_listed_origin_may_use_the_api_with_its_token() {
     let expected = [
         ("access-control-allow-credentials", "true"),
         ("access-control-allow-origin", APP),
-        ("access-control-expose-headers", "retry-after, x-request-id, content-disposition"),
+        (
+            "access-control-expose-headers",
+            "retry-after, x-request-id, content-disposition",
+        ),
     ];
     assert_eq!(shared(response.headers()), pairs(&expected));
     // A refusal can be read, too.

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::fake_llama::Script;
 use testkit::v2_client::V2Client;
+use testkit::ws_client::PATIENCE;
 
 use super::{Somebody, code};
 use crate::gateway::Gateway;
@@ -452,7 +453,10 @@ async fn what_is_deleted_is_out_of_sight_at_once_and_comes_back_when_asked_for()
     let restore = path(&conversation, "/restore");
     let (status, restored) = ann.post(&restore, &json!({})).await;
     assert_eq!(status, 200);
-    assert!(restored["revision"].as_u64() > deleted.as_u64(), "{restored}");
+    assert!(
+        restored["revision"].as_u64() > deleted.as_u64(),
+        "{restored}"
+    );
     // Whoever watched it before is told, and is told of what comes.
     let changed = until_changed(&mut chat, "messages").await;
     assert_eq!(changed["revision"], restored["revision"]);
@@ -461,7 +465,10 @@ async fn what_is_deleted_is_out_of_sight_at_once_and_comes_back_when_asked_for()
     until_changed(&mut chat, "title").await;
     let (_, messages) = ann.get(&path(&conversation, "/messages")).await;
     let kept = &messages["messages"][1]["answer"];
-    assert_eq!((&kept["status"], &kept["text"]), (&json!("stopped"), &json!("cheese")));
+    assert_eq!(
+        (&kept["status"], &kept["text"]),
+        (&json!("stopped"), &json!("cheese"))
+    );
     let (status, again) = ann.post(&restore, &json!({})).await;
     assert_eq!((status, &again["title"]), (200, &json!("back")));
 
@@ -485,6 +492,47 @@ async fn a_chat_begins_anew_under_the_name_of_a_deleted_one() {
     assert_eq!(new["messages"][0]["parts"][0]["text"], "new words");
     let found = ann.get("/search?q=old").await;
     assert_eq!(found, (200, json!({"found": []})));
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_message_are_counted_by_the_model_before_it_is_sent() {
+    let gateway = Gateway::start().await;
+    let ann = Somebody::new(&gateway).await;
+    let counted = Script::status(200, r#"{"input_tokens":33}"#);
+    gateway.llama.script_once(counted);
+    let long = json!({"content": [{"type": "text", "text": "words"}]});
+    let reply = ann.post("/tokens", &long).await;
+    assert_eq!(reply, (200, json!({"tokens": 33})));
+    let request = gateway.llama.requests().pop().unwrap();
+    assert_eq!(request.line, "POST /v1/chat/completions/input_tokens");
+    let messages = json!([{"role": "user", "content": "words"}]);
+    assert_eq!(request.body["messages"], messages);
+
+    let picture = json!([{"type": "image", "data_url": "data:image/png;base64,AA"}]);
+    for (content, expected) in [
+        (json!(" "), "bad_request"),
+        (json!(7), "bad_request"),
+        (json!("x".repeat(140_000)), "too_large"),
+        (picture, "unsupported_content"),
+    ] {
+        let (_, refused) = ann.post("/tokens", &json!({"content": content})).await;
+        assert_eq!(code(&refused), expected, "{refused}");
+    }
+    let loads = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+    gateway.llama.script_once(Script::status(503, loads));
+    let (status, refused) = ann.post("/tokens", &json!({"content": "hi"})).await;
+    assert_eq!((status, code(&refused)), (503, "model_loading"));
+    let limited = async {
+        loop {
+            let request = ann.request(Method::POST, "/tokens");
+            let response = request.json(&json!({"content": "hi"})).send().await;
+            let response = response.unwrap();
+            if response.status() == 429 {
+                return response.headers().contains_key("retry-after");
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, limited).await.unwrap());
 }
 
 #[tokio::test]

@@ -28,7 +28,11 @@ async fn the_list_is_paged_from_the_last_changed_and_without_temporary_ones() {
     let mut paged = Vec::new();
     let mut before = None;
     loop {
-        let page = kept.store.conversations(OWNER, None, before, 2).await.unwrap();
+        let page = kept
+            .store
+            .conversations(OWNER, None, before, 2)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         before = Some(ListPlace::of(last));
         paged.extend(page.into_iter().map(|conversation| conversation.id));
@@ -133,12 +137,20 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
     let first = kept.ask("unicorns").await;
     let id = first.conversation;
     let parent = Some(first.answer);
-    let second = kept.go_on(id, parent, "horses", AnswerStatus::Waiting).await;
+    let second = kept
+        .go_on(id, parent, "horses", AnswerStatus::Waiting)
+        .await;
     let before = kept.store.export(OWNER, id).await.unwrap().unwrap();
     let deleted = kept.store.delete(OWNER, id).await.unwrap().unwrap();
     assert_eq!(deleted.revision, before.conversation.revision + 1);
     assert!(deleted.listed);
-    assert_eq!(kept.store.conversations(OWNER, None, None, 9).await.unwrap(), []);
+    assert_eq!(
+        kept.store
+            .conversations(OWNER, None, None, 9)
+            .await
+            .unwrap(),
+        []
+    );
     assert_eq!(kept.store.export(OWNER, id).await.unwrap(), None);
     assert_eq!(kept.found("unicorns").await, []);
     assert_eq!(kept.found("un").await, []);
@@ -161,7 +173,10 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
         let answer = message.answer.as_ref()?;
         Some((answer.status, answer.text.as_str()))
     });
-    let expected = [(AnswerStatus::Done, "white ones"), (AnswerStatus::Stopped, "")];
+    let expected = [
+        (AnswerStatus::Done, "white ones"),
+        (AnswerStatus::Stopped, ""),
+    ];
     assert_eq!(ends.collect::<Vec<_>>(), expected);
     assert_eq!(kept.found("unicorns").await, [Some(first.question)]);
     let again = kept.store.restore(OWNER, id).await.unwrap().unwrap();

@@ -222,7 +222,13 @@ async fn a_document_that_is_wrong_is_refused_with_its_place_and_nothing_is_kept(
         };
         assert!(reason.contains(place), "{place}: {reason}");
     }
-    assert_eq!(kept.store.conversations(OWNER, None, None, 9).await.unwrap(), []);
+    assert_eq!(
+        kept.store
+            .conversations(OWNER, None, None, 9)
+            .await
+            .unwrap(),
+        []
+    );
     kept.store.import(OWNER, &ok()).await.unwrap();
 }
 

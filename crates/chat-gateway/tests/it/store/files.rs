@@ -79,10 +79,18 @@ async fn first_version() -> (TempDir, Uuid) {
         .filename(dir.path().join(FILE))
         .create_if_missing(true)
         .pragma("application_id", 0x436f_7272_u32.to_string());
-    let mut file = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let mut file = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
     let schema = include_str!("../../../migrations/sqlite/0001_conversations.sql");
     let kind = MigrationType::Simple;
-    let first = Migration::new(1, "conversations".into(), kind, schema.into_sql_str(), false);
+    let first = Migration::new(
+        1,
+        "conversations".into(),
+        kind,
+        schema.into_sql_str(),
+        false,
+    );
     let migrator = Migrator::with_migrations(vec![first]);
     migrator.run_direct(None, &mut file, false).await.unwrap();
     let id = Uuid::now_v7();

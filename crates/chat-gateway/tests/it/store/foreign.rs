@@ -156,7 +156,11 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
     assert_eq!(foreign, unknown_to_owner);
 
     // What names nothing shows nothing of others.
-    let listed = kept.store.conversations(STRANGER, None, None, 50).await.unwrap();
+    let listed = kept
+        .store
+        .conversations(STRANGER, None, None, 50)
+        .await
+        .unwrap();
     let ids: Vec<_> = listed.iter().map(|conversation| conversation.id).collect();
     assert_eq!(ids, [own.conversation]);
     for query in ["secret", "se", "秘密"] {

@@ -118,7 +118,11 @@ async fn a_turn_is_read_back_as_it_was_kept() {
     assert_eq!(messages.unwrap().unwrap(), expected);
     let found = kept.store.message(OWNER, asked.answer).await.unwrap();
     assert_eq!(found, Some((asked.conversation, expected[1].clone())));
-    let listed = kept.store.conversations(OWNER, None, None, 50).await.unwrap();
+    let listed = kept
+        .store
+        .conversations(OWNER, None, None, 50)
+        .await
+        .unwrap();
     let expected = Conversation {
         id: asked.conversation,
         title: "你好".to_owned(),
@@ -187,7 +191,11 @@ async fn the_same_request_again_is_told_the_same_and_starts_nothing() {
         ..again
     };
     assert_eq!(kept.store.begin(other).await.unwrap(), Begun::Conflict);
-    let listed = kept.store.conversations(OWNER, None, None, 50).await.unwrap();
+    let listed = kept
+        .store
+        .conversations(OWNER, None, None, 50)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 1);
 }
 
