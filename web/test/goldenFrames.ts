@@ -19,12 +19,13 @@ export const clientFrames = [
   {"type":"watch","id":"b1","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10"},
   {"type":"watch","id":"b2","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","answers":[{"message":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":12},{"message":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d14","position":0}]},
   {"type":"unwatch","id":"b3","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10"},
+  {"type":"watch_list","id":"b4"},
   {"type":"ping"},
 ] satisfies ClientFrame[];
 
 export const serverFrames = [
-  {"type":"welcome","version":2,"user":{"id":"anonymous-5d0c"},"heartbeat_seconds":25,"limits":{"message_bytes":131072,"image_bytes":131072,"queued":8},"model":{"name":"qwen3","images":false,"tools":false,"state":"unavailable"},"features":[]},
-  {"type":"welcome","version":2,"user":{"id":"u-17","name":"李雷"},"heartbeat_seconds":25,"limits":{"message_bytes":131072,"image_bytes":131072,"queued":8,"messages_per_minute":20},"model":{"name":"qwen3","context":8192,"images":true,"tools":true,"state":"ready"},"features":["search"]},
+  {"type":"welcome","version":2,"user":{"id":"anonymous-5d0c"},"heartbeat_seconds":25,"limits":{"message_bytes":131072,"image_bytes":131072,"queued":8},"options":{"temperature":{"min":0.0,"max":2.0,"default":0.2},"top_p":{"min":0.0,"max":1.0},"top_k":{"min":0,"max":1000},"min_p":{"min":0.0,"max":1.0},"max_tokens":{"min":1,"max":1024,"default":1024},"system_bytes":65536,"stops":4,"stop_bytes":256,"thinking":true},"model":{"name":"qwen3","images":false,"tools":false,"state":"unavailable"},"features":[]},
+  {"type":"welcome","version":2,"user":{"id":"u-17","name":"李雷"},"heartbeat_seconds":25,"limits":{"message_bytes":131072,"image_bytes":131072,"queued":8,"messages_per_minute":20},"options":{"temperature":{"min":0.0,"max":2.0,"default":0.2},"top_p":{"min":0.0,"max":1.0},"top_k":{"min":0,"max":1000},"min_p":{"min":0.0,"max":1.0},"max_tokens":{"min":1,"max":1024,"default":1024},"system_bytes":65536,"stops":4,"stop_bytes":256,"thinking":true},"model":{"name":"qwen3","context":8192,"images":true,"tools":true,"state":"ready"},"features":["search"]},
   {"type":"accepted","re":"a1","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":1,"message":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d11","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","options":{}},
   {"type":"accepted","re":"a2","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":4,"message":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d11","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","options":{"system":"Be brief.","temperature":0.2,"top_p":0.9,"top_k":40,"min_p":0.05,"max_tokens":512,"seed":7,"stop":["###"],"thinking":true},"duplicate":true},
   {"type":"queued","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","place":3},
@@ -40,6 +41,9 @@ export const serverFrames = [
   {"type":"snapshot","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":17,"text":"Once upon a time.","status":"running"},
   {"type":"snapshot","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":21,"text":"Once upon a time.","reasoning":"hmm.","status":"interrupted"},
   {"type":"changed","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":5,"what":"title"},
+  {"type":"list","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":5,"what":"created"},
+  {"type":"list","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":6,"what":"changed"},
+  {"type":"list","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":7,"what":"deleted"},
   {"type":"error","code":"bad_request","message":"a frame must be one JSON object"},
   {"type":"error","re":"a3","code":"rate_limited","message":"too many messages in a minute; wait a moment","retry_after_seconds":12},
   {"type":"ok","re":"a7"},

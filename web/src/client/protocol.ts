@@ -14,6 +14,7 @@ export type ClientFrame =
   | ({ type: "drop_queued" } & Aim)
   | ({ type: "watch" } & Watch)
   | ({ type: "unwatch" } & Unwatch)
+  | ({ type: "watch_list" } & WatchList)
   | { type: "ping" };
 
 /** What the server sends. */
@@ -75,6 +76,7 @@ export type ServerFrame =
       /** What changed. */
       what: Change;
     }
+  | ({ type: "list" } & ListNews)
   | ({ type: "model" } & Model)
   | ({ type: "error" } & RefusedFrame)
   | {
@@ -340,6 +342,19 @@ export type Limits = {
   messages_per_minute?: number;
 };
 
+/** What happened to a conversation of the list. */
+export type ListChange = "created" | "changed" | "deleted";
+
+/** A conversation of the list changed. */
+export type ListNews = {
+  /** Which. */
+  conversation: string;
+  /** Its revision now, or its last one. */
+  revision: number;
+  /** What happened. */
+  what: ListChange;
+};
+
 /** One message of a conversation's tree. */
 export type Message = {
   /** Its id. */
@@ -376,6 +391,28 @@ export type Model = {
 /** Whether the model would answer now. */
 export type ModelState = "ready" | "loading" | "unavailable";
 
+/** What the options of an answer may be. Numbers beyond are brought into their range. */
+export type OptionLimits = {
+  /** The sampling temperature. */
+  temperature: RealRange;
+  /** Only the likeliest tokens that have so much probability together. */
+  top_p: RealRange;
+  /** Only so many of the likeliest tokens; 0: all. */
+  top_k: WholeRange;
+  /** Only tokens that have so much of the likeliest one's probability. */
+  min_p: RealRange;
+  /** The longest answer, in tokens. */
+  max_tokens: WholeRange;
+  /** The longest system prompt. */
+  system_bytes: number;
+  /** Strings that end an answer. */
+  stops: number;
+  /** The longest of them; a longer one is not used. */
+  stop_bytes: number;
+  /** Whether `thinking` may be chosen. A model that cannot think ignores it. */
+  thinking: boolean;
+};
+
 /** Who is signed in. */
 export type Person = {
   /** Opaque. */
@@ -386,6 +423,16 @@ export type Person = {
 
 /** What is done for an answer. */
 export type Phase = "loading" | "prompt" | "thinking" | "writing";
+
+/** The range of a number. */
+export type RealRange = {
+  /** The least. */
+  min: number;
+  /** The most. */
+  max: number;
+  /** What it is when nobody chooses; missing: the model's own. */
+  default?: number;
+};
 
 /** A frame was refused. */
 export type RefusedFrame = {
@@ -455,6 +502,12 @@ export type Watch = {
   answers?: Array<HeldAnswer>;
 };
 
+/** Wish to be told of the list of conversations. */
+export type WatchList = {
+  /** The client's own id of this request. */
+  id: string;
+};
+
 /** The reply to `hello`. */
 export type Welcome = {
   /** 2. */
@@ -465,6 +518,8 @@ export type Welcome = {
   heartbeat_seconds: number;
   /** What is refused beyond. */
   limits: Limits;
+  /** What the options of an answer may be. */
+  options: OptionLimits;
   /** The model that answers. */
   model: Model;
   /** What this gateway can do beyond version 2. */
@@ -473,3 +528,13 @@ export type Welcome = {
 
 /** What a `send` does while an answer of its conversation runs. */
 export type WhenBusy = "queue" | "reject";
+
+/** The range of a whole number. */
+export type WholeRange = {
+  /** The least. */
+  min: number;
+  /** The most. */
+  max: number;
+  /** What it is when nobody chooses; missing: the model's own. */
+  default?: number;
+};

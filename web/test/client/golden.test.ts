@@ -7,8 +7,8 @@ import { clientFrames, serverFrames } from "../goldenFrames";
 import { FakeServer, welcome } from "./fakeServer";
 
 const A = "01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12";
-/** They say nothing that is kept. */
-const REPLIES = ["error", "ok", "pong", "goodbye"];
+/** They say nothing that is kept: the list is not in the state. */
+const REPLIES = ["error", "ok", "pong", "goodbye", "list"];
 
 function frozen<T>(value: T): T {
   if (typeof value === "object" && value !== null) Object.values(Object.freeze(value)).forEach(frozen);

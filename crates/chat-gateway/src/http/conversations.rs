@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use uuid::Uuid;
 
 use crate::http::entry::Guest;
 use crate::http::input::{ApiJson, ApiQuery, PathId};
