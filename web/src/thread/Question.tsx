@@ -18,15 +18,14 @@ interface QuestionProps {
   conversation: string;
   message: Message;
   place: Place;
-  /** The answer to it. */
-  answer: string | undefined;
+  /** It waits behind another answer. */
+  waits: boolean;
+  isEdited: boolean;
 }
 
-export function Question({ conversation, message, place, answer }: QuestionProps) {
+export function Question({ conversation, message, place, waits, isEdited }: QuestionProps) {
   const text = useWords(words);
   const page = usePage();
-  const isEdited = usePageState(({ editing }) => editing === message.id);
-  const waits = usePageState(({ chat }) => chat.answers.get(answer ?? "")?.status === "waiting");
   const content = message.content ?? [];
   const written = writtenText(content);
   if (isEdited) return <EditedQuestion message={message} waits={waits} />;

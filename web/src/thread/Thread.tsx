@@ -5,9 +5,9 @@
 import { memo, type RefObject, useMemo, useRef } from "react";
 import { usePage, usePageState } from "../app/context";
 import { isAnswering } from "../app/outbox";
-import type { Pending } from "../app/state";
+import type { PageState, Pending } from "../app/state";
 import { useWords } from "../app/words";
-import type { Chat } from "../client";
+import { type Chat, openAnswers } from "../client";
 import { AnswerView } from "./Answer";
 import { lastLeftOut } from "./context";
 import { equal } from "./equal";
@@ -60,6 +60,8 @@ function Log({ chat, outbox, scroller }: LogProps) {
   const older = usePageState((state) => (chat ? state.older.get(chat.id) : undefined));
   const busy = usePageState((state) => isAnswering(state, chat?.id));
   const leftOut = usePageState(lastLeftOut);
+  const edited = usePageState(({ editing }) => editing);
+  const waiting = usePageState((state) => waitingAnswers(state, chat?.id));
   const { rows, pending } = useMemo(() => threadRows(chat, leaf, outbox), [chat, leaf, outbox]);
   const ids = useMemo(() => rows.map(({ message }) => message.id), [rows]);
   const wanted = usePageState(({ focusMessage }) => focusMessage);
@@ -78,6 +80,8 @@ function Log({ chat, outbox, scroller }: LogProps) {
                 key={row.message.id}
                 conversation={chat.id}
                 row={row}
+                waits={row.next !== undefined && waiting.includes(row.next)}
+                isEdited={row.message.id === edited}
                 isLast={pending.length === 0 && at === shown.length - 1}
                 isCutBelow={row.message.id === leftOut}
               />
@@ -94,14 +98,18 @@ function Log({ chat, outbox, scroller }: LogProps) {
 interface RowViewProps {
   conversation: string;
   row: Row;
+  /** Of a question: its answer has not begun. */
+  waits: boolean;
+  isEdited: boolean;
   isLast: boolean;
   /** The model is not sent this message, and those after it. */
   isCutBelow: boolean;
 }
 
-const RowView = memo(function RowView({ conversation, row, isLast, isCutBelow }: RowViewProps) {
+const RowView = memo(function RowView(props: RowViewProps) {
+  const { conversation, row, waits, isEdited, isLast, isCutBelow } = props;
   const text = useWords(words);
-  const { message, place, next } = row;
+  const { message, place } = row;
   const isQuestion = message.role === "user";
   return (
     <>
@@ -111,7 +119,13 @@ const RowView = memo(function RowView({ conversation, row, isLast, isCutBelow }:
         data-last={isLast}
       >
         {isQuestion ? (
-          <Question conversation={conversation} message={message} place={place} answer={next} />
+          <Question
+            conversation={conversation}
+            message={message}
+            place={place}
+            waits={waits}
+            isEdited={isEdited}
+          />
         ) : (
           <AnswerView conversation={conversation} message={message} place={place} />
         )}
@@ -120,6 +134,12 @@ const RowView = memo(function RowView({ conversation, row, isLast, isCutBelow }:
     </>
   );
 }, equal);
+
+/** The answers that wait behind another one. */
+function waitingAnswers({ chat }: PageState, conversation: string | undefined): string[] {
+  const open = conversation === undefined ? [] : openAnswers(chat, conversation);
+  return open.filter(({ status }) => status === "waiting").map(({ id }) => id);
+}
 
 /** The messages are there, but not the newest ones. */
 function RefreshFailed({ conversation }: { conversation: string }) {
