@@ -6,6 +6,7 @@ import { useState } from "react";
 import { MarkdownDocument } from "./document";
 import { SectionView } from "./Section";
 import { usePaced } from "./usePaced";
+import { usePortion } from "./usePortion";
 
 interface MarkdownProps {
   text: string;
@@ -14,7 +15,7 @@ interface MarkdownProps {
 }
 
 export function Markdown({ text, running }: MarkdownProps) {
-  const shown = usePaced(text, running);
+  const shown = usePortion(usePaced(text, running));
   const [document] = useState(() => new MarkdownDocument());
   const sections = document.read(shown);
   return (

@@ -1,29 +1,19 @@
 /**
- * A piece of Markdown as elements. Reads it with remark; what remark cannot know (formulas, code, links, images) has
- * components of its own. There is no way from the text to HTML: raw HTML is text.
+ * A piece of Markdown as elements. What the parser cannot draw (formulas, code, links, images) has components here.
  */
-import type { Element, Root as HtmlRoot } from "hast";
-import type { FootnoteDefinition, FootnoteReference, List, Root } from "mdast";
+import type { Element } from "hast";
+import { type Components, toJsxRuntime } from "hast-util-to-jsx-runtime";
 import { memo, type ReactNode } from "react";
-import ReactMarkdown, { type Components, type Options } from "react-markdown";
-import remarkCjkFriendly from "remark-cjk-friendly";
-import remarkGfm from "remark-gfm";
-import type {} from "remark-parse";
-import type { PluggableList, Processor } from "unified";
+import { Fragment, jsx, jsxs } from "react/jsx-runtime";
 import { useWords } from "../app/words";
-import { remarkAutolinkEnds } from "./autolinks";
 import type { Block } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
-import { DEFINED_ELSEWHERE } from "./document";
 import { Formula } from "./Formula";
 import { FootnoteNote, FootnoteReferenceButton } from "./footnotes";
-import { remarkHarmless } from "./harmless";
 import { Image, Link, textOf } from "./links";
-import { FORMULA, remarkFormulas } from "./mathSyntax";
+import { FORMULA } from "./mathSyntax";
+import { FOOTNOTE, FOOTNOTE_REFERENCE, parse } from "./parse";
 import { words } from "./words";
-
-const NOTE = "x-footnote";
-const REFERENCE = "x-footnote-reference";
 
 interface ProseProps {
   text: string;
@@ -33,110 +23,15 @@ interface ProseProps {
 }
 
 export const Prose = memo(function Prose({ text, part, number }: ProseProps) {
-  return (
-    <ReactMarkdown
-      remarkPlugins={pluginsFor(part, number)}
-      rehypePlugins={part === undefined ? htmlPlugins : partPlugins}
-      remarkRehypeOptions={toHtml}
-      components={components}
-      urlTransform={untouched}
-    >
-      {text}
-    </ReactMarkdown>
-  );
-});
-
-const plugins: PluggableList = [
-  [remarkGfm, { singleTilde: false }],
-  remarkAutolinkEnds,
-  remarkCjkFriendly,
-  remarkFormulas,
-  remarkHarmless,
-];
-const inlinePlugins: PluggableList = [...plugins, remarkOnlyParagraph];
-const htmlPlugins: PluggableList = [rehypeDirection];
-const partPlugins: PluggableList = [rehypeDirection, rehypePart];
-
-function pluginsFor(part: Block["part"], number: number | undefined): PluggableList {
-  if (part === "paragraph") return inlinePlugins;
-  return number === undefined ? plugins : [...plugins, [remarkListStart, number]];
-}
-
-/** Reads the text as one paragraph, whatever its lines look like. */
-function remarkOnlyParagraph(this: Processor): void {
-  const data = this.data();
-  data.micromarkExtensions ??= [];
-  data.micromarkExtensions.push({
-    disable: {
-      null: [
-        "blockQuote",
-        "codeFenced",
-        "codeIndented",
-        "definition",
-        "formulaFlow",
-        "gfmFootnoteDefinition",
-        "headingAtx",
-        "htmlFlow",
-        "list",
-        "setextUnderline",
-        "table",
-        "thematicBreak",
-      ],
-    },
+  return toJsxRuntime(parse(text, part, number), {
+    Fragment,
+    jsx,
+    jsxs,
+    components,
+    passKeys: true,
+    passNode: true,
   });
-}
-
-function remarkListStart(number: number): (tree: Root) => void {
-  return ({ children }) => {
-    const list = children.find((node): node is List => node.type === "list");
-    if (list) list.start = number;
-  };
-}
-
-/** Each block runs in the direction of its own first letter. */
-function rehypeDirection(): (tree: HtmlRoot) => void {
-  return ({ children }) => {
-    for (const node of children) {
-      if (node.type === "element" && node.tagName !== "pre") node.properties.dir = "auto";
-    }
-  };
-}
-
-/** Marks a block as a further part of the one before. */
-function rehypePart(): (tree: HtmlRoot) => void {
-  return ({ children }) => {
-    const first = children.find((node): node is Element => node.type === "element");
-    if (first) first.properties.className = ["further-part"];
-  };
-}
-
-const toHtml: NonNullable<Options["remarkRehypeOptions"]> = {
-  handlers: {
-    footnoteReference: (_: unknown, { label, identifier }: FootnoteReference): Element => ({
-      type: "element",
-      tagName: REFERENCE,
-      properties: {},
-      children: [{ type: "text", value: label ?? identifier }],
-    }),
-    footnoteDefinition: (
-      state: { all: (node: FootnoteDefinition) => Element["children"] },
-      node: FootnoteDefinition,
-    ) => {
-      const children = state.all(node);
-      const isStub = children.map(textOf).join("").trim() === DEFINED_ELSEWHERE;
-      if (isStub) return undefined;
-      return {
-        type: "element",
-        tagName: NOTE,
-        properties: { label: node.label ?? node.identifier },
-        children,
-      };
-    },
-  },
-};
-
-/** Link and Image decide themselves which addresses they use. */
-const untouched = (url: string): string => url;
+});
 
 interface ElementProps {
   node?: Element | undefined;
@@ -150,8 +45,8 @@ const components = {
   table: Table,
   input: TaskBox,
   [FORMULA]: FormulaElement,
-  [REFERENCE]: FootnoteReferenceElement,
-  [NOTE]: FootnoteNote,
+  [FOOTNOTE_REFERENCE]: FootnoteReferenceElement,
+  [FOOTNOTE]: FootnoteNote,
 } as Components;
 
 /** A code block inside a list or quote, or an indented one. */

@@ -8,7 +8,7 @@ import { CodeBlock } from "./CodeBlock";
 import type { MarkdownDocument, Section } from "./document";
 import { fencedCode } from "./fences";
 import { Prose } from "./Prose";
-import { later, mayDrawAtOnce } from "./slices";
+import { later, mayDrawAtOnce, soon } from "./slices";
 import { completed } from "./tail";
 
 interface SectionViewProps {
@@ -98,15 +98,17 @@ function useDrawn(element: RefObject<HTMLDivElement | null>, size: number, growi
     if (drawn || !current) return;
     const draw = () => setDrawn(true);
     const takeBack = later(draw);
+    let takeBackSoon = () => {};
     const observer = new IntersectionObserver(
       (entries) => {
-        if (entries.some(({ isIntersecting }) => isIntersecting)) draw();
+        if (entries.some(({ isIntersecting }) => isIntersecting)) takeBackSoon = soon(draw);
       },
       { rootMargin: `${NEAR_PX}px`, scrollMargin: `${NEAR_PX}px` } as IntersectionObserverInit,
     );
     observer.observe(current);
     return () => {
       takeBack();
+      takeBackSoon();
       observer.disconnect();
     };
   }, [drawn, element]);

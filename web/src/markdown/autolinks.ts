@@ -1,26 +1,18 @@
 /**
  * Bare addresses end at Chinese punctuation, and at Chinese letters right after a host: `https://example.com。后面`
- * and `https://example.com后面` link to the same place. A remark plugin, to be used after remark-gfm.
+ * and `https://example.com后面` link to the same place.
  */
 
-import type { Link, Root, RootContent } from "mdast";
+import type { Link, RootContent } from "mdast";
 import type { Code, Construct, Effects, Extension, State, Tokenizer } from "micromark-util-types";
-import type {} from "remark-parse";
-import type { Processor } from "unified";
 
 const STOPS = /[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65“”‘’…—]/;
 const LETTER = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/;
 const HOST = /^(?:https?:\/\/|www\.)[^/?#]*\.[a-z]{2,}$/i;
 const LITERALS = new Set(["wwwAutolink", "protocolAutolink"]);
 
-export function remarkAutolinkEnds(this: Processor): (tree: Root) => void {
-  const data = this.data();
-  data.micromarkExtensions = (data.micromarkExtensions ?? []).map(withEnds);
-  return (tree) => cutLinks(tree.children);
-}
-
 /** The extension with every autolink literal in it ending where Chinese text begins. */
-function withEnds(extension: Extension): Extension {
+export function withAutolinkEnds(extension: Extension): Extension {
   const { text } = extension;
   if (!text) return extension;
   const ended = Object.entries(text).map(([code, constructs]) => {
@@ -84,7 +76,7 @@ function endingTokenizer(tokenize: Tokenizer): Tokenizer {
 }
 
 /** Some addresses are found only in the finished tree. They end at the same places. */
-function cutLinks(nodes: RootContent[]): void {
+export function cutAutolinks(nodes: RootContent[]): void {
   for (let at = 0; at < nodes.length; at += 1) {
     const node = nodes[at] as RootContent;
     const cut = node.type === "link" ? lengthOfAddress(node) : undefined;
@@ -96,7 +88,7 @@ function cutLinks(nodes: RootContent[]): void {
       text.value = text.value.slice(0, cut);
       nodes.splice(at + 1, 0, { type: "text", value: rest });
     } else if ("children" in node) {
-      cutLinks(node.children as RootContent[]);
+      cutAutolinks(node.children as RootContent[]);
     }
   }
 }

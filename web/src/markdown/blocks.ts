@@ -34,10 +34,12 @@ export interface Block {
 }
 
 /** A long line is read in pieces of this many characters. */
-const PIECE = 2048;
-/** A block longer than this is cut where that does little harm... */
-const LONG = 4096;
-/** ...and one longer than this is cut anywhere. */
+const PIECE = 1024;
+/** A block longer than this is cut where that does little harm,... */
+const LONG = 3072;
+/** ...a table only when it is longer than this, because each part of it has a head,... */
+const LONG_TABLE = 8192;
+/** ...and any block longer than this is cut anywhere. */
 const TOO_LONG = 16_384;
 
 type OpenKind = "none" | "paragraph" | "quote" | "list" | "footnote" | "indented" | "fence" | "math";
@@ -205,14 +207,18 @@ export class BlockSplitter {
     if (!open.inTable && isTableRule(line) && open.previous.includes("|")) {
       open.inTable = true;
       open.head = head;
-    } else if (open.inTable && this.#size >= LONG) {
-      const { head: kept } = open;
-      this.#beginPart("paragraph", "table");
-      this.#open.head = kept;
-      this.#open.inTable = true;
+    } else if (open.inTable) {
+      if (this.#size >= LONG_TABLE) this.#beginTablePart();
     } else if (open.kind === "quote" ? this.#mayCutQuote(line) : this.#size >= LONG) {
       this.#beginPart(open.kind, open.kind === "quote" ? "quote" : "paragraph");
     }
+  }
+
+  #beginTablePart(): void {
+    const { head } = this.#open;
+    this.#beginPart("paragraph", "table");
+    this.#open.head = head;
+    this.#open.inTable = true;
   }
 
   #mayCutQuote(line: string): boolean {

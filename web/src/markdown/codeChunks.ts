@@ -4,7 +4,7 @@
  */
 
 /** A chunk ends after the line that makes it this long. */
-const CHUNK = 8192;
+const CHUNK = 4096;
 
 export interface CodeChunk {
   /** Without the line feed at its end. */

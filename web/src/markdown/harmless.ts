@@ -1,8 +1,8 @@
 /**
  * Raw HTML in Markdown is shown as text. The exceptions are a few tags that only shape text, when they are paired and
- * have no attributes: `<br>`, and `H<sub>2</sub>O`. A remark plugin; no HTML is ever parsed.
+ * have no attributes: `<br>`, and `H<sub>2</sub>O`. No HTML is ever parsed.
  */
-import type { Html, Parents, Root, RootContent } from "mdast";
+import type { Html, Parents, RootContent } from "mdast";
 
 const PAIRED = new Set([
   "sub",
@@ -19,13 +19,19 @@ const PAIRED = new Set([
   "ins",
   "small",
 ]);
-const PHRASES = new Set(["paragraph", "heading", "tableCell", "emphasis", "strong", "delete", "link"]);
+const PHRASES = new Set([
+  "paragraph",
+  "heading",
+  "tableCell",
+  "emphasis",
+  "strong",
+  "delete",
+  "link",
+  "linkReference",
+]);
 
-export function remarkHarmless(): (tree: Root) => void {
-  return (tree) => visit(tree);
-}
-
-function visit(parent: Parents): void {
+/** Replaces every node of raw HTML in the tree. */
+export function replaceHtml(parent: Parents): void {
   const children = parent.children as RootContent[];
   const phrases = PHRASES.has(parent.type);
   for (let at = 0; at < children.length; at += 1) {
@@ -35,7 +41,7 @@ function visit(parent: Parents): void {
       else children[at] = source(child.value);
     }
     const shown = children[at] as RootContent;
-    if ("children" in shown) visit(shown);
+    if ("children" in shown) replaceHtml(shown);
   }
 }
 

@@ -6,7 +6,7 @@
 import katex from "katex";
 import style from "katex/dist/katex.min.css?raw";
 
-const fonts = import.meta.glob<string>("/node_modules/katex/dist/fonts/*.woff2", {
+const fonts = import.meta.glob<string>("../../node_modules/katex/dist/fonts/*.woff2", {
   query: "?url",
   import: "default",
   eager: true,
@@ -51,7 +51,7 @@ function declareFonts(): void {
   for (const [, face = ""] of style.matchAll(FACE)) {
     const family = /font-family:\s*"?([^;"]+)/.exec(face)?.[1];
     const file = /fonts\/([\w-]+\.woff2)/.exec(face)?.[1];
-    const url = file === undefined ? undefined : fonts[`/node_modules/katex/dist/fonts/${file}`];
+    const url = file === undefined ? undefined : fonts[`../../node_modules/katex/dist/fonts/${file}`];
     if (family === undefined || url === undefined) continue;
     const source = `url(${JSON.stringify(new URL(url, import.meta.url).href)}) format("woff2")`;
     const descriptors = {

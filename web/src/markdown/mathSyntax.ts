@@ -1,14 +1,12 @@
 /**
- * Formulas in Markdown: `$$...$$`, `\[...\]` and `\(...\)`, and `$...$` where it cannot be a price. A remark plugin.
+ * Formulas in Markdown: `$$...$$`, `\[...\]` and `\(...\)`, and `$...$` where it cannot be a price.
  *
- * Written here because remark-math knows no `\(`, lets blank lines and text beside `$$` undo a formula, and takes
+ * Written here because remark-math, the usual one, knows no `\(`, lets blank lines and text beside `$$` undo a formula, and takes
  * "$5 and $10" for one. A formula that is not closed stays text, or, as a block, is marked as open.
  */
 
 import type { Extension as FromMarkdown, Token as MdastToken } from "mdast-util-from-markdown";
 import type { Construct, Effects, Extension, State, TokenizeContext } from "micromark-util-types";
-import type {} from "remark-parse";
-import type { Processor } from "unified";
 
 /** The element that formulas become; its only child is the LaTeX. */
 export const FORMULA = "x-formula";
@@ -50,14 +48,6 @@ declare module "mdast" {
   interface RootContentMap {
     formula: Formula;
   }
-}
-
-export function remarkFormulas(this: Processor): void {
-  const data = this.data();
-  data.micromarkExtensions ??= [];
-  data.micromarkExtensions.push(syntax);
-  data.fromMarkdownExtensions ??= [];
-  data.fromMarkdownExtensions.push(tree);
 }
 
 const isLineEnd = (code: Code): boolean => code !== null && code < -2;
@@ -392,12 +382,14 @@ function closer(size: number): Construct {
   };
 }
 
-const syntax: Extension = {
+/** How micromark finds formulas. */
+export const formulaSyntax: Extension = {
   flow: { [DOLLAR]: flow, [BACKSLASH]: flow },
   text: { [DOLLAR]: text, [BACKSLASH]: text },
 };
 
-const tree: FromMarkdown = {
+/** The nodes that formulas become. */
+export const formulaNodes: FromMarkdown = {
   enter: { formulaText: enterFormula, formulaFlow: enterFormula, formulaData: enterData },
   exit: { formulaText: exitFormula, formulaFlow: exitFormula, formulaData: exitData },
 };

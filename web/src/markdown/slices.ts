@@ -1,46 +1,69 @@
 /**
- * Work that can wait, done in small slices between frames, so that no task is long: mounting what is far from view,
- * drawing formulas, colouring code. All chats on a page share one queue.
+ * Work that can wait, done in small slices between frames, so that no task is long: drawing what is far from view,
+ * formulas, the colours of code. All chats on a page share the queues.
  */
+import { flushSync } from "react-dom";
 
 /** How long a slice may last. One piece of work is never interrupted. */
 const SLICE_MS = 8;
 /** A busy page still gets a slice this often. */
 const AT_LEAST_EVERY_MS = 200;
 /** How many characters may be drawn at once, per frame, without waiting for a slice. */
-const AT_ONCE = 12_288;
+const AT_ONCE = 4096;
 
 type Work = () => void;
 
-const queue = new Set<Work>();
-let scheduled = false;
+const soonQueue = new Set<Work>();
+const laterQueue = new Set<Work>();
+let soonScheduled = false;
+let laterScheduled = false;
 
-/** Does the work soon. Returns a function that takes it back. */
+/** Does the work in a quiet moment. Returns a function that takes it back. */
 export function later(work: Work): () => void {
-  queue.add(work);
+  laterQueue.add(work);
   schedule();
-  return () => queue.delete(work);
+  return () => laterQueue.delete(work);
+}
+
+/** Does the work before all that waits for a quiet moment, for what is in view. */
+export function soon(work: Work): () => void {
+  soonQueue.add(work);
+  schedule();
+  return () => soonQueue.delete(work);
 }
 
 function schedule(): void {
-  if (scheduled || queue.size === 0) return;
-  scheduled = true;
-  if (typeof requestIdleCallback === "function") requestIdleCallback(slice, { timeout: AT_LEAST_EVERY_MS });
-  else setTimeout(slice, 16);
+  if (soonQueue.size > 0 && !soonScheduled) {
+    soonScheduled = true;
+    setTimeout(() => {
+      soonScheduled = false;
+      slice(soonQueue);
+    }, 0);
+  }
+  if (laterQueue.size > 0 && !laterScheduled) {
+    laterScheduled = true;
+    const run = () => {
+      laterScheduled = false;
+      slice(laterQueue);
+    };
+    if (typeof requestIdleCallback === "function") requestIdleCallback(run, { timeout: AT_LEAST_EVERY_MS });
+    else setTimeout(run, 16);
+  }
 }
 
-function slice(): void {
-  scheduled = false;
+/** Draws at once what each piece of work changes: gathered, the changes would be drawn in one long task. */
+function slice(queue: Set<Work>): void {
   const end = performance.now() + SLICE_MS;
   for (const work of queue) {
     queue.delete(work);
-    work();
+    flushSync(work);
     if (performance.now() >= end) break;
   }
   schedule();
 }
 
-let left = AT_ONCE;
+/** The first drawing of all is slow, because the browser has not compiled the code yet. */
+let left = AT_ONCE / 4;
 let refills = false;
 
 /** Whether so many characters may be drawn in this frame without waiting. */
@@ -49,7 +72,7 @@ export function mayDrawAtOnce(size: number): boolean {
     refills = true;
     setTimeout(refill, 16);
   }
-  if (left <= 0) return false;
+  if (size > left) return false;
   left -= size;
   return true;
 }

@@ -11,14 +11,14 @@ const texts = (text: string): string[] => split(text).map((block) => block.text)
 
 describe("the blocks of a text", () => {
   it("are the text, byte for byte, whatever the text", () => {
-    for (let seed = 0; seed < 2000; seed += 1) {
+    for (let seed = 0; seed < 500; seed += 1) {
       const text = randomDocument(randomFrom(seed));
       expect(texts(text).join("")).toBe(text);
     }
   });
 
   it("are the same however the text arrived", () => {
-    for (let seed = 0; seed < 1000; seed += 1) {
+    for (let seed = 0; seed < 300; seed += 1) {
       const random = randomFrom(seed);
       const text = randomDocument(random);
       const splitter = new BlockSplitter();
@@ -32,7 +32,7 @@ describe("the blocks of a text", () => {
   });
 
   it("never change once they are over", () => {
-    for (let seed = 0; seed < 300; seed += 1) {
+    for (let seed = 0; seed < 60; seed += 1) {
       const text = randomDocument(randomFrom(seed));
       const splitter = new BlockSplitter();
       const seen: Block[] = [];

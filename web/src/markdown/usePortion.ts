@@ -1,0 +1,21 @@
+/**
+ * The part of a long text that has been taken in so far. It grows in portions, so that no task reads all of a long
+ * answer; a growing text that is within one portion is always whole.
+ */
+import { useEffect, useState } from "react";
+import { soon } from "./slices";
+
+/** Cutting so many characters into blocks takes a few milliseconds. */
+const PORTION = 131_072;
+
+export function usePortion(text: string): string {
+  const [limit, setLimit] = useState(PORTION);
+  const { length } = text;
+
+  useEffect(() => {
+    if (length <= limit) return;
+    return soon(() => setLimit(limit + PORTION));
+  }, [length, limit]);
+
+  return length <= limit ? text : text.slice(0, limit);
+}
