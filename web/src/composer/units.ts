@@ -19,6 +19,11 @@ export function formatCount(count: number, language: Language): string {
   return new Intl.NumberFormat(language).format(count);
 }
 
+/** As in "135M" or "1.4亿". */
+export function formatCompact(count: number, language: Language): string {
+  return new Intl.NumberFormat(language, { notation: "compact" }).format(count);
+}
+
 export function formatPercent(share: number, language: Language): string {
   return new Intl.NumberFormat(language, { style: "percent" }).format(share);
 }

@@ -2,7 +2,8 @@
 import { version } from "../../package.json";
 import { usePageState } from "../app/context";
 import { useLanguage, useWords } from "../app/words";
-import { formatCount } from "../composer/units";
+import { formatCompact, formatCount } from "../composer/units";
+import { isTiny, parametersOf } from "../thread/model";
 import { words } from "./words";
 
 const LICENCE = "https://www.apache.org/licenses/LICENSE-2.0";
@@ -12,12 +13,16 @@ export function About() {
   const language = useLanguage();
   const model = usePageState(({ chat }) => chat.welcome?.model);
   const isConnected = usePageState(({ chat }) => chat.link.name === "open");
+  const parameters = model && parametersOf(model);
   const yesOrNo = (is: boolean) => (is ? text.yes : text.no);
   const rows: [name: string, value: string][] = [
     [text.server, isConnected ? text.connected : text.notConnected],
     ...(model
       ? ([
           [text.model, model.name],
+          ...(parameters === undefined
+            ? []
+            : [[text.parameters, text.parameterCount(formatCompact(parameters, language))]]),
           [text.modelState, text.modelStates[model.state]],
           ...(model.context === undefined
             ? []
@@ -30,6 +35,11 @@ export function About() {
   ];
   return (
     <>
+      {model && isTiny(model) && (
+        <p className="settings-intro">
+          {text.tiny} <code>{text.tinyDoc}</code>
+        </p>
+      )}
       <dl className="about">
         {rows.map(([name, value]) => (
           <div key={name}>

@@ -8,12 +8,14 @@ import { IconButton } from "../ui/IconButton";
 import { Choice, Field } from "./Field";
 import {
   describeRange,
+  limitsOf,
   NUMBER_OPTIONS,
   type NumberOption,
   parseNumber,
   parseStops,
   rangeOf,
   showStops,
+  systemError,
   withOption,
 } from "./options";
 import { words } from "./words";
@@ -64,6 +66,10 @@ function useOption<K extends keyof AnswerOptions>(name: K) {
   return [value, set] as const;
 }
 
+function useLimits() {
+  return limitsOf(usePageState(({ chat }) => chat.welcome));
+}
+
 function Reset({ label, onReset }: { label: string; onReset: () => void }) {
   const text = useWords(words);
   return (
@@ -75,12 +81,22 @@ function Reset({ label, onReset }: { label: string; onReset: () => void }) {
 
 function SystemPrompt() {
   const text = useWords(words);
+  const language = useLanguage();
+  const limits = useLimits();
   const [value, set] = useOption("system");
+  const [typed, setTyped] = useState<string>();
+  const shown = typed ?? value ?? "";
+  const error = systemError(shown, limits, language);
+  const change = (next: string) => {
+    setTyped(next);
+    if (systemError(next, limits, language) === undefined) set(next === "" ? undefined : next);
+  };
   return (
     <Field
       label={text.system}
       note={text.systemNote}
-      aside={value !== undefined && <Reset label={text.system} onReset={() => set(undefined)} />}
+      error={error}
+      aside={shown !== "" && <Reset label={text.system} onReset={() => change("")} />}
     >
       {(ids) => (
         <textarea
@@ -88,8 +104,9 @@ function SystemPrompt() {
           rows={3}
           dir="auto"
           placeholder={text.serverChoice}
-          value={value ?? ""}
-          onChange={({ target }) => set(target.value === "" ? undefined : target.value)}
+          aria-invalid={error !== undefined}
+          value={shown}
+          onChange={({ target }) => change(target.value)}
         />
       )}
     </Field>
@@ -99,6 +116,7 @@ function SystemPrompt() {
 function Thinking() {
   const text = useWords(words);
   const [value, set] = useOption("thinking");
+  if (useLimits().thinking === false) return null;
   return (
     <Choice
       label={text.thinking}
@@ -117,10 +135,7 @@ function Thinking() {
 function NumberField({ option }: { option: NumberOption }) {
   const text = useWords(words);
   const language = useLanguage();
-  const range = rangeOf(
-    option,
-    usePageState(({ chat }) => chat.welcome),
-  );
+  const range = rangeOf(option, useLimits());
   const [value, set] = useOption(option);
   /** What is typed, while it differs from what is set. */
   const [typed, setTyped] = useState<string>();
@@ -164,10 +179,11 @@ function NumberField({ option }: { option: NumberOption }) {
 function Stops() {
   const text = useWords(words);
   const language = useLanguage();
+  const limits = useLimits();
   const [value, set] = useOption("stop");
   const [typed, setTyped] = useState<string>();
   const shown = typed ?? showStops(value);
-  const parsed = parseStops(shown, language);
+  const parsed = parseStops(shown, limits, language);
   const hasError = "error" in parsed;
   return (
     <Field
@@ -196,7 +212,7 @@ function Stops() {
           value={shown}
           onChange={({ target }) => {
             setTyped(target.value);
-            const next = parseStops(target.value, language);
+            const next = parseStops(target.value, limits, language);
             if ("value" in next) set(next.value);
           }}
           onBlur={() => !hasError && setTyped(undefined)}

@@ -2,8 +2,8 @@
 import { useId, useState } from "react";
 import { usePage } from "../app/context";
 import { emptyDraft } from "../app/state";
-import { useWords } from "../app/words";
-import { download } from "./download";
+import { useLanguage, useWords } from "../app/words";
+import { download } from "../sidebar/files";
 import { exportAll } from "./exportAll";
 import { problemWords } from "./problem";
 import { words } from "./words";
@@ -19,6 +19,7 @@ export function Data() {
 
 function Export() {
   const text = useWords(words);
+  const language = useLanguage();
   const page = usePage();
   const [status, setStatus] = useState<string>();
   const [isBusy, setBusy] = useState(false);
@@ -32,7 +33,7 @@ function Export() {
       }
       setStatus(documents.length > 0 ? text.exported(documents.length) : text.nothingToExport);
     } catch (reason) {
-      setStatus(problemWords(reason));
+      setStatus(problemWords(reason, language));
     } finally {
       setBusy(false);
     }
@@ -54,6 +55,7 @@ function Export() {
 /** Deletes nothing before a word has been typed. */
 function DeleteAll() {
   const text = useWords(words);
+  const language = useLanguage();
   const page = usePage();
   const id = useId();
   const [typed, setTyped] = useState("");
@@ -70,7 +72,7 @@ function DeleteAll() {
       setStatus(text.deleted(deleted));
       await page.conversations.refresh();
     } catch (reason) {
-      setStatus(problemWords(reason));
+      setStatus(problemWords(reason, language));
     } finally {
       setBusy(false);
     }

@@ -1,14 +1,11 @@
 /** The open conversation's own system prompt, kept at the server. */
 import { useState } from "react";
 import { usePage, usePageState } from "../app/context";
-import { useWords } from "../app/words";
-import { byteLength } from "../composer/cost";
+import { useLanguage, useWords } from "../app/words";
 import { Field } from "./Field";
+import { limitsOf, systemError } from "./options";
 import { problemWords } from "./problem";
 import { words } from "./words";
-
-/** The longest system prompt that the server keeps, in bytes. */
-const MAX_BYTES = 32 * 1024;
 
 type Progress = { state: "idle" | "saving" | "saved" } | { state: "failed"; says: string };
 
@@ -21,12 +18,14 @@ export function ThisConversation() {
 
 function OwnPrompt({ conversation }: { conversation: string }) {
   const text = useWords(words);
+  const language = useLanguage();
   const page = usePage();
   const kept = usePageState(({ chat }) => chat.chats.get(conversation)?.record?.system) ?? "";
   const [typed, setTyped] = useState<string>();
   const [progress, setProgress] = useState<Progress>({ state: "idle" });
   const shown = typed ?? kept;
-  const tooLong = byteLength(shown) > MAX_BYTES ? text.systemTooLong : undefined;
+  const limits = limitsOf(usePageState(({ chat }) => chat.welcome));
+  const tooLong = systemError(shown, limits, language);
 
   const save = async () => {
     setProgress({ state: "saving" });
@@ -34,7 +33,7 @@ function OwnPrompt({ conversation }: { conversation: string }) {
       await page.conversations.change(conversation, { system: shown === "" ? null : shown });
       setProgress({ state: "saved" });
     } catch (reason) {
-      setProgress({ state: "failed", says: problemWords(reason) });
+      setProgress({ state: "failed", says: problemWords(reason, language) });
     }
   };
   return (

@@ -5,6 +5,8 @@
 
 import type { Language } from "../app/words";
 import type { AnswerOptions, Welcome } from "../client";
+import { byteLength } from "../composer/cost";
+import { formatBytes } from "../composer/units";
 import { words } from "./words";
 
 export type NumberOption = "temperature" | "top_p" | "top_k" | "min_p" | "max_tokens" | "seed";
@@ -25,15 +27,29 @@ export interface OptionRange {
   whole?: boolean;
 }
 
+/** What the options may be, as `welcome` tells it. */
+export type OptionLimits = Partial<Record<NumberOption, OptionRange>> & {
+  /** The longest system prompt. */
+  system_bytes?: number;
+  /** As many strings as may end an answer. */
+  stops?: number;
+  /** The longest of these. */
+  stop_bytes?: number;
+  /** Whether thinking can be chosen. */
+  thinking?: boolean;
+};
+
 const WHOLE: ReadonlySet<NumberOption> = new Set(["top_k", "max_tokens", "seed"]);
-/** As many strings as may end an answer. */
-export const MAX_STOPS = 4;
+
+/** An older gateway tells no limits, and brings numbers into its own. */
+export function limitsOf(welcome: Welcome | undefined): OptionLimits {
+  return (welcome as { options?: OptionLimits } | undefined)?.options ?? {};
+}
 
 /** The range of an option. What the server does not tell has no stated end. */
-export function rangeOf(option: NumberOption, welcome: Welcome | undefined): OptionRange {
-  const told = (welcome as { options?: Partial<Record<NumberOption, OptionRange>> } | undefined)?.options;
+export function rangeOf(option: NumberOption, limits: OptionLimits): OptionRange {
   const least = option === "max_tokens" ? 1 : 0;
-  return { min: least, ...told?.[option], whole: WHOLE.has(option) };
+  return { min: least, ...limits[option], whole: WHOLE.has(option) };
 }
 
 export type ParsedNumber = { value: number | undefined } | { error: string };
@@ -66,13 +82,26 @@ export function describeRange({ min, max, whole }: OptionRange, language: Langua
 export type ParsedStops = { value: string[] | undefined } | { error: string };
 
 /** One string per line. A line break inside of one is written as `\n`. */
-export function parseStops(typed: string, language: Language): ParsedStops {
+export function parseStops(typed: string, limits: OptionLimits, language: Language): ParsedStops {
+  const { stops = 4, stop_bytes = Number.POSITIVE_INFINITY } = limits;
   const value = typed
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => line.replaceAll("\\n", "\n"));
-  if (value.length > MAX_STOPS) return { error: words[language].tooManyStops(MAX_STOPS) };
+  const text = words[language];
+  if (value.length > stops) return { error: text.tooManyStops(stops) };
+  if (value.some((stop) => byteLength(stop) > stop_bytes)) return { error: text.stopTooLong(stop_bytes) };
   return { value: value.length === 0 ? undefined : value };
+}
+
+/** What is wrong with a system prompt. */
+export function systemError(
+  system: string,
+  { system_bytes = 32 * 1024 }: OptionLimits,
+  language: Language,
+): string | undefined {
+  if (byteLength(system) <= system_bytes) return undefined;
+  return words[language].systemTooLong(formatBytes(system_bytes, language));
 }
 
 export function showStops(stops: readonly string[] | undefined): string {

@@ -1,12 +1,16 @@
 /** Typed numbers and strings become options, or say what is wrong. */
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
   describeRange,
+  limitsOf,
+  type OptionLimits,
   type OptionRange,
   parseNumber,
   parseStops,
   rangeOf,
   showStops,
+  systemError,
   withOption,
 } from "../../src/settings/options";
 import { welcome } from "../client/fakeServer";
@@ -49,8 +53,23 @@ test("a range is told as far as it is known", () => {
 });
 
 test("without the server's word there is only the least value", () => {
-  expect(rangeOf("temperature", undefined)).toEqual({ min: 0, whole: false });
-  expect(rangeOf("max_tokens", welcome)).toEqual({ min: 1, whole: true });
+  const { options: _options, ...older } = welcome as typeof welcome & { options?: OptionLimits };
+  expect(limitsOf(undefined)).toEqual({});
+  expect(rangeOf("temperature", limitsOf(older))).toEqual({ min: 0, whole: false });
+  expect(rangeOf("max_tokens", limitsOf(older))).toEqual({ min: 1, whole: true });
+});
+
+test("the server's ranges and defaults hold", () => {
+  const lines = readFileSync("../docs/protocol/golden/server-frames.jsonl", "utf8").split("\n");
+  const limits = limitsOf(JSON.parse(lines.find((line) => line.includes('"welcome"')) ?? ""));
+  expect(rangeOf("temperature", limits)).toEqual({ min: 0, max: 2, default: 0.2, whole: false });
+  expect(rangeOf("top_k", limits)).toEqual({ min: 0, max: 1000, whole: true });
+  expect(systemError("x".repeat((limits.system_bytes ?? 0) + 1), limits, "en")).toBe(
+    "The system prompt must be at most 66 kB.",
+  );
+  expect(parseStops("x".repeat(257), limits, "en")).toEqual({
+    error: "Each stop string must be at most 256 bytes.",
+  });
 });
 
 test.each([
@@ -59,11 +78,11 @@ test.each([
   ["END", ["END"]],
   ["END\n\\n\\n\nUser:", ["END", "\n\n", "User:"]],
 ])("the lines %j are stop strings", (typed, value) => {
-  expect(parseStops(typed, "en")).toEqual({ value });
+  expect(parseStops(typed, {}, "en")).toEqual({ value });
 });
 
 test("a fifth stop string is refused", () => {
-  expect(parseStops("1\n2\n3\n4\n5", "en")).toEqual({ error: "There can be at most 4 stop strings." });
+  expect(parseStops("1\n2\n3\n4\n5", {}, "en")).toEqual({ error: "There can be at most 4 stop strings." });
 });
 
 test("stop strings are shown as they are typed", () => {
