@@ -20,8 +20,8 @@ import { socketUrl } from "./address";
 import { AnswerClock } from "./clock";
 import { Conversations } from "./conversations";
 import { describeError } from "./errorWords";
-import { Messages } from "./messages";
 import { untilTried } from "./firstVisit";
+import { Messages } from "./messages";
 import { type NewPending, Outbox, randomId } from "./outbox";
 import { loadPreferences, type Preferences, read, savePreferences, write } from "./preferences";
 import {

@@ -19,6 +19,8 @@ export type Attachment =
 export type FileProblem =
   | "empty"
   | "unreadable"
+  /** The part of the page that reads it could not be fetched. */
+  | "not_loaded"
   | "too_large"
   | "binary"
   | "encoding"

@@ -18,10 +18,10 @@ import { useWords } from "../app/words";
 import { IconButton } from "../ui/IconButton";
 import { AddMenu } from "./AddMenu";
 import { Attachments } from "./Attachments";
-import { Attaching } from "./attaching";
 import { ContextMeter } from "./ContextMeter";
 import { draftContent } from "./cost";
 import { DropZone } from "./DropZone";
+import { DraftFiles } from "./files";
 import { fieldAction } from "./keys";
 import { pastedFiles } from "./paste";
 import { useChatKeys } from "./useChatKeys";
@@ -40,7 +40,7 @@ export function Composer({ onSent }: { onSent: () => void }) {
   const answering = usePageState((state) => runningAnswer(state) !== undefined);
   const touch = useMedia("(pointer: coarse)");
   const objection = useObjection(draft);
-  const [attaching] = useState(() => new Attaching(page));
+  const [draftFiles] = useState(() => new DraftFiles(page));
   const [form, setForm] = useState<HTMLFormElement | null>(null);
   const input = useRef<HTMLTextAreaElement>(null);
   const composedAt = useRef(Number.NEGATIVE_INFINITY);
@@ -55,19 +55,19 @@ export function Composer({ onSent }: { onSent: () => void }) {
   useFieldFocus(input);
   const addFiles = useCallback(
     (files: File[]) => {
-      void attaching.add(files);
+      void draftFiles.add(files);
       if (hasMouse()) input.current?.focus();
     },
-    [attaching],
+    [draftFiles],
   );
 
   const removeFile = useCallback(
     (id: string) => {
-      attaching.remove(id);
+      draftFiles.remove(id);
       // Its button had the focus.
       if (hasMouse()) input.current?.focus();
     },
-    [attaching],
+    [draftFiles],
   );
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the draft.

@@ -1,7 +1,7 @@
 /** A ring that fills as the conversation fills the model's context. Pressed, it says so in a sentence. */
 import { usePage } from "../app/context";
 import { useLanguage, useWords } from "../app/words";
-import { useContextUse } from "./contextUse";
+import { useContextUse } from "../thread/context";
 import { formatCount, formatPercent } from "./units";
 import { words } from "./words";
 

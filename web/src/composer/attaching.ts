@@ -1,14 +1,13 @@
 /**
- * Adds files to drafts: reads one after another, fits all images of a message into its frame, and asks the model what
- * each text costs. The drafts show how far it is. Outside React, so that a file goes on being read while another
- * conversation is open.
+ * Reads the files of drafts one after another, fits all images of a message into its frame, and asks the model what each
+ * text costs. The drafts show how far it is. Outside React, so that a file goes on being read while another conversation
+ * is open.
  */
-
-import { randomId } from "../app/outbox";
 import type { ChatPage } from "../app/page";
-import { type Attachment, type Draft, NEW } from "../app/state";
+import type { Attachment, Draft } from "../app/state";
 import type { MessageContent } from "../client";
 import { attachmentPart, draftContent, frameBytes } from "./cost";
+import { putAttachment } from "./files";
 import { fitImage } from "./image";
 import { type FileRead, type Room, readFile } from "./read";
 
@@ -22,6 +21,13 @@ const PROGRESS_STEPS = 20;
 /** A gateway that counts tokens. */
 interface TokenCounter {
   countTokens(content: MessageContent): Promise<number>;
+}
+
+/** A file, and the attachment that it becomes. */
+export interface NewFile {
+  id: string;
+  name: string;
+  file: File;
 }
 
 type Fit = (image: Blob, most: number) => Promise<string | undefined>;
@@ -39,31 +45,22 @@ export class Attaching {
     this.#fit = fit;
   }
 
-  /** Adds files to what is being written. Resolves when all are read, or refused. */
-  readonly add = (files: Iterable<File>): Promise<void> => {
-    const key = this.#page.store.getState().open ?? NEW;
-    for (const file of files) {
-      const id = randomId();
-      const name = file.name || "image";
-      this.#aborts.set(id, new AbortController());
-      const draft = this.#page.draft(key);
-      const attachments: Attachment[] = [...draft.attachments, { id, kind: "reading", name }];
-      this.#page.setDraft({ ...draft, attachments }, key);
-      this.#last = this.#last.then(() => this.#read(id, file));
-    }
+  /** Reads files that a draft shows already, one after another. Never rejects. */
+  readonly read = (files: readonly NewFile[]): Promise<void> => {
+    for (const file of files) this.#last = this.#last.then(() => this.#read(file));
     return this.#last;
   };
 
-  readonly remove = (id: string): void => {
+  /** Reads no more of a file that was removed. */
+  readonly forget = (id: string): void => {
     this.#aborts.get(id)?.abort();
     this.#images.delete(id);
-    this.#put(id, undefined);
   };
 
-  async #read(id: string, file: File): Promise<void> {
-    const abort = this.#aborts.get(id);
-    if (!abort || abort.signal.aborted) return;
-    const name = file.name || "image";
+  async #read({ id, name, file }: NewFile): Promise<void> {
+    if (!this.#draftOf(id)) return;
+    const abort = new AbortController();
+    this.#aborts.set(id, abort);
     let shown = 0;
     const onProgress = (done: number, total: number) => {
       const step = Math.floor((done / total) * PROGRESS_STEPS);
@@ -134,15 +131,8 @@ export class Attaching {
     if (tokens !== undefined) this.#put(id, { ...attachment, tokens });
   }
 
-  /** Replaces an attachment, in whichever draft it is; without `next`, removes it. */
-  #put(id: string, next: Attachment | undefined): void {
-    for (const [key, draft] of this.#page.store.getState().drafts) {
-      if (!draft.attachments.some((attachment) => attachment.id === id)) continue;
-      const attachments = draft.attachments.flatMap((attachment) =>
-        attachment.id === id ? (next ?? []) : attachment,
-      );
-      this.#page.setDraft({ ...draft, attachments }, key);
-    }
+  #put(id: string, next: Attachment): void {
+    putAttachment(this.#page, id, next);
   }
 
   #draftOf(id: string): Draft | undefined {

@@ -7,6 +7,7 @@ const sentences = defineWords<Record<FileProblem, string>>(
   {
     empty: "This file is empty.",
     unreadable: "This file could not be read. Folders cannot be added.",
+    not_loaded: "The page could not fetch what reads this file. Add it again once the connection is back.",
     too_large: "This file is too large.",
     binary: "This is not a text file, so the model cannot read it.",
     encoding: "This file has an unknown encoding. Save it as UTF-8 and add it again.",
@@ -22,6 +23,7 @@ const sentences = defineWords<Record<FileProblem, string>>(
   {
     empty: "这个文件是空的。",
     unreadable: "无法读取这个文件。不能添加文件夹。",
+    not_loaded: "页面未能加载读取此文件所需的组件，请在网络恢复后重新添加。",
     too_large: "这个文件太大了。",
     binary: "这不是文本文件，模型无法读取。",
     encoding: "无法识别这个文件的编码，请另存为 UTF-8 后重新添加。",

@@ -70,8 +70,9 @@ async function readText(file: File, { messageBytes = DEFAULT_MESSAGE_BYTES }: Ro
 
 async function readPdfFile(file: File, { room, onProgress, signal }: Reading): Promise<FileRead> {
   const { messageBytes = DEFAULT_MESSAGE_BYTES, contextTokens = Number.POSITIVE_INFINITY } = room;
-  const { readPdf } = await import("./pdf");
-  const read = await readPdf(await bytesOf(file), {
+  const pdf = await import("./pdf").catch(() => undefined);
+  if (!pdf) return refused("not_loaded");
+  const read = await pdf.readPdf(await bytesOf(file), {
     onPage: onProgress,
     hasRoom: (text) =>
       byteLength(JSON.stringify(text)) <= messageBytes * PDF_SHARE &&

@@ -3,6 +3,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import { ChatPage } from "../../src/app/page";
 import { type Attachment, NEW } from "../../src/app/state";
 import { Attaching } from "../../src/composer/attaching";
+import { DraftFiles } from "../../src/composer/files";
 import { welcome } from "../client/fakeServer";
 
 const PNG = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
@@ -17,13 +18,15 @@ beforeEach(() => {
 });
 
 const file = (content: BlobPart, name: string) => new File([content], name);
+const files = (fit?: (image: Blob, most: number) => Promise<string | undefined>) =>
+  new DraftFiles(page, async (page) => new Attaching(page, fit));
 /** The attachments of a draft, without their ids. */
 function attached(key = NEW) {
   return page.draft(key).attachments.map(({ id: _id, ...attachment }: Attachment) => attachment);
 }
 
 test("files are shown at once and read one after another", async () => {
-  const adding = new Attaching(page).add([file("one", "1.txt"), file("", "2.txt")]);
+  const adding = files().add([file("one", "1.txt"), file("", "2.txt")]);
   expect(attached()).toEqual([
     { kind: "reading", name: "1.txt" },
     { kind: "reading", name: "2.txt" },
@@ -36,7 +39,7 @@ test("files are shown at once and read one after another", async () => {
 });
 
 test("what was written meanwhile stays", async () => {
-  const adding = new Attaching(page).add([file("one", "1.txt")]);
+  const adding = files().add([file("one", "1.txt")]);
   page.setDraft({ ...page.draft(), text: "What is this?" });
   await adding;
   expect(page.draft().text).toBe("What is this?");
@@ -44,7 +47,7 @@ test("what was written meanwhile stays", async () => {
 });
 
 test("a file goes to the draft it was added to, wherever that has moved", async () => {
-  const adding = new Attaching(page).add([file("one", "1.txt")]);
+  const adding = files().add([file("one", "1.txt")]);
   page.setDraft(page.draft(NEW), "c1");
   page.setDraft({ text: "", attachments: [] }, NEW);
   await adding;
@@ -52,9 +55,9 @@ test("a file goes to the draft it was added to, wherever that has moved", async 
 });
 
 test("a file that is removed while it is read does not come back", async () => {
-  const attaching = new Attaching(page);
-  const adding = attaching.add([file("one", "1.txt")]);
-  attaching.remove(page.draft().attachments[0]?.id ?? "");
+  const draftFiles = files();
+  const adding = draftFiles.add([file("one", "1.txt")]);
+  draftFiles.remove(page.draft().attachments[0]?.id ?? "");
   await adding;
   expect(attached()).toEqual([]);
 });
@@ -65,9 +68,9 @@ test("images share the room of one message", async () => {
     rooms.push(most);
     return "x".repeat(most);
   };
-  const attaching = new Attaching(page, fit);
-  await attaching.add([file(PNG, "1.png")]);
-  await attaching.add([file(PNG, "2.png")]);
+  const draftFiles = files(fit);
+  await draftFiles.add([file(PNG, "1.png")]);
+  await draftFiles.add([file(PNG, "2.png")]);
   const [first, second, third] = rooms;
   expect(rooms.length).toBe(3);
   expect(second).toBe(third);
@@ -82,7 +85,7 @@ test("an image that does not fit or cannot be opened is refused with the reason"
     .fn<(image: Blob, most: number) => Promise<string | undefined>>()
     .mockResolvedValueOnce(undefined)
     .mockRejectedValueOnce(new Error("no image"));
-  await new Attaching(page, fit).add([file(PNG, "1.png"), file(PNG, "2.png")]);
+  await files(fit).add([file(PNG, "1.png"), file(PNG, "2.png")]);
   expect(attached()).toEqual([
     { kind: "refused", name: "1.png", problem: "image_too_large" },
     { kind: "refused", name: "2.png", problem: "image_broken" },
@@ -92,7 +95,7 @@ test("an image that does not fit or cannot be opened is refused with the reason"
 test("the model's own count takes the place of the estimate", async () => {
   const countTokens = vi.fn(async () => 42);
   Object.assign(page.rest, { countTokens });
-  await new Attaching(page).add([file("one", "1.txt")]);
+  await files().add([file("one", "1.txt")]);
   await vi.waitFor(() =>
     expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one", tokens: 42 }]),
   );
@@ -101,6 +104,20 @@ test("the model's own count takes the place of the estimate", async () => {
 
 test("a count that fails leaves the estimate", async () => {
   Object.assign(page.rest, { countTokens: () => Promise.reject(new Error("busy")) });
-  await new Attaching(page).add([file("one", "1.txt")]);
+  await files().add([file("one", "1.txt")]);
   expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
+});
+
+test("files are refused for now when what reads them cannot be fetched, and the next one tries again", async () => {
+  const load = vi
+    .fn<(page: ChatPage) => Promise<Attaching>>()
+    .mockRejectedValueOnce(new TypeError("offline"))
+    .mockImplementation(async (page) => new Attaching(page));
+  const draftFiles = new DraftFiles(page, load);
+  await draftFiles.add([file("one", "1.txt")]);
+  await draftFiles.add([file("two", "2.txt")]);
+  expect(attached()).toEqual([
+    { kind: "refused", name: "1.txt", problem: "not_loaded" },
+    { kind: "text", name: "2.txt", text: "two" },
+  ]);
 });
