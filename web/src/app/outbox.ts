@@ -47,12 +47,14 @@ export class Outbox {
     const kept = read<Omit<Pending, "error">[]>(this.#storage, KEY) ?? [];
     const recent = kept.filter(({ createdMs }) => Date.now() - createdMs < KEPT_MS);
     this.#set([...this.#store.getState().outbox, ...recent]);
-    for (const pending of recent) this.#send(pending);
+    for (const pending of recent) if (pending.after === undefined) this.#send(pending);
   }
 
   add({ conversation, parent, content, options, temporary = false }: NewPending): Pending {
+    const first = conversation === undefined ? this.#beginning() : undefined;
     const pending: Pending = {
       id: randomId(),
+      ...(first && { after: first.id }),
       ...(conversation !== undefined && { conversation }),
       ...(parent !== undefined && { parent }),
       content,
@@ -61,7 +63,7 @@ export class Outbox {
       createdMs: Date.now(),
     };
     this.#set([...this.#store.getState().outbox, pending]);
-    this.#send(pending);
+    if (!first) this.#send(pending);
     return pending;
   }
 
@@ -73,8 +75,32 @@ export class Outbox {
     this.#send(pending);
   }
 
+  /** Gives a message up. The next one of the same new conversation then begins it. */
   discard(id: string): void {
-    this.#set(this.#store.getState().outbox.filter((pending) => pending.id !== id));
+    const [next, ...others] = this.#remove(id);
+    if (!next) return;
+    this.#send(this.#change(next.id, ({ after: _after, ...pending }) => pending));
+    for (const other of others) this.#change(other.id, (pending) => ({ ...pending, after: next.id }));
+  }
+
+  /** The message that begins the new conversation which is being written. */
+  #beginning(): Pending | undefined {
+    return this.#store
+      .getState()
+      .outbox.find(({ conversation, after, error }) => conversation === undefined && !after && !error);
+  }
+
+  /** Removes a message. Returns those that wait for it, in order. */
+  #remove(id: string): Pending[] {
+    const outbox = this.#store.getState().outbox.filter((pending) => pending.id !== id);
+    this.#set(outbox);
+    return outbox.filter(({ after }) => after === id);
+  }
+
+  #change(id: string, change: (pending: Pending) => Pending): Pending {
+    const outbox = this.#store.getState().outbox.map((other) => (other.id === id ? change(other) : other));
+    this.#set(outbox);
+    return outbox.find((pending) => pending.id === id) as Pending;
   }
 
   #send(pending: Pending): void {
@@ -89,8 +115,16 @@ export class Outbox {
     });
     sent.then(
       (accepted) => {
-        this.discard(id);
+        const waiting = this.#remove(id);
+        const following = waiting.map(({ id }) =>
+          this.#change(id, ({ after: _after, ...other }) => ({
+            ...other,
+            conversation: accepted.conversation,
+            temporary: false,
+          })),
+        );
         this.#onTaken(pending, accepted);
+        for (const other of following) this.#send(other);
       },
       (reason: unknown) => {
         const error = reason instanceof ChatError ? reason : new ChatError("internal", String(reason));

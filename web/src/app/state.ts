@@ -45,6 +45,8 @@ export interface Pending {
   id: string;
   /** Missing: it begins one. */
   conversation?: string;
+  /** It belongs to the conversation that this message begins, and is sent once the server has taken that one. */
+  after?: string;
   /** The answer that it follows. Missing: the newest one. `null`: none. */
   parent?: string | null;
   content: ContentPart[];

@@ -1,0 +1,95 @@
+/** Messages of a conversation that does not exist yet stay together. */
+import { beforeEach, expect, test, vi } from "vitest";
+import { createStore } from "zustand/vanilla";
+import { Outbox } from "../../src/app/outbox";
+import { loadPreferences } from "../../src/app/preferences";
+import { initialState, type PageState } from "../../src/app/state";
+import {
+  type Accepted,
+  type ChatClient,
+  ChatError,
+  type ContentPart,
+  type NewMessage,
+} from "../../src/client";
+
+type Sent = NewMessage & { resolve: (accepted: Accepted) => void; reject: (error: ChatError) => void };
+let sent: Sent[];
+
+beforeEach(() => {
+  localStorage.clear();
+  sent = [];
+});
+
+function outbox() {
+  const client = {
+    send: (message: NewMessage) =>
+      new Promise<Accepted>((resolve, reject) => sent.push({ ...message, resolve, reject })),
+  } as unknown as ChatClient;
+  const store = createStore<PageState>(() => initialState(loadPreferences(localStorage)));
+  const box = new Outbox(client, store, localStorage, () => {});
+  const add = (words: string) =>
+    box.add({ content: [{ type: "text", text: words } satisfies ContentPart], options: {} });
+  return { box, add, waiting: () => store.getState().outbox.length };
+}
+
+/** What was sent, as `words` or `words to conversation`. */
+function asked(): string[] {
+  return sent.map(({ content, conversation }) => {
+    const [part] = content as ContentPart[];
+    const words = part?.type === "text" ? part.text : "";
+    return conversation === undefined ? words : `${words} to ${conversation}`;
+  });
+}
+
+async function takes(at: number): Promise<void> {
+  sent[at]?.resolve({ conversation: "c" } as Accepted);
+  await Promise.resolve();
+}
+
+test("what follows the first message of a new conversation goes to the same one", async () => {
+  const { add, waiting } = outbox();
+  add("one");
+  add("two");
+  add("three");
+  expect(asked()).toEqual(["one"]);
+  await takes(0);
+  expect(asked()).toEqual(["one", "two to c", "three to c"]);
+  await takes(1);
+  await takes(2);
+  expect(waiting()).toBe(0);
+});
+
+test("after a reload they still wait for the first", async () => {
+  const before = outbox();
+  before.add("one");
+  before.add("two");
+  sent = [];
+  outbox().box.restore();
+  expect(asked()).toEqual(["one"]);
+  await takes(0);
+  expect(asked()).toEqual(["one", "two to c"]);
+});
+
+test("when the first is given up, the next one begins the conversation", async () => {
+  const { box, add } = outbox();
+  const first = add("one");
+  add("two");
+  add("three");
+  sent[0]?.reject(new ChatError("too_large", "too large"));
+  await Promise.resolve();
+  expect(asked()).toEqual(["one"]);
+  box.discard(first.id);
+  expect(asked()).toEqual(["one", "two"]);
+  await takes(1);
+  expect(asked()).toEqual(["one", "two", "three to c"]);
+});
+
+test("a message after one that was refused begins a conversation of its own", async () => {
+  const { add } = outbox();
+  add("one");
+  sent[0]?.reject(new ChatError("too_large", "too large"));
+  await vi.waitFor(() => {
+    add("two");
+    expect(asked()).toEqual(["one", "two"]);
+  });
+});
