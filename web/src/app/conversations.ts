@@ -1,11 +1,13 @@
 /**
- * The list of conversations, and what is done to a whole one. Holds what the server said, and over it what was asked and
- * is not confirmed yet: the list shows a change at once, and shows the old state again when the server refuses.
+ * The list of conversations, and what is done to a whole one. The server tells which ones change, wherever that was done,
+ * and they are fetched again. Holds what the server said, and over it what was asked and is not confirmed yet: the list
+ * shows a change at once, and shows the old state again when the server refuses.
  */
 import {
   ChatError,
-  type ChatRest,
+  type ChatEvent,
   type Conversation,
+  type ConversationPage,
   type ConversationPatch,
   type Exported,
 } from "../client";
@@ -13,10 +15,10 @@ import type { ChatPage } from "./page";
 
 const PAGE = 50;
 const MAX_PAGE = 100;
-const REFRESH_AFTER_MS = 300;
-
-/** The gateway's route is on its way; the client then has this method itself. */
-type Restoring = ChatRest & { restore(conversation: string): Promise<Conversation> };
+/** What changes in one moment is fetched at once. */
+const FETCH_AFTER_MS = 100;
+/** Of more conversations than this, the list is fetched as a whole. */
+const MAX_SINGLY = 4;
 
 /** What was asked and is not confirmed yet. Without a patch: that it is deleted. */
 interface Asked {
@@ -27,12 +29,16 @@ interface Asked {
 export class Conversations {
   readonly #page: ChatPage;
   readonly #asked = new Set<Asked>();
+  /** Those that have changed at the server since they were fetched. */
+  readonly #changed = new Set<string>();
   /** As the server gave them, in its order. */
   #served: readonly Conversation[] = [];
   #next: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Counts what makes a fetched list old. */
-  #run = 0;
+  /** Counts the refreshes: only the newest one counts. */
+  #turn = 0;
+  /** Counts what makes a list old that is being fetched. */
+  #changes = 0;
   #loaded = false;
   #loadingMore = false;
 
@@ -42,50 +48,39 @@ export class Conversations {
 
   /** Fetches the list and keeps it fresh. Returns what ends that. */
   start(): () => void {
+    const { client } = this.#page;
     const onVisible = () => {
-      if (document.visibilityState !== "visible") return;
-      this.#seen();
-      this.refreshSoon();
+      if (document.visibilityState === "visible") this.#seen();
     };
     document.addEventListener("visibilitychange", onVisible);
+    const unsubscribe = client.subscribe((_state, event) => this.#follow(event));
+    // HTTP may be there before the socket is.
     void this.refresh();
+    client.watchList().catch(() => {});
     return () => {
       document.removeEventListener("visibilitychange", onVisible);
+      unsubscribe();
       clearTimeout(this.#timer);
-      this.#run++;
+      this.#timer = undefined;
+      this.#turn++;
     };
   }
 
   /** Fetches again as much of the list as there was. */
   readonly refresh = async (): Promise<void> => {
-    const { rest, store } = this.#page;
-    const run = ++this.#run;
-    const wanted = Math.max(PAGE, this.#served.length);
-    const found: Conversation[] = [];
-    let before: string | undefined;
+    const { store } = this.#page;
+    const turn = ++this.#turn;
     try {
-      do {
-        const limit = Math.min(MAX_PAGE, wanted - found.length);
-        const page = await rest.list({ limit, ...(before !== undefined && { before }) });
-        found.push(...page.conversations);
-        before = page.next;
-      } while (before !== undefined && found.length < wanted);
+      const { conversations, next } = await this.#undisturbed(() => this.#fetchPages());
+      if (turn !== this.#turn) return;
+      this.#served = conversations;
+      this.#next = next;
+      this.#loaded = true;
+      this.#draw();
     } catch {
       const { list } = store.getState();
-      if (run === this.#run && list.state === "loading")
-        store.setState({ list: { ...list, state: "failed" } });
-      return;
+      if (turn === this.#turn && !this.#loaded) store.setState({ list: { ...list, state: "failed" } });
     }
-    if (run !== this.#run) return;
-    this.#served = found;
-    this.#next = before;
-    this.#loaded = true;
-    this.#draw();
-  };
-
-  readonly refreshSoon = (): void => {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.refresh(), REFRESH_AFTER_MS);
   };
 
   /** Tries again after a list that could not be fetched. */
@@ -99,14 +94,14 @@ export class Conversations {
   readonly more = async (): Promise<void> => {
     const before = this.#next;
     if (before === undefined || this.#loadingMore) return;
-    const run = this.#run;
+    const turn = this.#turn;
     this.#loadingMore = true;
     try {
-      const { conversations, next } = await this.#page.rest.list({ limit: PAGE, before });
-      if (run !== this.#run) return;
+      const page = await this.#undisturbed(() => this.#page.rest.list({ limit: PAGE, before }));
+      if (turn !== this.#turn) return;
       const known = new Set(this.#served.map(({ id }) => id));
-      this.#served = [...this.#served, ...conversations.filter(({ id }) => !known.has(id))];
-      this.#next = next;
+      this.#served = [...this.#served, ...page.conversations.filter(({ id }) => !known.has(id))];
+      this.#next = page.next;
       this.#draw();
     } catch {
       // The next scroll asks again.
@@ -117,8 +112,7 @@ export class Conversations {
 
   readonly change = async (conversation: string, patch: ConversationPatch): Promise<void> => {
     const changed = await this.#expect({ conversation, patch }, this.#page.rest.change(conversation, patch));
-    this.#served = this.#served.map((other) => (other.id === conversation ? changed : other));
-    this.#draw();
+    this.#put(conversation, changed);
   };
 
   /** Deletes a conversation. If it is open, a new one takes its place. */
@@ -132,25 +126,23 @@ export class Conversations {
       if (wasOpen) open(id);
       throw error;
     }
-    this.#served = this.#served.filter((other) => other.id !== id);
-    this.#draw();
+    this.#put(id, undefined);
   };
 
   /** Brings a deleted conversation back, which the server allows for a minute. */
   readonly restore = async ({ id }: Conversation, { open = false } = {}): Promise<void> => {
     const { client, rest } = this.#page;
-    await (rest as Restoring).restore(id);
+    this.#put(id, await rest.restore(id));
     // The client has marked it as deleted.
     client.forget(id);
     if (open) this.#page.open(id);
-    await this.refresh();
   };
 
   /** Brings in an exported conversation and opens it. */
   readonly import = async (document: Exported): Promise<void> => {
-    const { id } = await this.#page.rest.import(document);
-    this.#page.open(id);
-    await this.refresh();
+    const imported = await this.#page.rest.import(document);
+    this.#put(imported.id, imported);
+    this.#page.open(imported.id);
   };
 
   async #expect<T>(asked: Asked, request: Promise<T>): Promise<T> {
@@ -164,11 +156,67 @@ export class Conversations {
       throw error;
     } finally {
       this.#asked.delete(asked);
-      // A list that was asked for before this may not show it.
-      this.#run++;
+      this.#changes++;
       this.#draw();
-      this.refreshSoon();
     }
+  }
+
+  async #fetchPages(): Promise<ConversationPage> {
+    const wanted = Math.max(PAGE, this.#served.length);
+    const conversations: Conversation[] = [];
+    let next: string | undefined;
+    do {
+      const limit = Math.min(MAX_PAGE, wanted - conversations.length);
+      const page = await this.#page.rest.list({ limit, ...(next !== undefined && { before: next }) });
+      conversations.push(...page.conversations);
+      next = page.next;
+    } while (next !== undefined && conversations.length < wanted);
+    return { conversations, ...(next !== undefined && { next }) };
+  }
+
+  /** Fetches again what was on its way while something changed: it may be from before or from after that. */
+  async #undisturbed<T>(fetch: () => Promise<T>): Promise<T> {
+    const turn = this.#turn;
+    for (;;) {
+      const changes = this.#changes;
+      const fetched = await fetch();
+      if (changes === this.#changes || turn !== this.#turn) return fetched;
+    }
+  }
+
+  #follow(event: ChatEvent): void {
+    if (event.type === "list_watched") void this.refresh();
+    if (event.type !== "list") return;
+    if (event.what === "deleted") this.#put(event.conversation, undefined);
+    else this.#fetchSoon(event.conversation);
+  }
+
+  #fetchSoon(conversation: string): void {
+    this.#changed.add(conversation);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const changed = [...this.#changed];
+      this.#changed.clear();
+      if (changed.length > MAX_SINGLY || !this.#loaded) void this.refresh();
+      else for (const conversation of changed) void this.#fetch(conversation);
+    }, FETCH_AFTER_MS);
+  }
+
+  async #fetch(conversation: string): Promise<void> {
+    try {
+      this.#put(conversation, await this.#page.rest.get(conversation));
+    } catch (error) {
+      // What cannot be fetched now comes with the list, which is fetched after each reconnect.
+      if (error instanceof ChatError && error.code === "not_found") this.#put(conversation, undefined);
+    }
+  }
+
+  /** Brings in what the server says of one conversation; nothing: it is not in the list. */
+  #put(conversation: string, served: Conversation | undefined): void {
+    this.#changes++;
+    const others = this.#served.filter(({ id }) => id !== conversation);
+    this.#served = served && !served.temporary ? [served, ...others] : others;
+    this.#draw();
   }
 
   /** What the server said, and over it what was asked. */

@@ -98,7 +98,6 @@ export class ChatPage {
     const known = untilTried(this.client);
     this.store = createStore<PageState>(() => initialState(loadPreferences(storage)));
     this.outbox = new Outbox(this.client, this.store, storage, (pending, accepted) => {
-      this.conversations.refresh();
       const { open } = this.store.getState();
       // It must not be gone from the outbox before it is in the conversation.
       this.#paint();
@@ -310,7 +309,6 @@ export class ChatPage {
       const seen = conversation === open && document.visibilityState === "visible";
       if (conversation !== undefined && !seen) this.#set({ unread: new Set(unread).add(conversation) });
     }
-    this.conversations.refreshSoon();
   }
 
   /** A browser hides why a socket was refused, so HTTP is asked whether anybody is signed in. */

@@ -81,10 +81,62 @@ test("a list that was asked for before a change does not undo it", async () => {
   const refreshed = page.conversations.refresh();
   gateway.gate = undefined;
   await page.conversations.change("a", { title: "Renamed" });
-  gateway.conversations = [conversation("a", { title: "Old" })];
   release();
   await refreshed;
   expect(titles()).toEqual(["Renamed"]);
+});
+
+/** Connects the list's socket. */
+async function watch(): Promise<void> {
+  FakeServer.last.welcomes();
+  await vi.waitFor(() => FakeServer.last.idOf("watch_list"));
+  FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch_list") });
+  await vi.waitFor(() => expect(gateway.asked).toHaveLength(2));
+}
+
+test("what another tab does shows: a new one, a new title, a delete", async () => {
+  await begin("a", "b");
+  await watch();
+  gateway.conversations = [
+    conversation("a", { title: "Renamed", updated_ms: 3 }),
+    conversation("c", { updated_ms: 2 }),
+  ];
+  gateway.asked.length = 0;
+  FakeServer.last.says(
+    { type: "list", conversation: "a", revision: 2, what: "changed" },
+    { type: "list", conversation: "a", revision: 3, what: "changed" },
+    { type: "list", conversation: "b", revision: 2, what: "deleted" },
+    { type: "list", conversation: "c", revision: 1, what: "created" },
+  );
+  expect(shown()).toEqual(["a"]);
+  await vi.waitFor(() => expect(titles()).toEqual(["Renamed", "Title c"]));
+  expect(gateway.asked).toEqual(["GET conversations/a", "GET conversations/c"]);
+});
+
+test("when many change at once the list is fetched once, as a whole", async () => {
+  await begin("a");
+  await watch();
+  const ids = ["v", "w", "x", "y", "z"];
+  gateway.conversations = ids.map((id) => conversation(id));
+  gateway.asked.length = 0;
+  for (const id of ids) {
+    FakeServer.last.says({ type: "list", conversation: id, revision: 1, what: "created" });
+  }
+  await vi.waitFor(() => expect(shown()).toHaveLength(5));
+  expect(gateway.asked).toEqual(["GET conversations?limit=50"]);
+});
+
+test("a list that was on its way while something was deleted is asked for again", async () => {
+  await begin("a", "b");
+  await watch();
+  const release = hold();
+  const refreshed = page.conversations.refresh();
+  await vi.waitFor(() => expect(gateway.asked).toHaveLength(3));
+  FakeServer.last.says({ type: "list", conversation: "b", revision: 2, what: "deleted" });
+  gateway.asked.length = 0;
+  release();
+  await refreshed;
+  expect(gateway.asked).toEqual(["GET conversations?limit=50"]);
 });
 
 test("a folder is left with null", async () => {

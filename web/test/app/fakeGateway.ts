@@ -29,7 +29,7 @@ export class FakeGateway {
   readonly bodies: unknown[] = [];
   /** While set, every request is answered with this error. */
   failsWith: string | undefined;
-  /** While set, answers wait for it. */
+  /** While set, answers wait for it; they then say what was true when they were asked for. */
   gate: Promise<void> | undefined;
 
   constructor(...conversations: Conversation[]) {
@@ -40,24 +40,19 @@ export class FakeGateway {
   }
 
   page(options: Partial<ChatPageOptions> = {}): ChatPage {
-    const page = new ChatPage({ api: API, storage: new Map() as unknown as Storage, ...options });
-    // Until the client has it.
-    if (!("restore" in page.rest)) {
-      const restore = (id: string) =>
-        this.#answer(new URL(`conversations/${id}/restore`, API), { method: "POST" });
-      Object.assign(page.rest, { restore });
-    }
-    return page;
+    return new ChatPage({ api: API, storage: new Map() as unknown as Storage, ...options });
   }
 
   async #answer(url: URL, { method = "GET", body }: RequestInit): Promise<Response> {
     const path = url.href.slice(API.href.length);
     this.asked.push(`${method} ${path}`);
     if (body) this.bodies.push(JSON.parse(String(body)));
-    const failsWith = this.failsWith;
+    const response =
+      this.failsWith === undefined
+        ? this.#route(method, url, path, body ? JSON.parse(String(body)) : undefined)
+        : refusal(this.failsWith, 500);
     await this.gate;
-    if (failsWith !== undefined) return refusal(failsWith, 500);
-    return this.#route(method, url, path, body ? JSON.parse(String(body)) : undefined);
+    return response;
   }
 
   #route(method: string, url: URL, path: string, body: object | undefined): Response {
@@ -79,7 +74,7 @@ export class FakeGateway {
       this.conversations = this.conversations.filter((other) => other !== known);
       return new Response(null, { status: 204 });
     }
-    if (method === "PATCH") Object.assign(known, body);
+    if (method === "PATCH") change(known, body ?? {});
     return Response.json(known);
   }
 
@@ -98,6 +93,12 @@ export class FakeGateway {
     this.conversations.push(found);
     return Response.json(found);
   }
+}
+
+/** `null` takes a field away. */
+function change(known: Conversation, patch: object): void {
+  Object.assign(known, patch);
+  if ("folder" in patch && patch.folder === null) delete known.folder;
 }
 
 function refusal(code: string, status: number): Response {
