@@ -88,7 +88,6 @@ test("a list that was asked for before a change does not undo it", async () => {
 
 /** Connects the list's socket. */
 async function watch(): Promise<void> {
-  FakeServer.last.welcomes();
   await vi.waitFor(() => FakeServer.last.idOf("watch_list"));
   FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch_list") });
   await vi.waitFor(() => expect(gateway.asked).toHaveLength(2));
@@ -229,7 +228,6 @@ test("opening a message that search found shows it, with the branch that it is o
   });
   gateway.conversations = [conversation("a", { leaf: "m3" })];
   gateway.messages.a = [message("m1", null), message("m2", "m1"), message("m3", "m1")];
-  FakeServer.last.welcomes();
   page.open("a", "m2");
   await vi.waitFor(() => expect(FakeServer.last.idOf("watch")).toBeTruthy());
   FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch") });

@@ -35,12 +35,15 @@ export class FakeGateway {
   constructor(...conversations: Conversation[]) {
     this.conversations = conversations;
     FakeServer.all = [];
-    vi.stubGlobal("WebSocket", FakeServer);
+    vi.stubGlobal("WebSocket", WelcomingServer);
     vi.stubGlobal("fetch", (url: URL, init: RequestInit) => this.#answer(url, init));
   }
 
   page(options: Partial<ChatPageOptions> = {}): ChatPage {
-    return new ChatPage({ api: API, storage: new Map() as unknown as Storage, ...options });
+    const page = new ChatPage({ api: API, storage: new Map() as unknown as Storage, ...options });
+    // HTTP waits for the first connection.
+    page.client.connect();
+    return page;
   }
 
   async #answer(url: URL, { method = "GET", body }: RequestInit): Promise<Response> {
@@ -92,6 +95,14 @@ export class FakeGateway {
     if (!found) return refusal("not_found", 404);
     this.conversations.push(found);
     return Response.json(found);
+  }
+}
+
+/** Connects by itself. */
+class WelcomingServer extends FakeServer {
+  constructor(url: string, protocol: string) {
+    super(url, protocol);
+    queueMicrotask(() => this.welcomes());
   }
 }
 

@@ -30,7 +30,6 @@ async function pageWithAnswer() {
   const page = standalonePage({ api: API });
   page.start();
   await vi.waitFor(() => expect(page.store.getState().list.state).toBe("ready"));
-  FakeServer.last.welcomes();
   page.open("a");
   await vi.waitFor(() => FakeServer.last.idOf("watch"));
   FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch") });

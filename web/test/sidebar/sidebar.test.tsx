@@ -162,7 +162,6 @@ test("a new answer is marked, and so is one that is being written", async () => 
   await begin(conversation("a"), conversation("b"));
   act(() => page.store.setState({ unread: new Set(["a"]) }));
   expect(within(row("Title a")).getByRole("img").getAttribute("aria-label")).toBe("New answer");
-  FakeServer.last.welcomes();
   const asked = page.client.send({ id: "s1", conversation: "b", content: "Hello" });
   const accepted = { conversation: "b", revision: 1, message: "m1", answer: "m2", options: {} };
   FakeServer.last.says({ type: "accepted", re: "s1", ...accepted });
