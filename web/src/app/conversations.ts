@@ -7,14 +7,12 @@ import {
   ChatError,
   type ChatEvent,
   type Conversation,
-  type ConversationPage,
   type ConversationPatch,
   type Exported,
 } from "../client";
+import { fetchList, PAGE } from "./fetchList";
 import type { ChatPage } from "./page";
 
-const PAGE = 50;
-const MAX_PAGE = 100;
 /** What changes in one moment is fetched at once. */
 const FETCH_AFTER_MS = 100;
 /** Of more conversations than this, the list is fetched as a whole. */
@@ -33,6 +31,8 @@ export class Conversations {
   readonly #changed = new Set<string>();
   /** As the server gave them, in its order. */
   #served: readonly Conversation[] = [];
+  /** How many of them came page by page. */
+  #paged = 0;
   #next: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Counts the refreshes: only the newest one counts. */
@@ -68,12 +68,14 @@ export class Conversations {
 
   /** Fetches again as much of the list as there was. */
   readonly refresh = async (): Promise<void> => {
-    const { store } = this.#page;
+    const { rest, store } = this.#page;
     const turn = ++this.#turn;
     try {
-      const { conversations, next } = await this.#undisturbed(() => this.#fetchPages());
+      const wanted = Math.max(PAGE, this.#paged);
+      const { conversations, paged, next } = await this.#undisturbed(() => fetchList(rest, wanted));
       if (turn !== this.#turn) return;
       this.#served = conversations;
+      this.#paged = paged;
       this.#next = next;
       this.#loaded = true;
       this.#draw();
@@ -101,6 +103,7 @@ export class Conversations {
       if (turn !== this.#turn) return;
       const known = new Set(this.#served.map(({ id }) => id));
       this.#served = [...this.#served, ...page.conversations.filter(({ id }) => !known.has(id))];
+      this.#paged += page.conversations.length;
       this.#next = page.next;
       this.#draw();
     } catch {
@@ -159,19 +162,6 @@ export class Conversations {
       this.#changes++;
       this.#draw();
     }
-  }
-
-  async #fetchPages(): Promise<ConversationPage> {
-    const wanted = Math.max(PAGE, this.#served.length);
-    const conversations: Conversation[] = [];
-    let next: string | undefined;
-    do {
-      const limit = Math.min(MAX_PAGE, wanted - conversations.length);
-      const page = await this.#page.rest.list({ limit, ...(next !== undefined && { before: next }) });
-      conversations.push(...page.conversations);
-      next = page.next;
-    } while (next !== undefined && conversations.length < wanted);
-    return { conversations, ...(next !== undefined && { next }) };
   }
 
   /** Fetches again what was on its way while something changed: it may be from before or from after that. */

@@ -191,6 +191,23 @@ test("a second page follows the first, and a refresh keeps both", async () => {
   expect(gateway.asked).toEqual(["GET conversations?limit=70"]);
 });
 
+test("a folder is shown in full, however old what is in it", async () => {
+  const ids = Array.from({ length: 70 }, (_, at) => `c${at}`);
+  gateway = new FakeGateway(...ids.map((id, at) => conversation(id, { updated_ms: 1000 - at })));
+  const inWork = [3, 60, 69].map((at) => gateway.conversations[at]);
+  for (const filed of inWork) if (filed) filed.folder = "Work";
+  page = gateway.page();
+  await page.conversations.refresh();
+  expect(shown()).toEqual([...ids.slice(0, 50), "c60", "c69"]);
+  expect(gateway.asked).toEqual([
+    "GET conversations?limit=50",
+    "GET folders",
+    "GET conversations?folder=Work&limit=100",
+  ]);
+  await page.conversations.more();
+  expect(shown()).toEqual(ids);
+});
+
 test("a list that fails says so, and can be asked for again", async () => {
   gateway = new FakeGateway(conversation("a"));
   page = gateway.page();

@@ -1,7 +1,7 @@
 /** A gateway at the wire: HTTP from memory, and a WebSocket that speaks when the test says so. */
 import { vi } from "vitest";
 import { ChatPage, type ChatPageOptions } from "../../src/app/page";
-import type { Conversation, Found, Message } from "../../src/client";
+import type { Conversation, Folder, Found, Message } from "../../src/client";
 import { FakeServer } from "../client/fakeServer";
 
 export const API = new URL("https://chat.example/api/v1/");
@@ -61,6 +61,7 @@ export class FakeGateway {
   #route(method: string, url: URL, path: string, body: object | undefined): Response {
     const [collection, id = "", what] = path.split(/[/?]/);
     if (collection === "search") return Response.json({ found: this.found });
+    if (collection === "folders") return Response.json({ folders: this.#folders() });
     if (method === "GET" && !path.startsWith("conversations/")) return this.#list(url.searchParams);
     if (id === "import") {
       const imported = conversation("imported");
@@ -85,9 +86,17 @@ export class FakeGateway {
     const limit = Number(query.get("limit"));
     const from = Number(query.get("before") ?? 0);
     const end = from + limit;
-    const conversations = this.conversations.slice(from, end);
-    const next = end < this.conversations.length ? `${end}` : undefined;
+    const wanted = query.get("folder");
+    const all = this.conversations.filter(({ folder }) => wanted === null || folder === wanted);
+    const conversations = all.slice(from, end);
+    const next = end < all.length ? `${end}` : undefined;
     return Response.json({ conversations, next });
+  }
+
+  #folders(): Folder[] {
+    const names = new Set(this.conversations.flatMap(({ folder }) => folder ?? []));
+    const count = (name: string) => this.conversations.filter(({ folder }) => folder === name).length;
+    return [...names].map((name) => ({ name, conversations: count(name) }));
   }
 
   #restore(id: string): Response {
