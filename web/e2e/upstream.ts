@@ -119,7 +119,7 @@ async function answer(response: ServerResponse, steps: Iterable<Step> | AsyncIte
     } else if ("prefill" in step) response.write(`: prefill ${step.prefill}/${step.of}\n\n`);
     else if ("pause" in step) await new Promise((resolve) => setTimeout(resolve, step.pause));
     else if ("until" in step) await step.until;
-    else if ("cut" in step) return void response.destroy();
+    else if ("cut" in step) return void response.socket?.end();
     else finish = step.finish;
   }
   begin();

@@ -8,13 +8,20 @@ import { expect } from "vitest";
 import { words as appWords } from "../src/app/appWords";
 import type { Preferences } from "../src/app/preferences";
 import type { Language, Words } from "../src/app/words";
-import type { AnswerStatus, ClientFrame, Message, ServerFrame } from "../src/client";
+import type { ClientFrame, Message, ServerFrame } from "../src/client";
 import { words as composerWords } from "../src/composer/words";
 import { words as sidebarWords } from "../src/sidebar/words";
 import { words as threadWords } from "../src/thread/words";
 import { pageUrl } from "./browser";
 
 const PREFERENCES_KEY = "corral.preferences";
+/** How the notes below an answer that is not whole are called. */
+const STATUS_OF_END: Readonly<Record<string, string>> = {
+  stopped: "stopped",
+  stoppedEarly: "stopped",
+  interrupted: "interrupted",
+  failed: "failed",
+};
 /** Enough to see an answer grow; the small model would ramble for a minute. */
 export const SHORT_ANSWER = { max_tokens: 48, temperature: 0 };
 
@@ -130,7 +137,7 @@ export class Visit {
 
   /** The titles in the side bar, from the top. */
   titles(): Promise<string[]> {
-    return this.sidebar.getByRole("listitem").getByRole("link").allInnerTexts();
+    return this.sidebar.getByRole("listitem").getByRole("link").allTextContents();
   }
 
   /** Opens the menu of a conversation in the side bar, and chooses. */
@@ -164,6 +171,11 @@ export class Visit {
     await this.input.press("Enter");
   }
 
+  /** Presses the button that sends. */
+  async send(): Promise<void> {
+    await this.button(this.say(composerWords).send).click();
+  }
+
   /** Asks, and waits for the whole answer. Returns its text as the server keeps it. */
   async askAndWait(question: string): Promise<string> {
     const n = await this.answers.count();
@@ -188,29 +200,53 @@ export class Visit {
     return message.getByRole("button", { name, exact: true });
   }
 
+  /** Opens the settings from the menu of the bar, at one of their sections. */
+  async openSettings(section?: string): Promise<Locator> {
+    const text = this.say(appWords);
+    await this.page.getByRole("banner").getByRole("button", { name: text.more, exact: true }).click();
+    await this.page.getByRole("menuitem", { name: text.settings, exact: true }).click();
+    const dialog = this.page.getByRole("dialog", { name: text.settings });
+    await dialog.getByRole("tabpanel").waitFor();
+    if (section !== undefined) await dialog.getByRole("tab", { name: section, exact: true }).click();
+    return dialog;
+  }
+
   async stop(): Promise<void> {
     await this.button(this.say(composerWords).stop).click();
   }
 
+  /** Ends an answer that nobody waits for, so that the model is free for the next story. */
+  async stopIfRunning(): Promise<void> {
+    const stop = this.button(this.say(composerWords).stop);
+    if ((await stop.count()) > 0) await stop.click().catch(() => {});
+  }
+
   async newChat(): Promise<void> {
-    await this.page
-      .getByRole("banner")
-      .getByRole("button", { name: this.say(appWords).newChat })
-      .click();
+    await this.button(this.say(appWords).newChat).filter({ visible: true }).first().click();
   }
 
   // What a person waits for.
 
   /** Waits until the answer at this place, from 0, has this status. */
-  async answered(place: number, status: AnswerStatus = "done"): Promise<Locator> {
+  async answered(
+    place: number,
+    status: "done" | "stopped" | "interrupted" | "failed" = "done",
+  ): Promise<Locator> {
     const answer = this.answers.nth(place);
-    await answer.and(this.page.locator(`[data-status="${status}"]`)).waitFor({ timeout: 90_000 });
+    const ended = answer.getByRole("group", { name: this.say(threadWords).actions });
+    await ended.waitFor({ timeout: 90_000 });
+    const end = await answer
+      .locator("[data-end]")
+      .evaluateAll((notes) => notes.map((it) => it.getAttribute("data-end")));
+    const known = end.find((name) => name !== null && Object.hasOwn(STATUS_OF_END, name));
+    expect(known === undefined || known === null ? "done" : STATUS_OF_END[known]).toBe(status);
     return answer;
   }
 
   /** Waits until the answer at this place shows some text while it still grows. */
   async growing(place: number): Promise<Locator> {
-    const answer = await this.answered(place, "running");
+    const answer = this.answers.nth(place);
+    await answer.locator('[data-stage="writing"]').waitFor({ timeout: 60_000 });
     await expect.poll(() => answer.locator(".markdown").textContent(), { timeout: 60_000 }).not.toBe("");
     return answer;
   }
