@@ -59,15 +59,14 @@ function conversation(count: number): FakeHttp {
 }
 
 test("a growing answer draws itself and no other row of a long conversation", async () => {
-  const http = conversation(150);
-  http.pageSize = 300;
+  const http = conversation(25);
+  http.pageSize = 50;
   const { says } = await show({ http });
   await rest();
-  expect(shown()).toHaveLength(300);
+  expect(shown()).toHaveLength(50);
   drawn.clear();
-  for (let at = 1; at <= 50; at += 1)
-    await says({ type: "delta", answer: id(300), position: at, text: "x" });
-  expect([...drawn]).toEqual(Array.from({ length: 50 }, (_, at) => ["x".repeat(at + 1), 1]));
+  for (let at = 1; at <= 30; at += 1) await says({ type: "delta", answer: id(50), position: at, text: "x" });
+  expect([...drawn]).toEqual(Array.from({ length: 30 }, (_, at) => ["x".repeat(at + 1), 1]));
 });
 
 test("a conversation that was fetched again draws no answer again", async () => {

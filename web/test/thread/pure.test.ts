@@ -101,6 +101,11 @@ describe("stages", () => {
   });
 });
 
+test("a model that loads or does not answer is told before anything is heard of it", () => {
+  const stages = (["loading", "unavailable", "ready"] as const).map((model) => stageOf(held(), OPEN, model));
+  expect(stages).toEqual([{ name: "loading" }, { name: "unavailable" }, { name: "asked" }]);
+});
+
 describe("ends", () => {
   const failed = { code: "upstream_error", message: "the model failed" } as const;
 

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { fileToPart } from "../../src/app/content";
 import { describeError } from "../../src/app/errorWords";
 import { words } from "../../src/thread/words";
+import { words as uiWords } from "../../src/ui/words";
 import { FakeServer, welcome } from "../client/fakeServer";
 import { answer, CHAT, cleanUp, FakeHttp, id, question, type Shown, show, turns } from "./harness";
 
@@ -69,7 +70,7 @@ describe("messages", () => {
     press(text.copy, row(2));
     await settle();
     expect(written).toEqual(["**b** `c`"]);
-    expect(within(row(2)).getByRole("button", { name: text.copied })).toBeTruthy();
+    expect(within(row(2)).getByRole("button", { name: uiWords.en.copied })).toBeTruthy();
   });
 
   test("another answer is asked for, shown beside the old one, and the arrows lead back", async () => {
@@ -424,8 +425,10 @@ describe("in the place of a conversation", () => {
     expect(document.querySelector(".welcome")?.textContent).toContain(text.temporaryNote);
   });
 
-  test("one that is fetched is shown before there is a connection", async () => {
-    await show({ http: server(), connected: false });
+  test("one that is fetched is shown although there is no connection", async () => {
+    const { settle } = await show({ http: server(), connected: false });
+    await act(async () => FakeServer.last.breaks());
+    await settle();
     expect(shownTexts()).toEqual(["question 1", "answer 2", "question 3", "answer 4"]);
   });
 
@@ -474,6 +477,20 @@ describe("in the place of a conversation", () => {
     expect(shownTexts()).toEqual(["question 1", "answer 2", "question 3", "answer 4"]);
   });
 
+  test("one that could not be had is fetched when the connection is back", async () => {
+    const http = server();
+    http.failures.set(`conversations/${CHAT}`, { status: 502, code: "upstream_unavailable" });
+    const { page, settle } = await show({ http, connected: false });
+    await act(async () => FakeServer.last.breaks());
+    await settle();
+    expect(screen.getByText(text.loadFailed)).toBeTruthy();
+    http.failures.clear();
+    await act(async () => page.client.reconnectNow());
+    await act(async () => FakeServer.last.welcomes());
+    await settle();
+    expect(shownTexts()).toHaveLength(4);
+  });
+
   test("a final close is told beside the conversation, with a way back", async () => {
     const shown = await show({ http: server() });
     await act(async () => FakeServer.last.breaks(4409));
@@ -491,7 +508,10 @@ describe("for screen readers", () => {
   test("the log is silent, and a status tells the finished answer", async () => {
     const { says } = await show({ http: running() });
     expect(screen.getByRole("log").getAttribute("aria-live")).toBe("off");
-    const status = () => screen.getAllByRole("status").map((it) => it.textContent);
+    const status = () => {
+      const said = screen.getAllByRole("status").map((it) => it.textContent);
+      return said.filter((text) => text !== "");
+    };
     await says({ type: "delta", answer: id(2), position: 5, text: "**It**" });
     await says({ type: "delta", answer: id(2), position: 11, text: " is so" });
     expect(status()).not.toContain("Answer: It is so");
