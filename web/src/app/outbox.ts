@@ -75,6 +75,11 @@ export class Outbox {
     this.#send(pending);
   }
 
+  /** Sends again what only the end of the connection has kept. */
+  retryClosed(): void {
+    for (const { id, error } of this.#store.getState().outbox) if (error?.code === "closed") this.retry(id);
+  }
+
   /** Gives a message up. The next one of the same new conversation then begins it. */
   discard(id: string): void {
     const [next, ...others] = this.#remove(id);

@@ -124,6 +124,7 @@ export class ChatPage {
     });
     this.client.connect();
     if (this.store.getState().outbox.length === 0) this.outbox.restore();
+    this.outbox.retryClosed();
     const leaveList = this.conversations.start();
     return () => {
       unsubscribe();
@@ -278,9 +279,9 @@ export class ChatPage {
   readonly reconnect = (): void => {
     this.client.connect();
     this.client.reconnectNow();
+    this.outbox.retryClosed();
     void this.conversations.refresh();
-    const { open, loadError } = this.store.getState();
-    if (open !== undefined && loadError) this.open(open);
+    this.#openAgain();
   };
 
   /** The person's language, as set or as the browser says. */
@@ -291,7 +292,10 @@ export class ChatPage {
 
   #follow(event: ChatEvent): void {
     this.#paintSoon();
-    if (event.type === "welcome") this.#set({ signedOut: false });
+    if (event.type === "welcome") {
+      this.#set({ signedOut: false });
+      this.#openAgain();
+    }
     if (event.type === "link") this.#findWhy(event.link);
     if (event.type === "changed" || event.type === "done" || event.type === "accepted")
       this.#afterChange(event);
@@ -367,6 +371,12 @@ export class ChatPage {
     this.#set({ chat: this.client.getState() });
     this.showBranch(conversation, message);
     this.#set({ focusMessage: message });
+  }
+
+  /** Tries to fetch the open conversation again, if that has failed. */
+  #openAgain(): void {
+    const { open, loadError } = this.store.getState();
+    if (open !== undefined && loadError && loadError.code !== "not_found") this.open(open);
   }
 
   #show(conversation: string | undefined): void {

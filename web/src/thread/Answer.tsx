@@ -4,8 +4,8 @@ import { usePage } from "../app/context";
 import { useLanguage, useWords } from "../app/words";
 import { isFinal, type Message } from "../client";
 import { Markdown } from "../markdown/Markdown";
+import { CopyButton } from "../ui/CopyButton";
 import { IconButton } from "../ui/IconButton";
-import { CopyButton } from "./CopyButton";
 import { EndNote } from "./EndNote";
 import { endOf } from "./end";
 import { clockTime, facts } from "./facts";
@@ -47,7 +47,7 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
         // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms.
         <div className="actions" role="group" aria-label={text.actions}>
           <Versions conversation={conversation} place={place} />
-          {answer.text !== "" && <CopyButton text={answer.text} />}
+          {answer.text !== "" && <CopyButton label={text.copy} text={() => answer.text} />}
           {!busy && (
             <IconButton label={text.regenerate} onClick={retry}>
               <RotateCcw />

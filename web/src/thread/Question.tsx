@@ -4,9 +4,9 @@ import { writtenText } from "../app/content";
 import { usePage, usePageState } from "../app/context";
 import { useWords } from "../app/words";
 import type { Message } from "../client";
+import { CopyButton } from "../ui/CopyButton";
 import { IconButton } from "../ui/IconButton";
 import { Content } from "./Content";
-import { CopyButton } from "./CopyButton";
 import { Editor } from "./Editor";
 import { withWritten } from "./edit";
 import type { Place } from "./rows";
@@ -38,7 +38,7 @@ export function Question({ conversation, message, place, waits, isEdited }: Ques
       ) : (
         // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms.
         <div className="actions" role="group" aria-label={text.actions}>
-          {written !== "" && <CopyButton text={written} />}
+          {written !== "" && <CopyButton label={text.copy} text={() => written} />}
           <IconButton label={text.edit} onClick={() => page.edit(message.id)}>
             <Pencil />
           </IconButton>

@@ -13,7 +13,8 @@ export function StageLine({ answer }: { answer: Answer }) {
   const language = useLanguage();
   const link = usePageState(({ chat }) => chat.link);
   const { clock } = usePage();
-  const stage = stageOf(answer, link);
+  const model = usePageState(({ chat }) => chat.welcome?.model.state);
+  const stage = stageOf(answer, link, model);
   useTicks(shouldBeHeard(stage));
   // The head of the thoughts says it, with its time.
   const isSaid = stage.name === "thinking" && answer.reasoning !== "" && answer.text === "";
@@ -43,6 +44,8 @@ function says(stage: Stage, text: ThreadWords): string {
       return text.behind;
     case "asked":
       return text.asked;
+    case "unavailable":
+      return text.unavailable;
     case "queued":
       return text.queued(stage.place);
     case "loading":

@@ -11,13 +11,12 @@ import { useTicks } from "./useAnswer";
 import { words } from "./words";
 
 export function Thoughts({ answer }: { answer: Answer }) {
-  const text = useWords(words);
   const id = useId();
   const thinks = answer.status === "running" && answer.text === "";
   const [chosen, setChosen] = useState<boolean>();
   const isOpen = chosen ?? thinks;
   return (
-    <section className="thoughts" data-thinks={thinks} aria-label={text.thoughts}>
+    <div className="thoughts" data-thinks={thinks}>
       <button
         type="button"
         className="thoughts-head"
@@ -34,7 +33,7 @@ export function Thoughts({ answer }: { answer: Answer }) {
       <div id={id} className="thoughts-body" hidden={!isOpen}>
         {isOpen && <Markdown text={answer.reasoning} running={thinks} />}
       </div>
-    </section>
+    </div>
   );
 }
 

@@ -22,14 +22,7 @@ export function contextUse(state: PageState): ContextUse | undefined {
 
 /** For the composer's meter. Drawn again only when a number changes. */
 export function useContextUse(): ContextUse | undefined {
-  const use = usePageState((state) => {
-    const { used, size, left_out } = contextUse(state) ?? {};
-    return [used, size, left_out];
-  });
-  const [used, size, left_out] = use;
-  return used === undefined || size === undefined || left_out === undefined
-    ? undefined
-    : { used, size, left_out };
+  return usePageState(contextUse);
 }
 
 /**

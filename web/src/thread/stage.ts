@@ -1,5 +1,5 @@
 /** What the person waits for, as a pure function: of an answer that has not ended there is always something true to say. */
-import type { Answer, Link } from "../client";
+import type { Answer, Link, ModelState } from "../client";
 
 export type Stage =
   /** The page is not connected; the server goes on. */
@@ -8,6 +8,8 @@ export type Stage =
   | { name: "behind" }
   /** The server has taken it; nothing was heard of the model. */
   | { name: "asked" }
+  /** The server waits for a model that does not answer. */
+  | { name: "unavailable" }
   | { name: "queued"; place: number; waitSeconds?: number }
   | { name: "loading"; done?: number; total?: number }
   | { name: "reading"; done?: number; total?: number; cached?: number }
@@ -17,13 +19,15 @@ export type Stage =
 /** So long may a working model be silent before the page says so. */
 export const SILENCE_MS = 10_000;
 
-export function stageOf(answer: Answer, link: Link): Stage {
+/** `model` is how the model is, as far as the server has told. */
+export function stageOf(answer: Answer, link: Link, model: ModelState = "ready"): Stage {
   if (link.name !== "open") return { name: "lost" };
   if (answer.status === "waiting") return { name: "behind" };
   const { stage } = answer;
   if (!stage) {
     if (answer.text) return { name: "writing" };
-    return { name: answer.reasoning ? "thinking" : "asked" };
+    if (answer.reasoning) return { name: "thinking" };
+    return { name: model === "ready" ? "asked" : model };
   }
   if (stage.type === "queued") {
     const { place, wait_seconds } = stage;

@@ -49,8 +49,6 @@ export const words = defineWords(
     // What can be done to a message.
     actions: "Actions",
     copy: "Copy",
-    copied: "Copied",
-    notCopied: "Copying is not allowed here",
     regenerate: "Answer again",
     continue: "Continue",
     edit: "Edit",
@@ -82,6 +80,7 @@ export const words = defineWords(
     lost: "Connection lost. The answer goes on at the server.",
     behind: "Waits for the answer above",
     asked: "Waiting for the model…",
+    unavailable: "The model does not answer. The server keeps trying.",
     queued: (place: number) => (place === 1 ? "Next in the queue" : `Number ${place} in the queue`),
     about: (time: string) => `about ${time}`,
     modelLoading: "The model is loading…",
@@ -164,8 +163,6 @@ export const words = defineWords(
 
     actions: "操作",
     copy: "复制",
-    copied: "已复制",
-    notCopied: "这里不允许复制",
     regenerate: "重新回答",
     continue: "继续",
     edit: "编辑",
@@ -195,6 +192,7 @@ export const words = defineWords(
     lost: "连接已断开，回答仍在服务器上继续。",
     behind: "等待上一个回答完成",
     asked: "正在等待模型…",
+    unavailable: "模型没有响应，服务器会继续尝试。",
     queued: (place) => (place === 1 ? "下一个就轮到你" : `排在第 ${place} 位`),
     about: (time) => `约 ${time}`,
     modelLoading: "模型正在加载…",
