@@ -41,7 +41,8 @@ const FILENAME: Variable = Variable::new(
 const ALLOWED_ORIGINS: Variable = Variable::new(
     "GATEWAY_ALLOWED_ORIGINS",
     "",
-    "Origins whose pages may open the WebSocket, as in `https://chat.example.com`, separated by commas. Empty: only \
+    "Origins whose pages may open the WebSocket and use the HTTP API, as in `https://chat.example.com`, separated by \
+     commas. Empty: only \
      the page from the same host and port, under an address or a private name (`localhost`, `box`, `box.local`). Setting \
      this turns the default off, so list Corral's own page too. A public name must always be listed.",
 );

@@ -178,7 +178,8 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
         (AnswerStatus::Stopped, ""),
     ];
     assert_eq!(ends.collect::<Vec<_>>(), expected);
-    assert_eq!(kept.found("unicorns").await, [Some(first.question)]);
+    // The question, and the title that was made of it.
+    assert_eq!(kept.found("unicorns").await, [Some(first.question), None]);
     let again = kept.store.restore(OWNER, id).await.unwrap().unwrap();
     assert_eq!(again.conversation, after.conversation);
     assert!(!again.was_deleted);
