@@ -12,7 +12,7 @@ import { clockTime, facts } from "./facts";
 import type { Place } from "./rows";
 import { StageLine } from "./StageLine";
 import { Thoughts } from "./Thoughts";
-import { useAnswer, useBusy, useToEnd } from "./useAnswer";
+import { useAnswer, useBusy, useThreadEnd } from "./useAnswer";
 import { Versions } from "./Versions";
 import { words } from "./words";
 
@@ -27,7 +27,7 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
   const language = useLanguage();
   const page = usePage();
   const busy = useBusy();
-  const toEnd = useToEnd();
+  const { toEnd } = useThreadEnd();
   const answer = useAnswer(message.id);
   // Its question says that it waits.
   if (!answer || answer.status === "waiting") return null;

@@ -10,7 +10,7 @@ import { Content } from "./Content";
 import { Editor } from "./Editor";
 import { withWritten } from "./edit";
 import type { Place } from "./rows";
-import { useToEnd } from "./useAnswer";
+import { useThreadEnd } from "./useAnswer";
 import { Versions } from "./Versions";
 import { words } from "./words";
 
@@ -52,7 +52,7 @@ export function Question({ conversation, message, place, waits, isEdited }: Ques
 function EditedQuestion({ message, waits }: { message: Message; waits: boolean }) {
   const text = useWords(words);
   const page = usePage();
-  const toEnd = useToEnd();
+  const { toEnd } = useThreadEnd();
   const content = message.content ?? [];
   const submit = async (written: string) => {
     const edited = withWritten(content, written);

@@ -7,13 +7,20 @@ import { useLanguage, useWords } from "../app/words";
 import type { Answer } from "../client";
 import { Markdown } from "../markdown/Markdown";
 import { thoughtShareMs } from "./facts";
-import { useTicks } from "./useAnswer";
+import { useThreadEnd, useTicks } from "./useAnswer";
 import { words } from "./words";
 
 export function Thoughts({ answer }: { answer: Answer }) {
   const id = useId();
   const thinks = answer.status === "running" && answer.text === "";
+  const { isAtEnd } = useThreadEnd();
   const [chosen, setChosen] = useState<boolean>();
+  const [thought, setThought] = useState(thinks);
+  if (thought !== thinks) {
+    setThought(thinks);
+    // Whoever still reads them, above the end, must not lose the place.
+    if (!thinks && !isAtEnd()) setChosen(true);
+  }
   const isOpen = chosen ?? thinks;
   return (
     <div className="thoughts" data-thinks={thinks}>

@@ -16,7 +16,7 @@ import { PendingQuestion } from "./PendingQuestion";
 import { LoadFailed, Loading, SignedOut } from "./Placeholder";
 import { Question } from "./Question";
 import { isEmpty, type Row, threadRows } from "./rows";
-import { BusyContext, ToEndContext } from "./useAnswer";
+import { BusyContext, type ThreadEnd, ThreadEndContext } from "./useAnswer";
 import { useReveal } from "./useReveal";
 import { Welcome } from "./Welcome";
 import { words } from "./words";
@@ -35,15 +35,27 @@ export function Thread({ scroller, toEnd }: ThreadProps) {
   const loadError = usePageState((state) => state.loadError);
   const signedOut = usePageState((state) => state.signedOut);
   const nothing = usePageState(isEmpty);
+  const end = useMemo(
+    (): ThreadEnd => ({ toEnd, isAtEnd: () => isAtEnd(scroller.current) }),
+    [toEnd, scroller],
+  );
   if (nothing && signedOut) return <SignedOut />;
   if (nothing && open !== undefined && loadError) return <LoadFailed conversation={open} error={loadError} />;
   if (nothing && open !== undefined && loading) return <Loading />;
   if (nothing) return <Welcome />;
   return (
-    <ToEndContext value={toEnd}>
+    <ThreadEndContext value={end}>
       <Log key={open ?? "new"} chat={chat} outbox={outbox} scroller={scroller} />
-    </ToEndContext>
+    </ThreadEndContext>
   );
+}
+
+/** Closer to the end than this counts as reading the end. */
+const NEAR_END_PX = 32;
+
+function isAtEnd(scroller: HTMLElement | null): boolean {
+  if (!scroller) return true;
+  return scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop <= NEAR_END_PX;
 }
 
 interface LogProps {

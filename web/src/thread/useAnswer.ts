@@ -20,10 +20,15 @@ export const BusyContext = createContext(false);
 
 export const useBusy = (): boolean => useContext(BusyContext);
 
-/** Scrolls to the end of the thread, and stays there. */
-export const ToEndContext = createContext(() => {});
+/** The end of the thread: to scroll there and stay, and whether the reader is there. */
+export interface ThreadEnd {
+  toEnd: () => void;
+  isAtEnd: () => boolean;
+}
 
-export const useToEnd = (): (() => void) => useContext(ToEndContext);
+export const ThreadEndContext = createContext<ThreadEnd>({ toEnd: () => {}, isAtEnd: () => true });
+
+export const useThreadEnd = (): ThreadEnd => useContext(ThreadEndContext);
 
 /** Draws again every so often, as long as something is timed. */
 export function useTicks(active: boolean, everyMs = 1000): void {

@@ -57,8 +57,15 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
       else if (movedUp && isOwn) stuck.current = false;
       setAtBottom(stuck.current || distance <= NEAR_BOTTOM_PX);
     };
+    // Whoever unfolds something wants to see that, not the end.
+    const onClick = (event: MouseEvent) => {
+      if (event.target instanceof Element && event.target.closest("[aria-expanded]")) stuck.current = false;
+    };
     const resized = new ResizeObserver(() => {
+      const distance = element.scrollHeight - element.clientHeight - element.scrollTop;
+      if (distance <= 1) stuck.current = true;
       if (stuck.current) element.scrollTo({ top: element.scrollHeight });
+      else setAtBottom(distance <= NEAR_BOTTOM_PX);
     });
 
     element.addEventListener("scroll", onScroll, { passive: true });
@@ -66,6 +73,7 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
     element.addEventListener("touchmove", own, { passive: true });
     element.addEventListener("pointerdown", own, { passive: true });
     element.addEventListener("keydown", onKey);
+    element.addEventListener("click", onClick);
     resized.observe(element);
     resized.observe(content.current);
     return () => {
@@ -74,6 +82,7 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
       element.removeEventListener("touchmove", own);
       element.removeEventListener("pointerdown", own);
       element.removeEventListener("keydown", onKey);
+      element.removeEventListener("click", onClick);
       resized.disconnect();
     };
   }, []);
