@@ -163,5 +163,5 @@ function Hint({ answering }: { answering: boolean }) {
   const isFirst = usePageState(({ chat }) => chat.welcome === undefined);
   if (!isOnline && !isFirst) return <span className="hint">{text.offline}</span>;
   if (answering) return <span className="hint">{text.queues}</span>;
-  return <span className="hint keys">{text.keys}</span>;
+  return <span className="hint hint-keys">{text.keys}</span>;
 }

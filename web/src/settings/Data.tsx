@@ -39,9 +39,9 @@ function Export() {
     }
   };
   return (
-    <section className="field">
+    <section className="setting">
       <h3>{text.exportAll}</h3>
-      <p className="field-note">{text.exportNote}</p>
+      <p className="setting-note">{text.exportNote}</p>
       <p className="settings-actions">
         <button type="button" className="button" disabled={isBusy} onClick={() => void run()}>
           {text.exportButton}
@@ -78,9 +78,9 @@ function DeleteAll() {
     }
   };
   return (
-    <section className="field">
+    <section className="setting">
       <h3>{text.deleteAll}</h3>
-      <p className="field-note">{text.deleteNote}</p>
+      <p className="setting-note">{text.deleteNote}</p>
       <form
         className="settings-actions"
         onSubmit={(event) => {

@@ -18,18 +18,18 @@ interface FieldProps {
 export function Field({ label, note, error, aside, isShort = false, children }: FieldProps) {
   const id = useId();
   return (
-    <div className={isShort ? "field short" : "field"}>
-      <div className="field-head">
+    <div className={isShort ? "setting setting-short" : "setting"}>
+      <div className="setting-head">
         <label htmlFor={id}>{label}</label>
         {aside}
       </div>
       {children?.({ id, "aria-describedby": `${id}note ${id}error` })}
       {note !== undefined && (
-        <p id={`${id}note`} className="field-note">
+        <p id={`${id}note`} className="setting-note">
           {note}
         </p>
       )}
-      <p id={`${id}error`} className="field-error" role="alert">
+      <p id={`${id}error`} className="setting-error" role="alert">
         {error}
       </p>
     </div>
@@ -48,9 +48,12 @@ interface ChoiceProps<T extends string> {
 export function Choice<T extends string>({ label, note, value, options, onChange }: ChoiceProps<T>) {
   const name = useId();
   return (
-    <fieldset className="field choice" aria-describedby={note === undefined ? undefined : `${name}note`}>
+    <fieldset
+      className="setting setting-choice"
+      aria-describedby={note === undefined ? undefined : `${name}note`}
+    >
       <legend>{label}</legend>
-      <div className="choice-options">
+      <div className="setting-options">
         {options.map(([option, words]) => (
           <label key={option}>
             <input type="radio" name={name} checked={option === value} onChange={() => onChange(option)} />
@@ -59,7 +62,7 @@ export function Choice<T extends string>({ label, note, value, options, onChange
         ))}
       </div>
       {note !== undefined && (
-        <p id={`${name}note`} className="field-note">
+        <p id={`${name}note`} className="setting-note">
           {note}
         </p>
       )}

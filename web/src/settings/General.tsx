@@ -69,8 +69,8 @@ function Notify() {
   const isPossible = permission === "default" || permission === "granted";
   const note = isPossible ? text.notifyNote : text.notifyImpossible[permission];
   return (
-    <div className="field">
-      <label className="check">
+    <div className="setting">
+      <label className="setting-check">
         <input
           type="checkbox"
           aria-describedby={id}
@@ -80,7 +80,7 @@ function Notify() {
         />
         {text.notify}
       </label>
-      <p id={id} className="field-note">
+      <p id={id} className="setting-note">
         {note}
       </p>
     </div>
