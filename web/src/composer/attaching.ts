@@ -99,6 +99,7 @@ export class Attaching {
       const fitted = await this.#fitted(attachment, most);
       if (fitted.kind === "refused") this.#images.delete(fitted.id);
       this.#put(attachment.id, fitted);
+      void this.#count(attachment.id);
     }
   }
 
@@ -125,10 +126,11 @@ export class Attaching {
   async #count(id: string): Promise<void> {
     const attachment = this.#draftOf(id)?.attachments.find((attachment) => attachment.id === id);
     const part = attachment && attachmentPart(attachment);
-    if (attachment?.kind !== "text" || !part) return;
+    if (!part || (attachment.kind !== "text" && attachment.kind !== "image")) return;
     const { rest } = this.#page as { rest: Partial<TokenCounter> };
     const tokens = await rest.countTokens?.([part]).catch(() => undefined);
-    if (tokens !== undefined) this.#put(id, { ...attachment, tokens });
+    const isSame = this.#draftOf(id)?.attachments.includes(attachment);
+    if (tokens !== undefined && isSame) this.#put(id, { ...attachment, tokens });
   }
 
   #put(id: string, next: Attachment): void {

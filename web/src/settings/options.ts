@@ -4,7 +4,7 @@
  */
 
 import type { Language } from "../app/words";
-import type { AnswerOptions, Welcome } from "../client";
+import type { AnswerOptions, OptionLimits, Welcome } from "../client";
 import { byteLength } from "../composer/cost";
 import { formatBytes } from "../composer/units";
 import { words } from "./words";
@@ -19,37 +19,26 @@ export const NUMBER_OPTIONS: readonly NumberOption[] = [
   "seed",
 ];
 
+/** As `RealRange` and `WholeRange`, with open ends where nothing is told. */
 export interface OptionRange {
-  min?: number | undefined;
-  max?: number | undefined;
-  /** What the server takes when nothing is set. */
-  default?: number | undefined;
-  whole?: boolean;
+  min: number;
+  max?: number;
+  /** What the server takes when nothing is set. Missing: the model's own. */
+  default?: number;
+  whole: boolean;
 }
-
-/** What the options may be, as `welcome` tells it. */
-export type OptionLimits = Partial<Record<NumberOption, OptionRange>> & {
-  /** The longest system prompt. */
-  system_bytes?: number;
-  /** As many strings as may end an answer. */
-  stops?: number;
-  /** The longest of these. */
-  stop_bytes?: number;
-  /** Whether thinking can be chosen. */
-  thinking?: boolean;
-};
 
 const WHOLE: ReadonlySet<NumberOption> = new Set(["top_k", "max_tokens", "seed"]);
 
-/** An older gateway tells no limits, and brings numbers into its own. */
-export function limitsOf(welcome: Welcome | undefined): OptionLimits {
-  return (welcome as { options?: OptionLimits } | undefined)?.options ?? {};
+/** Before the first connection nothing is known; the server brings numbers into its own limits. */
+export function limitsOf(welcome: Welcome | undefined): Partial<OptionLimits> {
+  return welcome?.options ?? {};
 }
 
-/** The range of an option. What the server does not tell has no stated end. */
-export function rangeOf(option: NumberOption, limits: OptionLimits): OptionRange {
-  const least = option === "max_tokens" ? 1 : 0;
-  return { min: least, ...limits[option], whole: WHOLE.has(option) };
+/** The range of an option. What the server has not told has no stated end. */
+export function rangeOf(option: NumberOption, limits: Partial<OptionLimits>): OptionRange {
+  const told = option === "seed" ? undefined : limits[option];
+  return { min: option === "max_tokens" ? 1 : 0, ...told, whole: WHOLE.has(option) };
 }
 
 export type ParsedNumber = { value: number | undefined } | { error: string };
@@ -65,7 +54,7 @@ export function parseNumber(
   if (plain === "") return { value: undefined };
   const value = Number(plain);
   const isNumber = /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) && (!range.whole || Number.isSafeInteger(value));
-  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = range;
+  const { min, max = Number.POSITIVE_INFINITY } = range;
   if (isNumber && value >= min && value <= max) return { value };
   const text = words[language];
   return { error: text.mustBe(text.options[option].label, describeRange(range, language)) };
@@ -75,14 +64,13 @@ export function parseNumber(
 export function describeRange({ min, max, whole }: OptionRange, language: Language): string {
   const { kinds, between, atLeast } = words[language].ranges;
   const kind = whole ? kinds.whole : kinds.any;
-  if (min !== undefined && max !== undefined) return between(kind, min, max);
-  return min === undefined ? kind : atLeast(kind, min);
+  return max === undefined ? atLeast(kind, min) : between(kind, min, max);
 }
 
 export type ParsedStops = { value: string[] | undefined } | { error: string };
 
 /** One string per line. A line break inside of one is written as `\n`. */
-export function parseStops(typed: string, limits: OptionLimits, language: Language): ParsedStops {
+export function parseStops(typed: string, limits: Partial<OptionLimits>, language: Language): ParsedStops {
   const { stops = 4, stop_bytes = Number.POSITIVE_INFINITY } = limits;
   const value = typed
     .split("\n")
@@ -97,7 +85,7 @@ export function parseStops(typed: string, limits: OptionLimits, language: Langua
 /** What is wrong with a system prompt. */
 export function systemError(
   system: string,
-  { system_bytes = 32 * 1024 }: OptionLimits,
+  { system_bytes = 32 * 1024 }: Partial<OptionLimits>,
   language: Language,
 ): string | undefined {
   if (byteLength(system) <= system_bytes) return undefined;

@@ -102,6 +102,18 @@ test("the model's own count takes the place of the estimate", async () => {
   expect(countTokens).toHaveBeenCalledWith([{ type: "text", text: '<file name="1.txt">\none\n</file>' }]);
 });
 
+test("the count of an image that was made smaller meanwhile is not taken", async () => {
+  const counts: ((tokens: number) => void)[] = [];
+  Object.assign(page.rest, { countTokens: () => new Promise((resolve) => counts.push(resolve)) });
+  const draftFiles = files(async (_image, most) => "x".repeat(most));
+  await draftFiles.add([file(PNG, "1.png")]);
+  await draftFiles.add([file(PNG, "2.png")]);
+  for (const [at, count] of counts.entries()) count(at);
+  await vi.waitFor(() =>
+    expect(page.draft().attachments.map((image) => "tokens" in image && image.tokens)).toEqual([1, 2]),
+  );
+});
+
 test("a count that fails leaves the estimate", async () => {
   Object.assign(page.rest, { countTokens: () => Promise.reject(new Error("busy")) });
   await files().add([file("one", "1.txt")]);

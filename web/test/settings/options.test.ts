@@ -13,7 +13,7 @@ import {
   withOption,
 } from "../../src/settings/options";
 
-const upTo2: OptionRange = { min: 0, max: 2 };
+const upTo2: OptionRange = { min: 0, max: 2, whole: false };
 const whole: OptionRange = { min: 1, whole: true };
 
 test.each([
@@ -45,16 +45,14 @@ test.each(["0", "1.5", "99999999999999999999"])("%j is no length of an answer", 
 });
 
 test("a range is told as far as it is known", () => {
-  expect(describeRange({ min: 0, max: 1 }, "en")).toBe("a number from 0 to 1");
+  expect(describeRange({ min: 0, max: 1, whole: false }, "en")).toBe("a number from 0 to 1");
   expect(describeRange({ min: 1, whole: true }, "en")).toBe("a whole number of at least 1");
-  expect(describeRange({ min: 0, max: 1 }, "zh-CN")).toBe(" 0 到 1 的数字");
+  expect(describeRange({ min: 0, max: 1, whole: false }, "zh-CN")).toBe(" 0 到 1 的数字");
 });
 
-test("without the server's word there is only the least value", () => {
-  const none = limitsOf(undefined);
-  expect(none).toEqual({});
-  expect(rangeOf("temperature", none)).toEqual({ min: 0, whole: false });
-  expect(rangeOf("max_tokens", none)).toEqual({ min: 1, whole: true });
+test("before the server has told its limits there is only the least value", () => {
+  expect(rangeOf("temperature", limitsOf(undefined))).toEqual({ min: 0, whole: false });
+  expect(rangeOf("max_tokens", limitsOf(undefined))).toEqual({ min: 1, whole: true });
 });
 
 test("the server's ranges and defaults hold", () => {
