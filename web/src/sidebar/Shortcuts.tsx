@@ -34,11 +34,17 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
 /** Keys as they are written on this machine's keyboard. */
 export function KeyCombination({ keys }: { keys: readonly Key[] }) {
   const names = isMac() ? MAC_KEYS : OTHER_KEYS;
+  // On Macs the command key is named last.
+  const inOrder = isMac() ? [...keys].sort((a, b) => macOrder(a) - macOrder(b)) : keys;
   return (
     <span className="keys">
-      {keys.map((key) => (
+      {inOrder.map((key) => (
         <kbd key={key}>{names[key] ?? key}</kbd>
       ))}
     </span>
   );
+}
+
+function macOrder(key: Key): number {
+  return ["Shift", "Mod"].indexOf(key) + 1 || 3;
 }
