@@ -5,9 +5,6 @@
 import { ChevronDown } from "lucide-react";
 import { type RefObject, useEffect, useRef } from "react";
 import { Composer } from "../composer/Composer";
-import { Settings } from "../settings/Settings";
-import { Search } from "../sidebar/Search";
-import { Shortcuts } from "../sidebar/Shortcuts";
 import { Sidebar } from "../sidebar/Sidebar";
 import { Announcer } from "../thread/Announcer";
 import { LinkBanner } from "../thread/LinkBanner";
@@ -18,6 +15,7 @@ import { Bar } from "./Bar";
 import { PageContext, usePage, usePageState } from "./context";
 import { isSidebarOpen, useLayout } from "./layout";
 import { Notices } from "./Notices";
+import { Panel } from "./Panel";
 import type { ChatPage } from "./page";
 import { dispatchShortcut } from "./shortcuts";
 import { useFocusMessage } from "./useFocusMessage";
@@ -65,7 +63,7 @@ function Frame() {
             <SkipLink root={root} />
             <Sidebar />
             <Main />
-            <Panels />
+            <Panel />
             <Notices />
             <Announcer />
           </>
@@ -120,20 +118,4 @@ function Main() {
       </footer>
     </div>
   );
-}
-
-function Panels() {
-  const panel = usePageState((state) => state.panel);
-  const page = usePage();
-  const close = () => page.showPanel(undefined);
-  switch (panel) {
-    case "settings":
-      return <Settings onClose={close} />;
-    case "shortcuts":
-      return <Shortcuts onClose={close} />;
-    case "search":
-      return <Search onClose={close} />;
-    case undefined:
-      return null;
-  }
 }

@@ -34,6 +34,7 @@ export const words = defineWords(
     reconnectNow: "Reconnect now",
     connectionLost: "The connection was lost. The page keeps trying to reconnect.",
     dismiss: "Dismiss",
+    notLoaded: "This part of the page could not be loaded. Reload the page.",
 
     answerReady: "The answer is ready.",
     answerEnded: "The answer has ended.",
@@ -71,6 +72,7 @@ export const words = defineWords(
     reconnectNow: "立即重新连接",
     connectionLost: "连接已断开，页面会继续尝试重新连接。",
     dismiss: "关闭提示",
+    notLoaded: "页面的这一部分未能加载，请刷新页面。",
 
     answerReady: "回答已完成。",
     answerEnded: "回答已结束。",

@@ -1,12 +1,10 @@
 /** The sheet of keyboard shortcuts. */
 import { Fragment } from "react";
-import { isMac, type Key, SHORTCUTS } from "../app/shortcuts";
+import { SHORTCUTS } from "../app/shortcuts";
 import { useWords } from "../app/words";
 import { Dialog } from "../ui/Dialog";
+import { Keys } from "../ui/Keys";
 import { words } from "./words";
-
-const MAC_KEYS: Partial<Record<Key, string>> = { Mod: "⌘", Shift: "⇧", Enter: "↩", ArrowUp: "↑", Esc: "esc" };
-const OTHER_KEYS: Partial<Record<Key, string>> = { Mod: "Ctrl", ArrowUp: "↑" };
 
 export function Shortcuts({ onClose }: { onClose: () => void }) {
   const text = useWords(words);
@@ -20,7 +18,7 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
               {keys.map((combination, at) => (
                 <Fragment key={combination.join()}>
                   {at > 0 && <span className="shortcut-or">{text.or}</span>}
-                  <KeyCombination keys={combination} />
+                  <Keys keys={combination} />
                 </Fragment>
               ))}
             </dd>
@@ -29,22 +27,4 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
       </dl>
     </Dialog>
   );
-}
-
-/** Keys as they are written on this machine's keyboard. */
-export function KeyCombination({ keys }: { keys: readonly Key[] }) {
-  const names = isMac() ? MAC_KEYS : OTHER_KEYS;
-  // On Macs the command key is named last.
-  const inOrder = isMac() ? [...keys].sort((a, b) => macOrder(a) - macOrder(b)) : keys;
-  return (
-    <span className="keys">
-      {inOrder.map((key) => (
-        <kbd key={key}>{names[key] ?? key}</kbd>
-      ))}
-    </span>
-  );
-}
-
-function macOrder(key: Key): number {
-  return ["Shift", "Mod"].indexOf(key) + 1 || 3;
 }

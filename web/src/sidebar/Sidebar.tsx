@@ -9,10 +9,10 @@ import { isSidebarOpen } from "../app/layout";
 import { SHORTCUTS, type ShortcutName } from "../app/shortcuts";
 import { useWords } from "../app/words";
 import { IconButton } from "../ui/IconButton";
+import { Keys } from "../ui/Keys";
 import { Mark } from "../ui/Mark";
 import { Menu } from "../ui/Menu";
 import { ConversationList } from "./ConversationList";
-import { KeyCombination } from "./Shortcuts";
 import { useImport } from "./useImport";
 import { words } from "./words";
 
@@ -64,12 +64,12 @@ export function Sidebar() {
         <button type="button" className="sidebar-action" onClick={openNew}>
           <SquarePen />
           {text.newChat}
-          <Keys of="newChat" />
+          <KeysOf name="newChat" />
         </button>
         <button type="button" className="sidebar-action" onClick={openSearch}>
           <SearchIcon />
           {text.search}
-          <Keys of="search" />
+          <KeysOf name="search" />
         </button>
         <div className="conversations">
           <ConversationList />
@@ -80,11 +80,11 @@ export function Sidebar() {
   );
 }
 
-function Keys({ of }: { of: ShortcutName }) {
-  const keys = SHORTCUTS.find(({ name }) => name === of)?.keys[0] ?? [];
+function KeysOf({ name }: { name: ShortcutName }) {
+  const keys = SHORTCUTS.find((shortcut) => shortcut.name === name)?.keys[0] ?? [];
   return (
     <span className="sidebar-keys" aria-hidden="true">
-      <KeyCombination keys={keys} />
+      <Keys keys={keys} />
     </span>
   );
 }

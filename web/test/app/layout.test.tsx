@@ -1,5 +1,5 @@
 /** The whole chat: what its size changes, and which keys it hears. */
-import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { act, cleanup, fireEvent, render, screen, waitFor } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { App } from "../../src/app/App";
 import type { ChatPage } from "../../src/app/page";
@@ -97,10 +97,11 @@ test("a page of its own hears shortcuts everywhere, an embedded chat only those 
   expect(embedded.store.getState().panel).toBe("search");
 });
 
-test("the sheet lists every shortcut with the keys of this machine", () => {
+test("the sheet lists every shortcut with the keys of this machine", async () => {
   vi.spyOn(navigator, "platform", "get").mockReturnValue("MacIntel");
   const page = open();
   act(() => page.showPanel("shortcuts"));
+  await screen.findByRole("dialog");
   const lines = [...document.querySelectorAll(".shortcuts > div")].map(({ textContent }) => textContent);
   expect(lines).toHaveLength(SHORTCUTS.length);
   expect(lines.slice(0, 4)).toEqual([
@@ -109,4 +110,17 @@ test("the sheet lists every shortcut with the keys of this machine", () => {
     "Show or hide the list of conversations⌘B",
     "Show this list⌘/or?",
   ]);
+});
+
+test("a part that the server no longer has costs a notice, and not the page", async () => {
+  vi.doMock("../../src/sidebar/Search", () => {
+    throw new Error("404");
+  });
+  const page = open();
+  act(() => page.showPanel("search"));
+  await waitFor(() => expect(page.store.getState().panel).toBeUndefined());
+  const notices = page.store.getState().notices.map(({ text }) => text);
+  expect(notices).toEqual(["This part of the page could not be loaded. Reload the page."]);
+  expect(screen.getByRole("main")).toBeTruthy();
+  vi.doUnmock("../../src/sidebar/Search");
 });
