@@ -226,8 +226,10 @@ export class ChatPage {
 
   /** How an answer is asked for. A conversation's own system prompt goes before the person's general one. */
   readonly optionsFor = (conversation?: string): AnswerOptions => {
-    const { chat, preferences } = this.store.getState();
-    const own = conversation === undefined ? undefined : chat.chats.get(conversation)?.record?.system;
+    const { chat, list, preferences } = this.store.getState();
+    // The list knows of a change at once; the record is fetched again a moment later.
+    const listed = list.conversations.find(({ id }) => id === conversation);
+    const own = (listed ?? chat.chats.get(conversation ?? "")?.record)?.system;
     const { system, ...options } = preferences.options;
     return own === undefined && system !== undefined ? { ...options, system } : options;
   };

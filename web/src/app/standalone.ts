@@ -26,8 +26,10 @@ export function standalonePage(options: Pick<ChatPageOptions, "api">): ChatPage 
     const title = titleOf(state);
     if (title !== document.title) document.title = title;
     followTheme(state);
+    followLanguage(state);
   });
   followTheme(page.store.getState());
+  followLanguage(page.store.getState());
   page.client.subscribe((_state, event) => notifyOfEnd(page, event));
   return page;
 }
@@ -54,6 +56,12 @@ function followTheme({ preferences: { theme } }: PageState): void {
     const isChosen = meta.dataset.media.includes(`: ${theme}`);
     meta.media = theme === "system" ? meta.dataset.media : isChosen ? "all" : "not all";
   }
+}
+
+/** What is outside the chat is in its language, too: the title, and what the browser itself says. */
+function followLanguage({ preferences }: PageState): void {
+  const language = chosenLanguage(preferences);
+  if (document.documentElement.lang !== language) document.documentElement.lang = language;
 }
 
 /**

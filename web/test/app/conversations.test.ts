@@ -251,3 +251,13 @@ test("opening a message that search found shows it, with the branch that it is o
   await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe("m2"));
   expect(page.store.getState().leaves.get("a")).toBe("m2");
 });
+
+test("a conversation's own system prompt counts from the moment it is changed", async () => {
+  const gateway = new FakeGateway(conversation("a"));
+  const page = gateway.page();
+  page.setPreferences({ options: { system: "Be brief." } });
+  await page.conversations.refresh();
+  expect(page.optionsFor("a")).toEqual({ system: "Be brief." });
+  await page.conversations.change("a", { system: "Be long." });
+  expect(page.optionsFor("a")).toEqual({});
+});

@@ -86,6 +86,14 @@ test("nobody is notified who looks at the page, has not asked for it, or has sto
   expect(shown).toEqual([]);
 });
 
+test("the page around the chat is in the chat's language", () => {
+  const page = standalonePage({ api: API });
+  page.setPreferences({ language: "zh-CN" });
+  expect(document.documentElement.lang).toBe("zh-CN");
+  page.setPreferences({ language: "en" });
+  expect(document.documentElement.lang).toBe("en");
+});
+
 test("a chosen theme reaches the page around the chat and the bar of a phone", () => {
   for (const scheme of ["light", "dark"]) {
     const meta = document.createElement("meta");
