@@ -7,7 +7,7 @@ import { launch } from "./browser";
 import { Gateway } from "./gateway";
 import { ENGLISH, LONG_ANSWER, SPEAKERS } from "./languages";
 import { Line } from "./line";
-import { Visit } from "./visit";
+import { letters, Visit } from "./visit";
 
 /** What a browser says of sockets and requests that fail. */
 const BROKEN = /WebSocket connection to|Failed to load resource|net::ERR_/;
@@ -209,6 +209,5 @@ async function expectShownAsKept(me: Visit): Promise<void> {
   const kept = await me.keptText();
   const copy = await me.buttonOf(me.answers.last(), me.say(threadWords).copy);
   expect(await me.copied(copy)).toBe(kept);
-  const letters = (text: string | null) => (text ?? "").replaceAll(/[^\p{L}\p{N}]+/gu, "");
   expect(letters(await me.answers.last().locator(".markdown").innerText())).toBe(letters(kept));
 }

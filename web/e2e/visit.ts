@@ -296,3 +296,8 @@ export class Visit {
     return this.received.filter((frame) => frame.type === type) as Extract<ServerFrame, { type: T }>[];
   }
 }
+
+/** The letters and digits of a text: what Markdown and its rendering have in common. */
+export function letters(text: string): string {
+  return text.replaceAll(/[^\p{L}\p{N}]+/gu, "");
+}
