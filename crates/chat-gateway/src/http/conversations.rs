@@ -211,22 +211,24 @@ fn write_cursor(last: &Conversation) -> String {
 }
 
 fn read_cursor(cursor: &str) -> Result<ListPlace, ApiProblem> {
+    let place = read_place(cursor);
+    place.ok_or_else(|| ApiProblem::bad("`before` must be the `next` of another page"))
+}
+
+fn read_place(cursor: &str) -> Option<ListPlace> {
     let mut parts = cursor.splitn(3, '.');
-    let mut read = || {
-        let pinned = match parts.next()? {
-            PINNED => true,
-            UNPINNED => false,
-            _ => return None,
-        };
-        let updated_ms = parts.next()?.parse().ok()?;
-        let id = parts.next()?.parse().ok()?;
-        Some(ListPlace {
-            pinned,
-            updated_ms,
-            id,
-        })
+    let pinned = match parts.next()? {
+        PINNED => true,
+        UNPINNED => false,
+        _ => return None,
     };
-    read().ok_or_else(|| ApiProblem::bad("`before` must be the `next` of another page"))
+    let updated_ms = parts.next()?.parse().ok()?;
+    let id = parts.next()?.parse().ok()?;
+    Some(ListPlace {
+        pinned,
+        updated_ms,
+        id,
+    })
 }
 
 /// A title or the name of a folder, without the space around it.

@@ -110,7 +110,7 @@ async fn each_change_of_the_list_is_told_to_every_tab_that_watches_it() {
 }
 
 #[tokio::test]
-async fn many_changes_of_one_conversation_are_told_four_times_a_second_and_the_last_one_is() {
+async fn many_changes_come_as_few_frames_and_the_last_one_is_among_them() {
     let gateway = Gateway::start().await;
     let mut tab = open(&gateway).await;
     watch_list(&mut tab).await;
