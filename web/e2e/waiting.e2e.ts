@@ -70,7 +70,7 @@ describe.each(SPEAKERS)("in $language", ({ language, short }) => {
     await answer.getByText(text.readTokens("1,024", "4,096")).waitFor();
     await answer.getByRole("progressbar").waitFor();
     prompt.open();
-    const thinking = answer.getByRole("region", { name: text.thoughts });
+    const thinking = answer.getByRole("group", { name: text.thoughts });
     await thinking.getByText("The person wants a greeting.").waitFor();
     await visit.screenshot(`thinking-${language}`);
     thoughts.open();
@@ -89,7 +89,7 @@ describe.each(SPEAKERS)("in $language", ({ language, short }) => {
     const text = visit.say(threadWords);
     upstream.says({ text: "Half of an ans" }, { cut: true });
     await visit.ask(short);
-    const answer = await visit.answered(0, "failed");
+    const answer = await visit.answered(0, "interrupted");
     await answer.getByText("Half of an ans").waitFor();
     const [{ error } = {}] = visit.frames("done");
     const said = describeError({ code: error?.code ?? "" }, language);

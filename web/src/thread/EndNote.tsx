@@ -17,7 +17,7 @@ export function EndNote({ end, onContinue, onRetry }: EndNoteProps) {
   const busy = useBusy();
   const failed = end.problem && errorWords(end.problem, language);
   return (
-    <div className="end" data-end={end.name}>
+    <div className="end" data-end={end.name} data-failed={failed !== undefined}>
       <p className="end-text">
         {failed ? (
           <>
@@ -34,7 +34,7 @@ export function EndNote({ end, onContinue, onRetry }: EndNoteProps) {
               {text.continue}
             </button>
           )}
-          {(!end.continues || end.name === "failed") && (
+          {(!end.continues || failed) && (
             <button type="button" className="button" onClick={onRetry}>
               {text.tryAgain}
             </button>

@@ -33,7 +33,7 @@ function Refused({ pending }: { pending: Pending }) {
   if (!pending.error) return null;
   const { says, todo } = errorWords(pending.error, language);
   return (
-    <div className="end" data-end="failed">
+    <div className="end" data-failed="true">
       <p className="end-text">
         <strong>{says}</strong> {todo}
       </p>

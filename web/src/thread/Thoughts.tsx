@@ -11,6 +11,7 @@ import { useThreadEnd, useTicks } from "./useAnswer";
 import { words } from "./words";
 
 export function Thoughts({ answer }: { answer: Answer }) {
+  const text = useWords(words);
   const id = useId();
   const thinks = answer.status === "running" && answer.text === "";
   const { isAtEnd } = useThreadEnd();
@@ -23,7 +24,8 @@ export function Thoughts({ answer }: { answer: Answer }) {
   }
   const isOpen = chosen ?? thinks;
   return (
-    <div className="thoughts" data-thinks={thinks}>
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms, and a section of each answer a landmark too many.
+    <div className="thoughts" role="group" aria-label={text.thoughts} data-thinks={thinks}>
       <button
         type="button"
         className="thoughts-head"

@@ -5,7 +5,7 @@ export type EndName =
   /** By a person. */
   | "stopped"
   | "stoppedEarly"
-  /** The server was restarted. */
+  /** The server was restarted, or, with a problem, the model broke off. */
   | "interrupted"
   /** The limit of tokens cut it. */
   | "length"
@@ -31,8 +31,11 @@ export function endOf(answer: Answer): End | undefined {
       return { name: "failed", problem: error ?? { code: "internal", message: "" }, continues };
     case "stopped":
       return { name: text || reasoning ? "stopped" : "stoppedEarly", continues };
-    case "interrupted":
-      return { name: "interrupted", continues };
+    case "interrupted": {
+      // That the server has stopped needs no error's words.
+      const broke = error && error.code !== "shutting_down";
+      return { name: "interrupted", ...(broke && { problem: error }), continues };
+    }
     default:
       if (finish_reason === "length") return { name: text ? "length" : "lengthOfThoughts", continues };
       if (text) return undefined;

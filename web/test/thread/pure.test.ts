@@ -138,6 +138,14 @@ describe("ends", () => {
       { name: "interrupted", continues: true },
     ],
     [
+      { status: "interrupted", text: "a", error: { code: "shutting_down", message: "" } },
+      { name: "interrupted", continues: true },
+    ],
+    [
+      { status: "interrupted", text: "a", error: failed },
+      { name: "interrupted", problem: failed, continues: true },
+    ],
+    [
       { status: "failed", text: "a", error: failed },
       { name: "failed", problem: failed, continues: true },
     ],
