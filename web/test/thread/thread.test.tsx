@@ -36,7 +36,7 @@ function shownTexts(): string[] {
 }
 
 function asked(): object[] {
-  return FakeServer.last.asked.filter(({ type }) => type !== "watch");
+  return FakeServer.last.asked.filter(({ type }) => !type.startsWith("watch"));
 }
 
 /** Takes the last request of a type, with these ids. */
