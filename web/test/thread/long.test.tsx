@@ -3,6 +3,8 @@ import { act, cleanup, screen } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { CHAT, cleanUp, FakeHttp, id, show, turns } from "./harness";
 
+vi.setConfig({ testTimeout: 20_000 });
+
 /** How often each answer was drawn. */
 const drawn = vi.hoisted(() => new Map<string, number>());
 const idle = vi.hoisted((): (() => void)[] => []);
@@ -19,6 +21,8 @@ beforeEach(() => {
   drawn.clear();
   idle.length = 0;
   marks.length = 0;
+  // However slow the machine is, the steps are those of a fast one.
+  vi.spyOn(performance, "now").mockReturnValue(0);
   vi.stubGlobal("requestIdleCallback", (run: () => void) => idle.push(run));
   vi.stubGlobal("cancelIdleCallback", (handle: number) => {
     idle[handle - 1] = () => {};
