@@ -123,6 +123,7 @@ const text: Construct = {
         seen = 0;
         return closingDollars(code);
       }
+      if (code === BACKSLASH && size === 0) return closeOrEscape(code);
       effects.enter("formulaData");
       return data(code);
     }
@@ -135,16 +136,20 @@ const text: Construct = {
       if (code === BACKSLASH) {
         if (size > 0) return escaped(code);
         effects.exit("formulaData");
-        return effects.check(
-          closing(close),
-          (next) => (written === "" ? nok(next) : marker(next)),
-          (next) => {
-            effects.enter("formulaData");
-            return escaped(next);
-          },
-        )(code);
+        return closeOrEscape(code);
       }
       return take(code, data);
+    }
+
+    function closeOrEscape(code: Code): State | undefined {
+      return effects.check(
+        closing(close),
+        (next) => (written === "" ? nok(next) : marker(next)),
+        (next) => {
+          effects.enter("formulaData");
+          return escaped(next);
+        },
+      )(code);
     }
 
     function escaped(code: Code): State | undefined {

@@ -8,8 +8,10 @@ import { flushSync } from "react-dom";
 const SLICE_MS = 8;
 /** A busy page still gets a slice this often. */
 const AT_LEAST_EVERY_MS = 200;
-/** How many characters may be drawn at once, per frame, without waiting for a slice. */
+/** How many characters may be drawn at once, per frame, without waiting for a slice... */
 const AT_ONCE = 4096;
+/** ...not counting texts as short as this. */
+const SHORT = 512;
 
 type Work = () => void;
 
@@ -68,6 +70,7 @@ let refills = false;
 
 /** Whether so many characters may be drawn in this frame without waiting. */
 export function mayDrawAtOnce(size: number): boolean {
+  if (size <= SHORT) return true;
   if (!refills) {
     refills = true;
     setTimeout(refill, 16);
