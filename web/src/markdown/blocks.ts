@@ -169,7 +169,7 @@ export class BlockSplitter {
         if (start.kind !== "indented" || this.#size >= LONG) this.#begin(start);
         return;
       default:
-        if (open.blank || interrupts(start, line, open.kind)) this.#begin(start);
+        if (open.blank || this.#interrupts(start, line)) this.#begin(start);
         else this.#continueText(line);
     }
   }
@@ -180,7 +180,7 @@ export class BlockSplitter {
     const inside = indentOf(line) >= open.size;
     if (!inside && start.kind === "item" && open.kind === "list" && start.marker === open.marker) {
       this.#feedItem(start);
-    } else if (!inside && (open.blank || interrupts(start, line, open.kind))) {
+    } else if (!inside && (open.blank || this.#interrupts(start, line))) {
       this.#begin(start);
     } else if (this.#size >= TOO_LONG) {
       this.#beginPart("paragraph", "paragraph");
@@ -219,6 +219,28 @@ export class BlockSplitter {
     this.#beginPart("paragraph", "table");
     this.#open.head = head;
     this.#open.inTable = true;
+  }
+
+  /** Whether a line ends what is before it without a blank line. */
+  #interrupts(start: LineStart, line: string): boolean {
+    const { kind, inTable } = this.#open;
+    const inParagraph = kind === "paragraph" && !inTable;
+    switch (start.kind) {
+      case "item":
+        // Inside a paragraph, only "1." begins a numbered list: other numbers may be years.
+        return !start.empty && (!inParagraph || start.number === undefined || /^ {0,3}1[.)]/.test(line));
+      case "rule":
+        // Dashes under a paragraph make it a heading.
+        return kind !== "paragraph" || !/^ {0,3}-+[ \t]*$/.test(line);
+      case "quote":
+        return kind !== "quote";
+      case "indented":
+        return inTable;
+      case "text":
+        return false;
+      default:
+        return true;
+    }
   }
 
   #mayCutQuote(line: string): boolean {
@@ -314,29 +336,6 @@ function opened(at: number, kind: OpenKind): OpenBlock {
     previous: "",
     inTable: false,
   };
-}
-
-/** Whether a line ends the paragraph before it without a blank line. */
-function interrupts(start: LineStart, line: string, within: OpenKind): boolean {
-  switch (start.kind) {
-    case "item":
-      return (
-        !start.empty && (start.number === undefined || (start.number === 1 && /^ {0,3}1[.)]/.test(line)))
-      );
-    case "rule":
-      // Dashes under a paragraph make it a heading.
-      return within !== "paragraph" || !/^ {0,3}-+[ \t]*$/.test(line);
-    case "quote":
-      return within !== "quote";
-    case "fence":
-    case "math":
-    case "heading":
-    case "footnote":
-      return true;
-    case "indented":
-    case "text":
-      return false;
-  }
 }
 
 /** The end of the piece that begins at `from`: after a sentence or a space if there is one in its second half. */
