@@ -5,7 +5,6 @@
  */
 import type { ChatPage } from "../app/page";
 import type { Attachment, Draft } from "../app/state";
-import type { MessageContent } from "../client";
 import { attachmentPart, draftContent, frameBytes } from "./cost";
 import { putAttachment } from "./files";
 import { fitImage } from "./image";
@@ -17,11 +16,6 @@ const TEXT_BYTES = 8 * 1024;
 const PART_BYTES = 64;
 /** Progress of a long PDF is shown in so many steps. */
 const PROGRESS_STEPS = 20;
-
-/** A gateway that counts tokens. */
-interface TokenCounter {
-  countTokens(content: MessageContent): Promise<number>;
-}
 
 /** A file, and the attachment that it becomes. */
 export interface NewFile {
@@ -127,8 +121,7 @@ export class Attaching {
     const attachment = this.#draftOf(id)?.attachments.find((attachment) => attachment.id === id);
     const part = attachment && attachmentPart(attachment);
     if (!part || (attachment.kind !== "text" && attachment.kind !== "image")) return;
-    const { rest } = this.#page as { rest: Partial<TokenCounter> };
-    const tokens = await rest.countTokens?.([part]).catch(() => undefined);
+    const tokens = await this.#page.rest.countTokens([part]).catch(() => undefined);
     const isSame = this.#draftOf(id)?.attachments.includes(attachment);
     if (tokens !== undefined && isSame) this.#put(id, { ...attachment, tokens });
   }

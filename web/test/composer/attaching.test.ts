@@ -2,6 +2,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { ChatPage } from "../../src/app/page";
 import { type Attachment, NEW } from "../../src/app/state";
+import { ChatError } from "../../src/client";
 import { Attaching } from "../../src/composer/attaching";
 import { DraftFiles } from "../../src/composer/files";
 import { welcome } from "../client/fakeServer";
@@ -13,6 +14,7 @@ let page: ChatPage;
 beforeEach(() => {
   localStorage.clear();
   page = new ChatPage({ api });
+  vi.spyOn(page.rest, "countTokens").mockRejectedValue(new ChatError("not_found", "an older gateway"));
   const model = { ...welcome.model, images: true };
   page.store.setState(({ chat }) => ({ chat: { ...chat, welcome: { ...welcome, model } } }));
 });
@@ -93,8 +95,7 @@ test("an image that does not fit or cannot be opened is refused with the reason"
 });
 
 test("the model's own count takes the place of the estimate", async () => {
-  const countTokens = vi.fn(async () => 42);
-  Object.assign(page.rest, { countTokens });
+  const countTokens = vi.mocked(page.rest.countTokens).mockResolvedValue(42);
   await files().add([file("one", "1.txt")]);
   await vi.waitFor(() =>
     expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one", tokens: 42 }]),
@@ -104,7 +105,7 @@ test("the model's own count takes the place of the estimate", async () => {
 
 test("the count of an image that was made smaller meanwhile is not taken", async () => {
   const counts: ((tokens: number) => void)[] = [];
-  Object.assign(page.rest, { countTokens: () => new Promise((resolve) => counts.push(resolve)) });
+  vi.mocked(page.rest.countTokens).mockImplementation(() => new Promise((resolve) => counts.push(resolve)));
   const draftFiles = files(async (_image, most) => "x".repeat(most));
   await draftFiles.add([file(PNG, "1.png")]);
   await draftFiles.add([file(PNG, "2.png")]);
@@ -115,7 +116,7 @@ test("the count of an image that was made smaller meanwhile is not taken", async
 });
 
 test("a count that fails leaves the estimate", async () => {
-  Object.assign(page.rest, { countTokens: () => Promise.reject(new Error("busy")) });
+  vi.mocked(page.rest.countTokens).mockRejectedValue(new ChatError("rate_limited", "wait"));
   await files().add([file("one", "1.txt")]);
   expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
 });

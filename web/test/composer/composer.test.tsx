@@ -1,11 +1,11 @@
 /** The field as a person uses it, before a fake server. */
 import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { PageContext } from "../../src/app/context";
 import { ChatPage } from "../../src/app/page";
 import { NEW } from "../../src/app/state";
 import { LanguageContext } from "../../src/app/words";
-import type { Answer, Message } from "../../src/client";
+import { type Answer, ChatError, type Message } from "../../src/client";
 import { Composer } from "../../src/composer/Composer";
 import { words } from "../../src/composer/words";
 import { welcome } from "../client/fakeServer";
@@ -15,6 +15,8 @@ const api = new URL("http://localhost/api/v1/");
 let page: ChatPage;
 let touch: boolean;
 
+// What reads files is loaded with the first one, which takes long on a busy machine.
+beforeAll(() => import("../../src/composer/attaching"));
 beforeEach(() => {
   localStorage.clear();
   touch = false;
@@ -31,6 +33,7 @@ function start({ isEmbedded = false } = {}) {
   page.store.setState(({ chat }) => ({
     chat: { ...chat, welcome, link: { name: "open" } as typeof chat.link },
   }));
+  vi.spyOn(page.rest, "countTokens").mockRejectedValue(new ChatError("not_found", "an older gateway"));
   vi.spyOn(page, "send").mockReturnValue();
   vi.spyOn(page, "stop").mockReturnValue();
   const onSent = vi.fn();

@@ -1,6 +1,6 @@
 /** The settings as a person uses them. */
 import { act, cleanup, fireEvent, render, screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { PageContext } from "../../src/app/context";
 import { ChatPage } from "../../src/app/page";
 import { LanguageContext } from "../../src/app/words";
@@ -22,6 +22,8 @@ const record: Conversation = {
 };
 let page: ChatPage;
 
+// The sections are loaded when the dialog opens, which takes long on a busy machine.
+beforeAll(() => import("../../src/settings/Sections"));
 beforeEach(() => {
   localStorage.clear();
   page = new ChatPage({ api });
