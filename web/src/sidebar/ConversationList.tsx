@@ -10,6 +10,11 @@ import { Row } from "./Row";
 import { useToday } from "./useToday";
 import { words } from "./words";
 
+/** How near the end of the list has to be for more of it to be fetched. */
+const NEAR = "400px";
+/** A page that could not be fetched is asked for again after so long. */
+const AGAIN_MS = 250;
+
 export function ConversationList() {
   const text = useWords(words);
   const page = usePage();
@@ -109,25 +114,35 @@ function answeringConversations({ chat }: PageState): Set<string> {
   return new Set(open.flatMap(({ conversation }) => conversation ?? []));
 }
 
-/** The end of what is loaded. */
+/** The end of what is loaded: asks for more for as long as it is near the view. */
 function End() {
   const text = useWords(words);
   const page = usePage();
   const next = usePageState(({ list }) => list.next);
   const end = useRef<HTMLParagraphElement>(null);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a page may be too short to push the end out of view.
+  const isEnd = next === undefined;
   useEffect(() => {
-    if (!end.current) return;
-    const seen = new IntersectionObserver(
-      ([entry]) => {
-        if (entry?.isIntersecting) void page.conversations.more();
-      },
-      { rootMargin: "200px" },
-    );
-    seen.observe(end.current);
-    return () => seen.disconnect();
-  }, [page, next]);
-  if (next === undefined) return null;
+    const element = end.current;
+    if (isEnd || !element) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const onSeen = async ([entry]: IntersectionObserverEntry[]) => {
+      if (!entry?.isIntersecting) return;
+      seen.unobserve(element);
+      await page.conversations.more();
+      // Observed anew, it is told of again if it is still near.
+      timer = setTimeout(() => seen.observe(element), AGAIN_MS);
+    };
+    const seen = new IntersectionObserver((entries) => void onSeen(entries), {
+      root: element.closest(".conversations"),
+      rootMargin: NEAR,
+    });
+    seen.observe(element);
+    return () => {
+      seen.disconnect();
+      clearTimeout(timer);
+    };
+  }, [page, isEnd]);
+  if (isEnd) return null;
   return (
     <p ref={end} className="sidebar-more">
       {text.loadingMore}

@@ -1,7 +1,6 @@
 /** Shows a chat's components on a page, with the words in English. */
 import { type RenderResult, render } from "@testing-library/react";
 import type { ReactNode } from "react";
-import { vi } from "vitest";
 import { PageContext } from "../../src/app/context";
 import type { ChatPage } from "../../src/app/page";
 import { type Language, LanguageContext } from "../../src/app/words";
@@ -22,7 +21,6 @@ function playPopovers(): void {
       element.dispatchEvent(Object.assign(new Event(type), { newState }));
     }
   };
-  vi.stubGlobal("IntersectionObserver", NeverSeen);
   HTMLElement.prototype.hidePopover = function () {
     tell(this, "closed");
   };
@@ -31,9 +29,4 @@ function playPopovers(): void {
     const list = document.getElementById(button?.getAttribute("popovertarget") ?? "");
     if (list) tell(list, "open");
   };
-}
-
-class NeverSeen {
-  observe(): void {}
-  disconnect(): void {}
 }

@@ -188,6 +188,31 @@ test("an empty list and a list that failed say so", async () => {
   expect(await screen.findByRole("link", { name: "Title a" })).toBeTruthy();
 });
 
+test("more of the list comes for as long as its end is near, also after a page that failed", async () => {
+  const ids = Array.from({ length: 120 }, (_, at) => `c${at}`);
+  vi.stubGlobal("IntersectionObserver", AlwaysSeen);
+  await begin(...ids.map((id, at) => conversation(id, { updated_ms: 1000 - at })));
+  gateway.failsWith = "storage_unavailable";
+  const pages = () => gateway.asked.filter((asked) => asked.includes("before"));
+  await waitFor(() => expect(pages()).toHaveLength(2), { timeout: 8000 });
+  gateway.failsWith = undefined;
+  const rows = () => document.querySelectorAll(".conversation");
+  await waitFor(() => expect(rows()).toHaveLength(120), { timeout: 8000 });
+  expect(screen.queryByText("Loading more")).toBeNull();
+}, 20_000);
+
+class AlwaysSeen {
+  readonly #callback: (entries: { isIntersecting: boolean }[]) => void;
+  constructor(callback: (entries: { isIntersecting: boolean }[]) => void) {
+    this.#callback = callback;
+  }
+  observe(): void {
+    queueMicrotask(() => this.#callback([{ isIntersecting: true }]));
+  }
+  unobserve(): void {}
+  disconnect(): void {}
+}
+
 test("in a narrow chat it is a drawer: it takes the focus, Escape gives it back, and a choice closes it", async () => {
   await begin(conversation("a"));
   const before = document.createElement("button");
