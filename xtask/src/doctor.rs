@@ -17,6 +17,9 @@ use crate::settings::{Profile, Settings};
 
 /// The free space that the build and the development model need.
 const MIN_FREE_GIB: u64 = 5;
+/// Why tests in a browser are skipped.
+pub(crate) const GET_CHROMIUM: &str =
+    "no Chromium (Debian: apt-get install chromium; or CHROMIUM_BIN)";
 
 /// One row of the table.
 struct DoctorRow {

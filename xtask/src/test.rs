@@ -163,9 +163,7 @@ fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepO
 
 fn browser(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
     let Some(chromium) = doctor::chromium(settings) else {
-        return Ok(StepOutcome::Skipped(
-            "no Chromium (Debian: apt-get install chromium; or CHROMIUM_BIN)".to_owned(),
-        ));
+        return Ok(StepOutcome::Skipped(doctor::GET_CHROMIUM.to_owned()));
     };
     block_on(page::install(settings))?;
     let gateway = settings.target("debug/chat-gateway");

@@ -10,7 +10,7 @@ use super::chain::TestChain;
 use crate::python::Python;
 use crate::settings::Settings;
 use crate::steps::{StepOutcome, Steps};
-use crate::{block_on, page, say};
+use crate::{block_on, doctor, page, say};
 
 /// The folder of the cases, below the workspace's root.
 const FOLDER: &str = "crates/testkit/clients";
@@ -75,6 +75,9 @@ pub(super) fn run(steps: &mut Steps, sh: &Shell, settings: &Settings, chain: &Te
     for (step, cases) in JAVASCRIPT {
         steps.run(step, || in_javascript(sh, settings, chain, cases));
     }
+    steps.run("vercel ai sdk's hook in chromium", || {
+        in_chromium(sh, settings, chain, "ui_hook_client.mjs")
+    });
     steps.run("curl", || curl(sh, settings, chain));
 }
 
@@ -118,6 +121,20 @@ fn in_javascript(
     let packages = block_on(page::install_clients(settings))?;
     say::run(cmd!(sh, "node {FOLDER}/{cases} {packages}").envs(chain.variables()))?;
     Ok(StepOutcome::Passed)
+}
+
+/// Cases in JavaScript that open pages.
+fn in_chromium(
+    sh: &Shell,
+    settings: &Settings,
+    chain: &TestChain,
+    cases: &str,
+) -> Result<StepOutcome> {
+    let Some(chromium) = doctor::chromium(settings) else {
+        return Ok(StepOutcome::Skipped(doctor::GET_CHROMIUM.to_owned()));
+    };
+    let _chromium = sh.push_env("CHROMIUM_BIN", chromium);
+    in_javascript(sh, settings, chain, cases)
 }
 
 fn curl(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
