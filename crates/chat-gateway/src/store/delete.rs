@@ -142,27 +142,34 @@ impl Store {
     ///
     /// When nothing can be changed now.
     pub async fn sweep_deleted(&self) -> Result<(), StoreError> {
-        let before = now_ms() - millis(RESTORABLE);
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM conversations WHERE deleted_ms <= ? LIMIT 1")
+                .bind(now_ms() - millis(RESTORABLE))
+                .fetch_optional(&self.shared.readers)
+                .await?;
+        // Most of the time there is nothing, and nobody must wait for that.
+        match due {
+            Some(_) => self.purge().await,
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Store::sweep_deleted`], without a look first.
+    pub(super) async fn purge(&self) -> Result<(), StoreError> {
         loop {
-            let due: Option<i64> =
-                sqlx::query_scalar("SELECT 1 FROM conversations WHERE deleted_ms <= ? LIMIT 1")
-                    .bind(before)
-                    .fetch_optional(&self.shared.readers)
-                    .await?;
-            // Most of the time there is nothing, and nobody must wait for that.
-            if due.is_none() {
-                return Ok(());
-            }
             let mut writing = self.write().await?;
-            sqlx::query(
+            let deleted = sqlx::query(
                 "DELETE FROM conversations WHERE id IN \
                  (SELECT id FROM conversations WHERE deleted_ms <= ? LIMIT ?)",
             )
-            .bind(before)
+            .bind(now_ms() - millis(RESTORABLE))
             .bind(SWEPT_AT_ONCE)
             .execute(writing.on())
             .await?;
             writing.commit().await?;
+            if deleted.rows_affected() < u64::from(SWEPT_AT_ONCE) {
+                return Ok(());
+            }
         }
     }
 }

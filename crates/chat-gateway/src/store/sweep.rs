@@ -45,7 +45,7 @@ impl Store {
     ///
     /// When nothing can be changed now.
     pub async fn sweep(&self, retention: Option<Duration>) -> Result<u64, StoreError> {
-        self.sweep_deleted().await?;
+        self.purge().await?;
         let now = now_ms();
         let mut writing = self.write().await?;
         sqlx::query("DELETE FROM requests WHERE created_ms <= ?")
