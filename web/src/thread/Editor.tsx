@@ -1,6 +1,7 @@
 /** Edits a message in its place. Enter sends, Shift+Enter starts a new line, Escape cancels; never while composing. */
 import { type KeyboardEvent, useLayoutEffect, useRef, useState } from "react";
 import { useWords } from "../app/words";
+import { focusComposer } from "./focus";
 import { words } from "./words";
 
 /** Safari reports the Enter that ends a composition after the composition's end. */
@@ -22,6 +23,13 @@ export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: Edit
   const input = useRef<HTMLTextAreaElement>(null);
   const composedAt = useRef(Number.NEGATIVE_INFINITY);
   const isReady = mayBeEmpty || written.trim() !== "";
+  const cancel = () => {
+    if (input.current) focusComposer(input.current);
+    onCancel();
+  };
+  const send = () => {
+    if (isReady) onSubmit(written);
+  };
 
   useLayoutEffect(() => {
     const end = input.current?.value.length ?? 0;
@@ -44,10 +52,10 @@ export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: Edit
       event.preventDefault();
       event.stopPropagation();
       event.nativeEvent.stopImmediatePropagation();
-      onCancel();
+      cancel();
     } else if (event.key === "Enter" && !event.shiftKey && !matchMedia("(pointer: coarse)").matches) {
       event.preventDefault();
-      if (isReady) onSubmit(written);
+      send();
     }
   };
 
@@ -56,7 +64,7 @@ export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: Edit
       className="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        if (isReady) onSubmit(written);
+        send();
       }}
     >
       <textarea
@@ -73,7 +81,7 @@ export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: Edit
       />
       <div className="editor-actions">
         <span className="editor-keys">{text.editKeys}</span>
-        <button type="button" className="button" onClick={onCancel}>
+        <button type="button" className="button" onClick={cancel}>
           {text.cancel}
         </button>
         <button type="submit" className="button-primary" disabled={!isReady}>

@@ -1,5 +1,6 @@
 /** One message of the person's: to be copied, edited and asked again, or changed while it still waits. */
 import { Pencil } from "lucide-react";
+import { useRef } from "react";
 import { writtenText } from "../app/content";
 import { usePage, usePageState } from "../app/context";
 import { useWords } from "../app/words";
@@ -9,6 +10,7 @@ import { IconButton } from "../ui/IconButton";
 import { Content } from "./Content";
 import { Editor } from "./Editor";
 import { withWritten } from "./edit";
+import { focusComposer } from "./focus";
 import type { Place } from "./rows";
 import { useThreadEnd } from "./useAnswer";
 import { Versions } from "./Versions";
@@ -53,26 +55,32 @@ function EditedQuestion({ message, waits }: { message: Message; waits: boolean }
   const text = useWords(words);
   const page = usePage();
   const { toEnd } = useThreadEnd();
+  const form = useRef<HTMLDivElement>(null);
   const content = message.content ?? [];
   const submit = async (written: string) => {
     const edited = withWritten(content, written);
     if (waits) {
       // What was written stays when it is too late.
-      if (await page.messages.editQueued(message.id, edited)) page.edit();
+      if (!(await page.messages.editQueued(message.id, edited))) return;
+      if (form.current) focusComposer(form.current);
+      page.edit();
       return;
     }
+    if (form.current) focusComposer(form.current);
     page.edit();
     page.messages.rerun(message, edited);
     toEnd();
   };
   return (
-    <Editor
-      initial={writtenText(content)}
-      mayBeEmpty={withWritten(content, "").length > 0}
-      submit={waits ? text.save : text.send}
-      onSubmit={(written) => void submit(written)}
-      onCancel={() => page.edit()}
-    />
+    <div ref={form}>
+      <Editor
+        initial={writtenText(content)}
+        mayBeEmpty={withWritten(content, "").length > 0}
+        submit={waits ? text.save : text.send}
+        onSubmit={(written) => void submit(written)}
+        onCancel={() => page.edit()}
+      />
+    </div>
   );
 }
 

@@ -3,6 +3,7 @@ import { Ghost } from "lucide-react";
 import type { MouseEvent } from "react";
 import { usePage, usePageState } from "../app/context";
 import { useLanguage, useWords } from "../app/words";
+import { focusComposer } from "./focus";
 import { isTiny, modelName } from "./model";
 import { words } from "./words";
 
@@ -13,7 +14,7 @@ export function Welcome() {
   const temporary = usePageState((state) => state.temporary);
   const begin = (prompt: string, event: MouseEvent<HTMLElement>) => {
     page.setDraft({ ...page.draft(), text: prompt });
-    event.currentTarget.closest(".corral")?.querySelector<HTMLElement>(".composer textarea")?.focus();
+    focusComposer(event.currentTarget);
   };
   return (
     <div className="welcome">

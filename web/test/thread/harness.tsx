@@ -180,6 +180,9 @@ function Frame({ toEnd }: { toEnd: () => void }) {
     <div className="corral" ref={scroller}>
       <Thread scroller={scroller} toEnd={toEnd} />
       <LinkBanner />
+      <div className="composer">
+        <textarea />
+      </div>
       <Announcer />
     </div>
   );

@@ -143,6 +143,17 @@ describe("messages", () => {
     expect([shownTexts()[0], asked(), heard.mock.calls.length]).toEqual(["question 1", [], 0]);
   });
 
+  test("the focus goes back to the composer when an edit ends", async () => {
+    await show({ http: server() });
+    const composer = document.querySelector(".composer textarea");
+    press(text.edit, row(1));
+    fireEvent.keyDown(screen.getByRole("textbox", { name: text.editMessage }), { key: "Escape" });
+    expect(document.activeElement).toBe(composer);
+    press(text.edit, row(1));
+    press(text.send);
+    expect(document.activeElement).toBe(composer);
+  });
+
   test("an Enter that composes does not send an edited question", async () => {
     await show({ http: server() });
     press(text.edit, row(1));
