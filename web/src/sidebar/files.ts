@@ -27,13 +27,17 @@ export function download(name: string, type: string, text: string): void {
   setTimeout(() => URL.revokeObjectURL(address));
 }
 
-/** The export in a file's text; `undefined` when it is anything else. */
-export function readExport(text: string): Exported | undefined {
+/** The exports in a file's text, one or a list of them; `undefined` when it is anything else. */
+export function readExports(text: string): Exported[] | undefined {
   try {
-    const document: unknown = JSON.parse(text);
-    const isExport = typeof document === "object" && document !== null && "corral_export" in document;
-    return isExport ? (document as Exported) : undefined;
+    const parsed: unknown = JSON.parse(text);
+    const documents: unknown[] = Array.isArray(parsed) ? parsed : [parsed];
+    return documents.length > 0 && documents.every(isExport) ? documents : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isExport(document: unknown): document is Exported {
+  return typeof document === "object" && document !== null && "corral_export" in document;
 }

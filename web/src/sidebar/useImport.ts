@@ -1,19 +1,19 @@
 /** Asks for exported conversations and brings them in. Says which file is none. */
 import { usePage } from "../app/context";
 import { useWords } from "../app/words";
-import { readExport } from "./files";
+import { readExports } from "./files";
 import { words } from "./words";
 
 export function useImport(): () => void {
   const text = useWords(words);
   const page = usePage();
   const bringIn = async (file: File) => {
-    const exported = readExport(await file.text());
-    if (!exported) {
+    const documents = readExports(await file.text());
+    if (!documents) {
       page.notify(text.notAnExport(file.name));
       return;
     }
-    await page.conversations.import(exported);
+    for (const exported of documents) await page.conversations.import(exported);
     page.notify(text.imported);
   };
   return () => {

@@ -1,6 +1,6 @@
 /** Names of exported files, and what an import reads. */
 import { expect, test } from "vitest";
-import { fileName, readExport } from "../../src/sidebar/files";
+import { fileName, readExports } from "../../src/sidebar/files";
 
 test.each([
   ["Cheese cake", "Cheese cake.md"],
@@ -16,8 +16,12 @@ test.each([
   expect(fileName(title, "md")).toBe(expected);
 });
 
-test("only an export is imported", () => {
+test("one export or a list of them is imported, and nothing else", () => {
   const exported = { corral_export: 1, conversation: {}, messages: [] };
-  const texts = [JSON.stringify(exported), "{}", "[1]", "null", '"corral_export"', "not JSON", ""];
-  expect(texts.map(readExport)).toEqual([exported, ...Array(6).fill(undefined)]);
+  const read = (value: unknown) => readExports(JSON.stringify(value));
+  expect(read(exported)).toEqual([exported]);
+  expect(read([exported, exported])).toEqual([exported, exported]);
+  const texts = ["{}", "[]", "[1]", "null", '"corral_export"', "not JSON", ""];
+  expect(texts.map(readExports)).toEqual(Array(7).fill(undefined));
+  expect(read([exported, {}])).toBeUndefined();
 });
