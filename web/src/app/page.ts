@@ -201,8 +201,11 @@ export class ChatPage {
     const empty = draft.text === "" && draft.attachments.length === 0;
     const drafts = withEntry(this.store.getState().drafts, key, empty ? undefined : draft);
     this.#set({ drafts });
-    const texts = [...drafts].map(([at, { text }]) => [at, text]).filter(([, text]) => text !== "");
-    write(this.#storage, DRAFTS_KEY, texts.length > 0 ? texts : undefined);
+    // Another tab may have written others meanwhile.
+    const kept = new Map(read<[string, string][]>(this.#storage, DRAFTS_KEY) ?? []);
+    if ((kept.get(key) ?? "") === draft.text) return;
+    const texts = withEntry(kept, key, draft.text || undefined);
+    write(this.#storage, DRAFTS_KEY, texts.size > 0 ? [...texts] : undefined);
   };
 
   readonly draft = (key: string = this.store.getState().open ?? NEW): Draft =>

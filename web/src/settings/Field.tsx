@@ -23,7 +23,10 @@ export function Field({ label, note, error, aside, isShort = false, children }: 
         <label htmlFor={id}>{label}</label>
         {aside}
       </div>
-      {children?.({ id, "aria-describedby": `${id}note ${id}error` })}
+      {children?.({
+        id,
+        "aria-describedby": note === undefined ? `${id}error` : `${id}note ${id}error`,
+      })}
       {note !== undefined && (
         <p id={`${id}note`} className="setting-note">
           {note}

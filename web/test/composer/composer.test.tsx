@@ -238,6 +238,16 @@ test("each conversation has its own draft", () => {
   expect(page.draft(NEW).text).toBe("for a new one");
 });
 
+test("the drafts of two tabs are both kept", () => {
+  start();
+  const other = new ChatPage({ api });
+  write("for a new one");
+  other.setDraft({ text: "from the other tab", attachments: [] }, "c");
+  write("for a new one, longer");
+  press("Enter");
+  expect(JSON.parse(localStorage.getItem("corral.drafts") ?? "[]")).toEqual([["c", "from the other tab"]]);
+});
+
 test("a pasted file becomes an attachment that is sent before the words", async () => {
   start();
   const files = [new File(["let a;"], "a.js")];
