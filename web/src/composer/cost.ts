@@ -31,11 +31,13 @@ export function attachmentTokens(attachment: Attachment): Tokens | undefined {
   return attachment.kind === "text" ? { count: estimateTokens(attachment.text), exact: false } : undefined;
 }
 
-/** The cost of everything in a draft, as far as it is known. */
-export function draftTokens(draft: Draft): Tokens {
+/** The cost of a whole draft, as far as it is known, and how much of it was counted. */
+export function draftTokens(draft: Draft): Tokens & { counted: number } {
   const parts = draft.attachments.map(attachmentTokens).filter((tokens) => tokens !== undefined);
-  const count = parts.reduce((sum, tokens) => sum + tokens.count, estimateTokens(draft.text));
-  return { count, exact: draft.text === "" && parts.every((tokens) => tokens.exact) };
+  const sum = (of: readonly Tokens[]) => of.reduce((total, { count }) => total + count, 0);
+  const counted = sum(parts.filter(({ exact }) => exact));
+  const count = sum(parts) + estimateTokens(draft.text);
+  return { count, exact: count === counted, counted };
 }
 
 /** What is sent: files and images first, then what the person wrote. */

@@ -19,12 +19,14 @@ export function useObjection(draft: Draft): Objection | undefined {
   const page = usePage();
   const language = useLanguage();
   const open = usePageState((state) => state.open);
+  const chosen = usePageState(({ preferences }) => preferences.options);
   const limits = usePageState(({ chat }) => chat.welcome?.limits);
   const model = usePageState(({ chat }) => chat.welcome?.model);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `optionsFor` reads what was chosen.
   return useMemo(() => {
     if (!limits || !model) return undefined;
     return objectionTo(draft, { limits, model }, page.optionsFor(open), language);
-  }, [draft, limits, model, open, page, language]);
+  }, [draft, limits, model, open, chosen, page, language]);
 }
 
 export function objectionTo(
@@ -43,9 +45,10 @@ export function objectionTo(
     const sentence = text.tooLarge(formatBytes(bytes, language), formatBytes(most, language));
     return { sentence, blocks: true };
   }
-  const { count, exact } = draftTokens(draft);
+  const { count, exact, counted } = draftTokens(draft);
   if (model.context === undefined || count < model.context) return undefined;
-  const say = exact ? text.tooManyTokens : text.aboutTooManyTokens;
-  const sentence = say(formatCount(count, language), formatCount(model.context, language));
-  return { sentence, blocks: exact };
+  const shown = formatCount(count, language);
+  const size = formatCount(model.context, language);
+  if (counted < model.context) return { sentence: text.aboutTooManyTokens(shown, size), blocks: false };
+  return { sentence: text.tooManyTokens(exact ? shown : `≈ ${shown}`, size), blocks: true };
 }

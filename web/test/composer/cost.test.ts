@@ -48,9 +48,21 @@ test("a message of files alone has no empty words", () => {
 });
 
 test("a draft's cost is exact only when all of it was counted", () => {
-  expect(draftTokens({ text: "", attachments: [file("one", 7)] })).toEqual({ count: 7, exact: true });
-  expect(draftTokens({ text: "Hi", attachments: [file("one", 7)] })).toEqual({ count: 8, exact: false });
-  expect(draftTokens({ text: "", attachments: [file("four")] })).toEqual({ count: 1, exact: false });
+  expect(draftTokens({ text: "", attachments: [file("one", 7)] })).toEqual({
+    count: 7,
+    exact: true,
+    counted: 7,
+  });
+  expect(draftTokens({ text: "Hi", attachments: [file("one", 7)] })).toEqual({
+    count: 8,
+    exact: false,
+    counted: 7,
+  });
+  expect(draftTokens({ text: "", attachments: [file("four")] })).toEqual({
+    count: 1,
+    exact: false,
+    counted: 0,
+  });
 });
 
 test("a frame's size is never told too small", () => {
@@ -84,6 +96,14 @@ test("an estimate beyond the context warns, a count blocks", () => {
   const counted = objectionTo({ text: "", attachments: [file("x", 9000)] }, welcome, {}, "zh-CN");
   expect(counted).toEqual({
     sentence: "这条消息有 9,000 个 token，模型最多能读 8,192 个。请缩短内容或移除文件。",
+    blocks: true,
+  });
+});
+
+test("files that were counted beyond the context block, whatever is written beside them", () => {
+  const objection = objectionTo({ text: "Hi", attachments: [file("x", 9000)] }, welcome, {}, "en");
+  expect(objection).toEqual({
+    sentence: "This message has ≈ 9,001 tokens; the model reads at most 8,192. Shorten it or remove a file.",
     blocks: true,
   });
 });
