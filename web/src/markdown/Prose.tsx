@@ -2,12 +2,11 @@
  * A piece of Markdown as elements. What the parser cannot draw (formulas, code, links, images) has components here.
  */
 import type { Element } from "hast";
-import { type Components, toJsxRuntime } from "hast-util-to-jsx-runtime";
 import { memo, type ReactNode } from "react";
-import { Fragment, jsx, jsxs } from "react/jsx-runtime";
 import { useWords } from "../app/words";
 import type { Block } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
+import { drawElements, type ElementComponents } from "./elements";
 import { Formula } from "./Formula";
 import { FootnoteNote, FootnoteReferenceButton } from "./footnotes";
 import { Image, Link, textOf } from "./links";
@@ -23,14 +22,7 @@ interface ProseProps {
 }
 
 export const Prose = memo(function Prose({ text, part, number }: ProseProps) {
-  return toJsxRuntime(parse(text, part, number), {
-    Fragment,
-    jsx,
-    jsxs,
-    components,
-    passKeys: true,
-    passNode: true,
-  });
+  return drawElements(parse(text, part, number), components);
 });
 
 interface ElementProps {
@@ -38,7 +30,7 @@ interface ElementProps {
   children?: ReactNode;
 }
 
-const components = {
+const components: ElementComponents = {
   a: Link,
   img: Image,
   pre: Pre,
@@ -47,7 +39,7 @@ const components = {
   [FORMULA]: FormulaElement,
   [FOOTNOTE_REFERENCE]: FootnoteReferenceElement,
   [FOOTNOTE]: FootnoteNote,
-} as Components;
+};
 
 /** A code block inside a list or quote, or an indented one. */
 function Pre({ node }: ElementProps) {
