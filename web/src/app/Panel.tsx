@@ -1,17 +1,19 @@
 /**
- * What lies over the chat: search, settings, the sheet of shortcuts. Each is loaded when it is first wanted. One that
- * cannot be loaded, as after an update of the server, costs a notice and not the page.
+ * What lies over the chat. Search is there at once, because people type as soon as they have pressed its keys; settings
+ * and the sheet of shortcuts are loaded when they are wanted. One that cannot be loaded, as after an update of the
+ * server, costs a notice and not the page.
  */
 import { type ComponentType, useEffect, useState } from "react";
+import { Search } from "../sidebar/Search";
 import { words } from "./appWords";
 import { usePage, usePageState } from "./context";
 import type { Panel as PanelName } from "./state";
 import { useWords } from "./words";
 
+type LoadedName = Exclude<PanelName, "search">;
 type PanelComponent = ComponentType<{ onClose: () => void }>;
 
-const LOADS: Record<PanelName, () => Promise<PanelComponent>> = {
-  search: async () => (await import("../sidebar/Search")).Search,
+const LOADS: Record<LoadedName, () => Promise<PanelComponent>> = {
   shortcuts: async () => (await import("../sidebar/Shortcuts")).Shortcuts,
   settings: async () => {
     // The dialog waits for its sections itself, and does not expect them to be missing.
@@ -22,19 +24,16 @@ const LOADS: Record<PanelName, () => Promise<PanelComponent>> = {
     return Settings;
   },
 };
-/** A moment after the start the line is free, and search is then there before it is wanted. */
-const LOAD_AHEAD_MS = 3000;
 
 export function Panel() {
+  const page = usePage();
   const name = usePageState((state) => state.panel);
-  useEffect(() => {
-    const timer = setTimeout(() => LOADS.search().catch(() => {}), LOAD_AHEAD_MS);
-    return () => clearTimeout(timer);
-  }, []);
-  return name === undefined ? null : <Loaded key={name} name={name} />;
+  if (name === undefined) return null;
+  if (name === "search") return <Search onClose={() => page.showPanel(undefined)} />;
+  return <Loaded key={name} name={name} />;
 }
 
-function Loaded({ name }: { name: PanelName }) {
+function Loaded({ name }: { name: LoadedName }) {
   const text = useWords(words);
   const page = usePage();
   const [Component, setComponent] = useState<PanelComponent>();

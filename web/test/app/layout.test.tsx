@@ -113,14 +113,14 @@ test("the sheet lists every shortcut with the keys of this machine", async () =>
 });
 
 test("a part that the server no longer has costs a notice, and not the page", async () => {
-  vi.doMock("../../src/sidebar/Search", () => {
+  vi.doMock("../../src/sidebar/Shortcuts", () => {
     throw new Error("404");
   });
   const page = open();
-  act(() => page.showPanel("search"));
+  act(() => page.showPanel("shortcuts"));
   await waitFor(() => expect(page.store.getState().panel).toBeUndefined());
   const notices = page.store.getState().notices.map(({ text }) => text);
   expect(notices).toEqual(["This part of the page could not be loaded. Reload the page."]);
   expect(screen.getByRole("main")).toBeTruthy();
-  vi.doUnmock("../../src/sidebar/Search");
+  vi.doUnmock("../../src/sidebar/Shortcuts");
 });
