@@ -4,22 +4,15 @@
 import type { Element } from "hast";
 import { memo, type ReactNode } from "react";
 import { useWords } from "../app/words";
-import type { Block } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
 import { drawElements, type ElementComponents } from "./elements";
 import { Formula } from "./Formula";
 import { FootnoteNote, FootnoteReferenceButton } from "./footnotes";
+import { type ProseProps, provideProse } from "./LaterProse";
 import { Image, Link, textOf } from "./links";
 import { FORMULA } from "./mathSyntax";
 import { FOOTNOTE, FOOTNOTE_REFERENCE, parse } from "./parse";
 import { words } from "./words";
-
-interface ProseProps {
-  text: string;
-  part?: Block["part"];
-  /** The number of the first item of a list. */
-  number?: number | undefined;
-}
 
 export const Prose = memo(function Prose({ text, part, number }: ProseProps) {
   return drawElements(parse(text, part, number), components);
@@ -83,3 +76,5 @@ function FormulaElement({ node }: ElementProps) {
 function FootnoteReferenceElement({ node }: ElementProps) {
   return node ? <FootnoteReferenceButton label={textOf(node)} /> : null;
 }
+
+provideProse(Prose);

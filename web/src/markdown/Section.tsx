@@ -7,7 +7,7 @@ import type { Block } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
 import type { MarkdownDocument, Section } from "./document";
 import { fencedCode } from "./fences";
-import { Prose } from "./Prose";
+import { LaterProse } from "./LaterProse";
 import { later, mayDrawAtOnce, soon } from "./slices";
 import { completed } from "./tail";
 
@@ -59,7 +59,7 @@ const BlockView = memo(
       return <CodeBlock code={code} language={language} closed={block.closed || !growing} />;
     }
     const text = growing ? completed(block.text) : block.text;
-    return <Prose text={definitions + block.head + text} part={block.part} number={block.number} />;
+    return <LaterProse text={definitions + block.head + text} part={block.part} number={block.number} />;
   },
   (before, after) =>
     before.growing === after.growing &&

@@ -1,6 +1,7 @@
 import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Markdown } from "../../src/markdown/Markdown";
+import "../../src/markdown/Prose";
 import { pick, randomDocument, randomFrom } from "./documents";
 
 afterEach(cleanup);
