@@ -1,6 +1,6 @@
 /**
  * Keeps the newest text in view for a reader who is at the end, and leaves alone a reader who has scrolled up. Another
- * text begins at its end.
+ * text begins at its end; a new chat at its beginning, until something is sent.
  */
 import { type RefObject, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 
@@ -22,16 +22,21 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
   const scroller = useRef<HTMLElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const stuck = useRef(true);
+  const isNew = useRef(shown === undefined);
   const [atBottom, setAtBottom] = useState(true);
 
   const toBottom = useCallback(() => {
     stuck.current = true;
+    isNew.current = false;
     setAtBottom(true);
     scroller.current?.scrollTo({ top: scroller.current.scrollHeight });
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another text begins at its end.
-  useLayoutEffect(toBottom, [shown]);
+  useLayoutEffect(() => {
+    toBottom();
+    isNew.current = shown === undefined;
+    if (isNew.current) scroller.current?.scrollTo({ top: 0 });
+  }, [shown, toBottom]);
 
   useEffect(() => {
     const element = scroller.current;
@@ -46,6 +51,7 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
     const onWheel = (event: WheelEvent) => event.deltaY < 0 && own();
     const onKey = (event: KeyboardEvent) => UPWARDS.includes(event.key) && own();
     const onScroll = () => {
+      if (isNew.current) return;
       const { scrollTop, scrollHeight, clientHeight } = element;
       const movedUp = scrollTop < lastTop;
       const distance = scrollHeight - clientHeight - scrollTop;
@@ -62,6 +68,7 @@ export function useStickToBottom(shown: string | undefined): StickToBottom {
       if (event.target instanceof Element && event.target.closest("[aria-expanded]")) stuck.current = false;
     };
     const resized = new ResizeObserver(() => {
+      if (isNew.current) return;
       const distance = element.scrollHeight - element.clientHeight - element.scrollTop;
       if (distance <= 1) stuck.current = true;
       if (stuck.current) element.scrollTo({ top: element.scrollHeight });
