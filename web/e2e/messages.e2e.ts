@@ -4,7 +4,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { words as composerWords } from "../src/composer/words";
 import { words as threadWords } from "../src/thread/words";
 import { launch } from "./browser";
+import { Gateway } from "./gateway";
 import { ENGLISH, LONG_ANSWER, SPEAKERS } from "./languages";
+import { Upstream } from "./upstream";
 import { letters, Visit, type VisitOptions } from "./visit";
 
 let browser: Browser;
@@ -137,7 +139,7 @@ test("a reader who has scrolled up is left alone, and one press leads back to th
   await start({ preferences, viewport: { width: 800, height: 400 } });
   const scroller = visit.page.getByRole("main");
   const place = () => scroller.evaluate((it) => [it.scrollTop, it.scrollHeight - it.clientHeight] as const);
-  await visit.ask("Count from one to two hundred, one number on each line.");
+  await visit.ask(ENGLISH.long);
   await visit.growing(0);
   await expect.poll(async () => (await place())[1], { timeout: 60_000 }).toBeGreaterThan(250);
   await scroller.hover();
@@ -174,10 +176,18 @@ test("a message that is longer than the server takes is not sent and stays where
 });
 
 test("a conversation longer than the model's context says which messages it is not shown", async () => {
-  await start({ preferences: { options: { max_tokens: 8, temperature: 0 } } });
-  const text = visit.say(threadWords);
-  for (let n = 0; n < 4; n += 1)
-    await visit.askAndWait(`Round ${n}: ${"the keeper lights the lamp ".repeat(220)}`);
-  await visit.page.getByText(text.leftOut).waitFor();
-  await visit.screenshot("left-out");
+  const upstream = await Upstream.start({ context: 1024 });
+  const gateway = await Gateway.start({ upstream: upstream.address });
+  try {
+    await start({ url: gateway.url });
+    const text = visit.say(threadWords);
+    for (let n = 0; n < 4; n += 1)
+      await visit.askAndWait(`Round ${n}: ${"the keeper lights the lamp ".repeat(50)}`);
+    expect(visit.frames("context").at(-1)?.left_out).toBeGreaterThan(0);
+    await visit.page.getByText(text.leftOut).waitFor();
+    await visit.screenshot("left-out");
+  } finally {
+    await gateway.close();
+    upstream.close();
+  }
 });

@@ -73,12 +73,11 @@ export class Upstream {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await read(request);
     if (request.url?.endsWith("/models")) return json(response, 200, this.#models());
-    if (request.url?.endsWith("/input_tokens"))
-      return json(response, 200, { input_tokens: Math.ceil(body.length / 4) });
+    if (request.url?.endsWith("/input_tokens")) return json(response, 200, { input_tokens: tokensOf(body) });
     if (!request.url?.endsWith("/chat/completions")) return json(response, 404, {});
     const asked = JSON.parse(body) as Asked;
     this.asked.push(asked);
-    await answer(response, this.script(asked)).catch(() => response.destroy());
+    await answer(response, this.script(asked), tokensOf(body)).catch(() => response.destroy());
   }
 
   #models() {
@@ -90,7 +89,11 @@ export class Upstream {
   }
 }
 
-async function answer(response: ServerResponse, steps: Iterable<Step> | AsyncIterable<Step>): Promise<void> {
+async function answer(
+  response: ServerResponse,
+  steps: Iterable<Step> | AsyncIterable<Step>,
+  prompt_tokens: number,
+): Promise<void> {
   let finish = "stop";
   let pieces = 0;
   const begin = () => {
@@ -124,8 +127,13 @@ async function answer(response: ServerResponse, steps: Iterable<Step> | AsyncIte
   }
   begin();
   event({ delta: {}, finish_reason: finish });
-  const usage = { prompt_tokens: 7, completion_tokens: pieces, total_tokens: pieces + 7 };
+  const usage = { prompt_tokens, completion_tokens: pieces, total_tokens: prompt_tokens + pieces };
   response.end(`data: ${JSON.stringify({ choices: [], usage })}\n\ndata: [DONE]\n\n`);
+}
+
+/** About as many tokens as English has. */
+function tokensOf(body: string): number {
+  return Math.ceil(body.length / 4);
 }
 
 function json(response: ServerResponse, status: number, body: object): void {
