@@ -38,14 +38,14 @@ export function Dialog({ title, onClose, children, className = "" }: DialogProps
       onClick={(event) => event.target === dialog.current && dialog.current?.close()}
     >
       <div className="dialog-body">
-        <header className="dialog-head">
+        <div className="dialog-head">
           <h2 id={heading} tabIndex={-1}>
             {title}
           </h2>
           <IconButton label={text.close} onClick={() => dialog.current?.close()}>
             <X />
           </IconButton>
-        </header>
+        </div>
         {children}
       </div>
     </dialog>
