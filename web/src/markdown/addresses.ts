@@ -13,8 +13,8 @@ const DATA_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 /** Characters that turn the order of the text around them. */
 const BIDI_CONTROL = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-export function safeAddress(href: unknown): Address | undefined {
-  if (typeof href !== "string" || !/^(?:https?:|mailto:)/i.test(href)) return undefined;
+export function safeAddress(href: string): Address | undefined {
+  if (!/^(?:https?:|mailto:)/i.test(href)) return undefined;
   const url = parsed(href);
   switch (url?.protocol) {
     case "http:":
@@ -28,8 +28,8 @@ export function safeAddress(href: unknown): Address | undefined {
 }
 
 /** A picture that is inside the text itself, so that showing it asks nobody. */
-export function dataImage(src: unknown): string | undefined {
-  return typeof src === "string" && DATA_IMAGE.test(src) ? src : undefined;
+export function dataImage(src: string): string | undefined {
+  return DATA_IMAGE.test(src) ? src : undefined;
 }
 
 /** Whether a link's text names a host that is not the one it leads to. */

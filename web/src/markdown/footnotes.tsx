@@ -25,12 +25,12 @@ export function FootnoteReferenceButton({ label }: { label: string }) {
 }
 
 interface FootnoteNoteProps {
-  label?: string;
-  dir?: string;
-  children?: ReactNode;
+  label: string;
+  dir: "auto" | undefined;
+  children: ReactNode;
 }
 
-export function FootnoteNote({ label = "", dir, children }: FootnoteNoteProps) {
+export function FootnoteNote({ label, dir, children }: FootnoteNoteProps) {
   const text = useWords(words);
   return (
     <div className="footnote" data-footnote={label.toLowerCase()} tabIndex={-1} dir={dir}>

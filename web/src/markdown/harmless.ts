@@ -4,6 +4,17 @@
  */
 import type { Html, Parents, RootContent } from "mdast";
 
+declare module "mdast" {
+  interface ParagraphData {
+    /** The paragraph is the source of raw HTML. */
+    isSource?: boolean;
+  }
+  interface EmphasisData {
+    /** The harmless tag that the element has. */
+    tag?: string;
+  }
+}
+
 const PAIRED = new Set([
   "sub",
   "sup",
@@ -57,7 +68,7 @@ function replacePhrase(children: RootContent[], at: number, { value }: Html): vo
     return;
   }
   const inner = children.slice(at + 1, end);
-  const node = { type: "emphasis", data: { hName: tag }, children: inner } as RootContent;
+  const node = { type: "emphasis", data: { tag }, children: inner } as RootContent;
   children.splice(at, end - at + 1, node);
 }
 
@@ -72,7 +83,7 @@ function closingTag(children: RootContent[], from: number, tag: string): number 
 function source(value: string): RootContent {
   return {
     type: "paragraph",
-    data: { hProperties: { className: ["html-source"] } },
+    data: { isSource: true },
     children: [{ type: "text", value }],
   };
 }

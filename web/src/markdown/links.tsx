@@ -1,5 +1,4 @@
 /** Links and images in an answer. Nothing here is loaded; a click opens a new tab that knows nothing of this page. */
-import type { Element, ElementContent } from "hast";
 import { ImageIcon } from "lucide-react";
 import type { ReactNode } from "react";
 import { useWords } from "../app/words";
@@ -9,31 +8,31 @@ import { words } from "./words";
 const REL = "noopener noreferrer nofollow";
 
 interface LinkProps {
-  node?: Element | undefined;
-  href?: string | undefined;
-  children?: ReactNode;
+  href: string;
+  /** What the link says, without marks. */
+  text: string;
+  children: ReactNode;
 }
 
-export function Link({ node, href, children }: LinkProps) {
+export function Link({ href, text, children }: LinkProps) {
   const address = safeAddress(href);
   if (!address) return <bdi>{children}</bdi>;
-  const differs = node !== undefined && namesOtherHost(textOf(node), address);
   return (
     <>
       <a href={address.href} target="_blank" rel={REL} title={address.host} dir="auto">
         {children}
       </a>
-      {differs && <span className="real-host">{address.host}</span>}
+      {namesOtherHost(text, address) && <span className="real-host">{address.host}</span>}
     </>
   );
 }
 
 interface ImageProps {
-  src?: unknown;
-  alt?: string | undefined;
+  src: string;
+  alt: string;
 }
 
-export function Image({ src, alt = "" }: ImageProps) {
+export function Image({ src, alt }: ImageProps) {
   const text = useWords(words);
   const inside = dataImage(src);
   if (inside) return <img src={inside} alt={alt} decoding="async" />;
@@ -55,10 +54,4 @@ export function Image({ src, alt = "" }: ImageProps) {
       <span className="image-host">{text.imageFrom(address.host)}</span>
     </a>
   );
-}
-
-/** The text in an element, without its marks. */
-export function textOf(node: ElementContent): string {
-  if (node.type === "text") return node.value;
-  return node.type === "element" ? node.children.map(textOf).join("") : "";
 }

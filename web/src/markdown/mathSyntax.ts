@@ -8,9 +8,6 @@
 import type { Extension as FromMarkdown, Token as MdastToken } from "mdast-util-from-markdown";
 import type { Construct, Effects, Extension, State, TokenizeContext } from "micromark-util-types";
 
-/** The element that formulas become; its only child is the LaTeX. */
-export const FORMULA = "x-formula";
-
 const DOLLAR = 36;
 const BACKSLASH = 92;
 const PAREN_OPEN = 40;
@@ -36,14 +33,11 @@ declare module "micromark-util-types" {
 }
 
 declare module "mdast" {
-  interface Formula {
+  /** Its value is the LaTeX. */
+  interface Formula extends Literal {
     type: "formula";
-    value: string;
-    data: {
-      hName: string;
-      hProperties: Record<string, string>;
-      hChildren: { type: "text"; value: string }[];
-    };
+    display: boolean;
+    closed: boolean;
   }
   interface RootContentMap {
     formula: Formula;
@@ -403,8 +397,7 @@ type Handle = NonNullable<FromMarkdown["enter"]>[keyof NonNullable<FromMarkdown[
 type Context = ThisParameterType<NonNullable<Handle>>;
 
 function enterFormula(this: Context, token: MdastToken): void {
-  const data = { hName: FORMULA, hProperties: {}, hChildren: [] };
-  this.enter({ type: "formula", value: "", data }, token);
+  this.enter({ type: "formula", value: "", display: false, closed: false }, token);
   this.buffer();
 }
 
@@ -413,8 +406,8 @@ function exitFormula(this: Context, token: MdastToken): void {
   const node = this.stack.at(-1);
   if (node?.type !== "formula") throw new Error("a formula ends that has not begun");
   node.value = value;
-  node.data.hProperties = { display: String(token.display), closed: String(token.closed) };
-  node.data.hChildren = [{ type: "text", value }];
+  node.display = token.display === true;
+  node.closed = token.closed === true;
   this.exit(token);
 }
 

@@ -1,16 +1,18 @@
-import type { ElementContent, RootContent } from "hast";
+import type { Nodes } from "mdast";
 import { describe, expect, it } from "vitest";
-import { MarkdownDocument } from "../../src/markdown/document";
-import { parse } from "../../src/markdown/parse";
+import { DEFINED_ELSEWHERE, MarkdownDocument } from "../../src/markdown/document";
+import { parse, textOf } from "../../src/markdown/parse";
 import { randomDocument, randomFrom } from "./documents";
 
-/** The tree without positions and white space between blocks. */
-function plain(nodes: readonly (RootContent | ElementContent)[]): unknown[] {
-  return nodes.flatMap((node): unknown[] => {
-    if (node.type === "element")
-      return [{ name: node.tagName, properties: node.properties, children: plain(node.children) }];
-    return node.type === "text" && node.value.trim() !== "" ? [node.value] : [];
-  });
+/** The tree without positions, and without footnotes that only say that they are defined elsewhere. */
+function plain(nodes: readonly Nodes[]): unknown[] {
+  return nodes
+    .filter((node) => node.type !== "footnoteDefinition" || textOf(node.children) !== DEFINED_ELSEWHERE)
+    .filter(({ type }) => type !== "definition")
+    .map((node) => {
+      const { position: _, ...rest } = node;
+      return "children" in rest ? { ...rest, children: plain(rest.children) } : rest;
+    });
 }
 
 describe("the blocks of a document", () => {
