@@ -25,6 +25,7 @@ function copyBySelection(text: string): boolean {
   field.setAttribute("aria-hidden", "true");
   field.style.cssText = "position: fixed; inset: 0 auto auto 0; opacity: 0; font-size: 16px";
   parent.append(field);
+  field.focus({ preventScroll: true });
   field.select();
   try {
     return document.execCommand("copy");
