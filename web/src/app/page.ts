@@ -353,7 +353,12 @@ export class ChatPage {
 
   async #load(conversation: string): Promise<void> {
     try {
-      const next = await this.rest.loadInto(this.client, conversation);
+      let next = await this.rest.loadInto(this.client, conversation);
+      // An answer that ended on the way has made it old, and the client does not take that. Of a new conversation it then
+      // knows neither the title nor whether it is a temporary one.
+      if (!this.client.getState().chats.get(conversation)?.record) {
+        next = await this.rest.loadInto(this.client, conversation);
+      }
       const older = this.store.getState().older;
       if (!older.has(conversation)) this.#set({ older: withEntry(older, conversation, next) });
       this.#paint();

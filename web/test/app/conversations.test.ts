@@ -261,3 +261,23 @@ test("a conversation's own system prompt counts from the moment it is changed", 
   await page.conversations.change("a", { system: "Be long." });
   expect(page.optionsFor("a")).toEqual({});
 });
+
+test("a new conversation is known by its title also when its answer ends while it is fetched", async () => {
+  gateway = new FakeGateway(conversation("t", { title: "Secret", temporary: true }));
+  page = gateway.page();
+  stop = page.start();
+  await vi.waitFor(() => expect(page.store.getState().chat.link.name).toBe("open"));
+  page.setTemporary(true);
+  const release = hold();
+  page.send({ content: [{ type: "text", text: "Secret" }] });
+  await vi.waitFor(() => FakeServer.last.idOf("send"));
+  const accepted = { conversation: "t", revision: 1, message: "m1", answer: "m2", options: {} };
+  FakeServer.last.says({ type: "accepted", re: FakeServer.last.idOf("send"), ...accepted });
+  await vi.waitFor(() => expect(gateway.asked).toContain("GET conversations/t"));
+  FakeServer.last.says({ type: "done", answer: "m2", position: 0, status: "done", revision: 2 });
+  gateway.conversations = [conversation("t", { title: "Secret", temporary: true, revision: 2 })];
+  release();
+  await vi.waitFor(() =>
+    expect(page.store.getState().chat.chats.get("t")?.record).toEqual(gateway.conversations[0]),
+  );
+});
