@@ -49,7 +49,8 @@ export function General() {
         ]}
         onChange={(chosen) => page.setPreferences({ textSize: chosen })}
       />
-      <Notify />
+      {/* Whether an app's page notifies is the app's to say. */}
+      {!page.isEmbedded && <Notify />}
     </>
   );
 }

@@ -98,6 +98,13 @@ test("a permission that was refused leaves notifications off and says why", asyn
   expect(kept().notify).toBe(false);
 });
 
+test("inside an app's page there is nothing to say about notifications, which are the app's", async () => {
+  page = new ChatPage({ api, isEmbedded: true });
+  await open("general");
+  expect(screen.queryByLabelText(text.notify)).toBeNull();
+  expect(field(text.language)).toBeDefined();
+});
+
 test("a valid number is kept, and an invalid one never reaches the options", async () => {
   await open("answers");
   const temperature = field(text.options.temperature.label);
