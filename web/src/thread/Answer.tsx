@@ -26,7 +26,6 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
   const text = useWords(words);
   const language = useLanguage();
   const page = usePage();
-  const busy = useBusy();
   const { toEnd } = useThreadEnd();
   const answer = useAnswer(message.id);
   // Its question says that it waits.
@@ -48,11 +47,7 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
         <div className="actions" role="group" aria-label={text.actions}>
           <Versions conversation={conversation} place={place} />
           {answer.text !== "" && <CopyButton label={text.copy} text={() => answer.text} />}
-          {!busy && (
-            <IconButton label={text.regenerate} onClick={retry}>
-              <RotateCcw />
-            </IconButton>
-          )}
+          <RegenerateButton onClick={retry} />
           <p className="facts">
             {[...facts(answer, text, language), clockTime(message.created_ms, language)].map((fact) => (
               <span key={fact}>{fact}</span>
@@ -61,5 +56,17 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
         </div>
       )}
     </>
+  );
+}
+
+/** Alone in listening to whether an answer runs: the others are not drawn again for it. */
+function RegenerateButton({ onClick }: { onClick: () => void }) {
+  const text = useWords(words);
+  const busy = useBusy();
+  if (busy) return null;
+  return (
+    <IconButton label={text.regenerate} onClick={onClick}>
+      <RotateCcw />
+    </IconButton>
   );
 }
