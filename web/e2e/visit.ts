@@ -62,7 +62,8 @@ export class Visit {
     };
     page.on("console", (message) => {
       const text = message.text();
-      if (message.type() === "error" && !options.expected?.test(text)) this.problems.push(`console: ${text}`);
+      if (message.type() === "error" && !options.expected?.test(text))
+        this.problems.push(`console: ${text} (${message.location().url})`);
     });
     page.on("pageerror", (error) => this.problems.push(`exception: ${error.message}`));
     page.on("request", (request) => watchAddress(request.url()));
