@@ -133,7 +133,7 @@ fn in_chromium(
     let Some(chromium) = doctor::chromium(settings) else {
         return Ok(StepOutcome::Skipped(doctor::GET_CHROMIUM.to_owned()));
     };
-    let _chromium = sh.push_env("CHROMIUM_BIN", chromium);
+    let _env = sh.push_env("CHROMIUM_BIN", chromium);
     in_javascript(sh, settings, chain, cases)
 }
 
