@@ -4,6 +4,9 @@ import type { Language } from "../app/words";
 import { type Answer, isFinal } from "../client";
 import type { ThreadWords } from "./words";
 
+/** A shorter wait would be shown as none. */
+const SHOWN_MS = 50;
+
 /** The shortest first. Empty when the model told nothing. */
 export function facts(answer: Answer, text: ThreadWords, language: Language): string[] {
   const { usage, timings, status } = answer;
@@ -12,7 +15,9 @@ export function facts(answer: Answer, text: ThreadWords, language: Language): st
   return [
     ...(speed === undefined ? [] : [text.speed(number(speed, language))]),
     ...(usage ? [text.tokens(number(usage.completion_tokens, language))] : []),
-    ...(timings ? [text.firstAfter(seconds(timings.first_token_ms, language))] : []),
+    ...(timings && timings.first_token_ms >= SHOWN_MS
+      ? [text.firstAfter(seconds(timings.first_token_ms, language))]
+      : []),
   ];
 }
 
