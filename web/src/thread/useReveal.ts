@@ -5,8 +5,8 @@
 import { type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { flushSync } from "react-dom";
 
-/** Enough for a screen; the rest follows. */
-const FIRST_ROWS = 8;
+/** Little enough for one short task; the screen is full a moment later. */
+const FIRST_ROWS = 4;
 const MAX_STEP = 40;
 /** A step that takes longer is followed by a smaller one. */
 const STEP_MS = 10;

@@ -94,7 +94,7 @@ test("the end is there at once, and the rest a few rows at a time", async () => 
     await act(async () => idle.at(-1)?.());
     counts.push(shown().length);
   }
-  expect(counts[0]).toBe(8);
+  expect(counts[0]).toBe(4);
   expect(counts.every((count, at) => at === 0 || count > (counts[at - 1] ?? 0))).toBe(true);
   expect(shown().at(-1)).toBe(id(80));
   await rest();
