@@ -7,6 +7,7 @@ import { flushSync } from "react-dom";
 
 /** Little enough for one short task; the screen is full a moment later. */
 const FIRST_ROWS = 4;
+const MIN_STEP = 2;
 const MAX_STEP = 40;
 /** A step that takes longer is followed by a smaller one. */
 const STEP_MS = 10;
@@ -40,7 +41,8 @@ export function useReveal(
       const above = ids[Math.max(0, start - step.current)];
       keepPlace(list.current, scroller.current, () => flushSync(() => setFirst(above)));
       const took = performance.now() - began;
-      step.current = took < STEP_MS ? Math.min(MAX_STEP, 2 * step.current) : Math.ceil(step.current / 2);
+      step.current =
+        took < STEP_MS ? Math.min(MAX_STEP, 2 * step.current) : Math.max(MIN_STEP, step.current / 2);
     });
   }, [ids, start, list, scroller]);
 
