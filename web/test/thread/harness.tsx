@@ -110,6 +110,13 @@ function stubBrowser(http: FakeHttp): void {
     queueMicrotask(run);
     return 0;
   });
+  // A test that looks at how rows come has its own.
+  if (typeof requestIdleCallback === "function") return;
+  vi.stubGlobal("requestIdleCallback", (run: () => void) => {
+    queueMicrotask(run);
+    return 0;
+  });
+  vi.stubGlobal("cancelIdleCallback", () => {});
 }
 
 export interface Shown {
