@@ -38,7 +38,7 @@ const PIECE = 1024;
 /** A block longer than this is cut where that does little harm,... */
 const LONG = 3072;
 /** ...a table only when it is longer than this, because each part of it has a head,... */
-const LONG_TABLE = 8192;
+const LONG_TABLE = 4096;
 /** ...and any block longer than this is cut anywhere. */
 const TOO_LONG = 16_384;
 
