@@ -18,6 +18,8 @@ const MEGABYTE = 1_000_000;
 const MESSAGES = 2000;
 const TOKENS_PER_SECOND = 200;
 const FIRST_PAINTS = 9;
+/** What stands below an answer that has ended. */
+const ENDED = "article.answer .actions";
 const END = "This is the end of the text.";
 /** A main thread is quiet that has been busy for less than this share of the time, for so long. */
 const QUIET_SHARE = 0.05;
@@ -160,7 +162,7 @@ class PageBench {
       await link.waitFor();
       const cells = await this.#measure(name, page, async () => {
         await link.click();
-        await page.locator('[data-status="done"]').last().waitFor();
+        await page.locator(ENDED).last().waitFor();
         await act(page);
       });
       const shown = page.getByText(seen).last().waitFor({ timeout: 5000 });
@@ -179,7 +181,7 @@ class PageBench {
     const context = await this.#context();
     try {
       const page = await this.#visit(context);
-      const done = page.locator('[data-status="done"]');
+      const done = page.locator(ENDED);
       await page.locator("textarea").fill("Write a long story.");
       return await this.#measure(name, page, async () => {
         await page.locator("textarea").press("Enter");
