@@ -63,7 +63,8 @@ describe.each(SPEAKERS)(
       await gateway.startAgain();
       await me.connected();
       await me.answered(0, "interrupted");
-      expect(await answer.locator(".markdown").innerText()).toBe(seen);
+      // More of what had come may be shown meanwhile, never less.
+      expect((await answer.locator(".markdown").innerText()).startsWith(seen)).toBe(true);
       await me.answered(1);
       expect(await me.input.inputValue()).toBe("a draft");
       const kept = await me.kept();
