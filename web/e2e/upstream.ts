@@ -6,7 +6,6 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-const MODEL = "scripted";
 const KEY = "scripted-key-0123456789";
 
 /** One step of an answer. */
@@ -30,6 +29,8 @@ export interface Asked {
 }
 
 export interface UpstreamOptions {
+  /** The model's name. */
+  name?: string;
   images?: boolean;
   context?: number;
 }
@@ -43,7 +44,7 @@ export class Upstream {
   readonly #options: Required<UpstreamOptions>;
 
   private constructor(options: UpstreamOptions) {
-    this.#options = { images: false, context: 8192, ...options };
+    this.#options = { name: "scripted", images: false, context: 8192, ...options };
     this.#server = createServer((request, response) => void this.#serve(request, response));
   }
 
@@ -57,7 +58,7 @@ export class Upstream {
   /** How a gateway reaches it. */
   get address(): { url: string; key: string; model: string } {
     const { port } = this.#server.address() as AddressInfo;
-    return { url: `http://127.0.0.1:${port}/v1`, key: KEY, model: MODEL };
+    return { url: `http://127.0.0.1:${port}/v1`, key: KEY, model: this.#options.name };
   }
 
   /** Asks for these steps, then a plain end. */
@@ -81,10 +82,10 @@ export class Upstream {
   }
 
   #models() {
-    const { context, images } = this.#options;
+    const { name, context, images } = this.#options;
     return {
       object: "list",
-      data: [{ id: MODEL, object: "model", meta: { n_ctx: context, images, tools: false } }],
+      data: [{ id: name, object: "model", meta: { n_ctx: context, images, tools: false } }],
     };
   }
 }
