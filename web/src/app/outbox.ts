@@ -3,14 +3,7 @@
  * line nor a reload loses one; its id keeps the server from taking it twice.
  */
 import type { StoreApi } from "zustand";
-import {
-  type Accepted,
-  type AnswerOptions,
-  type ChatClient,
-  ChatError,
-  type ContentPart,
-  isFinal,
-} from "../client";
+import { type Accepted, type AnswerOptions, type ChatClient, ChatError, type ContentPart } from "../client";
 import { read, write } from "./preferences";
 import type { PageState, Pending } from "./state";
 
@@ -150,12 +143,4 @@ export class Outbox {
 export function randomId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Whether an answer of this state has not ended. */
-export function isAnswering(state: PageState, conversation: string | undefined): boolean {
-  if (conversation === undefined) return false;
-  return [...state.chat.answers.values()].some(
-    (answer) => answer.conversation === conversation && !isFinal(answer.status),
-  );
 }

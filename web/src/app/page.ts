@@ -4,13 +4,13 @@
  */
 import { createStore, type StoreApi } from "zustand/vanilla";
 import {
+  type Answer,
   type AnswerOptions,
   branch,
   ChatClient,
   ChatError,
   type ChatEvent,
   ChatRest,
-  isFinal,
   isStale,
   type Link,
   type Message,
@@ -434,7 +434,6 @@ function newestBelow(messages: readonly Message[], message: string): string {
 }
 
 /** The first answer of the open conversation that has not ended. */
-export function runningAnswer(state: PageState) {
-  if (state.open === undefined) return undefined;
-  return openAnswers(state.chat, state.open).find((answer) => !isFinal(answer.status));
+export function runningAnswer({ open, chat }: PageState): Answer | undefined {
+  return open === undefined ? undefined : openAnswers(chat, open)[0];
 }

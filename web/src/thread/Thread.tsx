@@ -4,7 +4,7 @@
  */
 import { memo, type RefObject, useMemo, useRef } from "react";
 import { usePage, usePageState } from "../app/context";
-import { isAnswering } from "../app/outbox";
+import { runningAnswer } from "../app/page";
 import type { PageState, Pending } from "../app/state";
 import { useWords } from "../app/words";
 import { type Chat, openAnswers } from "../client";
@@ -70,7 +70,7 @@ function Log({ chat, outbox, scroller }: LogProps) {
   const list = useRef<HTMLDivElement>(null);
   const leaf = usePageState(({ leaves }) => (chat ? leaves.get(chat.id) : undefined));
   const older = usePageState((state) => (chat ? state.older.get(chat.id) : undefined));
-  const busy = usePageState((state) => isAnswering(state, chat?.id));
+  const busy = usePageState((state) => runningAnswer(state) !== undefined);
   const leftOut = usePageState(lastLeftOut);
   const edited = usePageState(({ editing }) => editing);
   const waiting = usePageState((state) => waitingAnswers(state, chat?.id));
