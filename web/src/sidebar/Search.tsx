@@ -26,6 +26,8 @@ export function Search({ onClose }: { onClose: () => void }) {
   const [query, setQuery] = useState("");
   const search = useSearch(query);
   const [chosen, setChosen] = useState(0);
+  // Enter was pressed while the hits were still those of an older query.
+  const [opensFirst, setOpensFirst] = useState(false);
   const dialog = useRef<HTMLDialogElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
@@ -33,6 +35,7 @@ export function Search({ onClose }: { onClose: () => void }) {
   const isEmpty = query.trim() === "";
   const hits: readonly Hit[] = isEmpty ? recentHits(recent) : search.name === "found" ? search.found : [];
   const marked = search.name === "found" && !isEmpty ? search.query : "";
+  const isCurrent = isEmpty || (search.name === "found" && search.query === query.trim());
   const current = Math.min(chosen, hits.length - 1);
 
   useEffect(() => {
@@ -41,6 +44,12 @@ export function Search({ onClose }: { onClose: () => void }) {
   useEffect(() => {
     list.current?.querySelector(`[data-at="${current}"]`)?.scrollIntoView({ block: "nearest" });
   }, [current]);
+
+  useEffect(() => {
+    if (!opensFirst || !isCurrent) return;
+    setOpensFirst(false);
+    if (hits[0]) open(hits[0]);
+  });
 
   const open = ({ conversation, message }: Hit) => {
     onClose();
@@ -54,9 +63,10 @@ export function Search({ onClose }: { onClose: () => void }) {
     if (step !== undefined && hits.length > 0) {
       event.preventDefault();
       setChosen((current + step + hits.length) % hits.length);
-    } else if (event.key === "Enter" && hit) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      open(hit);
+      if (!isCurrent) setOpensFirst(true);
+      else if (hit) open(hit);
     }
   };
 
@@ -87,6 +97,7 @@ export function Search({ onClose }: { onClose: () => void }) {
           onChange={(event) => {
             setQuery(event.target.value);
             setChosen(0);
+            setOpensFirst(false);
           }}
           onKeyDown={onKeyDown}
         />

@@ -100,6 +100,19 @@ test("arrow keys choose in a circle, and Enter opens the message", async () => {
   expect(onClose).toHaveBeenCalledOnce();
 });
 
+test("Enter that comes before the answer opens what is found, and no older hit", async () => {
+  gateway.found = cheese;
+  show(page, <Search onClose={onClose} />);
+  await type("cheese");
+  const open = vi.spyOn(page, "open").mockImplementation(() => {});
+  gateway.found = cheese.slice(1);
+  await type("cheese please", 0);
+  fireEvent.keyDown(field(), { key: "Enter" });
+  expect(open.mock.calls).toEqual([]);
+  await act(() => vi.advanceTimersByTimeAsync(200));
+  expect(open.mock.calls).toEqual([["b", "m2"]]);
+});
+
 test("a click opens what it is on", async () => {
   show(page, <Search onClose={onClose} />);
   fireEvent.click(screen.getByRole("option", { name: "Title a" }));
