@@ -8,7 +8,7 @@ import { DefaultChatTransport } from 'ai'
 
 const id = new URLSearchParams(location.search).get('id')
 const api = '/api/v1/chat'
-const transport = new DefaultChatTransport({ api, body: { options: { max_tokens: 60, temperature: 0 } } })
+const transport = new DefaultChatTransport({ api, body: { options: { max_tokens: 200, temperature: 0 } } })
 
 /** What the page begins with. A chat that nobody has asked anything yet is unknown. */
 async function history() {
