@@ -30,7 +30,7 @@ export async function fetchList(rest: ChatRest, wanted: number): Promise<Fetched
   return { conversations: [...paged, ...inFolders], paged: paged.length, next };
 }
 
-/** What is in folders beyond what is known. */
+/** The conversations of folders that the list does not hold yet. */
 async function fetchFolders(rest: ChatRest, known: readonly Conversation[]): Promise<Conversation[]> {
   const folders = await rest.folders();
   const missing = folders.filter(

@@ -85,7 +85,7 @@ export function parseStops(typed: string, limits: Partial<OptionLimits>, languag
 /** What is wrong with a system prompt. */
 export function systemError(
   system: string,
-  { system_bytes = 32 * 1024 }: Partial<OptionLimits>,
+  { system_bytes = 64 * 1024 }: Partial<OptionLimits>,
   language: Language,
 ): string | undefined {
   if (byteLength(system) <= system_bytes) return undefined;

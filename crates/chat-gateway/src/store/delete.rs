@@ -10,7 +10,7 @@ use crate::store::read::conversation;
 use crate::store::rows::ConversationRow;
 use crate::store::{RESTORABLE, SWEPT_AT_ONCE, Store, StoreError, millis, now_ms, unsigned};
 
-/// What is left to say of a conversation that was deleted.
+/// What a deletion still has to tell those who watched the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeletedConversation {
     /// Its id.
