@@ -182,13 +182,17 @@ function query(fields: Record<string, string | number | undefined>): string {
     : `?${new URLSearchParams(given.map(([name, value]) => [name, `${value}`]))}`;
 }
 
-/** What the gateway says of a failure; what something before it says counts as not getting through. */
+/**
+ * What the gateway says of a failure. What something before it says counts as not getting through, but a login before the
+ * gateway answers 401 as the gateway would.
+ */
 async function problem(response: Response): Promise<ChatError> {
   const after = Number(response.headers.get("retry-after")) || undefined;
   try {
     const { error } = (await response.json()) as { error: { code: ErrorCode; message: string } };
     return new ChatError(error.code, error.message, after);
   } catch {
-    return new ChatError("unreachable", `HTTP ${response.status}`, after);
+    const code = response.status === 401 ? "unauthenticated" : "unreachable";
+    return new ChatError(code, `HTTP ${response.status}`, after);
   }
 }

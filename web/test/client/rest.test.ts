@@ -120,3 +120,8 @@ test("a conversation is loaded before its messages, into a client's state", asyn
     `${base}conversations/${C}/messages`,
   ]);
 });
+
+test("a login that stands before the gateway counts as the gateway's own", async () => {
+  const rest = new ChatRest({ base, fetch: answering("<h1>Sign in</h1>", 401) });
+  await expect(rest.me()).rejects.toMatchObject({ code: "unauthenticated" });
+});
