@@ -4,6 +4,7 @@
  */
 import { type ComponentType, useSyncExternalStore } from "react";
 import type { Block } from "./blocks";
+import { AsWritten, Unbroken } from "./Unbroken";
 
 export interface ProseProps {
   text: string;
@@ -47,10 +48,10 @@ setTimeout(load, LOAD_AFTER_MS);
 
 export function LaterProse(props: ProseProps) {
   const Loaded = useSyncExternalStore(subscribe, () => Prose);
-  if (Loaded) return <Loaded {...props} />;
+  if (!Loaded) return <AsWritten text={props.text} />;
   return (
-    <p className="as-written" dir="auto">
-      {props.text.trimEnd()}
-    </p>
+    <Unbroken text={props.text}>
+      <Loaded {...props} />
+    </Unbroken>
   );
 }
