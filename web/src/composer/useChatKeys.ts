@@ -37,9 +37,10 @@ export function isEditable(element: Element | null): boolean {
   return element?.closest("input, textarea, select, [contenteditable]") != null;
 }
 
-/** Whether a dialog or a menu lies over the chat that `element` belongs to. */
+/** Whether a dialog, a menu or the list of a narrow chat lies over the chat that `element` belongs to. */
 export function isCovered(element: Element): boolean {
   const chat = chatOf(element);
+  if (chat?.matches('[data-width="narrow"][data-sidebar="open"]')) return true;
   if (chat?.querySelector("dialog[open]")) return true;
   try {
     return chat?.querySelector(":popover-open") != null;

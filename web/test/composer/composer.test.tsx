@@ -184,6 +184,20 @@ test("Escape stops the answer from anywhere, and never through a dialog", () => 
   expect(page.stop).toHaveBeenCalledTimes(2);
 });
 
+test("Escape that closes the list of a narrow chat stops no answer", () => {
+  start({ isEmbedded: true });
+  open("running");
+  const chat = document.querySelector<HTMLElement>(".corral");
+  Object.assign(chat?.dataset ?? {}, { width: "narrow", sidebar: "open" });
+  const list = screen.getByRole("button", { name: "elsewhere" });
+  list.focus();
+  press("Escape", {}, list);
+  expect(page.stop).not.toHaveBeenCalled();
+  Object.assign(chat?.dataset ?? {}, { sidebar: "closed" });
+  press("Escape", {}, list);
+  expect(page.stop).toHaveBeenCalledOnce();
+});
+
 test("Escape without an answer does nothing", () => {
   start();
   open("done");
