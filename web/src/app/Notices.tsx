@@ -9,24 +9,33 @@ export function Notices() {
   const text = useWords(words);
   const page = usePage();
   const notices = usePageState((state) => state.notices);
+  const { dismiss, hold, release } = page.notices;
   return (
     <div className="notices" role="status">
       {notices.map(({ id, text: says, action }) => (
-        <div key={id} className="notice">
+        // biome-ignore lint/a11y/noStaticElementInteractions: nothing is done here, it only stays while somebody is at it.
+        <div
+          key={id}
+          className="notice"
+          onMouseEnter={() => hold(id)}
+          onMouseLeave={() => release(id)}
+          onFocus={() => hold(id)}
+          onBlur={() => release(id)}
+        >
           <span>{says}</span>
           {action && (
             <button
               type="button"
               className="notice-action"
               onClick={() => {
-                page.dismiss(id);
+                dismiss(id);
                 action.run();
               }}
             >
               {action.label}
             </button>
           )}
-          <IconButton label={text.dismiss} onClick={() => page.dismiss(id)}>
+          <IconButton label={text.dismiss} onClick={() => dismiss(id)}>
             <X />
           </IconButton>
         </div>

@@ -45,7 +45,7 @@ function Loaded({ name }: { name: LoadedName }) {
       () => {
         if (!isWanted) return;
         page.showPanel(undefined);
-        page.notify(notLoaded);
+        page.notices.show(notLoaded);
       },
     );
     return () => {

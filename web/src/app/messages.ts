@@ -41,10 +41,10 @@ export class Messages {
 
   /** Puts a message that the server did not take back into the composer, before what is being written there. */
   readonly takeBack = ({ id, conversation, content }: Pending): void => {
-    const { outbox, setDraft, draft } = this.#page;
-    const { text, attachments } = draft(conversation);
+    const { outbox, drafts } = this.#page;
+    const { text, attachments } = drafts.get(conversation);
     const texts = [writtenText(content), text].filter((part) => part.trim() !== "");
-    setDraft(
+    drafts.set(
       { text: texts.join("\n\n"), attachments: [...attachmentsOf(content), ...attachments] },
       conversation,
     );

@@ -1,18 +1,26 @@
 /**
  * Messages on their way to the server. Each is kept in this browser until the server has taken it, so neither a broken
- * line nor a reload loses one; its id keeps the server from taking it twice.
+ * line nor a reload loses one; its id keeps the server from taking it twice. Other tabs keep theirs in the same place.
  */
 import type { StoreApi } from "zustand";
-import { type Accepted, type AnswerOptions, type ChatClient, ChatError, type ContentPart } from "../client";
-import { read, write } from "./preferences";
+import {
+  type Accepted,
+  type AnswerOptions,
+  type ChatClient,
+  ChatError,
+  type ChatErrorCode,
+  type ContentPart,
+} from "../client";
+import { OUTBOX_KEY, type OwnedStorage } from "./owned";
 import type { PageState, Pending } from "./state";
 
-const KEY = "corral.outbox";
 /** For so long the server knows a request again. */
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
 type Store = StoreApi<PageState>;
 type Taken = (pending: Pending, accepted: Accepted) => void;
+/** A message as it is kept. A refused one is not sent again after a reload, either. */
+type KeptPending = Omit<Pending, "error"> & { refused?: { code: ChatErrorCode; message: string } };
 
 export interface NewPending {
   conversation?: string;
@@ -25,10 +33,12 @@ export interface NewPending {
 export class Outbox {
   readonly #client: ChatClient;
   readonly #store: Store;
-  readonly #storage: Storage;
+  readonly #storage: OwnedStorage;
   readonly #onTaken: Taken;
+  /** All messages that this tab has ever had: the others that are kept are those of other tabs. */
+  readonly #own = new Set<string>();
 
-  constructor(client: ChatClient, store: Store, storage: Storage, onTaken: Taken) {
+  constructor(client: ChatClient, store: Store, storage: OwnedStorage, onTaken: Taken) {
     this.#client = client;
     this.#store = store;
     this.#storage = storage;
@@ -37,10 +47,20 @@ export class Outbox {
 
   /** Sends again what an earlier page could not. Another tab of this browser may do so, too: the ids are the same. */
   restore(): void {
-    const kept = read<Omit<Pending, "error">[]>(this.#storage, KEY) ?? [];
-    const recent = kept.filter(({ createdMs }) => Date.now() - createdMs < KEPT_MS);
-    this.#set([...this.#store.getState().outbox, ...recent]);
-    for (const pending of recent) if (pending.after === undefined) this.#send(pending);
+    const kept = this.#kept();
+    const ids = new Set(kept.map(({ id }) => id));
+    const restored = kept.map(({ after, refused, ...pending }): Pending => {
+      const isExpired = Date.now() - pending.createdMs >= KEPT_MS;
+      const expired = new ChatError("expired", "it was written over a day ago; it may have arrived");
+      const error = refused ? new ChatError(refused.code, refused.message) : isExpired ? expired : undefined;
+      return {
+        ...pending,
+        ...(after !== undefined && ids.has(after) && { after }),
+        ...(error && { error }),
+      };
+    });
+    this.#set([...this.#store.getState().outbox, ...restored]);
+    for (const pending of restored) if (pending.after === undefined && !pending.error) this.#send(pending);
   }
 
   add({ conversation, parent, content, options, temporary = false }: NewPending): Pending {
@@ -134,9 +154,21 @@ export class Outbox {
 
   #set(outbox: readonly Pending[]): void {
     this.#store.setState({ outbox });
-    const kept = outbox.map(({ error: _error, ...pending }) => pending);
-    write(this.#storage, KEY, kept.length > 0 ? kept : undefined);
+    for (const { id } of outbox) this.#own.add(id);
+    const ofOthers = this.#kept().filter(({ id }) => !this.#own.has(id));
+    const kept = [...ofOthers, ...outbox.map(toKept)];
+    this.#storage.write(OUTBOX_KEY, kept.length > 0 ? kept : undefined);
   }
+
+  #kept(): KeptPending[] {
+    return this.#storage.read<KeptPending[]>(OUTBOX_KEY) ?? [];
+  }
+}
+
+/** What only the end of the connection has kept is sent again by the next page. */
+function toKept({ error, ...pending }: Pending): KeptPending {
+  if (!error || error.code === "closed") return pending;
+  return { ...pending, refused: { code: error.code, message: error.message } };
 }
 
 /** `crypto.randomUUID` is missing on pages without TLS. */

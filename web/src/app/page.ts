@@ -19,29 +19,21 @@ import {
 import { socketUrl } from "./address";
 import { AnswerClock } from "./clock";
 import { Conversations } from "./conversations";
+import { Drafts } from "./drafts";
 import { describeError } from "./errorWords";
 import { untilTried } from "./firstVisit";
 import { Messages } from "./messages";
-import { type NewPending, Outbox, randomId } from "./outbox";
-import { loadPreferences, type Preferences, read, savePreferences, write } from "./preferences";
-import {
-  type Draft,
-  emptyDraft,
-  initialState,
-  NEW,
-  type Notice,
-  type PageState,
-  type Panel,
-  withEntry,
-} from "./state";
+import { NoticeBoard } from "./notices";
+import { type NewPending, Outbox } from "./outbox";
+import { OwnedStorage } from "./owned";
+import { followPreferences, loadPreferences, type Preferences, savePreferences } from "./preferences";
+import { emptyDraft, initialState, NEW, type PageState, type Panel, type Pending, withEntry } from "./state";
 import { type Language, languageFor } from "./words";
 
 /** The frame that explains a change may be the next one. */
 const RELOAD_AFTER_MS = 150;
 /** A hidden page paints nothing, but its title must still change. */
 const HIDDEN_FRAME_MS = 250;
-const NOTICE_MS = 8000;
-const DRAFTS_KEY = "corral.drafts";
 
 export interface ChatPageOptions {
   /** The HTTP API's base, from `apiBase`. */
@@ -54,6 +46,8 @@ export interface ChatPageOptions {
   isEmbedded?: boolean;
   /** Told when another conversation is opened, so that the address can name it. */
   onOpen?: (conversation: string | undefined) => void;
+  /** Told when another person is signed in than this chat belongs to. It has ended; a new one is to take its place. */
+  onOtherUser?: () => void;
   storage?: Storage;
 }
 
@@ -64,11 +58,15 @@ export class ChatPage {
   readonly outbox: Outbox;
   readonly conversations: Conversations;
   readonly messages: Messages;
+  readonly drafts: Drafts;
+  readonly notices: NoticeBoard;
   readonly clock = new AnswerClock();
   readonly name: string;
   readonly isEmbedded: boolean;
   readonly #storage: Storage;
+  readonly #owned: OwnedStorage;
   readonly #onOpen: (conversation: string | undefined) => void;
+  readonly #onOtherUser: () => void;
   readonly #reloads = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #loadingOlder = new Map<string, Promise<void>>();
   #painting = false;
@@ -79,12 +77,15 @@ export class ChatPage {
     name = "Corral",
     isEmbedded = false,
     onOpen = () => {},
+    onOtherUser = () => {},
     storage = localStorage,
   }: ChatPageOptions) {
     this.name = name;
     this.isEmbedded = isEmbedded;
     this.#storage = storage;
+    this.#owned = new OwnedStorage(storage);
     this.#onOpen = onOpen;
+    this.#onOtherUser = onOtherUser;
     this.rest = new ChatRest({
       base: api,
       headers: token
@@ -97,27 +98,18 @@ export class ChatPage {
     });
     const known = untilTried(this.client);
     this.store = createStore<PageState>(() => initialState(loadPreferences(storage)));
-    this.outbox = new Outbox(this.client, this.store, storage, (pending, accepted) => {
-      const { open } = this.store.getState();
-      // It must not be gone from the outbox before it is in the conversation.
-      this.#paint();
-      if (pending.conversation !== undefined) return;
-      if (open === undefined) {
-        // What was written meanwhile goes along.
-        this.setDraft(this.draft(NEW), accepted.conversation);
-        this.setDraft(emptyDraft, NEW);
-        this.#show(accepted.conversation);
-      }
-      void this.#load(accepted.conversation);
-    });
+    this.drafts = new Drafts(this.store, this.#owned);
+    this.notices = new NoticeBoard(this.store);
+    this.outbox = new Outbox(this.client, this.store, this.#owned, (pending, { conversation }) =>
+      this.#afterTaken(pending, conversation),
+    );
     this.conversations = new Conversations(this);
     this.messages = new Messages(this);
   }
 
   /** Connects and loads. Returns what ends it. */
   readonly start = (): (() => void) => {
-    const drafts = read<[string, string][]>(this.#storage, DRAFTS_KEY) ?? [];
-    this.#set({ drafts: new Map(drafts.map(([key, text]) => [key, { text, attachments: [] }])) });
+    this.drafts.restore();
     const unsubscribe = this.client.subscribe((_state, event) => {
       this.clock.follow(event);
       this.#follow(event);
@@ -126,11 +118,14 @@ export class ChatPage {
     if (this.store.getState().outbox.length === 0) this.outbox.restore();
     this.outbox.retryClosed();
     const leaveList = this.conversations.start();
+    const leavePreferences = followPreferences(this.#storage, (preferences) => this.#set({ preferences }));
     return () => {
       unsubscribe();
       leaveList();
+      leavePreferences();
       this.client.close();
       for (const timer of this.#reloads.values()) clearTimeout(timer);
+      this.#reloads.clear();
     };
   };
 
@@ -186,7 +181,6 @@ export class ChatPage {
             parent: message.parent === undefined ? this.#shownEnd(open) : message.parent,
           }),
     } as NewPending);
-    if (open !== undefined) this.showNewest(open);
   };
 
   /** Stops every answer of the open conversation that runs; those that wait begin only when asked again. */
@@ -196,20 +190,6 @@ export class ChatPage {
     const running = openAnswers(chat, open).find((answer) => answer.status === "running");
     if (running) this.attempt(this.client.stop(running.id));
   };
-
-  readonly setDraft = (draft: Draft, key: string = this.store.getState().open ?? NEW): void => {
-    const empty = draft.text === "" && draft.attachments.length === 0;
-    const drafts = withEntry(this.store.getState().drafts, key, empty ? undefined : draft);
-    this.#set({ drafts });
-    // Another tab may have written others meanwhile.
-    const kept = new Map(read<[string, string][]>(this.#storage, DRAFTS_KEY) ?? []);
-    if ((kept.get(key) ?? "") === draft.text) return;
-    const texts = withEntry(kept, key, draft.text || undefined);
-    write(this.#storage, DRAFTS_KEY, texts.size > 0 ? [...texts] : undefined);
-  };
-
-  readonly draft = (key: string = this.store.getState().open ?? NEW): Draft =>
-    this.store.getState().drafts.get(key) ?? emptyDraft;
 
   /** Begins to edit a message of the person's; without one, ends it. */
   readonly edit = (message?: string): void => {
@@ -257,18 +237,6 @@ export class ChatPage {
     else this.#unset("panel");
   };
 
-  /** Shows a short message for a moment. Returns its id. */
-  readonly notify = (text: string, action?: Notice["action"], forMs = NOTICE_MS): string => {
-    const notice: Notice = { id: randomId(), text, ...(action && { action }) };
-    this.#set({ notices: [...this.store.getState().notices, notice] });
-    setTimeout(() => this.dismiss(notice.id), forMs);
-    return notice.id;
-  };
-
-  readonly dismiss = (id: string): void => {
-    this.#set({ notices: this.store.getState().notices.filter((notice) => notice.id !== id) });
-  };
-
   /** Waits for something that the person asked for, and says why it was not done. */
   readonly attempt = (
     asked: Promise<unknown>,
@@ -276,7 +244,7 @@ export class ChatPage {
   ): void => {
     asked.catch((reason: unknown) => {
       if (!(reason instanceof ChatError)) throw reason;
-      this.notify(describe(reason));
+      this.notices.show(describe(reason));
     });
   };
 
@@ -297,6 +265,12 @@ export class ChatPage {
 
   #follow(event: ChatEvent): void {
     this.#paintSoon();
+    if (event.type === "welcome" && this.#owned.isOfAnother(event.user.id)) {
+      // Before anything of the one person is sent as the other.
+      this.client.close();
+      this.#onOtherUser();
+      return;
+    }
     if (event.type === "welcome") {
       this.#set({ signedOut: false });
       this.#openAgain();
@@ -304,6 +278,23 @@ export class ChatPage {
     if (event.type === "link") this.#findWhy(event.link);
     if (event.type === "changed" || event.type === "done" || event.type === "accepted")
       this.#afterChange(event);
+  }
+
+  /** The server has taken a message: what it made is shown in the place of what was waiting. */
+  #afterTaken(pending: Pending, conversation: string): void {
+    // It must not be gone from the outbox before it is in the conversation.
+    this.#paint();
+    if (pending.conversation !== undefined) {
+      this.showNewest(conversation);
+      return;
+    }
+    if (this.store.getState().open === undefined) {
+      // What was written meanwhile goes along.
+      this.drafts.set(this.drafts.get(NEW), conversation);
+      this.drafts.set(emptyDraft, NEW);
+      this.#show(conversation);
+    }
+    void this.#load(conversation);
   }
 
   #afterChange(event: ChatEvent): void {

@@ -40,6 +40,19 @@ export function savePreferences(storage: Storage, preferences: Preferences): voi
   write(storage, KEY, preferences);
 }
 
+/** Tells of what another tab sets. Without this, the next setting here would undo it. Returns what ends that. */
+export function followPreferences(
+  storage: Storage,
+  onChange: (preferences: Preferences) => void,
+): () => void {
+  const onStorage = ({ key }: StorageEvent) => {
+    // An embedded chat's names begin with something of its own.
+    if (key === null || key.endsWith(KEY)) onChange(loadPreferences(storage));
+  };
+  addEventListener("storage", onStorage);
+  return () => removeEventListener("storage", onStorage);
+}
+
 /** Reads JSON that `write` has kept. */
 export function read<T>(storage: Storage, key: string): T | undefined {
   try {

@@ -15,7 +15,12 @@ const NAME = "Corral";
 
 /** Makes the page's chat and ties it to the address, the title, and notifications. */
 export function standalonePage(options: Pick<ChatPageOptions, "api">): ChatPage {
-  const page = new ChatPage({ ...options, onOpen: nameInAddress });
+  const page = new ChatPage({
+    ...options,
+    onOpen: nameInAddress,
+    // Nothing of the one person's is left for the other.
+    onOtherUser: () => location.reload(),
+  });
   const openNamed = () => {
     const named = location.hash.startsWith(PREFIX) ? location.hash.slice(PREFIX.length) : undefined;
     if (named !== page.store.getState().open) page.open(named);

@@ -83,7 +83,7 @@ export function Composer({ onSent }: { onSent: () => void }) {
   const send = () => {
     if (!canSend) return;
     page.send({ content });
-    page.setDraft(emptyDraft);
+    page.drafts.set(emptyDraft);
     onSent();
     if (hasMouse()) input.current?.focus();
   };
@@ -124,7 +124,7 @@ export function Composer({ onSent }: { onSent: () => void }) {
         aria-label={text.message}
         placeholder={text.placeholder}
         value={draft.text}
-        onChange={(event) => page.setDraft({ ...draft, text: event.target.value })}
+        onChange={(event) => page.drafts.set({ ...draft, text: event.target.value })}
         onKeyDown={onKeyDown}
         onPaste={onPaste}
         onCompositionEnd={(event) => {

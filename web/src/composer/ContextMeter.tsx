@@ -29,7 +29,7 @@ export function ContextMeter() {
       data-full={share >= NEARLY_FULL}
       aria-label={sentence}
       title={sentence}
-      onClick={() => page.notify(sentence)}
+      onClick={() => page.notices.show(sentence)}
     >
       <svg viewBox="0 0 20 20" aria-hidden="true">
         <circle cx="10" cy="10" r={RADIUS} />

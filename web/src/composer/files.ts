@@ -26,8 +26,8 @@ export class DraftFiles {
     const key = this.#page.store.getState().open ?? NEW;
     const added = files.map((file) => ({ id: randomId(), name: file.name || "image", file }));
     const reading = added.map(({ id, name }): Attachment => ({ id, kind: "reading", name }));
-    const draft = this.#page.draft(key);
-    this.#page.setDraft({ ...draft, attachments: [...draft.attachments, ...reading] }, key);
+    const draft = this.#page.drafts.get(key);
+    this.#page.drafts.set({ ...draft, attachments: [...draft.attachments, ...reading] }, key);
     this.#attaching ??= this.#load(this.#page);
     try {
       const attaching = await this.#attaching;
@@ -54,6 +54,6 @@ export function putAttachment(page: ChatPage, id: string, next: Attachment | und
     const attachments = draft.attachments.flatMap((attachment) =>
       attachment.id === id ? (next ?? []) : attachment,
     );
-    page.setDraft({ ...draft, attachments }, key);
+    page.drafts.set({ ...draft, attachments }, key);
   }
 }

@@ -146,6 +146,7 @@ export class CorralChat extends Base {
       ...(heading !== null && { name: heading }),
       isEmbedded: true,
       storage: storageFor({ server: api.href, user, signsIn, id: this.id }),
+      onOtherUser: () => this.#restart(),
       onOpen: (conversation) => this.#tell("corral-open", conversation === undefined ? {} : { conversation }),
     });
     page.client.subscribe(({ answers }, event) => {

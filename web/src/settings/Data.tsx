@@ -67,7 +67,7 @@ function DeleteAll() {
     try {
       const deleted = await page.rest.deleteAll();
       page.open(undefined);
-      for (const key of page.store.getState().drafts.keys()) page.setDraft(emptyDraft, key);
+      for (const key of page.store.getState().drafts.keys()) page.drafts.set(emptyDraft, key);
       setTyped("");
       setStatus(text.deleted(deleted));
       await page.conversations.refresh();

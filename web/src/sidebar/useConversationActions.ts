@@ -53,8 +53,12 @@ function conversationActions(page: ChatPage, text: (typeof words)["en"]): Conver
       const open = page.store.getState().open === conversation.id;
       const removed = conversations.remove(conversation);
       const undo = () => attempt(removed.then(() => conversations.restore(conversation, { open })));
-      const notice = page.notify(text.deleted(conversation.title), { label: text.undo, run: undo }, UNDO_MS);
-      removed.catch(() => page.dismiss(notice));
+      const notice = page.notices.show(
+        text.deleted(conversation.title),
+        { label: text.undo, run: undo },
+        UNDO_MS,
+      );
+      removed.catch(() => page.notices.dismiss(notice));
       attempt(removed);
     },
   };

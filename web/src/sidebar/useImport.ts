@@ -10,11 +10,11 @@ export function useImport(): () => void {
   const bringIn = async (file: File) => {
     const documents = readExports(await file.text());
     if (!documents) {
-      page.notify(text.notAnExport(file.name));
+      page.notices.show(text.notAnExport(file.name));
       return;
     }
     for (const exported of documents) await page.conversations.import(exported);
-    page.notify(text.imported);
+    page.notices.show(text.imported);
   };
   return () => {
     const input = document.createElement("input");

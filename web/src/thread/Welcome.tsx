@@ -13,7 +13,7 @@ export function Welcome() {
   const model = usePageState(({ chat }) => chat.welcome?.model);
   const temporary = usePageState((state) => state.temporary);
   const begin = (prompt: string, event: MouseEvent<HTMLElement>) => {
-    page.setDraft({ ...page.draft(), text: prompt });
+    page.drafts.set({ ...page.drafts.get(), text: prompt });
     focusComposer(event.currentTarget);
   };
   return (

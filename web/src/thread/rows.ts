@@ -39,7 +39,7 @@ export function threadRows(
   leaf: string | undefined,
   outbox: readonly Pending[],
 ): Rows {
-  const messages = upTo(chat ? branch(chat, leaf) : [], outbox);
+  const messages = chat ? branchBefore(chat, leaf, outbox) : [];
   const siblings = childrenOf(chat);
   const rows = messages.map((message, at): Row => {
     const next = messages[at + 1]?.id;
@@ -49,13 +49,14 @@ export function threadRows(
   return { rows, pending: [...outbox] };
 }
 
-/** Another version of a question takes the place of all that followed the old one, before the server has taken it. */
-function upTo(messages: Message[], outbox: readonly Pending[]): Message[] {
+/**
+ * What comes before the messages that are on their way. Another version of a question takes the place of all that followed
+ * the old one, before the server has taken it.
+ */
+function branchBefore(chat: Chat, leaf: string | undefined, outbox: readonly Pending[]): Message[] {
   const parent = outbox.find((pending) => pending.parent !== undefined && !pending.error)?.parent;
-  if (parent === undefined) return messages;
-  const end = messages.findIndex(({ id }) => id === parent);
-  if (parent !== null && end === -1) return messages;
-  return messages.slice(0, end + 1);
+  if (parent === null) return [];
+  return branch(chat, parent !== undefined && chat.messages.has(parent) ? parent : leaf);
 }
 
 function childrenOf(chat: Chat | undefined): Map<string | null, string[]> {

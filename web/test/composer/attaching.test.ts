@@ -24,7 +24,7 @@ const files = (fit?: (image: Blob, most: number) => Promise<string | undefined>)
   new DraftFiles(page, async (page) => new Attaching(page, fit));
 /** The attachments of a draft, without their ids. */
 function attached(key = NEW) {
-  return page.draft(key).attachments.map(({ id: _id, ...attachment }: Attachment) => attachment);
+  return page.drafts.get(key).attachments.map(({ id: _id, ...attachment }: Attachment) => attachment);
 }
 
 test("files are shown at once and read one after another", async () => {
@@ -42,16 +42,16 @@ test("files are shown at once and read one after another", async () => {
 
 test("what was written meanwhile stays", async () => {
   const adding = files().add([file("one", "1.txt")]);
-  page.setDraft({ ...page.draft(), text: "What is this?" });
+  page.drafts.set({ ...page.drafts.get(), text: "What is this?" });
   await adding;
-  expect(page.draft().text).toBe("What is this?");
+  expect(page.drafts.get().text).toBe("What is this?");
   expect(attached()).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
 });
 
 test("a file goes to the draft it was added to, wherever that has moved", async () => {
   const adding = files().add([file("one", "1.txt")]);
-  page.setDraft(page.draft(NEW), "c1");
-  page.setDraft({ text: "", attachments: [] }, NEW);
+  page.drafts.set(page.drafts.get(NEW), "c1");
+  page.drafts.set({ text: "", attachments: [] }, NEW);
   await adding;
   expect(attached("c1")).toEqual([{ kind: "text", name: "1.txt", text: "one" }]);
 });
@@ -59,7 +59,7 @@ test("a file goes to the draft it was added to, wherever that has moved", async 
 test("a file that is removed while it is read does not come back", async () => {
   const draftFiles = files();
   const adding = draftFiles.add([file("one", "1.txt")]);
-  draftFiles.remove(page.draft().attachments[0]?.id ?? "");
+  draftFiles.remove(page.drafts.get().attachments[0]?.id ?? "");
   await adding;
   expect(attached()).toEqual([]);
 });
@@ -77,7 +77,9 @@ test("images share the room of one message", async () => {
   expect(rooms.length).toBe(3);
   expect(second).toBe(third);
   expect(first).toBeGreaterThan(2 * (second ?? 0));
-  const sizes = page.draft().attachments.map((image) => (image.kind === "image" ? image.dataUrl.length : 0));
+  const sizes = page.drafts
+    .get()
+    .attachments.map((image) => (image.kind === "image" ? image.dataUrl.length : 0));
   expect(sizes).toEqual([second, third].map((most) => Math.floor(most ?? 0)));
   expect((second ?? 0) + (third ?? 0)).toBeLessThan(welcome.limits.message_bytes);
 });
@@ -111,7 +113,7 @@ test("the count of an image that was made smaller meanwhile is not taken", async
   await draftFiles.add([file(PNG, "2.png")]);
   for (const [at, count] of counts.entries()) count(at);
   await vi.waitFor(() =>
-    expect(page.draft().attachments.map((image) => "tokens" in image && image.tokens)).toEqual([1, 2]),
+    expect(page.drafts.get().attachments.map((image) => "tokens" in image && image.tokens)).toEqual([1, 2]),
   );
 });
 

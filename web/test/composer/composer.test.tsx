@@ -248,18 +248,30 @@ test("each conversation has its own draft", () => {
   write("for this one");
   act(() => page.open(undefined));
   expect(field().value).toBe("for a new one");
-  expect(page.draft("c").text).toBe("for this one");
-  expect(page.draft(NEW).text).toBe("for a new one");
+  expect(page.drafts.get("c").text).toBe("for this one");
+  expect(page.drafts.get(NEW).text).toBe("for a new one");
 });
 
 test("the drafts of two tabs are both kept", () => {
   start();
   const other = new ChatPage({ api });
   write("for a new one");
-  other.setDraft({ text: "from the other tab", attachments: [] }, "c");
+  other.drafts.set({ text: "from the other tab", attachments: [] }, "c");
   write("for a new one, longer");
   press("Enter");
   expect(JSON.parse(localStorage.getItem("corral.drafts") ?? "[]")).toEqual([["c", "from the other tab"]]);
+});
+
+test("what another tab has written to the same conversation is not deleted by sending here", () => {
+  start();
+  const other = new ChatPage({ api });
+  write("from this tab");
+  other.drafts.set({ text: "from the other tab", attachments: [] }, NEW);
+  press("Enter");
+  expect(page.drafts.get(NEW).text).toBe("");
+  const reloaded = new ChatPage({ api });
+  reloaded.drafts.restore();
+  expect(reloaded.drafts.get(NEW).text).toBe("from the other tab");
 });
 
 test("a pasted file becomes an attachment that is sent before the words", async () => {
@@ -283,7 +295,7 @@ test("a paste from an office program is its text, not the picture of it", () => 
   start();
   const files = [new File(["x"], "image.png")];
   fireEvent.paste(field(), { clipboardData: { types: ["text/plain", "text/html", "Files"], files } });
-  expect(page.draft().attachments).toEqual([]);
+  expect(page.drafts.get().attachments).toEqual([]);
 });
 
 test("a file can be dropped anywhere on the chat, and text cannot", () => {
@@ -298,7 +310,7 @@ test("a file can be dropped anywhere on the chat, and text cannot", () => {
   });
   expect(dropped, "the browser opens nothing").toBe(false);
   expect(screen.queryByText(text.drop)).toBeNull();
-  expect(page.draft().attachments.map(({ name }) => name)).toEqual(["a.txt"]);
+  expect(page.drafts.get().attachments.map(({ name }) => name)).toEqual(["a.txt"]);
 });
 
 test("a file that cannot go along says why and can be taken out", async () => {
@@ -306,7 +318,7 @@ test("a file that cannot go along says why and can be taken out", async () => {
   fireEvent.paste(field(), { clipboardData: { types: ["Files"], files: [new File([""], "a.txt")] } });
   expect((await screen.findByRole("alert")).textContent).toBe("This file is empty.");
   fireEvent.click(screen.getByRole("button", { name: text.remove("a.txt") }));
-  expect(page.draft().attachments).toEqual([]);
+  expect(page.drafts.get().attachments).toEqual([]);
 });
 
 test("a message beyond the limit says so and is not sent", () => {

@@ -2,6 +2,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { createStore } from "zustand/vanilla";
 import { Outbox } from "../../src/app/outbox";
+import { OwnedStorage } from "../../src/app/owned";
 import { loadPreferences } from "../../src/app/preferences";
 import { initialState, type PageState } from "../../src/app/state";
 import {
@@ -26,10 +27,11 @@ function outbox() {
       new Promise<Accepted>((resolve, reject) => sent.push({ ...message, resolve, reject })),
   } as unknown as ChatClient;
   const store = createStore<PageState>(() => initialState(loadPreferences(localStorage)));
-  const box = new Outbox(client, store, localStorage, () => {});
+  const box = new Outbox(client, store, new OwnedStorage(localStorage), () => {});
   const add = (words: string) =>
     box.add({ content: [{ type: "text", text: words } satisfies ContentPart], options: {} });
-  return { box, add, waiting: () => store.getState().outbox.length };
+  const errors = () => store.getState().outbox.map(({ error }) => error?.code);
+  return { box, add, errors, waiting: () => store.getState().outbox.length };
 }
 
 /** What was sent, as `words` or `words to conversation`. */
@@ -92,4 +94,45 @@ test("a message after one that was refused begins a conversation of its own", as
     add("two");
     expect(asked()).toEqual(["one", "two"]);
   });
+});
+
+test("the messages of two tabs are both kept", () => {
+  const one = outbox();
+  const two = outbox();
+  one.add("one");
+  two.add("two");
+  sent = [];
+  outbox().box.restore();
+  expect(asked()).toEqual(["one", "two"]);
+});
+
+test("a message that is over a day old is not sent, and not lost", () => {
+  const before = outbox();
+  vi.spyOn(Date, "now").mockReturnValue(0);
+  before.add("one");
+  vi.mocked(Date.now).mockReturnValue(25 * 60 * 60 * 1000);
+  sent = [];
+  const after = outbox();
+  after.box.restore();
+  expect([asked(), after.errors()]).toEqual([[], ["expired"]]);
+});
+
+test("a refused message stays refused after a reload", async () => {
+  const before = outbox();
+  before.add("one");
+  sent[0]?.reject(new ChatError("quota_exceeded", "enough"));
+  await vi.waitFor(() => expect(before.errors()).toEqual(["quota_exceeded"]));
+  sent = [];
+  const after = outbox();
+  after.box.restore();
+  expect([asked(), after.errors()]).toEqual([[], ["quota_exceeded"]]);
+});
+
+test("a message whose first one is gone begins the conversation after a reload", () => {
+  outbox().add("one");
+  const [kept] = JSON.parse(localStorage.getItem("corral.outbox") ?? "[]");
+  localStorage.setItem("corral.outbox", JSON.stringify([{ ...kept, after: "gone" }]));
+  sent = [];
+  outbox().box.restore();
+  expect(asked()).toEqual(["one"]);
 });

@@ -133,6 +133,24 @@ describe("messages", () => {
     expect(shownTexts()).toEqual(["new"]);
   });
 
+  test("a message to an older version follows that version, taken or not, and also when it is refused", async () => {
+    const newer = [question(5, "new", id(2)), answer(6, id(5), { text: "newer" })];
+    const shown = await show({ http: server([...turns(2), ...newer]) });
+    press(text.previous, row(5));
+    const older = ["question 1", "answer 2", "question 3", "answer 4"];
+    expect(shownTexts()).toEqual(older);
+    const content = [{ type: "text" as const, text: "go on" }];
+    await act(async () => shown.page.send({ content }));
+    expect(asked()).toEqual([{ type: "send", conversation: CHAT, parent: id(4), content }]);
+    expect(shownTexts()).toEqual([...older, "go on"]);
+    const refused = { re: FakeServer.last.idOf("send"), code: "rate_limited", message: "" } as const;
+    await shown.says({ type: "error", ...refused });
+    expect(shownTexts()).toEqual([...older, "go on"]);
+    press(text.tryAgain);
+    await accepts(shown, "send", 7, 8);
+    expect(shownTexts()).toEqual([...older, "go on"]);
+  });
+
   test("Escape leaves a question as it was, and nobody else hears it", async () => {
     await show({ http: server() });
     const heard = vi.fn();
@@ -290,9 +308,9 @@ describe("messages on their way", () => {
     press(text.tryAgain);
     expect(asked()).toHaveLength(2);
     await refuse();
-    await act(async () => shown.page.setDraft({ text: "later", attachments: [] }));
+    await act(async () => shown.page.drafts.set({ text: "later", attachments: [] }));
     press(text.edit);
-    expect(shown.page.draft()).toEqual({ text: "hello\n\nlater", attachments: [] });
+    expect(shown.page.drafts.get()).toEqual({ text: "hello\n\nlater", attachments: [] });
     expect(shown.page.store.getState().outbox).toEqual([]);
     await act(async () => shown.page.send({ content }));
     await refuse();
@@ -425,7 +443,7 @@ describe("in the place of a conversation", () => {
     expect(says).toContain("docs/models.md");
     const [prompt = ""] = text.prompts;
     press(prompt);
-    expect(shown.page.draft().text).toBe(prompt);
+    expect(shown.page.drafts.get().text).toBe(prompt);
   });
 
   test("a temporary one says what that means", async () => {
