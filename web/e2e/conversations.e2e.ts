@@ -162,7 +162,7 @@ test("a conversation is exported as Markdown and JSON, and the JSON is brought b
     visit.page.getByRole("menuitem", { name: text.import }).click(),
   ]);
   await chooser.setFiles({ name: json.name, mimeType: "application/json", buffer: Buffer.from(json.text) });
-  await visit.notice(text.imported).waitFor();
+  await visit.notice(text.imported(1)).waitFor();
   await expect.poll(() => visit.titles()).toEqual(["Harbour: ships/boats", "Harbour: ships/boats"]);
 });
 

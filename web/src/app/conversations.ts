@@ -141,11 +141,11 @@ export class Conversations {
     if (open) this.#page.open(id);
   };
 
-  /** Brings in an exported conversation and opens it. */
-  readonly import = async (document: Exported): Promise<void> => {
+  /** Brings in an exported conversation. */
+  readonly import = async (document: Exported): Promise<Conversation> => {
     const imported = await this.#page.rest.import(document);
     this.#put(imported.id, imported);
-    this.#page.open(imported.id);
+    return imported;
   };
 
   async #expect<T>(asked: Asked, request: Promise<T>): Promise<T> {

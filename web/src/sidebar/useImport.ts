@@ -13,8 +13,12 @@ export function useImport(): () => void {
       page.notices.show(text.notAnExport(file.name));
       return;
     }
-    for (const exported of documents) await page.conversations.import(exported);
-    page.notices.show(text.imported);
+    for (const exported of documents) {
+      const { id } = await page.conversations.import(exported);
+      // Of many, none is the one that the person wants to see.
+      if (documents.length === 1) page.open(id);
+    }
+    page.notices.show(text.imported(documents.length));
   };
   return () => {
     const input = document.createElement("input");

@@ -219,11 +219,11 @@ test("a list that fails says so, and can be asked for again", async () => {
   expect([page.store.getState().list.state, shown()]).toEqual(["ready", ["a"]]);
 });
 
-test("an imported conversation is opened", async () => {
+test("an imported conversation is in the list at once", async () => {
   await begin("a");
   const { conversation: exported } = { conversation: conversation("x") };
-  await page.conversations.import({ corral_export: 1, conversation: exported, messages: [] });
-  expect([page.store.getState().open, shown()]).toEqual(["imported", ["imported", "a"]]);
+  const { id } = await page.conversations.import({ corral_export: 1, conversation: exported, messages: [] });
+  expect([id, shown()]).toEqual(["imported", ["imported", "a"]]);
 });
 
 test("an answer that ended unseen is seen once the page is", async () => {

@@ -231,19 +231,30 @@ test("in a narrow chat it is a drawer: it takes the focus, Escape gives it back,
   before.remove();
 });
 
-test("a file is imported, and one that is no export is named", async () => {
-  await begin();
+/** Chooses these files to be imported. */
+function importFiles(...files: File[]): void {
   const input = document.createElement("input");
   const create = document.createElement.bind(document);
   vi.spyOn(document, "createElement").mockImplementation((name: string) =>
     name === "input" ? input : create(name),
   );
-  const exported = new File(['{"corral_export":1}'], "chat.json");
-  const other = new File(["hello"], "notes.txt");
   fireEvent.click(screen.getByRole("button", { name: "More about the list" }));
   fireEvent.click(screen.getByRole("menuitem", { name: "Import a chat" }));
-  Object.defineProperty(input, "files", { value: [exported, other] });
+  Object.defineProperty(input, "files", { value: files });
   input.dispatchEvent(new Event("change"));
+}
+
+test("all conversations of an export come back, and none of them is opened", async () => {
+  await begin();
+  importFiles(new File(['[{"corral_export":1},{"corral_export":1}]'], "conversations.json"));
+  const says = () => page.store.getState().notices.map(({ text }) => text);
+  await waitFor(() => expect(says()).toEqual(["2 chats were imported."]));
+  expect(page.store.getState().open).toBeUndefined();
+});
+
+test("a file is imported and opened, and one that is no export is named", async () => {
+  await begin();
+  importFiles(new File(['{"corral_export":1}'], "chat.json"), new File(["hello"], "notes.txt"));
   await waitFor(() => expect(page.store.getState().open).toBe("imported"));
   await waitFor(() =>
     expect(
