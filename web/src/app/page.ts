@@ -237,6 +237,9 @@ export class ChatPage {
     else this.#unset("panel");
   };
 
+  /** Says to screen readers what others see. */
+  readonly say = (text: string): void => this.#set({ said: { text } });
+
   /** Waits for something that the person asked for, and says why it was not done. */
   readonly attempt = (
     asked: Promise<unknown>,

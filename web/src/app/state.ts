@@ -101,6 +101,8 @@ export interface PageState {
   unread: ReadonlySet<string>;
   preferences: Preferences;
   notices: readonly Notice[];
+  /** What was last said to screen readers of something small, as of a copy. A new object is said again. */
+  said?: { text: string };
   panel?: Panel;
   /** A message to scroll to as soon as it is drawn. */
   focusMessage?: string | undefined;

@@ -11,9 +11,10 @@ export function Announcer() {
   useEffect(() => {
     // What is there already is no news.
     let [heard] = announce(nothingHeard, store.getState(), language);
-    return store.subscribe((state) => {
-      const [next, text] = announce(heard, state, language);
+    return store.subscribe((state, before) => {
+      const [next, happened] = announce(heard, state, language);
       heard = next;
+      const text = happened ?? (state.said === before.said ? undefined : state.said?.text);
       if (text !== undefined) setSaid(({ count }) => ({ text, count: count + 1 }));
     });
   }, [store, language]);

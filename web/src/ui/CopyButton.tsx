@@ -1,6 +1,7 @@
-/** A button that copies a text and says for a moment whether it worked. */
+/** A button that copies a text and shows for a moment whether it worked. The page says it to screen readers. */
 import { Check, Copy, X } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useContext, useEffect, useState } from "react";
+import { PageContext } from "../app/context";
 import { useWords } from "../app/words";
 import { copyText } from "./copy";
 import { IconButton } from "./IconButton";
@@ -17,7 +18,13 @@ const SHOWN_MS = 2000;
 
 export function CopyButton({ label, text, className = "" }: CopyButtonProps) {
   const { copied, copyFailed } = useWords(words);
+  const page = useContext(PageContext);
   const [result, setResult] = useState<boolean>();
+  const copy = async () => {
+    const isCopied = await copyText(text());
+    setResult(isCopied);
+    page?.say(isCopied ? copied : copyFailed);
+  };
 
   useEffect(() => {
     if (result === undefined) return;
@@ -27,13 +34,8 @@ export function CopyButton({ label, text, className = "" }: CopyButtonProps) {
 
   const said = result === undefined ? label : result ? copied : copyFailed;
   return (
-    <>
-      <IconButton label={said} className={className} onClick={async () => setResult(await copyText(text()))}>
-        {result === undefined ? <Copy /> : result ? <Check /> : <X />}
-      </IconButton>
-      <span className="visually-hidden" role="status">
-        {result === undefined ? "" : said}
-      </span>
-    </>
+    <IconButton label={said} className={className} onClick={() => void copy()}>
+      {result === undefined ? <Copy /> : result ? <Check /> : <X />}
+    </IconButton>
   );
 }

@@ -533,6 +533,15 @@ describe("in the place of a conversation", () => {
 });
 
 describe("for screen readers", () => {
+  test("a copy is said once, in the same place as all else", async () => {
+    vi.stubGlobal("navigator", { ...navigator, language: "en", clipboard: { writeText: async () => {} } });
+    const { settle } = await show({ http: server() });
+    press(text.copy, row(4));
+    await settle();
+    const said = screen.getAllByRole("status").map((it) => it.textContent);
+    expect(said).toEqual([uiWords.en.copied]);
+  });
+
   test("the log is silent, and a status tells the finished answer", async () => {
     const { says } = await show({ http: running() });
     expect(screen.getByRole("log").getAttribute("aria-live")).toBe("off");
