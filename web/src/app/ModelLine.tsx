@@ -1,4 +1,5 @@
 /** Which model answers, and whether it would answer now. While the page is not connected it does not know. */
+import { modelName } from "../thread/model";
 import { words } from "./appWords";
 import { usePageState } from "./context";
 import { useWords } from "./words";
@@ -12,7 +13,7 @@ export function ModelLine() {
   return (
     <p className="bar-model" data-model={state} title={text.modelNotes[state]}>
       <span className="dot" aria-hidden="true" />
-      <span className="bar-model-name">{model.name}</span>
+      <span className="bar-model-name">{modelName(model)}</span>
       {state === "ready" && <span className="visually-hidden">{text.modelStates.ready}</span>}
       {(state === "loading" || state === "unavailable") && (
         <span className="bar-model-state">{text.modelStates[state]}</span>

@@ -4,6 +4,8 @@ import { useState } from "react";
 import { partToFile, type TextFile, writtenText } from "../app/content";
 import { useLanguage, useWords } from "../app/words";
 import type { ContentPart } from "../client";
+import { byteLength } from "../composer/cost";
+import { formatBytes } from "../composer/units";
 import { Dialog } from "../ui/Dialog";
 import { isLong } from "./edit";
 import { words } from "./words";
@@ -61,7 +63,7 @@ function Written({ text: written }: { text: string }) {
 function FileChip({ file }: { file: TextFile }) {
   const language = useLanguage();
   const [open, setOpen] = useState(false);
-  const size = byteSize(new Blob([file.text]).size, language);
+  const size = formatBytes(byteLength(file.text), language);
   return (
     <>
       <button type="button" className="file-chip" onClick={() => setOpen(true)}>
@@ -103,12 +105,4 @@ function Thumbnail({ image }: { image: string }) {
       )}
     </>
   );
-}
-
-/** `820 B`, `12 kB`, `1.4 MB`. */
-export function byteSize(bytes: number, language: string): string {
-  const [value, unit] =
-    bytes < 1000 ? [bytes, "B"] : bytes < 1e6 ? [bytes / 1000, "kB"] : [bytes / 1e6, "MB"];
-  const digits = value < 10 && unit !== "B" ? 1 : 0;
-  return `${new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value)} ${unit}`;
 }

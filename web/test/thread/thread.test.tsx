@@ -203,7 +203,7 @@ describe("messages", () => {
     ];
     await show({ http: server([asked, answer(2, id(1))]) });
     expect(document.querySelectorAll("img")).toHaveLength(1);
-    press("main.rs 12 B", row(1));
+    press("main.rs 12 bytes", row(1));
     expect(screen.getByRole("dialog").textContent).toContain("fn main() {}");
     const fold = within(row(1)).getByRole("button", { name: text.showMore });
     expect(row(1).querySelector(".bubble-text")?.getAttribute("data-folded")).toBe("true");
