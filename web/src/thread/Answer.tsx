@@ -1,5 +1,6 @@
 /** One answer: its thoughts, its text, what it waits for or how it ended, and what can be done with it. */
 import { RotateCcw } from "lucide-react";
+import type { MouseEvent, MouseEventHandler } from "react";
 import { usePage } from "../app/context";
 import { useLanguage, useWords } from "../app/words";
 import { isFinal, type Message } from "../client";
@@ -9,6 +10,7 @@ import { IconButton } from "../ui/IconButton";
 import { EndNote } from "./EndNote";
 import { endOf } from "./end";
 import { clockTime, facts } from "./facts";
+import { focusComposer } from "./focus";
 import type { Place } from "./rows";
 import { StageLine } from "./StageLine";
 import { Thoughts } from "./Thoughts";
@@ -31,9 +33,15 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
   // Its question says that it waits.
   if (!answer || answer.status === "waiting") return null;
   const end = endOf(answer);
-  const retry = () => {
+  // The pressed button goes while the answer runs, and the focus must not go with it.
+  const retry = ({ currentTarget }: MouseEvent<HTMLElement>) => {
+    focusComposer(currentTarget);
     void page.messages.regenerate(conversation, answer.id);
     toEnd();
+  };
+  const goOn = ({ currentTarget }: MouseEvent<HTMLElement>) => {
+    focusComposer(currentTarget);
+    void page.messages.continue(answer.id);
   };
   return (
     <>
@@ -41,7 +49,7 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
       {answer.reasoning !== "" && <Thoughts answer={answer} />}
       {answer.text !== "" && <Markdown text={answer.text} running={answer.status === "running"} />}
       {!isFinal(answer.status) && <StageLine answer={answer} />}
-      {end && <EndNote end={end} onContinue={() => void page.messages.continue(answer.id)} onRetry={retry} />}
+      {end && <EndNote end={end} onContinue={goOn} onRetry={retry} />}
       {isFinal(answer.status) && (
         // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms.
         <div className="actions" role="group" aria-label={text.actions}>
@@ -60,7 +68,7 @@ export function AnswerView({ conversation, message, place }: AnswerViewProps) {
 }
 
 /** Alone in listening to whether an answer runs: the others are not drawn again for it. */
-function RegenerateButton({ onClick }: { onClick: () => void }) {
+function RegenerateButton({ onClick }: { onClick: MouseEventHandler<HTMLElement> }) {
   const text = useWords(words);
   const busy = useBusy();
   if (busy) return null;

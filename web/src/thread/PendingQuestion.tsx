@@ -1,15 +1,17 @@
 /** A message that the server has not taken yet: on its way, kept until there is a connection, or refused. */
+import type { MouseEvent } from "react";
 import { usePage, usePageState } from "../app/context";
-import { errorWords } from "../app/errorWords";
 import type { Pending } from "../app/state";
-import { useLanguage, useWords } from "../app/words";
+import { useWords } from "../app/words";
 import { Content } from "./Content";
+import { ErrorText } from "./ErrorText";
+import { focusComposer } from "./focus";
 import { words } from "./words";
 
 export function PendingQuestion({ pending }: { pending: Pending }) {
   const text = useWords(words);
   const isConnected = usePageState(({ chat }) => chat.link.name === "open");
-  const { error, content } = pending;
+  const { error, content, after } = pending;
   const state = error ? "refused" : isConnected ? "sending" : "unsent";
   return (
     <article className="row question" data-state={state}>
@@ -19,7 +21,7 @@ export function PendingQuestion({ pending }: { pending: Pending }) {
         <Refused pending={pending} />
       ) : (
         <p className="waiting-note" data-late={state === "sending"}>
-          {state === "sending" ? text.sending : text.unsent}
+          {state === "unsent" ? text.unsent : after === undefined ? text.sending : text.waits}
         </p>
       )}
     </article>
@@ -28,23 +30,36 @@ export function PendingQuestion({ pending }: { pending: Pending }) {
 
 function Refused({ pending }: { pending: Pending }) {
   const text = useWords(words);
-  const language = useLanguage();
   const { outbox, messages } = usePage();
   if (!pending.error) return null;
-  const { says, todo } = errorWords(pending.error, language);
+  // The buttons go with what they do, and the focus must not go with them.
+  const act = ({ currentTarget }: MouseEvent<HTMLElement>, what: () => void) => {
+    focusComposer(currentTarget);
+    what();
+  };
   return (
     <div className="end" data-failed="true">
-      <p className="end-text">
-        <strong>{says}</strong> {todo}
-      </p>
+      <ErrorText error={pending.error} />
       <div className="end-actions">
-        <button type="button" className="button" onClick={() => outbox.retry(pending.id)}>
+        <button
+          type="button"
+          className="button"
+          onClick={(event) => act(event, () => outbox.retry(pending.id))}
+        >
           {text.tryAgain}
         </button>
-        <button type="button" className="button" onClick={() => messages.takeBack(pending)}>
+        <button
+          type="button"
+          className="button"
+          onClick={(event) => act(event, () => messages.takeBack(pending))}
+        >
           {text.edit}
         </button>
-        <button type="button" className="button" onClick={() => outbox.discard(pending.id)}>
+        <button
+          type="button"
+          className="button"
+          onClick={(event) => act(event, () => outbox.discard(pending.id))}
+        >
           {text.discard}
         </button>
       </div>

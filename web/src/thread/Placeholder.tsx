@@ -1,6 +1,6 @@
 /** What stands where a conversation would be: it is loading, it cannot be had, or nobody is signed in. */
 import { usePage } from "../app/context";
-import { errorWords } from "../app/errorWords";
+import { describeError } from "../app/errorWords";
 import { useLanguage, useWords } from "../app/words";
 import type { ChatError } from "../client";
 import { words } from "./words";
@@ -22,11 +22,10 @@ export function LoadFailed({ conversation, error }: { conversation: string; erro
   const language = useLanguage();
   const page = usePage();
   const isMissing = error.code === "not_found";
-  const { says, todo } = errorWords(error, language);
   return (
     <div className="welcome" role="alert">
       <h2 className="welcome-title">{isMissing ? text.notFound : text.loadFailed}</h2>
-      <p>{isMissing ? text.notFoundNote : `${says} ${todo}`}</p>
+      <p>{isMissing ? text.notFoundNote : describeError(error, language)}</p>
       <p className="welcome-actions">
         {isMissing ? (
           <button type="button" className="button-primary" onClick={() => page.open(undefined)}>

@@ -1,6 +1,6 @@
 /** One message of the person's: to be copied, edited and asked again, or changed while it still waits. */
 import { Pencil } from "lucide-react";
-import { useRef } from "react";
+import { type MouseEvent, useRef } from "react";
 import { writtenText } from "../app/content";
 import { usePage, usePageState } from "../app/context";
 import { useWords } from "../app/words";
@@ -90,18 +90,26 @@ function WaitingActions({ message }: { message: Message }) {
   const page = usePage();
   // The one behind the running answer begins when that is stopped; others do not.
   const isFirst = usePageState(({ chat }) => chat.answers.get(message.parent ?? "")?.status !== "waiting");
+  const sendNow = ({ currentTarget }: MouseEvent<HTMLElement>) => {
+    focusComposer(currentTarget);
+    page.stop();
+  };
+  const remove = ({ currentTarget }: MouseEvent<HTMLElement>) => {
+    focusComposer(currentTarget);
+    void page.messages.dropQueued(message.id);
+  };
   return (
     <div className="waiting">
       <span className="waiting-note">{text.waits}</span>
       {isFirst && (
-        <button type="button" className="link-button" title={text.sendNowHint} onClick={page.stop}>
+        <button type="button" className="link-button" title={text.sendNowHint} onClick={sendNow}>
           {text.sendNow}
         </button>
       )}
       <button type="button" className="link-button" onClick={() => page.edit(message.id)}>
         {text.edit}
       </button>
-      <button type="button" className="link-button" onClick={() => void page.messages.dropQueued(message.id)}>
+      <button type="button" className="link-button" onClick={remove}>
         {text.remove}
       </button>
     </div>

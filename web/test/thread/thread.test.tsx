@@ -172,6 +172,28 @@ describe("messages", () => {
     expect(document.activeElement).toBe(composer);
   });
 
+  test("no press takes the focus away: the arrows keep it, and what goes gives it to the composer", async () => {
+    const composer = () => document.querySelector(".composer textarea");
+    const messages = [
+      question(1, "a"),
+      answer(2, id(1), { text: "one" }),
+      answer(3, id(1), { text: "two", finish_reason: "length" }),
+      answer(4, id(1), { text: "three" }),
+    ];
+    await show({ http: server(messages) });
+    const named = () => document.activeElement?.getAttribute("aria-label");
+    press(text.previous, row(4));
+    expect([row(3).contains(document.activeElement), named()]).toEqual([true, text.previous]);
+    press(text.previous, row(3));
+    expect([row(2).contains(document.activeElement), named()]).toEqual([true, text.next]);
+    press(text.next, row(2));
+    press(text.continue, row(3));
+    expect(document.activeElement).toBe(composer());
+    row(3).querySelector<HTMLElement>(".actions button")?.focus();
+    press(text.regenerate, row(3));
+    expect(document.activeElement).toBe(composer());
+  });
+
   test("an Enter that composes does not send an edited question", async () => {
     await show({ http: server() });
     press(text.edit, row(1));
@@ -405,7 +427,7 @@ describe("ends", () => {
     const failed = answer(2, id(1), { status: "failed", text: "half", error });
     await show({ http: server([question(1, "a"), failed]), language: "zh-CN" });
     expect(shownTexts()).toEqual(["a", "half"]);
-    expect(row(2).querySelector(".end")?.textContent).toContain("模型出错了。 请重试。");
+    expect(row(2).querySelector(".end")?.textContent).toContain("模型出错了。请重试。");
     press("继续", row(2));
     press("重试", row(2));
     expect(asked()).toEqual([
