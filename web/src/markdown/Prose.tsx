@@ -11,10 +11,12 @@ import { Formula } from "./Formula";
 import { FootnoteNote, FootnoteReferenceButton } from "./footnotes";
 import { type ProseProps, provideProse } from "./LaterProse";
 import { Image, Link } from "./links";
-import { parse, textOf } from "./parse";
+import { isTooDeep, parse, textOf } from "./parse";
+import { AsWritten } from "./Unbroken";
 import { words } from "./words";
 
 export const Prose = memo(function Prose({ text, part, number }: ProseProps) {
+  if (isTooDeep(text)) return <AsWritten text={text} />;
   const root = parse(text, part, number);
   const definitions = definitionsIn(root);
   const first = root.children.findIndex(({ type }) => type !== "definition");

@@ -41,6 +41,15 @@ const inlineOptions: Options = {
   mdastExtensions,
 };
 
+/**
+ * Quotes and lists inside of each other on one line, deeper than anybody writes. A model that repeats itself writes thousands:
+ * reading them takes seconds, and drawing them overflows the stack.
+ */
+const TOO_DEEP = /^(?:[ \t]*(?:>|(?:[-+*]|\d{1,9}[.)])(?=[ \t]))){33}/m;
+
+/** Whether a block is to be shown as it was written. */
+export const isTooDeep = (text: string): boolean => TOO_DEEP.test(text);
+
 /** Reads a block. `number` is that of the first item, for a further part of a numbered list. */
 export function parse(text: string, part: Block["part"], number: number | undefined): Root {
   const tree = fromMarkdown(text, part === "paragraph" ? inlineOptions : options);

@@ -39,6 +39,24 @@ async function shown(text: string, running = false): Promise<string> {
     .trim();
 }
 
+describe("a model that repeats itself", () => {
+  it.each(["> ", ">", "- ", "1. ", "> - "])(
+    "%j a thousand times is shown as it was written",
+    async (mark) => {
+      const text = `${mark.repeat(1000)}x`;
+      const whole = await show(text);
+      expect(whole.querySelector(".as-written")?.textContent).toBe(text);
+      const growing = await show(text, true);
+      expect(growing.querySelector(".as-written")?.textContent).toBe(text);
+    },
+  );
+
+  it("still has quotes and lists inside of each other as deep as people write them", async () => {
+    const markdown = await show(`${"> - ".repeat(6)}x`);
+    expect(markdown.querySelectorAll("blockquote, ul")).toHaveLength(12);
+  });
+});
+
 describe("an answer", () => {
   it.each([
     [
