@@ -37,6 +37,8 @@ export class Outbox {
   readonly #onTaken: Taken;
   /** All messages that this tab has ever had: the others that are kept are those of other tabs. */
   readonly #own = new Set<string>();
+  /** Messages of an earlier page that are shown and not sent yet. */
+  #restored: readonly Pending[] = [];
 
   constructor(client: ChatClient, store: Store, storage: OwnedStorage, onTaken: Taken) {
     this.#client = client;
@@ -45,22 +47,36 @@ export class Outbox {
     this.#onTaken = onTaken;
   }
 
-  /** Sends again what an earlier page could not. Another tab of this browser may do so, too: the ids are the same. */
+  /** Shows what an earlier page could not send. */
   restore(): void {
-    const kept = this.#kept();
-    const ids = new Set(kept.map(({ id }) => id));
-    const restored = kept.map(({ after, refused, ...pending }): Pending => {
+    const restored = this.#kept().map(({ refused, ...pending }): Pending => {
       const isExpired = Date.now() - pending.createdMs >= KEPT_MS;
       const expired = new ChatError("expired", "it was written over a day ago; it may have arrived");
       const error = refused ? new ChatError(refused.code, refused.message) : isExpired ? expired : undefined;
-      return {
-        ...pending,
-        ...(after !== undefined && ids.has(after) && { after }),
-        ...(error && { error }),
-      };
+      return { ...pending, ...(error && { error }) };
     });
+    this.#restored = restored;
     this.#set([...this.#store.getState().outbox, ...restored]);
-    for (const pending of restored) if (pending.after === undefined && !pending.error) this.#send(pending);
+  }
+
+  /** Sends what was restored. Another tab of this browser may do so, too: the ids are the same. */
+  sendRestored(): void {
+    for (const pending of this.#restored)
+      if (pending.after === undefined && !pending.error) this.#send(pending);
+    this.#restored = [];
+    // What they waited for was taken by another tab that has ended, or is somebody else's.
+    const { outbox } = this.#store.getState();
+    const isGone = (first: string) => !outbox.some(({ id }) => id === first);
+    this.#beginWithNext(outbox.filter(({ after }) => after !== undefined && isGone(after)));
+  }
+
+  /** Leaves what was restored where it is kept: somebody else has written it. */
+  leaveRestored(): void {
+    const left = new Set(this.#restored.map(({ id }) => id));
+    for (const id of left) this.#own.delete(id);
+    this.#restored = [];
+    this.#keep([]);
+    this.#store.setState(({ outbox }) => ({ outbox: outbox.filter(({ id }) => !left.has(id)) }));
   }
 
   add({ conversation, parent, content, options, temporary = false }: NewPending): Pending {
@@ -95,7 +111,11 @@ export class Outbox {
 
   /** Gives a message up. The next one of the same new conversation then begins it. */
   discard(id: string): void {
-    const [next, ...others] = this.#remove(id);
+    this.#beginWithNext(this.#remove(id));
+  }
+
+  /** The first of these begins a new conversation, and the others wait for it. */
+  #beginWithNext([next, ...others]: readonly Pending[]): void {
     if (!next) return;
     this.#send(this.#change(next.id, ({ after: _after, ...pending }) => pending));
     for (const other of others) this.#change(other.id, (pending) => ({ ...pending, after: next.id }));
@@ -155,6 +175,10 @@ export class Outbox {
   #set(outbox: readonly Pending[]): void {
     this.#store.setState({ outbox });
     for (const { id } of outbox) this.#own.add(id);
+    this.#keep(outbox);
+  }
+
+  #keep(outbox: readonly Pending[]): void {
     const ofOthers = this.#kept().filter(({ id }) => !this.#own.has(id));
     const kept = [...ofOthers, ...outbox.map(toKept)];
     this.#storage.write(OUTBOX_KEY, kept.length > 0 ? kept : undefined);

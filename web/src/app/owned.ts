@@ -27,19 +27,21 @@ export class OwnedStorage {
     write(this.#storage, this.#name(key), value);
   }
 
-  /**
-   * Notes who is signed in. Returns whether somebody else owns this: a chat that begins from now on reads the new person's,
-   * and this one is still the other's. What was written before anybody was known belongs to the first who is.
-   */
-  isOfAnother(user: string): boolean {
-    if (user === this.#owner) return false;
-    write(this.#storage, OWNER_KEY, user);
-    if (this.#owner !== undefined) return true;
-    const kept = [DRAFTS_KEY, OUTBOX_KEY].map((key) => [key, this.read(key)] as const);
-    for (const [key] of kept) this.write(key, undefined);
+  /** Whether this person owns it. What was written before anybody was known belongs to the first who is. */
+  isOf(user: string): boolean {
+    if (this.#owner === undefined) {
+      const kept = [DRAFTS_KEY, OUTBOX_KEY].map((key) => [key, this.read(key)] as const);
+      for (const [key] of kept) this.write(key, undefined);
+      this.handTo(user);
+      for (const [key, value] of kept) if (value !== undefined) this.write(key, value);
+    }
+    return user === this.#owner;
+  }
+
+  /** From now on it is what this person has written, here and in the next visit. */
+  handTo(user: string): void {
     this.#owner = user;
-    for (const [key, value] of kept) if (value !== undefined) this.write(key, value);
-    return false;
+    write(this.#storage, OWNER_KEY, user);
   }
 
   #name(key: string): string {

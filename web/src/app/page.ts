@@ -70,6 +70,7 @@ export class ChatPage {
   readonly #reloads = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #loadingOlder = new Map<string, Promise<void>>();
   #painting = false;
+  #wasWelcome = false;
 
   constructor({
     api,
@@ -268,19 +269,36 @@ export class ChatPage {
 
   #follow(event: ChatEvent): void {
     this.#paintSoon();
-    if (event.type === "welcome" && this.#owned.isOfAnother(event.user.id)) {
-      // Before anything of the one person is sent as the other.
-      this.client.close();
-      this.#onOtherUser();
-      return;
-    }
+    if (event.type === "welcome" && !this.#isStillHere(event.user.id)) return;
     if (event.type === "welcome") {
+      this.outbox.sendRestored();
       this.#set({ signedOut: false });
       this.#openAgain();
     }
     if (event.type === "link") this.#findWhy(event.link);
     if (event.type === "changed" || event.type === "done" || event.type === "accepted")
       this.#afterChange(event);
+  }
+
+  /**
+   * Whether this chat goes on with the person who is signed in now. Asked before anything is sent. A visit that begins as
+   * somebody else begins with what that person has written; one that becomes somebody else's ends.
+   */
+  #isStillHere(user: string): boolean {
+    const isFirst = !this.#wasWelcome;
+    this.#wasWelcome = true;
+    if (this.#owned.isOf(user)) return true;
+    if (isFirst) {
+      this.outbox.leaveRestored();
+      this.#owned.handTo(user);
+      this.drafts.restore();
+      this.outbox.restore();
+      return true;
+    }
+    this.client.close();
+    this.#owned.handTo(user);
+    this.#onOtherUser();
+    return false;
   }
 
   /** The server has taken a message: what it made is shown in the place of what was waiting. */

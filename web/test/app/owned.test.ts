@@ -35,7 +35,7 @@ function welcomes(user: string): void {
 
 const sends = () => FakeServer.last.asked.filter(({ type }) => type === "send");
 
-test("another person finds neither drafts nor messages, and the first one finds them again", () => {
+test("another person finds neither drafts nor messages, and the first one finds them again", async () => {
   const { page } = visit();
   welcomes("alice");
   FakeServer.last.breaks();
@@ -43,24 +43,38 @@ test("another person finds neither drafts nor messages, and the first one finds 
   page.drafts.set({ text: "secret", attachments: [] }, NEW);
   ends.pop()?.();
 
-  const second = visit();
-  welcomes("bob");
-  expect([second.onOtherUser.mock.calls.length, sends()]).toEqual([1, []]);
-  ends.pop()?.();
-
   const bob = visit();
+  bob.page.send({ content: [{ type: "text", text: "I am Bob" }] });
   welcomes("bob");
+  expect(sends()).toMatchObject([{ content: [{ text: "I am Bob" }] }]);
+  FakeServer.last.says({
+    type: "accepted",
+    re: FakeServer.last.idOf("send"),
+    conversation: "c",
+    revision: 1,
+    message: "m",
+    answer: "a",
+    options: {},
+  });
+  await vi.waitFor(() => expect(bob.page.store.getState().open).toBe("c"));
   const { outbox, drafts } = bob.page.store.getState();
-  expect([bob.onOtherUser.mock.calls.length, outbox, drafts.size, sends()]).toEqual([0, [], 0, []]);
+  expect([bob.onOtherUser.mock.calls.length, outbox, drafts.size]).toEqual([0, [], 0]);
+  bob.page.drafts.set({ text: "mine", attachments: [] }, NEW);
   ends.pop()?.();
 
-  visit();
-  welcomes("alice");
-  ends.pop()?.();
   const again = visit();
   welcomes("alice");
   expect(again.page.drafts.get(NEW).text).toBe("secret");
   expect(sends()).toMatchObject([{ content: HELLO }]);
+});
+
+test("a browser without cookies is somebody new at each visit, and stays on the page", () => {
+  for (const user of ["one", "two", "three"]) {
+    const { onOtherUser } = visit();
+    welcomes(user);
+    expect(onOtherUser).not.toHaveBeenCalled();
+    ends.pop()?.();
+  }
 });
 
 test("a chat that comes back as somebody else sends nothing more", () => {

@@ -34,6 +34,14 @@ function outbox() {
   return { box, add, errors, waiting: () => store.getState().outbox.length };
 }
 
+/** The outbox after a reload, once it is known whose it is. */
+function resumed() {
+  const after = outbox();
+  after.box.restore();
+  after.box.sendRestored();
+  return after;
+}
+
 /** What was sent, as `words` or `words to conversation`. */
 function asked(): string[] {
   return sent.map(({ content, conversation }) => {
@@ -66,7 +74,7 @@ test("after a reload they still wait for the first", async () => {
   before.add("one");
   before.add("two");
   sent = [];
-  outbox().box.restore();
+  resumed();
   expect(asked()).toEqual(["one"]);
   await takes(0);
   expect(asked()).toEqual(["one", "two to c"]);
@@ -102,7 +110,7 @@ test("the messages of two tabs are both kept", () => {
   one.add("one");
   two.add("two");
   sent = [];
-  outbox().box.restore();
+  resumed();
   expect(asked()).toEqual(["one", "two"]);
 });
 
@@ -112,8 +120,7 @@ test("a message that is over a day old is not sent, and not lost", () => {
   before.add("one");
   vi.mocked(Date.now).mockReturnValue(25 * 60 * 60 * 1000);
   sent = [];
-  const after = outbox();
-  after.box.restore();
+  const after = resumed();
   expect([asked(), after.errors()]).toEqual([[], ["expired"]]);
 });
 
@@ -123,8 +130,7 @@ test("a refused message stays refused after a reload", async () => {
   sent[0]?.reject(new ChatError("quota_exceeded", "enough"));
   await vi.waitFor(() => expect(before.errors()).toEqual(["quota_exceeded"]));
   sent = [];
-  const after = outbox();
-  after.box.restore();
+  const after = resumed();
   expect([asked(), after.errors()]).toEqual([[], ["quota_exceeded"]]);
 });
 
@@ -133,6 +139,6 @@ test("a message whose first one is gone begins the conversation after a reload",
   const [kept] = JSON.parse(localStorage.getItem("corral.outbox") ?? "[]");
   localStorage.setItem("corral.outbox", JSON.stringify([{ ...kept, after: "gone" }]));
   sent = [];
-  outbox().box.restore();
+  resumed();
   expect(asked()).toEqual(["one"]);
 });
