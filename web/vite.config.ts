@@ -30,8 +30,6 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     include: ["test/**/*.test.{ts,tsx}"],
-    // A busy machine takes its time.
-    testTimeout: 20_000,
     restoreMocks: true,
     unstubGlobals: true,
   },

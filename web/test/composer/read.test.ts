@@ -17,6 +17,8 @@ beforeAll(async () => {
   // Where there are no workers, pdf.js takes this one.
   const worker = await import("pdfjs-dist/legacy/build/pdf.worker.mjs" as string);
   vi.stubGlobal("pdfjsWorker", worker);
+  // It is large, and is loaded with the first PDF.
+  await import("../../src/composer/pdf");
 });
 
 test.each([
