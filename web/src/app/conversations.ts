@@ -126,7 +126,8 @@ export class Conversations {
     try {
       await this.#expect({ conversation: id }, rest.delete(id));
     } catch (error) {
-      if (wasOpen) open(id);
+      // The person may have gone elsewhere meanwhile.
+      if (wasOpen && store.getState().open === undefined) open(id);
       throw error;
     }
     this.#put(id, undefined);

@@ -170,6 +170,18 @@ test("a conversation that the server would not delete comes back", async () => {
   expect([shown(), page.store.getState().open]).toEqual([["a"], "a"]);
 });
 
+test("a conversation that the server would not delete takes nobody away from another one", async () => {
+  await begin("a", "b");
+  const [a] = page.store.getState().list.conversations;
+  if (!a) throw new Error("the list is empty");
+  page.open("a");
+  gateway.failsWith = "storage_unavailable";
+  const removed = page.conversations.remove(a);
+  page.open("b");
+  await expect(removed).rejects.toMatchObject({ code: "storage_unavailable" });
+  expect(page.store.getState().open).toBe("b");
+});
+
 test("deleting what another tab has deleted is no failure", async () => {
   await begin("a");
   const [a] = page.store.getState().list.conversations;
