@@ -200,7 +200,7 @@ export const words = defineWords(
     readTokens: (done, total) => `${done} / ${total} token`,
     remembered: (tokens) => `${tokens} 来自缓存`,
     thinking: "正在思考…",
-    writing: "正在书写…",
+    writing: "正在生成…",
     estimatedSpeed: (tokens) => `≈ ${tokens} token/秒`,
     silent: (time) => `已 ${time}没有新内容`,
     progress: "进度",
@@ -212,7 +212,7 @@ export const words = defineWords(
 
     ends: {
       stopped: "这个回答已停止。",
-      stoppedEarly: "在模型开始之前已停止。",
+      stoppedEarly: "模型开始回答前已停止。",
       interrupted: "服务器在回答途中停止了。",
       length: "回答达到了长度上限。",
       lengthOfThoughts: "模型把全部长度都用在了思考上。请在设置中放宽回答长度，或关闭思考。",
