@@ -184,7 +184,7 @@ export class ChatPage {
     } as NewPending);
   };
 
-  /** Stops every answer of the open conversation that runs; those that wait begin only when asked again. */
+  /** Stops the answer of the open conversation that runs. The next one that waits then begins. */
   readonly stop = (): void => {
     const { open, chat } = this.store.getState();
     if (open === undefined) return;

@@ -13,11 +13,13 @@ interface EditorProps {
   mayBeEmpty: boolean;
   /** What the button says. */
   submit: string;
+  /** Told what is written so far. */
+  onWrite: (text: string) => void;
   onSubmit: (text: string) => void;
   onCancel: () => void;
 }
 
-export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: EditorProps) {
+export function Editor({ initial, mayBeEmpty, submit, onWrite, onSubmit, onCancel }: EditorProps) {
   const text = useWords(words);
   const [written, setWritten] = useState(initial);
   const input = useRef<HTMLTextAreaElement>(null);
@@ -73,7 +75,10 @@ export function Editor({ initial, mayBeEmpty, submit, onSubmit, onCancel }: Edit
         rows={1}
         aria-label={text.editMessage}
         value={written}
-        onChange={(event) => setWritten(event.target.value)}
+        onChange={({ target }) => {
+          setWritten(target.value);
+          onWrite(target.value);
+        }}
         onKeyDown={onKeyDown}
         onCompositionEnd={(event) => {
           composedAt.current = event.nativeEvent.timeStamp;

@@ -3,6 +3,7 @@ import { Pencil } from "lucide-react";
 import { type MouseEvent, useRef } from "react";
 import { writtenText } from "../app/content";
 import { usePage, usePageState } from "../app/context";
+import { emptyDraft } from "../app/state";
 import { useWords } from "../app/words";
 import type { Message } from "../client";
 import { CopyButton } from "../ui/CopyButton";
@@ -57,28 +58,35 @@ function EditedQuestion({ message, waits }: { message: Message; waits: boolean }
   const { toEnd } = useThreadEnd();
   const form = useRef<HTMLDivElement>(null);
   const content = message.content ?? [];
+  // Kept as other drafts are, until it is sent or given up: the person may look at another conversation meanwhile.
+  const key = `edit ${message.id}`;
+  const end = () => {
+    page.drafts.set(emptyDraft, key);
+    page.edit();
+  };
   const submit = async (written: string) => {
     const edited = withWritten(content, written);
     if (waits) {
       // What was written stays when it is too late.
       if (!(await page.messages.editQueued(message.id, edited))) return;
       if (form.current) focusComposer(form.current);
-      page.edit();
+      end();
       return;
     }
     if (form.current) focusComposer(form.current);
-    page.edit();
+    end();
     page.messages.rerun(message, edited);
     toEnd();
   };
   return (
     <div ref={form}>
       <Editor
-        initial={writtenText(content)}
+        initial={page.drafts.get(key).text || writtenText(content)}
         mayBeEmpty={withWritten(content, "").length > 0}
         submit={waits ? text.save : text.send}
+        onWrite={(text) => page.drafts.set({ text, attachments: [] }, key)}
         onSubmit={(written) => void submit(written)}
-        onCancel={() => page.edit()}
+        onCancel={end}
       />
     </div>
   );

@@ -194,6 +194,21 @@ describe("messages", () => {
     expect(document.activeElement).toBe(composer());
   });
 
+  test("an edit that was left is there again, and one that was given up is not", async () => {
+    const shown = await show({ http: server() });
+    const field = () => screen.getByRole<HTMLTextAreaElement>("textbox", { name: text.editMessage });
+    press(text.edit, row(1));
+    fireEvent.change(field(), { target: { value: "half a thought" } });
+    await act(async () => shown.page.open(undefined));
+    await act(async () => shown.page.open(CHAT));
+    await shown.settle();
+    press(text.edit, row(1));
+    expect(field().value).toBe("half a thought");
+    press(text.cancel);
+    press(text.edit, row(1));
+    expect([field().value, shown.page.store.getState().drafts.size]).toEqual(["question 1", 0]);
+  });
+
   test("an Enter that composes does not send an edited question", async () => {
     await show({ http: server() });
     press(text.edit, row(1));
