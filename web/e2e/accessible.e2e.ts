@@ -1,31 +1,17 @@
 /** What people rely on who see, hear or move otherwise: axe finds nothing, and what axe cannot see is right, too. */
-import { AxeBuilder } from "@axe-core/playwright";
-import type { Browser, Locator } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Locator } from "playwright-core";
+import { describe, expect, test } from "vitest";
 import { words as composerWords } from "../src/composer/words";
 import { words as sidebarWords } from "../src/sidebar/words";
-import { launch } from "./browser";
+import { findings } from "./axe";
 import { openDocument } from "./documents";
 import { ENGLISH, SPEAKERS } from "./languages";
 import { SAMPLE } from "./sample";
-import { Visit, type VisitOptions } from "./visit";
+import { visits } from "./stories";
+import type { Visit, VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
-
-/** What axe has to say of the page as it is now. */
-async function findings(): Promise<string[]> {
-  const { violations } = await new AxeBuilder({ page: visit.page }).analyze();
-  return violations.flatMap(({ id, help, nodes }) =>
-    nodes.map(({ target, failureSummary }) => `${id}: ${help}: ${target} ${failureSummary}`),
-  );
-}
 
 const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true };
 const LOOKS: [string, VisitOptions][] = [
@@ -39,25 +25,25 @@ const LOOKS: [string, VisitOptions][] = [
 
 describe.each(LOOKS)("axe finds nothing in %s", (_name, options) => {
   test("on the first page, in a conversation, and in every dialog", async () => {
-    visit = await Visit.start(browser, options);
+    visit = await visitPage(options);
     await visit.connected();
-    expect(await findings()).toEqual([]);
+    expect(await findings(visit.page)).toEqual([]);
     await openDocument(visit, "Everything", SAMPLE);
     await visit.answers.last().hover();
-    expect(await findings()).toEqual([]);
+    expect(await findings(visit.page)).toEqual([]);
     for (const panel of ["Control+k", "Control+/"]) {
       await visit.page.keyboard.press(panel);
       await visit.page.getByRole("dialog").waitFor();
-      expect(await findings()).toEqual([]);
+      expect(await findings(visit.page)).toEqual([]);
       await visit.page.keyboard.press("Escape");
     }
     await visit.openSettings();
-    expect(await findings()).toEqual([]);
+    expect(await findings(visit.page)).toEqual([]);
   });
 });
 
 test.each(SPEAKERS)("an answer is announced once, at its end, in $language", async ({ language, short }) => {
-  visit = await Visit.start(browser, { language });
+  visit = await visitPage({ language });
   await visit.connected();
   const spoken = visit.page.getByRole("status");
   const heard = await visit.page.evaluateHandle(() => {
@@ -85,7 +71,7 @@ test.each(SPEAKERS)("an answer is announced once, at its end, in $language", asy
 });
 
 test("the page fits at 200 % zoom, on a phone of 360 px and on one that lies on its side", async () => {
-  visit = await Visit.start(browser, { deviceScaleFactor: 2, viewport: { width: 640, height: 360 } });
+  visit = await visitPage({ deviceScaleFactor: 2, viewport: { width: 640, height: 360 } });
   await openDocument(visit, "Everything", SAMPLE);
   for (const viewport of [
     { width: 640, height: 360 },
@@ -108,7 +94,7 @@ function sideways(element: Locator): Promise<number> {
 }
 
 test("who wants no motion gets none", async () => {
-  visit = await Visit.start(browser, { reducedMotion: "reduce" });
+  visit = await visitPage({ reducedMotion: "reduce" });
   await visit.connected();
   await visit.ask(ENGLISH.short);
   await visit.growing(0);
@@ -127,7 +113,7 @@ test("who wants no motion gets none", async () => {
 });
 
 test("the keyboard reaches everything in an order that makes sense, and the focus can be seen", async () => {
-  visit = await Visit.start(browser, {});
+  visit = await visitPage();
   await visit.connected();
   const text = visit.say(sidebarWords);
   const names: string[] = [];

@@ -1,25 +1,16 @@
 /** Files that go with a message: pasted, dropped, chosen; read in the browser, and with their cost before they are sent. */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { describeProblem } from "../src/composer/problems";
 import { words as composerWords } from "../src/composer/words";
-import { launch } from "./browser";
-import { Gateway } from "./gateway";
 import { SPEAKERS } from "./languages";
-import { Upstream } from "./upstream";
-import { Visit, type VisitOptions } from "./visit";
+import { scripted, visits } from "./stories";
+import type { Visit, VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
 
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
-
 async function start(options: VisitOptions = {}): Promise<void> {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await visit.connected();
 }
 
@@ -131,23 +122,17 @@ test("files are dropped anywhere and pasted, and taken out again", async () => {
 });
 
 test("a picture goes to a model that reads images, as the picture that it is", async () => {
-  const upstream = await Upstream.start({ images: true });
-  const gateway = await Gateway.start({ upstream: upstream.address });
-  try {
-    await start({ url: gateway.url });
-    await hand("paste", "photo.png", "image/png", PIXEL);
-    await expect.poll(() => attachments().count()).toBe(1);
-    await attachments().first().locator("img").waitFor();
-    await visit.screenshot("image");
-    await visit.ask("What is this?");
-    await visit.answered(0);
-    const asked = JSON.stringify(upstream.asked.at(-1)?.messages.at(-1));
-    expect(asked).toMatch(/"image_url":\{"url":"data:image\/(png|jpeg|webp);base64,/);
-    await visit.questions.first().getByRole("img").waitFor();
-  } finally {
-    await gateway.close();
-    upstream.close();
-  }
+  const { upstream, url } = await scripted({ images: true });
+  await start({ url: url });
+  await hand("paste", "photo.png", "image/png", PIXEL);
+  await expect.poll(() => attachments().count()).toBe(1);
+  await attachments().first().locator("img").waitFor();
+  await visit.screenshot("image");
+  await visit.ask("What is this?");
+  await visit.answered(0);
+  const asked = JSON.stringify(upstream.asked.at(-1)?.messages.at(-1));
+  expect(asked).toMatch(/"image_url":\{"url":"data:image\/(png|jpeg|webp);base64,/);
+  await visit.questions.first().getByRole("img").waitFor();
 });
 
 /** A PNG of one red pixel. */

@@ -1,26 +1,19 @@
 /** What a person can do with whole conversations, in the side bar and beyond a reload. */
 import { readFile } from "node:fs/promises";
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Conversation, Exported } from "../src/client";
 import { words as sidebarWords } from "../src/sidebar/words";
-import { launch } from "./browser";
 import { documentOf } from "./documents";
 import { ENGLISH, SPEAKERS } from "./languages";
-import { Visit, type VisitOptions } from "./visit";
+import { visits } from "./stories";
+import type { Visit, VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
 
 /** A visit of somebody who already has these conversations, the first one last changed. */
 async function startWith(titles: readonly string[], options: VisitOptions = {}): Promise<void> {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await visit.connected();
   for (const title of titles.toReversed()) await bring(title);
   await visit.page.reload();
@@ -34,7 +27,7 @@ async function bring(title: string, question = `About ${title}`, answer = "I see
 
 describe.each(SPEAKERS)("in $language", ({ language, short }) => {
   test("a conversation is there after a reload, with its title, question and answer", async () => {
-    visit = await Visit.start(browser, { language });
+    visit = await visitPage({ language });
     await visit.connected();
     const text = await visit.askAndWait(short);
     await visit.page.reload();
@@ -84,7 +77,7 @@ describe.each(SPEAKERS)("in $language", ({ language, short }) => {
   });
 
   test("search finds titles and messages, also by two Chinese characters, and opens what is chosen", async () => {
-    visit = await Visit.start(browser, { language });
+    visit = await visitPage({ language });
     await visit.connected();
     await bring("Harbour", "Which ships came?", "Three ships: the *Alma*, the Fog and the Dawn.");
     await bring("灯塔守护人", "他叫什么名字？", "他的名字叫守望者，住在海边。");
@@ -183,7 +176,7 @@ test("what one tab does to a conversation shows in the others at once", async ()
 
 test("a long list comes page by page as it is scrolled", async () => {
   const titles = Array.from({ length: 120 }, (_, n) => `Day ${n}`);
-  visit = await Visit.start(browser);
+  visit = await visitPage();
   await visit.connected();
   for (const title of titles.toReversed()) await visit.api("conversations", "POST", { title });
   await visit.page.reload();
@@ -203,7 +196,7 @@ test("a long list comes page by page as it is scrolled", async () => {
 });
 
 test("the side bar shows which conversations are being answered and where a new answer is", async () => {
-  visit = await Visit.start(browser);
+  visit = await visitPage();
   await visit.connected();
   const text = visit.say(sidebarWords);
   await visit.ask(ENGLISH.long);

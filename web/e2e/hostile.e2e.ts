@@ -1,28 +1,21 @@
 /** Nothing that a model, a file or a title says runs or fetches anything. */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { words as sidebarWords } from "../src/sidebar/words";
 import { HOSTILE } from "../test/markdown/hostile";
-import { launch } from "./browser";
 import { openDocument } from "./documents";
 import { Gateway } from "./gateway";
+import { visits } from "./stories";
 import { type Step, Upstream } from "./upstream";
-import { Visit } from "./visit";
+import type { Visit } from "./visit";
 
 const TEXTS = HOSTILE.map(({ text }) => text);
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
 
 /** Starts a visit in which a script that runs is a problem, whatever it does. */
 async function start(url?: string): Promise<void> {
-  visit = await Visit.start(browser, {
+  visit = await visitPage({
     ...(url !== undefined && { url }),
     prepare: async (page) => {
       page.on("dialog", (dialog) => {

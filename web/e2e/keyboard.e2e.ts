@@ -1,25 +1,19 @@
 /** What the keyboard does, on desks and on phones, and what it never does while somebody composes. */
-import type { Browser, CDPSession } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import type { CDPSession } from "playwright-core";
+import { expect, test } from "vitest";
 import { words as sidebarWords } from "../src/sidebar/words";
 import { words as threadWords } from "../src/thread/words";
-import { launch } from "./browser";
 import { ENGLISH, LONG_ANSWER } from "./languages";
-import { Visit, type VisitOptions } from "./visit";
+import { visits } from "./stories";
+import type { Visit, VisitOptions } from "./visit";
 
 const ENTER = { key: "Enter", code: "Enter", windowsVirtualKeyCode: 13 };
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
 
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
-
 async function start(options: VisitOptions = {}): Promise<void> {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await visit.connected();
 }
 

@@ -1,22 +1,14 @@
 /** How answers read: the rendered elements, while they are being written and at the end. */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { words as markdownWords } from "../src/markdown/words";
-import { launch } from "./browser";
 import { openDocument } from "./documents";
-import { Gateway } from "./gateway";
 import { SAMPLE } from "./sample";
-import { type Step, Upstream } from "./upstream";
-import { Visit, type VisitOptions } from "./visit";
+import { scripted, visits } from "./stories";
+import type { Step } from "./upstream";
+import type { Visit, VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
 
 const LOOKS: [string, VisitOptions][] = [
   ["light", { colorScheme: "light" }],
@@ -28,7 +20,7 @@ const LOOKS: [string, VisitOptions][] = [
 ];
 
 test.each(LOOKS)("everything that an answer can hold reads well (%s)", async (name, options) => {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await openDocument(visit, "What is a lighthouse?", SAMPLE);
   const answers = visit.answers;
   const first = answers.first();
@@ -53,7 +45,7 @@ test.each(LOOKS)("everything that an answer can hold reads well (%s)", async (na
 });
 
 test("a block of code copies exactly, and a formula as LaTeX", async () => {
-  visit = await Visit.start(browser);
+  visit = await visitPage();
   await openDocument(visit, "What is a lighthouse?", SAMPLE);
   const text = visit.say(markdownWords);
   const first = visit.answers.first();
@@ -65,7 +57,7 @@ test("a block of code copies exactly, and a formula as LaTeX", async () => {
 });
 
 test("a remote image is a chip with its host, and is fetched only when somebody wants it", async () => {
-  visit = await Visit.start(browser);
+  visit = await visitPage();
   await openDocument(visit, "What is a lighthouse?", SAMPLE);
   const text = visit.say(markdownWords);
   const first = visit.answers.first();
@@ -79,35 +71,29 @@ test("a remote image is a chip with its host, and is fetched only when somebody 
 });
 
 test("what is written already does not flicker while the rest comes", async () => {
-  const upstream = await Upstream.start();
-  const gateway = await Gateway.start({ upstream: upstream.address });
-  try {
-    visit = await Visit.start(browser, { url: gateway.url });
-    await visit.connected();
-    const text = SAMPLE[0]?.[1] ?? "";
-    upstream.script = function* (): Iterable<Step> {
-      for (const piece of text.match(/[\s\S]{1,9}/g) ?? []) yield* [{ text: piece }, { pause: 15 }];
-    };
-    await visit.ask("Go.");
-    await visit.growing(0);
-    const heading = await visit.answers.first().getByRole("heading").elementHandle();
-    const losses = await visit.page.evaluateHandle(() => {
-      const losses: string[] = [];
-      const answer = document.querySelector("article.answer .markdown");
-      if (answer)
-        new MutationObserver((changes) => {
-          for (const { removedNodes } of changes)
-            for (const node of removedNodes)
-              if (node instanceof HTMLElement && /^(H2|TABLE|OL|UL|BLOCKQUOTE)$/.test(node.tagName))
-                losses.push(node.tagName);
-        }).observe(answer, { childList: true, subtree: true });
-      return losses;
-    });
-    await visit.answered(0);
-    expect(await heading?.evaluate((it) => it.isConnected)).toBe(true);
-    expect(await losses.jsonValue()).toEqual([]);
-  } finally {
-    await gateway.close();
-    upstream.close();
-  }
+  const { upstream, url } = await scripted();
+  visit = await visitPage({ url: url });
+  await visit.connected();
+  const text = SAMPLE[0]?.[1] ?? "";
+  upstream.script = function* (): Iterable<Step> {
+    for (const piece of text.match(/[\s\S]{1,9}/g) ?? []) yield* [{ text: piece }, { pause: 15 }];
+  };
+  await visit.ask("Go.");
+  await visit.growing(0);
+  const heading = await visit.answers.first().getByRole("heading").elementHandle();
+  const losses = await visit.page.evaluateHandle(() => {
+    const losses: string[] = [];
+    const answer = document.querySelector("article.answer .markdown");
+    if (answer)
+      new MutationObserver((changes) => {
+        for (const { removedNodes } of changes)
+          for (const node of removedNodes)
+            if (node instanceof HTMLElement && /^(H2|TABLE|OL|UL|BLOCKQUOTE)$/.test(node.tagName))
+              losses.push(node.tagName);
+      }).observe(answer, { childList: true, subtree: true });
+    return losses;
+  });
+  await visit.answered(0);
+  expect(await heading?.evaluate((it) => it.isConnected)).toBe(true);
+  expect(await losses.jsonValue()).toEqual([]);
 });

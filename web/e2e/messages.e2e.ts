@@ -1,25 +1,16 @@
 /** What a person can do with single messages, on the real model. */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { words as composerWords } from "../src/composer/words";
 import { words as threadWords } from "../src/thread/words";
-import { launch } from "./browser";
-import { Gateway } from "./gateway";
 import { ENGLISH, LONG_ANSWER, SPEAKERS } from "./languages";
-import { Upstream } from "./upstream";
-import { letters, Visit, type VisitOptions } from "./visit";
+import { scripted, visits } from "./stories";
+import { letters, type Visit, type VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
 
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
-
 async function start(options: VisitOptions = {}): Promise<void> {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await visit.connected();
 }
 
@@ -176,18 +167,12 @@ test("a message that is longer than the server takes is not sent and stays where
 });
 
 test("a conversation longer than the model's context says which messages it is not shown", async () => {
-  const upstream = await Upstream.start({ context: 1024 });
-  const gateway = await Gateway.start({ upstream: upstream.address });
-  try {
-    await start({ url: gateway.url });
-    const text = visit.say(threadWords);
-    for (let n = 0; n < 4; n += 1)
-      await visit.askAndWait(`Round ${n}: ${"the keeper lights the lamp ".repeat(50)}`);
-    expect(visit.frames("context").at(-1)?.left_out).toBeGreaterThan(0);
-    await visit.page.getByText(text.leftOut).waitFor();
-    await visit.screenshot("left-out");
-  } finally {
-    await gateway.close();
-    upstream.close();
-  }
+  const { url } = await scripted({ context: 1024 });
+  await start({ url: url });
+  const text = visit.say(threadWords);
+  for (let n = 0; n < 4; n += 1)
+    await visit.askAndWait(`Round ${n}: ${"the keeper lights the lamp ".repeat(50)}`);
+  expect(visit.frames("context").at(-1)?.left_out).toBeGreaterThan(0);
+  await visit.page.getByText(text.leftOut).waitFor();
+  await visit.screenshot("left-out");
 });

@@ -1,27 +1,18 @@
 /** What a person sets, and that it counts. */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { words as appWords } from "../src/app/appWords";
 import type { Conversation } from "../src/client";
 import { words as settingsWords } from "../src/settings/words";
 import { words as threadWords } from "../src/thread/words";
-import { launch } from "./browser";
-import { Gateway } from "./gateway";
 import { ENGLISH, SPEAKERS } from "./languages";
-import { Upstream } from "./upstream";
-import { Visit, type VisitOptions } from "./visit";
+import { scripted, visits } from "./stories";
+import type { Visit, VisitOptions } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let visit: Visit;
 
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser?.close());
-afterEach(() => visit.end());
-
 async function start(options: VisitOptions = {}): Promise<void> {
-  visit = await Visit.start(browser, options);
+  visit = await visitPage(options);
   await visit.connected();
 }
 
@@ -69,37 +60,31 @@ describe.each(SPEAKERS)("in $language", ({ language }) => {
 });
 
 test("system prompt, sampling and thinking reach the model as they were set", async () => {
-  const upstream = await Upstream.start();
-  const gateway = await Gateway.start({ upstream: upstream.address });
-  try {
-    await start({ url: gateway.url, preferences: { options: {} } });
-    const text = visit.say(settingsWords);
-    const dialog = await visit.openSettings(text.sectionNames.answers);
-    await dialog.getByLabel(text.system, { exact: true }).fill("Answer like a pirate.");
-    await dialog.getByLabel(text.options.temperature.label, { exact: true }).fill("0.7");
-    await dialog.getByLabel(text.options.max_tokens.label, { exact: true }).fill("77");
-    await visit.page.keyboard.press("Escape");
-    await visit.ask("Hello");
-    await visit.answered(0);
-    const [asked] = upstream.asked;
-    expect(asked).toMatchObject({ temperature: 0.7, max_tokens: 77 });
-    expect(asked?.messages[0]).toEqual({ role: "system", content: "Answer like a pirate." });
-    const { id } = await visit.api<Conversation>(`conversations/${visit.conversation}`);
-    const again = await visit.openSettings(text.sectionNames.conversation);
-    await again.getByLabel(text.ownSystem, { exact: true }).fill("Answer in one word.");
-    await again.getByRole("button", { name: text.save }).click();
-    await again.getByText(text.saved).waitFor();
-    expect(await visit.api<Conversation>(`conversations/${id}`)).toMatchObject({
-      system: "Answer in one word.",
-    });
-    await visit.page.keyboard.press("Escape");
-    await visit.ask("Again");
-    await visit.answered(1);
-    expect(upstream.asked.at(-1)?.messages[0]).toEqual({ role: "system", content: "Answer in one word." });
-  } finally {
-    await gateway.close();
-    upstream.close();
-  }
+  const { upstream, url } = await scripted();
+  await start({ url: url, preferences: { options: {} } });
+  const text = visit.say(settingsWords);
+  const dialog = await visit.openSettings(text.sectionNames.answers);
+  await dialog.getByLabel(text.system, { exact: true }).fill("Answer like a pirate.");
+  await dialog.getByLabel(text.options.temperature.label, { exact: true }).fill("0.7");
+  await dialog.getByLabel(text.options.max_tokens.label, { exact: true }).fill("77");
+  await visit.page.keyboard.press("Escape");
+  await visit.ask("Hello");
+  await visit.answered(0);
+  const [asked] = upstream.asked;
+  expect(asked).toMatchObject({ temperature: 0.7, max_tokens: 77 });
+  expect(asked?.messages[0]).toEqual({ role: "system", content: "Answer like a pirate." });
+  const { id } = await visit.api<Conversation>(`conversations/${visit.conversation}`);
+  const again = await visit.openSettings(text.sectionNames.conversation);
+  await again.getByLabel(text.ownSystem, { exact: true }).fill("Answer in one word.");
+  await again.getByRole("button", { name: text.save }).click();
+  await again.getByText(text.saved).waitFor();
+  expect(await visit.api<Conversation>(`conversations/${id}`)).toMatchObject({
+    system: "Answer in one word.",
+  });
+  await visit.page.keyboard.press("Escape");
+  await visit.ask("Again");
+  await visit.answered(1);
+  expect(upstream.asked.at(-1)?.messages[0]).toEqual({ role: "system", content: "Answer in one word." });
 });
 
 test("all conversations are deleted only after the word is typed", async () => {

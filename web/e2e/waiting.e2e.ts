@@ -2,36 +2,32 @@
  * The truth about waiting: each state of an answer in words, with a scripted model behind a real gateway. The last story
  * has the real model, with more to do than it has slots.
  */
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { describeError, duration } from "../src/app/errorWords";
 import type { Language } from "../src/app/words";
 import { words as threadWords } from "../src/thread/words";
-import { launch } from "./browser";
 import { Gateway } from "./gateway";
 import { ENGLISH, SPEAKERS } from "./languages";
+import { visits } from "./stories";
 import { type Step, Upstream } from "./upstream";
-import { Visit } from "./visit";
+import type { Visit } from "./visit";
 
-let browser: Browser;
+const visitPage = visits();
 let upstream: Upstream;
 let gateway: Gateway;
 let visit: Visit;
 
 beforeAll(async () => {
-  browser = await launch();
   upstream = await Upstream.start();
   gateway = await Gateway.start({ upstream: upstream.address });
 });
 afterAll(async () => {
-  await browser?.close();
   await gateway?.close();
   upstream?.close();
 });
-afterEach(() => visit.end());
 
 async function start(language: Language): Promise<void> {
-  visit = await Visit.start(browser, { language, url: gateway.url });
+  visit = await visitPage({ language, url: gateway.url });
   await visit.connected();
 }
 
@@ -148,7 +144,7 @@ test("thoughts that used all the length say what to change", async () => {
 });
 
 test("with the real model, more chats than slots wait and are all answered", async () => {
-  visit = await Visit.start(browser, { preferences: { options: { max_tokens: 120, temperature: 0 } } });
+  visit = await visitPage({ preferences: { options: { max_tokens: 120, temperature: 0 } } });
   await visit.connected();
   const text = visit.say(threadWords);
   const tabs = [visit];
