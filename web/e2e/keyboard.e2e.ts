@@ -1,6 +1,7 @@
 /** What the keyboard does, on desks and on phones, and what it never does while somebody composes. */
 import type { CDPSession } from "playwright-core";
 import { expect, test } from "vitest";
+import { words as appWords } from "../src/app/appWords";
 import { words as sidebarWords } from "../src/sidebar/words";
 import { words as threadWords } from "../src/thread/words";
 import { ENGLISH, LONG_ANSWER } from "./languages";
@@ -55,6 +56,20 @@ test("Escape stops the answer from anywhere, and the focus is in the field again
   await visit.page.keyboard.press("Escape");
   await visit.answered(0, "stopped");
   await expect.poll(isFocused).toBe(true);
+});
+
+test("the list of a narrow chat takes the focus, and Escape closes it from anywhere in the chat", async () => {
+  await start({ viewport: { width: 360, height: 740 } });
+  const { openSidebar } = visit.say(appWords);
+  const isOpen = () => visit.page.locator('.corral[data-sidebar="open"]').count();
+  const inList = () => visit.sidebar.evaluate((list) => list.contains(document.activeElement));
+  for (const press of [false, true]) {
+    await visit.button(openSidebar).click();
+    await expect.poll(inList).toBe(true);
+    if (press) await visit.sidebar.getByText(visit.say(sidebarWords).nothing).click();
+    await visit.page.keyboard.press("Escape");
+    await expect.poll(isOpen).toBe(0);
+  }
 });
 
 test("Escape in a dialog closes the dialog and stops nothing", async () => {

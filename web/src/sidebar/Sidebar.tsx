@@ -3,11 +3,12 @@
  * page, which Escape and a press beside it close.
  */
 import { Ellipsis, Import, Keyboard, Search as SearchIcon, Settings, SquarePen, X } from "lucide-react";
-import { type KeyboardEvent, useEffect, useRef } from "react";
+import { type RefObject, useEffect, useRef } from "react";
 import { usePage, usePageState } from "../app/context";
 import { isSidebarOpen } from "../app/layout";
 import { SHORTCUTS, type ShortcutName } from "../app/shortcuts";
 import { useWords } from "../app/words";
+import { chatOf } from "../composer/useChatKeys";
 import { IconButton } from "../ui/IconButton";
 import { Keys } from "../ui/Keys";
 import { Mark } from "../ui/Mark";
@@ -25,6 +26,7 @@ export function Sidebar() {
   const isDrawer = narrow && isOpen;
   const close = () => page.store.setState({ drawer: false });
   useFocusInside(bar, isDrawer);
+  useEscape(bar, isDrawer);
 
   const openNew = () => {
     close();
@@ -34,23 +36,10 @@ export function Sidebar() {
     close();
     page.showPanel("search");
   };
-  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
-    const inMenu = event.target instanceof Element && event.target.closest("[popover], dialog");
-    if (event.key !== "Escape" || !isDrawer || inMenu) return;
-    event.stopPropagation();
-    close();
-  };
-
   return (
     <>
       {isDrawer && <div className="sidebar-backdrop" aria-hidden="true" onClick={close} />}
-      <nav
-        ref={bar}
-        className="sidebar"
-        aria-label={text.conversations}
-        inert={!isOpen}
-        onKeyDown={onKeyDown}
-      >
+      <nav ref={bar} className="sidebar" aria-label={text.conversations} inert={!isOpen}>
         <header className="sidebar-head">
           <Mark />
           <span className="sidebar-name">{page.name}</span>
@@ -137,7 +126,7 @@ function Foot() {
 }
 
 /** Moves the focus into a drawer when it opens, and back to where it was when it closes. */
-function useFocusInside(bar: React.RefObject<HTMLElement | null>, isDrawer: boolean): void {
+function useFocusInside(bar: RefObject<HTMLElement | null>, isDrawer: boolean): void {
   useEffect(() => {
     if (!isDrawer || !bar.current) return;
     const root = bar.current.getRootNode() as Document | ShadowRoot;
@@ -145,4 +134,22 @@ function useFocusInside(bar: React.RefObject<HTMLElement | null>, isDrawer: bool
     bar.current.querySelector<HTMLElement>(".sidebar-action")?.focus();
     return () => before?.focus();
   }, [isDrawer, bar]);
+}
+
+/** Closes a drawer, wherever in the chat the focus is. A menu, a dialog or a field in it has Escape for itself. */
+function useEscape(bar: RefObject<HTMLElement | null>, isDrawer: boolean): void {
+  const page = usePage();
+  useEffect(() => {
+    const heard = page.isEmbedded ? chatOf(bar.current) : document;
+    if (!isDrawer || !heard) return;
+    const onKeyDown = (event: Event) => {
+      const { key, target, defaultPrevented } = event as KeyboardEvent;
+      const isTaken = target instanceof Element && target.closest("[popover], dialog, input");
+      if (key !== "Escape" || defaultPrevented || isTaken) return;
+      event.preventDefault();
+      page.store.setState({ drawer: false });
+    };
+    heard.addEventListener("keydown", onKeyDown);
+    return () => heard.removeEventListener("keydown", onKeyDown);
+  }, [page, bar, isDrawer]);
 }
