@@ -10,6 +10,7 @@ import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { words as appWords } from "../src/app/appWords";
 import { words as composerWords } from "../src/composer/words";
+import { findings } from "./axe";
 import { launch } from "./browser";
 import { freePorts, Gateway } from "./gateway";
 
@@ -227,6 +228,25 @@ test("the shop's colours, corners and type are the chat's, and its styles are no
     type: "Georgia",
     border: "rgba(0, 0, 0, 0)",
   });
+  await alice.leave();
+});
+
+test("axe finds nothing in the chat of an app's page, with its list and its settings", async () => {
+  const alice = await Customer.enter(shop, "alice");
+  const found = () => findings(alice.page, "corral-chat");
+  await alice.ask("Name a book about the sea.");
+  expect(await found()).toEqual([]);
+  await alice.chat.evaluate((element) => {
+    element.style.width = "22rem";
+  });
+  const { openSidebar, more, settings } = appWords.en;
+  await alice.chat.getByRole("button", { name: openSidebar }).click();
+  expect(await found()).toEqual([]);
+  await alice.page.keyboard.press("Escape");
+  await alice.chat.getByRole("button", { name: more, exact: true }).click();
+  await alice.page.getByRole("menuitem", { name: settings, exact: true }).click();
+  await alice.page.getByRole("tabpanel").waitFor();
+  expect(await found()).toEqual([]);
   await alice.leave();
 });
 

@@ -93,14 +93,16 @@ function Main() {
   const { scroller, content, atBottom, toBottom } = useStickToBottom(open);
   const isBehindDrawer = usePageState(({ narrow, drawer }) => narrow && drawer);
   useFocusMessage(content);
+  // An app's page has a main part of its own.
+  const Scroller = usePage().isEmbedded ? "div" : "main";
   return (
     <div className="main" inert={isBehindDrawer}>
       <Bar />
-      <main className="scroller" ref={scroller}>
+      <Scroller className="scroller" ref={scroller as RefObject<HTMLDivElement | null>}>
         <div ref={content}>
           <Thread scroller={scroller} toEnd={toBottom} />
         </div>
-      </main>
+      </Scroller>
       <footer className="dock">
         {!atBottom && (
           <button

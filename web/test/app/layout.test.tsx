@@ -93,7 +93,7 @@ test("a page of its own hears shortcuts everywhere, an embedded chat only those 
   const embedded = open(true);
   fireEvent.keyDown(document.body, { key: "k", ctrlKey: true });
   expect(embedded.store.getState().panel).toBeUndefined();
-  fireEvent.keyDown(screen.getByRole("main"), { key: "k", ctrlKey: true });
+  fireEvent.keyDown(screen.getByRole("textbox"), { key: "k", ctrlKey: true });
   expect(embedded.store.getState().panel).toBe("search");
 });
 
