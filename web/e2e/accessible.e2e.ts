@@ -81,6 +81,8 @@ test("the page fits at 200 % zoom, on a phone of 360 px and on one that lies on 
     await visit.page.setViewportSize(viewport);
     expect(await sideways(visit.page.locator("html"))).toBe(0);
     expect(await sideways(visit.page.getByRole("main"))).toBe(0);
+    expect(await sideways(visit.answers.last().locator(".markdown"))).toBe(0);
+    expect(await sideways(visit.button("Everything"))).toBe(0);
     const field = await visit.input.boundingBox();
     expect((field?.y ?? 0) + (field?.height ?? 0)).toBeLessThanOrEqual(viewport.height);
     const log = await visit.page.getByRole("main").boundingBox();

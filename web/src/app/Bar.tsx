@@ -79,11 +79,11 @@ function Title({ conversation, isRenaming, onRename, onEnd }: TitleProps) {
   const text = useWords(words);
   const { name } = usePage();
   const { rename } = useConversationActions();
-  const isNew = usePageState(({ open }) => open === undefined);
+  const isLoading = usePageState(({ open, loadError }) => open !== undefined && loadError === undefined);
   const temporary = usePageState((state) => state.temporary);
   if (!conversation) {
     const shown = temporary ? text.temporaryChat : name;
-    return <h1 className="bar-name">{isNew ? shown : "…"}</h1>;
+    return <h1 className="bar-name">{isLoading ? "…" : shown}</h1>;
   }
   const { title } = conversation;
   if (isRenaming) {

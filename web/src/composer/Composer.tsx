@@ -162,6 +162,6 @@ function Hint({ answering }: { answering: boolean }) {
   const isOnline = usePageState(({ chat }) => chat.link.name === "open");
   const isFirst = usePageState(({ chat }) => chat.welcome === undefined);
   if (!isOnline && !isFirst) return <span className="hint">{text.offline}</span>;
-  if (answering) return <span className="hint">{text.queues}</span>;
+  if (answering) return <span className="hint hint-queues">{text.queues}</span>;
   return <span className="hint hint-keys">{text.keys}</span>;
 }

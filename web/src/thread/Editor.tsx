@@ -33,18 +33,19 @@ export function Editor({ initial, mayBeEmpty, submit, onWrite, onSubmit, onCance
     if (isReady) onSubmit(written);
   };
 
-  useLayoutEffect(() => {
-    const end = input.current?.value.length ?? 0;
-    input.current?.focus({ preventScroll: true });
-    input.current?.setSelectionRange(end, end);
-  }, []);
-
   // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the text.
   useLayoutEffect(() => {
     if (!input.current) return;
     input.current.style.height = "auto";
     input.current.style.height = `${input.current.scrollHeight}px`;
   }, [written]);
+
+  useLayoutEffect(() => {
+    const end = input.current?.value.length ?? 0;
+    input.current?.focus({ preventScroll: true });
+    input.current?.setSelectionRange(end, end);
+    input.current?.form?.scrollIntoView({ block: "nearest" });
+  }, []);
 
   const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     const { isComposing, keyCode, timeStamp } = event.nativeEvent;

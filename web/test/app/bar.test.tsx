@@ -57,6 +57,13 @@ test("without a connection the bar says nothing of the model's state, and when i
   expect(screen.getByRole("button", { name: /Reconnecting in \d s/ })).toBeTruthy();
 });
 
+test("over a conversation that does not exist stands the page's name, and no dots for ever", async () => {
+  show(page, <Bar />);
+  act(() => page.open("missing"));
+  expect(screen.getByRole("heading").textContent).toBe("…");
+  await waitFor(() => expect(screen.getByRole("heading").textContent).toBe("Corral"));
+});
+
 test("the title is renamed where it is", async () => {
   show(page, <Bar />);
   act(() => page.store.setState({ open: "a" }));
