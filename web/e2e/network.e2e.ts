@@ -171,6 +171,23 @@ test("two tabs show the same answer as it grows, and what one stops is stopped i
   expect(other.problems).toEqual([]);
 });
 
+test("a page whose browser comes back as somebody else begins anew, with nothing of the first one's", async () => {
+  const line = await lineTo();
+  const me = await visit({ url: line.url });
+  const kept = () => me.page.evaluate(() => JSON.stringify(localStorage));
+  await me.input.fill("for my eyes only");
+  await expect.poll(kept).toContain("for my eyes only");
+  await me.context.clearCookies();
+  const begunAnew = me.page.waitForEvent("load");
+  line.cut();
+  await begunAnew;
+  await me.connected();
+  expect(await me.input.inputValue()).toBe("");
+  const [first, second, third] = me.frames("welcome").map(({ user }) => user.id);
+  expect(second).not.toBe(first);
+  expect(third).toBe(second);
+});
+
 test("a conversation that is left in mid-answer is answered all the same, and nothing is mixed", async () => {
   const me = await visit();
   await me.ask(ENGLISH.long);
