@@ -16,11 +16,15 @@ interface TraceEvent {
   /** In microseconds. */
   ts: number;
   dur?: number;
+  /** Of `dur`, how long the thread had a processor. */
+  tdur?: number;
   args?: { name?: string; data?: { functionName?: string } };
 }
 
 export interface TaskTimes {
   longestMs: number;
+  /** The most processor time of one task: what it takes on a machine that does nothing else. */
+  longestCpuMs: number;
   /** Tasks over `LONG_MS`. */
   long: number;
   /** All tasks together. */
@@ -57,6 +61,7 @@ function taskTimes(events: readonly TraceEvent[]): TaskTimes {
   );
   return {
     longestMs: ms(longest),
+    longestCpuMs: Math.max(0, ...durations.map(({ tdur = 0 }) => tdur / 1000)),
     long: durations.filter((task) => ms(task) > LONG_MS).length,
     busyMs: sum(durations),
     parts: longest ? partsOf(longest, busiest) : "",

@@ -13,6 +13,7 @@ import { useStickToBottom } from "../ui/useStickToBottom";
 import { words } from "./appWords";
 import { Bar } from "./Bar";
 import { PageContext, usePage, usePageState } from "./context";
+import { prepareTimes } from "./formats";
 import { isSidebarOpen, useLayout } from "./layout";
 import { Notices } from "./Notices";
 import { Panel } from "./Panel";
@@ -38,6 +39,7 @@ function Frame() {
   const root = useRef<HTMLDivElement>(null);
   const height = useLayout(root);
   useEffect(() => page.start(), [page]);
+  useEffect(() => prepareTimes(language), [language]);
   useEffect(() => {
     // A part of an app's page takes only the keys that are pressed in it.
     const target = page.isEmbedded ? root.current : window;

@@ -1,4 +1,5 @@
 /** Sizes and counts as people write them in their language. */
+import { numberFormat } from "../app/formats";
 import type { Language } from "../app/words";
 
 const UNITS = ["byte", "kilobyte", "megabyte"] as const;
@@ -7,7 +8,7 @@ const UNITS = ["byte", "kilobyte", "megabyte"] as const;
 export function formatBytes(bytes: number, language: Language): string {
   const step = bytes < 1000 ? 0 : bytes < 1_000_000 ? 1 : 2;
   const value = bytes / 1000 ** step;
-  return new Intl.NumberFormat(language, {
+  return numberFormat(language, {
     style: "unit",
     unit: UNITS[step] ?? "byte",
     unitDisplay: step === 0 ? "long" : "short",
@@ -16,14 +17,14 @@ export function formatBytes(bytes: number, language: Language): string {
 }
 
 export function formatCount(count: number, language: Language): string {
-  return new Intl.NumberFormat(language).format(count);
+  return numberFormat(language).format(count);
 }
 
 /** As in "135M" or "1.4亿". */
 export function formatCompact(count: number, language: Language): string {
-  return new Intl.NumberFormat(language, { notation: "compact" }).format(count);
+  return numberFormat(language, { notation: "compact" }).format(count);
 }
 
 export function formatPercent(share: number, language: Language): string {
-  return new Intl.NumberFormat(language, { style: "percent" }).format(share);
+  return numberFormat(language, { style: "percent" }).format(share);
 }

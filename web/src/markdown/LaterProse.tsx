@@ -4,6 +4,7 @@
  */
 import { type ComponentType, useSyncExternalStore } from "react";
 import type { Block } from "./blocks";
+import { soon } from "./slices";
 import { AsWritten, Unbroken } from "./Unbroken";
 
 export interface ProseProps {
@@ -25,7 +26,8 @@ const waiting = new Set<() => void>();
 /** Called by the parser's own file, so that a program that imports it has Markdown at once. */
 export function provideProse(component: ComponentType<ProseProps>): void {
   Prose = component;
-  for (const draw of waiting) draw();
+  // All at once would be one long task.
+  for (const draw of waiting) soon(draw);
 }
 
 function load(): void {

@@ -12,6 +12,7 @@ import { FootnoteNote, FootnoteReferenceButton } from "./footnotes";
 import { type ProseProps, provideProse } from "./LaterProse";
 import { Image, Link } from "./links";
 import { isTooDeep, parse, textOf } from "./parse";
+import { later } from "./slices";
 import { AsWritten } from "./Unbroken";
 import { words } from "./words";
 
@@ -202,3 +203,9 @@ function TaskBox({ checked }: { checked: boolean }) {
 }
 
 provideProse(Prose);
+
+const SAMPLE =
+  "# A *heading* with `code`\n\n- an item, https://example.com\n\n| a | b |\n|---|--:|\n| 1 | $x$ |\n";
+
+// The browser compiles the parser on its first text. It does so while nobody waits for it.
+later(() => parse(SAMPLE, undefined, undefined));

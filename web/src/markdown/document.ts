@@ -12,7 +12,7 @@ export interface Section {
 }
 
 /** A section is full from this many characters on. Reading so many takes a few milliseconds. */
-const FULL = 2048;
+const FULL = 1024;
 const DEFINITION = /^ {0,3}\[(\^?[^[\]\\\n]+)\]:[ \t]*(.*)$/gm;
 const TARGET = /^(?:<[^<>\n]*>|[^\s<]\S*)(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$/;
 const REFERENCE = /\[(\^?[^[\]\\\n]+)\]/g;

@@ -64,8 +64,11 @@ function slice(queue: Set<Work>): void {
   schedule();
 }
 
-/** The first drawing of all is slow, because the browser has not compiled the code yet. */
-let left = AT_ONCE / 4;
+/** The browser has not compiled the code yet when the first texts are drawn, and takes ten times as long for them. */
+const MORE_EACH_FRAME = 512;
+
+let atOnce = 0;
+let left = 0;
 let refills = false;
 
 /** Whether so many characters may be drawn in this frame without waiting. */
@@ -82,5 +85,6 @@ export function mayDrawAtOnce(size: number): boolean {
 
 function refill(): void {
   refills = false;
-  left = AT_ONCE;
+  atOnce = Math.min(AT_ONCE, atOnce + MORE_EACH_FRAME);
+  left = atOnce;
 }

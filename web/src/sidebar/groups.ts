@@ -1,4 +1,5 @@
 /** Puts the list of conversations into groups: pinned, one per folder, then by the day of the last change. Pure. */
+import { timeFormat } from "../app/formats";
 import type { Language } from "../app/words";
 import type { Conversation } from "../client";
 
@@ -40,7 +41,7 @@ export function folderNames(conversations: readonly Conversation[]): string[] {
 /** What a month is called: with its year, unless it is this year's. */
 export function monthLabel(year: number, month: number, now: Date, language: Language): string {
   const isThisYear = year === now.getFullYear();
-  const format = new Intl.DateTimeFormat(language, {
+  const format = timeFormat(language, {
     // 10月 alone, and 2025年10月: the long form alone would be 十月.
     month: isThisYear && language === "zh-CN" ? "numeric" : "long",
     ...(!isThisYear && { year: "numeric" }),

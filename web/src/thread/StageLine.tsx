@@ -1,6 +1,7 @@
 /** One quiet line that says what an answer waits for, with a bar where there is a measure of it. Never a bare spinner. */
 import { usePage, usePageState } from "../app/context";
 import { duration } from "../app/errorWords";
+import { numberFormat } from "../app/formats";
 import { useLanguage, useWords } from "../app/words";
 import type { Answer } from "../client";
 import { number } from "./facts";
@@ -69,9 +70,7 @@ function details(stage: Stage, text: ThreadWords, language: "en" | "zh-CN"): str
   }
   if (stage.name === "loading" && stage.total)
     return [
-      new Intl.NumberFormat(language, { style: "percent" }).format(
-        Math.min(1, (stage.done ?? 0) / stage.total),
-      ),
+      numberFormat(language, { style: "percent" }).format(Math.min(1, (stage.done ?? 0) / stage.total)),
     ];
   return [];
 }

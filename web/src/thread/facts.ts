@@ -1,5 +1,6 @@
 /** The numbers of an ended answer, in the words of the person's language. */
 import { duration } from "../app/errorWords";
+import { numberFormat, timeFormat } from "../app/formats";
 import type { Language } from "../app/words";
 import { type Answer, isFinal } from "../client";
 import type { ThreadWords } from "./words";
@@ -40,13 +41,13 @@ export function thoughtShareMs({ reasoning, text, timings }: Answer): number | u
 /** `1.4 s` below ten seconds, then whole units. */
 export function seconds(ms: number, language: Language): string {
   if (ms >= 9950) return duration(ms / 1000, language);
-  const short = new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(ms / 1000);
+  const short = numberFormat(language, { maximumFractionDigits: 1 }).format(ms / 1000);
   return `${short} ${language === "zh-CN" ? "秒" : "s"}`;
 }
 
 /** With at most one digit after the point, and that only where it matters. */
 export function number(value: number, language: Language): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: value < 20 ? 1 : 0 }).format(value);
+  return numberFormat(language, { maximumFractionDigits: value < 20 ? 1 : 0 }).format(value);
 }
 
 /** The time of today's messages, the day and time of others. */
@@ -55,5 +56,5 @@ export function clockTime(ms: number, language: Language, now = Date.now()): str
   const style: Intl.DateTimeFormatOptions = today
     ? { timeStyle: "short" }
     : { dateStyle: "medium", timeStyle: "short" };
-  return new Intl.DateTimeFormat(language, style).format(ms);
+  return timeFormat(language, style).format(ms);
 }
