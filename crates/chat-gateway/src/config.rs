@@ -9,7 +9,7 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use url::Url;
 
-use crate::identity::{Auth, Origins, TrustedProxies, UserBounds, settings};
+use crate::identity::{Auth, Origins, TrustedProxies, UserBounds, public_name, settings};
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -44,7 +44,13 @@ const ALLOWED_ORIGINS: Variable = Variable::new(
     "Origins whose pages may open the WebSocket and use the HTTP API, as in `https://chat.example.com`, separated by \
      commas. Empty: only \
      the page from the same host and port, under an address or a private name (`localhost`, `box`, `box.local`). Setting \
-     this turns the default off, so list Corral's own page too. A public name must always be listed.",
+     this turns the default off, so list Corral's own page too, unless it has `GATEWAY_PUBLIC_NAME`.",
+);
+const PUBLIC_NAME: Variable = Variable::new(
+    "GATEWAY_PUBLIC_NAME",
+    "",
+    "The name under which people open Corral's own page, as in `chat.example.com`: its sockets are then accepted, over \
+     HTTP or HTTPS, at any port. In production Compose sets it to `PUBLIC_NAME`.",
 );
 const TRUSTED_PROXIES: Variable = Variable::new(
     "GATEWAY_TRUSTED_PROXIES",
@@ -119,6 +125,7 @@ pub const VARIABLES: &[Variable] = &[
     MODEL,
     FILENAME,
     ALLOWED_ORIGINS,
+    PUBLIC_NAME,
     TRUSTED_PROXIES,
     WEB_DIR,
     SYSTEM_PROMPT,
@@ -205,7 +212,9 @@ impl Config {
             api_key: env
                 .required_secret(&API_KEY, "give the gateway the key that llm-proxy accepts"),
             model: model(env),
-            allowed_origins: env.read_with(&ALLOWED_ORIGINS, Origins::parse),
+            allowed_origins: env
+                .read_with(&ALLOWED_ORIGINS, Origins::parse)
+                .with_name(env.read_with(&PUBLIC_NAME, public_name)),
             auth: settings::auth(env, &trusted_proxies),
             revoked_file: settings::revoked_file(env),
             trusted_proxies,

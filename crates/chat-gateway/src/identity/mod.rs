@@ -30,8 +30,8 @@ pub use limits::{
     AddressSeat, AnswerSeat, RetryAfter, SocketSeat, TooManySockets, UserBounds, UserLimits,
     UserSeat,
 };
-pub(crate) use origin::RefusedOrigins;
 pub use origin::{Origins, Stranger};
+pub(crate) use origin::{RefusedOrigins, public_name};
 pub use settings::Auth;
 pub(crate) use ticket::TICKET_LIFETIME;
 

@@ -29,7 +29,11 @@ const MAX_PORT_DIGITS: usize = 5;
 
 /// The pages whose sockets are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Vec<String>);
+pub struct Origins {
+    listed: Vec<String>,
+    /// The public name under which people open this gateway's own page.
+    name: Option<String>,
+}
 
 impl Origins {
     /// Reads a list separated by commas; an empty one stands for the same origin only, under an address or a private name.
@@ -50,14 +54,20 @@ impl Origins {
                     .to_owned()),
             })
             .collect::<Result<_, _>>()
-            .map(Self)
+            .map(|listed| Self { listed, name: None })
+    }
+
+    /// These pages, and this gateway's own page under `name`, at any port.
+    #[must_use]
+    pub fn with_name(self, name: Option<String>) -> Self {
+        Self { name, ..self }
     }
 
     /// The origin of the page that sent these header fields, if the list names it.
     pub(crate) fn listed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = origins.next()?;
-        let is_listed = self.0.iter().any(|entry| entry == origin);
+        let is_listed = self.listed.iter().any(|entry| entry == origin);
         (is_listed && origins.next().is_none()).then_some(origin)
     }
 
@@ -74,16 +84,43 @@ impl Origins {
             return Ok(());
         };
         let origin = origin.to_str().map_err(|_| Stranger::OtherOrigin)?;
-        let listed = self.0.iter().any(|entry| entry == origin);
-        let same = self.0.is_empty() && is_same(origin, headers);
-        if origins.next().is_some() || !(listed || same) {
+        let listed = self.listed.iter().any(|entry| entry == origin);
+        let own = self.is_own(origin) && is_same(origin, headers);
+        let same = self.listed.is_empty() && is_same(origin, headers);
+        if origins.next().is_some() || !(listed || own || same) {
             return Err(Stranger::OtherOrigin);
         }
-        if listed || is_private(origin) {
+        if listed || own || is_private(origin) {
             Ok(())
         } else {
             Err(Stranger::PublicName)
         }
+    }
+
+    /// Whether `origin` has the public name of this gateway.
+    fn is_own(&self, origin: &str) -> bool {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let host = authority.and_then(|authority| place(authority, HTTPS_PORT));
+        host.is_some_and(|(host, _)| self.name.as_ref() == Some(&host))
+    }
+}
+
+/// Reads the public name of the gateway's page: a host's name alone. Empty: none.
+///
+/// # Errors
+///
+/// When it is more or something else, because no page could then match.
+pub(crate) fn public_name(text: &str) -> Result<Option<String>, String> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(&format!("https://{name}/"));
+    match url.as_ref().map(Url::host_str) {
+        Ok(Some(host)) if host == name => Ok(Some(name.to_owned())),
+        _ => Err(
+            "must be a name alone, as in chat.example.com: in lower case, without https://, port or path".to_owned(),
+        ),
     }
 }
 

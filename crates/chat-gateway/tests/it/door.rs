@@ -168,6 +168,48 @@ async fn a_page_under_a_public_name_needs_the_list_and_one_under_a_private_name_
 }
 
 #[tokio::test]
+async fn the_public_name_admits_the_gateways_own_page_and_no_other() {
+    let name = ("GATEWAY_PUBLIC_NAME", "chat.example.com");
+    let list = ("GATEWAY_ALLOWED_ORIGINS", "https://app.example");
+    for settings in [&[name][..], &[name, list]] {
+        let gateway = Gateway::start_with(settings).await;
+        let is_listed = settings.len() > 1;
+        for (origin, host, status) in [
+            ("https://chat.example.com", "chat.example.com", 101),
+            ("https://chat.example.com", "chat.example.com:443", 101),
+            (
+                "https://chat.example.com:8443",
+                "chat.example.com:8443",
+                101,
+            ),
+            ("http://chat.example.com", "chat.example.com", 101),
+            ("https://chat.example.com:8443", "chat.example.com", 403),
+            ("https://chat.example.com", "10.0.0.5", 403),
+            (
+                "https://chat.example.com.evil.example",
+                "chat.example.com",
+                403,
+            ),
+            ("https://evil.example", "evil.example", 403),
+            ("https://evil.example", "chat.example.com", 403),
+            (
+                "http://10.0.0.5",
+                "10.0.0.5",
+                if is_listed { 403 } else { 101 },
+            ),
+            (
+                "https://app.example",
+                "chat.example.com",
+                if is_listed { 101 } else { 403 },
+            ),
+        ] {
+            let seen = knock(&gateway, &[("origin", origin), ("host", host)]).await;
+            assert_eq!(seen, status, "{origin} at {host}, {settings:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_origins_is_exact_and_replaces_the_same_origin() {
     let list = "https://chat.example, http://localhost:5173";
     let gateway = Gateway::start_with(&[("GATEWAY_ALLOWED_ORIGINS", list)]).await;

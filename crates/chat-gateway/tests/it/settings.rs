@@ -37,6 +37,7 @@ fn every_problem_is_named_at_once_and_no_value_is_shown() {
     let problems = read(&[
         ("LLM_BASE_URL", "https://user:hunter2@host/v1"),
         ("GATEWAY_ALLOWED_ORIGINS", "https://chat.example, *"),
+        ("GATEWAY_PUBLIC_NAME", "https://hunter2.example/"),
         ("GATEWAY_TEMPERATURE", "hunter2"),
         ("GATEWAY_MAX_TOKENS", "0"),
         ("GATEWAY_LISTEM", "x"),
@@ -47,6 +48,7 @@ fn every_problem_is_named_at_once_and_no_value_is_shown() {
         "LLM_API_KEY",
         "LLM_MODEL",
         "GATEWAY_ALLOWED_ORIGINS",
+        "GATEWAY_PUBLIC_NAME",
         "GATEWAY_TEMPERATURE",
         "GATEWAY_MAX_TOKENS",
         "GATEWAY_LISTEM",
