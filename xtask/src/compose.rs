@@ -6,7 +6,9 @@
 
 #[cfg(test)]
 pub(crate) mod asked;
+mod authority;
 mod expect;
+mod front;
 mod hub;
 mod stack;
 
@@ -85,6 +87,7 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     expect::images_are_small_and_say_what_they_are(stack)?;
     expect::every_setting_is_passed_on(stack)?;
 
+    let is_production = stack.profile() == Profile::Prod;
     say::line(say::bold("From an empty volume"));
     let hub = place.serve(DEV_FILE)?;
     expect::the_token_file_is_read(stack)?;
@@ -93,26 +96,51 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     expect::healthy(stack)?;
     expect::confined(stack)?;
     expect::no_secret_in_sight(stack)?;
-    expect::the_page_and_a_chat(stack)?;
+    the_page_and_a_chat(stack)?;
     expect::the_key_is_asked_for(stack)?;
     expect::no_way_out(stack, &place.address())?;
+    if is_production {
+        say::line(say::bold("At the front door"));
+        let mut page = front::only_its_own_page_chats(stack)?;
+        front::there_is_no_other_way_in(stack)?;
+        front::takes_new_certificates(stack, &mut page)?;
+    }
 
     say::line(say::bold("From a full volume, without the Hub"));
     drop(hub);
     stack.run(&["down"])?;
+    if is_production {
+        front::refuses_without_a_certificate(stack)?;
+    }
     stack.run(&["up", "-d", "--wait"])?;
     expect::healthy(stack)?;
-    expect::the_page_and_a_chat(stack)?;
+    the_page_and_a_chat(stack)?;
 
     say::line(say::bold("With another model"));
     let hub = place.serve(OTHER_FILE)?;
     stack.set("HF_FILENAME", OTHER_FILE);
     stack.run(&["up", "-d", "--wait", "llama_server"])?;
     expect::serves(stack, OTHER_FILE)?;
-    expect::the_page_and_a_chat(stack)?;
+    the_page_and_a_chat(stack)?;
     drop(hub);
+
+    if is_production {
+        say::line(say::bold("With passwords"));
+        front::asks_for_a_password(stack)?;
+    }
 
     say::line(say::bold("Stopped"));
     stack.run(&["stop"])?;
     expect::ended_by_themselves(stack)
+}
+
+/// As a browser sees it: in production over TLS, under the public name.
+fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
+    match stack.profile() {
+        Profile::Dev => expect::the_page_and_a_chat(stack),
+        Profile::Prod => {
+            front::the_page_is_served_safely(stack)?;
+            front::only_its_own_page_chats(stack).map(drop)
+        }
+    }
 }

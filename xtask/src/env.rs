@@ -126,9 +126,64 @@ const COMPOSE: &[(&str, &str, &str)] = &[
         "Development: the port on loopback under which chat_gateway is published.",
     ),
     (
+        "PUBLIC_NAME",
+        "",
+        "Production: the name under which people open the page, as in `chat.example.com`. Its certificate is in `deploy/tls`. Needed unless `PUBLIC_TLS=off`.",
+    ),
+    (
+        "PUBLIC_TLS",
+        "",
+        "Production: `off` serves plain HTTP; empty: HTTPS, and plain HTTP leads there.",
+    ),
+    (
+        "PUBLIC_TLS_FOLDER",
+        "./tls",
+        "Production: the folder on the host, relative to `deploy/`, with `fullchain.pem` and `privkey.pem`.",
+    ),
+    (
         "HTTP_PORT",
         "80",
-        "Production: the port under which nginx is published.",
+        "Production: the port under which nginx is published for plain HTTP; with an address before it, as in `10.0.0.5:80`, on that address only.",
+    ),
+    (
+        "HTTPS_PORT",
+        "443",
+        "Production: the port under which nginx is published for HTTPS, in the same form.",
+    ),
+    (
+        "ACME_EMAIL",
+        "",
+        "`docker-compose.acme.yml`: where the certificate authority may write to; empty: nowhere.",
+    ),
+    (
+        "ACME_SERVER",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "`docker-compose.acme.yml`: the directory of the certificate authority.",
+    ),
+    (
+        "HTPASSWD_SECRET",
+        "./secrets/htpasswd",
+        "`docker-compose.password.yml`: the file on the host, relative to `deploy/`, with the names and passwords.",
+    ),
+    (
+        "LOGIN_PROVIDER",
+        "oidc",
+        "`docker-compose.login.yml`: the kind of identity provider, by its name in oauth2-proxy.",
+    ),
+    (
+        "LOGIN_ISSUER",
+        "",
+        "`docker-compose.login.yml`: the issuer's address, as in `https://login.example.com/realms/staff`.",
+    ),
+    (
+        "LOGIN_CLIENT_ID",
+        "",
+        "`docker-compose.login.yml`: the id under which the identity provider knows the page.",
+    ),
+    (
+        "LOGIN_EMAIL_DOMAINS",
+        "",
+        "`docker-compose.login.yml`: whose email addresses may sign in, as in `example.com`; `*`: everybody whom the provider knows.",
     ),
     (
         "LLM_API_KEY_SECRET",
@@ -155,6 +210,16 @@ const MIRRORS: &[(&str, &str, &str)] = &[
         "The image of llama_server, for another registry, another version or a pinned digest.",
     ),
     ("NGINX_IMAGE", "", "The image of nginx."),
+    (
+        "CERTBOT_IMAGE",
+        "",
+        "The image of certbot in `docker-compose.acme.yml`.",
+    ),
+    (
+        "OAUTH2_PROXY_IMAGE",
+        "",
+        "The image of oauth2-proxy in `docker-compose.login.yml`.",
+    ),
     (
         "PROMETHEUS_IMAGE",
         "",

@@ -13,11 +13,24 @@ use crate::settings::{Profile, workspace};
 /// # Panics
 ///
 /// When Compose refuses the files, and when it is missing although nothing may be left out.
+pub(crate) fn config(arguments: &[&Path]) -> Option<Value> {
+    let mut config = asked(&said())?;
+    let output = config
+        .args(arguments)
+        .args(["config", "--format", "json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "Compose refuses {arguments:?}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Compose with these variables; `None` on a machine without Compose v2, unless nothing may be left out.
 #[expect(
     clippy::disallowed_methods,
     reason = "CORRAL_TEST_ALL is for tests, not for commands"
 )]
-pub(crate) fn config(arguments: &[&Path]) -> Option<Value> {
+fn asked(variables: &[(&str, &str)]) -> Option<Command> {
     let mut version = compose();
     version.arg("version").stdout(Stdio::null());
     if !version.status().is_ok_and(|status| status.success()) {
@@ -28,11 +41,17 @@ pub(crate) fn config(arguments: &[&Path]) -> Option<Value> {
         );
         return None;
     }
-    let mut config = compose();
-    config.args(arguments).args(["config", "--format", "json"]);
-    let output = config.stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "Compose refuses {arguments:?}");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    let mut compose = compose();
+    compose.envs(variables.iter().copied());
+    Some(compose)
+}
+
+/// What the production stack insists on.
+const fn said() -> [(&'static str, &'static str); 2] {
+    [
+        ("PUBLIC_NAME", "chat.example.com"),
+        ("GATEWAY_AUTH", "none"),
+    ]
 }
 
 /// Without the variables of this process: what the shell sets would win over the files.
@@ -200,4 +219,50 @@ fn production_needs_no_token_of_the_hub() {
             .unwrap()
             .starts_with("google/")
     );
+}
+
+#[test]
+fn production_does_not_come_up_before_its_name_and_who_may_chat_are_said() {
+    let env_file = workspace().join(Profile::Prod.file_name());
+    let stack = workspace().join("deploy/docker-compose.prod.yml");
+    let name = ("PUBLIC_NAME", "chat.example.com");
+    let open = ("PUBLIC_TLS", "off");
+    let auth = ("GATEWAY_AUTH", "none");
+    for (variables, refusal) in [
+        (
+            &[auth][..],
+            "PUBLIC_NAME is missing a value: is the name under which people open the page",
+        ),
+        (
+            &[name],
+            "GATEWAY_AUTH is missing a value: says who may chat",
+        ),
+        (
+            &[open],
+            "GATEWAY_AUTH is missing a value: says who may chat",
+        ),
+        (&[name, auth], ""),
+        (&[open, auth], ""),
+    ] {
+        let Some(mut compose) = asked(variables) else {
+            return;
+        };
+        compose
+            .arg("--env-file")
+            .arg(&env_file)
+            .arg("-f")
+            .arg(&stack);
+        let output = compose
+            .args(["config", "-q"])
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.success(),
+            refusal.is_empty(),
+            "{variables:?}: {words}"
+        );
+        assert!(words.contains(refusal), "{variables:?}: {words}");
+    }
 }

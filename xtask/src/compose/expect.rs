@@ -34,6 +34,9 @@ const CHAT_PATH: &str = "/api/v1/ws/chat";
 /// llm-proxy's address for other containers.
 const PROXY: &str = "http://llm_proxy:8081";
 
+/// Services that end by themselves.
+const ONE_SHOT: [&str; 2] = ["front_check", "llm_init"];
+
 /// The gateway on loopback in development, nginx in production, and nothing else is published.
 pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
     let config = stack.config()?;
@@ -54,7 +57,13 @@ pub(super) fn only_the_door_is_published(stack: &Stack<'_>) -> Result<()> {
             "chat_gateway",
             vec![format!("127.0.0.1:{}->8000", stack.port())],
         ),
-        Profile::Prod => ("nginx", vec![format!(":{}->8080", stack.port())]),
+        Profile::Prod => (
+            "nginx",
+            vec![
+                format!(":{}->8080", stack.port()),
+                format!(":{}->8443", stack.tls_port()),
+            ],
+        ),
     };
     ensure!(
         published == BTreeMap::from([expected.clone()]),
@@ -186,11 +195,11 @@ pub(super) fn the_token_file_is_read(stack: &mut Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// llm_init has ended with 0, and everything else is healthy.
+/// What ends by itself has ended with 0, and everything else is healthy.
 pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {
     for (service, container) in stack.containers()? {
         let state = &container["State"];
-        let is_well = if service == "llm_init" {
+        let is_well = if ONE_SHOT.contains(&service.as_str()) {
             state["Status"] == "exited" && state["ExitCode"] == 0
         } else {
             state["Health"]["Status"] == "healthy"
@@ -256,7 +265,7 @@ pub(super) fn no_secret_in_sight(stack: &Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Through the one published port: the page, a streamed answer, and no socket for another site's page.
+/// Through the one port that is published for development: the page, a streamed answer, and no socket for another site's page.
 pub(super) fn the_page_and_a_chat(stack: &Stack<'_>) -> Result<()> {
     let port = stack.port();
     let page = get(port, "/", "")?;

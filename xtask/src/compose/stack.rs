@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xshell::{Cmd, Shell, cmd};
 
+use super::authority::TestAuthority;
+use super::front;
 use super::hub::HubPlace;
 use crate::model::{DEV_FILE, DEV_REPO};
 use crate::say;
@@ -27,8 +29,13 @@ pub(super) struct Stack<'a> {
     profile: Profile,
     project: String,
     changes: PathBuf,
+    /// Overlays beside its own file.
+    overlays: Vec<&'static str>,
     variables: BTreeMap<String, String>,
     port: u16,
+    tls_port: u16,
+    tls_folder: PathBuf,
+    authority: TestAuthority,
     key: String,
     wrong_token: PathBuf,
 }
@@ -63,9 +70,14 @@ impl<'a> Stack<'a> {
             &changes,
             &overrides(settings.get("CORRAL_BUILD_NETWORK")).to_string(),
         )?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
+        let tls_folder = folder.join("tls");
+        std::fs::create_dir_all(tls_folder.join("empty"))?;
+        let authority = TestAuthority::new(&folder.join("authority"))?;
+        authority.certify(front::NAME, &tls_folder)?;
+        let passwords = folder.join("htpasswd");
+        write(&passwords, &front::passwords(sh)?)?;
+        let port = free_port()?;
+        let tls_port = free_port()?;
         let variables = [
             ("HF_REPO_ID", DEV_REPO),
             ("HF_FILENAME", DEV_FILE),
@@ -81,6 +93,11 @@ impl<'a> Stack<'a> {
             ("CORRAL_REGISTRY", ""),
             ("CORRAL_VERSION", ""),
             ("CORRAL_REVISION", REVISION),
+            ("HTTPS_PORT", &tls_port.to_string()),
+            ("PUBLIC_NAME", front::NAME),
+            ("PUBLIC_TLS_FOLDER", &tls_folder.display().to_string()),
+            ("GATEWAY_AUTH", "none"),
+            ("HTPASSWD_SECRET", &passwords.display().to_string()),
             ("LLAMA_THREADS", "1"),
             ("LLAMA_CACHE_RAM_MIB", "256"),
         ];
@@ -93,8 +110,12 @@ impl<'a> Stack<'a> {
             profile,
             project,
             changes,
+            overlays: Vec::new(),
             variables,
             port,
+            tls_port,
+            tls_folder,
+            authority,
             key,
             wrong_token,
         };
@@ -112,9 +133,29 @@ impl<'a> Stack<'a> {
         self.profile
     }
 
-    /// The one published port, on this machine.
+    /// The published port of plain HTTP, on this machine.
     pub(super) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The published port of HTTPS, on this machine; production only.
+    pub(super) const fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// Where nginx finds its certificate. In it is an empty folder, `empty`.
+    pub(super) fn tls_folder(&self) -> &Path {
+        &self.tls_folder
+    }
+
+    /// Who has signed that certificate.
+    pub(super) const fn authority(&self) -> &TestAuthority {
+        &self.authority
+    }
+
+    /// Adds an overlay to all further commands.
+    pub(super) fn add_file(&mut self, overlay: &'static str) {
+        self.overlays.push(overlay);
     }
 
     /// The key of the internal API.
@@ -138,8 +179,9 @@ impl<'a> Stack<'a> {
         let changes = &self.changes;
         let env = self.profile.file_name();
         let file = self.file();
+        let overlays = self.overlays.iter().flat_map(|overlay| ["-f", overlay]);
         let sh = self.sh;
-        cmd!(sh, "docker compose --project-name {project} --env-file {env} -f {file} -f {changes} {args...}")
+        cmd!(sh, "docker compose --project-name {project} --env-file {env} -f {file} {overlays...} -f {changes} {args...}")
             .envs(&self.variables)
     }
 
@@ -252,6 +294,11 @@ impl Drop for Stack<'_> {
             say::line(format_args!("{} is still there: {error:#}", self.project));
         }
     }
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// The text at `pointer` in what `docker inspect` shows of the container of `service`.
