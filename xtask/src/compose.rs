@@ -8,6 +8,7 @@
 pub(crate) mod asked;
 mod authority;
 mod expect;
+pub(crate) mod files;
 mod front;
 mod hub;
 mod stack;
