@@ -36,6 +36,14 @@ enum Verb {
         /// The file; it must not exist.
         file: PathBuf,
     },
+    /// Puts a backup in the place of what is in `GATEWAY_DATA`, while no service runs. What was there is kept beside it.
+    Restore {
+        /// The folder that holds the backup: `chat.db`, and `cookie.key` if anonymous users are to stay who they are.
+        folder: PathBuf,
+        /// Only says whether this gateway could work with it.
+        #[arg(long)]
+        check: bool,
+    },
     /// Prints the description of the HTTP API, as in docs/openapi.json.
     Openapi,
 }
@@ -64,6 +72,16 @@ fn main() -> ExitCode {
         let mut env = Environment::only(&[DATA]);
         let data: PathBuf = env.read(&DATA);
         return start(env, async move { Ok(store::backup(&data, &file).await?) });
+    }
+    if let Some(Verb::Restore { folder, check }) = verb {
+        let mut env = Environment::only(&[DATA]);
+        let data: PathBuf = env.read(&DATA);
+        return start(env, async move {
+            if check {
+                return Ok(store::check(&folder).await?);
+            }
+            Ok(store::restore(&data, &folder).await?)
+        });
     }
     let mut env = Environment::from_process("GATEWAY_", TABLES);
     let config = Config::read(&mut env);

@@ -22,7 +22,7 @@ use super::Unauthenticated;
 /// The cookie's name.
 const NAME: &str = "corral_user";
 /// The file of the key inside `GATEWAY_DATA`.
-const KEY_FILE: &str = "cookie.key";
+pub(crate) const KEY_FILE: &str = "cookie.key";
 /// 256 bits, as HS256 wants.
 const KEY_BYTES: usize = 32;
 /// How long a browser keeps the cookie.

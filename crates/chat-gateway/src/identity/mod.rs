@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use address::TrustedProxies;
 pub use cookie::CookieKey;
+pub(crate) use cookie::KEY_FILE;
 pub use limits::{
     AddressSeat, AnswerSeat, RetryAfter, SocketSeat, TooManySockets, UserBounds, UserLimits,
     UserSeat,

@@ -15,6 +15,7 @@ mod markdown;
 mod open;
 mod read;
 mod requests;
+mod restore;
 mod rows;
 mod search;
 mod sweep;
@@ -47,6 +48,7 @@ pub use export::Exported;
 pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use open::OpenError;
 pub use read::ListPlace;
+pub use restore::{RestoreError, check, restore};
 pub use search::{MAX_QUERY_CHARS, SearchHit};
 
 /// The database's file in `GATEWAY_DATA`.

@@ -192,7 +192,7 @@ impl Store {
 }
 
 /// Takes the folder for this process alone, until the file is closed.
-async fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) async fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("chat.lock");
     let opened = OpenOptions::new()
         .create(true)
@@ -259,7 +259,8 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), OpenError> {
+/// The schema's steps as sqlx knows them, with their checksums.
+fn steps() -> Vec<Migration> {
     let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
         Migration::new(
             version,
@@ -269,7 +270,38 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), O
             false,
         )
     });
-    let migrator = Migrator::with_migrations(migrations.collect());
+    migrations.collect()
+}
+
+/// Looks whether every step that `file` has taken is one of ours, without changing a byte of it.
+pub(super) async fn is_known(file: &Path) -> Result<(), OpenError> {
+    let taken = async {
+        let mut connection = looking_at(file).connect().await?;
+        let taken: Vec<(i64, Vec<u8>)> =
+            sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations")
+                .fetch_all(&mut connection)
+                .await?;
+        connection.close().await?;
+        Ok(taken)
+    };
+    let taken = taken
+        .await
+        .map_err(|error: sqlx::Error| failed(file, error.into()))?;
+    let steps = steps();
+    let are_ours = taken.iter().all(|(version, checksum)| {
+        steps
+            .iter()
+            .any(|step| step.version == *version && *step.checksum == **checksum)
+    });
+    if are_ours {
+        Ok(())
+    } else {
+        Err(OpenError::Newer(file.to_owned()))
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), OpenError> {
+    let migrator = Migrator::with_migrations(steps());
     // `run` does the same, but `spawn` would not take its future.
     let migrated = migrator.run_direct(None, connection, false).await;
     migrated.map_err(|error| match error {
@@ -292,23 +324,29 @@ pub(super) async fn inspect(file: &Path) -> Result<(), OpenError> {
     if &header[..MAGIC.len()] != MAGIC || header[68..72] != APPLICATION_ID.to_be_bytes() {
         return Err(OpenError::Foreign(file.to_owned()));
     }
-    let journal = PathBuf::from(format!("{}-wal", file.display()));
-    let has_journal = fs::metadata(&journal).is_ok_and(|journal| journal.len() > 0);
-    let mut options = SqliteConnectOptions::new()
-        .filename(file)
-        .read_only(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging();
-    // Without a journal SQLite need not make one beside the file, and nobody else writes: we hold the lock.
-    if !has_journal {
-        options = options.immutable(true);
-    }
-    let searched = search_for_damage(&options).await;
+    let searched = search_for_damage(&looking_at(file)).await;
     match searched.map_err(StoreError::from) {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(damaged(file, &reason)),
         Err(StoreError::Damaged) => Err(damaged(file, "SQLite cannot read it")),
         Err(error) => Err(failed(file, error)),
+    }
+}
+
+/// How to read a file that nobody writes: we hold the folder's lock, or it is a backup.
+fn looking_at(file: &Path) -> SqliteConnectOptions {
+    let journal = PathBuf::from(format!("{}-wal", file.display()));
+    let has_journal = fs::metadata(&journal).is_ok_and(|journal| journal.len() > 0);
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    // Without a journal SQLite need not make one beside the file.
+    if has_journal {
+        options
+    } else {
+        options.immutable(true)
     }
 }
 
@@ -352,7 +390,7 @@ fn header(file: &Path) -> io::Result<Option<[u8; HEADER_BYTES]>> {
     }
 }
 
-fn unusable(path: &Path, error: io::Error) -> OpenError {
+pub(super) fn unusable(path: &Path, error: io::Error) -> OpenError {
     OpenError::Unusable {
         path: path.to_owned(),
         error,

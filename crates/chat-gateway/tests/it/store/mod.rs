@@ -5,6 +5,7 @@ mod documents;
 mod files;
 mod foreign;
 mod killed;
+mod restore;
 mod search;
 mod turns;
 
