@@ -11,6 +11,7 @@ mod expect;
 pub(crate) mod files;
 mod front;
 mod hub;
+pub(crate) mod offline;
 mod stack;
 
 use anyhow::{Context as _, Result};

@@ -15,6 +15,7 @@ use crate::settings::Profile;
 mod addresses;
 mod autobahn;
 mod bench;
+mod bundle;
 mod call;
 mod chat;
 mod ci;
@@ -74,6 +75,8 @@ enum DeveloperVerb {
     },
     /// Measures llama-server with the model on this machine, and recommends settings.
     Tune(tune::TuneOptions),
+    /// Makes one archive with all that a machine without a network needs, and install.sh.
+    Bundle(bundle::BundleOptions),
     /// Chats in the terminal with a running gateway; reads messages from standard input.
     Chat {
         /// The gateway's address, as in http://127.0.0.1:8000/; by default that of `cargo xtask up`.
@@ -139,6 +142,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Up { env } => block_on(up::run(env))?,
         DeveloperVerb::FetchModel { env } => block_on(fetch_model::run(env))?,
         DeveloperVerb::Tune(options) => block_on(tune::run(&options))?,
+        DeveloperVerb::Bundle(options) => bundle::run(&options)?,
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),

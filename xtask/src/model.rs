@@ -110,7 +110,22 @@ fn published(settings: &Settings) -> Result<FetchedModel> {
     }
 }
 
-fn locked(folder: &Path, settings: &Settings) -> Result<String> {
+/// A file of a model, as models.lock has it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct ModelFile {
+    /// Its name below the folder.
+    pub(crate) file: String,
+    /// Its SHA-256, in hexadecimal digits.
+    #[serde(default)]
+    pub(crate) sha256: String,
+}
+
+/// The files of the model that `settings` name, as models.lock in `folder` has them; llama-server's is the first.
+///
+/// # Errors
+///
+/// When there is no models.lock, or the model is not in it.
+pub(crate) fn locked_files(folder: &Path, settings: &Settings) -> Result<Vec<ModelFile>> {
     #[derive(Deserialize)]
     struct Lock {
         models: Vec<Known>,
@@ -120,11 +135,7 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
         repository: String,
         revision: String,
         wanted: String,
-        files: Vec<KnownFile>,
-    }
-    #[derive(Deserialize)]
-    struct KnownFile {
-        file: String,
+        files: Vec<ModelFile>,
     }
     let path = folder.join("models.lock");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -138,11 +149,17 @@ fn locked(folder: &Path, settings: &Settings) -> Result<String> {
     let wanted = wanted.map(|word| word.unwrap_or("main"));
     let known = lock
         .models
-        .iter()
+        .into_iter()
         .find(|known| [known.repository.as_str(), &known.revision, &known.wanted] == wanted);
-    let file = known.and_then(|known| known.files.first());
-    file.map(|known| known.file.clone())
-        .with_context(|| format!("{} does not name the file of {}", path.display(), wanted[2]))
+    let files = known.map(|known| known.files).unwrap_or_default();
+    if files.is_empty() {
+        bail!("{} does not name the file of {}", path.display(), wanted[2]);
+    }
+    Ok(files)
+}
+
+fn locked(folder: &Path, settings: &Settings) -> Result<String> {
+    Ok(locked_files(folder, settings)?.swap_remove(0).file)
 }
 
 /// The development model's file from the PyPI package. Nobody has verified it yet.

@@ -76,6 +76,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     steps.run("up", || block_on(whole::test(&sh, &settings)));
     if options.compose {
         steps.run("compose", || compose::test(&sh, &settings));
+        steps.run("bundle", || compose::offline::test(&sh, &settings));
     }
     Ok(steps.finish())
 }
