@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod front;
 mod hub;
 pub(crate) mod offline;
+mod operator;
 mod stack;
 
 use anyhow::{Context as _, Result};
@@ -129,6 +130,7 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     if is_production {
         say::line(say::bold("With passwords"));
         front::asks_for_a_password(stack)?;
+        operator::takes_care(stack)?;
     }
 
     say::line(say::bold("Stopped"));

@@ -28,6 +28,7 @@ pub(super) struct Stack<'a> {
     sh: &'a Shell,
     profile: Profile,
     project: String,
+    folder: PathBuf,
     changes: PathBuf,
     /// Overlays beside its own file.
     overlays: Vec<&'static str>,
@@ -109,6 +110,7 @@ impl<'a> Stack<'a> {
             sh,
             profile,
             project,
+            folder,
             changes,
             overlays: Vec::new(),
             variables,
@@ -166,6 +168,29 @@ impl<'a> Stack<'a> {
     /// A file with a token that the Hub does not know.
     pub(super) fn wrong_token(&self) -> &Path {
         &self.wrong_token
+    }
+
+    /// Its folder for the test's files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The name of its Compose project.
+    pub(super) fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// The variables with which `deploy/corral` finds this stack.
+    pub(super) fn for_corral(&self) -> BTreeMap<String, String> {
+        let mut variables = self.variables.clone();
+        let profile = self.profile.file_name().trim_start_matches(".env.");
+        variables.insert("CORRAL_ENV".to_owned(), profile.to_owned());
+        variables.insert("COMPOSE_PROJECT_NAME".to_owned(), self.project.clone());
+        variables.insert(
+            "CORRAL_OVERLAYS".to_owned(),
+            self.changes.display().to_string(),
+        );
+        variables
     }
 
     /// Where commands run.
