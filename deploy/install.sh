@@ -50,7 +50,8 @@ if [ "$(printf '%s\n' "$files" | wc -l)" = 1 ]; then
   MODEL_SHA256=${files%% *} # a model in several files has no single digest; SHA256SUMS has covered each
   export MODEL_SHA256
 fi
-"$folder/deploy/corral" import "$here/model"
+"$folder/deploy/corral" import "$here/model" ||
+  fail "the lines above say what is wrong: write what is missing into $folder/.env.local, then run this again"
 unset MODEL_SHA256
 
 say "5/5 starting"

@@ -68,6 +68,12 @@ pub(crate) fn make(options: &BundleOptions, settings: &Settings) -> Result<PathB
         sh.set_var(name, value);
     }
     sh.set_var("CORRAL_ENV", name(options.env));
+    // Who may chat and under which name is decided where it is installed. Compose names no image without an answer.
+    for (name, value) in [("GATEWAY_AUTH", "none"), ("PUBLIC_TLS", "off")] {
+        if settings.get(name).is_none() {
+            sh.set_var(name, value);
+        }
+    }
     let field = "{{.Server.Arch}}";
     let architecture = say::read(cmd!(sh, "docker version --format {field}"))
         .context("the Docker Engine does not answer; start it")?;

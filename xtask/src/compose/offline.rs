@@ -192,6 +192,8 @@ impl<'a> OfflineMachine<'a> {
             cmd!(sh, "sh {install} {folder}")
                 .env("COMPOSE_PROJECT_NAME", "corral-offline")
                 .env("HTTP_PORT", format!("127.0.0.1:{port}"))
+                .env("GATEWAY_AUTH", "none")
+                .env("PUBLIC_TLS", "off")
                 .env("LLAMA_THREADS", "1")
                 .env("LLAMA_CACHE_RAM_MIB", "256"),
         )?;
@@ -209,7 +211,9 @@ impl<'a> OfflineMachine<'a> {
         let corral = folder.join("deploy/corral");
         say::run(
             cmd!(sh, "{corral} compose down --timeout 10")
-                .env("COMPOSE_PROJECT_NAME", "corral-offline"),
+                .env("COMPOSE_PROJECT_NAME", "corral-offline")
+                .env("GATEWAY_AUTH", "none")
+                .env("PUBLIC_TLS", "off"),
         )
     }
 
