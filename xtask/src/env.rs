@@ -210,6 +210,16 @@ const COMPOSE: &[(&str, &str, &str)] = &[
         "",
         "Production: the file on the host, relative to `deploy/`, that becomes `/run/secrets/hf_token`; empty for a model that needs no token.",
     ),
+    (
+        "ALERTMANAGER_CONFIG",
+        "./observability/alertmanager.yml",
+        "With `deploy/observability`: the file, relative to `deploy/`, that says who is called when an alert fires.",
+    ),
+    (
+        "ALERT_SECRET",
+        "",
+        "With `deploy/observability`: the file on the host, relative to `deploy/`, that becomes `/run/secrets/alert_secret`, the password or token of whoever is called.",
+    ),
 ];
 
 /// Where images, packages and the way to them are replaced.
@@ -233,7 +243,7 @@ const MIRRORS: &[(&str, &str, &str)] = &[
     (
         "PROMETHEUS_IMAGE",
         "",
-        "The image of Prometheus in `deploy/observability`; that of Grafana is `GRAFANA_IMAGE`.",
+        "The image of Prometheus in `deploy/observability`; those of Alertmanager and Grafana are `ALERTMANAGER_IMAGE` and `GRAFANA_IMAGE`.",
     ),
     (
         "RUST_IMAGE",

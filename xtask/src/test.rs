@@ -118,7 +118,7 @@ fn skipped(settings: &Settings) -> Result<StepOutcome> {
         return Ok(StepOutcome::Passed);
     }
     Ok(StepOutcome::Skipped(format!(
-        "{} tests had nothing to test with (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind):\n  {}",
+        "{} tests had nothing to test with (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind prometheus prometheus-alertmanager):\n  {}",
         lines.len(),
         lines.join("\n  ")
     )))

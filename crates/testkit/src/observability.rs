@@ -12,7 +12,9 @@ const PREFIXES: [&str; 3] = ["llm_proxy_", "gen_ai_", "chat_gateway_"];
 const UP: &str = "up";
 /// Where the rules of the alerts stand.
 const RULES: &str = "deploy/observability/rules.yml";
-/// Labels that Prometheus itself adds.
+/// Where their unit tests stand.
+const RULES_TEST: &str = "deploy/observability/rules_test.yml";
+/// Labels that Prometheus itself adds, and the one that every histogram has.
 const FROM_PROMETHEUS: [&str; 3] = ["job", "instance", "le"];
 
 /// A path below the repository.
@@ -27,7 +29,7 @@ fn read(below: &str) -> String {
     std::fs::read_to_string(path(below)).unwrap_or_else(|error| panic!("{below}: {error}"))
 }
 
-/// Every expression of the rules and of this service's dashboard, with where it stands.
+/// Every expression of the rules, of their tests and of this service's dashboard, with where it stands.
 fn expressions(dashboard: &str) -> Vec<(String, String)> {
     let rules = read(RULES);
     let rules = rules
@@ -36,6 +38,18 @@ fn expressions(dashboard: &str) -> Vec<(String, String)> {
     let mut all: Vec<_> = rules
         .map(|expr| (RULES.to_owned(), expr.to_owned()))
         .collect();
+    let tests = read(RULES_TEST);
+    let series = tests
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- { series: '")?.split_once('\''));
+    all.extend(series.map(|(series, _)| (RULES_TEST.to_owned(), series.to_owned())));
+    all.extend(panels(dashboard));
+    all
+}
+
+/// Every expression of a dashboard, with the title of its panel.
+fn panels(dashboard: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
     let dashboard = read(&format!(
         "deploy/observability/grafana/dashboards/{dashboard}.json"
     ));
@@ -51,6 +65,14 @@ fn expressions(dashboard: &str) -> Vec<(String, String)> {
         }
     }
     all
+}
+
+/// Every query of both dashboards, as Grafana sends it for a range of a minute.
+#[must_use]
+pub fn dashboard_queries() -> Vec<String> {
+    let all = ["llm-proxy", "chat-gateway"].into_iter().flat_map(panels);
+    all.map(|(_, expression)| expression.replace("$__rate_interval", "1m"))
+        .collect()
 }
 
 /// A metric's name and the labels that an expression picks it by; and the labels that it sums by.
@@ -136,7 +158,8 @@ pub fn looked_at(dashboard: &str, own: &[&str], metrics: &str) -> BTreeSet<Strin
         let named = named(&expression);
         assert!(!named.metrics.is_empty(), "{place}: {expression}");
         // The other service compares what is its own.
-        if place == RULES && !named.metrics.iter().any(|(metric, _)| is_of(own, metric)) {
+        let is_shared = [RULES, RULES_TEST].contains(&&*place);
+        if is_shared && !named.metrics.iter().any(|(metric, _)| is_of(own, metric)) {
             continue;
         }
         let mut known: BTreeSet<&str> = FROM_PROMETHEUS.into();
@@ -144,7 +167,10 @@ pub fn looked_at(dashboard: &str, own: &[&str], metrics: &str) -> BTreeSet<Strin
             let has = exposed
                 .get(metric)
                 .unwrap_or_else(|| panic!("{place}: {metric} is not exposed"));
-            let missing: Vec<_> = labels.difference(has).collect();
+            let missing: Vec<_> = labels
+                .difference(has)
+                .filter(|label| !FROM_PROMETHEUS.contains(&label.as_str()))
+                .collect();
             assert!(
                 missing.is_empty(),
                 "{place}: {metric} has no label {missing:?}"
@@ -198,8 +224,10 @@ pub fn declared(metrics: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::process::Command;
 
-    use super::{PREFIXES, RULES, documented, named, read};
+    use super::{PREFIXES, RULES, RULES_TEST, documented, named, path, read};
+    use crate::tools::needs;
 
     #[test]
     fn names_are_found_in_an_expression_and_not_in_its_strings() {
@@ -245,21 +273,57 @@ mod tests {
         assert_eq!(documented(&[""]), documented(&PREFIXES));
     }
 
-    /// Says nothing where promtool is not installed (Debian: `apt-get install prometheus`).
+    /// What a program of Prometheus says to a file of deploy/observability.
+    fn accepted(program: &str, arguments: &[&str], file: &str) -> bool {
+        if !needs(program, &["--version"]) {
+            return true;
+        }
+        let folder = path("deploy/observability");
+        let checked = Command::new(program)
+            .args(arguments)
+            .arg(file)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        eprintln!("{}", String::from_utf8_lossy(&checked.stdout));
+        eprintln!("{}", String::from_utf8_lossy(&checked.stderr));
+        checked.status.success()
+    }
+
     #[test]
     fn prometheus_itself_accepts_its_settings_and_rules() {
-        for (what, file) in [("rules", "rules.yml"), ("config", "prometheus.yml")] {
-            let file = super::path("deploy/observability").join(file);
-            let checked = std::process::Command::new("promtool")
-                .args(["check", what])
-                .arg(file)
-                .output();
-            let Ok(checked) = checked else { return };
-            assert!(
-                checked.status.success(),
-                "{}",
-                String::from_utf8_lossy(&checked.stderr)
-            );
+        assert!(accepted("promtool", &["check", "config"], "prometheus.yml"));
+        assert!(accepted("promtool", &["check", "rules"], "rules.yml"));
+    }
+
+    #[test]
+    fn alertmanager_itself_accepts_its_settings() {
+        assert!(accepted("amtool", &["check-config"], "alertmanager.yml"));
+    }
+
+    #[test]
+    fn each_alert_fires_for_its_fault_and_none_while_all_is_well() {
+        assert!(accepted("promtool", &["test", "rules"], "rules_test.yml"));
+    }
+
+    #[test]
+    fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
+        let rules = read(RULES);
+        let alerts = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let tests = read(RULES_TEST);
+        for alert in alerts {
+            for line in [
+                format!("- {{ eval_time: 60m, alertname: {alert} }}"),
+                format!("- name: {alert}"),
+                format!("  alertname: {alert}"),
+            ] {
+                assert!(
+                    tests.lines().any(|of_tests| of_tests.trim() == line.trim()),
+                    "{line}"
+                );
+            }
         }
     }
 }
