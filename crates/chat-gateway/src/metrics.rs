@@ -81,6 +81,11 @@ impl Metrics {
             metrics.refusals.clone(),
         );
         metrics.connections_refused.register(registry);
+        // What an alert asks for starts at 0, because Prometheus does not notice a series that starts at 1.
+        let code = "storage_unavailable";
+        drop(metrics.refusals.get_or_create(&CodeLabel { code }));
+        let reason = "full";
+        drop(metrics.refused.get_or_create(&ReasonLabel { reason }));
         let lost = "Lines of the log that nobody will read: its reader was stuck";
         registry.register("log_lines_lost", lost, common::telemetry::lost_lines());
         metrics

@@ -67,6 +67,9 @@ pub(crate) async fn enter(
         }
         Err(problem) => problem.into_response(),
     };
+    if let Some(code) = response.extensions().get::<ErrorCode>() {
+        gateway.metrics.refused(code.word());
+    }
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
     if let Ok(id) = HeaderValue::from_str(&request_id) {

@@ -98,10 +98,13 @@ impl From<Stranger> for ApiProblem {
 impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let error = OpenAiError::new(SERVICE, self.status, &word(self.code), self.message);
-        match self.retry_after_seconds {
+        let mut response = match self.retry_after_seconds {
             Some(seconds) => error.with_retry_after(seconds.into()).into_response(),
             None => error.into_response(),
-        }
+        };
+        // The layer around the routes counts it.
+        response.extensions_mut().insert(self.code);
+        response
     }
 }
 

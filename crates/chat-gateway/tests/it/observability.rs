@@ -47,3 +47,25 @@ async fn every_metric_has_its_row_in_the_docs_and_no_other_has() {
         documented(&OWN)
     );
 }
+
+#[tokio::test]
+async fn what_is_refused_over_http_is_counted_by_its_code() {
+    let gateway = Gateway::start().await;
+    let unknown = "/api/v1/conversations/0198f0aa-0000-7000-8000-000000000000";
+    assert_eq!(gateway.get(unknown).await.status(), 404);
+    gateway
+        .metric("chat_gateway_refusals_total{code=\"not_found\"} 1")
+        .await;
+}
+
+#[tokio::test]
+async fn what_an_alert_counts_begins_at_0() {
+    let gateway = Gateway::start().await;
+    for sample in [
+        "chat_gateway_refusals_total{code=\"storage_unavailable\"} 0",
+        "chat_gateway_upgrades_refused_total{reason=\"full\"} 0",
+        "chat_gateway_connections_refused_total{reason=\"too_many_connections\"} 0",
+    ] {
+        gateway.metric(sample).await;
+    }
+}
