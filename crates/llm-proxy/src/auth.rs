@@ -3,6 +3,7 @@
 //! A missing, malformed, unknown, expired or revoked key gets the same 401; only the log says which it was. The body is
 //! never looked at, so a stranger cannot make the proxy read one. Every route asks here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -25,7 +26,7 @@ mod user;
 mod watch;
 
 pub(crate) use caller::Caller;
-pub(crate) use limits::{Limit, Reservation};
+pub(crate) use limits::{Limit, Reservation, UsageReport};
 pub(crate) use user::user;
 
 use disk::Look;
@@ -149,6 +150,12 @@ impl Keys {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The keys that are in force, by name.
+    pub(crate) fn by_name(&self) -> BTreeMap<Arc<str>, Arc<Caller>> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        ring.by_name()
     }
 
     /// Every credential takes the same path, so timing reveals nothing. A missing one is looked up as the empty string,

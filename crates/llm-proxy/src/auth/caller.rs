@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use crate::api::Scope;
 use crate::auth::key::KeyDigest;
-use crate::auth::limits::{KeyLimits, KeyUsage, LimitClocks, Reservation, Standing};
+use crate::auth::limits::{KeyLimits, KeyUsage, LimitClocks, Reservation, Standing, UsageReport};
 use crate::auth::{AuthError, Denied};
 
 /// Whether a key opens anything now, by the wall clock.
@@ -87,6 +87,11 @@ impl Caller {
         self.usage
             .reserve(&self.limits, n_tokens, LimitClocks::now())
             .map_err(AuthError::RateLimited)
+    }
+
+    /// What the key has used of its limits, and today.
+    pub(crate) fn report(&self) -> UsageReport {
+        self.usage.report(&self.limits, LimitClocks::now())
     }
 
     /// Writes what is left of the key's limits, in OpenAI's headers. A key without limits has none.

@@ -67,6 +67,17 @@ pub(crate) enum Limit {
     TokensPerDay,
 }
 
+impl Limit {
+    /// The field of the keys file that sets it.
+    pub(crate) const fn field(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::TokensPerDay => "tokens_per_day",
+        }
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -96,6 +107,17 @@ pub(crate) struct Standing {
     pub(crate) reset: Duration,
 }
 
+/// What a key has used, for operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UsageReport {
+    /// Requests since midnight UTC that the limit per minute let pass.
+    pub(crate) requests_today: u64,
+    /// Tokens since midnight UTC, with what running answers have reserved.
+    pub(crate) tokens_today: u64,
+    /// Each limit over time that the key has.
+    pub(crate) limits: Vec<(Limit, Standing)>,
+}
+
 /// What a key has used. It outlives changes of the keys file.
 #[derive(Debug, Default)]
 pub(crate) struct KeyUsage(Mutex<Used>);
@@ -104,20 +126,23 @@ pub(crate) struct KeyUsage(Mutex<Used>);
 struct Used {
     requests: Bucket,
     tokens: Bucket,
-    /// The day that `tokens_today` belongs to.
+    /// The day that the two below belong to.
     day: u64,
+    requests_today: u64,
     tokens_today: u64,
 }
 
 impl KeyUsage {
     /// Counts a request.
     pub(crate) fn request(&self, limits: &KeyLimits, now: LimitClocks) -> Result<(), Reached> {
-        let Some(rate) = limits.requests_per_minute else {
-            return Ok(());
-        };
-        let bucket = &mut self.lock().requests;
-        let cost = bucket.check(Limit::RequestsPerMinute, 1, rate, now.monotonic)?;
-        bucket.take(cost, now.monotonic);
+        let mut used = self.lock();
+        if let Some(rate) = limits.requests_per_minute {
+            let bucket = &mut used.requests;
+            let cost = bucket.check(Limit::RequestsPerMinute, 1, rate, now.monotonic)?;
+            bucket.take(cost, now.monotonic);
+        }
+        used.turn_to(now.day());
+        used.requests_today = used.requests_today.saturating_add(1);
         Ok(())
     }
 
@@ -176,13 +201,39 @@ impl KeyUsage {
         let minute = limits
             .tokens_per_minute
             .map(|rate| used.tokens.standing(rate, now.monotonic));
-        let day = limits.tokens_per_day.map(|allowed| Standing {
-            allowed: allowed.get(),
-            remaining: allowed.get().saturating_sub(used.tokens_today),
-            reset: now.until_midnight(),
-        });
+        let day = limits
+            .tokens_per_day
+            .map(|allowed| used.standing_today(allowed, now));
         let both = minute.into_iter().chain(day);
         both.min_by_key(|standing| standing.remaining)
+    }
+
+    /// What the key has used of each of its limits, and today.
+    pub(crate) fn report(&self, limits: &KeyLimits, now: LimitClocks) -> UsageReport {
+        let mut used = self.lock();
+        used.turn_to(now.day());
+        let requests = limits
+            .requests_per_minute
+            .map(|rate| used.requests.standing(rate, now.monotonic));
+        let tokens = limits
+            .tokens_per_minute
+            .map(|rate| used.tokens.standing(rate, now.monotonic));
+        let today = limits
+            .tokens_per_day
+            .map(|allowed| used.standing_today(allowed, now));
+        let all = [
+            (Limit::RequestsPerMinute, requests),
+            (Limit::TokensPerMinute, tokens),
+            (Limit::TokensPerDay, today),
+        ];
+        UsageReport {
+            requests_today: used.requests_today,
+            tokens_today: used.tokens_today,
+            limits: all
+                .into_iter()
+                .filter_map(|(limit, standing)| Some((limit, standing?)))
+                .collect(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -195,7 +246,16 @@ impl Used {
     fn turn_to(&mut self, day: u64) {
         if self.day != day {
             self.day = day;
+            self.requests_today = 0;
             self.tokens_today = 0;
+        }
+    }
+
+    fn standing_today(&self, allowed: NonZeroU64, now: LimitClocks) -> Standing {
+        Standing {
+            allowed: allowed.get(),
+            remaining: allowed.get().saturating_sub(self.tokens_today),
+            reset: now.until_midnight(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A ring never changes; a reload replaces it. What a key has used goes from one ring to the next by the key's name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
@@ -20,6 +20,14 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn get(&self, digest: KeyDigest) -> Option<&Arc<Caller>> {
         self.callers.get(&digest)
+    }
+
+    /// One caller for each name, by name: a key has as many callers as digests.
+    pub(super) fn by_name(&self) -> BTreeMap<Arc<str>, Arc<Caller>> {
+        let callers = self.callers.values();
+        callers
+            .map(|caller| (Arc::clone(&caller.name), Arc::clone(caller)))
+            .collect()
     }
 
     /// The key of `LLM_API_KEY` alone.

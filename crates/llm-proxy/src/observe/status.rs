@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use admission::LaneStatus;
 use serde::{Deserialize, Serialize};
 
 /// Everything that `/status` says. Durations are in seconds.
@@ -29,7 +28,7 @@ pub struct ProxyStatus {
     pub quarantined: usize,
     /// Each upstream.
     pub upstreams: Vec<UpstreamStatus>,
-    /// Each key that has something waiting or running.
+    /// Each key that has something waiting or running, or has used something today.
     pub keys: Vec<Key>,
     /// What the last minute brought, a second.
     pub last_minute: LastMinute,
@@ -65,19 +64,37 @@ pub struct Key {
     pub waiting: usize,
     /// Requests with a slot.
     pub running: usize,
-    /// How long a further request of this key would wait.
-    pub wait_seconds: f64,
+    /// How long a further request of this key would wait; `null` when none waits or runs.
+    pub wait_seconds: Option<f64>,
+    /// Requests since midnight UTC.
+    #[serde(default)]
+    pub requests_today: u64,
+    /// Tokens since midnight UTC, with what running answers have reserved.
+    #[serde(default)]
+    pub tokens_today: u64,
+    /// Each limit that the key has.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
-impl Key {
-    /// What the queue says of a key's lane.
-    pub(crate) fn of(lane: LaneStatus) -> Self {
-        Self {
-            key: lane.caller,
-            waiting: lane.waiting,
-            running: lane.running,
-            wait_seconds: thousandths(lane.wait.as_secs_f64()),
-        }
+/// A limit of a key, and how much of it is used.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct LimitStatus {
+    /// Its field in the keys file.
+    pub limit: String,
+    /// How much it allows.
+    pub allowed: u64,
+    /// How much of that is used now.
+    pub used: u64,
+    /// Until all of it can be used again; `null` where only the end of an answer frees it.
+    pub reset_seconds: Option<f64>,
+}
+
+impl LimitStatus {
+    /// For people: `59/60 requests per minute`.
+    fn text(&self) -> String {
+        let limit = self.limit.replace('_', " ");
+        format!("{}/{} {limit}", self.used, self.allowed)
     }
 }
 
@@ -205,17 +222,43 @@ impl ProxyStatus {
     fn write_keys(&self, page: &mut Page) {
         page.line("");
         page.heading(&format!(
-            "{:<28} {:>7} {:>7}   {}",
-            "KEY", "WAITING", "RUNNING", "A FURTHER ONE WAITS"
+            "{:<28} {:>7} {:>7} {:>10} {:>14} {:>12}   {}",
+            "KEY",
+            "WAITING",
+            "RUNNING",
+            "NEXT WAITS",
+            "REQUESTS TODAY",
+            "TOKENS TODAY",
+            "USED OF ITS LIMITS"
         ));
         for key in &self.keys {
+            let wait = match key.wait_seconds {
+                Some(wait) => format!("{wait:.0} s"),
+                None => "-".to_owned(),
+            };
+            let limits: Vec<String> = key
+                .limits
+                .iter()
+                .map(|limit| {
+                    if limit.used >= limit.allowed {
+                        page.paint(RED, &limit.text())
+                    } else {
+                        limit.text()
+                    }
+                })
+                .collect();
             page.line(&format!(
-                "{:<28} {:>7} {:>7}   {:.0} s",
-                key.key, key.waiting, key.running, key.wait_seconds
+                "{:<28} {:>7} {:>7} {wait:>10} {:>14} {:>12}   {}",
+                key.key,
+                key.waiting,
+                key.running,
+                key.requests_today,
+                key.tokens_today,
+                limits.join(", ")
             ));
         }
         if self.keys.is_empty() {
-            page.line("no requests");
+            page.line("no requests today");
         }
     }
 }
@@ -275,7 +318,16 @@ fn period(seconds: u64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{FirstToken, Key, LastMinute, ProxyStatus, UpstreamStatus};
+    use super::{FirstToken, Key, LastMinute, LimitStatus, ProxyStatus, UpstreamStatus};
+
+    fn limit(limit: &str, used: u64, allowed: u64) -> LimitStatus {
+        LimitStatus {
+            limit: limit.to_owned(),
+            allowed,
+            used,
+            reset_seconds: Some(1.5),
+        }
+    }
 
     #[test]
     fn the_page_has_no_colours_and_a_terminal_shows_failures_in_red() {
@@ -303,12 +355,29 @@ mod tests {
             busy: 1,
             quarantined: 2,
             upstreams: vec![upstream("one:8080", true), upstream("two:8080", false)],
-            keys: vec![Key {
-                key: "app".to_owned(),
-                waiting: 3,
-                running: 1,
-                wait_seconds: 11.6,
-            }],
+            keys: vec![
+                Key {
+                    key: "app".to_owned(),
+                    waiting: 3,
+                    running: 1,
+                    wait_seconds: Some(11.6),
+                    requests_today: 41,
+                    tokens_today: 12_034,
+                    limits: vec![
+                        limit("requests_per_minute", 60, 60),
+                        limit("tokens_per_day", 12_034, 1_000_000),
+                    ],
+                },
+                Key {
+                    key: "quiet".to_owned(),
+                    waiting: 0,
+                    running: 0,
+                    wait_seconds: None,
+                    requests_today: 1,
+                    tokens_today: 8,
+                    limits: Vec::new(),
+                },
+            ],
             last_minute: LastMinute {
                 requests_per_second: 1.25,
                 refused_per_second: 0.0,
@@ -328,10 +397,16 @@ UPSTREAM                      BUSY SLOTS  CONTEXT   STATE
 one:8080                         1     2     4096   it answers
 two:8080                         0     2        -   it cannot be reached; asked again in 8 s
 
-KEY                          WAITING RUNNING   A FURTHER ONE WAITS
-app                                3       1   12 s
+KEY                          WAITING RUNNING NEXT WAITS REQUESTS TODAY TOKENS TODAY   USED OF ITS LIMITS
+app                                3       1       12 s             41        12034   60/60 requests per minute, 12034/1000000 tokens per day
+quiet                              0       0          -              1            8
 ";
         assert_eq!(status.text(false), page);
+        assert!(
+            status
+                .text(true)
+                .contains("\x1b[31m60/60 requests per minute\x1b[0m, 12034/1000000 tokens per day")
+        );
         assert!(
             status
                 .text(true)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use tokio::process::Command;
 
+use crate::keys::{KeysFile, lines};
 use crate::{MODEL, PATIENCE, Proxy, question, until};
 
 impl Proxy {
@@ -57,6 +58,9 @@ async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() 
     assert!(status["uptime_seconds"].take().is_u64());
     let wait = status["keys"][0]["wait_seconds"].take().as_f64();
     assert!(wait > Some(0.0), "{wait:?}");
+    // The running answer and the waiting one have reserved what they may take.
+    let tokens = status["keys"][0]["tokens_today"].take().as_u64();
+    assert!(tokens > Some(0), "{tokens:?}");
     let first = status["first_token"]["p50_seconds"].take();
     assert!(
         first.as_f64() >= Some(0.0) && first == status["first_token"]["p95_seconds"].take(),
@@ -73,10 +77,91 @@ async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() 
             "slots": 1, "busy": 1, "quarantined": 0,
             "upstreams": [{"upstream": upstream, "up": true, "state": "it answers", "slots": 1, "busy": 1,
                 "n_ctx": null, "ejected_seconds": 0}],
-            "keys": [{"key": "default", "waiting": 1, "running": 1, "wait_seconds": null}],
+            "keys": [{"key": "default", "waiting": 1, "running": 1, "wait_seconds": null, "requests_today": 2,
+                "tokens_today": null, "limits": []}],
             "last_minute": {"requests_per_second": 0.0, "refused_per_second": 0.0, "tokens_per_second": null},
             "first_token": {"count": 1, "p50_seconds": null, "p95_seconds": null},
         })
+    );
+}
+
+#[tokio::test]
+async fn status_tells_of_each_key_its_limits_and_what_it_has_used_of_them() {
+    // So little in a minute that it has not flowed back when the status is read.
+    let four = "requests_per_minute = 1\ntokens_per_minute = 10\ntokens_per_day = 5000\nrequests_at_once = 3";
+    let file = KeysFile::of(
+        &(lines("busy", "b", "requests_at_once = 2")
+            + &lines("quiet", "q", four)
+            + &lines("unused", "u", four)),
+    );
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    // Its prompt has 7 tokens, its answer 3.
+    llama.script_once(Script::tokens(["a", "b", "c"]));
+    let answer = proxy.ask_as("q", &question(false)).await;
+    assert_eq!(answer.status(), 200);
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let mut body = question(true);
+    body["max_tokens"] = json!(100);
+    let _held = proxy.ask_as("b", &body).await;
+    // The first answer settles its account when its connection is done with.
+    until("what was used", async || {
+        proxy.status().await["keys"][1]["tokens_today"] == 10
+    })
+    .await;
+    let mut keys = proxy.status().await["keys"].take();
+    let reserved = keys[0]["tokens_today"].take().as_u64();
+    assert!(reserved >= Some(100), "{reserved:?}");
+    for limit in keys[1]["limits"].as_array_mut().unwrap() {
+        let reset = limit["reset_seconds"].take().as_f64();
+        assert!(
+            limit["limit"] == "requests_at_once" || reset > Some(0.0),
+            "{limit} {reset:?}"
+        );
+    }
+    let tokens = keys[1]["limits"][2]["used"].take().as_u64().unwrap();
+    assert!((1..=10).contains(&tokens), "{tokens}");
+    let limit = |name: &str, used: Option<u64>, allowed: u64| json!({"limit": name, "allowed": allowed, "used": used, "reset_seconds": null});
+    assert_eq!(
+        keys,
+        json!([
+            {"key": "busy", "waiting": 0, "running": 1, "wait_seconds": 0.0, "requests_today": 1, "tokens_today": null,
+                "limits": [limit("requests_at_once", Some(1), 2)]},
+            {"key": "quiet", "waiting": 0, "running": 0, "wait_seconds": null, "requests_today": 1, "tokens_today": 10,
+                "limits": [
+                    limit("requests_at_once", Some(0), 3), limit("requests_per_minute", Some(1), 1),
+                    limit("tokens_per_minute", None, 10), limit("tokens_per_day", Some(10), 5000),
+                ]},
+        ])
+    );
+    let page = String::from_utf8(proxy.top().await.stdout).unwrap();
+    assert!(
+        page.contains("/10 tokens per minute, 10/5000 tokens per day"),
+        "{page}"
+    );
+    assert!(!page.contains("unused"), "{page}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_out_while_its_answer_runs_has_no_limits_any_more() {
+    let file = KeysFile::of(&lines("busy", "b", "tokens_per_day = 5000"));
+    let llama = FakeLlama::start().await;
+    let proxy = Proxy::keyed(&llama, &file).await;
+    llama.script_once(Script::tokens(["a", "b"]).stall_after(1));
+    let _held = proxy.ask_as("b", &question(true)).await;
+    assert_eq!(
+        proxy.status().await["keys"][0]["limits"][0]["allowed"],
+        5000
+    );
+    file.write("");
+    until("the change", async || {
+        proxy.status().await["keys"][0]["limits"] == json!([])
+    })
+    .await;
+    assert_eq!(
+        proxy.status().await["keys"],
+        json!([{"key": "busy", "waiting": 0, "running": 1, "wait_seconds": 0.0, "requests_today": 0, "tokens_today": 0,
+            "limits": []}])
     );
 }
 
