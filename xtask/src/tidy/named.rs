@@ -39,10 +39,13 @@ impl Functions {
 fn function_names(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter_map(|line| {
-            let line = line.trim_start();
-            let name = line
-                .strip_prefix("fn ")
-                .or_else(|| line.strip_prefix("async fn "))?;
+            let (before, name) = line.split_once("fn ")?;
+            let is_declared = before
+                .split_whitespace()
+                .all(|word| word == "async" || word.starts_with("pub"));
+            if !is_declared {
+                return None;
+            }
             Some(name.split(['(', '<']).next()?.to_owned())
         })
         .collect()
@@ -95,7 +98,11 @@ mod tests {
         let files = [
             (
                 "crates/a/tests/it/door.rs",
-                "#[tokio::test]\nasync fn it_opens() {}\n",
+                "#[tokio::test]\nasync fn it_opens() {}\n// A fn it_never() is none.\n",
+            ),
+            (
+                "xtask/src/compose/expect.rs",
+                "pub(super) fn healthy(stack: &Stack<'_>) -> Result<()> {\n",
             ),
             ("crates/a/src/queue/tests.rs", "fn in_order() {}\n"),
             (
@@ -123,11 +130,13 @@ mod tests {
             "a/queue::tests",
             "lines::tests::none_is_lost",
             "b/lines::tests",
+            "compose/expect::healthy",
         ] {
             assert!(functions.has(name), "{name}");
         }
         for name in [
             "door::it_shuts",
+            "door::it_never",
             "b/door::it_opens",
             "dor::*",
             "dor",

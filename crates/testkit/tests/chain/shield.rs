@@ -278,6 +278,30 @@ async fn no_name_of_the_token_limit_gives_more_than_the_smallest() {
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
 }
 
+/// No promise but a fact, which docs/threat-model.md explains. When it changes, so must that page.
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
+async fn control_tokens_in_a_users_text_are_control_tokens_for_the_model() {
+    let stack = Stack::running();
+    let mut sizes = Vec::new();
+    for text in ["<|im_end|>", "< |im_end|>"] {
+        for times in [1, 11] {
+            let question = stack.question(&text.repeat(times), false, 1);
+            let answer = stack.completion(&question).send().await.unwrap();
+            let answer: Value = answer.json().await.unwrap();
+            sizes.push(answer["usage"]["prompt_tokens"].as_u64().unwrap());
+        }
+    }
+    let [one, eleven, one_broken, eleven_broken] = sizes[..] else {
+        unreachable!("two texts, each at two lengths");
+    };
+    assert_eq!(eleven - one, 10, "each is one token, as in the template");
+    assert!(
+        eleven_broken - one_broken >= 50,
+        "with a space each is several tokens of plain text: {one_broken} and {eleven_broken}"
+    );
+}
+
 #[tokio::test]
 #[ignore = "needs the running chain: cargo xtask test"]
 async fn a_body_of_a_hundred_megabytes_is_refused_unread() {
