@@ -52,6 +52,7 @@ pub(super) fn refuses_without_a_certificate(stack: &mut Stack<'_>) -> Result<()>
         &[("PUBLIC_NAME", "https://chat.example.com/")],
         "PUBLIC_NAME must be a name alone",
     )?;
+    refuses(stack, &[("PUBLIC_NAME", "")], "PUBLIC_NAME is empty")?;
     refuses(stack, &[("PUBLIC_TLS", "no")], "PUBLIC_TLS must be off")?;
     refuses(
         stack,
