@@ -86,6 +86,13 @@ async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, FetchedModel)>
 /// When they do not compile.
 pub(crate) async fn build(settings: &Settings) -> Result<()> {
     let cargo = settings.get("CARGO").unwrap_or("cargo");
+    // Only tests need it. Where they were built, cargo would compile dependencies again without it, with other features.
+    let without = ["--exclude", "fake-cas"];
+    let without = if settings.target("debug/fake-cas").exists() {
+        &[][..]
+    } else {
+        &without
+    };
     Call::new(cargo)
         .args([
             "build",
@@ -94,10 +101,9 @@ pub(crate) async fn build(settings: &Settings) -> Result<()> {
             "xtask",
             "--exclude",
             "bench",
-            "--exclude",
-            "fake-cas",
             "--bins",
         ])
+        .args(without)
         .folder(settings.root())
         .run()
         .await
