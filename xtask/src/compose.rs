@@ -128,9 +128,9 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     drop(hub);
 
     if is_production {
-        operator::takes_care(stack)?;
         say::line(say::bold("With passwords"));
         front::asks_for_a_password(stack)?;
+        operator::takes_care(stack)?;
     }
 
     say::line(say::bold("Stopped"));

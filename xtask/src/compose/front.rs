@@ -242,7 +242,10 @@ pub(super) fn asks_for_a_password(stack: &mut Stack<'_>) -> Result<()> {
     let Ok(socket) = knock(stack, &own_origin(stack), ALICE)? else {
         bail!("alice gets no socket");
     };
-    PageSocket(socket).chats("Say hello.")
+    PageSocket(socket).chats("Say hello.")?;
+    stack.set("GATEWAY_AUTH", "none");
+    stack.remove_files();
+    Ok(())
 }
 
 /// What `openssl passwd` makes of the passwords of [`asks_for_a_password`].

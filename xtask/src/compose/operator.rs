@@ -150,10 +150,11 @@ impl Drop for OperatorServer<'_> {
         let sh = self.stack.shell();
         let project = self.stack.project();
         let reference = format!("reference={project}-before/*");
-        let list = cmd!(sh, "docker image ls --quiet --filter {reference}").quiet();
-        let ids = list.read().unwrap_or_default();
-        // Names of images that are needed no more; containers that use one keep it.
-        let names = ids.lines().chain([BROKEN_IMAGE]);
+        // By name: an image that has another one, too, stays.
+        let name = "{{.Repository}}:{{.Tag}}";
+        let list = cmd!(sh, "docker image ls --format {name} --filter {reference}").quiet();
+        let list = list.read().unwrap_or_default();
+        let names = list.lines().chain([BROKEN_IMAGE]);
         cmd!(sh, "docker image rm --force {names...}")
             .quiet()
             .ignore_status()

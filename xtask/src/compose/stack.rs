@@ -160,6 +160,11 @@ impl<'a> Stack<'a> {
         self.overlays.push(overlay);
     }
 
+    /// Takes the overlays away again.
+    pub(super) fn remove_files(&mut self) {
+        self.overlays.clear();
+    }
+
     /// The key of the internal API.
     pub(super) fn key(&self) -> &str {
         &self.key

@@ -179,7 +179,7 @@ impl Watchers {
             .get(url)
             .query(&[("query", expression)]);
         match request.send().await {
-            Ok(answer) => answer.json().await.unwrap(),
+            Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Value::Null,
         }
     }
