@@ -15,6 +15,7 @@ import time
 
 EX_USAGE = 64
 PARENT_POLL_SECONDS = 0.5
+KV_TYPES = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 def arguments() -> argparse.Namespace:
@@ -29,6 +30,9 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=int, default=-1)
     add("--batch-size", type=int, default=2048, metavar="TOKENS")
     add("--ubatch-size", type=int, default=512, metavar="TOKENS")
+    add("--flash-attn", choices=["on", "off", "auto"], default="auto")
+    add("--cache-type-k", choices=KV_TYPES, default="f16", help="the form of the context's keys")
+    add("--cache-type-v", choices=KV_TYPES, default="f16", help="the form of the context's values")
     add("--chat-template-file", metavar="FILE", help="a template instead of the model's own")
     add("--cache-ram", type=int, default=8192, metavar="MIB", help="host memory for cached prompts; 0: none")
     add("--no-cache-idle-slots", action="store_true")
@@ -57,6 +61,10 @@ def parameters(args: argparse.Namespace, key: str):
     params.cpuparams_batch.n_threads = args.threads
     params.n_batch = args.batch_size
     params.n_ubatch = min(args.ubatch_size, args.batch_size)
+    attention = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}[args.flash_attn]
+    params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{attention}")
+    params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{args.cache_type_k.upper()}")
+    params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{args.cache_type_v.upper()}")
     if args.chat_template_file:
         with open(args.chat_template_file, encoding="utf-8") as file:
             params.chat_template = file.read()

@@ -12,13 +12,17 @@ use crate::python::{ENGINE, Python};
 use crate::settings::Settings;
 
 /// Tokens of context over all slots, unless `LLAMA_CTX_SIZE` says otherwise.
-const CTX_SIZE: &str = "8192";
+pub(crate) const CTX_SIZE: &str = "8192";
 /// Slots, unless `LLAMA_PARALLEL` says otherwise.
-const PARALLEL: &str = "2";
+pub(crate) const PARALLEL: &str = "2";
 /// Tokens in one compute step, which nothing interrupts, unless `LLAMA_BATCH_SIZE` says otherwise.
-const BATCH_SIZE: &str = "256";
+pub(crate) const BATCH_SIZE: &str = "256";
 /// MiB of cached prompts, unless `LLAMA_CACHE_RAM_MIB` says otherwise.
-const CACHE_RAM_MIB: &str = "1024";
+pub(crate) const CACHE_RAM_MIB: &str = "1024";
+/// Whether flash attention is used, unless `LLAMA_FLASH_ATTN` says otherwise.
+const FLASH_ATTN: &str = "auto";
+/// The form of the context's keys and values, unless `LLAMA_KV_TYPE` says otherwise.
+const KV_TYPE: &str = "f16";
 /// Tokens of an answer whose request names no limit, unless `LLAMA_PREDICT` says otherwise.
 const PREDICT: &str = "1024";
 
@@ -96,6 +100,7 @@ impl Engine {
             } => Call::new(interpreter).args([starter]),
         };
         let batch = settings.get("LLAMA_BATCH_SIZE").unwrap_or(BATCH_SIZE);
+        let kv_type = settings.get("LLAMA_KV_TYPE").unwrap_or(KV_TYPE);
         let threads = spare_threads().to_string();
         let key = settings
             .secret("PROXY_UPSTREAM_API_KEY")
@@ -120,6 +125,11 @@ impl Engine {
                 settings.get("LLAMA_THREADS").unwrap_or(&threads),
             ])
             .args(["--batch-size", batch, "--ubatch-size", batch])
+            .args([
+                "--flash-attn",
+                settings.get("LLAMA_FLASH_ATTN").unwrap_or(FLASH_ATTN),
+            ])
+            .args(["--cache-type-k", kv_type, "--cache-type-v", kv_type])
             .args([
                 "--cache-ram",
                 settings.get("LLAMA_CACHE_RAM_MIB").unwrap_or(CACHE_RAM_MIB),

@@ -72,6 +72,16 @@ const ENGINE: &[(&str, &str, &str)] = &[
         "Prompt tokens in one compute step, which nothing interrupts: a larger step freezes the other chats for longer.",
     ),
     (
+        "LLAMA_FLASH_ATTN",
+        "auto",
+        "Flash attention: `on`, `off`, or as llama-server finds best.",
+    ),
+    (
+        "LLAMA_KV_TYPE",
+        "f16",
+        "The form of the context in memory. `q8_0` takes half as much, and costs a little of the answers' quality.",
+    ),
+    (
         "LLAMA_CACHE_RAM_MIB",
         "1024",
         "Memory for cached prompts beside the model, in MiB; 0 switches the cache off.",
