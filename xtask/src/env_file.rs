@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::say;
+
 /// Names and values in the order of the file. The last value of a name counts.
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -38,6 +40,69 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Pairs> {
         }
     }
     Ok(pairs)
+}
+
+/// `text`, the content of an env file, with these values set: on the line that sets each name now, otherwise on new lines at
+/// the end. All other lines stay, comments too.
+///
+/// # Errors
+///
+/// When a value cannot be written so that Compose reads the same.
+pub(crate) fn with_values(text: &str, values: &[(&str, &str)]) -> Result<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for (name, value) in values {
+        let line = format!("{name}={value}");
+        let read = parse_line(&line).with_context(|| format!("{name} cannot be {value}"))?;
+        if read != Some(((*name).to_owned(), (*value).to_owned())) {
+            bail!("{name} cannot be written to an env file: {value}");
+        }
+        // The last one counts.
+        match lines.iter().rposition(|line| sets(line, name)) {
+            Some(at) => lines[at] = line,
+            None => lines.push(line),
+        }
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Sets values in the env file at `path`, which is made if it is missing, and prints what changes.
+///
+/// # Errors
+///
+/// When the file cannot be read or written, or a value cannot be written.
+pub(crate) fn write(path: &Path, values: &[(&str, &str)]) -> Result<()> {
+    let before = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let after = with_values(&before, values)?;
+    say::line(format_args!("{}:", path.display()));
+    for (name, _) in values {
+        let old = before.lines().rfind(|line| sets(line, name));
+        let new = after.lines().rfind(|line| sets(line, name));
+        if old == new {
+            say::line(format_args!("    {}", new.unwrap_or_default()));
+            continue;
+        }
+        if let Some(old) = old {
+            say::line(format_args!("  - {old}"));
+        }
+        say::line(format_args!("  + {}", new.unwrap_or_default()));
+    }
+    // A reader sees the old file or the new one, and the new one is as closed to others as the old one.
+    let beside = path.with_extension("new");
+    if path.exists() {
+        std::fs::copy(path, &beside)
+            .with_context(|| format!("cannot write {}", beside.display()))?;
+    }
+    std::fs::write(&beside, after)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether `line` sets `name`.
+fn sets(line: &str, name: &str) -> bool {
+    matches!(parse_line(line), Ok(Some((found, _))) if found == name)
 }
 
 /// The pair of one line; `None` for an empty line and for a comment.
@@ -101,7 +166,7 @@ fn disputed(value: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pairs, parse};
+    use super::{Pairs, parse, with_values, write};
     use crate::compose::asked;
 
     fn pairs(list: &[(&str, &str)]) -> Pairs {
@@ -191,6 +256,24 @@ mod tests {
             parse(".env.local", "A=x\nB=$x").unwrap_err().to_string(),
             ".env.local:2: Compose replaces what follows a $; put the value in single quotes"
         );
+    }
+
+    #[test]
+    fn values_are_set_in_place_and_everything_else_stays() {
+        let before = "# mine\nA=x # old\nexport B='y'\nA=z\n\nC=1";
+        let after = with_values(before, &[("A", "new"), ("D", "8192"), ("B", "")]).unwrap();
+        assert_eq!(after, "# mine\nA=x # old\nB=\nA=new\n\nC=1\nD=8192\n");
+        assert!(with_values(before, &[("A", "two words")]).is_err());
+        assert!(with_values(before, &[("A", "$HOME")]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env.local");
+        write(&path, &[("A", "1")]).unwrap();
+        write(&path, &[("B", "2"), ("A", "3")]).unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "A=3\nB=2\n");
     }
 
     /// Every line of up to five characters behind the `=` that can matter. Whatever is understood, Compose must

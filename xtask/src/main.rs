@@ -26,6 +26,8 @@ mod engine;
 mod env;
 mod env_file;
 mod fetch_model;
+mod gguf;
+mod memory;
 mod model;
 mod mutants;
 mod page;
@@ -40,6 +42,7 @@ mod stack;
 mod steps;
 mod test;
 mod tidy;
+mod tune;
 mod up;
 
 /// Corral's developer commands.
@@ -68,6 +71,8 @@ enum DeveloperVerb {
         #[arg(long, value_enum, default_value_t = Profile::Dev)]
         env: Profile,
     },
+    /// Measures llama-server with the model on this machine, and recommends settings.
+    Tune(tune::TuneOptions),
     /// Chats in the terminal with a running gateway; reads messages from standard input.
     Chat {
         /// The gateway's address, as in http://127.0.0.1:8000/; by default that of `cargo xtask up`.
@@ -130,6 +135,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
     match verb {
         DeveloperVerb::Up { env } => block_on(up::run(env))?,
         DeveloperVerb::FetchModel { env } => block_on(fetch_model::run(env))?,
+        DeveloperVerb::Tune(options) => block_on(tune::run(&options))?,
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),
