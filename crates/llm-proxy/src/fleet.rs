@@ -4,7 +4,7 @@
 //! while and comes back through one probe, which goes down to its engine when the engine is doubted. How requests end is
 //! heard in `verdict`. What is learnt goes to `admission`; a change is logged once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::observe::metrics::{ProxyMetrics, UpstreamLabel};
 
 mod breaker;
+mod drain;
 mod member;
 mod names;
 mod others;
@@ -56,6 +57,8 @@ pub(crate) struct Fleet {
 struct Roll {
     members: BTreeMap<UpstreamId, Arc<Member>>,
     next: u64,
+    /// `HOST:PORT`, in lower case, of those that an operator drains; not all of them need be members.
+    drained: BTreeSet<String>,
 }
 
 impl Fleet {
@@ -194,7 +197,8 @@ impl Fleet {
             .get_or_create(&label(member))
             .set(is_ejected.into());
         // Not `status`: another one may have been seen since.
-        self.admission.set_slots(member.id, member.status().slots());
+        self.admission
+            .set_slots(member.id, roll.usable_slots(member));
         if before.is_up() && !roll.members.values().any(|other| other.is_up()) {
             // With nobody else left, one that is left alone is better than none.
             roll.members
@@ -247,10 +251,10 @@ impl Fleet {
     }
 
     fn others_are_up(&self, member: &Member) -> bool {
-        self.roll()
-            .members
+        let roll = self.roll();
+        roll.members
             .values()
-            .any(|other| other.id != member.id && other.is_up())
+            .any(|other| other.id != member.id && other.is_up() && !roll.is_drained(other))
     }
 }
 

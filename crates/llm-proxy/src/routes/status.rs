@@ -57,6 +57,7 @@ fn status(app: &App) -> ProxyStatus {
         slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy: upstreams.iter().map(|upstream| upstream.busy).sum(),
         quarantined: app.fleet.n_quarantined(),
+        drained: app.fleet.drained_addresses(),
         upstreams,
         keys: app.admission.lanes().into_iter().map(Key::of).collect(),
         last_minute: LastMinute {
