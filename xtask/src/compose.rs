@@ -9,6 +9,7 @@ pub(crate) mod asked;
 mod expect;
 mod hub;
 mod stack;
+mod switch;
 
 use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
@@ -48,7 +49,7 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     let place = HubPlace::new(settings.target("debug/fake-hub"), model, &gateway)?;
     for profile in [Profile::Dev, Profile::Prod] {
         let mut stack = Stack::new(sh, settings, profile, &place)?;
-        keeps_its_promises(&mut stack, &place)
+        keeps_its_promises(&mut stack, settings, &place)
             .inspect_err(|_| stack.explain())
             .context(profile.file_name())?;
     }
@@ -79,7 +80,7 @@ fn missing(sh: &Shell) -> Option<String> {
         .then(|| "docker has no Compose v2: install its plugin docker-compose".to_owned())
 }
 
-fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
+fn keeps_its_promises(stack: &mut Stack<'_>, settings: &Settings, place: &HubPlace) -> Result<()> {
     expect::only_the_door_is_published(stack)?;
     stack.run(&["build"])?;
     expect::every_setting_is_passed_on(stack)?;
@@ -105,8 +106,8 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
 
     say::line(say::bold("With another model"));
     let hub = place.serve(OTHER_FILE)?;
+    switch::to_another_model(stack, settings, OTHER_FILE)?;
     stack.set("HF_FILENAME", OTHER_FILE);
-    stack.run(&["up", "-d", "--wait", "llama_server"])?;
     expect::serves(stack, OTHER_FILE)?;
     expect::the_page_and_a_chat(stack)?;
     drop(hub);

@@ -40,6 +40,7 @@ mod signals;
 mod soak;
 mod stack;
 mod steps;
+mod switch_model;
 mod test;
 mod tidy;
 mod tune;
@@ -73,6 +74,8 @@ enum DeveloperVerb {
     },
     /// Measures llama-server with the model on this machine, and recommends settings.
     Tune(tune::TuneOptions),
+    /// Has a running Compose stack serve another model, without a cut.
+    SwitchModel(switch_model::SwitchOptions),
     /// Chats in the terminal with a running gateway; reads messages from standard input.
     Chat {
         /// The gateway's address, as in http://127.0.0.1:8000/; by default that of `cargo xtask up`.
@@ -136,6 +139,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Up { env } => block_on(up::run(env))?,
         DeveloperVerb::FetchModel { env } => block_on(fetch_model::run(env))?,
         DeveloperVerb::Tune(options) => block_on(tune::run(&options))?,
+        DeveloperVerb::SwitchModel(options) => switch_model::run(&options)?,
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),

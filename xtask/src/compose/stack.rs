@@ -102,6 +102,19 @@ impl<'a> Stack<'a> {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Its name for Compose.
+    pub(super) fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Its variables.
+    pub(super) fn variables(&self) -> Vec<(&str, &str)> {
+        let pairs = self.variables.iter();
+        pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
     /// The env file that it uses.
     pub(super) const fn profile(&self) -> Profile {
         self.profile
