@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the tools are that tests run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The system calls that rename a file, as strace takes them. x86-64 has all of them and 64-bit Arm only the newer ones; `?`
+/// leaves out a call that the machine does not have.
+pub(crate) const RENAME: &str = "?rename,?renameat,?renameat2";
+/// The system calls that remove a file, like [`RENAME`].
+pub(crate) const UNLINK: &str = "?unlink,?unlinkat";
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_model-fetcher");
 pub(crate) const REPOSITORY: &str = "acme/tiny-GGUF";
 pub(crate) const FILE: &str = "tiny.Q4_0.gguf";

@@ -96,6 +96,7 @@ async fn killed_fifty_times_over_xet_it_resumes_and_fetches_little_twice() {
             safe_before = 0;
         }
     }
+    assert!(hits > 0, "no kill hit a transfer");
     assert!(
         all_lost <= hits * USUALLY_LOST,
         "{hits} kills cost {all_lost} bytes"
