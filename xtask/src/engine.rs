@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::call::Call;
+use crate::programs::Emulator;
 use crate::python::{ENGINE, Python};
 use crate::settings::Settings;
 
@@ -34,6 +35,8 @@ pub(crate) enum Engine {
         /// The Python file that takes llama-server's flags.
         starter: PathBuf,
     },
+    /// A llama-server for 64-bit Arm.
+    Emulated(Emulator),
 }
 
 /// The program to use, if the machine has one; `None` means the wheel.
@@ -94,6 +97,7 @@ impl Engine {
                 interpreter,
                 starter,
             } => Call::new(interpreter).args([starter]),
+            Self::Emulated(emulator) => emulator.call("llama-server"),
         };
         let batch = settings.get("LLAMA_BATCH_SIZE").unwrap_or(BATCH_SIZE);
         let threads = spare_threads().to_string();

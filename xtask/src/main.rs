@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::Profile;
 
 mod addresses;
+mod arm;
 mod autobahn;
 mod bench;
 mod call;
@@ -30,11 +31,13 @@ mod model;
 mod mutants;
 mod page;
 mod probe;
+mod programs;
 mod python;
 mod say;
 mod schemas;
 mod settings;
 mod signals;
+mod skipped;
 mod soak;
 mod stack;
 mod steps;
@@ -77,6 +80,8 @@ enum DeveloperVerb {
     Doctor,
     /// Runs the tests, after setting up what they need.
     Test(test::TestOptions),
+    /// Tests the programs for 64-bit Arm on another machine, with the emulator that CORRAL_ARM64_TOOL names.
+    Arm(arm::ArmOptions),
     /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
     Ci,
     /// Checks the house rules: file length, module docs, dependency direction, style and the like.
@@ -133,6 +138,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),
+        DeveloperVerb::Arm(options) => return arm::run(&options),
         DeveloperVerb::Ci => return ci::run(),
         DeveloperVerb::Tidy(options) => tidy::run(&options)?,
         DeveloperVerb::Bench { subject } => bench::run(&subject)?,
