@@ -31,6 +31,7 @@ mod mutants;
 mod page;
 mod probe;
 mod python;
+mod release;
 mod say;
 mod schemas;
 mod settings;
@@ -101,6 +102,8 @@ enum DeveloperVerb {
         #[arg(long)]
         write: bool,
     },
+    /// Writes a new version into every file that names it, and dates the change log's entry.
+    Release(release::ReleaseOptions),
     /// Compares the contract of the chat protocol (docs/protocol, the page's types) with the code.
     Contract {
         /// Writes the files instead.
@@ -141,6 +144,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Mutants(options) => return mutants::run(&options),
         DeveloperVerb::Schemas(options) => schemas::run(&options)?,
         DeveloperVerb::Env { write } => env::run(write)?,
+        DeveloperVerb::Release(options) => release::run(&options)?,
         DeveloperVerb::Contract { write } => contract::run(write)?,
         DeveloperVerb::Bound { parent, command } => return Err(call::bound(parent, &command)),
     }

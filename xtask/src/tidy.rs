@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::env;
+use crate::release;
 use crate::say;
 use crate::settings::{Profile, workspace};
 
@@ -20,6 +21,7 @@ mod rules;
 mod style;
 mod translations;
 mod unclean;
+mod versions;
 
 /// How to check.
 #[derive(Debug, Default, clap::Args)]
@@ -73,6 +75,10 @@ pub(crate) fn run(options: &TidyOptions) -> Result<()> {
     let metadata = say::read(cmd!(sh, "cargo metadata --no-deps --format-version 1"))?;
     problems.extend(dependencies::check(&serde_json::from_str(&metadata)?));
     problems.extend(rules::changelog(&read(&root.join("CHANGELOG.md"))));
+    problems.extend(versions::changelog(&read(&root.join("CHANGELOG.md"))));
+    for path in release::STACKS.into_iter().chain(["web/package.json"]) {
+        problems.extend(versions::differences(path, &read(&root.join(path))));
+    }
     let documented = read(&root.join(env::PAGE));
     for profile in [Profile::Dev, Profile::Prod] {
         let name = profile.file_name();
