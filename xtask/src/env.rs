@@ -86,6 +86,26 @@ const ENGINE: &[(&str, &str, &str)] = &[
 /// Variables that only the Compose files read.
 const COMPOSE: &[(&str, &str, &str)] = &[
     (
+        "LLAMA_GPU_IMAGE",
+        "",
+        "The image of llama_server with `deploy/docker-compose.gpu.yml` or `deploy/docker-compose.vulkan.yml`, instead of `LLAMA_IMAGE`.",
+    ),
+    (
+        "LLAMA_GPU_LAYERS",
+        "999",
+        "With these files: how many layers of the model are on the GPU; more than there are is all.",
+    ),
+    (
+        "LLAMA_GPUS",
+        "all",
+        "With `deploy/docker-compose.gpu.yml`: how many GPUs llama_server gets.",
+    ),
+    (
+        "RENDER_GID",
+        "",
+        "With `deploy/docker-compose.vulkan.yml`: the number of the group that may use the GPU, as `stat -c %g /dev/dri/renderD128` prints it.",
+    ),
+    (
         "GATEWAY_PORT",
         "8000",
         "Development: the port on loopback under which chat_gateway is published.",

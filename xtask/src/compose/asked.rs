@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::release;
 use crate::settings::{Profile, workspace};
 
 /// What Compose reads with these arguments before its verb; `None` on a machine without Compose v2.
@@ -43,6 +44,25 @@ fn compose() -> Command {
     command
 }
 
+/// What Compose makes of `files` with the env file of `profile` and further `lines`.
+fn stack_with(profile: Profile, files: &[&str], lines: &str) -> Option<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local");
+    std::fs::write(&local, lines).unwrap();
+    let env_file = workspace().join(profile.file_name());
+    let files: Vec<_> = files.iter().map(|file| workspace().join(file)).collect();
+    let mut arguments: Vec<&Path> = vec![
+        "--env-file".as_ref(),
+        &env_file,
+        "--env-file".as_ref(),
+        &local,
+    ];
+    for file in &files {
+        arguments.extend([Path::new("-f"), file]);
+    }
+    config(&arguments)
+}
+
 /// Lines of an env file that set `names`, each to its own name.
 fn each_to_its_name(names: &[&str]) -> String {
     names
@@ -50,6 +70,12 @@ fn each_to_its_name(names: &[&str]) -> String {
         .map(|name| format!("{name}={name}\n"))
         .collect()
 }
+
+/// Both stacks, each with its env file.
+const STACKS: [(Profile, &str); 2] = [
+    (Profile::Dev, release::STACKS[0]),
+    (Profile::Prod, release::STACKS[1]),
+];
 
 /// The images, mirrors and proxies that may be set, in the order in which Compose shows them.
 const BUILD: [&str; 14] = [
@@ -71,24 +97,9 @@ const BUILD: [&str; 14] = [
 
 #[test]
 fn mirrors_and_proxies_of_the_env_file_reach_builds_and_model_fetcher() {
-    let folder = tempfile::tempdir().unwrap();
-    let local = folder.path().join("local");
     let lines = each_to_its_name(&BUILD) + &each_to_its_name(&["LLAMA_IMAGE", "NGINX_IMAGE"]);
-    std::fs::write(&local, lines).unwrap();
-    for (profile, stack) in [
-        (Profile::Dev, "deploy/docker-compose.dev.yml"),
-        (Profile::Prod, "deploy/docker-compose.prod.yml"),
-    ] {
-        let env_file = workspace().join(profile.file_name());
-        let stack = workspace().join(stack);
-        let Some(config) = config(&[
-            "--env-file".as_ref(),
-            &env_file,
-            "--env-file".as_ref(),
-            &local,
-            "-f".as_ref(),
-            &stack,
-        ]) else {
+    for (profile, stack) in STACKS {
+        let Some(config) = stack_with(profile, &[stack], &lines) else {
             return;
         };
         let services = &config["services"];
@@ -110,6 +121,39 @@ fn mirrors_and_proxies_of_the_env_file_reach_builds_and_model_fetcher() {
         assert_eq!(services["llama_server"]["image"], "LLAMA_IMAGE");
         if profile == Profile::Prod {
             assert_eq!(services["nginx"]["image"], "NGINX_IMAGE");
+        }
+    }
+}
+
+#[test]
+fn a_gpu_is_given_to_llama_server_and_nothing_else_changes() {
+    let cases = [
+        ("deploy/docker-compose.gpu.yml", "server-cuda-b11434"),
+        ("deploy/docker-compose.vulkan.yml", "server-vulkan-b11434"),
+    ];
+    for (profile, stack) in STACKS {
+        let Some(mut without) = stack_with(profile, &[stack], "") else {
+            return;
+        };
+        for (overlay, tag) in cases {
+            let mut with = stack_with(profile, &[stack, overlay], "RENDER_GID=105\n").unwrap();
+            let server = with["services"]["llama_server"].take();
+            without["services"]["llama_server"].take();
+            assert_eq!(with, without, "{overlay}");
+            assert_eq!(server["image"], format!("ghcr.io/ggml-org/llama.cpp:{tag}"));
+            assert_eq!(server["environment"]["LLAMA_ARG_N_GPU_LAYERS"], "999");
+            assert_eq!(server["read_only"], true);
+            assert_eq!(server["cap_drop"], json!(["ALL"]));
+            let reserved = &server["deploy"]["resources"]["reservations"]["devices"];
+            let of_nvidia = json!([{"driver": "nvidia", "count": -1, "capabilities": ["gpu"]}]);
+            let of_the_kernel =
+                json!([{"source": "/dev/dri", "target": "/dev/dri", "permissions": "rwm"}]);
+            if tag.contains("cuda") {
+                assert_eq!(*reserved, of_nvidia);
+            } else {
+                assert_eq!(server["devices"], of_the_kernel);
+                assert_eq!(server["group_add"], json!(["105"]));
+            }
         }
     }
 }
