@@ -86,6 +86,16 @@ const ENGINE: &[(&str, &str, &str)] = &[
 /// Variables that only the Compose files read.
 const COMPOSE: &[(&str, &str, &str)] = &[
     (
+        "CORRAL_REGISTRY",
+        "localhost/corral",
+        "Where the images of Corral's services are, as in `ghcr.io/OWNER/corral`; `up -d` pulls them from there. No registry has the default: `up -d` builds them.",
+    ),
+    (
+        "CORRAL_VERSION",
+        "the checkout's",
+        "The version of these images.",
+    ),
+    (
         "LLAMA_GPU_IMAGE",
         "",
         "The image of llama_server with `deploy/docker-compose.gpu.yml` or `deploy/docker-compose.vulkan.yml`, instead of `LLAMA_IMAGE`.",

@@ -126,6 +126,27 @@ fn mirrors_and_proxies_of_the_env_file_reach_builds_and_model_fetcher() {
 }
 
 #[test]
+fn images_come_from_the_named_registry_or_have_names_that_none_has() {
+    let own = format!("localhost/corral/SERVICE:{}", release::CURRENT);
+    let named = "CORRAL_REGISTRY=ghcr.io/a/b\nCORRAL_VERSION=9.8.7\n";
+    for (lines, expected) in [("", own.as_str()), (named, "ghcr.io/a/b/SERVICE:9.8.7")] {
+        for (profile, stack) in STACKS {
+            let Some(config) = stack_with(profile, &[stack], lines) else {
+                return;
+            };
+            let images = super::stack::BUILT.map(|service| {
+                let service = &config["services"][service];
+                (&service["image"], &service["build"]["target"])
+            });
+            for (image, service) in images {
+                let expected = expected.replace("SERVICE", service.as_str().unwrap());
+                assert_eq!(*image, expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_gpu_is_given_to_llama_server_and_nothing_else_changes() {
     let cases = [
         ("deploy/docker-compose.gpu.yml", "server-cuda-b11434"),

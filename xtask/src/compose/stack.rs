@@ -76,6 +76,8 @@ impl<'a> Stack<'a> {
             ("HF_TOKEN_SECRET", ""),
             ("GATEWAY_PORT", &port.to_string()),
             ("HTTP_PORT", &port.to_string()),
+            ("CORRAL_REGISTRY", ""),
+            ("CORRAL_VERSION", ""),
             ("LLAMA_THREADS", "1"),
             ("LLAMA_CACHE_RAM_MIB", "256"),
         ];
