@@ -82,6 +82,7 @@ fn missing(sh: &Shell) -> Option<String> {
 fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     expect::only_the_door_is_published(stack)?;
     stack.run(&["build"])?;
+    expect::images_are_small_and_say_what_they_are(stack)?;
     expect::every_setting_is_passed_on(stack)?;
 
     say::line(say::bold("From an empty volume"));

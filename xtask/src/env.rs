@@ -96,6 +96,11 @@ const COMPOSE: &[(&str, &str, &str)] = &[
         "The version of these images.",
     ),
     (
+        "CORRAL_REVISION",
+        "",
+        "For image builds: the commit, for the label `org.opencontainers.image.revision`. `CORRAL_CREATED` and `CORRAL_SOURCE` are the labels `created` and `source`.",
+    ),
+    (
         "LLAMA_GPU_IMAGE",
         "",
         "The image of llama_server with `deploy/docker-compose.gpu.yml` or `deploy/docker-compose.vulkan.yml`, instead of `LLAMA_IMAGE`.",
@@ -164,7 +169,7 @@ const MIRRORS: &[(&str, &str, &str)] = &[
     (
         "RUNTIME_IMAGE",
         "",
-        "The image that the services run on; its libc must not be older than that of `RUST_IMAGE`.",
+        "The image that the services run on. They need certificates of it and no program or library.",
     ),
     (
         "CARGO_MIRROR",

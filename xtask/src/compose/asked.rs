@@ -77,10 +77,14 @@ const STACKS: [(Profile, &str); 2] = [
     (Profile::Prod, release::STACKS[1]),
 ];
 
-/// The images, mirrors and proxies that may be set, in the order in which Compose shows them.
-const BUILD: [&str; 14] = [
+/// The images, mirrors, proxies and labels that may be set, in the order in which Compose shows them.
+const BUILD: [&str; 18] = [
     "ALL_PROXY",
     "CARGO_MIRROR",
+    "CORRAL_CREATED",
+    "CORRAL_REVISION",
+    "CORRAL_SOURCE",
+    "CORRAL_VERSION",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NODE_IMAGE",

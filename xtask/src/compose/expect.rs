@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
-use super::stack::{BUILT, Stack};
+use super::stack::{BUILT, REVISION, Stack};
+use crate::release;
 use crate::say;
 use crate::settings::Profile;
 
@@ -24,6 +25,8 @@ const FIXED: [&str; 6] = [
 ];
 /// model-fetcher's exit code when the Hub does not let it in (`EX_NOPERM`).
 const NOT_ALLOWED: i32 = 77;
+/// What an image may have unpacked beside its base image, which has 2 MB: 25 MB together.
+const MAX_OWN_BYTES: u64 = 23_000_000;
 /// How long the published port may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The WebSocket of the chat.
@@ -65,6 +68,67 @@ fn port(port: &Value) -> String {
     let published = port["published"].as_str().unwrap_or_default();
     let target = &port["target"];
     format!("{host}:{published}->{target}")
+}
+
+/// Each image is small, names its version and commit, and does not run as root. A server's knows its health.
+pub(super) fn images_are_small_and_say_what_they_are(stack: &Stack<'_>) -> Result<()> {
+    let config = stack.config()?;
+    for service in BUILT {
+        let image = config["services"][service]["image"]
+            .as_str()
+            .context("a service has an image")?;
+        let sh = stack.shell();
+        let text = say::read(cmd!(sh, "docker image inspect {image}"))?;
+        let mut found: Vec<Value> =
+            serde_json::from_str(&text).context("docker image inspect printed no JSON")?;
+        let found = found.pop().context("docker image inspect found nothing")?;
+        let n_bytes = own_bytes(sh, image)?;
+        say::line(format_args!(
+            "  {image}: {:.1} MB beside its base image",
+            n_bytes as f64 / 1e6
+        ));
+        ensure!(
+            n_bytes < MAX_OWN_BYTES,
+            "{image} has {n_bytes} bytes beside its base image, not less than {MAX_OWN_BYTES}"
+        );
+        let labels = &found["Config"]["Labels"];
+        for (label, expected) in [("version", release::CURRENT), ("revision", REVISION)] {
+            let value = &labels[format!("org.opencontainers.image.{label}")];
+            ensure!(
+                value == expected,
+                "{image}: the label {label} is {value}, not {expected}"
+            );
+        }
+        ensure!(
+            found["Config"]["User"] == "65532:65532",
+            "{image} runs as {}",
+            found["Config"]["User"]
+        );
+        ensure!(
+            service == "llm_init" || found["Config"]["Healthcheck"].is_object(),
+            "{image} has no health check"
+        );
+    }
+    Ok(())
+}
+
+/// The bytes that deploy/Dockerfile has added to the base image: those of the layers since its first label.
+fn own_bytes(sh: &Shell, image: &str) -> Result<u64> {
+    let format = "{{.Size}} {{.CreatedBy}}";
+    let history = cmd!(
+        sh,
+        "docker history --human=false --no-trunc --format {format} {image}"
+    );
+    let history = history.quiet().read()?;
+    let (own, _) = history
+        .split_once("image.vendor")
+        .with_context(|| format!("{image} was not built by deploy/Dockerfile"))?;
+    let sizes = own.lines().filter_map(|line| line.split(' ').next());
+    let sizes: Result<Vec<u64>, _> = sizes.map(str::parse).collect();
+    Ok(sizes
+        .context("docker history printed no sizes")?
+        .iter()
+        .sum())
 }
 
 /// Every setting that a service knows can be set in the env file: the stack passes it on.

@@ -16,6 +16,8 @@ use crate::model::{DEV_FILE, DEV_REPO};
 use crate::say;
 use crate::settings::{Profile, Settings};
 
+/// What the test's images say of their commit.
+pub(super) const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The services whose images are built here.
 pub(super) const BUILT: [&str; 3] = ["llm_init", "llm_proxy", "chat_gateway"];
 
@@ -78,6 +80,7 @@ impl<'a> Stack<'a> {
             ("HTTP_PORT", &port.to_string()),
             ("CORRAL_REGISTRY", ""),
             ("CORRAL_VERSION", ""),
+            ("CORRAL_REVISION", REVISION),
             ("LLAMA_THREADS", "1"),
             ("LLAMA_CACHE_RAM_MIB", "256"),
         ];
