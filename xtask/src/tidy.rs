@@ -52,6 +52,7 @@ pub(crate) fn run(options: &TidyOptions) -> Result<()> {
         if let Ok(text) = std::fs::read_to_string(root.join(path)) {
             problems.extend(rules::file(path, &text));
             problems.extend(rules::unfuzzed(path, &text, &fuzz));
+            problems.extend(versions::unpinned(path, &text));
         }
     }
     let functions = named::Functions::of(files.lines().map(|path| (path, read(&root.join(path)))));

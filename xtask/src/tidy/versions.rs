@@ -36,9 +36,35 @@ pub(super) fn changelog(text: &str) -> Option<String> {
     })
 }
 
+/// An action of a workflow must be named by its commit, with its version beside it: a tag can be moved.
+pub(super) fn unpinned(path: &str, text: &str) -> Vec<String> {
+    if !path.starts_with(".github/") {
+        return Vec::new();
+    }
+    let lines = text.lines().enumerate();
+    lines
+        .filter_map(|(index, line)| Some((index, line.split("uses: ").nth(1)?)))
+        .filter(|(_, action)| !action.starts_with("./") && !is_pinned(action))
+        .map(|(index, action)| {
+            format!(
+                "{path}:{}: pin {action} as NAME@COMMIT # vVERSION",
+                index + 1
+            )
+        })
+        .collect()
+}
+
+fn is_pinned(action: &str) -> bool {
+    let Some((name, version)) = action.split_once(" # v") else {
+        return false;
+    };
+    let commit = name.split('@').nth(1).unwrap_or_default();
+    commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()) && !version.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{CURRENT, changelog, differences};
+    use super::{CURRENT, changelog, differences, unpinned};
 
     #[test]
     fn a_file_with_another_version_is_found() {
@@ -64,5 +90,18 @@ mod tests {
             None
         );
         assert!(changelog("## Unreleased\n## 9.9.9 - 2026-12-01\n").is_some());
+    }
+
+    #[test]
+    fn an_action_that_is_named_by_its_tag_is_found() {
+        let pinned = "uses: a/b@0123456789012345678901234567890123456789 # v1.2.3\nuses: ./x\n";
+        assert_eq!(
+            unpinned(".github/workflows/ci.yml", pinned),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            unpinned(".github/workflows/ci.yml", "  - uses: a/b@v1\n"),
+            [".github/workflows/ci.yml:1: pin a/b@v1 as NAME@COMMIT # vVERSION"]
+        );
     }
 }
