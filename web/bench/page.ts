@@ -298,8 +298,8 @@ class QuietThread {
 }
 
 function cells({ long, longestMs, longestCpuMs, busyMs, parts }: TaskTimes, seconds: number): string[] {
-  const [longest, cpu, busy] = [longestMs, longestCpuMs, busyMs].map((time) => `${time.toFixed(0)} ms`);
-  return [`${long}`, `${longest}`, `${cpu}`, `${busy}`, seconds.toFixed(1), parts];
+  const times = [longestMs, longestCpuMs, busyMs].map((time) => `${time.toFixed(0)} ms`);
+  return [`${long}`, ...times, seconds.toFixed(1), parts];
 }
 
 function medianAndMax(values: number[]): string[] {

@@ -25,9 +25,10 @@ const FIXED: [&str; 6] = [
 ];
 /// model-fetcher's exit code when the Hub does not let it in (`EX_NOPERM`).
 const NOT_ALLOWED: i32 = 77;
-/// What an image may have unpacked beside its base image, which has 2 MB. The aim is 23 MB; chat-gateway, with the page,
-/// has 28.
-const MAX_OWN_BYTES: u64 = 29_000_000;
+/// What an image may have unpacked beside its base image, which has 2 MB: 25 MB together.
+const MAX_OWN_BYTES: u64 = 23_000_000;
+/// chat-gateway holds the page too, and misses the aim by this: it must not grow.
+const MAX_GATEWAY_BYTES: u64 = 29_000_000;
 /// How long the published port may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The WebSocket of the chat.
@@ -97,9 +98,14 @@ pub(super) fn images_are_small_and_say_what_they_are(stack: &Stack<'_>) -> Resul
             "  {image}: {:.1} MB beside its base image",
             n_bytes as f64 / 1e6
         ));
+        let max = if image.contains("/chat-gateway:") {
+            MAX_GATEWAY_BYTES
+        } else {
+            MAX_OWN_BYTES
+        };
         ensure!(
-            n_bytes < MAX_OWN_BYTES,
-            "{image} has {n_bytes} bytes beside its base image, not less than {MAX_OWN_BYTES}"
+            n_bytes < max,
+            "{image} has {n_bytes} bytes beside its base image, not less than {max}"
         );
         let labels = &found["Config"]["Labels"];
         for (label, expected) in [("version", release::CURRENT), ("revision", REVISION)] {
