@@ -236,12 +236,16 @@ pub(super) fn best_threads(measured: &[(EngineChoice, Measured)], cores: u64) ->
     let all_cores = measured
         .iter()
         .find(|(other, _)| other.threads == cores && cores > most);
-    let beyond = all_cores.map_or_else(String::new, |(_, all)| {
-        format!(
-            "; {cores} make a turn {:.2} times as fast on a quiet machine, but stall as soon as anything else computes",
-            found.turn() / all.turn()
-        )
-    });
+    let beyond = match all_cores.map(|(_, all)| found.turn() / all.turn()) {
+        None => String::new(),
+        Some(gain) if gain > 1.0 => format!(
+            "; with all {cores} a turn was {gain:.2} times as fast, but they stall as soon as anything else computes"
+        ),
+        Some(gain) => format!(
+            "; with all {cores} a turn took {:.2} times as long",
+            1.0 / gain
+        ),
+    };
     Kept {
         choice,
         variable: "LLAMA_THREADS",

@@ -58,8 +58,16 @@ fn all_cores_are_measured_and_never_recommended() {
     let kept = best_threads(&[with(4, 4.0), with(3, 2.0), with(1, 1.0)], 4);
     assert_eq!(kept.choice.threads, 3);
     assert!(
-        kept.reason.contains("4 make a turn 2.00 times as fast"),
+        kept.reason
+            .contains("with all 4 a turn was 2.00 times as fast"),
         "{kept:?}"
+    );
+    let stalled = best_threads(&[with(4, 1.0), with(3, 2.0)], 4);
+    assert!(
+        stalled
+            .reason
+            .contains("with all 4 a turn took 2.00 times as long"),
+        "{stalled:?}"
     );
     // Two that are about as fast: the smaller one leaves more to the rest.
     assert_eq!(
