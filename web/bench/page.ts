@@ -25,6 +25,8 @@ const END = "This is the end of the text.";
 const QUIET_SHARE = 0.05;
 const QUIET_MS = 1500;
 const LOOK_MS = 250;
+/** To scroll through a long conversation takes less. */
+const SCROLL_MS = 120_000;
 const WINDOW = { width: 1280, height: 800 };
 
 /** What is measured, in order. */
@@ -80,6 +82,7 @@ class PageBench {
       await page.addInitScript(noteFirstField);
       await page.goto(this.#gateway.url);
       await page.locator("textarea").waitFor();
+      await page.waitForFunction(hasPaintedText);
       const seen = await page.evaluate(paintTimes);
       first.push(seen.first);
       content.push(seen.content);
@@ -118,7 +121,9 @@ class PageBench {
     const first = "Question number 0:";
     const last = `Question number ${turns.length - 1}:`;
     const opened = await this.#opened("opened", document, last);
-    const scrolled = await this.#opened("opened and scrolled to its beginning", document, first, toTheTop);
+    const scrolled = await this.#opened("opened and scrolled to its beginning", document, first, (page) =>
+      scrollUpTo(page, first),
+    );
     this.#print(`A conversation of ${MESSAGES.toLocaleString("en")} messages`, [opened, scrolled]);
   }
 
@@ -246,15 +251,14 @@ async function* atOnce(text: string): AsyncGenerator<Step> {
   for (const piece of text.match(/[\s\S]{1,400}/g) ?? []) yield { text: piece };
 }
 
-/** Turns the mouse's wheel until nothing older comes. It looks at the page in the cheapest way, because looking is measured too. */
-async function toTheTop(page: Page): Promise<void> {
+/** Turns the mouse's wheel until the first message is that one. It looks at the page in the cheapest way, because looking is measured too. */
+async function scrollUpTo(page: Page, message: string): Promise<void> {
+  const until = performance.now() + SCROLL_MS;
   await page.mouse.move(WINDOW.width * 0.6, WINDOW.height / 2);
-  for (let still = 0, before = -1; still < 40; ) {
+  while (!(await page.evaluate(beginsWith, message))) {
+    if (performance.now() > until) return;
     await page.mouse.wheel(0, -2000);
     await page.waitForTimeout(30);
-    const now = await page.evaluate(placeInThread);
-    still = now === before ? still + 1 : 0;
-    before = now;
   }
 }
 
@@ -322,10 +326,8 @@ function machine(): string {
 
 // What runs in the page.
 
-/** Changes while the thread is scrolled or gets older rows. */
-function placeInThread(): number {
-  const main = document.querySelector("main");
-  return (main?.scrollTop ?? 0) + document.getElementsByTagName("article").length;
+function beginsWith(message: string): boolean {
+  return document.querySelector("article")?.textContent?.includes(message) === true;
 }
 
 function noteFirstField(): void {
@@ -335,6 +337,10 @@ function noteFirstField(): void {
     look.disconnect();
   });
   look.observe(document, { childList: true, subtree: true });
+}
+
+function hasPaintedText(): boolean {
+  return performance.getEntriesByName("first-contentful-paint").length > 0;
 }
 
 function paintTimes(): { first: number; content: number; usable: number } {

@@ -4,7 +4,7 @@
  */
 import { useState } from "react";
 import { MarkdownDocument } from "./document";
-import { SectionView } from "./Section";
+import { GroupView } from "./Group";
 import { usePaced } from "./usePaced";
 import { usePortion } from "./usePortion";
 
@@ -17,16 +17,16 @@ interface MarkdownProps {
 export function Markdown({ text, running }: MarkdownProps) {
   const shown = usePortion(usePaced(text, running));
   const [document] = useState(() => new MarkdownDocument());
-  const sections = document.read(shown);
+  const groups = document.read(shown);
   return (
-    <div className="markdown" data-long={sections.length > 1 ? "" : undefined}>
-      {sections.map((section, at) => (
-        <SectionView
-          key={section.at}
-          section={section}
+    <div className="markdown">
+      {groups.map((group, at) => (
+        <GroupView
+          key={group.at}
+          group={group}
           document={document}
-          definitions={document.definitionsOf(section)}
-          growing={running && at === sections.length - 1}
+          definitions={document.definitionsOf(group)}
+          growing={running && at === groups.length - 1}
         />
       ))}
     </div>

@@ -1,11 +1,12 @@
 /**
  * A section of an answer: some blocks. One that may wait is a space of about its height until it comes near the view
- * or the page has time; one out of view is not laid out.
+ * or the page has time.
  */
-import { type CSSProperties, memo, type RefObject, useEffect, useRef, useState } from "react";
+import { memo, useEffect, useState } from "react";
 import type { Block } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
 import type { MarkdownDocument, Section } from "./document";
+import { estimate } from "./estimate";
 import { fencedCode } from "./fences";
 import { LaterProse } from "./LaterProse";
 import { later, mayDrawAtOnce, soon } from "./slices";
@@ -18,16 +19,16 @@ interface SectionViewProps {
   definitions: string;
   /** The section is the one that still grows. */
   growing: boolean;
+  /** The section is in view, or near it. */
+  near: boolean;
 }
 
 export const SectionView = memo(
-  function SectionView({ section, document, growing }: SectionViewProps) {
-    const element = useRef<HTMLDivElement>(null);
-    const drawn = useDrawn(element, section.size, growing);
-    const style = growing ? undefined : estimate(section);
-    if (!drawn) return <div className="section" ref={element} data-waits="" style={style} />;
+  function SectionView({ section, document, growing, near }: SectionViewProps) {
+    const drawn = useDrawn(section.size, growing, near);
+    if (!drawn) return <div className="section" data-waits="" style={estimate(section.blocks)} />;
     return (
-      <div className="section" ref={element} style={style}>
+      <div className="section">
         {section.blocks.map((block, at) => (
           <BlockView
             key={block.at}
@@ -41,6 +42,7 @@ export const SectionView = memo(
   },
   (before, after) =>
     before.growing === after.growing &&
+    before.near === after.near &&
     before.definitions === after.definitions &&
     before.document === after.document &&
     sameBlocks(before.section.blocks, after.section.blocks),
@@ -86,48 +88,15 @@ function sameBlock(before: Block, after: Block): boolean {
   );
 }
 
-/** How far from the view a section is drawn without waiting for a quiet moment. */
-const NEAR_PX = 1200;
-
 /** Whether the section is drawn yet. Once drawn it stays so. */
-function useDrawn(element: RefObject<HTMLDivElement | null>, size: number, growing: boolean): boolean {
+function useDrawn(size: number, growing: boolean, near: boolean): boolean {
   const [drawn, setDrawn] = useState(() => growing || mayDrawAtOnce(size));
 
   useEffect(() => {
-    const { current } = element;
-    if (drawn || !current) return;
-    const draw = () => setDrawn(true);
-    const takeBack = later(draw);
-    let takeBackSoon = () => {};
-    const observer = new IntersectionObserver(
-      (entries) => {
-        if (entries.some(({ isIntersecting }) => isIntersecting)) takeBackSoon = soon(draw);
-      },
-      { rootMargin: `${NEAR_PX}px`, scrollMargin: `${NEAR_PX}px` } as IntersectionObserverInit,
-    );
-    observer.observe(current);
-    return () => {
-      takeBack();
-      takeBackSoon();
-      observer.disconnect();
-    };
-  }, [drawn, element]);
+    if (drawn) return;
+    const wait = near ? soon : later;
+    return wait(() => setDrawn(true));
+  }, [drawn, near]);
 
   return drawn || growing;
-}
-
-/** About how many columns and lines a section fills in the style sheet's count of columns: the space it takes while out of view. */
-function estimate({ blocks }: Section): CSSProperties {
-  let codeLines = 0;
-  let textColumns = 0;
-  for (const { kind, text } of blocks) {
-    if (kind === "code") codeLines += text.split("\n").length;
-    // Chinese letters take about two columns, and three bytes.
-    else textColumns += text.length + (text.match(/[\u2e80-\uffdc]/g)?.length ?? 0);
-  }
-  return {
-    "--section-columns": textColumns,
-    "--section-lines": codeLines,
-    "--section-blocks": blocks.length,
-  } as CSSProperties;
 }

@@ -1,6 +1,6 @@
 /**
- * An answer as it is shown: its blocks, grouped into sections that are mounted and laid out one by one, and the
- * definitions of links and footnotes that any block may use. A section that is full never changes.
+ * An answer as it is shown: its blocks, in sections that are drawn one by one, in groups that are laid out one by one; and
+ * the definitions of links and footnotes that any block may use. A section or group that is full never changes.
  */
 import { type Block, BlockSplitter } from "./blocks";
 
@@ -11,8 +11,17 @@ export interface Section {
   size: number;
 }
 
+/** Some sections that follow each other. */
+export interface Group {
+  /** Where the group begins in the text. */
+  at: number;
+  sections: readonly Section[];
+}
+
 /** A section is full from this many characters on. Reading so many takes a few milliseconds. */
 const FULL = 1024;
+/** A group is full with so many sections. The browser looks at each group for each frame, and lays one out as a whole. */
+const GROUP = 4;
 const DEFINITION = /^ {0,3}\[(\^?[^[\]\\\n]+)\]:[ \t]*(.*)$/gm;
 const TARGET = /^(?:<[^<>\n]*>|[^\s<]\S*)(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$/;
 const REFERENCE = /\[(\^?[^[\]\\\n]+)\]/g;
@@ -23,7 +32,9 @@ export const DEFINED_ELSEWHERE = "\u{E000}";
 export class MarkdownDocument {
   readonly #splitter = new BlockSplitter();
   #text: string | undefined;
-  #full: Section[] = [];
+  #full: Group[] = [];
+  /** The full sections of the group that is not full. */
+  #last: Section[] = [];
   #filling: Block[] = [];
   #fillingSize = 0;
   #taken = 0;
@@ -33,13 +44,13 @@ export class MarkdownDocument {
   #newDefinitions = new Map<string, string>();
   /** Changes whenever a definition does. */
   #version = "";
-  /** What full sections use, with the version in which it was found. */
-  readonly #used = new WeakMap<Section, { version: string; definitions: string }>();
-  #sections: readonly Section[] = [];
+  /** What full groups use, with the version in which it was found. */
+  readonly #used = new WeakMap<Group, { version: string; definitions: string }>();
+  #groups: readonly Group[] = [];
 
-  /** The sections of the text, which may continue the text before. The last one may still change. */
-  read(text: string): readonly Section[] {
-    if (text === this.#text) return this.#sections;
+  /** The groups of the text, which may continue the text before. The last one may still change. */
+  read(text: string): readonly Group[] {
+    if (text === this.#text) return this.#groups;
     if (this.#text !== undefined && !text.startsWith(this.#text)) this.#reset();
     this.#text = text;
     const tail = this.#splitter.update(text);
@@ -48,19 +59,20 @@ export class MarkdownDocument {
     this.#newDefinitions = new Map();
     for (const block of tail) define(block, this.#newDefinitions);
     this.#version = `${this.#definitions.size}${[...this.#newDefinitions.values()].join("\n")}`;
-    const last = [...this.#filling, ...tail];
-    const rest = last.length === 0 ? [] : [section(last)];
-    this.#sections = [...this.#full, ...rest];
-    return this.#sections;
+    const blocks = [...this.#filling, ...tail];
+    const last = blocks.length === 0 ? this.#last : [...this.#last, section(blocks)];
+    this.#groups = last.length === 0 ? this.#full.slice() : [...this.#full, group(last)];
+    return this.#groups;
   }
 
-  /** The definitions that the section's blocks use; changes when one comes. */
-  definitionsOf(section: Section): string {
+  /** The definitions that the group's blocks use; changes when one comes. */
+  definitionsOf(group: Group): string {
     if (!this.#hasDefinitions) return "";
-    const known = this.#used.get(section);
+    const known = this.#used.get(group);
     if (known?.version === this.#version) return known.definitions;
-    const definitions = section.blocks.map(({ text }) => this.definitionsFor(text)).join("");
-    this.#used.set(section, { version: this.#version, definitions });
+    const blocks = group.sections.flatMap(({ blocks }) => blocks);
+    const definitions = blocks.map(({ text }) => this.definitionsFor(text)).join("");
+    this.#used.set(group, { version: this.#version, definitions });
     return definitions;
   }
 
@@ -82,6 +94,7 @@ export class MarkdownDocument {
 
   #reset(): void {
     this.#full = [];
+    this.#last = [];
     this.#filling = [];
     this.#fillingSize = 0;
     this.#taken = 0;
@@ -100,7 +113,11 @@ export class MarkdownDocument {
 
   #fill(): void {
     if (this.#filling.length === 0) return;
-    this.#full.push(section(this.#filling));
+    this.#last.push(section(this.#filling));
+    if (this.#last.length === GROUP) {
+      this.#full.push(group(this.#last));
+      this.#last = [];
+    }
     this.#filling = [];
     this.#fillingSize = 0;
   }
@@ -123,6 +140,10 @@ function section(blocks: readonly Block[]): Section {
     blocks,
     size: blocks.reduce((sum, { text }) => sum + text.length, 0),
   };
+}
+
+function group(sections: readonly Section[]): Group {
+  return { at: sections[0]?.at ?? 0, sections };
 }
 
 /** Labels are the same whatever their case and white space. */

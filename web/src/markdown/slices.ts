@@ -9,7 +9,7 @@ const SLICE_MS = 8;
 /** A busy page still gets a slice this often. */
 const AT_LEAST_EVERY_MS = 200;
 /** How many characters may be drawn at once, per frame, without waiting for a slice... */
-const AT_ONCE = 4096;
+const AT_ONCE = 2048;
 /** ...not counting texts as short as this. */
 const SHORT = 512;
 

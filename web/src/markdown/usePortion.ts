@@ -6,7 +6,7 @@ import { useEffect, useState } from "react";
 import { soon } from "./slices";
 
 /** Cutting so many characters into blocks takes a few milliseconds. */
-const PORTION = 32_768;
+const PORTION = 16_384;
 
 export function usePortion(text: string): string {
   const [limit, setLimit] = useState(PORTION);

@@ -79,7 +79,7 @@ function EditedQuestion({ message, waits }: { message: Message; waits: boolean }
     toEnd();
   };
   return (
-    <div ref={form}>
+    <div className="edited" ref={form}>
       <Editor
         initial={page.drafts.get(key).text || writtenText(content)}
         mayBeEmpty={withWritten(content, "").length > 0}

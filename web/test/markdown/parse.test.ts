@@ -23,7 +23,7 @@ describe("the blocks of a document", () => {
       // A blank line ends raw HTML here, on purpose.
       if (/<details>|<!--/.test(text)) continue;
       const document = new MarkdownDocument();
-      const blocks = document.read(text).flatMap((section) => section.blocks);
+      const blocks = document.read(text).flatMap(({ sections }) => sections.flatMap(({ blocks }) => blocks));
       const read = blocks.flatMap(
         (block) => parse(document.definitionsFor(block.text) + block.text, undefined, undefined).children,
       );
