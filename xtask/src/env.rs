@@ -8,6 +8,7 @@ use xshell::{Shell, cmd};
 
 use crate::say;
 use crate::settings::{Profile, Settings};
+use crate::test::OURS;
 
 /// The file, from the workspace's root.
 pub(crate) const PAGE: &str = "docs/configuration.md";
@@ -311,10 +312,7 @@ pub(crate) fn run(write: bool) -> Result<()> {
     let settings = Settings::load(Profile::Dev)?;
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
-    say::run(cmd!(
-        sh,
-        "cargo build --workspace --exclude xtask --exclude bench --exclude fake-cas --bins"
-    ))?;
+    say::run(cmd!(sh, "cargo build {OURS...} --all-targets"))?;
     let mut page = String::from(INTRO);
     for (binary, about) in SERVICES {
         let program = settings.target("debug").join(binary);

@@ -17,9 +17,9 @@ mod whole;
 
 use chain::TestChain;
 
-/// The packages of all builds of tests. Another selection would compile dependencies again, with other features. bench has
-/// no tests.
-const OURS: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "bench"];
+/// What all builds of checks and tests select. Another selection would compile dependencies again, with other features.
+/// bench has no tests.
+pub(crate) const OURS: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "bench"];
 /// A file below `target/` with a line for each test that ended early.
 const SKIPPED: &str = "tests-skipped";
 
@@ -88,7 +88,7 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<S
     // `testkit::tools` reads both.
     let _list = sh.push_env("CORRAL_TEST_SKIPPED", &list);
     let _all = all.then(|| sh.push_env("CORRAL_TEST_ALL", "1"));
-    say::run(cmd!(sh, "cargo build {OURS...} --bins"))?;
+    say::run(cmd!(sh, "cargo build {OURS...} --all-targets"))?;
     if settings.which("cargo-nextest").is_some() {
         say::run(cmd!(
             sh,

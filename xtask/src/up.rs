@@ -17,6 +17,7 @@ use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
 use crate::stack::{Chain, Parts};
+use crate::test::OURS;
 use crate::{claim, model, page, say};
 
 /// Runs the chain of `profile` until Ctrl-C.
@@ -86,24 +87,17 @@ async fn prepare(settings: &Settings) -> Result<(Engine, PathBuf, FetchedModel)>
 /// When they do not compile.
 pub(crate) async fn build(settings: &Settings) -> Result<()> {
     let cargo = settings.get("CARGO").unwrap_or("cargo");
-    // Only tests need it. Where they were built, cargo would compile dependencies again without it, with other features.
-    let without = ["--exclude", "fake-cas"];
-    let without = if settings.target("debug/fake-cas").exists() {
-        &[][..]
+    // Only tests need fake-cas, and what tests depend on. Where they were built, cargo would compile dependencies again
+    // without them, with other features.
+    let which = if settings.target("debug/fake-cas").exists() {
+        &["--all-targets"][..]
     } else {
-        &without
+        &["--exclude", "fake-cas", "--bins"]
     };
     Call::new(cargo)
-        .args([
-            "build",
-            "--workspace",
-            "--exclude",
-            "xtask",
-            "--exclude",
-            "bench",
-            "--bins",
-        ])
-        .args(without)
+        .args(["build"])
+        .args(OURS)
+        .args(which)
         .folder(settings.root())
         .run()
         .await
