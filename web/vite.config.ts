@@ -35,7 +35,7 @@ export default defineConfig({
   },
 });
 
-const TEXT = /\.(?:css|html|js|mjs|json|svg|webmanifest|wasm|ttf|bcmap)$/;
+const TEXT = /\.(?:css|html|js|mjs|json|svg|webmanifest|wasm|ttf)$/;
 /** Below this, a compressed file saves no packet. */
 const MIN_BYTES = 1024;
 

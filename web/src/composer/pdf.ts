@@ -4,7 +4,7 @@
  * characters that come with pdf.js.
  */
 import * as pdfjs from "pdfjs-dist/legacy/build/pdf.mjs";
-import workerUrl from "pdfjs-dist/legacy/build/pdf.worker.mjs?url";
+import workerUrl from "pdfjs-dist/legacy/build/pdf.worker.min.mjs?url";
 import type { FileProblem } from "../app/state";
 
 export type PdfRead =
