@@ -86,6 +86,8 @@ struct AdmissionState {
     epoch: Instant,
     slots: Slots,
     queue: FairQueue<Waiter>,
+    /// Whether requests wait while no upstream has a slot.
+    is_held: bool,
 }
 
 /// What is kept of a request that waits.
@@ -112,6 +114,7 @@ impl Admission {
             epoch: Instant::now(),
             slots: Slots::default(),
             queue: FairQueue::new(max_requests, max_bytes),
+            is_held: false,
         };
         Self(Arc::new(AdmissionShared {
             inner: Mutex::new(inner),
@@ -119,9 +122,15 @@ impl Admission {
     }
 
     /// Sets how many slots an upstream has; 0 while it does not answer. What runs there goes on. When no upstream has a
-    /// slot left, everybody who waits is refused at once.
+    /// slot left, everybody who waits is refused at once, unless [`Admission::hold`] has them wait on.
     pub fn set_slots(&self, upstream: UpstreamId, slots: usize) {
         self.0.lock().slots.set(upstream, slots);
+        self.0.dispatch();
+    }
+
+    /// While `is_held`, requests wait also when no upstream has a slot, instead of being refused at once.
+    pub fn hold(&self, is_held: bool) {
+        self.0.lock().is_held = is_held;
         self.0.dispatch();
     }
 
@@ -238,7 +247,7 @@ impl AdmissionShared {
     ) -> Result<Vec<Ticket>, NotAdmitted> {
         let mut tickets = Vec::with_capacity(old_places.len());
         let mut inner = self.lock();
-        if inner.slots.total() == 0 {
+        if inner.waits_in_vain() {
             return Err(NotAdmitted::NoUpstream);
         }
         for old_place in old_places {
@@ -296,11 +305,12 @@ impl AdmissionShared {
         }
     }
 
-    /// Gives free slots to those who wait, the next in line first. Without any slot it refuses them all.
+    /// Gives free slots to those who wait, the next in line first. Without any slot it refuses them all, unless they are
+    /// held.
     fn dispatch(self: &Arc<Self>) {
         loop {
             let mut inner = self.lock();
-            if inner.slots.total() == 0 {
+            if inner.waits_in_vain() {
                 let waiters = inner.queue.clear();
                 drop(inner);
                 for waiter in waiters {
@@ -352,6 +362,11 @@ impl AdmissionState {
             grant,
             placed,
         })
+    }
+
+    /// Whether no upstream has a slot, and none is expected.
+    fn waits_in_vain(&self) -> bool {
+        self.slots.total() == 0 && !self.is_held
     }
 
     fn now(&self) -> QueueNow {

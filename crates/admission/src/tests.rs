@@ -164,6 +164,30 @@ async fn when_the_last_upstream_goes_everybody_who_waits_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_held_requests_wait_for_an_upstream_that_is_still_to_come() {
+    let admission = admission(4);
+    admission.set_slots(UpstreamId(0), 1);
+    let held = admission.ask("a").await.unwrap();
+    let change = async {
+        admission.hold(true);
+        admission.set_slots(UpstreamId(0), 0);
+        drop(held);
+        admission.forget(UpstreamId(0));
+        assert_eq!(admission.load().waiting, 1);
+        admission.set_slots(UpstreamId(1), 1);
+    };
+    let (waited, ()) = tokio::join!(admission.ask("a"), change);
+    assert_eq!(waited.unwrap().upstream(), UpstreamId(1));
+    admission.forget(UpstreamId(1));
+    let give_up = async {
+        assert_eq!(admission.load().waiting, 1);
+        admission.hold(false);
+    };
+    let (refused, ()) = tokio::join!(admission.ask("a"), give_up);
+    assert_eq!(refused.unwrap_err(), NotAdmitted::NoUpstream);
+}
+
+#[tokio::test(start_paused = true)]
 async fn beside_others_no_more_start_than_were_seen_to_fit() {
     let admission = admission(8);
     let upstream = UpstreamId(0);

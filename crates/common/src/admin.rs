@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::{BodyExt as _, Limited};
@@ -77,8 +77,21 @@ pub async fn healthcheck(admin: SocketAddr) -> Result<(), String> {
 /// # Errors
 ///
 /// A sentence, when it does not answer in time.
-pub async fn document(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), String> {
-    tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(address, path))
+pub async fn document(address: &str, path: &str) -> Result<(StatusCode, Bytes), String> {
+    send(Method::GET, address, path).await
+}
+
+/// Asks the admin listener at `address`, `HOST:PORT`, for `path`, without a body.
+///
+/// # Errors
+///
+/// A sentence, when it does not answer in time.
+pub async fn send(
+    method: Method,
+    address: &str,
+    path: &str,
+) -> Result<(StatusCode, Bytes), String> {
+    tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask(method, address, path))
         .await
         .map_err(|_| {
             format!(
@@ -100,13 +113,16 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 async fn ask(
+    method: Method,
     address: &str,
-    path: &'static str,
+    path: &str,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, "localhost")
         .body(Body::empty())?;
     let exchange = async {

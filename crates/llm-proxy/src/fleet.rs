@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::observe::metrics::{ProxyMetrics, UpstreamLabel};
 
 mod breaker;
+mod drain;
 mod member;
 mod names;
 mod others;
@@ -32,6 +33,7 @@ mod watch_one;
 use member::{Member, MemberStatus};
 use poison::Poison;
 
+pub(crate) use drain::DrainTarget;
 pub(crate) use poison::RequestDigest;
 pub(crate) use verdict::SentRequest;
 
@@ -39,7 +41,7 @@ pub(crate) use verdict::SentRequest;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     roll: Mutex<Roll>,
-    /// Wakes those who resolve names.
+    /// Wakes those who resolve names, when a member is lost or drained.
     lost_one: watch::Sender<()>,
     client: Client,
     admission: Admission,
@@ -56,6 +58,7 @@ pub(crate) struct Fleet {
 struct Roll {
     members: BTreeMap<UpstreamId, Arc<Member>>,
     next: u64,
+    drained: drain::DrainedSet,
 }
 
 impl Fleet {
@@ -114,6 +117,7 @@ impl Fleet {
         tracing::debug!(upstream = upstream.authority(), "the upstream joins");
         let member = Arc::new(Member::new(id, upstream));
         roll.members.insert(id, Arc::clone(&member));
+        roll.drained.joins(id);
         self.admission.set_slots(id, 0);
         drop(roll);
         let fleet = Arc::clone(self);
@@ -129,9 +133,13 @@ impl Fleet {
 
     /// The member gets no further requests; those that run there go on.
     fn leave(&self, id: UpstreamId) {
-        let Some(member) = self.roll().members.remove(&id) else {
+        let mut roll = self.roll();
+        let Some(member) = roll.members.remove(&id) else {
             return;
         };
+        roll.drained.leaves(id);
+        self.admission.hold(!roll.drained.is_empty());
+        drop(roll);
         tracing::info!(upstream = member.upstream.authority(), "the upstream left");
         self.metrics.upstream_up.remove(&label(&member));
         self.metrics.upstream_ejected.remove(&label(&member));
@@ -194,7 +202,8 @@ impl Fleet {
             .get_or_create(&label(member))
             .set(is_ejected.into());
         // Not `status`: another one may have been seen since.
-        self.admission.set_slots(member.id, member.status().slots());
+        self.admission
+            .set_slots(member.id, roll.usable_slots(member));
         if before.is_up() && !roll.members.values().any(|other| other.is_up()) {
             // With nobody else left, one that is left alone is better than none.
             roll.members
@@ -247,10 +256,10 @@ impl Fleet {
     }
 
     fn others_are_up(&self, member: &Member) -> bool {
-        self.roll()
-            .members
+        let roll = self.roll();
+        roll.members
             .values()
-            .any(|other| other.id != member.id && other.is_up())
+            .any(|other| other.id != member.id && other.is_up() && !roll.is_drained(other))
     }
 }
 

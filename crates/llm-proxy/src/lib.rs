@@ -28,6 +28,7 @@ mod answer;
 mod api;
 mod auth;
 mod config;
+mod drain_command;
 mod error;
 mod fleet;
 #[cfg(fuzzing)]
@@ -43,6 +44,7 @@ mod state;
 pub use api::Api;
 pub use auth::command::KeysCommand;
 pub use config::{ADMIN_LISTEN, Config, Deadlines, VARIABLES};
+pub use drain_command::{DrainCommand, ResumeCommand};
 pub use llama_client::Upstream;
 use observe::audit::Audit;
 pub use observe::audit::Destination;
@@ -125,7 +127,9 @@ pub async fn serve(
 
     let ready = app.clone();
     let admin = common::admin::router(Arc::new(registry), move || ready.ready());
-    let admin = admin.merge(routes::status::router(&app));
+    let admin = admin
+        .merge(routes::status::router(&app))
+        .merge(routes::drained::router(&app));
     let uncounted = Refusals::of(SERVICE);
     admin_shutdown.spawn(common::server::serve(
         listeners.admin,

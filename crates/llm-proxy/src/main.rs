@@ -9,7 +9,9 @@ use common::secret::Secret;
 use common::server::Inherited;
 use common::telemetry::{self, Telemetry};
 use common::traces;
-use llm_proxy::{ADMIN_LISTEN, Config, KeysCommand, Listeners, TopView, VARIABLES};
+use llm_proxy::{
+    ADMIN_LISTEN, Config, DrainCommand, KeysCommand, Listeners, ResumeCommand, TopView, VARIABLES,
+};
 
 /// What stands below the list of commands.
 const HELP: &str = "\
@@ -23,7 +25,8 @@ Give each caller a key of its own, with limits:
   PROXY_KEYS_FILE=keys.toml ... llm-proxy
 
 Callers connect to PROXY_LISTEN (port 8081) and speak OpenAI's API. Operators find /readyz, /metrics
-and /status on PROXY_ADMIN_LISTEN (port 9081); `llm-proxy top` shows the last. SIGTERM lets running answers end; SIGHUP reads the keys file at once.
+and /status on PROXY_ADMIN_LISTEN (port 9081); `llm-proxy top` shows the last. `llm-proxy drain HOST:PORT` takes a
+llama-server out of use without a cut. SIGTERM lets running answers end; SIGHUP reads the keys file at once.
 Every setting is an environment variable: `llm-proxy settings` lists them with their defaults.";
 
 /// The only door to llama-server: keys with limits, a bounded queue as wide as the slots, deadlines, cancelling.
@@ -55,6 +58,10 @@ enum Verb {
         #[arg(long, conflicts_with = "once")]
         json: bool,
     },
+    /// Give an upstream no new requests and wait until its answers have ended, before its llama-server is stopped.
+    Drain(DrainCommand),
+    /// Give a drained upstream requests again.
+    Resume(ResumeCommand),
     /// Print every setting with its default and meaning, as a Markdown table.
     Settings,
 }
@@ -65,6 +72,8 @@ fn main() -> ExitCode {
         Verb::Serve => {}
         Verb::Healthcheck => return healthcheck(),
         Verb::Keys(command) => return command.run(),
+        Verb::Drain(command) => return run(command.run()),
+        Verb::Resume(command) => return run(command.run()),
         Verb::Top { admin, once, json } => {
             let view = match (json, once) {
                 (true, _) => TopView::Json,

@@ -14,6 +14,7 @@ use crate::request::{self, Checked, Rules};
 use crate::state::App;
 
 pub(crate) mod chat;
+pub(crate) mod drained;
 pub(crate) mod health;
 pub(crate) mod models;
 pub(crate) mod status;

@@ -16,7 +16,7 @@ use super::Fleet;
 
 /// Between two lookups while all is well.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Between two lookups when a member does not answer: its successor may have a new address.
+/// Between two lookups while a member does not answer or is drained: its successor may have a new address.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// Addresses behind one name that are used.
 const MAX_ADDRESSES: usize = 256;
@@ -25,10 +25,12 @@ const MAX_ADDRESSES: usize = 256;
 pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown) {
     let mut known: Vec<(SocketAddr, UpstreamId)> = Vec::new();
     let mut lost_one = fleet.lost_one.subscribe();
+    let mut has_failed = false;
     loop {
         let began = Instant::now();
         match lookup(name.authority()).await {
             Ok(found) => {
+                has_failed = false;
                 known.retain(|(address, id)| {
                     let stays = found.contains(address);
                     if !stays {
@@ -44,14 +46,36 @@ pub(super) async fn follow(fleet: Arc<Fleet>, name: Upstream, shutdown: Shutdown
                     }
                 }
             }
+            // It is asked each second then, and said once.
+            Err(error) if has_failed => {
+                tracing::debug!(upstream = name.authority(), %error, "the name was not resolved again");
+            }
             Err(error) => {
+                has_failed = true;
                 tracing::warn!(upstream = name.authority(), %error, "the name was not resolved, its known addresses stay");
             }
         }
+        let pause = match fleet.is_complete(&known) {
+            true => REFRESH,
+            false => MIN_REFRESH,
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(began + REFRESH) => {}
+            () = tokio::time::sleep_until(began + pause) => {}
             _ = lost_one.changed() => tokio::time::sleep_until(began + MIN_REFRESH).await,
         }
+    }
+}
+
+impl Fleet {
+    /// Whether all of `known` work, so that nobody waits for a successor.
+    fn is_complete(&self, known: &[(SocketAddr, UpstreamId)]) -> bool {
+        let roll = self.roll();
+        let is_up = known.iter().map(|(_, id)| {
+            let member = roll.members.get(id);
+            member.is_some_and(|member| member.is_up())
+        });
+        // Without any address it is not complete either.
+        roll.drained.is_empty() && is_up.min() == Some(true)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What others ask of the fleet: where to send, what to tell callers and operators. Nothing here changes anything.
 
+use std::sync::Arc;
+
 use admission::placement::UpstreamId;
 use llama_client::{TemplateFacts, Upstream};
 
@@ -14,12 +16,13 @@ impl Fleet {
         Some(self.member(id)?.upstream.clone())
     }
 
-    /// An upstream that answers, for what takes no slot.
+    /// An upstream that answers, for what takes no slot: one that is drained only if there is no other.
     pub(crate) fn any(&self) -> Option<(UpstreamId, Upstream)> {
-        self.roll()
-            .members
+        let roll = self.roll();
+        roll.members
             .values()
-            .find(|member| member.is_up())
+            .filter(|member| member.is_up())
+            .min_by_key(|member| roll.is_drained(member))
             .map(|member| (member.id, member.upstream.clone()))
     }
 
@@ -48,15 +51,25 @@ impl Fleet {
 
     /// Every member, for an operator.
     pub(crate) fn status(&self) -> Vec<UpstreamStatus> {
-        let members: Vec<_> = self.roll().members.values().cloned().collect();
+        let roll = self.roll();
+        let members: Vec<_> = roll
+            .members
+            .values()
+            .map(|member| (Arc::clone(member), roll.is_drained(member)))
+            .collect();
+        drop(roll);
         members
             .iter()
-            .map(|member| {
+            .map(|(member, is_drained)| {
                 let status = member.status();
+                let state = match is_drained {
+                    true => format!("drained, gets no new requests; {}", status.sentence()),
+                    false => status.sentence().to_owned(),
+                };
                 UpstreamStatus {
                     upstream: member.upstream.authority().to_owned(),
-                    up: status.is_up(),
-                    state: status.sentence().to_owned(),
+                    up: status.is_up() && !is_drained,
+                    state,
                     slots: status.slots(),
                     busy: self.admission.ours_at(member.id).in_flight,
                     n_ctx: status.n_ctx(),
@@ -81,7 +94,8 @@ impl Fleet {
     /// Why a request sent now would not be served, for an operator.
     pub(crate) fn ready(&self) -> Result<(), String> {
         let roll = self.roll();
-        if roll.members.values().any(|member| member.is_up()) {
+        // While an upstream is drained, requests wait for its successor.
+        if roll.members.values().any(|member| member.is_up()) || !roll.drained.is_empty() {
             return Ok(());
         }
         if roll.members.is_empty() {

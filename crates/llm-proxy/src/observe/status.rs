@@ -26,6 +26,9 @@ pub struct ProxyStatus {
     /// Requests that are refused because engines died under them.
     #[serde(default)]
     pub quarantined: usize,
+    /// The addresses that an operator drains, not all of which need be upstreams, and `new` for those that join.
+    #[serde(default)]
+    pub drained: Vec<String>,
     /// Each upstream.
     pub upstreams: Vec<UpstreamStatus>,
     /// Each key that has something waiting or running, or has used something today.
@@ -354,6 +357,7 @@ mod tests {
             slots: 2,
             busy: 1,
             quarantined: 2,
+            drained: Vec::new(),
             upstreams: vec![upstream("one:8080", true), upstream("two:8080", false)],
             keys: vec![
                 Key {

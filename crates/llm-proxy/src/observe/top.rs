@@ -33,13 +33,7 @@ pub enum View {
 ///
 /// In a sentence: that `admin` is no address, that it cannot be asked, or that nothing can be printed.
 pub async fn top(admin: &str, view: View) -> Result<(), String> {
-    let address = admin.trim_start_matches("http://").trim_end_matches('/');
-    let authority: Option<Authority> = address.parse().ok();
-    if authority.is_none_or(|authority| authority.port_u16().is_none()) {
-        return Err(format!(
-            "--admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081"
-        ));
-    }
+    let address = address_of(admin)?;
     let is_terminal = stdout().is_terminal();
     match view {
         View::Json => {
@@ -63,7 +57,28 @@ pub async fn top(admin: &str, view: View) -> Result<(), String> {
     }
 }
 
-async fn ask(address: &str) -> Result<ProxyStatus, String> {
+/// The `HOST:PORT` of `--admin`.
+///
+/// # Errors
+///
+/// A sentence, when there is none.
+pub(crate) fn address_of(admin: &str) -> Result<&str, String> {
+    let address = admin.trim_start_matches("http://").trim_end_matches('/');
+    let authority: Option<Authority> = address.parse().ok();
+    if authority.is_none_or(|authority| authority.port_u16().is_none()) {
+        return Err(format!(
+            "--admin {admin} has no HOST:PORT: it must look like http://127.0.0.1:9081"
+        ));
+    }
+    Ok(address)
+}
+
+/// The status of the llm-proxy whose admin listener is at `address`.
+///
+/// # Errors
+///
+/// A sentence, when it cannot be asked.
+pub(crate) async fn ask(address: &str) -> Result<ProxyStatus, String> {
     let (status, body) = common::admin::document(address, "/status").await?;
     if status != StatusCode::OK {
         return Err(format!(

@@ -62,6 +62,7 @@ fn status(app: &App) -> ProxyStatus {
         slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy: upstreams.iter().map(|upstream| upstream.busy).sum(),
         quarantined: app.fleet.n_quarantined(),
+        drained: app.fleet.drained_names(),
         upstreams,
         keys: keys(app),
         last_minute: LastMinute {

@@ -22,6 +22,7 @@ mod connections;
 mod deadlines;
 mod defaults;
 mod dialects;
+mod drained;
 mod failing;
 mod faults;
 mod fleet;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::env::Environment;
 use llm_proxy::{Config, VARIABLES};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::fake_llama::{FakeLlama, Script};
 use testkit::tools::needs;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -101,6 +101,73 @@ async fn a_name_that_gets_a_new_address_or_one_more_is_followed() {
     says("the name was not resolved").await;
     names("127.0.0.3 llamas\n");
     says("the upstream left").await;
+}
+
+/// `drained` of `/status` of the llm-proxy with this admin listener, and which of its upstreams get requests.
+async fn shown(admin: &str) -> (Value, Vec<String>) {
+    let answer = reqwest::get(format!("http://{admin}/status"))
+        .await
+        .unwrap();
+    let status: Value = answer.json().await.unwrap();
+    let upstreams = status["upstreams"].as_array().unwrap();
+    let used = upstreams.iter().filter(|upstream| upstream["up"] == true);
+    let used = used.map(|upstream| upstream["upstream"].as_str().unwrap().to_owned());
+    (status["drained"].clone(), used.collect())
+}
+
+#[tokio::test]
+async fn while_new_upstreams_are_drained_those_that_join_get_no_requests() {
+    let first = FakeLlama::start().await;
+    let port = first.url().rsplit_once(':').unwrap().1.parse().unwrap();
+    let second = FakeLlama::start_at((std::net::Ipv4Addr::new(127, 0, 0, 2), port).into()).await;
+    first.require_key(UPSTREAM_KEY);
+    second.require_key(UPSTREAM_KEY);
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let names = |text: &str| std::fs::write(hosts.path(), text).unwrap();
+    names("127.0.0.1 llamas\n");
+    let upstreams = format!("dns+http://llamas:{port}");
+    let Some(mut proxy) = binary_with_hosts(hosts.path(), &upstreams).await else {
+        return;
+    };
+    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
+    let mut says = async |what: &str| {
+        let said = async {
+            loop {
+                let line = lines.next_line().await.unwrap().unwrap();
+                if line.contains(what) {
+                    return serde_json::from_str::<Value>(&line).unwrap();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, said).await.unwrap()
+    };
+    let admin = says("\"listener\":\"admin\"").await;
+    let admin = admin["address"].as_str().unwrap();
+    says("the upstream is ready").await;
+    let change = async |method: reqwest::Method, query: &str| {
+        let url = format!("http://{admin}/drained?upstream={query}");
+        let answer = reqwest::Client::new().request(method, url).send().await;
+        assert_eq!(answer.unwrap().status(), 204);
+    };
+    let [one, two] = [1, 2].map(|number| format!("127.0.0.{number}:{port}"));
+
+    change(reqwest::Method::PUT, "new").await;
+    names("127.0.0.1 llamas\n127.0.0.2 llamas\n");
+    says("the upstream is ready").await;
+    assert_eq!(shown(admin).await, (json!([two, "new"]), vec![one.clone()]));
+    // One that leaves again is forgotten.
+    names("127.0.0.1 llamas\n");
+    says("the upstream left").await;
+    assert_eq!(shown(admin).await, (json!(["new"]), vec![one.clone()]));
+    names("127.0.0.1 llamas\n127.0.0.2 llamas\n");
+    says("the upstream is ready").await;
+    change(reqwest::Method::DELETE, &format!("http://{two}")).await;
+    assert_eq!(
+        shown(admin).await,
+        (json!(["new"]), vec![one.clone(), two.clone()])
+    );
+    change(reqwest::Method::DELETE, "new").await;
+    assert_eq!(shown(admin).await, (json!([]), vec![one, two]));
 }
 
 #[tokio::test]

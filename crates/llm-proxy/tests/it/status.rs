@@ -74,7 +74,7 @@ async fn status_tells_programs_the_slots_the_queue_by_key_and_the_last_minute() 
         status,
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null, "not_ready": null, "keys_file_refused": null, "model": MODEL,
-            "slots": 1, "busy": 1, "quarantined": 0,
+            "slots": 1, "busy": 1, "quarantined": 0, "drained": [],
             "upstreams": [{"upstream": upstream, "up": true, "state": "it answers", "slots": 1, "busy": 1,
                 "n_ctx": null, "ejected_seconds": 0}],
             "keys": [{"key": "default", "waiting": 1, "running": 1, "wait_seconds": null, "requests_today": 2,
