@@ -76,6 +76,14 @@ impl Call {
         self
     }
 
+    /// The program and its arguments.
+    pub(crate) fn words(&self) -> Vec<String> {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// Prints it and starts it with its output on `output`.
     ///
     /// # Errors

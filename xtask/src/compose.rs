@@ -14,6 +14,7 @@ mod hub;
 pub(crate) mod offline;
 mod operator;
 mod stack;
+mod switch;
 
 use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
@@ -120,12 +121,8 @@ fn keeps_its_promises(stack: &mut Stack<'_>, place: &HubPlace) -> Result<()> {
     the_page_and_a_chat(stack)?;
 
     say::line(say::bold("With another model"));
-    let hub = place.serve(OTHER_FILE)?;
-    stack.set("HF_FILENAME", OTHER_FILE);
-    stack.run(&["up", "-d", "--wait", "llama_server"])?;
-    expect::serves(stack, OTHER_FILE)?;
+    switch::to_another_model(stack, place)?;
     the_page_and_a_chat(stack)?;
-    drop(hub);
 
     if is_production {
         say::line(say::bold("With passwords"));

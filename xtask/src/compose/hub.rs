@@ -1,5 +1,6 @@
 //! testkit's fake-hub on this machine. Containers reach it as `host.docker.internal`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -57,6 +58,19 @@ impl HubPlace {
     ///
     /// When it does not start.
     pub(super) fn serve(&self, file: &str) -> Result<ServedHub> {
+        self.start(file, &["--file".as_ref(), self.model.as_os_str()])
+    }
+
+    /// Serves what has the header of a model, and nothing that llama-server loads.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub(super) fn serve_broken(&self, file: &str) -> Result<ServedHub> {
+        self.start(file, &["--synthetic".as_ref(), "1048576".as_ref()])
+    }
+
+    fn start(&self, file: &str, source: &[&OsStr]) -> Result<ServedHub> {
         let mut command = Command::new(&self.program);
         command.args([
             "--repo",
@@ -67,8 +81,7 @@ impl HubPlace {
             &self.address(),
         ]);
         command
-            .arg("--file")
-            .arg(&self.model)
+            .args(source)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         say::command(format_args!(

@@ -23,7 +23,7 @@ const OWN_SETTING: &str = "CORRAL_WAIT_SECONDS=300\n";
 const CONVERSATIONS: &str = "http://127.0.0.1:8000/api/v1/conversations";
 
 /// A folder with Corral's files, as on a server.
-struct OperatorServer<'a> {
+pub(super) struct OperatorServer<'a> {
     stack: &'a Stack<'a>,
     folder: PathBuf,
 }
@@ -53,7 +53,7 @@ pub(super) fn takes_care(stack: &Stack<'_>) -> Result<()> {
     fs::remove_file(server.folder.join(".env.local"))?;
     server.runs(&["restore", &archive])?;
     kept.is_there(stack)?;
-    let own = fs::read_to_string(server.folder.join(".env.local"))?;
+    let own = server.settings()?;
     ensure!(own == OWN_SETTING, ".env.local is {own:?} after a restore");
 
     say::line(say::bold("Upgraded to a version that does not work"));
@@ -85,7 +85,12 @@ pub(super) fn takes_care(stack: &Stack<'_>) -> Result<()> {
 }
 
 impl<'a> OperatorServer<'a> {
-    fn new(stack: &'a Stack<'a>) -> Result<Self> {
+    /// A new folder with the files of the checkout.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be copied.
+    pub(super) fn new(stack: &'a Stack<'a>) -> Result<Self> {
         let sh = stack.shell();
         let folder = stack.folder().join("server");
         if folder.exists() {
@@ -104,19 +109,40 @@ impl<'a> OperatorServer<'a> {
     }
 
     /// `deploy/corral ARGS` in the server's folder.
-    fn corral(&self, args: &[&str]) -> Cmd<'a> {
+    pub(super) fn corral(&self, args: &[&str]) -> Cmd<'a> {
         let program = self.folder.join("deploy/corral");
         let sh = self.stack.shell();
         cmd!(sh, "{program} {args...}").envs(self.stack.for_corral())
     }
 
     /// Runs it and returns what it printed.
-    fn runs(&self, args: &[&str]) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub(super) fn runs(&self, args: &[&str]) -> Result<String> {
         say::read(self.corral(args))
     }
 
     /// Runs it, and returns how it ended.
-    fn ends(command: Cmd<'_>) -> Result<Output> {
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub(super) fn ends(&self, args: &[&str]) -> Result<Output> {
+        Self::ended(self.corral(args))
+    }
+
+    /// Its own settings.
+    ///
+    /// # Errors
+    ///
+    /// When there are none.
+    pub(super) fn settings(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.join(".env.local"))?)
+    }
+
+    fn ended(command: Cmd<'_>) -> Result<Output> {
         say::command(&command);
         Ok(command.quiet().ignore_status().output()?)
     }
@@ -148,7 +174,7 @@ impl<'a> OperatorServer<'a> {
         let overlays = self.stack.for_corral().remove("CORRAL_OVERLAYS");
         let overlays = format!("{} {overlay}", overlays.unwrap_or_default());
         let upgrade = self.corral(&["upgrade"]).env("CORRAL_OVERLAYS", overlays);
-        Self::ends(upgrade)
+        Self::ended(upgrade)
     }
 }
 
@@ -221,7 +247,7 @@ fn refuses_what_is_no_backup(server: &OperatorServer<'_>, archive: &str) -> Resu
         .run()?;
     for (file, reason) in [(&torn, "is damaged"), (&foreign, "is no backup of Corral")] {
         let file = file.display().to_string();
-        let ran = OperatorServer::ends(server.corral(&["restore", &file]))?;
+        let ran = server.ends(&["restore", &file])?;
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         ensure!(
             ran.status.code() == Some(1)

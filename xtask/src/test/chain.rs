@@ -35,6 +35,8 @@ const TEMPLATE: &str = "crates/testkit/clients/tools.jinja";
 pub(super) struct TestChain {
     chain: Chain,
     second: (RunningCall, SocketAddr),
+    /// The second one's command, for tests that start engines of their own.
+    engine_words: Vec<String>,
     tools: ToolsChain,
     hub: ChainHub,
     addresses: Addresses,
@@ -72,17 +74,16 @@ impl TestChain {
         chain.ready().await?;
         // A second one for the tests that need two.
         let second_llama = Addresses::free()?.llama;
-        let second = engine
-            .call(&settings, &file, model::DEV_FILE, second_llama)?
-            .start(Output::Log(
-                &settings.target("logs/test/llama-server-2.log"),
-            ))?;
-        let second = (second, second_llama);
+        let call = engine.call(&settings, &file, model::DEV_FILE, second_llama)?;
+        let engine_words = call.words();
+        let log = settings.target("logs/test/llama-server-2.log");
+        let second = (call.start(Output::Log(&log))?, second_llama);
         let tools = ToolsChain::start(&settings, &engine, &file).await?;
         let key = settings.secret("LLM_API_KEY")?;
         Ok(Self {
             chain,
             second,
+            engine_words,
             tools,
             hub,
             addresses,
@@ -117,6 +118,10 @@ impl TestChain {
             (
                 "CORRAL_SECOND_ENGINE_URL",
                 format!("http://{}", self.second.1),
+            ),
+            (
+                "CORRAL_ENGINE_COMMAND",
+                serde_json::json!(self.engine_words).to_string(),
             ),
             (
                 "CORRAL_TOOLS_PROXY_URL",

@@ -14,4 +14,5 @@ mod fleet;
 mod schemas;
 mod shield;
 mod stack;
+mod switching;
 mod upgrade;
