@@ -12,6 +12,7 @@ use crate::steps::StepOutcome;
 use crate::{block_on, say};
 
 mod confined;
+pub(crate) mod drain;
 mod manifests;
 mod network;
 mod scaling;

@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
 use crate::steps::{StepOutcome, Steps};
-use crate::{autobahn, block_on, compose, doctor, page, runtime, say};
+use crate::{autobahn, block_on, compose, doctor, kubernetes, page, runtime, say};
 
 mod chain;
 mod clients;
@@ -68,6 +68,10 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     if let Some(chain) = started {
         steps.run("chain", || black_box(&sh, &settings, &chain));
         clients::run(&mut steps, &sh, &settings, &chain);
+        steps.run("drain of a pod", || {
+            let (engine, key) = chain.second_engine();
+            kubernetes::drain::test(&sh, &settings, engine, key)
+        });
         steps.run("page in chromium", || browser(&sh, &settings, &chain));
         steps.run("chain stops", || runtime.block_on(chain.stop()));
     }

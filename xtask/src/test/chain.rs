@@ -137,6 +137,11 @@ impl TestChain {
         ]
     }
 
+    /// An engine that is not behind the chain's llm-proxy, and its key.
+    pub(super) fn second_engine(&self) -> (SocketAddr, &str) {
+        (self.second.1, &self.key)
+    }
+
     /// Stops it. Fails when a service had ended before.
     pub(super) async fn stop(mut self) -> Result<StepOutcome> {
         let broken = tokio::time::timeout(Duration::ZERO, self.chain.broken()).await;
