@@ -145,6 +145,7 @@ async fn on_a_full_disk_sends_are_refused_and_what_ended_is_kept_once_there_is_r
         .arg("sh")
         .args([dir.path(), &own])
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let path = dir.path().to_str().unwrap();
@@ -154,7 +155,13 @@ async fn on_a_full_disk_sends_are_refused_and_what_ended_is_kept_once_there_is_r
         .unwrap()
         .write_all(path.as_bytes())
         .unwrap();
-    assert!(child.wait().unwrap().success());
+    // A name that no test has runs nothing, and ends well.
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -329,6 +329,7 @@ async fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_helps_at_once() {
         .arg("sh")
         .args([dir.path(), &own])
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let path = dir.path().to_str().unwrap();
@@ -338,7 +339,13 @@ async fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_helps_at_once() {
         .unwrap()
         .write_all(path.as_bytes())
         .unwrap();
-    assert!(child.wait().unwrap().success());
+    // A name that no test has runs nothing, and ends well.
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
