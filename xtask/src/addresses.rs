@@ -79,6 +79,24 @@ impl Addresses {
         ]
     }
 
+    /// The variables that tell testkit's `chain` where each service is.
+    pub(crate) fn variables_of_tests(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("CORRAL_GATEWAY_URL", format!("http://{}", self.gateway)),
+            (
+                "CORRAL_GATEWAY_ADMIN_URL",
+                format!("http://{}", self.gateway_admin),
+            ),
+            ("CORRAL_PROXY_URL", format!("http://{}", self.proxy)),
+            (
+                "CORRAL_PROXY_ADMIN_URL",
+                format!("http://{}", self.proxy_admin),
+            ),
+            ("CORRAL_ENGINE_URL", format!("http://{}", self.llama)),
+            ("CORRAL_PAGE_URL", format!("http://{}/", self.gateway)),
+        ]
+    }
+
     /// Whether the gateway is where `cargo xtask chat` looks by default.
     pub(crate) fn is_usual_gateway(&self) -> bool {
         self.gateway == SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_GATEWAY_PORT))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::call::Call;
+use crate::programs::Emulator;
 use crate::python::{ENGINE, Python};
 use crate::settings::Settings;
 
@@ -38,6 +39,8 @@ pub(crate) enum Engine {
         /// The Python file that takes llama-server's flags.
         starter: PathBuf,
     },
+    /// A llama-server for 64-bit Arm.
+    Emulated(Emulator),
 }
 
 /// The program to use, if the machine has one; `None` means the wheel.
@@ -98,6 +101,11 @@ impl Engine {
                 interpreter,
                 starter,
             } => Call::new(interpreter).args([starter]),
+            // Warming up and fitting into memory take longer under an emulator than loading.
+            Self::Emulated(emulator) => {
+                let call = emulator.call("llama-server");
+                call.args(["--no-warmup", "--fit", "off"])
+            }
         };
         let batch = settings.get("LLAMA_BATCH_SIZE").unwrap_or(BATCH_SIZE);
         let kv_type = settings.get("LLAMA_KV_TYPE").unwrap_or(KV_TYPE);

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::Profile;
 
 mod addresses;
+mod arm;
 mod autobahn;
 mod bench;
 mod bundle;
@@ -34,12 +35,14 @@ mod model;
 mod mutants;
 mod page;
 mod probe;
+mod programs;
 mod python;
 mod release;
 mod say;
 mod schemas;
 mod settings;
 mod signals;
+mod skipped;
 mod soak;
 mod stack;
 mod steps;
@@ -87,6 +90,8 @@ enum DeveloperVerb {
     Doctor,
     /// Runs the tests, after setting up what they need.
     Test(test::TestOptions),
+    /// Tests the programs for 64-bit Arm on another machine, with the emulator that CORRAL_ARM64_TOOL names.
+    Arm(arm::ArmOptions),
     /// Checks what a merge needs besides the tests: style, lints, docs, house rules, licences.
     Ci,
     /// Renders and checks deploy/k8s, as `ci` does. Needs no cluster.
@@ -149,6 +154,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
         DeveloperVerb::Test(options) => return test::run(&options),
+        DeveloperVerb::Arm(options) => return arm::run(&options),
         DeveloperVerb::Ci => return ci::run(),
         DeveloperVerb::Kubernetes => kubernetes::run()?,
         DeveloperVerb::Tidy(options) => tidy::run(&options)?,

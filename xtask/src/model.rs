@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::call::{Call, Output, tail};
+use crate::programs::Programs;
 use crate::python::{MODEL, Python};
 use crate::say;
 use crate::settings::Settings;
@@ -87,7 +88,9 @@ fn prepared(settings: &Settings) -> Result<Settings> {
 }
 
 fn fetcher(settings: &Settings) -> Call {
-    Call::new(settings.target("debug/model-fetcher")).settings(settings)
+    Programs::native(settings)
+        .call("model-fetcher")
+        .settings(settings)
 }
 
 /// The file that model-fetcher published: that of `HF_FILENAME`, or for a quantisation the one that `models.lock` names.

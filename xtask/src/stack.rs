@@ -21,6 +21,7 @@ use crate::addresses::Addresses;
 use crate::call::{self, Call, Output, RunningCall};
 use crate::engine::Engine;
 use crate::probe;
+use crate::programs::Programs;
 use crate::say;
 use crate::settings::Settings;
 
@@ -53,6 +54,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) settings: &'a Settings,
     /// The addresses of its listeners.
     pub(crate) addresses: &'a Addresses,
+    /// Corral's own programs.
+    pub(crate) programs: &'a Programs,
     /// The engine to run.
     pub(crate) engine: &'a Engine,
     /// The GGUF file.
@@ -97,9 +100,8 @@ impl Chain {
         let llama = parts
             .engine
             .call(&settings, parts.model, alias, addresses.llama)?;
-        let binaries = settings.target("debug");
-        let proxy = Call::new(binaries.join("llm-proxy")).settings(&settings);
-        let gateway = Call::new(binaries.join("chat-gateway")).settings(&settings);
+        let proxy = parts.programs.call("llm-proxy").settings(&settings);
+        let gateway = parts.programs.call("chat-gateway").settings(&settings);
         let mut services = Vec::new();
         for (name, call, probe) in [
             ("llama-server", llama, (addresses.llama, "/health")),

@@ -4,12 +4,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::settings::{Profile, Settings};
+use crate::skipped::SkippedTests;
 use crate::steps::{StepOutcome, Steps};
-use crate::{autobahn, block_on, compose, doctor, kubernetes, page, runtime, say};
+use crate::{arm, autobahn, block_on, compose, doctor, kubernetes, page, runtime, say};
 
 mod chain;
 mod clients;
@@ -20,8 +21,11 @@ use chain::TestChain;
 /// What all builds of checks and tests select. Another selection would compile dependencies again, with other features.
 /// bench has no tests.
 pub(crate) const OURS: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "bench"];
-/// A file below `target/` with a line for each test that ended early.
+/// The list of tests that ended early, below `target/`.
 const SKIPPED: &str = "tests-skipped";
+/// The longest answer of the chain under test. The small model rambles. This is enough for an answer that can be stopped, and
+/// takes no minutes.
+pub(crate) const MAX_ANSWER_TOKENS: &str = "384";
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -32,6 +36,9 @@ pub(crate) struct TestOptions {
     /// Tests both Compose stacks too, on this machine's Docker Engine.
     #[arg(long)]
     compose: bool,
+    /// Tests the programs for 64-bit Arm too, with the emulator that CORRAL_ARM64_TOOL names.
+    #[arg(long)]
+    arm: bool,
     /// Runs only the Rust tests whose names contain this, without the chain.
     filter: Option<String>,
 }
@@ -46,16 +53,17 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
     let sh = Shell::new()?;
     sh.change_dir(settings.root());
     let mut steps = Steps::new(!options.all);
+    let skipped = SkippedTests::start(&settings, SKIPPED)?;
     if let Some(filter) = &options.filter {
         steps.run("rust", || {
-            rust(&sh, &settings, &[filter.as_str()], options.all)
+            rust(&sh, &settings, &[filter.as_str()], options.all, &skipped)
         });
-        steps.run("tools of tests", || skipped(&settings));
+        steps.run("tools of tests", || skipped.outcome());
         return Ok(steps.finish());
     }
 
-    steps.run("rust", || rust(&sh, &settings, &[], options.all));
-    steps.run("tools of tests", || skipped(&settings));
+    steps.run("rust", || rust(&sh, &settings, &[], options.all, &skipped));
+    steps.run("tools of tests", || skipped.outcome());
     steps.run("autobahn", || websocket(&sh, &settings));
     steps.run("page", || page_units(&sh, &settings));
 
@@ -66,7 +74,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
         Ok(StepOutcome::Passed)
     });
     if let Some(chain) = started {
-        steps.run("chain", || black_box(&sh, &settings, &chain));
+        steps.run("chain", || {
+            chain_tests(&sh, &settings, &chain.variables(), &[])
+        });
         clients::run(&mut steps, &sh, &settings, &chain);
         steps.run("drain of a pod", || {
             let (engine, key) = chain.second_engine();
@@ -82,15 +92,22 @@ pub(crate) fn run(options: &TestOptions) -> Result<ExitCode> {
         steps.run("compose", || compose::test(&sh, &settings));
         steps.run("bundle", || compose::offline::test(&sh, &settings));
     }
+    if options.arm {
+        arm::test(&mut steps, &sh, &settings, false);
+    }
     Ok(steps.finish())
 }
 
 /// xtask has calls of its own: `cargo xtask` has already compiled its dependencies with its own few features.
-fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<StepOutcome> {
-    let list = settings.target(SKIPPED);
-    sh.write_file(&list, "")?;
+fn rust(
+    sh: &Shell,
+    settings: &Settings,
+    filter: &[&str],
+    all: bool,
+    skipped: &SkippedTests,
+) -> Result<StepOutcome> {
     // `testkit::tools` reads both.
-    let _list = sh.push_env("CORRAL_TEST_SKIPPED", &list);
+    let _list = sh.push_env(SkippedTests::VARIABLE, &skipped.list);
     let _all = all.then(|| sh.push_env("CORRAL_TEST_ALL", "1"));
     say::run(cmd!(sh, "cargo build {OURS...} --all-targets"))?;
     if settings.which("cargo-nextest").is_some() {
@@ -110,22 +127,6 @@ fn rust(sh: &Shell, settings: &Settings, filter: &[&str], all: bool) -> Result<S
         say::run(cmd!(sh, "cargo test --package xtask {filter...}"))?;
     }
     Ok(StepOutcome::Passed)
-}
-
-/// The tests that ended early because a tool is missing. No test runner shows them. Under `--all` they have failed.
-fn skipped(settings: &Settings) -> Result<StepOutcome> {
-    let path = settings.target(SKIPPED);
-    let list = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let lines: Vec<&str> = list.lines().collect();
-    if lines.is_empty() {
-        return Ok(StepOutcome::Passed);
-    }
-    Ok(StepOutcome::Skipped(format!(
-        "{} tests had nothing to test with (Debian: apt-get install strace faketime iptables iproute2 util-linux valgrind prometheus prometheus-alertmanager):\n  {}",
-        lines.len(),
-        lines.join("\n  ")
-    )))
 }
 
 /// Autobahn's cases against the gateway's WebSocket layer.
@@ -148,20 +149,32 @@ fn page_units(sh: &Shell, settings: &Settings) -> Result<StepOutcome> {
     Ok(StepOutcome::Passed)
 }
 
-/// The ignored tests of testkit's `chain`, one at a time, because each watches all slots.
-fn black_box(sh: &Shell, settings: &Settings, chain: &TestChain) -> Result<StepOutcome> {
-    let variables = chain.variables();
+/// The ignored tests of testkit's `chain`, or those of them that `names` has, one at a time, because each watches all slots.
+pub(crate) fn chain_tests(
+    sh: &Shell,
+    settings: &Settings,
+    variables: &[(&'static str, String)],
+    names: &[&str],
+) -> Result<StepOutcome> {
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let exact = (!names.is_empty()).then_some("--exact");
     if settings.which("cargo-nextest").is_some() {
         say::run(
             cmd!(
                 sh,
-                "cargo nextest run {OURS...} --test chain --run-ignored only --no-fail-fast"
+                "cargo nextest run {OURS...} --test chain --run-ignored only --no-fail-fast -- {exact...} {names...}"
             )
             .envs(variables),
         )?;
     } else {
         let selection = [OURS.as_slice(), &["--test", "chain", "--", "--ignored"]].concat();
-        say::run(cmd!(sh, "cargo test {selection...} --test-threads 1").envs(variables))?;
+        say::run(
+            cmd!(
+                sh,
+                "cargo test {selection...} --test-threads 1 {exact...} {names...}"
+            )
+            .envs(variables),
+        )?;
     }
     Ok(StepOutcome::Passed)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
+use crate::arm;
 use crate::env;
 use crate::release;
 use crate::say;
@@ -59,6 +60,8 @@ pub(crate) fn run(options: &TidyOptions) -> Result<()> {
     for path in files.lines().filter(|path| path.ends_with(".md")) {
         problems.extend(named::missing(path, &read(&root.join(path)), &functions));
     }
+    let unknown = arm::named_tests().filter(|name| !functions.has(name));
+    problems.extend(unknown.map(|name| format!("xtask/src/arm: there is no test {name}")));
     let pages = files.lines().filter(|path| path.ends_with(".md"));
     let pages: Vec<_> = pages
         .map(|path| (path.to_owned(), read(&root.join(path))))

@@ -13,6 +13,7 @@ use crate::addresses::Addresses;
 use crate::call::Call;
 use crate::engine::{self, Engine};
 use crate::model::FetchedModel;
+use crate::programs::Programs;
 use crate::python::Python;
 use crate::settings::{Profile, Settings};
 use crate::signals::Stop;
@@ -50,6 +51,7 @@ pub(crate) async fn run(profile: Profile) -> Result<()> {
     let mut chain = Chain::start(&Parts {
         settings: &settings,
         addresses: &addresses,
+        programs: &Programs::native(&settings),
         engine: &engine,
         model: &model.path,
         page: &page,

@@ -13,14 +13,13 @@ use xshell::{Shell, TempDir};
 use crate::addresses::Addresses;
 use crate::call::{self, Call, Output, RunningCall};
 use crate::engine::Engine;
+use crate::programs::Programs;
 use crate::python::Python;
 use crate::settings::Settings;
 use crate::stack::{Chain, Parts};
 use crate::steps::StepOutcome;
+use crate::test::MAX_ANSWER_TOKENS;
 use crate::{engine, model, page, probe, say};
-
-/// The small model rambles. This is enough for an answer that can be stopped, and takes no minutes.
-const MAX_ANSWER_TOKENS: &str = "384";
 
 /// All routes that need no special model.
 const ROUTES: &str = "chat,completions,responses,messages";
@@ -66,6 +65,7 @@ impl TestChain {
         let mut chain = Chain::start(&Parts {
             settings: &settings,
             addresses: &addresses,
+            programs: &Programs::native(&settings),
             engine: &engine,
             model: &file,
             page: &page,
@@ -95,22 +95,8 @@ impl TestChain {
 
     /// Its addresses, for the tests.
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
-        let Addresses {
-            llama,
-            proxy,
-            proxy_admin,
-            gateway,
-            gateway_admin,
-        } = &self.addresses;
-        vec![
-            ("CORRAL_GATEWAY_URL", format!("http://{gateway}")),
-            (
-                "CORRAL_GATEWAY_ADMIN_URL",
-                format!("http://{gateway_admin}"),
-            ),
-            ("CORRAL_PROXY_URL", format!("http://{proxy}")),
-            ("CORRAL_PROXY_ADMIN_URL", format!("http://{proxy_admin}")),
-            ("CORRAL_ENGINE_URL", format!("http://{llama}")),
+        let mut variables = self.addresses.variables_of_tests();
+        variables.extend([
             (
                 "CORRAL_ENGINE_PID",
                 self.chain.engine_pid().unwrap_or_default(),
@@ -131,10 +117,10 @@ impl TestChain {
                 "CORRAL_TOOLS_ENGINE_URL",
                 format!("http://{}", self.tools.addresses.llama),
             ),
-            ("CORRAL_PAGE_URL", format!("http://{gateway}/")),
             ("CORRAL_API_KEY", self.key.clone()),
             ("CORRAL_MODEL", self.model.clone()),
-        ]
+        ]);
+        variables
     }
 
     /// An engine that is not behind the chain's llm-proxy, and its key.
@@ -179,7 +165,8 @@ impl ToolsChain {
                 &settings.target("logs/test/llama-server-tools.log"),
             ))?;
         let log = settings.target("logs/test/llm-proxy-tools.log");
-        let mut proxy = Call::new(settings.target("debug/llm-proxy"))
+        let mut proxy = Programs::native(&settings)
+            .call("llm-proxy")
             .settings(&settings)
             .start(Output::Log(&log))?;
         tokio::select! {

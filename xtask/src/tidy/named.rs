@@ -20,7 +20,8 @@ impl Functions {
         Self(sources)
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether there is a test of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split("::").flat_map(|part| part.split('/')).collect();
         let Some((last, folders)) = parts.split_last() else {
             return false;

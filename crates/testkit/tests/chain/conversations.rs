@@ -191,6 +191,29 @@ async fn a_chat_of_twenty_turns_comes_from_the_cache() {
 
 #[tokio::test]
 #[ignore = "needs the running chain: cargo xtask test"]
+async fn a_second_turn_is_asked_with_the_first_one_which_is_in_the_cache() {
+    let stack = Stack::running();
+    stack.wait_for_busy_slots(0).await;
+    let mut chat = open(&stack).await;
+    let mut more = json!({"options": {"temperature": 0.0, "max_tokens": 12}});
+    let mut turns = Vec::new();
+    for question in ["Name a colour.", "Name another one."] {
+        let accepted = chat.say(question, &more).await.unwrap();
+        more["conversation"] = accepted["conversation"].clone();
+        let joined = chat.until_done(&text(&accepted, "answer")).await.unwrap();
+        let done = joined.done.unwrap();
+        assert_eq!(done["status"], "done", "{done}");
+        assert!(joined.n_deltas > 2, "{done}");
+        turns.push(done["usage"].clone());
+    }
+    let tokens = |turn: usize, kind: &str| turns[turn][kind].as_u64().unwrap();
+    let first = tokens(0, "prompt_tokens");
+    assert!(tokens(1, "prompt_tokens") > first, "{turns:?}");
+    assert!(tokens(1, "cached_tokens") >= first, "{turns:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs the running chain: cargo xtask test"]
 async fn an_answer_is_read_on_after_the_network_is_cut() {
     let stack = Stack::running();
     stack.wait_for_busy_slots(0).await;
