@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use xshell::{Shell, cmd};
 
 use crate::model::{self, ModelFile};
-use crate::say;
 use crate::settings::{LOCAL, Profile, Settings};
+use crate::{say, sbom};
 
 /// Settings of this machine that the other one needs, too.
 const CARRIED: [&str; 9] = [
@@ -93,6 +93,7 @@ pub(crate) fn make(options: &BundleOptions, settings: &Settings) -> Result<PathB
     let mut sums = model_files(&models, &folder, settings)?;
     images(&sh, &folder)?;
     files(&sh, settings, options.env, &folder)?;
+    bills(settings, &folder.join("sbom"))?;
     fs::write(folder.join("ARCHITECTURE"), format!("{architecture}\n"))?;
     add_sums(&folder, &mut sums)?;
 
@@ -216,6 +217,23 @@ fn files(sh: &Shell, settings: &Settings, profile: Profile, folder: &Path) -> Re
         }
     }
     fs::write(folder.join("settings"), text)?;
+    Ok(())
+}
+
+/// Adds what is in each image of Corral's, where the tool for it is installed. An image from a registry has its own beside
+/// it there, and this checkout's need not be the same.
+fn bills(settings: &Settings, folder: &Path) -> Result<()> {
+    if settings.get("CORRAL_REGISTRY").is_some() {
+        return Ok(());
+    }
+    if !sbom::has_tool(settings) {
+        say::line(format_args!("Without SBOMs: {}", sbom::GET_TOOL));
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    for path in sbom::write(settings)? {
+        fs::copy(&path, folder.join(path.file_name().unwrap_or_default()))?;
+    }
     Ok(())
 }
 

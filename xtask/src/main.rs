@@ -39,6 +39,7 @@ mod programs;
 mod python;
 mod release;
 mod say;
+mod sbom;
 mod schemas;
 mod settings;
 mod signals;
@@ -118,6 +119,8 @@ enum DeveloperVerb {
         #[arg(long)]
         write: bool,
     },
+    /// Lists what is in each image (a software bill of materials), in `target/sbom`.
+    Sbom,
     /// Writes a new version into every file that names it, and dates the change log's entry.
     Release(release::ReleaseOptions),
     /// Compares the contract of the chat protocol (docs/protocol, the page's types) with the code.
@@ -164,6 +167,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Mutants(options) => return mutants::run(&options),
         DeveloperVerb::Schemas(options) => schemas::run(&options)?,
         DeveloperVerb::Env { write } => env::run(write)?,
+        DeveloperVerb::Sbom => sbom::run()?,
         DeveloperVerb::Release(options) => release::run(&options)?,
         DeveloperVerb::Contract { write } => contract::run(write)?,
         DeveloperVerb::Bound { parent, command } => return Err(call::bound(parent, &command)),
