@@ -47,6 +47,7 @@ mod skipped;
 mod soak;
 mod stack;
 mod steps;
+mod switch_model;
 mod test;
 mod tidy;
 mod tune;
@@ -80,6 +81,12 @@ enum DeveloperVerb {
     },
     /// Measures llama-server with the model on this machine, and recommends settings.
     Tune(tune::TuneOptions),
+    /// Changes the model of the Compose stack that runs, without a cut.
+    SwitchModel {
+        /// What `deploy/corral switch-model` takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Makes one archive with all that a machine without a network needs, and install.sh.
     Bundle(bundle::BundleOptions),
     /// Chats in the terminal with a running gateway; reads messages from standard input.
@@ -153,6 +160,7 @@ fn run(verb: DeveloperVerb) -> Result<ExitCode> {
         DeveloperVerb::Up { env } => block_on(up::run(env))?,
         DeveloperVerb::FetchModel { env } => block_on(fetch_model::run(env))?,
         DeveloperVerb::Tune(options) => block_on(tune::run(&options))?,
+        DeveloperVerb::SwitchModel { arguments } => match switch_model::run(&arguments)? {},
         DeveloperVerb::Bundle(options) => bundle::run(&options)?,
         DeveloperVerb::Chat { address } => block_on(chat::run(address))?,
         DeveloperVerb::Doctor => return doctor::run(),
