@@ -1,5 +1,5 @@
-//! `cargo xtask arm`: Corral for 64-bit Arm on another machine. The services, the chain and the crates' own tests run under
-//! an emulator, which `CORRAL_ARM64_TOOL` names.
+//! `cargo xtask arm`: Corral for 64-bit Arm on another machine. The services as a chain and, with `--whole`, the crates' own
+//! tests run under an emulator, which `CORRAL_ARM64_TOOL` names.
 //!
 //! On an Arm machine `cargo xtask test` is the test; docs/arm.md says what an emulator cannot show.
 
@@ -25,11 +25,10 @@ const SKIPPED: &str = "arm-tests-skipped";
 /// For all builds: nobody debugs them, and most are made once.
 const BUILD: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")];
 
-/// The crates whose tests always run, each with its step.
-const CRATES: [(&str, &str); 1] = [("arm: tests of admission", "admission")];
-/// The crates whose tests take too long for every change: they come with `--whole`.
-const FURTHER_CRATES: [(&str, &str); 6] = [
+/// The crates whose tests run with `--whole`, each with its step.
+const CRATES: [(&str, &str); 7] = [
     ("arm: tests of common", "common"),
+    ("arm: tests of admission", "admission"),
     ("arm: tests of llama-client", "llama-client"),
     ("arm: tests of llm-proxy", "llm-proxy"),
     ("arm: tests of chat-gateway", "chat-gateway"),
@@ -40,7 +39,7 @@ const FURTHER_CRATES: [(&str, &str); 6] = [
 /// What to test.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ArmOptions {
-    /// Runs the tests of all crates, which takes about half an hour.
+    /// Runs the crates' own tests, too, which takes about half an hour.
     #[arg(long)]
     whole: bool,
 }
@@ -88,13 +87,11 @@ pub(crate) fn test(steps: &mut Steps, sh: &Shell, settings: &Settings, whole: bo
     steps.run("arm: chain", || {
         block_on(chain::test(sh, settings, &emulator))
     });
+    if !whole {
+        return;
+    }
     let mut skipped = None;
-    let further = if whole {
-        FURTHER_CRATES.as_slice()
-    } else {
-        &[]
-    };
-    for (step, name) in CRATES.iter().chain(further) {
+    for (step, name) in CRATES {
         steps.run(step, || {
             if skipped.is_none() {
                 skipped = Some(SkippedTests::start(settings, SKIPPED)?);
