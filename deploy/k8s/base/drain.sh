@@ -35,14 +35,16 @@ look() {
 }
 
 began=$(date +%s)
+looks=0
 while :; do
   waited=$(($(date +%s) - began))
   look
+  looks=$((looks + 1))
   case $state in
     gone) echo "llama-server has ended"; exit 0 ;;
     idle)
       if [ "$waited" -ge "$quiet" ]; then
-        echo "no slot works, after $waited s"
+        echo "no slot works, after $waited s and $looks looks"
         exit 0
       fi
       ;;

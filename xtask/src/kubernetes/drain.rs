@@ -46,7 +46,9 @@ pub(crate) fn test(
     hook.env("LLAMA_DRAIN_SECONDS", "0");
     ends(&mut hook, 1, "still busy").context("an answer that outlasts the drain")?;
     hook.env("LLAMA_DRAIN_SECONDS", "120");
-    ends(&mut hook, 0, "no slot works").context("an answer that ends within the drain")?;
+    let said =
+        ends(&mut hook, 0, "no slot works").context("an answer that ends within the drain")?;
+    looks_seldom(&said)?;
     // The hook has ended, so all of the answer is there already.
     let words = answer.rest()?;
     ensure!(
@@ -62,15 +64,31 @@ pub(crate) fn test(
 }
 
 /// Runs the hook, which must end with this code and say this.
-fn ends(hook: &mut Command, code: i32, words: &str) -> Result<()> {
+fn ends(hook: &mut Command, code: i32, words: &str) -> Result<String> {
     let output = hook.output()?;
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
+    let said = String::from_utf8_lossy(&said).into_owned();
     say::line(format_args!("drain.sh: {}", said.trim()));
     ensure!(
         output.status.code() == Some(code) && said.contains(words),
         "drain.sh ended with {}, not with {code} and {words:?}",
         output.status
+    );
+    Ok(said)
+}
+
+/// More than one look in 2 seconds, and llama-server may not notice callers that leave.
+fn looks_seldom(said: &str) -> Result<()> {
+    let numbers: Vec<u64> = said
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let &[seconds, looks] = numbers.as_slice() else {
+        anyhow::bail!("drain.sh does not say how long it took: {said}");
+    };
+    ensure!(
+        looks <= seconds / 2 + 2,
+        "drain.sh looked {looks} times in {seconds} s"
     );
     Ok(())
 }
