@@ -21,11 +21,13 @@ interface SectionViewProps {
   growing: boolean;
   /** The section is in view, or near it. */
   near: boolean;
+  /** Has somebody look whether it is near, until the returned function is called. */
+  wait: () => () => void;
 }
 
 export const SectionView = memo(
-  function SectionView({ section, document, growing, near }: SectionViewProps) {
-    const drawn = useDrawn(section.size, growing, near);
+  function SectionView({ section, document, growing, near, wait }: SectionViewProps) {
+    const drawn = useDrawn(section.size, growing, near, wait);
     if (!drawn) return <div className="section" data-waits="" style={estimate(section.blocks)} />;
     return (
       <div className="section">
@@ -89,13 +91,15 @@ function sameBlock(before: Block, after: Block): boolean {
 }
 
 /** Whether the section is drawn yet. Once drawn it stays so. */
-function useDrawn(size: number, growing: boolean, near: boolean): boolean {
+function useDrawn(size: number, growing: boolean, near: boolean, wait: SectionViewProps["wait"]): boolean {
   const [drawn, setDrawn] = useState(() => growing || mayDrawAtOnce(size));
+
+  useEffect(() => (drawn ? undefined : wait()), [drawn, wait]);
 
   useEffect(() => {
     if (drawn) return;
-    const wait = near ? soon : later;
-    return wait(() => setDrawn(true));
+    const inTime = near ? soon : later;
+    return inTime(() => setDrawn(true));
   }, [drawn, near]);
 
   return drawn || growing;

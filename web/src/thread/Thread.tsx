@@ -2,20 +2,18 @@
  * The branch of the open conversation that is shown, or what stands in its place. A growing answer draws its own row
  * again and no other.
  */
-import { memo, type RefObject, useMemo, useRef } from "react";
+import { type RefObject, useMemo, useRef } from "react";
 import { usePage, usePageState } from "../app/context";
 import { runningAnswer } from "../app/page";
 import type { PageState, Pending } from "../app/state";
 import { useWords } from "../app/words";
 import { type Chat, openAnswers } from "../client";
-import { AnswerView } from "./Answer";
 import { lastLeftOut } from "./context";
-import { equal } from "./equal";
 import { OlderMessages } from "./OlderMessages";
 import { PendingQuestion } from "./PendingQuestion";
 import { LoadFailed, Loading, SignedOut } from "./Placeholder";
-import { Question } from "./Question";
-import { isEmpty, type Row, threadRows } from "./rows";
+import { grouped, RowGroup, useFirstNumber } from "./RowGroup";
+import { isEmpty, threadRows } from "./rows";
 import { BusyContext, type ThreadEnd, ThreadEndContext } from "./useAnswer";
 import { useReveal } from "./useReveal";
 import { Welcome } from "./Welcome";
@@ -78,6 +76,18 @@ function Log({ chat, outbox, scroller }: LogProps) {
   const ids = useMemo(() => rows.map(({ message }) => message.id), [rows]);
   const wanted = usePageState(({ focusMessage }) => focusMessage);
   const first = useReveal(ids, list, scroller, wanted);
+  const firstNumber = useFirstNumber(ids);
+  const groups = grouped(
+    rows.slice(first).map((row, at, shown) => ({
+      conversation: chat?.id ?? "",
+      row,
+      waits: row.next !== undefined && waiting.includes(row.next),
+      isEdited: row.message.id === edited,
+      isLast: pending.length === 0 && at === shown.length - 1,
+      isCutBelow: row.message.id === leftOut,
+    })),
+    firstNumber + first,
+  );
   return (
     <BusyContext value={busy}>
       <div ref={list} className="thread" role="log" aria-label={text.conversation} aria-live="off">
@@ -85,19 +95,9 @@ function Log({ chat, outbox, scroller }: LogProps) {
           <OlderMessages conversation={chat.id} before={older} scroller={scroller} />
         )}
         {chat &&
-          rows
-            .slice(first)
-            .map((row, at, shown) => (
-              <RowView
-                key={row.message.id}
-                conversation={chat.id}
-                row={row}
-                waits={row.next !== undefined && waiting.includes(row.next)}
-                isEdited={row.message.id === edited}
-                isLast={pending.length === 0 && at === shown.length - 1}
-                isCutBelow={row.message.id === leftOut}
-              />
-            ))}
+          groups.map(({ key, rows }, at) => (
+            <RowGroup key={key} rows={rows} isNewest={pending.length === 0 && at === groups.length - 1} />
+          ))}
         {pending.map((message) => (
           <PendingQuestion key={message.id} pending={message} />
         ))}
@@ -106,46 +106,6 @@ function Log({ chat, outbox, scroller }: LogProps) {
     </BusyContext>
   );
 }
-
-interface RowViewProps {
-  conversation: string;
-  row: Row;
-  /** Of a question: its answer has not begun. */
-  waits: boolean;
-  isEdited: boolean;
-  isLast: boolean;
-  /** The model is not sent this message, and those after it. */
-  isCutBelow: boolean;
-}
-
-const RowView = memo(function RowView(props: RowViewProps) {
-  const { conversation, row, waits, isEdited, isLast, isCutBelow } = props;
-  const text = useWords(words);
-  const { message, place } = row;
-  const isQuestion = message.role === "user";
-  return (
-    <>
-      <article
-        className={`row ${isQuestion ? "question" : "answer"}`}
-        data-message={message.id}
-        data-last={isLast}
-      >
-        {isQuestion ? (
-          <Question
-            conversation={conversation}
-            message={message}
-            place={place}
-            waits={waits}
-            isEdited={isEdited}
-          />
-        ) : (
-          <AnswerView conversation={conversation} message={message} place={place} />
-        )}
-      </article>
-      {isCutBelow && <p className="left-out">{text.leftOut}</p>}
-    </>
-  );
-}, equal);
 
 /** The answers that wait behind another one. */
 function waitingAnswers({ chat }: PageState, conversation: string | undefined): string[] {

@@ -51,7 +51,7 @@ export function useReveal(
 
 /** Runs a change that puts rows above the first one, and scrolls by as much as it has moved that. */
 function keepPlace(list: HTMLElement | null, scroller: HTMLElement | null, change: () => void): void {
-  const anchor = list?.querySelector<HTMLElement>(":scope > .row");
+  const anchor = list?.querySelector<HTMLElement>(".row");
   const before = anchor?.getBoundingClientRect().top ?? 0;
   change();
   if (!anchor || !scroller) return;

@@ -49,8 +49,13 @@ async function rest(): Promise<void> {
   for (let at = 0; at < idle.length; at += 1) await act(async () => idle[at]?.());
 }
 
+function rowElements(): [string | null, Element][] {
+  const rows = document.querySelectorAll("[data-message]");
+  return [...rows].map((row) => [row.getAttribute("data-message"), row]);
+}
+
 function shown(): (string | null)[] {
-  return [...document.querySelectorAll("[data-message]")].map((row) => row.getAttribute("data-message"));
+  return rowElements().map(([id]) => id);
 }
 
 function conversation(count: number): FakeHttp {
@@ -99,6 +104,21 @@ test("the end is there at once, and the rest a few rows at a time", async () => 
   expect(shown().at(-1)).toBe(id(80));
   await rest();
   expect(shown()).toEqual(Array.from({ length: 80 }, (_, at) => id(at + 1)));
+});
+
+test("a row stays the same element whatever comes above and below it", async () => {
+  const http = conversation(30);
+  http.pageSize = 20;
+  const { settle, says } = await show({ http });
+  await rest();
+  const before = new Map(rowElements());
+  await act(async () => marks.at(-1)?.([{ isIntersecting: true }]));
+  await settle();
+  await rest();
+  await says({ type: "done", answer: id(60), position: 0, status: "stopped", revision: 2 });
+  const after = new Map(rowElements());
+  expect(after.size).toBe(40);
+  expect([...before].filter(([id, element]) => after.get(id) !== element)).toEqual([]);
 });
 
 test("older messages are fetched once when the beginning comes near, and again after a failure", async () => {
