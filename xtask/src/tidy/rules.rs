@@ -60,6 +60,7 @@ pub(super) fn file(path: &str, text: &str) -> Vec<String> {
             unfinished,
         ),
         (ends_with(path, TEXT), trailing_space),
+        (true, conflict),
     ];
     for (number, line) in text.lines().enumerate() {
         let found = rules
@@ -104,6 +105,14 @@ fn unfinished(line: &str) -> Option<&'static str> {
         .iter()
         .any(|mark| line.contains(mark))
         .then_some("finish it, or write an issue")
+}
+
+/// What a merge left for somebody to decide.
+fn conflict(line: &str) -> Option<&'static str> {
+    ["<<<<<<< ", ">>>>>>> "]
+        .iter()
+        .any(|mark| line.starts_with(mark))
+        .then_some("a conflict of a merge: decide which side stays")
 }
 
 fn trailing_space(line: &str) -> Option<&'static str> {
@@ -166,8 +175,8 @@ pub(super) fn env_file(name: &str, text: &str, documented: &str) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::{
-        bare_allow, changelog, env_file, environment, file, length, module_docs, silent_skips,
-        trailing_space, unfinished, unfuzzed,
+        bare_allow, changelog, conflict, env_file, environment, file, length, module_docs,
+        silent_skips, trailing_space, unfinished, unfuzzed,
     };
 
     #[test]
@@ -188,6 +197,13 @@ mod tests {
         assert!(bare_allow("#![allow(dead_code)]").is_some());
         assert_eq!(bare_allow("#[expect(dead_code, reason = \"x\")]"), None);
         assert_eq!(bare_allow("self.allow(caller)"), None);
+    }
+
+    #[test]
+    fn what_a_merge_left_is_found() {
+        assert!(conflict("<<<<<<< HEAD").is_some());
+        assert!(conflict(">>>>>>> 0a1b2c3").is_some());
+        assert_eq!(conflict("    >>>>>>> not at the beginning"), None);
     }
 
     #[test]
