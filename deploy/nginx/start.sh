@@ -11,6 +11,7 @@ tls=/etc/nginx/tls
 name=${PUBLIC_NAME:-}
 login=${CORRAL_LOGIN:-none}
 look_seconds=5
+soon_seconds=1209600 # two weeks
 
 refuse() {
   echo "$*" >&2
@@ -65,8 +66,11 @@ check_files() {
 # Says what browsers will not like. The image may have no openssl; then nothing is said.
 warn_of_certificate() {
   command -v openssl >/dev/null || return 0
-  openssl x509 -in "$tls/fullchain.pem" -noout -checkend 0 >/dev/null ||
+  if ! openssl x509 -in "$tls/fullchain.pem" -noout -checkend 0 >/dev/null; then
     say "WARN the certificate has expired"
+  elif ! openssl x509 -in "$tls/fullchain.pem" -noout -checkend "$soon_seconds" >/dev/null; then
+    say "WARN the certificate expires within two weeks: $(openssl x509 -in "$tls/fullchain.pem" -noout -enddate)"
+  fi
   case $name in
     *[!0-9.]*) kind=-checkhost ;;
     *) kind=-checkip ;;
@@ -115,14 +119,23 @@ mark() {
 # Makes nginx read new files. Its connections stay with the old processes until they end, sockets too.
 watch() {
   seen=$(mark)
+  looks=0
   while sleep "$look_seconds"; do
+    looks=$((looks + 1))
+    # Once a day.
+    if [ $((looks * look_seconds % 86400)) = 0 ] && [ -r "$tls/fullchain.pem" ]; then warn_of_certificate; fi
     now=$(mark)
     [ "$now" != "$seen" ] || continue
     seen=$now
-    if ! [ -r "$tls/fullchain.pem" ] || ! [ -r "$tls/privkey.pem" ]; then
-      say "WARN the certificate or its key is gone; nginx keeps what it has"
-      continue
-    fi
+    for file in fullchain.pem privkey.pem; do
+      if ! [ -e "$tls/$file" ]; then
+        say "WARN deploy/tls/$file is gone; nginx keeps the certificate it has"
+        continue 2
+      elif ! [ -r "$tls/$file" ]; then
+        say "WARN nginx cannot read deploy/tls/$file, and keeps the certificate it has: it runs as user 101 (chmod 444 deploy/tls/$file)"
+        continue 2
+      fi
+    done
     write_servers
     if text=$(complaint); then
       kill -HUP "$(cat /tmp/nginx.pid)"
