@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,10 +32,17 @@ const SETTINGS: &str = "-c fsync=off -c full_page_writes=off -c listen_addresses
     -c shared_buffers=64MB -c log_min_messages=fatal";
 /// Waits until nobody holds `users` for 15 s, or the parent is gone; then stops the server and deletes its folder.
 const GUARD: &str = r#"
-idle=0
-while [ $idle -lt 15 ] && kill -0 "$1" 2>/dev/null; do
-    sleep 1
-    if flock -n -x users true; then idle=$((idle + 1)); else idle=0; fi
+lives() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ]; }
+exec 8<starting
+while :; do
+    idle=0
+    while [ $idle -lt 15 ] && lives "$1"; do
+        sleep 1
+        if flock -n -x users true; then idle=$((idle + 1)); else idle=0; fi
+    done
+    # A test that comes now waits, and starts another server.
+    flock -x 8
+    if lives "$1" && ! flock -n -x users true; then flock -u 8; else break; fi
 done
 "$2/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
 cd / && rm -rf "$3"
@@ -97,14 +105,22 @@ impl PostgresServer {
         let folder = std::env::temp_dir().join(format!("corral-postgres-{parent}"));
         loop {
             fs::create_dir_all(&folder)?;
-            let starting = open(&folder.join("starting"))?;
+            let path = folder.join("starting");
+            let Ok(starting) = open(&path) else {
+                continue;
+            };
             starting.lock()?;
-            let user = open(&folder.join("users"))?;
-            user.lock_shared()?;
-            // The guard may have deleted the folder between these lines.
-            if !folder.join("users").exists() {
+            // The guard may have deleted the folder meanwhile, and somebody may have made another one.
+            let is_there = fs::metadata(&path).is_ok_and(|there| {
+                starting
+                    .metadata()
+                    .is_ok_and(|own| own.ino() == there.ino())
+            });
+            if !is_there {
                 continue;
             }
+            let user = open(&folder.join("users"))?;
+            user.lock_shared()?;
             let server = Self {
                 folder,
                 programs,

@@ -1,6 +1,5 @@
 //! Why the server did not do what it was asked. None of the words hold the URL, whose password is secret.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::store::BUSY_TIMEOUT;
@@ -58,9 +57,9 @@ impl From<sqlx::Error> for ServerError {
             _ => return Self::Failed(error),
         };
         let message = database.message().to_owned();
-        let code = database.code().unwrap_or(Cow::Borrowed(""));
+        let code = database.code().unwrap_or_default().into_owned();
         // PostgreSQL's appendix A: the first two characters are the class.
-        match &*code {
+        match code.as_str() {
             "53100" => Self::Full,
             "53300" => Self::TooManyConnections,
             // Out of memory; a lock, a statement's time, a deadlock, a serialisation.

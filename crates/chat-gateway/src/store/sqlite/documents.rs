@@ -15,7 +15,7 @@ use crate::store::rows::{
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::read::conversation;
 use crate::store::sqlite::texts::{index, index_answer};
-use crate::store::sqlite::texts::{owner_tag, words};
+use crate::store::texts::{owner_tag, words};
 use crate::store::{Exported, StoreError, now_ms};
 
 impl SqliteStore {

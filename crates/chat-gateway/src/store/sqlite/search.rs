@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::store::rows::to_json;
 use crate::store::search::{TRIGRAM_CHARS, excerpt, pattern, tidy};
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::texts::owner_tag;
+use crate::store::texts::owner_tag;
 use crate::store::{MAX_PAGE, SearchHit, StoreError};
 
 /// The texts of the owner `?1` that contain all of `?2`, the newest `?3`. Only their numbers are sorted, not the texts.
