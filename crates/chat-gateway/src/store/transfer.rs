@@ -197,7 +197,7 @@ async fn copy<R>(
                 together.commit().await.map_err(written)?;
                 return Ok(copied + taken);
             };
-            keep(&mut together, row).await.map_err(written)?;
+            keep(&mut *together, row).await.map_err(written)?;
             taken += 1;
         }
         together.commit().await.map_err(written)?;
