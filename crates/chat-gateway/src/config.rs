@@ -110,7 +110,7 @@ pub const DATA: Variable = Variable::new(
      uses it, on a disk of its own machine.",
 );
 /// The database of several gateways.
-pub const STORE: Variable = Variable::secret(
+pub const STORE: Variable = Variable::token(
     "GATEWAY_STORE",
     "The PostgreSQL database (15 or newer) that keeps conversations instead of `chat.db`, as in \
      `postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full`. Unset: SQLite in `GATEWAY_DATA`.",
