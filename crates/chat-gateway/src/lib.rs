@@ -4,6 +4,7 @@
 //! serves the page. Start reading at [`protocol`] and [`connection`]; `socket.rs` is the loop around them.
 
 pub mod answer;
+pub mod bus;
 mod completion;
 pub mod config;
 pub mod connection;
