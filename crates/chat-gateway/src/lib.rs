@@ -33,10 +33,12 @@ use common::shutdown::Shutdown;
 use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 pub use config::{ADMIN_LISTEN, Config, DATA, VARIABLES};
 pub use http::document as openapi;
 
+use crate::bus::{Bus, BusError, InstanceId};
 use crate::identity::{Identities, IdentityError};
 use crate::state::Gateway;
 use crate::store::{OpenError, Store};
@@ -82,6 +84,9 @@ pub enum StartError {
     /// Conversations cannot be kept.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The address of the bus cannot be used.
+    #[error(transparent)]
+    Bus(#[from] BusError),
 }
 
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
@@ -98,7 +103,8 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let _accepting = shutdown.hold();
     let store = Store::open(&config.data).await?;
-    let identity = Identities::open(&config)?;
+    let (bus, events) = Bus::open(config.bus.as_ref(), InstanceId::new())?;
+    let identity = Identities::open(&config, bus.clone())?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
         config,
@@ -106,8 +112,20 @@ pub async fn serve(
         shutdown.clone(),
         identity,
         store,
+        bus.clone(),
         &mut registry,
     )?);
+    let mut others = JoinSet::new();
+    let told = Arc::clone(&gateway);
+    let closing = shutdown.clone();
+    others.spawn(async move {
+        tokio::select! {
+            () = bus.keep(&closing) => {}
+            () = told.keep_told(events) => {}
+        }
+    });
+    // It outlives the drain, for the last words of answers, so nothing waits for it. It ends with `shutdown`.
+    others.detach_all();
     let Listeners { public, admin } = listeners;
     for (listener, socket) in [("public", &public), ("admin", &admin)] {
         if let Ok(address) = socket.local_addr() {

@@ -8,6 +8,7 @@ use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
+use crate::bus::Bus;
 use crate::completion::Completions;
 use crate::config::Config;
 use crate::conversation::rooms::Rooms;
@@ -30,6 +31,7 @@ pub(crate) struct Gateway {
     pub(crate) limits: UserLimits,
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
+    pub(crate) bus: Bus,
     /// Answers that wait for the model now.
     pub(crate) waiting_for_model: AtomicUsize,
     /// The bytes that bodies may yet take.
@@ -49,6 +51,7 @@ impl Gateway {
         shutdown: Shutdown,
         identity: Identities,
         store: Store,
+        bus: Bus,
         registry: &mut Registry,
     ) -> reqwest::Result<Self> {
         let http = upstream::http()?;
@@ -63,7 +66,8 @@ impl Gateway {
             seats: Arc::new(Semaphore::new(config.max_connections)),
             refused_origins: RefusedOrigins::default(),
             store,
-            rooms: Rooms::default(),
+            rooms: Rooms::new(bus.clone()),
+            bus,
             bodies: BodyBudget::default(),
             waiting_for_model: AtomicUsize::new(0),
             config,

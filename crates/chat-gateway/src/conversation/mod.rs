@@ -12,5 +12,6 @@ mod queue;
 pub(crate) mod refusal;
 pub(crate) mod room;
 pub(crate) mod rooms;
+mod told;
 pub(crate) mod verbs;
 pub(crate) mod watcher;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
+use crate::bus::{News, NewsKind};
 use crate::conversation::lists::Lists;
 use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done, ListChange, ListNews, Phase};
@@ -126,6 +127,13 @@ impl RoomState {
         self.changed[index(what)] = revision;
     }
 
+    /// As [`RoomState::note`], of a change that another gateway kept. It may come late or twice.
+    pub(crate) fn hear(&mut self, what: Change, revision: u64) {
+        if revision > self.changed[index(what)] {
+            self.note(what, revision);
+        }
+    }
+
     /// It was deleted, which was kept as `revision`: what runs is stopped, and what waits is gone.
     pub(crate) fn delete(&mut self, revision: u64) {
         for answer in &mut self.answers {
@@ -172,6 +180,15 @@ impl RoomState {
         all.into_iter()
             .map(|what| (what, self.changed[index(what)]))
             .filter(move |(_, revision)| *revision > seen)
+    }
+
+    /// What to tell other gateways of what was noted after `seen`.
+    fn news_since(&self, seen: u64) -> Option<NewsKind> {
+        let changes: Vec<Change> = self.changes_since(seen).map(|(what, _)| what).collect();
+        if changes.contains(&Change::Deleted) {
+            return Some(NewsKind::Deleted);
+        }
+        (!changes.is_empty()).then_some(NewsKind::Changed(changes))
     }
 
     fn ring(&self) {
@@ -229,11 +246,37 @@ impl Room {
 
     /// The list shows it from now on.
     pub(crate) fn tell_created(&self) {
+        self.show_created();
+        self.tell_others(self.state().revision, true, NewsKind::Created);
+    }
+
+    /// As [`Room::tell_created`], at this gateway alone.
+    pub(crate) fn show_created(&self) {
         let mut state = self.state();
         state.listed = true;
         let revision = state.revision;
         drop(state);
         self.tell_list(revision, ListChange::Created);
+    }
+
+    /// Tells the other gateways that it was brought back.
+    pub(crate) fn tell_restored(&self) {
+        let state = self.state();
+        let revision = state.revision;
+        let listed = state.listed;
+        drop(state);
+        self.tell_others(revision, listed, NewsKind::Restored);
+    }
+
+    fn tell_others(&self, revision: u64, listed: bool, what: NewsKind) {
+        self.lists.tell_others(News {
+            owner: self.owner.as_ref().to_owned(),
+            conversation: self.id,
+            revision,
+            listed,
+            logged: false,
+            what,
+        });
     }
 
     fn tell_list(&self, revision: u64, what: ListChange) {
@@ -255,11 +298,33 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes every watcher, also those of the list when a change was noted.
+    /// Changes the state and wakes every watcher, also those of the list when a change was noted. The other gateways are
+    /// told of what was noted.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
         let mut state = self.state();
         let before = state.revision;
         let result = change(&mut state);
+        let news = state.news_since(before);
+        let revision = state.revision;
+        let listed = state.listed;
+        self.show(state, before);
+        if let Some(what) = news {
+            self.tell_others(revision, listed, what);
+        }
+        result
+    }
+
+    /// As [`Room::change`], for what another gateway has told.
+    pub(crate) fn change_as_told<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
+        let mut state = self.state();
+        let before = state.revision;
+        let result = change(&mut state);
+        self.show(state, before);
+        result
+    }
+
+    /// Wakes whoever watches what changed after the revision `before`.
+    fn show(&self, state: MutexGuard<'_, RoomState>, before: u64) {
         state.ring();
         let revision = state.revision;
         let list_change = state.list_change_since(before);
@@ -267,7 +332,6 @@ impl Room {
         if let Some(what) = list_change {
             self.tell_list(revision, what);
         }
-        result
     }
 
     /// More of a running answer has come. Returns how many bytes of it there are.

@@ -95,7 +95,8 @@ async fn enter(
             Err(_) => Err(SocketEnd::Close(Close::NoHello)),
         },
     };
-    let user = greet(wire, gateway, user, &hello?).map_err(SocketEnd::Close)?;
+    let user = greet(wire, gateway, user, &hello?).await;
+    let user = user.map_err(SocketEnd::Close)?;
     let seat = gateway.limits.user_seat(&user);
     let seat = seat.map_err(|_| SocketEnd::Close(Close::TooManySockets))?;
     wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user)));
@@ -118,7 +119,7 @@ async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, SocketEnd
 }
 
 /// Answers the hello.
-fn greet(
+async fn greet(
     wire: &mut Wire,
     gateway: &Gateway,
     user: Option<User>,
@@ -147,7 +148,15 @@ fn greet(
     }
     let ticket = hello.ticket.as_deref();
     let user = match ticket {
-        Some(ticket) => gateway.identity.redeem(ticket),
+        Some(ticket) => match gateway.identity.redeem(ticket).await {
+            Ok(user) => user,
+            Err(error) => {
+                tracing::error!(%error, "a ticket could not be redeemed");
+                let message = "the ticket cannot be checked at the moment; try again with another";
+                refuse(wire, ErrorCode::Internal, message);
+                return Err(Close::Expired);
+            }
+        },
         None => user,
     };
     let Some(user) = user else {

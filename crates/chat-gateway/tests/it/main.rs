@@ -26,6 +26,7 @@ mod operators;
 mod page;
 mod raw;
 mod settings;
+mod several;
 mod store;
 mod tracing;
 mod v1;
