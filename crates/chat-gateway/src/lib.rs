@@ -140,6 +140,7 @@ pub async fn serve(
     tokio::join!(
         gateway.upstream.watch(&shutdown),
         gateway.rooms.keep_tidy(&shutdown),
+        gateway.keep_mirrored(&shutdown),
         gateway.identity.keep(&shutdown),
         gateway
             .store

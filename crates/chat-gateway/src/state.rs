@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::bus::Bus;
 use crate::completion::Completions;
 use crate::config::Config;
+use crate::conversation::elsewhere::MAX_CALLS;
 use crate::conversation::rooms::Rooms;
 use crate::http::BodyBudget;
 use crate::identity::{Identities, RefusedOrigins, UserLimits};
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) bus: Bus,
     /// Answers that wait for the model now.
     pub(crate) waiting_for_model: AtomicUsize,
+    /// One permit for each call of another gateway that may be carried out at once.
+    pub(crate) calls: Arc<Semaphore>,
     /// The bytes that bodies may yet take.
     pub(crate) bodies: BodyBudget,
     /// One permit for each socket that may be open.
@@ -68,6 +71,7 @@ impl Gateway {
             store,
             rooms: Rooms::new(bus.clone()),
             bus,
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
             bodies: BodyBudget::default(),
             waiting_for_model: AtomicUsize::new(0),
             config,

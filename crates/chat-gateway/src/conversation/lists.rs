@@ -153,7 +153,11 @@ impl ListWatcher {
 
 impl Drop for ListWatcher {
     fn drop(&mut self) {
-        let mut watched = self.lists.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self
+            .lists
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(watchers) = watched.get_mut(&self.owner) {
             watchers.retain(|other| !Arc::ptr_eq(other, &self.unread));
             if watchers.is_empty() {

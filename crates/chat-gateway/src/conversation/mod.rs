@@ -5,8 +5,11 @@
 
 mod admit;
 pub(crate) mod context;
+pub(crate) mod elsewhere;
 mod forget;
 pub(crate) mod lists;
+mod log;
+mod mirror;
 mod own;
 mod queue;
 pub(crate) mod refusal;

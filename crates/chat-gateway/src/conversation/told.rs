@@ -23,8 +23,7 @@ impl Gateway {
                     self.rooms.lists.miss();
                     // Beside what comes meanwhile: the store may be slow.
                     let gateway = Arc::clone(self);
-                    self.shutdown
-                        .spawn(async move { gateway.catch_up().await });
+                    self.shutdown.spawn(async move { gateway.catch_up().await });
                 }
                 BusEvent::Back { missed: false } => {
                     self.metrics.bus_up.set(1);
@@ -32,13 +31,21 @@ impl Gateway {
                 BusEvent::Lost => {
                     self.metrics.bus_up.set(0);
                 }
-                BusEvent::Entry { .. } | BusEvent::Call(_) => {}
+                BusEvent::Entry {
+                    conversation,
+                    entry,
+                } => {
+                    if let Some(room) = self.rooms.find(conversation) {
+                        self.mirror(&room, &entry);
+                    }
+                }
+                BusEvent::Call(call) => self.take_call(call),
             }
         }
     }
 
     /// Shows what another gateway changed.
-    fn hear(&self, news: &News) {
+    fn hear(self: &Arc<Self>, news: &News) {
         let Some(room) = self.rooms.find(news.conversation) else {
             if let Some(listed) = news.of_list() {
                 self.rooms.lists.tell(&news.owner, listed);
@@ -48,6 +55,13 @@ impl Gateway {
         let revision = news.revision;
         if news.listed {
             room.set_listed(true);
+        }
+        if news.logged && matches!(news.what, NewsKind::Changed(_)) {
+            // The log says it together with the answers that changed, and in their order.
+            let gateway = Arc::clone(self);
+            self.shutdown
+                .spawn(async move { gateway.follow(&room).await });
+            return;
         }
         match &news.what {
             NewsKind::Created => room.show_created(),
@@ -70,14 +84,15 @@ impl Gateway {
     }
 
     /// Compares every open room with the store.
-    async fn catch_up(&self) {
+    async fn catch_up(self: &Arc<Self>) {
         for room in self.rooms.all() {
+            self.follow(&room).await;
             self.compare(&room).await;
         }
     }
 
     /// Tells whoever watches this room what they have missed of the conversation.
-    async fn compare(&self, room: &Room) {
+    pub(super) async fn compare(&self, room: &Room) {
         match self.store.conversation(&room.owner, room.id).await {
             Ok(Some(kept)) => room.change_as_told(|state| {
                 if state.is_deleted() {

@@ -11,6 +11,7 @@ mod jwks;
 mod jwt;
 mod limits;
 mod origin;
+mod record;
 mod revoked;
 pub mod settings;
 mod ticket;
@@ -33,6 +34,7 @@ pub use limits::{
 };
 pub use origin::{Origins, Stranger};
 pub(crate) use origin::{RefusedOrigins, public_name};
+pub(crate) use record::UserRecord;
 pub use settings::Auth;
 pub(crate) use ticket::TICKET_LIFETIME;
 

@@ -3,11 +3,9 @@
 //! A ticket is 128 random bits and is good once, for a minute, at any gateway. The bus keeps who it stands for, and bounds
 //! how many one user has.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{SignedInAs, User};
+use super::{User, UserRecord};
 use crate::bus::{Bus, BusError, DEPOSIT_LIFETIME};
 
 /// How long a ticket is good.
@@ -18,17 +16,6 @@ const DIGITS: usize = 32;
 /// The tickets that are good.
 #[derive(Debug)]
 pub(super) struct Tickets(Bus);
-
-/// Whom a ticket stands for.
-#[derive(Serialize, Deserialize)]
-struct TicketHolder {
-    id: String,
-    name: Option<String>,
-    lane: String,
-    subject: Option<String>,
-    token_id: Option<String>,
-    expires: Option<SystemTime>,
-}
 
 impl Tickets {
     /// The tickets of all gateways that share `bus`.
@@ -43,8 +30,8 @@ impl Tickets {
     /// When the bus cannot be reached.
     pub(super) async fn issue(&self, user: &User) -> Result<String, BusError> {
         let number = u128::from_be_bytes(super::random());
-        let holder = serde_json::to_string(&TicketHolder::from(user))?;
-        self.0.deposit(&user.id, number, holder).await?;
+        let record = serde_json::to_string(&UserRecord::from(user))?;
+        self.0.deposit(&user.id, number, record).await?;
         Ok(format!("{number:0DIGITS$x}"))
     }
 
@@ -60,39 +47,10 @@ impl Tickets {
         let Some(number) = number.filter(|_| is_ticket) else {
             return Ok(None);
         };
-        let Some(holder) = self.0.withdraw(number).await? else {
+        let Some(record) = self.0.withdraw(number).await? else {
             return Ok(None);
         };
-        let holder: TicketHolder = serde_json::from_str(&holder)?;
-        Ok(Some(holder.into()))
-    }
-}
-
-impl From<&User> for TicketHolder {
-    fn from(user: &User) -> Self {
-        let session = &user.session;
-        Self {
-            id: user.id.as_ref().to_owned(),
-            name: user.name.as_deref().map(str::to_owned),
-            lane: user.lane.as_ref().to_owned(),
-            subject: session.subject.as_deref().map(str::to_owned),
-            token_id: session.token_id.as_deref().map(str::to_owned),
-            expires: session.expires,
-        }
-    }
-}
-
-impl From<TicketHolder> for User {
-    fn from(holder: TicketHolder) -> Self {
-        Self {
-            id: holder.id.into(),
-            name: holder.name.map(Into::into),
-            lane: holder.lane.into(),
-            session: std::sync::Arc::new(SignedInAs {
-                subject: holder.subject.map(String::into_boxed_str),
-                token_id: holder.token_id.map(String::into_boxed_str),
-                expires: holder.expires,
-            }),
-        }
+        let record: UserRecord = serde_json::from_str(&record)?;
+        Ok(Some(record.into()))
     }
 }

@@ -67,6 +67,7 @@ pub(crate) async fn run(
                 bell: Arc::default(),
                 watchers: Vec::new(),
                 backlog: VecDeque::new(),
+                expected: VecDeque::new(),
                 list: None,
                 bad_frames: 0,
                 answers: 0,
@@ -178,6 +179,8 @@ struct V2Session<'a> {
     watchers: Vec<Watcher>,
     /// One is read at a time, so that at most one is in memory.
     backlog: VecDeque<Unshown>,
+    /// Answers that another gateway owns and that the room does not know yet: it soon does, or the store has their ends.
+    expected: VecDeque<Unshown>,
     /// Once the client wants to be told of its user's list.
     list: Option<ListWatcher>,
     bad_frames: u32,
@@ -205,7 +208,7 @@ impl V2Session<'_> {
                 self.show_stored(unshown).await;
                 continue;
             }
-            if draining && clear && !self.watchers.iter().any(Watcher::is_live) {
+            if draining && clear && !self.watchers.iter().any(Watcher::is_live_here) {
                 return self.say_goodbye();
             }
             tokio::select! {
@@ -231,6 +234,7 @@ impl V2Session<'_> {
                     pending = false;
                     shown = Instant::now();
                     self.show();
+                    self.backlog.append(&mut self.expected);
                 }
                 () = bell.soon.notified(), if clear && !pending => pending = true,
                 () = sleep_until(shown + interval), if clear && pending => {
@@ -352,6 +356,7 @@ impl V2Session<'_> {
                 self.watchers
                     .retain(|watcher| watcher.conversation() != gone);
                 self.backlog.retain(|unshown| unshown.conversation != gone);
+                self.expected.retain(|unshown| unshown.conversation != gone);
             }
             ClientFrame::WatchList(_) => {
                 let lists = &gateway.rooms.lists;
@@ -421,6 +426,8 @@ impl V2Session<'_> {
         let watcher = Watcher::new(room, Arc::clone(&self.bell), &watch.answers);
         self.backlog
             .retain(|unshown| unshown.conversation != conversation);
+        self.expected
+            .retain(|unshown| unshown.conversation != conversation);
         for held in watch.answers {
             if !watcher.shows(held.message) {
                 self.backlog.push_back(Unshown {
@@ -465,12 +472,16 @@ impl V2Session<'_> {
                 let revision = room.map_or(0, |room| room.state().revision);
                 let frames =
                     watcher::stored(&found.message, &found.written, held.position, revision);
-                let position = if frames.is_empty() {
-                    held.position
-                } else {
-                    found.written.position()
-                };
-                watcher.holds(held.message, position);
+                if frames.is_empty() {
+                    watcher.holds(held.message, held.position);
+                    self.expected.push_back(Unshown {
+                        conversation,
+                        held,
+                        re,
+                    });
+                    return;
+                }
+                watcher.holds(held.message, found.written.position());
                 self.send_all(&frames);
             }
             // A message that was taken back, with its answer.

@@ -40,6 +40,8 @@ fn answer(is_done: bool) -> LiveAnswer {
         id,
         question: Uuid::now_v7(),
         run: 0,
+        begun: Uuid::now_v7(),
+        elsewhere: None,
         status,
         written: Written::of("", "words"),
         options: AnswerOptions::none(),
