@@ -26,8 +26,6 @@ pub(crate) struct Stack {
     pub(crate) tools_proxy: String,
     /// The engine behind it.
     pub(crate) tools_engine: String,
-    /// The words of a command that starts such an engine.
-    pub(crate) engine_command: Vec<String>,
     /// The engine's process, to see that it is still the same one.
     pub(crate) engine_pid: Option<String>,
     pub(crate) key: String,
@@ -46,8 +44,6 @@ impl Stack {
             second_engine: setting("CORRAL_SECOND_ENGINE_URL"),
             tools_proxy: setting("CORRAL_TOOLS_PROXY_URL"),
             tools_engine: setting("CORRAL_TOOLS_ENGINE_URL"),
-            engine_command: serde_json::from_str(&setting("CORRAL_ENGINE_COMMAND"))
-                .expect("a list of words"),
             engine_pid: Some(setting("CORRAL_ENGINE_PID")).filter(|_| cfg!(target_os = "linux")),
             key: setting("CORRAL_API_KEY"),
             model: setting("CORRAL_MODEL"),
@@ -219,6 +215,11 @@ impl Stack {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// The words of a command that starts an engine like the chain's.
+pub(crate) fn engine_command() -> Vec<String> {
+    serde_json::from_str(&setting("CORRAL_ENGINE_COMMAND")).expect("a list of words")
 }
 
 #[expect(

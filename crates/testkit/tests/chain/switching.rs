@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use testkit::service::{Service, binary};
 use tokio::process::{Child, Command};
 
-use crate::stack::{PATIENCE, Stack};
+use crate::stack::{PATIENCE, Stack, engine_command};
 
 /// Callers that ask again and again, as many as one engine has slots and two more.
 const CALLERS: usize = 4;
@@ -30,7 +30,7 @@ struct AliasedEngine {
 impl AliasedEngine {
     /// As the chain's, with another alias and port. It need not have loaded its model when this returns.
     fn start(stack: &Stack, alias: &str, address: SocketAddr) -> Self {
-        let mut words = stack.engine_command.clone();
+        let mut words = engine_command();
         for (flag, value) in [("--alias", alias), ("--port", &address.port().to_string())] {
             let at = words.iter().position(|word| word == flag).unwrap();
             value.clone_into(&mut words[at + 1]);
