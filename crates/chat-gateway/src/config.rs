@@ -10,6 +10,7 @@ use common::traces::Endpoint;
 use url::Url;
 
 use crate::identity::{Auth, Origins, TrustedProxies, UserBounds, public_name, settings};
+use crate::store::ServerAddress;
 
 const LISTEN: Variable = Variable::new(
     "GATEWAY_LISTEN",
@@ -108,6 +109,12 @@ pub const DATA: Variable = Variable::new(
     "The folder of what the gateway keeps: conversations in `chat.db`. It must outlive the container. One gateway at a time \
      uses it, on a disk of its own machine.",
 );
+/// The database of several gateways.
+pub const STORE: Variable = Variable::token(
+    "GATEWAY_STORE",
+    "The PostgreSQL database (15 or newer) that keeps conversations instead of `chat.db`, as in \
+     `postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full`. Unset: SQLite in `GATEWAY_DATA`.",
+);
 const RETENTION_DAYS: Variable = Variable::new(
     "GATEWAY_RETENTION_DAYS",
     "0",
@@ -136,6 +143,7 @@ pub const VARIABLES: &[Variable] = &[
     UNWATCHED,
     MAX_CONNECTIONS,
     DATA,
+    STORE,
     RETENTION_DAYS,
     settings::AUTH,
     settings::USER_HEADER,
@@ -189,6 +197,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The folder of what is kept.
     pub data: PathBuf,
+    /// The database of several gateways; none: a file in `data`.
+    pub store: Option<ServerAddress>,
     /// How long a conversation is kept after its last change; none: for ever.
     pub retention: Option<Duration>,
     /// How people sign in.
@@ -230,6 +240,7 @@ impl Config {
             .filter(|limit| !limit.is_zero()),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
             data: env.read(&DATA),
+            store: store(env),
             retention: match env.read_with(&RETENTION_DAYS, within(0, 36_500)) {
                 0 => None,
                 days => Some(Duration::from_secs(days * DAY_SECONDS)),
@@ -247,6 +258,18 @@ fn base_url(text: &str) -> Result<String, String> {
         return Err("must be http://HOST:PORT/v1, with the key in LLM_API_KEY".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The database that `GATEWAY_STORE` names.
+pub fn store(env: &mut Environment) -> Option<ServerAddress> {
+    let text = env.secret(&STORE)?;
+    match ServerAddress::parse(text.expose()) {
+        Ok(address) => Some(address),
+        Err(problem) => {
+            env.refuse(&STORE, problem);
+            None
+        }
+    }
 }
 
 fn model(env: &mut Environment) -> String {

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 mod http;
 pub mod identity;
+pub mod instance;
 mod metrics;
 mod page;
 pub mod protocol;
@@ -33,12 +34,13 @@ use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-pub use config::{ADMIN_LISTEN, Config, DATA, VARIABLES};
+pub use config::{ADMIN_LISTEN, Config, DATA, STORE, VARIABLES};
 pub use http::document as openapi;
 
 use crate::identity::{Identities, IdentityError};
+use crate::instance::InstanceId;
 use crate::state::Gateway;
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, ServerOpenError, Store};
 
 /// This service's name in errors.
 const SERVICE: &str = "chat-gateway";
@@ -81,10 +83,13 @@ pub enum StartError {
     /// Conversations cannot be kept.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Nor in PostgreSQL.
+    #[error(transparent)]
+    Server(#[from] ServerOpenError),
 }
 
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
-/// spans with `traces`.
+/// spans with `traces`. Returns the store, which may then be closed.
 ///
 /// # Errors
 ///
@@ -94,9 +99,12 @@ pub async fn serve(
     listeners: Listeners,
     traces: Traces,
     shutdown: Shutdown,
-) -> Result<(), StartError> {
+) -> Result<Store, StartError> {
     let _accepting = shutdown.hold();
-    let store = Store::open(&config.data).await?;
+    let store = match &config.store {
+        Some(address) => Store::connect(address, InstanceId::generate(), false).await?,
+        None => Store::open(&config.data).await?,
+    };
     let identity = Identities::open(&config)?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
@@ -125,6 +133,7 @@ pub async fn serve(
         gateway
             .store
             .keep_swept(gateway.config.retention, &shutdown),
+        gateway.store.keep_watch(&shutdown),
         server::serve(
             public,
             browsers,
@@ -140,5 +149,5 @@ pub async fn serve(
             shutdown.clone()
         ),
     );
-    Ok(())
+    Ok(gateway.store.clone())
 }

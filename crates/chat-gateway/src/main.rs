@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use chat_gateway::{ADMIN_LISTEN, Config, DATA, Listeners, store};
+use chat_gateway::store::{self, ServerAddress};
+use chat_gateway::{ADMIN_LISTEN, Config, DATA, Listeners, STORE, config};
 use clap::{Parser, Subcommand};
 use common::env::{EXIT_CONFIGURATION, Environment, Variable};
 use common::shutdown::{self, Shutdown};
 use common::traces::{self, Traces};
 use common::{admin, telemetry};
+
+/// How long the database may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const TABLES: &[&[Variable]] = &[
     chat_gateway::VARIABLES,
@@ -44,6 +49,15 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
+    /// Copies the conversations of a SQLite database to an empty PostgreSQL database, while no service runs.
+    Migrate {
+        /// `sqlite:` and the folder that `GATEWAY_DATA` named.
+        #[arg(long, value_parser = sqlite_folder)]
+        from: PathBuf,
+        /// The database, as in `GATEWAY_STORE`; that one unless told. A password here is seen by whoever lists processes.
+        #[arg(long, value_parser = ServerAddress::parse)]
+        to: Option<ServerAddress>,
+    },
     /// Prints the description of the HTTP API, as in docs/openapi.json.
     Openapi,
 }
@@ -69,9 +83,15 @@ fn main() -> ExitCode {
         });
     }
     if let Some(Verb::Backup { file }) = verb {
-        let mut env = Environment::only(&[DATA]);
+        let mut env = Environment::only(&[DATA, STORE]);
         let data: PathBuf = env.read(&DATA);
-        return start(env, async move { Ok(store::backup(&data, &file).await?) });
+        let server = config::store(&mut env);
+        return start(env, async move {
+            if server.is_some() {
+                return Err(store::BackupError::Server.into());
+            }
+            Ok(store::backup(&data, &file).await?)
+        });
     }
     if let Some(Verb::Restore { folder, check }) = verb {
         let mut env = Environment::only(&[DATA]);
@@ -81,6 +101,19 @@ fn main() -> ExitCode {
                 return Ok(store::check(&folder).await?);
             }
             Ok(store::restore(&data, &folder).await?)
+        });
+    }
+    if let Some(Verb::Migrate { from, to }) = verb {
+        let mut env = Environment::only(&[STORE]);
+        let to = to.or_else(|| config::store(&mut env));
+        return start(env, async move {
+            let to = to.context("name the database: --to postgres://..., or GATEWAY_STORE")?;
+            let moved = store::transfer(&from, &to).await?;
+            println!(
+                "copied {} conversations, {} messages, {} requests, {} days of tokens and {} texts to {to}",
+                moved.conversations, moved.messages, moved.requests, moved.days, moved.texts
+            );
+            Ok(())
         });
     }
     let mut env = Environment::from_process("GATEWAY_", TABLES);
@@ -133,7 +166,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     // Side by side, so that whoever the kernel has let in when the signal comes is still taken.
-    tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
+    let (store, ()) = tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
+    // What still holds a connection now is abandoned with the process.
+    tokio::time::timeout(CLOSE_TIMEOUT, store.close())
+        .await
+        .ok();
     traces.finish().await;
     Ok(())
+}
+
+/// The folder in `sqlite:FOLDER`.
+fn sqlite_folder(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("sqlite:") {
+        Some(folder) if !folder.is_empty() => Ok(PathBuf::from(folder)),
+        _ => Err("must be sqlite:FOLDER".to_owned()),
+    }
 }

@@ -6,6 +6,7 @@ pub mod fake_hub;
 pub mod fake_llama;
 pub mod gguf;
 pub mod observability;
+pub mod postgres;
 pub mod service;
 pub mod tools;
 pub mod v2_client;

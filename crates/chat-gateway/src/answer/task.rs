@@ -22,7 +22,7 @@ use crate::identity::AnswerSeat;
 use crate::protocol::record::{AnswerProblem, AnswerStatus, AnswerTimings};
 use crate::protocol::v2::{Change, Done, Phase};
 use crate::state::Gateway;
-use crate::store::{AnswerEnd, StoreError};
+use crate::store::{AnswerEnd, AnswerRun, StoreError};
 
 /// The time between two checkpoints of a running answer.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3);
@@ -204,14 +204,16 @@ async fn ended(keeping: &mut Option<Keeping<'_>>) -> u64 {
 
 /// Keeps what has come since `kept` bytes; returns how much is kept. A store that fails now may take the next.
 async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> u64 {
-    let written = {
+    let (begun, written) = {
         let mut state = room.state();
         match state.answer(id) {
-            Some(answer) if answer.written.position() > kept => answer.written.clone(),
+            Some(answer) if answer.written.position() > kept => {
+                (answer.begun, answer.written.clone())
+            }
             _ => return kept,
         }
     };
-    match gateway.store.checkpoint(id, &written).await {
+    match gateway.store.checkpoint(begun, &written).await {
         Ok(()) => written.position(),
         Err(error) => {
             tracing::warn!(answer = %id, %error, "a checkpoint was not kept");
@@ -230,11 +232,11 @@ async fn conclude(
     seat: &mut Option<AnswerSeat>,
 ) {
     let _turn = room.turn.lock().await;
-    let Some((written, context)) = ({
+    let Some((begun, written, context)) = ({
         let mut state = room.state();
         state
             .answer(id)
-            .map(|answer| (answer.written.clone(), answer.context))
+            .map(|answer| (answer.begun, answer.written.clone(), answer.context))
     }) else {
         return;
     };
@@ -255,7 +257,7 @@ async fn conclude(
             timings.tokens_per_second = finish.tokens_per_second;
         }
     }
-    let revision = keep(gateway, room, id, &end).await;
+    let revision = keep(gateway, room, begun, &end).await;
     let done = Done {
         answer: id,
         position,
@@ -273,10 +275,11 @@ async fn conclude(
 }
 
 /// Keeps an end. A store that does not take it in time is asked again in the background: whoever watches is told meanwhile.
-async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &AnswerEnd) -> u64 {
+async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, begun: AnswerRun, end: &AnswerEnd) -> u64 {
+    let id = begun.answer;
     let patience = Instant::now() + STORE_PATIENCE;
     loop {
-        match gateway.store.finish(id, end).await {
+        match gateway.store.finish(begun, end).await {
             Ok(revision) => return revision,
             // Its conversation was deleted meanwhile, which makes no tokens free.
             Err(StoreError::Gone) => {
@@ -291,7 +294,7 @@ async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &AnswerEn
             }
             Err(error) => {
                 tracing::error!(answer = %id, %error, "the end of an answer is not kept yet");
-                let late = keep_late(Arc::clone(gateway), Arc::clone(room), id, end.clone());
+                let late = keep_late(Arc::clone(gateway), Arc::clone(room), begun, end.clone());
                 gateway.shutdown.spawn(late);
                 return room.state().revision;
             }
@@ -300,10 +303,10 @@ async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, id: Uuid, end: &AnswerEn
 }
 
 /// Keeps an end once the store works again. When the gateway stops it tries a last time.
-async fn keep_late(gateway: Arc<Gateway>, room: Arc<Room>, id: Uuid, end: AnswerEnd) {
+async fn keep_late(gateway: Arc<Gateway>, room: Arc<Room>, begun: AnswerRun, end: AnswerEnd) {
     loop {
         let is_last = gateway.shutdown.is_draining();
-        match gateway.store.finish(id, &end).await {
+        match gateway.store.finish(begun, &end).await {
             Ok(revision) => {
                 room.change(|state| state.note(Change::Messages, revision));
                 return;
@@ -335,7 +338,7 @@ pub(crate) fn settle(room: &Room, done: Done, what: Change) {
 async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
     loop {
         let turn = room.turn.lock().await;
-        let id = {
+        let begun = {
             let state = room.state();
             let mut answers = state.answers.iter();
             // A message that came since the last answer ended may have begun one, with a task of its own.
@@ -345,8 +348,9 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
             let mut answers = state.answers.iter();
             answers
                 .find(|answer| answer.status == AnswerStatus::Waiting)
-                .map(|answer| answer.id)
+                .map(|answer| answer.begun)
         }?;
+        let id = begun.answer;
         if gateway.shutdown.is_draining() {
             let ended = gateway
                 .end_waiting(room, id, AnswerStatus::Interrupted)
@@ -357,7 +361,7 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
             }
             continue;
         }
-        match gateway.store.start(id).await {
+        match gateway.store.start(begun).await {
             Ok(revision) => {
                 room.change(|state| {
                     if let Some(answer) = state.answer(id) {

@@ -73,7 +73,9 @@ impl Gateway {
         status: AnswerStatus,
     ) -> Result<(), StoreError> {
         let end = AnswerEnd::plain(status, Written::new());
-        let revision = self.store.finish(answer, &end).await?;
+        let begun = room.state().answer(answer).map(|live| live.begun);
+        let begun = begun.ok_or(StoreError::Gone)?;
+        let revision = self.store.finish(begun, &end).await?;
         let done = Done {
             answer,
             position: 0,

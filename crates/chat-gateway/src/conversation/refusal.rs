@@ -16,6 +16,11 @@ pub(super) const STORE_HANGS: Refusal = Refusal::new(
     ErrorCode::StorageUnavailable,
     "conversations cannot be kept at the moment; try again",
 );
+/// Another gateway writes what is open in the conversation.
+pub(super) const ELSEWHERE: Refusal = Refusal::new(
+    ErrorCode::StorageUnavailable,
+    "another gateway works on this conversation at the moment; try again",
+);
 /// An id names one request.
 pub(super) const OTHER_REQUEST: Refusal = Refusal::new(
     ErrorCode::Conflict,

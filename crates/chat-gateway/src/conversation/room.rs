@@ -15,6 +15,7 @@ use crate::answer::written::{RunKind, Written};
 use crate::conversation::lists::Lists;
 use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done, ListChange, ListNews, Phase};
+use crate::store::AnswerRun;
 
 /// How long an ended answer stays: the time in which a stream over HTTP may still be resumed. A slower watcher is shown the
 /// rest from the store.
@@ -62,6 +63,8 @@ pub(crate) struct LiveAnswer {
     pub(crate) question: Uuid,
     /// Tells its runs apart: `continue` runs the same answer again.
     pub(crate) run: u64,
+    /// What its writes in the store name.
+    pub(crate) begun: AnswerRun,
     pub(crate) status: AnswerStatus,
     pub(crate) written: Written,
     pub(crate) options: AnswerOptions,

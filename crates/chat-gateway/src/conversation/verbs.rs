@@ -15,7 +15,7 @@ use crate::answer::task;
 use crate::answer::written::Written;
 use crate::conversation::admit::check_id;
 use crate::conversation::refusal::{
-    BUSY, OTHER_REQUEST, Refusal, STORE_HANGS, TOO_MANY_ANSWERS, bad,
+    BUSY, ELSEWHERE, OTHER_REQUEST, Refusal, STORE_HANGS, TOO_MANY_ANSWERS, bad,
 };
 use crate::conversation::room::{LiveAnswer, MAX_QUEUED, Room, Stage};
 use crate::identity::User;
@@ -319,10 +319,14 @@ impl Gateway {
             };
             self.store.begin(new).await?
         };
-        let revision = match begun {
-            Begun::Begun { revision } => revision,
+        let (revision, begun) = match begun {
+            Begun::Begun { revision, run } => (revision, run),
             Begun::Before(accepted) => return Ok(self.repeated(user, accepted)),
             Begun::Conflict => return Err(OTHER_REQUEST),
+            Begun::Elsewhere(instance) => {
+                tracing::debug!(%instance, "another gateway is the conversation's home");
+                return Err(ELSEWHERE);
+            }
             Begun::NotFound => return Err(Refusal::NOT_FOUND),
             Begun::Taken => {
                 return Err(Refusal::new(
@@ -335,6 +339,7 @@ impl Gateway {
             id: answer,
             question: turn.question.id(),
             run: 0,
+            begun,
             status,
             written,
             options: turn.options.clone(),

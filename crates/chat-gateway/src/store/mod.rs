@@ -1,55 +1,48 @@
-//! What the gateway keeps: conversations, their messages, and the requests that made them, in one SQLite file.
+//! What the gateway keeps: conversations, their messages, and the requests that made them, in one SQLite file or in a
+//! PostgreSQL database.
 //!
-//! Owns the file in `GATEWAY_DATA` and every statement. Knows nothing of sockets, models or people: an owner is an opaque
-//! string. What a verb acknowledges is on disk. A conversation of another owner looks exactly like one that does not exist.
-//! Start reading at [`Store`]; `turns.rs` holds the life of an answer.
+//! Owns the file in `GATEWAY_DATA` or the database of `GATEWAY_STORE`, and every statement. Knows nothing of sockets, models
+//! or people: an owner is an opaque string. What a verb acknowledges is on disk. A conversation of another owner looks
+//! exactly like one that does not exist. Start reading at [`Store`]; `verbs.rs` lists what it can do, `sqlite/turns.rs` and
+//! `postgres/turns.rs` hold the life of an answer.
 
-mod answers;
-mod backup;
-mod change;
-mod create;
-mod delete;
-mod export;
-mod import;
+mod documents;
 mod markdown;
-mod open;
-mod read;
-mod requests;
-mod restore;
+mod postgres;
+mod records;
 mod rows;
 mod search;
+mod sqlite;
 mod sweep;
 mod texts;
-mod turns;
-mod waiting;
+mod transfer;
+mod verbs;
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use crate::answer::written::Written;
+use crate::instance::InstanceId;
 use crate::protocol::record::{
     AnswerOptions, AnswerProblem, AnswerStatus, AnswerTimings, ContentPart, ContextUse,
     FinishReason, TokenUsage,
 };
 use crate::protocol::v2::Accepted;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
 
-pub use answers::StoredAnswer;
-pub use backup::{BackupError, backup};
-pub use change::ConversationChange;
-pub use delete::{DeletedConversation, RestoredConversation};
-pub use export::Exported;
-pub use import::{ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
-pub use open::OpenError;
-pub use read::ListPlace;
-pub use restore::{RestoreError, check, restore};
+pub use documents::{Exported, ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
+pub use postgres::{ServerAddress, ServerError, ServerOpenError};
+pub use records::{
+    ConversationChange, DeletedConversation, InterruptedAnswer, ListPlace, RestoredConversation,
+    StoredAnswer,
+};
+use records::{QueuedQuestion, TurnPlace};
 pub use search::{MAX_QUERY_CHARS, SearchHit};
+pub use sqlite::{BackupError, OpenError, RestoreError, backup, check, restore};
+pub use transfer::{TransferError, Transferred, transfer};
 
 /// The database's file in `GATEWAY_DATA`.
 pub const FILE: &str = "chat.db";
@@ -61,7 +54,7 @@ pub const TEMPORARY_KEPT: Duration = Duration::from_hours(24);
 pub const RESTORABLE: Duration = Duration::from_secs(60);
 /// Conversations deleted in one transaction of a sweep, so that others get their turn between.
 const SWEPT_AT_ONCE: u32 = 50;
-/// How long a statement waits for a lock that another process holds.
+/// How long a statement waits for a lock that somebody else holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a verb waits for its turn and for that lock together.
 const TURN_TIMEOUT: Duration = Duration::from_millis(5500);
@@ -77,17 +70,13 @@ pub const MAX_FOLDERS: u32 = 1_000;
 /// The conversations of everybody. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<OpenStore>,
+    backend: Backend,
 }
 
-#[derive(Debug)]
-struct OpenStore {
-    /// One connection: SQLite has one writer at a time anyway, and waiting here is fair.
-    writer: SqlitePool,
-    readers: SqlitePool,
-    file: PathBuf,
-    /// Held so that no second gateway takes our running answers for interrupted ones.
-    _lock: File,
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
 }
 
 /// Something to keep before it is acknowledged: a question, its answer's row, and the request.
@@ -149,7 +138,11 @@ pub enum Begun {
     Begun {
         /// The conversation's revision now.
         revision: u64,
+        /// What the answer's owner writes it as.
+        run: AnswerRun,
     },
+    /// Another gateway writes an answer of this conversation, and must be asked. Nothing is kept.
+    Elsewhere(InstanceId),
     /// The same request was taken before; this is what it was told.
     Before(Accepted),
     /// Another request has this id.
@@ -158,6 +151,23 @@ pub enum Begun {
     NotFound,
     /// The answer that should go on has not ended, or is whole.
     Taken,
+}
+
+/// An answer, and how often it was begun. Whoever writes it names both, so that one who was taken for dead writes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerRun {
+    /// The answer.
+    pub answer: Uuid,
+    /// 1 for the first time.
+    pub run: u32,
+}
+
+impl AnswerRun {
+    /// An answer that was begun once.
+    #[must_use]
+    pub const fn first(answer: Uuid) -> Self {
+        Self { answer, run: 1 }
+    }
 }
 
 /// How an answer ended.
@@ -231,6 +241,18 @@ pub enum StoreError {
     /// Anything else.
     #[error("the database in GATEWAY_DATA failed: {0}")]
     Failed(sqlx::Error),
+    /// The server of `GATEWAY_STORE`.
+    #[error(transparent)]
+    Server(ServerError),
+}
+
+impl From<ServerError> for StoreError {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Gone => Self::Gone,
+            error => Self::Server(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -264,73 +286,51 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// A transaction that writes. Dropped before [`Writing::commit`] it leaves nothing behind.
-struct Writing {
-    connection: PoolConnection<Sqlite>,
-    ended: bool,
-}
-
 impl Store {
-    /// Closes the file once what runs has ended; the journal is then written into it. Afterwards nothing works any more.
+    /// Opens the SQLite database in `dir`, or creates it. What was running or waiting becomes interrupted with the text it
+    /// has; what is too old is deleted.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used, or the file is damaged, foreign, newer or in use. It is then as it was.
+    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+        let backend = Backend::Sqlite(SqliteStore::open(dir).await?);
+        Ok(Self { backend })
+    }
+
+    /// Opens the PostgreSQL database at `address` for the gateway `instance`, and makes its tables when it is empty. Without
+    /// a bus it waits until no other gateway uses the database.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be used, or the database is foreign, newer, or in use by a gateway without a bus.
+    pub async fn connect(
+        address: &ServerAddress,
+        instance: InstanceId,
+        has_bus: bool,
+    ) -> Result<Self, ServerOpenError> {
+        let backend = Backend::Postgres(PostgresStore::open(address, instance, has_bus).await?);
+        Ok(Self { backend })
+    }
+
+    /// Closes the database once what runs has ended; SQLite's journal is then written into its file. Other gateways learn
+    /// that this one has left. Afterwards nothing works any more.
     pub async fn close(&self) {
-        self.shared.readers.close().await;
-        self.shared.writer.close().await;
+        match &self.backend {
+            Backend::Sqlite(store) => store.close().await,
+            Backend::Postgres(store) => store.close().await,
+        }
     }
 
-    /// Waits for the turn to write. What is committed is on disk.
-    async fn write(&self) -> Result<Writing, StoreError> {
-        self.write_after("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
-            .await
-    }
-
-    /// Waits for the turn to write something that may be lost when the machine loses its power, though not when the
-    /// process is killed. It waits for no disk.
-    async fn write_lightly(&self) -> Result<Writing, StoreError> {
-        self.write_after("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
-            .await
-    }
-
-    async fn write_after(&self, statements: &'static str) -> Result<Writing, StoreError> {
-        let turn = async {
-            let connection = self.shared.writer.acquire().await?;
-            let mut writing = Writing {
-                connection,
-                ended: false,
-            };
-            sqlx::raw_sql(statements).execute(writing.on()).await?;
-            Ok::<_, StoreError>(writing)
-        };
-        tokio::time::timeout(TURN_TIMEOUT, turn)
-            .await
-            .map_err(|_| StoreError::Busy)?
-    }
-}
-
-impl Writing {
-    fn on(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
-    }
-
-    /// Returns once what was written is on disk.
-    async fn commit(mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(self.on()).await?;
-        self.ended = true;
-        Ok(())
-    }
-
-    /// Leaves everything as it was, because of `outcome`.
-    async fn leave<T>(mut self, outcome: T) -> Result<T, StoreError> {
-        sqlx::query("ROLLBACK").execute(self.on()).await?;
-        self.ended = true;
-        Ok(outcome)
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        // Closing rolls back. After a failure nobody knows whether SQLite has already done so, and sqlx would count wrongly.
-        if !self.ended {
-            self.connection.close_on_drop();
+    /// Copies the database to `file`, which must not exist. Others read and write meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the file exists or cannot be written, or the database cannot be read. PostgreSQL is copied with `pg_dump`.
+    pub async fn backup(&self, file: &Path) -> Result<(), BackupError> {
+        match &self.backend {
+            Backend::Sqlite(store) => store.backup(file).await,
+            Backend::Postgres(_) => Err(BackupError::Server),
         }
     }
 }

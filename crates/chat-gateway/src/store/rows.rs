@@ -52,7 +52,7 @@ pub(super) struct MessageRow {
     created_ms: i64,
     content: String,
     status: Option<String>,
-    pub(super) written: String,
+    pub(super) written: Vec<u8>,
     pub(super) runs: String,
     finish_reason: Option<String>,
     error: Option<String>,
@@ -106,7 +106,8 @@ pub(super) fn messages(rows: Vec<MessageRow>) -> Result<Vec<Message>, sqlx::Erro
 }
 
 /// What was written of an answer, as two columns keep it.
-pub(super) fn written(text: String, runs: &str) -> Result<Written, sqlx::Error> {
+pub(super) fn written(text: Vec<u8>, runs: &str) -> Result<Written, sqlx::Error> {
+    let text = String::from_utf8(text).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Written::from_parts(text, from_json(runs)?)
         .ok_or_else(|| sqlx::Error::Decode("the runs of an answer do not fit its text".into()))
 }

@@ -13,6 +13,7 @@ use crate::answer::written::Written;
 use crate::conversation::room::{Bell, GRACE, LiveAnswer, Room, Stage};
 use crate::protocol::record::{AnswerOptions, AnswerStatus};
 use crate::protocol::v2::{Change, Done};
+use crate::store::AnswerRun;
 
 fn owner() -> Arc<str> {
     Arc::from("somebody")
@@ -40,6 +41,7 @@ fn answer(is_done: bool) -> LiveAnswer {
         id,
         question: Uuid::now_v7(),
         run: 0,
+        begun: AnswerRun::first(id),
         status,
         written: Written::of("", "words"),
         options: AnswerOptions::none(),

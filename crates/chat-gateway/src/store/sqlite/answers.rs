@@ -2,30 +2,17 @@
 
 use uuid::Uuid;
 
-use crate::answer::written::Written;
-use crate::protocol::record::Message;
-use crate::store::requests::before;
 use crate::store::rows::{MessageRow, written};
-use crate::store::{Begun, RequestKey, Store, StoreError};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::requests::before;
+use crate::store::{Begun, RequestKey, StoreError, StoredAnswer};
 
-/// An answer with all that was written of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredAnswer {
-    /// Its conversation.
-    pub conversation: Uuid,
-    /// Its record.
-    pub message: Message,
-    /// All bytes of it: positions count in these.
-    pub written: Written,
-}
-
-impl Store {
-    /// An answer and what was written of it.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn answer(&self, owner: &str, id: Uuid) -> Result<Option<StoredAnswer>, StoreError> {
+impl SqliteStore {
+    pub(in crate::store) async fn answer(
+        &self,
+        owner: &str,
+        id: Uuid,
+    ) -> Result<Option<StoredAnswer>, StoreError> {
         let row: Option<MessageRow> = sqlx::query_as(
             "SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation \
              WHERE m.id = ? AND c.owner = ? AND m.status IS NOT NULL",
@@ -43,12 +30,7 @@ impl Store {
         }))
     }
 
-    /// What this request was told when it came before: [`Begun::Before`] or [`Begun::Conflict`].
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn taken_before(
+    pub(in crate::store) async fn taken_before(
         &self,
         owner: &str,
         request: &RequestKey<'_>,

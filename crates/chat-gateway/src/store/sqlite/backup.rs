@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::store::open::private_file;
-use crate::store::{BUSY_TIMEOUT, FILE, Store, StoreError};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::open::private_file;
+use crate::store::{BUSY_TIMEOUT, FILE, StoreError};
 
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum BackupError {
         /// Why.
         error: io::Error,
     },
+    /// A server keeps everything.
+    #[error("GATEWAY_STORE names a PostgreSQL server: back it up with its own pg_dump")]
+    Server,
     /// There is no database.
     #[error("GATEWAY_DATA: there is no {}", .0.display())]
     Missing(PathBuf),
@@ -45,13 +49,8 @@ pub async fn backup(dir: &Path, file: &Path) -> Result<(), BackupError> {
     copy(&database, file).await
 }
 
-impl Store {
-    /// Copies the database to `file`, which must not exist. Others read and write meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When the file exists or cannot be written, or the database cannot be read.
-    pub async fn backup(&self, file: &Path) -> Result<(), BackupError> {
+impl SqliteStore {
+    pub(in crate::store) async fn backup(&self, file: &Path) -> Result<(), BackupError> {
         copy(&self.shared.file, file).await
     }
 }

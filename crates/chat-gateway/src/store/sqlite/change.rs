@@ -4,29 +4,12 @@ use uuid::Uuid;
 
 use crate::protocol::record::Conversation;
 use crate::store::rows::ConversationRow;
-use crate::store::texts::index;
-use crate::store::{Store, StoreError};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::texts::index;
+use crate::store::{ConversationChange, StoreError};
 
-/// What to change of a conversation; `None` leaves it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConversationChange {
-    /// Its title.
-    pub title: Option<String>,
-    /// Whether it is pinned.
-    pub pinned: Option<bool>,
-    /// Its folder; `Some(None)` takes it out.
-    pub folder: Option<Option<String>>,
-    /// Its system prompt; `Some(None)` is the operator's again.
-    pub system: Option<Option<String>>,
-}
-
-impl Store {
-    /// Changes a conversation. Its place in the list stays. `None` when it is unknown.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn change(
+impl SqliteStore {
+    pub(in crate::store) async fn change(
         &self,
         owner: &str,
         id: Uuid,

@@ -5,16 +5,13 @@ use uuid::Uuid;
 use crate::protocol::record::Conversation;
 use crate::protocol::rest::NewConversation;
 use crate::store::rows::ConversationRow;
-use crate::store::texts::{index, owner_tag};
-use crate::store::{Store, StoreError, now_ms};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::texts::index;
+use crate::store::texts::owner_tag;
+use crate::store::{StoreError, now_ms};
 
-impl Store {
-    /// Keeps a conversation without messages. Without a title, its first message gives it one.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn create(
+impl SqliteStore {
+    pub(in crate::store) async fn create(
         &self,
         owner: &str,
         new: &NewConversation,

@@ -5,39 +5,16 @@
 
 use uuid::Uuid;
 
-use crate::protocol::record::Conversation;
-use crate::store::read::conversation;
 use crate::store::rows::ConversationRow;
-use crate::store::{RESTORABLE, SWEPT_AT_ONCE, Store, StoreError, millis, now_ms, unsigned};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::read::conversation;
+use crate::store::{
+    DeletedConversation, RESTORABLE, RestoredConversation, SWEPT_AT_ONCE, StoreError, millis,
+    now_ms, unsigned,
+};
 
-/// What a deletion still has to tell those who watched the conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeletedConversation {
-    /// Its id.
-    pub id: Uuid,
-    /// Its revision: the deletion is its last change.
-    pub revision: u64,
-    /// Whether the list showed it.
-    pub listed: bool,
-}
-
-/// A conversation that is there again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestoredConversation {
-    /// As it is now.
-    pub conversation: Conversation,
-    /// Whether it was deleted before.
-    pub was_deleted: bool,
-}
-
-impl Store {
-    /// Deletes a conversation and everything in it; for [`RESTORABLE`] it can be brought back. What waited in it is
-    /// stopped. `None` when it is unknown.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn delete(
+impl SqliteStore {
+    pub(in crate::store) async fn delete(
         &self,
         owner: &str,
         id: Uuid,
@@ -70,13 +47,7 @@ impl Store {
         }))
     }
 
-    /// Brings a conversation back that was deleted a moment ago. One that is there is left as it is. `None` when it is
-    /// unknown, or it is too late.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn restore(
+    pub(in crate::store) async fn restore(
         &self,
         owner: &str,
         id: Uuid,
@@ -107,13 +78,10 @@ impl Store {
         }))
     }
 
-    /// Deletes all conversations of an owner for good, also those that could be brought back. Returns those that were
-    /// there.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn delete_all(&self, owner: &str) -> Result<Vec<DeletedConversation>, StoreError> {
+    pub(in crate::store) async fn delete_all(
+        &self,
+        owner: &str,
+    ) -> Result<Vec<DeletedConversation>, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
         sqlx::query("DELETE FROM conversations WHERE deleted_owner = ?")
@@ -136,12 +104,7 @@ impl Store {
         Ok(deleted.collect())
     }
 
-    /// Deletes for good what can no longer be brought back.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be changed now.
-    pub async fn sweep_deleted(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn sweep_deleted(&self) -> Result<(), StoreError> {
         let due: Option<i64> =
             sqlx::query_scalar("SELECT 1 FROM conversations WHERE deleted_ms <= ? LIMIT 1")
                 .bind(now_ms() - millis(RESTORABLE))

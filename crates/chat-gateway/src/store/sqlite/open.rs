@@ -15,10 +15,9 @@ use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use uuid::Uuid;
 
 use crate::store::rows::written;
-use crate::store::texts::index_answer;
-use crate::store::{
-    BUSY_TIMEOUT, FILE, OpenStore, READERS, Store, StoreError, TURN_TIMEOUT, now_ms,
-};
+use crate::store::sqlite::texts::index_answer;
+use crate::store::sqlite::{OpenStore, SqliteStore};
+use crate::store::{BUSY_TIMEOUT, FILE, READERS, StoreError, TURN_TIMEOUT, now_ms};
 
 /// The mark of our files in SQLite's header: "Corr".
 const APPLICATION_ID: u32 = 0x436f_7272;
@@ -41,17 +40,17 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (
         1,
         "conversations",
-        include_str!("../../migrations/sqlite/0001_conversations.sql"),
+        include_str!("../../../migrations/sqlite/0001_conversations.sql"),
     ),
     (
         2,
         "pinned first",
-        include_str!("../../migrations/sqlite/0002_pinned_first.sql"),
+        include_str!("../../../migrations/sqlite/0002_pinned_first.sql"),
     ),
     (
         3,
         "deleted",
-        include_str!("../../migrations/sqlite/0003_deleted.sql"),
+        include_str!("../../../migrations/sqlite/0003_deleted.sql"),
     ),
 ];
 
@@ -106,14 +105,8 @@ pub enum OpenError {
     },
 }
 
-impl Store {
-    /// Opens the database in `dir`, or creates it. What was running or waiting becomes interrupted with the text it has;
-    /// what is too old is deleted.
-    ///
-    /// # Errors
-    ///
-    /// When the folder cannot be used, or the file is damaged, foreign, newer or in use. It is then as it was.
-    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+impl SqliteStore {
+    pub(in crate::store) async fn open(dir: &Path) -> Result<Self, OpenError> {
         let file = dir.join(FILE);
         fs::create_dir_all(dir).map_err(|error| unusable(dir, error))?;
         let lock = lock(dir).await?;
@@ -170,7 +163,7 @@ impl Store {
     async fn interrupt(&self) -> Result<(), StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
-        let left: Vec<(Uuid, Uuid, String, String)> = sqlx::query_as(
+        let left: Vec<(Uuid, Uuid, Vec<u8>, String)> = sqlx::query_as(
             "UPDATE messages SET status = 'interrupted' WHERE status IN ('waiting', 'running') \
              RETURNING id, conversation, written, runs",
         )

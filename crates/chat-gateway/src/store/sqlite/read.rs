@@ -6,45 +6,11 @@ use uuid::Uuid;
 use crate::protocol::record::{Conversation, Message};
 use crate::protocol::rest::Folder;
 use crate::store::rows::{ConversationRow, MessageRow, messages};
-use crate::store::{MAX_FOLDERS, MAX_PAGE, MAX_PATH, Store, StoreError, day, now_ms, unsigned};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{ListPlace, MAX_FOLDERS, MAX_PAGE, MAX_PATH, StoreError, day, now_ms, unsigned};
 
-/// Where a conversation is in its owner's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListPlace {
-    /// Pinned ones come first.
-    pub pinned: bool,
-    /// Then the last changed.
-    pub updated_ms: u64,
-    /// Tells those apart that changed at the same time.
-    pub id: Uuid,
-}
-
-impl ListPlace {
-    /// Before every conversation.
-    const TOP: Self = Self {
-        pinned: true,
-        updated_ms: u64::MAX,
-        id: Uuid::max(),
-    };
-
-    /// Where this conversation is.
-    #[must_use]
-    pub const fn of(conversation: &Conversation) -> Self {
-        Self {
-            pinned: conversation.pinned,
-            updated_ms: conversation.updated_ms,
-            id: conversation.id,
-        }
-    }
-}
-
-impl Store {
-    /// A conversation without its messages.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn conversation(
+impl SqliteStore {
+    pub(in crate::store) async fn conversation(
         &self,
         owner: &str,
         id: Uuid,
@@ -53,12 +19,7 @@ impl Store {
         conversation(&mut connection, owner, id).await
     }
 
-    /// A message, and the conversation it is in.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn message(
+    pub(in crate::store) async fn message(
         &self,
         owner: &str,
         id: Uuid,
@@ -76,13 +37,11 @@ impl Store {
         Ok(Some((conversation, row.into_message()?)))
     }
 
-    /// The messages from the root to `leaf`, root first; of a longer path than [`MAX_PATH`] the newest. Empty when the
-    /// leaf is unknown.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn path(&self, owner: &str, leaf: Uuid) -> Result<Vec<Message>, StoreError> {
+    pub(in crate::store) async fn path(
+        &self,
+        owner: &str,
+        leaf: Uuid,
+    ) -> Result<Vec<Message>, StoreError> {
         let rows: Vec<MessageRow> = sqlx::query_as(
             "WITH RECURSIVE up (id, parent, depth) AS ( \
              SELECT m.id, m.parent, 1 FROM messages m JOIN conversations c ON c.id = m.conversation \
@@ -99,13 +58,7 @@ impl Store {
         Ok(messages(rows)?)
     }
 
-    /// A page of a conversation's messages in the order in which they came: the newest, or those before `before`. `None`
-    /// when the conversation is unknown.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn messages(
+    pub(in crate::store) async fn messages(
         &self,
         owner: &str,
         conversation: Uuid,
@@ -134,13 +87,7 @@ impl Store {
         Ok(Some(page))
     }
 
-    /// A page of an owner's conversations, pinned ones first and the last changed first among each: from the top, or after
-    /// the one at this place. Temporary ones are not among them. With a `folder`, only those in it.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn conversations(
+    pub(in crate::store) async fn conversations(
         &self,
         owner: &str,
         folder: Option<&str>,
@@ -164,12 +111,7 @@ impl Store {
         Ok(rows.into_iter().map(Conversation::from).collect())
     }
 
-    /// The folders of an owner's list by name, at most [`MAX_FOLDERS`], each with how many conversations are in it.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn folders(&self, owner: &str) -> Result<Vec<Folder>, StoreError> {
+    pub(in crate::store) async fn folders(&self, owner: &str) -> Result<Vec<Folder>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "SELECT folder, count(*) FROM conversations \
              WHERE owner = ? AND temporary = 0 AND folder IS NOT NULL \
@@ -186,12 +128,7 @@ impl Store {
         Ok(folders.collect())
     }
 
-    /// The tokens that an owner spent since midnight, UTC.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn tokens_today(&self, owner: &str) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn tokens_today(&self, owner: &str) -> Result<u64, StoreError> {
         let tokens: Option<i64> =
             sqlx::query_scalar("SELECT tokens FROM tokens_spent WHERE owner = ? AND day = ?")
                 .bind(owner)

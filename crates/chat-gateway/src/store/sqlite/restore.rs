@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::identity::KEY_FILE;
 use crate::store::FILE;
-use crate::store::open::{OpenError, inspect, is_known, lock, private_file, unusable};
+use crate::store::sqlite::open::{OpenError, inspect, is_known, lock, private_file, unusable};
 
 /// What is added to the names of the files that a backup has replaced.
 const REPLACED: &str = ".replaced";

@@ -1,4 +1,6 @@
 //! The life of an answer in the store: begun, started, checkpointed, finished, and begun again where it was cut.
+//!
+//! One gateway at a time has the file, so nobody else can write an answer, and its run is always the first.
 
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
@@ -6,20 +8,18 @@ use uuid::Uuid;
 use crate::answer::written::Written;
 use crate::protocol::record::AnswerOptions;
 use crate::protocol::v2::Accepted;
-use crate::store::requests::{before, remember};
 use crate::store::rows::{finish_reason_word, status_word, to_json, to_json_if_any};
-use crate::store::texts::{index, index_answer, owner_tag, words};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::requests::{before, remember};
+use crate::store::sqlite::texts::{index, index_answer};
+use crate::store::texts::{owner_tag, words};
 use crate::store::{
-    AnswerEnd, Begun, NewOrOld, NewTurn, RequestKey, Store, StoreError, day, now_ms, unsigned,
+    AnswerEnd, AnswerRun, Begun, NewOrOld, NewTurn, RequestKey, StoreError, TurnPlace, day, now_ms,
+    unsigned,
 };
 
-impl Store {
-    /// Keeps a question, its answer's row and the request, all or nothing. What it returns is on disk.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn begin(&self, turn: NewTurn<'_>) -> Result<Begun, StoreError> {
+impl SqliteStore {
+    pub(in crate::store) async fn begin(&self, turn: NewTurn<'_>) -> Result<Begun, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
         if let Some(before) = before(on, turn.owner, &turn.request).await? {
@@ -73,15 +73,13 @@ impl Store {
         };
         remember(on, turn.owner, &turn.request, &accepted).await?;
         writing.commit().await?;
-        Ok(Begun::Begun { revision })
+        Ok(Begun::Begun {
+            revision,
+            run: AnswerRun::first(turn.answer),
+        })
     }
 
-    /// Lets an answer that was cut run again, in its own row, from the text it has.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn resume(
+    pub(in crate::store) async fn resume(
         &self,
         owner: &str,
         request: &RequestKey<'_>,
@@ -129,21 +127,19 @@ impl Store {
         };
         remember(on, owner, request, &accepted).await?;
         writing.commit().await?;
-        Ok(Begun::Begun { revision })
+        Ok(Begun::Begun {
+            revision,
+            run: AnswerRun::first(answer),
+        })
     }
 
-    /// A waiting answer runs now. Returns the conversation's revision.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now, and [`StoreError::Gone`] when it does not wait.
-    pub async fn start(&self, answer: Uuid) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn start(&self, run: AnswerRun) -> Result<u64, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
         let conversation: Option<Uuid> = sqlx::query_scalar(
             "UPDATE messages SET status = 'running' WHERE id = ? AND status = 'waiting' RETURNING conversation",
         )
-        .bind(answer)
+        .bind(run.answer)
         .fetch_optional(&mut *on)
         .await?;
         let Some(conversation) = conversation else {
@@ -154,19 +150,18 @@ impl Store {
         Ok(revision)
     }
 
-    /// Keeps what is written so far of a running answer. It outlives the process, but perhaps not a power cut.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now, and [`StoreError::Gone`] when it does not run.
-    pub async fn checkpoint(&self, answer: Uuid, written: &Written) -> Result<(), StoreError> {
+    pub(in crate::store) async fn checkpoint(
+        &self,
+        run: AnswerRun,
+        written: &Written,
+    ) -> Result<(), StoreError> {
         let mut writing = self.write_lightly().await?;
         let kept = sqlx::query(
             "UPDATE messages SET written = ?, runs = ? WHERE id = ? AND status = 'running'",
         )
         .bind(written.as_str())
         .bind(to_json(written.runs())?)
-        .bind(answer)
+        .bind(run.answer)
         .execute(writing.on())
         .await?;
         if kept.rows_affected() == 0 {
@@ -175,12 +170,11 @@ impl Store {
         writing.commit().await
     }
 
-    /// Ends a running or waiting answer for good, and counts its tokens. Returns the conversation's revision.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now, and [`StoreError::Gone`] when it has ended already or was deleted.
-    pub async fn finish(&self, answer: Uuid, end: &AnswerEnd) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn finish(
+        &self,
+        run: AnswerRun,
+        end: &AnswerEnd,
+    ) -> Result<u64, StoreError> {
         let mut writing = self.write().await?;
         let on = writing.on();
         let conversation: Option<Uuid> = sqlx::query_scalar(
@@ -195,14 +189,14 @@ impl Store {
         .bind(to_json_if_any(end.context.as_ref())?)
         .bind(end.written.as_str())
         .bind(to_json(end.written.runs())?)
-        .bind(answer)
+        .bind(run.answer)
         .fetch_optional(&mut *on)
         .await?;
         let Some(conversation) = conversation else {
             return writing.leave(Err(StoreError::Gone)).await?;
         };
         let (_, text) = end.written.split();
-        index_answer(on, answer, &text).await?;
+        index_answer(on, run.answer, &text).await?;
         let spent = end.spent();
         if spent > 0 {
             spend(on, conversation, spent).await?;
@@ -211,12 +205,6 @@ impl Store {
         writing.commit().await?;
         Ok(revision)
     }
-}
-
-/// Where a new turn goes.
-struct TurnPlace {
-    conversation: Uuid,
-    temporary: bool,
 }
 
 /// Finds, or makes, the conversation; `None` unless the parent can be followed.
@@ -301,13 +289,12 @@ pub(super) async fn touch(
     Ok(unsigned(revision))
 }
 
-impl Store {
-    /// Counts what an answer took whose conversation was deleted meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn spend(&self, owner: &str, end: &AnswerEnd) -> Result<(), StoreError> {
+impl SqliteStore {
+    pub(in crate::store) async fn spend(
+        &self,
+        owner: &str,
+        end: &AnswerEnd,
+    ) -> Result<(), StoreError> {
         let mut writing = self.write().await?;
         sqlx::query(
             "INSERT INTO tokens_spent (owner, day, tokens) VALUES (?1, ?2, ?3) \

@@ -5,9 +5,11 @@ use uuid::Uuid;
 
 use crate::protocol::record::ContentPart;
 use crate::store::rows::to_json;
-use crate::store::texts::{index, words};
-use crate::store::turns::touch;
-use crate::store::{Store, StoreError};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::texts::index;
+use crate::store::sqlite::turns::touch;
+use crate::store::texts::words;
+use crate::store::{QueuedQuestion, StoreError};
 
 /// The question `?1` of the owner `?2`, if all its answers wait.
 const WAITING: &str = "SELECT c.id, q.parent, c.temporary FROM messages q \
@@ -16,14 +18,8 @@ const WAITING: &str = "SELECT c.id, q.parent, c.temporary FROM messages q \
     AND EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status = 'waiting') \
     AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.parent = q.id AND a.status <> 'waiting')";
 
-impl Store {
-    /// Gives a question other words while its answer waits. Returns the conversation and its revision; `None` when the
-    /// question is unknown or it is too late.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn edit_waiting(
+impl SqliteStore {
+    pub(in crate::store) async fn edit_waiting(
         &self,
         owner: &str,
         question: Uuid,
@@ -47,13 +43,7 @@ impl Store {
         Ok(Some((waiting.conversation, revision)))
     }
 
-    /// Takes a question back while its answer waits: both are deleted, and what followed the answer follows what the
-    /// question followed. Returns the conversation and its revision; `None` when the question is unknown or it is too late.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be kept now.
-    pub async fn drop_waiting(
+    pub(in crate::store) async fn drop_waiting(
         &self,
         owner: &str,
         question: Uuid,
@@ -95,24 +85,17 @@ impl Store {
     }
 }
 
-/// A question whose answer waits.
-struct Waiting {
-    conversation: Uuid,
-    parent: Option<Uuid>,
-    temporary: bool,
-}
-
 async fn waiting(
     on: &mut SqliteConnection,
     owner: &str,
     question: Uuid,
-) -> Result<Option<Waiting>, StoreError> {
+) -> Result<Option<QueuedQuestion>, StoreError> {
     let row: Option<(Uuid, Option<Uuid>, bool)> = sqlx::query_as(WAITING)
         .bind(question)
         .bind(owner)
         .fetch_optional(&mut *on)
         .await?;
-    Ok(row.map(|(conversation, parent, temporary)| Waiting {
+    Ok(row.map(|(conversation, parent, temporary)| QueuedQuestion {
         conversation,
         parent,
         temporary,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
 use chat_gateway::store::{
-    BackupError, Begun, FILE, NewOrOld, NewTurn, OpenError, Store, StoreError, backup,
+    AnswerRun, BackupError, Begun, FILE, NewOrOld, NewTurn, OpenError, Store, StoreError, backup,
 };
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Connection as _, SqlSafeStr as _};
@@ -33,7 +33,7 @@ async fn database() -> Vec<u8> {
         kept.finish(asked.answer, &"words ".repeat(500)).await;
     }
     kept.store.close().await;
-    fs::read(kept.dir.path().join(FILE)).unwrap()
+    fs::read(kept.place.dir.path().join(FILE)).unwrap()
 }
 
 /// The folder is refused within the time of fault G11, and its database is then what it was.
@@ -167,14 +167,15 @@ async fn the_gateway_does_not_start_on_a_damaged_database_and_says_why() {
 async fn a_database_of_a_newer_gateway_is_refused() {
     let kept = Kept::new().await;
     kept.store.close().await;
-    let mut file = raw(kept.dir.path()).await;
+    let mut file = raw(kept.place.dir.path()).await;
     let newer = sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (9999, 'later', 1, x'00', 1)",
     );
     newer.execute(&mut file).await.unwrap();
     file.close().await.unwrap();
-    let Kept { store, dir } = kept;
+    let Kept { store, place } = kept;
+    let dir = place.dir;
     drop(store);
     let error = Store::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer(_)), "{error}");
@@ -185,7 +186,7 @@ async fn a_second_gateway_waits_for_the_first_and_is_refused_beside_it() {
     let kept = Kept::new().await;
     let asked = kept.ask("running").await;
     tokio::time::pause();
-    let error = Store::open(kept.dir.path()).await.unwrap_err();
+    let error = Store::open(kept.place.dir.path()).await.unwrap_err();
     tokio::time::resume();
     assert!(matches!(error, OpenError::InUse(_)), "{error}");
     let (_, message) = kept
@@ -195,7 +196,8 @@ async fn a_second_gateway_waits_for_the_first_and_is_refused_beside_it() {
         .unwrap()
         .unwrap();
     assert_eq!(message.answer.unwrap().status, AnswerStatus::Running);
-    let Kept { store, dir } = kept;
+    let Kept { store, place } = kept;
+    let dir = place.dir;
     // The second is asked first, and opens once the first is gone.
     let (next, ()) = tokio::join!(Store::open(dir.path()), async { drop(store) });
     next.unwrap();
@@ -207,7 +209,7 @@ async fn nobody_else_may_read_the_files() {
     let kept = Kept::new().await;
     kept.ask("hello").await;
     for name in [FILE, "chat.db-wal", "chat.db-shm"] {
-        let file = fs::metadata(kept.dir.path().join(name)).unwrap();
+        let file = fs::metadata(kept.place.dir.path().join(name)).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600, "{name}");
     }
 }
@@ -216,14 +218,17 @@ async fn nobody_else_may_read_the_files() {
 async fn what_waits_for_a_lock_fails_after_five_seconds_and_works_again_afterwards() {
     let kept = Kept::new().await;
     let asked = kept.ask("before").await;
-    let mut other = raw(kept.dir.path()).await;
+    let mut other = raw(kept.place.dir.path()).await;
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut other)
         .await
         .unwrap();
     let began = Instant::now();
     let so_far = written(&[]);
-    let verbs = [(); 5].map(|()| kept.store.checkpoint(asked.answer, &so_far));
+    let verbs = [(); 5].map(|()| {
+        kept.store
+            .checkpoint(AnswerRun::first(asked.answer), &so_far)
+    });
     // All of them, not the last after five times as long; and reading goes on.
     let waited = futures_util::future::join_all(verbs);
     let read = async {
@@ -242,7 +247,10 @@ async fn what_waits_for_a_lock_fails_after_five_seconds_and_works_again_afterwar
         assert!(matches!(outcome, Err(StoreError::Busy)), "{outcome:?}");
     }
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    kept.store.checkpoint(asked.answer, &so_far).await.unwrap();
+    kept.store
+        .checkpoint(AnswerRun::first(asked.answer), &so_far)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -258,11 +266,11 @@ async fn a_backup_is_made_beside_writers_and_opens() {
             kept.finish(asked.answer, "answer").await;
         }
     };
-    let (copied, ()) = tokio::join!(backup(kept.dir.path(), &file), writing);
+    let (copied, ()) = tokio::join!(backup(kept.place.dir.path(), &file), writing);
     copied.unwrap();
     let before = fs::read(&file).unwrap();
     for again in [
-        backup(kept.dir.path(), &file).await,
+        backup(kept.place.dir.path(), &file).await,
         kept.store.backup(&file).await,
     ] {
         assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
@@ -300,11 +308,11 @@ async fn the_verb_backup_copies_beside_the_service_and_says_why_it_cannot() {
         let said = String::from_utf8(ran.stderr).unwrap();
         (ran.status.code(), said)
     };
-    assert_eq!(run(kept.dir.path()), (Some(0), String::new()));
+    assert_eq!(run(kept.place.dir.path()), (Some(0), String::new()));
     let copy = Store::open(out.path()).await.unwrap();
     assert!(copy.message(OWNER, asked.answer).await.unwrap().is_some());
     let exists = format!("chat-gateway: {} exists; name a new file\n", file.display());
-    assert_eq!(run(kept.dir.path()), (Some(1), exists));
+    assert_eq!(run(kept.place.dir.path()), (Some(1), exists));
     fs::remove_file(&file).unwrap();
     let empty = tempfile::tempdir().unwrap();
     let missing = empty.path().join(FILE);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
-use chat_gateway::store::{Begun, NewOrOld, NewTurn, Store};
+use chat_gateway::store::{AnswerRun, Begun, NewOrOld, NewTurn, Store};
 use testkit::tools::needs;
 use uuid::Uuid;
 
@@ -199,9 +199,15 @@ async fn child_that_is_killed() {
         let begun = begun.await.unwrap();
         assert!(matches!(begun, Begun::Begun { .. }), "{begun:?}");
         say("begun", answer);
-        store.checkpoint(answer, &half).await.unwrap();
+        store
+            .checkpoint(AnswerRun::first(answer), &half)
+            .await
+            .unwrap();
         say("checkpointed", answer);
-        store.finish(answer, &whole("All of it.")).await.unwrap();
+        store
+            .finish(AnswerRun::first(answer), &whole("All of it."))
+            .await
+            .unwrap();
         say("finished", answer);
         let conversation = before.map_or(new, |(conversation, _)| conversation);
         before = (n % 7 != 6).then_some((conversation, answer));

@@ -1,25 +1,31 @@
-//! The store's promises, through its public interface and against real files.
+//! The store's promises, through its public interface, against real files and a real PostgreSQL. Those in `both` hold for
+//! either.
 
-mod ageing;
-mod documents;
 mod files;
-mod foreign;
 mod killed;
+mod postgres;
 mod restore;
-mod search;
-mod turns;
+mod servers;
+mod sqlite;
+mod transfer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_gateway::answer::written::{RunKind, Written};
+use chat_gateway::instance::InstanceId;
 use chat_gateway::protocol::record::{
     AnswerOptions, AnswerStatus, ContentPart, FinishReason, TokenUsage,
 };
-use chat_gateway::store::{AnswerEnd, Begun, FILE, NewOrOld, NewTurn, RequestKey, Store};
+use chat_gateway::store::{
+    AnswerEnd, AnswerRun, Begun, FILE, NewOrOld, NewTurn, RequestKey, ServerAddress, Store,
+};
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
+use testkit::postgres::{self as fixture, PostgresDatabase};
 use uuid::Uuid;
 
 /// Whose conversations these are.
@@ -27,73 +33,87 @@ const OWNER: &str = "ada";
 /// Somebody else.
 const STRANGER: &str = "eve";
 
-/// A store in a folder of its own.
+/// A store in a folder, or in a database, of its own.
 struct Kept {
     store: Store,
-    dir: TempDir,
+    place: Place,
+}
+
+/// Where a store is.
+struct Place {
+    /// What the gateway keeps beside its conversations, and these, too, unless there is a database.
+    dir: Arc<TempDir>,
+    database: Option<PostgresDatabase>,
 }
 
 impl Kept {
+    /// In a file.
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
-        Self { store, dir }
+        Self::at(Place::new(None)).await
     }
 
-    /// The same folder, after the process has ended and begun again.
+    /// In PostgreSQL. `None` where that is missing.
+    async fn in_postgres() -> Option<Self> {
+        let server = fixture::server()?;
+        let database = server.copy_of("corral_template", prepare).await;
+        Some(Self::at(Place::new(Some(database))).await)
+    }
+
+    async fn at(place: Place) -> Self {
+        let store = match &place.database {
+            None => Store::open(place.dir.path()).await.unwrap(),
+            Some(database) => connect(&database.url()).await,
+        };
+        Self { store, place }
+    }
+
+    /// The same place, after the process has ended and begun again.
     async fn again(self) -> Self {
-        let Self { store, dir } = self;
+        let Self { store, place } = self;
         drop(store);
-        let store = Store::open(dir.path()).await.unwrap();
-        Self { store, dir }
+        if let Some(database) = &place.database {
+            bury(&database.url()).await;
+        }
+        Self::at(place).await
     }
 
-    /// The same folder, when everything in it is so much older.
+    /// The same place, when everything in it is so much older.
     async fn aged(self, by: Duration) -> Self {
         self.store.close().await;
-        let mut file = raw(self.dir.path()).await;
+        let by = by.as_millis();
         for statement in [
-            "UPDATE conversations SET updated_ms = updated_ms - ?",
-            "UPDATE requests SET created_ms = created_ms - ?",
-            "UPDATE conversations SET deleted_ms = deleted_ms - ?",
+            format!("UPDATE conversations SET updated_ms = updated_ms - {by}"),
+            format!("UPDATE requests SET created_ms = created_ms - {by}"),
+            format!("UPDATE conversations SET deleted_ms = deleted_ms - {by}"),
         ] {
-            let by = i64::try_from(by.as_millis()).unwrap();
-            let aged = sqlx::query(statement).bind(by).execute(&mut file).await;
-            aged.unwrap();
+            self.place.execute(statement).await;
         }
-        file.close().await.unwrap();
         self.again().await
     }
 
     /// Goes on after `first` for so many more whole turns, in one transaction.
     async fn fill(&self, first: Asked, turns: u32) {
-        let mut file = raw(self.dir.path()).await;
-        let mut together = file.begin().await.unwrap();
+        let mut together = String::from("BEGIN;");
         let mut parent = first.answer;
+        let conversation = self.place.literal(first.conversation);
         for n in 0..turns {
             for (status, content) in [
                 (
-                    None,
+                    "NULL",
                     format!(r#"[{{"type":"text","text":"question {n}"}}]"#),
                 ),
-                (Some("done"), "[]".to_owned()),
+                ("'done'", "[]".to_owned()),
             ] {
                 let id = Uuid::now_v7();
-                let kept = sqlx::query(
+                let (own, before) = (self.place.literal(id), self.place.literal(parent));
+                together += &format!(
                     "INSERT INTO messages (id, conversation, parent, created_ms, content, status) \
-                     VALUES (?, ?, ?, 1, ?, ?)",
-                )
-                .bind(id)
-                .bind(first.conversation)
-                .bind(parent)
-                .bind(content)
-                .bind(status)
-                .execute(&mut *together);
-                kept.await.unwrap();
+                     VALUES ({own}, {conversation}, {before}, 1, '{content}', {status});"
+                );
                 parent = id;
             }
         }
-        together.commit().await.unwrap();
+        self.place.execute(together + "COMMIT").await;
     }
 
     /// A new conversation with one question, whose answer runs.
@@ -150,7 +170,8 @@ impl Kept {
     }
 
     async fn finish(&self, answer: Uuid, text: &str) {
-        self.store.finish(answer, &whole(text)).await.unwrap();
+        let run = AnswerRun::first(answer);
+        self.store.finish(run, &whole(text)).await.unwrap();
     }
 
     /// The messages in which search finds `query`; none for a title.
@@ -168,6 +189,78 @@ impl Kept {
         let kept = self.store.conversation(OWNER, conversation).await;
         kept.unwrap().unwrap().leaf
     }
+}
+
+impl Place {
+    fn new(database: Option<PostgresDatabase>) -> Self {
+        Self {
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            database,
+        }
+    }
+
+    /// Runs statements past the store.
+    async fn execute(&self, statements: String) {
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements));
+        let done = match &self.database {
+            None => {
+                let mut file = raw(self.dir.path()).await;
+                let done = statements.execute(&mut file).await.map(drop);
+                file.close().await.unwrap();
+                done
+            }
+            Some(database) => {
+                let mut server = PgConnection::connect(&database.url()).await.unwrap();
+                statements.execute(&mut server).await.map(drop)
+            }
+        };
+        done.unwrap();
+    }
+
+    /// A number that is asked for past the store.
+    async fn number(&self, statement: impl Into<String>) -> i64 {
+        let statement = AssertSqlSafe(statement.into());
+        match &self.database {
+            None => {
+                let mut file = raw(self.dir.path()).await;
+                sqlx::query_scalar(statement).fetch_one(&mut file).await
+            }
+            Some(database) => {
+                let mut server = PgConnection::connect(&database.url()).await.unwrap();
+                sqlx::query_scalar(statement).fetch_one(&mut server).await
+            }
+        }
+        .unwrap()
+    }
+
+    /// An id as a statement writes it.
+    fn literal(&self, id: Uuid) -> String {
+        match &self.database {
+            None => format!("x'{}'", id.simple()),
+            Some(_) => format!("'{id}'"),
+        }
+    }
+}
+
+/// Makes the tables of the template.
+async fn prepare(url: String) {
+    connect(&url).await.close().await;
+}
+
+/// A gateway without a bus opens the database.
+async fn connect(url: &str) -> Store {
+    let address = ServerAddress::parse(url).unwrap();
+    let opened = Store::connect(&address, InstanceId::generate(), false).await;
+    opened.unwrap()
+}
+
+/// Lets the time pass after which a gateway that says nothing is dead.
+async fn bury(url: &str) {
+    let mut server = PgConnection::connect(url).await.unwrap();
+    sqlx::query("UPDATE gateways SET seen_at = seen_at - interval '7 s'")
+        .execute(&mut server)
+        .await
+        .unwrap();
 }
 
 /// The database's file, past the store.

@@ -19,7 +19,7 @@ async fn kept_and_backup() -> (Kept, TempDir) {
     let asked = kept.ask("in the backup").await;
     kept.finish(asked.answer, "answer").await;
     let copy = tempfile::tempdir().unwrap();
-    backup(kept.dir.path(), &copy.path().join(FILE))
+    backup(kept.place.dir.path(), &copy.path().join(FILE))
         .await
         .unwrap();
     fs::write(copy.path().join(KEY_FILE), [7; 32]).unwrap();
@@ -44,7 +44,8 @@ fn everything(dir: &Path) -> Vec<(String, Vec<u8>)> {
 async fn a_backup_is_put_back_with_its_key_and_what_was_there_is_kept() {
     let (kept, copy) = kept_and_backup().await;
     let later = kept.ask("after the backup").await;
-    let Kept { store, dir } = kept;
+    let Kept { store, place } = kept;
+    let dir = place.dir;
     // Not closed: its last writes are still in the journal, as after a crash.
     let journal = fs::read(dir.path().join("chat.db-wal")).unwrap();
     assert!(!journal.is_empty());
@@ -97,18 +98,22 @@ async fn a_backup_is_put_into_an_empty_folder() {
 async fn a_backup_that_cannot_be_used_is_refused_and_nothing_changes() {
     let (kept, copy) = kept_and_backup().await;
     kept.store.close().await;
-    let before = everything(kept.dir.path());
+    let before = everything(kept.place.dir.path());
     let file = copy.path().join(FILE);
     let good = fs::read(&file).unwrap();
 
     fs::write(&file, "SQLite format 3\0 of somebody else".repeat(10)).unwrap();
-    let foreign = restore(kept.dir.path(), copy.path()).await.unwrap_err();
+    let foreign = restore(kept.place.dir.path(), copy.path())
+        .await
+        .unwrap_err();
     assert!(matches!(foreign, RestoreError::Foreign(_)), "{foreign}");
 
     let mut torn = good.clone();
     torn.truncate(good.len() / 2);
     fs::write(&file, torn).unwrap();
-    let damaged = restore(kept.dir.path(), copy.path()).await.unwrap_err();
+    let damaged = restore(kept.place.dir.path(), copy.path())
+        .await
+        .unwrap_err();
     assert!(matches!(damaged, RestoreError::Damaged { .. }), "{damaged}");
 
     fs::write(&file, &good).unwrap();
@@ -122,33 +127,40 @@ async fn a_backup_that_cannot_be_used_is_refused_and_nothing_changes() {
     .await
     .unwrap();
     newer.close().await.unwrap();
-    let newer = restore(kept.dir.path(), copy.path()).await.unwrap_err();
+    let newer = restore(kept.place.dir.path(), copy.path())
+        .await
+        .unwrap_err();
     assert!(matches!(newer, RestoreError::Newer(_)), "{newer}");
 
     fs::remove_file(&file).unwrap();
-    let missing = restore(kept.dir.path(), copy.path()).await.unwrap_err();
+    let missing = restore(kept.place.dir.path(), copy.path())
+        .await
+        .unwrap_err();
     assert!(matches!(missing, RestoreError::Missing(_)), "{missing}");
-    assert_eq!(everything(kept.dir.path()), before);
+    assert_eq!(everything(kept.place.dir.path()), before);
 }
 
 #[tokio::test]
 async fn a_backup_is_not_put_back_beside_a_running_gateway() {
     let (kept, copy) = kept_and_backup().await;
-    let before = fs::read(kept.dir.path().join(FILE)).unwrap();
+    let before = fs::read(kept.place.dir.path().join(FILE)).unwrap();
     tokio::time::pause();
-    let error = restore(kept.dir.path(), copy.path()).await.unwrap_err();
+    let error = restore(kept.place.dir.path(), copy.path())
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, RestoreError::Folder(OpenError::InUse(_))),
         "{error}"
     );
-    assert_eq!(fs::read(kept.dir.path().join(FILE)).unwrap(), before);
+    assert_eq!(fs::read(kept.place.dir.path().join(FILE)).unwrap(), before);
 }
 
 #[tokio::test]
 async fn the_verb_restore_puts_back_or_only_looks_and_says_why_it_refuses() {
     let (kept, copy) = kept_and_backup().await;
     kept.store.close().await;
-    let Kept { store, dir } = kept;
+    let Kept { store, place } = kept;
+    let dir = place.dir;
     drop(store);
     let run = |arguments: &[&str]| {
         let ran = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))

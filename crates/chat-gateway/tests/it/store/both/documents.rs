@@ -5,7 +5,7 @@ use chat_gateway::protocol::record::{
     AnswerOptions, AnswerStatus, Answered, Author, ContentPart, Conversation, Message,
 };
 use chat_gateway::store::{
-    ConversationChange, Exported, ImportError, MAX_IMPORT_MESSAGES, NewOrOld, NewTurn,
+    AnswerRun, ConversationChange, Exported, ImportError, MAX_IMPORT_MESSAGES, NewOrOld, NewTurn,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -17,7 +17,10 @@ async fn document(kept: &Kept) -> Exported {
     let first = kept.ask("hello\nworld").await;
     let mut end = crate::store::whole("");
     end.written = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "Hi!")]);
-    kept.store.finish(first.answer, &end).await.unwrap();
+    kept.store
+        .finish(AnswerRun::first(first.answer), &end)
+        .await
+        .unwrap();
     let other = Uuid::now_v7();
     let options = AnswerOptions::default();
     let begun = kept.store.begin(NewTurn {
@@ -51,7 +54,9 @@ async fn document(kept: &Kept) -> Exported {
 
 #[tokio::test]
 async fn what_is_exported_comes_back_with_the_same_tree_under_new_ids() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let document = document(&kept).await;
     let text = serde_json::to_string(&document).unwrap();
     let read: Exported = serde_json::from_str(&text).unwrap();
@@ -91,7 +96,9 @@ async fn what_is_exported_comes_back_with_the_same_tree_under_new_ids() {
 
 #[tokio::test]
 async fn markdown_shows_the_path_to_the_newest_message() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let page = document(&kept).await.to_markdown();
     let expected = "# hello world\n\n## You\n\nhello\nworld\n\n## Assistant\n\nHey.\n\n## You\n\nand now?\n\n\
                     ## Assistant\n\n*(this answer is not whole)*\n";
@@ -150,7 +157,9 @@ fn exported(messages: Vec<Message>) -> Exported {
 
 #[tokio::test]
 async fn a_document_that_is_wrong_is_refused_with_its_place_and_nothing_is_kept() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let ok = || {
         let question = question(None);
         let answer = answer(Some(question.id));
@@ -279,7 +288,9 @@ proptest! {
     fn any_document_is_refused_or_comes_back_as_a_tree(documents in proptest::collection::vec(hostile(), 20)) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let kept = Kept::new().await;
+            let Some(kept) = super::kept().await else {
+        return;
+    };
             for document in documents {
                 let id = match kept.store.import(OWNER, &document).await {
                     Ok(imported) => imported.id,

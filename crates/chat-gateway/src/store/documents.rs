@@ -1,19 +1,31 @@
-//! Bringing an exported conversation back, under new ids. The document is a stranger's: everything in it is checked.
+//! A conversation as a document that can be kept elsewhere and brought back. Such a document is a stranger's: everything in
+//! it is checked.
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::answer::written::Written;
 use crate::protocol::record::{
     AnswerStatus, Answered, Author, ContentPart, Conversation, MAX_TITLE_CHARS, Message,
 };
-use crate::store::export::VERSION;
-use crate::store::rows::{
-    ConversationRow, finish_reason_word, status_word, to_json, to_json_if_any,
-};
-use crate::store::texts::{index, index_answer, owner_tag, words};
-use crate::store::{Exported, Store, StoreError, now_ms};
+use crate::store::StoreError;
+
+/// The version of the document.
+pub(super) const VERSION: u32 = 1;
+
+/// A whole conversation, as export writes it and import reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exported {
+    /// The version of this document: 1.
+    pub corral_export: u32,
+    /// The conversation.
+    pub conversation: Conversation,
+    /// All its messages in the order in which they came; each after its parent.
+    pub messages: Vec<Message>,
+}
 
 /// The most messages of one document.
 pub const MAX_IMPORT_MESSAGES: usize = 20_000;
@@ -33,107 +45,8 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
-impl Store {
-    /// Keeps a document as a new conversation of `owner`, with new ids and the same tree. Returns it.
-    ///
-    /// # Errors
-    ///
-    /// When the document is wrong, or nothing can be kept now.
-    pub async fn import(
-        &self,
-        owner: &str,
-        document: &Exported,
-    ) -> Result<Conversation, ImportError> {
-        let ids = check(document)?;
-        let now = now_ms();
-        let Conversation {
-            title,
-            pinned,
-            folder,
-            system,
-            leaf,
-            created_ms,
-            ..
-        } = &document.conversation;
-        let id = Uuid::now_v7();
-        let newest = document.messages.last().map(|message| message.id);
-        let leaf = leaf.or(newest).and_then(|leaf| ids.get(&leaf));
-        let mut writing = self.write().await?;
-        let on = writing.on();
-        let row: ConversationRow = sqlx::query_as(
-            "INSERT INTO conversations \
-             (id, owner, owner_tag, title, created_ms, updated_ms, revision, temporary, pinned, folder, system, leaf) \
-             VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?) RETURNING *",
-        )
-        .bind(id)
-        .bind(owner)
-        .bind(owner_tag(owner))
-        .bind(title)
-        .bind(past(*created_ms, now))
-        .bind(now)
-        .bind(pinned)
-        .bind(folder)
-        .bind(system)
-        .bind(leaf)
-        .fetch_one(&mut *on)
-        .await
-        .map_err(StoreError::from)?;
-        index(on, id, None, title).await?;
-        for message in &document.messages {
-            let own = ids[&message.id];
-            let parent = message.parent.map(|parent| ids[&parent]);
-            keep(&mut *on, id, own, parent, message, now).await?;
-        }
-        writing.commit().await?;
-        Ok(row.into())
-    }
-}
-
-async fn keep(
-    on: &mut sqlx::SqliteConnection,
-    conversation: Uuid,
-    id: Uuid,
-    parent: Option<Uuid>,
-    message: &Message,
-    now: i64,
-) -> Result<(), StoreError> {
-    let answer = message.answer.as_ref();
-    let written = answer.map_or_else(Written::new, |answer| {
-        Written::of(&answer.reasoning, &answer.text)
-    });
-    sqlx::query(
-        "INSERT INTO messages (id, conversation, parent, created_ms, content, status, written, runs, \
-         finish_reason, error, usage, timings, context, options) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(id)
-    .bind(conversation)
-    .bind(parent)
-    .bind(past(message.created_ms, now))
-    .bind(to_json(&message.content)?)
-    .bind(answer.map(|answer| status_word(settled(answer.status))))
-    .bind(written.as_str())
-    .bind(to_json(written.runs())?)
-    .bind(answer.and_then(|answer| answer.finish_reason).map(finish_reason_word))
-    .bind(to_json_if_any(answer.and_then(|answer| answer.error.as_ref()))?)
-    .bind(to_json_if_any(answer.and_then(|answer| answer.usage.as_ref()))?)
-    .bind(to_json_if_any(answer.and_then(|answer| answer.timings.as_ref()))?)
-    .bind(to_json_if_any(
-        answer.and_then(|answer| answer.context.as_ref()),
-    )?)
-    .bind(match answer {
-        Some(answer) => to_json(&answer.options)?,
-        None => "{}".to_owned(),
-    })
-    .execute(&mut *on)
-    .await?;
-    match answer {
-        Some(answer) => index_answer(on, id, &answer.text).await,
-        None => index(on, conversation, Some(id), &words(&message.content)).await,
-    }
-}
-
 /// Nobody writes an imported answer.
-const fn settled(status: AnswerStatus) -> AnswerStatus {
+pub(super) const fn settled(status: AnswerStatus) -> AnswerStatus {
     match status {
         AnswerStatus::Waiting | AnswerStatus::Running => AnswerStatus::Interrupted,
         status => status,
@@ -141,12 +54,12 @@ const fn settled(status: AnswerStatus) -> AnswerStatus {
 }
 
 /// A time that is not in the future.
-fn past(ms: u64, now: i64) -> i64 {
+pub(super) fn past(ms: u64, now: i64) -> i64 {
     i64::try_from(ms).unwrap_or(now).min(now)
 }
 
 /// Checks the whole document. Returns the new id of each message.
-fn check(document: &Exported) -> Result<HashMap<Uuid, Uuid>, ImportError> {
+pub(super) fn check(document: &Exported) -> Result<HashMap<Uuid, Uuid>, ImportError> {
     let Exported {
         corral_export,
         conversation,

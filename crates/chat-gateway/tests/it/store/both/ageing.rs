@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
+use chat_gateway::protocol::rest::NewConversation;
 use chat_gateway::store::{
-    Begun, ConversationChange, ListPlace, NewOrOld, NewTurn, RESTORABLE, StoreError,
+    AnswerRun, Begun, ConversationChange, ListPlace, NewOrOld, NewTurn, RESTORABLE, StoreError,
 };
 use testkit::fake_llama::FakeLlama;
+use testkit::postgres::PostgresDatabase;
 use testkit::ws_client::PATIENCE;
 use uuid::Uuid;
 
 use crate::gateway::Gateway;
-use crate::store::{Asked, Kept, OWNER, STRANGER, key, raw, words};
+use crate::store::{Asked, Kept, OWNER, STRANGER, key, words};
 
 /// A day and an hour.
 const A_DAY_AND_MORE: Duration = Duration::from_hours(25);
 
 #[tokio::test]
 async fn the_list_is_paged_from_the_last_changed_and_without_temporary_ones() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let mut newest_first = Vec::new();
     for n in 0..5 {
         newest_first.insert(0, kept.ask(&format!("conversation {n}")).await.conversation);
@@ -42,7 +46,9 @@ async fn the_list_is_paged_from_the_last_changed_and_without_temporary_ones() {
 
 #[tokio::test]
 async fn what_is_not_named_in_a_change_stays() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("hello").await;
     let id = asked.conversation;
     let before = kept.store.conversation(OWNER, id).await.unwrap().unwrap();
@@ -87,7 +93,9 @@ async fn what_is_not_named_in_a_change_stays() {
 
 #[tokio::test]
 async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("first").await;
     kept.finish(first.answer, "answer").await;
     let second = kept
@@ -111,7 +119,7 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
     // The answer that ran is told, and the same request again does not bring the conversation back.
     let gone = kept
         .store
-        .checkpoint(second.answer, &crate::store::written(&[]))
+        .checkpoint(AnswerRun::first(second.answer), &crate::store::written(&[]))
         .await;
     assert!(matches!(gone, Err(StoreError::Gone)));
     let content = words("second");
@@ -133,7 +141,9 @@ async fn a_deleted_conversation_takes_everything_with_it_but_the_count_of_tokens
 
 #[tokio::test]
 async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("unicorns").await;
     let id = first.conversation;
     let parent = Some(first.answer);
@@ -156,7 +166,7 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
     assert_eq!(kept.found("un").await, []);
     // What ran ends in its row, and what waited never begins.
     kept.finish(first.answer, "white ones").await;
-    let started = kept.store.start(second.answer).await;
+    let started = kept.store.start(AnswerRun::first(second.answer)).await;
     assert!(matches!(started, Err(StoreError::Gone)), "{started:?}");
     assert_eq!(kept.store.tokens_today(OWNER).await.unwrap(), 15);
 
@@ -187,7 +197,9 @@ async fn what_is_deleted_is_out_of_sight_and_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn after_a_minute_what_was_deleted_does_not_come_back_and_is_swept() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("unicorns").await;
     kept.store.delete(OWNER, asked.conversation).await.unwrap();
     let other = kept.ask("horses").await;
@@ -207,7 +219,9 @@ async fn after_a_minute_what_was_deleted_does_not_come_back_and_is_swept() {
 
 #[tokio::test]
 async fn a_temporary_conversation_is_gone_after_a_day_and_others_are_kept() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let lasting = kept.ask("lasting").await;
     kept.finish(lasting.answer, "x").await;
     let brief = temporary(&kept).await;
@@ -232,7 +246,9 @@ async fn a_temporary_conversation_is_gone_after_a_day_and_others_are_kept() {
 
 #[tokio::test]
 async fn retention_deletes_what_nobody_went_on_with_and_nothing_that_runs() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let mut old = Vec::new();
     for _ in 0..120 {
         let asked = kept.ask("old").await;
@@ -269,39 +285,39 @@ async fn retention_deletes_what_nobody_went_on_with_and_nothing_that_runs() {
 
 #[tokio::test]
 async fn a_running_gateway_forgets_by_its_setting() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let old = kept.ask("old").await;
     kept.finish(old.answer, "x").await;
     let kept = kept.aged(A_DAY_AND_MORE).await;
     let new = kept.ask("new").await;
     kept.finish(new.answer, "x").await;
     kept.store.close().await;
-    let Kept { store, dir } = kept;
+    let Kept { store, place } = kept;
     drop(store);
-    let data = Arc::new(dir);
-    let settings = [("GATEWAY_RETENTION_DAYS", "1")];
-    let gateway = Gateway::keeping(Arc::clone(&data), FakeLlama::start().await, &settings).await;
-    let mut file = raw(data.path()).await;
-    let left = async {
-        loop {
-            let left: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM conversations")
-                .fetch_all(&mut file)
-                .await
-                .unwrap();
-            if left.len() < 2 {
-                return left;
-            }
+    let url = place.database.as_ref().map(PostgresDatabase::url);
+    let mut settings = vec![("GATEWAY_RETENTION_DAYS", "1")];
+    settings.extend(url.as_deref().map(|url| ("GATEWAY_STORE", url)));
+    let llama = FakeLlama::start().await;
+    let gateway = Gateway::keeping(Arc::clone(&place.dir), llama, &settings).await;
+    let swept = async {
+        while place.number("SELECT count(*) FROM conversations").await > 1 {
             tokio::task::yield_now().await;
         }
     };
-    let left = tokio::time::timeout(PATIENCE, left).await.unwrap();
-    assert_eq!(left, [new.conversation]);
+    tokio::time::timeout(PATIENCE, swept).await.unwrap();
+    let id = place.literal(new.conversation);
+    let left = format!("SELECT count(*) FROM conversations WHERE id = {id}");
+    assert_eq!(place.number(left).await, 1);
     drop(gateway);
 }
 
 #[tokio::test]
 async fn an_id_of_a_request_is_free_again_after_a_day() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("hello").await;
     kept.finish(asked.answer, "x").await;
     let request = asked.answer.to_string();
@@ -326,7 +342,9 @@ async fn an_id_of_a_request_is_free_again_after_a_day() {
 
 #[tokio::test]
 async fn ten_thousand_messages_open_within_the_time_of_one_page() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("question 0").await;
     kept.finish(first.answer, "answer 0").await;
     kept.fill(first, 4999).await;
@@ -370,24 +388,21 @@ async fn ten_thousand_messages_open_within_the_time_of_one_page() {
 
 /// Lets the time pass in which this deleted conversation could be brought back.
 async fn expire(kept: &Kept, conversation: Uuid) {
-    let mut file = raw(kept.dir.path()).await;
-    let aged = sqlx::query("UPDATE conversations SET deleted_ms = deleted_ms - ? WHERE id = ?")
-        .bind(i64::try_from(RESTORABLE.as_millis()).unwrap())
-        .bind(conversation);
-    aged.execute(&mut file).await.unwrap();
+    let by = RESTORABLE.as_millis();
+    let id = kept.place.literal(conversation);
+    let aged = format!("UPDATE conversations SET deleted_ms = deleted_ms - {by} WHERE id = {id}");
+    kept.place.execute(aged).await;
 }
 
 /// How many conversations, messages and searched texts the file holds.
 async fn rows(kept: &Kept) -> [i64; 3] {
-    let mut file = raw(kept.dir.path()).await;
     let mut counts = [0; 3];
     for (count, statement) in counts.iter_mut().zip([
         "SELECT count(*) FROM conversations",
         "SELECT count(*) FROM messages",
         "SELECT count(*) FROM texts",
     ]) {
-        let counted = sqlx::query_scalar(statement).fetch_one(&mut file).await;
-        *count = counted.unwrap();
+        *count = kept.place.number(statement).await;
     }
     counts
 }
@@ -403,4 +418,21 @@ async fn temporary(kept: &Kept) -> Asked {
     kept.begin(&asked, new, None, "temporary", AnswerStatus::Running)
         .await;
     asked
+}
+
+#[tokio::test]
+async fn folders_are_listed_by_their_bytes() {
+    let Some(kept) = super::kept().await else {
+        return;
+    };
+    for folder in ["b", "Ä", "B", "a", "_", "上", "a b", "ab"] {
+        let new = NewConversation {
+            folder: Some(folder.to_owned()),
+            ..NewConversation::default()
+        };
+        kept.store.create(OWNER, &new).await.unwrap();
+    }
+    let folders = kept.store.folders(OWNER).await.unwrap();
+    let names: Vec<_> = folders.iter().map(|folder| folder.name.as_str()).collect();
+    assert_eq!(names, ["B", "_", "a", "a b", "ab", "b", "Ä", "上"]);
 }

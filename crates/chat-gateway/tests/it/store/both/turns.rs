@@ -6,14 +6,16 @@ use chat_gateway::protocol::record::{
     Conversation, FinishReason, Message, TokenUsage,
 };
 use chat_gateway::protocol::v2::Accepted;
-use chat_gateway::store::{AnswerEnd, Begun, NewOrOld, NewTurn, StoreError};
+use chat_gateway::store::{AnswerEnd, AnswerRun, Begun, NewOrOld, NewTurn, StoreError};
 use uuid::Uuid;
 
 use crate::store::{Asked, Kept, OWNER, key, whole, words, written};
 
 #[tokio::test]
 async fn a_turn_is_read_back_as_it_was_kept() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = Asked::new(Uuid::now_v7());
     let content = vec![
         ContentPart::Text {
@@ -44,8 +46,9 @@ async fn a_turn_is_read_back_as_it_was_kept() {
         options: &options,
     };
     let begun = kept.store.begin(turn).await.unwrap();
-    assert_eq!(begun, Begun::Begun { revision: 1 });
-    assert_eq!(kept.store.start(asked.answer).await.unwrap(), 2);
+    let run = AnswerRun::first(asked.answer);
+    assert_eq!(begun, Begun::Begun { revision: 1, run });
+    assert_eq!(kept.store.start(run).await.unwrap(), 2);
     let pieces = [
         (RunKind::Reasoning, "嗯 e\u{301}"),
         (RunKind::Text, "Hello \u{0} 👋"),
@@ -74,10 +77,10 @@ async fn a_turn_is_read_back_as_it_was_kept() {
         written: written(&pieces),
     };
     kept.store
-        .checkpoint(asked.answer, &written(&pieces[..2]))
+        .checkpoint(run, &written(&pieces[..2]))
         .await
         .unwrap();
-    assert_eq!(kept.store.finish(asked.answer, &end).await.unwrap(), 3);
+    assert_eq!(kept.store.finish(run, &end).await.unwrap(), 3);
 
     let path = kept.store.path(OWNER, asked.answer).await.unwrap();
     let created_ms = path[0].created_ms;
@@ -141,7 +144,9 @@ async fn a_turn_is_read_back_as_it_was_kept() {
 
 #[tokio::test]
 async fn the_same_request_again_is_told_the_same_and_starts_nothing() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = Asked::new(Uuid::now_v7());
     let content = words("hello");
     let options = AnswerOptions::default();
@@ -201,7 +206,9 @@ async fn the_same_request_again_is_told_the_same_and_starts_nothing() {
 
 #[tokio::test]
 async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("first question").await;
     let second = kept
         .go_on(
@@ -212,7 +219,10 @@ async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
         )
         .await;
     let so_far = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "partial words")]);
-    kept.store.checkpoint(first.answer, &so_far).await.unwrap();
+    kept.store
+        .checkpoint(AnswerRun::first(first.answer), &so_far)
+        .await
+        .unwrap();
     let kept = kept.again().await;
     for (answer, text, reasoning) in [
         (first.answer, "partial words", "hm"),
@@ -232,13 +242,18 @@ async fn what_ran_or_waited_is_interrupted_at_start_with_its_text() {
     let found = kept.store.search(OWNER, "partial", 10).await.unwrap();
     assert_eq!(found[0].message, Some(first.answer));
     // It has ended: nothing ends it again.
-    let again = kept.store.finish(first.answer, &whole("x")).await;
+    let again = kept
+        .store
+        .finish(AnswerRun::first(first.answer), &whole("x"))
+        .await;
     assert!(matches!(again, Err(StoreError::Gone)));
 }
 
 #[tokio::test]
 async fn a_question_that_waits_can_be_given_other_words() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("first").await;
     let waiting = kept
         .go_on(
@@ -263,7 +278,10 @@ async fn a_question_that_waits_can_be_given_other_words() {
     assert_eq!(kept.found("apples").await, []);
     assert_eq!(kept.found("pears").await, [Some(waiting.question)]);
     // An answer that runs was asked with the words as they were.
-    kept.store.start(waiting.answer).await.unwrap();
+    kept.store
+        .start(AnswerRun::first(waiting.answer))
+        .await
+        .unwrap();
     let late = kept
         .store
         .edit_waiting(OWNER, waiting.question, &words("plums"))
@@ -276,7 +294,9 @@ async fn a_question_that_waits_can_be_given_other_words() {
 
 #[tokio::test]
 async fn a_question_that_waits_is_taken_back_and_those_behind_it_move_up() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("first").await;
     let conversation = first.conversation;
     let second = kept
@@ -309,7 +329,9 @@ async fn a_question_that_waits_is_taken_back_and_those_behind_it_move_up() {
 
 #[tokio::test]
 async fn taking_back_a_question_at_the_root_leaves_the_newest_message_as_leaf() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("first").await;
     let conversation = first.conversation;
     let root = kept
@@ -342,7 +364,9 @@ async fn taking_back_a_question_at_the_root_leaves_the_newest_message_as_leaf() 
 
 #[tokio::test]
 async fn another_answer_stands_beside_the_first() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("question").await;
     kept.finish(first.answer, "one").await;
     let other = Uuid::now_v7();
@@ -358,7 +382,8 @@ async fn another_answer_stands_beside_the_first() {
         options: &options,
     };
     let begun = kept.store.begin(turn).await.unwrap();
-    assert_eq!(begun, Begun::Begun { revision: 3 });
+    let run = AnswerRun::first(other);
+    assert_eq!(begun, Begun::Begun { revision: 3, run });
     kept.finish(other, "two").await;
     assert_eq!(
         kept.path_ids(first.answer).await,
@@ -370,7 +395,9 @@ async fn another_answer_stands_beside_the_first() {
 
 #[tokio::test]
 async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let first = kept.ask("question").await;
     let options = AnswerOptions::default();
     let content = words("x");
@@ -402,12 +429,15 @@ async fn a_question_follows_an_answer_and_an_answer_follows_a_question() {
 
 #[tokio::test]
 async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("question").await;
     let options = AnswerOptions {
         max_tokens: Some(9),
         ..AnswerOptions::default()
     };
+    let mut run = AnswerRun::first(asked.answer);
     let mut requests = (0..).map(|n: u32| n.to_string());
     let so_far = written(&[(RunKind::Reasoning, "hm"), (RunKind::Text, "so far")]);
     for (status, finish_reason, expected) in [
@@ -427,7 +457,7 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
             finish_reason,
             ..AnswerEnd::plain(status, so_far.clone())
         };
-        kept.store.finish(asked.answer, &end).await.unwrap();
+        kept.store.finish(run, &end).await.unwrap();
         let request = requests.next().unwrap();
         let begun = kept
             .store
@@ -435,6 +465,9 @@ async fn only_an_answer_that_was_cut_goes_on_and_from_its_text() {
             .await
             .unwrap();
         assert_eq!(matches!(begun, Begun::Begun { .. }), expected, "{status:?}");
+        if let Begun::Begun { run: next, .. } = begun {
+            run = next;
+        }
         if expected {
             let again = kept
                 .store

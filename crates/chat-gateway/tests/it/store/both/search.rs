@@ -7,11 +7,13 @@ use chat_gateway::protocol::rest::NewConversation;
 use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn, SearchHit};
 use uuid::Uuid;
 
-use crate::store::{Asked, Kept, OWNER, STRANGER, key, raw, words};
+use crate::store::{Asked, Kept, OWNER, STRANGER, key, words};
 
 #[tokio::test]
 async fn a_chinese_word_of_two_characters_is_found() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let weather = kept.ask("今天上海的天气怎么样？").await;
     kept.finish(weather.answer, "上海今天晴，气温二十度。")
         .await;
@@ -32,7 +34,9 @@ async fn a_chinese_word_of_two_characters_is_found() {
 
 #[tokio::test]
 async fn signs_of_the_query_language_are_only_signs() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept
         .ask("Is 100% of a_b \"quoted\" OR c:\\d (x) NEAR* -y ^z?")
         .await;
@@ -65,7 +69,9 @@ async fn signs_of_the_query_language_are_only_signs() {
 
 #[tokio::test]
 async fn case_does_not_matter_and_pictures_and_thoughts_are_not_searched() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = Asked::new(Uuid::now_v7());
     let first = kept.ask("ÄPFEL and Birnen").await;
     kept.finish(first.answer, "ok").await;
@@ -109,7 +115,9 @@ async fn case_does_not_matter_and_pictures_and_thoughts_are_not_searched() {
 
 #[tokio::test]
 async fn what_is_renamed_or_deleted_is_found_as_it_is_now() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("unicorns").await;
     kept.finish(asked.answer, "They are rare.").await;
     let change = ConversationChange {
@@ -137,7 +145,9 @@ async fn what_is_renamed_or_deleted_is_found_as_it_is_now() {
 
 #[tokio::test]
 async fn an_excerpt_shows_the_word_with_what_is_around_it() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let asked = kept.ask("q").await;
     let text = format!("{}the needle{}", "很".repeat(100), "长".repeat(300));
     kept.finish(asked.answer, &text).await;
@@ -148,7 +158,9 @@ async fn an_excerpt_shows_the_word_with_what_is_around_it() {
 
 #[tokio::test]
 async fn a_search_looks_only_at_what_its_owner_wrote() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let own = kept.ask("common words").await;
     let options = AnswerOptions::default();
     let content = words("common words of a stranger");
@@ -169,20 +181,19 @@ async fn a_search_looks_only_at_what_its_owner_wrote() {
         options: &options,
     });
     begun.await.unwrap();
-    let mut file = raw(kept.dir.path()).await;
-    let many = sqlx::query(
-        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
-         INSERT INTO texts (conversation, owner_tag, text) SELECT c.id, c.owner_tag, 'common words ' || n \
-         FROM n, conversations c WHERE c.id = ?",
+    let id = kept.place.literal(theirs.conversation);
+    // SQLite makes the small letters itself.
+    let (column, folded) = match kept.place.database {
+        None => ("", ""),
+        Some(_) => (", folded", ", 'common words ' || n"),
+    };
+    let many = format!(
+        "DROP INDEX texts_titles; \
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
+         INSERT INTO texts (conversation, owner_tag, text{column}) \
+         SELECT c.id, c.owner_tag, 'common words ' || n{folded} FROM n, conversations c WHERE c.id = {id}"
     );
-    sqlx::query("DROP INDEX texts_titles")
-        .execute(&mut file)
-        .await
-        .unwrap();
-    many.bind(theirs.conversation)
-        .execute(&mut file)
-        .await
-        .unwrap();
+    kept.place.execute(many).await;
     let mut took = Duration::MAX;
     let mut found = Vec::new();
     for _ in 0..5 {
@@ -204,7 +215,9 @@ async fn a_search_looks_only_at_what_its_owner_wrote() {
 
 #[tokio::test]
 async fn the_title_of_a_conversation_without_messages_is_found() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let new = NewConversation {
         title: Some("Holiday plans".to_owned()),
         ..NewConversation::default()

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use chat_gateway::protocol::record::{AnswerOptions, AnswerStatus};
-use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn};
+use chat_gateway::store::{Begun, ConversationChange, NewOrOld, NewTurn};
 use uuid::Uuid;
 
 use crate::store::{Asked, Kept, OWNER, STRANGER, key, words};
@@ -102,7 +102,9 @@ async fn every_verb(
 
 #[tokio::test]
 async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let cut = kept.ask("a secret question").await;
     let waiting = kept
         .go_on(
@@ -176,7 +178,9 @@ async fn a_stranger_gets_exactly_what_an_unknown_id_gets() {
 
 #[tokio::test]
 async fn two_owners_may_use_the_same_id_for_their_requests() {
-    let kept = Kept::new().await;
+    let Some(kept) = super::kept().await else {
+        return;
+    };
     let options = AnswerOptions::default();
     let content = words("hello");
     for owner in [OWNER, STRANGER] {
@@ -196,6 +200,9 @@ async fn two_owners_may_use_the_same_id_for_their_requests() {
             options: &options,
         });
         let begun = begun.await.unwrap();
-        assert_eq!(begun, chat_gateway::store::Begun::Begun { revision: 1 });
+        assert!(
+            matches!(begun, Begun::Begun { revision: 1, .. }),
+            "{begun:?}"
+        );
     }
 }

@@ -1,0 +1,35 @@
+//! Which of several gateways this is.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// A gateway process, from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InstanceId(Uuid);
+
+impl InstanceId {
+    /// One that no other process has.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The one that a peer or a database named.
+    #[must_use]
+    pub const fn known(id: Uuid) -> Self {
+        Self(id)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}

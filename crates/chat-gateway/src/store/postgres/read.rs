@@ -1,0 +1,166 @@
+//! Reading conversations and messages, each with its owner in the same statement.
+
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use crate::protocol::record::{Conversation, Message};
+use crate::protocol::rest::Folder;
+use crate::store::postgres::rows::{conversation_columns, message_columns};
+use crate::store::postgres::texts::keepable;
+use crate::store::postgres::{PostgresStore, ServerError};
+use crate::store::rows::{ConversationRow, MessageRow, messages};
+use crate::store::{ListPlace, MAX_FOLDERS, MAX_PAGE, MAX_PATH, day, now_ms, unsigned};
+
+impl PostgresStore {
+    pub(in crate::store) async fn conversation(
+        &self,
+        owner: &str,
+        id: Uuid,
+    ) -> Result<Option<Conversation>, ServerError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        conversation(&mut connection, owner, id).await
+    }
+
+    pub(in crate::store) async fn message(
+        &self,
+        owner: &str,
+        id: Uuid,
+    ) -> Result<Option<(Uuid, Message)>, ServerError> {
+        let row: Option<MessageRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM messages m JOIN conversations c ON c.id = m.conversation \
+             WHERE m.id = $1 AND c.owner = $2"
+        ))
+        .bind(id)
+        .bind(owner)
+        .fetch_optional(&self.shared.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let conversation = row.conversation;
+        Ok(Some((conversation, row.into_message()?)))
+    }
+
+    pub(in crate::store) async fn path(
+        &self,
+        owner: &str,
+        leaf: Uuid,
+    ) -> Result<Vec<Message>, ServerError> {
+        let rows: Vec<MessageRow> = sqlx::query_as(concat!(
+            "WITH RECURSIVE up (id, parent, depth) AS ( \
+             SELECT m.id, m.parent, 1 FROM messages m JOIN conversations c ON c.id = m.conversation \
+             WHERE m.id = $1 AND c.owner = $2 \
+             UNION ALL SELECT m.id, m.parent, up.depth + 1 FROM up JOIN messages m ON m.id = up.parent \
+             WHERE up.depth < $3) SELECT ",
+            message_columns!(),
+            " FROM up JOIN messages m ON m.id = up.id ORDER BY up.depth DESC"
+        ))
+        .bind(leaf)
+        .bind(owner)
+        .bind(i64::from(MAX_PATH))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        Ok(messages(rows)?)
+    }
+
+    pub(in crate::store) async fn messages(
+        &self,
+        owner: &str,
+        conversation: Uuid,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Vec<Message>>, ServerError> {
+        let rows: Vec<MessageRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM conversations c JOIN messages m ON m.conversation = c.id \
+             WHERE c.id = $1 AND c.owner = $2 AND ($3 IS NULL OR m.n < \
+             (SELECT b.n FROM messages b WHERE b.id = $3 AND b.conversation = $1)) \
+             ORDER BY m.n DESC LIMIT $4"
+        ))
+        .bind(conversation)
+        .bind(owner)
+        .bind(before)
+        .bind(i64::from(limit.min(MAX_PAGE)))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        if rows.is_empty() {
+            // An empty page of a known conversation.
+            let known = self.conversation(owner, conversation).await?;
+            return Ok(known.map(|_| Vec::new()));
+        }
+        let mut page = messages(rows)?;
+        page.reverse();
+        Ok(Some(page))
+    }
+
+    pub(in crate::store) async fn conversations(
+        &self,
+        owner: &str,
+        folder: Option<&str>,
+        before: Option<ListPlace>,
+        limit: u32,
+    ) -> Result<Vec<Conversation>, ServerError> {
+        let before = before.unwrap_or(ListPlace::TOP);
+        let rows: Vec<ConversationRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            conversation_columns!(),
+            " FROM conversations WHERE owner = $1 AND NOT temporary \
+             AND (pinned, updated_ms, id) < ($2, $3, $4) AND ($6 IS NULL OR folder = $6) \
+             ORDER BY pinned DESC, updated_ms DESC, id DESC LIMIT $5"
+        ))
+        .bind(owner)
+        .bind(before.pinned)
+        .bind(i64::try_from(before.updated_ms).unwrap_or(i64::MAX))
+        .bind(before.id)
+        .bind(i64::from(limit.min(MAX_PAGE)))
+        .bind(folder.map(keepable))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        Ok(rows.into_iter().map(Conversation::from).collect())
+    }
+
+    pub(in crate::store) async fn folders(&self, owner: &str) -> Result<Vec<Folder>, ServerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT folder, count(*) FROM conversations \
+             WHERE owner = $1 AND NOT temporary AND folder IS NOT NULL \
+             GROUP BY folder ORDER BY folder LIMIT $2",
+        )
+        .bind(owner)
+        .bind(i64::from(MAX_FOLDERS))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        let folders = rows.into_iter().map(|(name, conversations)| Folder {
+            name,
+            conversations: unsigned(conversations),
+        });
+        Ok(folders.collect())
+    }
+
+    pub(in crate::store) async fn tokens_today(&self, owner: &str) -> Result<u64, ServerError> {
+        let tokens: Option<i64> =
+            sqlx::query_scalar("SELECT tokens FROM tokens_spent WHERE owner = $1 AND day = $2")
+                .bind(owner)
+                .bind(day(now_ms()))
+                .fetch_optional(&self.shared.readers)
+                .await?;
+        Ok(unsigned(tokens.unwrap_or(0)))
+    }
+}
+
+pub(super) async fn conversation(
+    on: &mut PgConnection,
+    owner: &str,
+    id: Uuid,
+) -> Result<Option<Conversation>, ServerError> {
+    let row: Option<ConversationRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        conversation_columns!(),
+        " FROM conversations WHERE id = $1 AND owner = $2"
+    ))
+    .bind(id)
+    .bind(owner)
+    .fetch_optional(on)
+    .await?;
+    Ok(row.map(Conversation::from))
+}
