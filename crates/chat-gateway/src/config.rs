@@ -9,6 +9,7 @@ use common::secret::Secret;
 use common::traces::Endpoint;
 use url::Url;
 
+use crate::bus;
 use crate::identity::{Auth, Origins, TrustedProxies, UserBounds, public_name, settings};
 use crate::store::ServerAddress;
 
@@ -120,6 +121,11 @@ const RETENTION_DAYS: Variable = Variable::new(
     "0",
     "Days after which a conversation that nobody goes on with is deleted; 0 keeps it for ever.",
 );
+const BUS: Variable = Variable::token(
+    "GATEWAY_BUS",
+    "The Valkey or Redis (7 or newer) that several gateways share, as in `redis://valkey:6379` or, with TLS, \
+     `rediss://user:password@valkey:6379`. Unset: there is one gateway.",
+);
 /// A day, in seconds.
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
@@ -145,6 +151,7 @@ pub const VARIABLES: &[Variable] = &[
     DATA,
     STORE,
     RETENTION_DAYS,
+    BUS,
     settings::AUTH,
     settings::USER_HEADER,
     settings::NAME_HEADER,
@@ -201,6 +208,8 @@ pub struct Config {
     pub store: Option<ServerAddress>,
     /// How long a conversation is kept after its last change; none: for ever.
     pub retention: Option<Duration>,
+    /// What several gateways share; none: there is one.
+    pub bus: Option<Secret>,
     /// How people sign in.
     pub auth: Auth,
     /// Who is signed out by name.
@@ -245,6 +254,7 @@ impl Config {
                 0 => None,
                 days => Some(Duration::from_secs(days * DAY_SECONDS)),
             },
+            bus: bus(env),
             bounds: settings::bounds(env),
             traces: Endpoint::read(env),
         }
@@ -278,6 +288,14 @@ fn model(env: &mut Environment) -> String {
         Some(file) => env.optional(&MODEL).unwrap_or(file),
         None => env.required(&MODEL, "name the model, or set HF_FILENAME"),
     }
+}
+
+fn bus(env: &mut Environment) -> Option<Secret> {
+    let address = env.secret(&BUS)?;
+    if let Err(problem) = bus::check(&address) {
+        env.refuse(&BUS, problem);
+    }
+    Some(address)
 }
 
 fn within<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>

@@ -4,6 +4,7 @@
 //! serves the page. Start reading at [`protocol`] and [`connection`]; `socket.rs` is the loop around them.
 
 pub mod answer;
+pub mod bus;
 mod completion;
 pub mod config;
 pub mod connection;
@@ -33,10 +34,12 @@ use common::shutdown::Shutdown;
 use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 pub use config::{ADMIN_LISTEN, Config, DATA, STORE, VARIABLES};
 pub use http::document as openapi;
 
+use crate::bus::{Bus, BusError};
 use crate::identity::{Identities, IdentityError};
 use crate::instance::InstanceId;
 use crate::state::Gateway;
@@ -86,6 +89,9 @@ pub enum StartError {
     /// Nor in PostgreSQL.
     #[error(transparent)]
     Server(#[from] ServerOpenError),
+    /// The address of the bus cannot be used.
+    #[error(transparent)]
+    Bus(#[from] BusError),
 }
 
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
@@ -101,11 +107,13 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<Store, StartError> {
     let _accepting = shutdown.hold();
+    let instance = InstanceId::generate();
+    let (bus, events) = Bus::open(config.bus.as_ref(), instance)?;
     let store = match &config.store {
-        Some(address) => Store::connect(address, InstanceId::generate(), false).await?,
+        Some(address) => Store::connect(address, instance, config.bus.is_some()).await?,
         None => Store::open(&config.data).await?,
     };
-    let identity = Identities::open(&config)?;
+    let identity = Identities::open(&config, bus.clone())?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
         config,
@@ -113,8 +121,20 @@ pub async fn serve(
         shutdown.clone(),
         identity,
         store,
+        bus.clone(),
         &mut registry,
     )?);
+    let mut others = JoinSet::new();
+    let told = Arc::clone(&gateway);
+    let closing = shutdown.clone();
+    others.spawn(async move {
+        tokio::select! {
+            () = bus.keep(&closing) => {}
+            () = told.keep_told(events) => {}
+        }
+    });
+    // It outlives the drain, for the last words of answers, so nothing waits for it. It ends with `shutdown`.
+    others.detach_all();
     let Listeners { public, admin } = listeners;
     for (listener, socket) in [("public", &public), ("admin", &admin)] {
         if let Ok(address) = socket.local_addr() {
@@ -129,6 +149,7 @@ pub async fn serve(
     tokio::join!(
         gateway.upstream.watch(&shutdown),
         gateway.rooms.keep_tidy(&shutdown),
+        gateway.keep_mirrored(&shutdown),
         gateway.identity.keep(&shutdown),
         gateway
             .store

@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     refused: Family<ReasonLabel, Counter>,
     refusals: Family<CodeLabel, Counter>,
     pub(crate) connections_refused: Refusals,
+    pub(crate) bus_up: Gauge,
 }
 
 impl Metrics {
@@ -52,6 +53,7 @@ impl Metrics {
             refused: Family::default(),
             refusals: Family::default(),
             connections_refused: Refusals::of(crate::SERVICE),
+            bus_up: Gauge::default(),
         };
         registry.register(
             "sockets_open",
@@ -81,6 +83,8 @@ impl Metrics {
             metrics.refusals.clone(),
         );
         metrics.connections_refused.register(registry);
+        let help = "Whether the bus of several gateways is connected; 0 without GATEWAY_BUS";
+        registry.register("bus_up", help, metrics.bus_up.clone());
         // What an alert asks for starts at 0, because Prometheus does not notice a series that starts at 1.
         let code = "storage_unavailable";
         drop(metrics.refusals.get_or_create(&CodeLabel { code }));

@@ -8,8 +8,10 @@ use common::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
+use crate::bus::Bus;
 use crate::completion::Completions;
 use crate::config::Config;
+use crate::conversation::elsewhere::MAX_CALLS;
 use crate::conversation::rooms::Rooms;
 use crate::http::BodyBudget;
 use crate::identity::{Identities, RefusedOrigins, UserLimits};
@@ -30,8 +32,11 @@ pub(crate) struct Gateway {
     pub(crate) limits: UserLimits,
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
+    pub(crate) bus: Bus,
     /// Answers that wait for the model now.
     pub(crate) waiting_for_model: AtomicUsize,
+    /// One permit for each call of another gateway that may be carried out at once.
+    pub(crate) calls: Arc<Semaphore>,
     /// The bytes that bodies may yet take.
     pub(crate) bodies: BodyBudget,
     /// One permit for each socket that may be open.
@@ -49,6 +54,7 @@ impl Gateway {
         shutdown: Shutdown,
         identity: Identities,
         store: Store,
+        bus: Bus,
         registry: &mut Registry,
     ) -> reqwest::Result<Self> {
         let http = upstream::http()?;
@@ -63,7 +69,9 @@ impl Gateway {
             seats: Arc::new(Semaphore::new(config.max_connections)),
             refused_origins: RefusedOrigins::default(),
             store,
-            rooms: Rooms::default(),
+            rooms: Rooms::new(bus.clone()),
+            bus,
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
             bodies: BodyBudget::default(),
             waiting_for_model: AtomicUsize::new(0),
             config,

@@ -1,4 +1,4 @@
-//! Scripted peers for tests: llama-server, the Hub, an OTLP collector, a browser's socket, GGUF files of any size, and Corral's own built
+//! Scripted peers for tests: llama-server, the Hub, an OTLP collector, a browser's socket, GGUF files of any size, a Valkey, and Corral's own built
 //! binaries as child processes. Waiting in here is for events, never for time.
 
 pub mod fake_collector;
@@ -10,4 +10,5 @@ pub mod postgres;
 pub mod service;
 pub mod tools;
 pub mod v2_client;
+pub mod valkey;
 pub mod ws_client;

@@ -340,13 +340,16 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
         let turn = room.turn.lock().await;
         let begun = {
             let state = room.state();
-            let mut answers = state.answers.iter();
+            // What runs or waits at another gateway is begun there.
             // A message that came since the last answer ended may have begun one, with a task of its own.
-            if answers.any(|answer| answer.status == AnswerStatus::Running) {
+            if state
+                .own()
+                .any(|answer| answer.status == AnswerStatus::Running)
+            {
                 return None;
             }
-            let mut answers = state.answers.iter();
-            answers
+            state
+                .own()
                 .find(|answer| answer.status == AnswerStatus::Waiting)
                 .map(|answer| answer.begun)
         }?;
@@ -395,6 +398,10 @@ impl Unwatched {
         let Some(limit) = gateway.config.unwatched else {
             return false;
         };
+        // Nobody knows who watches at other gateways.
+        if gateway.bus.shared().is_some() {
+            return false;
+        }
         if room.is_watched() {
             self.0 = None;
             return false;

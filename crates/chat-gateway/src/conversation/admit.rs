@@ -17,14 +17,14 @@ impl Gateway {
         if self.shutdown.is_draining() {
             return Err(Refusal {
                 code: ErrorCode::ShuttingDown,
-                message: "the server is restarting; send the message again in a moment",
+                message: "the server is restarting; send the message again in a moment".into(),
                 retry_after_seconds: Some(2),
             });
         }
         if let Err(wait) = self.limits.message(user) {
             return Err(Refusal {
                 code: ErrorCode::RateLimited,
-                message: "too many messages in a minute; wait a moment",
+                message: "too many messages in a minute; wait a moment".into(),
                 retry_after_seconds: u32::try_from(wait.0.as_secs() + 1).ok(),
             });
         }

@@ -1,12 +1,15 @@
 //! Beginning, changing, deleting and bringing back conversations while people watch them.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
+use crate::bus::{News, NewsKind};
 use crate::conversation::refusal::{Refusal, STORE_HANGS};
 use crate::identity::User;
 use crate::protocol::record::Conversation;
 use crate::protocol::rest::NewConversation;
-use crate::protocol::v2::{Change, ListChange, ListNews};
+use crate::protocol::v2::Change;
 use crate::state::Gateway;
 use crate::store::{ConversationChange, Exported, ImportError};
 
@@ -19,7 +22,7 @@ impl Gateway {
     ) -> Result<Conversation, Refusal> {
         let created = self.store.create(&user.id, new).await?;
         if !created.temporary {
-            self.tell_list(user, created.id, created.revision, ListChange::Created);
+            self.tell(user, created.id, created.revision, true, NewsKind::Created);
         }
         Ok(created)
     }
@@ -31,7 +34,13 @@ impl Gateway {
         document: &Exported,
     ) -> Result<Conversation, ImportError> {
         let imported = self.store.import(&user.id, document).await?;
-        self.tell_list(user, imported.id, imported.revision, ListChange::Created);
+        self.tell(
+            user,
+            imported.id,
+            imported.revision,
+            true,
+            NewsKind::Created,
+        );
         Ok(imported)
     }
 
@@ -44,26 +53,32 @@ impl Gateway {
     ) -> Result<Conversation, Refusal> {
         let changed = self.store.change(&user.id, id, change).await?;
         let changed = changed.ok_or(Refusal::NOT_FOUND)?;
+        let revision = changed.revision;
+        let settings =
+            change.pinned.is_some() || change.folder.is_some() || change.system.is_some();
+        let title = change.title.is_some().then_some(Change::Title);
+        let settings = settings.then_some(Change::Settings);
+        let kinds: Vec<Change> = title.into_iter().chain(settings).collect();
         if let Some(room) = self.rooms.find(id) {
             room.set_listed(!changed.temporary);
-            let settings =
-                change.pinned.is_some() || change.folder.is_some() || change.system.is_some();
             room.change(|state| {
-                if change.title.is_some() {
-                    state.note(Change::Title, changed.revision);
-                }
-                if settings {
-                    state.note(Change::Settings, changed.revision);
+                for kind in kinds {
+                    state.note(kind, revision);
                 }
             });
-        } else if !changed.temporary {
-            self.tell_list(user, id, changed.revision, ListChange::Changed);
+        } else {
+            let listed = !changed.temporary;
+            self.tell(user, id, revision, listed, NewsKind::Changed(kinds));
         }
         Ok(changed)
     }
 
     /// Stops what runs in a conversation of this user and deletes it.
-    pub(crate) async fn delete(&self, user: &User, conversation: Uuid) -> Result<(), Refusal> {
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        user: &User,
+        conversation: Uuid,
+    ) -> Result<(), Refusal> {
         let (room, _) = self.enter(user, conversation).await?;
         let _turn = room.turn().await.ok_or(STORE_HANGS)?;
         let deleted = self.store.delete(&user.id, conversation).await?;
@@ -74,7 +89,7 @@ impl Gateway {
 
     /// Brings a conversation of this user back that was deleted a moment ago. Harmless to repeat.
     pub(crate) async fn restore(
-        &self,
+        self: &Arc<Self>,
         user: &User,
         conversation: Uuid,
     ) -> Result<Conversation, Refusal> {
@@ -90,8 +105,9 @@ impl Gateway {
                 state.revive();
                 state.note(Change::Messages, kept.revision);
             });
+            room.tell_restored();
             if !kept.temporary {
-                room.tell_created();
+                room.show_created();
             }
         }
         Ok(kept)
@@ -104,20 +120,27 @@ impl Gateway {
             if let Some(room) = self.rooms.find(gone.id) {
                 room.set_listed(gone.listed);
                 room.change(|state| state.delete(gone.revision));
-            } else if gone.listed {
-                self.tell_list(user, gone.id, gone.revision, ListChange::Deleted);
+            } else {
+                self.tell(user, gone.id, gone.revision, gone.listed, NewsKind::Deleted);
             }
         }
         Ok(deleted.len() as u64)
     }
 
-    /// Tells everybody who watches this user's list of a conversation that has no open room.
-    fn tell_list(&self, user: &User, conversation: Uuid, revision: u64, what: ListChange) {
-        let news = ListNews {
+    /// Tells of a conversation that has no open room here: whoever watches this user's list, and the other gateways, where
+    /// it may have a room.
+    fn tell(&self, user: &User, conversation: Uuid, revision: u64, listed: bool, what: NewsKind) {
+        let news = News {
+            owner: user.id.as_ref().to_owned(),
             conversation,
             revision,
+            listed,
+            logged: false,
             what,
         };
-        self.rooms.lists.tell(&user.id, news);
+        if let Some(news) = news.of_list() {
+            self.rooms.lists.tell(&user.id, news);
+        }
+        self.rooms.lists.tell_others(news);
     }
 }

@@ -9,20 +9,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::bus::{Bus, News};
 use crate::protocol::v2::{ListChange, ListNews};
 
 /// Conversations whose news one watcher holds. With more it must read the list anew.
 const MAX_NEWS: usize = 4096;
 
-/// The watchers of every user's list.
+/// The watchers of every user's list at this gateway, and the way to the other gateways.
 #[derive(Debug, Default)]
-pub(crate) struct Lists(Mutex<HashMap<Arc<str>, Vec<Arc<Unread>>>>);
+pub(crate) struct Lists {
+    watched: Mutex<HashMap<Arc<str>, Vec<Arc<Unread>>>>,
+    bus: Bus,
+}
 
 impl Lists {
+    pub(crate) fn new(bus: Bus) -> Self {
+        Self {
+            watched: Mutex::default(),
+            bus,
+        }
+    }
+
     /// Somebody is told of this user's list from now on.
     pub(crate) fn watch(self: &Arc<Self>, owner: &Arc<str>) -> ListWatcher {
         let unread = Arc::new(Unread::default());
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let watchers = watched.entry(Arc::clone(owner)).or_default();
         watchers.push(Arc::clone(&unread));
         ListWatcher {
@@ -32,11 +43,24 @@ impl Lists {
         }
     }
 
-    /// Tells everybody who watches this user's list.
+    /// Tells everybody who watches this user's list here.
     pub(crate) fn tell(&self, owner: &str, news: ListNews) {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for unread in watched.get(owner).into_iter().flatten() {
             unread.add(news);
+        }
+    }
+
+    /// Tells the other gateways of a conversation. Never waits.
+    pub(crate) fn tell_others(&self, news: News) {
+        self.bus.tell(news);
+    }
+
+    /// News may have been missed: whoever watches a list must read it anew.
+    pub(crate) fn miss(&self) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for unread in watched.values().flatten() {
+            unread.miss();
         }
     }
 }
@@ -65,6 +89,13 @@ impl Unread {
             let news = ListNews { what, ..news };
             unread.latest.insert(news.conversation, news);
         }
+        drop(unread);
+        self.came.notify_one();
+    }
+
+    fn miss(&self) {
+        let mut unread = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.too_many = true;
         drop(unread);
         self.came.notify_one();
     }
@@ -122,7 +153,11 @@ impl ListWatcher {
 
 impl Drop for ListWatcher {
     fn drop(&mut self) {
-        let mut watched = self.lists.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self
+            .lists
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(watchers) = watched.get_mut(&self.owner) {
             watchers.retain(|other| !Arc::ptr_eq(other, &self.unread));
             if watchers.is_empty() {
@@ -187,6 +222,6 @@ mod tests {
         let owner = Arc::from("ann");
         let watchers = [lists.watch(&owner), lists.watch(&owner)];
         drop(watchers);
-        assert!(lists.0.lock().unwrap().is_empty());
+        assert!(lists.watched.lock().unwrap().is_empty());
     }
 }

@@ -5,12 +5,16 @@
 
 mod admit;
 pub(crate) mod context;
+pub(crate) mod elsewhere;
 mod forget;
 pub(crate) mod lists;
+mod log;
+mod mirror;
 mod own;
 mod queue;
 pub(crate) mod refusal;
 pub(crate) mod room;
 pub(crate) mod rooms;
+mod told;
 pub(crate) mod verbs;
 pub(crate) mod watcher;

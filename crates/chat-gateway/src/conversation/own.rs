@@ -12,9 +12,9 @@ use crate::protocol::record::{Author, Conversation, Message};
 use crate::state::Gateway;
 
 impl Gateway {
-    /// The room of a conversation of this user, and what is kept of it.
+    /// The room of a conversation of this user, and what is kept of it. It shows what runs at other gateways, too.
     pub(crate) async fn enter(
-        &self,
+        self: &Arc<Self>,
         user: &User,
         conversation: Uuid,
     ) -> Result<(Arc<Room>, Conversation), Refusal> {
@@ -22,12 +22,13 @@ impl Gateway {
         let kept = kept.ok_or(Refusal::NOT_FOUND)?;
         let room = self.rooms.enter(conversation, &user.id, kept.revision);
         room.set_listed(!kept.temporary);
+        self.follow(&room).await;
         Ok((room, kept))
     }
 
     /// The room of the conversation that a person's message is in.
     pub(super) async fn room_of(
-        &self,
+        self: &Arc<Self>,
         user: &User,
         message: Uuid,
     ) -> Result<(Arc<Room>, Conversation), Refusal> {

@@ -17,7 +17,7 @@ use crate::store::{AnswerEnd, StoreError};
 
 impl Gateway {
     /// Ends an answer that runs or waits. Its `done` comes once the model is free.
-    pub(crate) async fn stop(self: &Arc<Self>, user: &User, aim: &Aim) -> Result<(), Refusal> {
+    pub(super) async fn stop_here(self: &Arc<Self>, user: &User, aim: &Aim) -> Result<(), Refusal> {
         check_id(&aim.id)?;
         let (conversation, _) = self.answer_of(user, aim.message).await?;
         let (room, _) = self.enter(user, conversation).await?;
@@ -43,12 +43,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends everything of the room that runs or waits.
-    pub(crate) async fn stop_all(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), Refusal> {
+    /// Ends everything of the room that runs or waits here.
+    pub(super) async fn stop_all_here(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), Refusal> {
         let unfinished: Vec<Uuid> = {
             let state = room.state();
             let unfinished = state.answers.iter();
-            let unfinished = unfinished.filter(|answer| !answer.status.is_final());
+            let unfinished =
+                unfinished.filter(|answer| answer.elsewhere.is_none() && !answer.status.is_final());
             // What waits goes first, or it would begin when the other ends.
             unfinished
                 .rev()
@@ -91,7 +92,7 @@ impl Gateway {
     }
 
     /// Puts other words into a message that still waits.
-    pub(crate) async fn edit_queued(
+    pub(super) async fn edit_queued_here(
         self: &Arc<Self>,
         user: &User,
         edit: EditQueued,
@@ -111,7 +112,7 @@ impl Gateway {
     }
 
     /// Takes a message back that still waits.
-    pub(crate) async fn drop_queued(
+    pub(super) async fn drop_queued_here(
         self: &Arc<Self>,
         user: &User,
         aim: &Aim,

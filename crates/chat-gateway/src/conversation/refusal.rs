@@ -2,6 +2,9 @@
 //!
 //! One type for the socket and the HTTP API. Its words are ours: no user's text and no source error gets into them.
 
+use std::borrow::Cow;
+
+use crate::bus::BusError;
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::RefusedFrame;
 use crate::store::StoreError;
@@ -16,11 +19,12 @@ pub(super) const STORE_HANGS: Refusal = Refusal::new(
     ErrorCode::StorageUnavailable,
     "conversations cannot be kept at the moment; try again",
 );
-/// Another gateway writes what is open in the conversation.
-pub(super) const ELSEWHERE: Refusal = Refusal::new(
-    ErrorCode::StorageUnavailable,
-    "another gateway works on this conversation at the moment; try again",
-);
+/// Another gateway has begun an answer of this conversation meanwhile.
+pub(super) const ELSEWHERE: Refusal = Refusal {
+    code: ErrorCode::StorageUnavailable,
+    message: Cow::Borrowed("another gateway writes this conversation now; try again"),
+    retry_after_seconds: Some(1),
+};
 /// An id names one request.
 pub(super) const OTHER_REQUEST: Refusal = Refusal::new(
     ErrorCode::Conflict,
@@ -42,7 +46,7 @@ pub(super) const TOO_LATE: Refusal = Refusal::new(
 #[error("{message}")]
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
-    pub(crate) message: &'static str,
+    pub(crate) message: Cow<'static, str>,
     pub(crate) retry_after_seconds: Option<u32>,
 }
 
@@ -50,7 +54,7 @@ impl Refusal {
     pub(crate) const fn new(code: ErrorCode, message: &'static str) -> Self {
         Self {
             code,
-            message,
+            message: Cow::Borrowed(message),
             retry_after_seconds: None,
         }
     }
@@ -65,8 +69,43 @@ impl Refusal {
         RefusedFrame {
             re,
             code: self.code,
-            message: self.message.to_owned(),
+            message: self.message.clone().into_owned(),
             retry_after_seconds: self.retry_after_seconds,
+        }
+    }
+}
+
+impl From<RefusedFrame> for Refusal {
+    fn from(refused: RefusedFrame) -> Self {
+        Self {
+            code: refused.code,
+            message: refused.message.into(),
+            retry_after_seconds: refused.retry_after_seconds,
+        }
+    }
+}
+
+impl From<BusError> for Refusal {
+    fn from(error: BusError) -> Self {
+        tracing::warn!(%error, "another gateway could not be asked");
+        // Only where the other one is dead is it certain that nothing was begun.
+        let refusal = match error {
+            BusError::Dead => Self::new(
+                ErrorCode::StorageUnavailable,
+                "the gateway that wrote this conversation is gone; try again in a moment",
+            ),
+            BusError::Address
+            | BusError::Failed(_)
+            | BusError::Foreign
+            | BusError::NoReply
+            | BusError::Alone => Self::new(
+                ErrorCode::Internal,
+                "the gateway that writes this conversation cannot be reached; try again",
+            ),
+        };
+        Self {
+            retry_after_seconds: Some(2),
+            ..refusal
         }
     }
 }

@@ -6,13 +6,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{MutexGuard as TurnGuard, Notify};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::answer::written::{RunKind, Written};
+use crate::bus::{Following, News, NewsKind};
 use crate::conversation::lists::Lists;
+use crate::instance::InstanceId;
 use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done, ListChange, ListNews, Phase};
 use crate::store::AnswerRun;
@@ -37,7 +40,8 @@ pub(crate) struct Bell {
 }
 
 /// What the model does for an answer, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
     /// Nothing is known.
     Unknown,
@@ -65,6 +69,8 @@ pub(crate) struct LiveAnswer {
     pub(crate) run: u64,
     /// What its writes in the store name.
     pub(crate) begun: AnswerRun,
+    /// The gateway that owns it, if it is another one: then this is what its log says.
+    pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) status: AnswerStatus,
     pub(crate) written: Written,
     pub(crate) options: AnswerOptions,
@@ -81,6 +87,31 @@ pub(crate) struct LiveAnswer {
     pub(crate) stop: CancellationToken,
 }
 
+/// An answer of another gateway.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Elsewhere {
+    pub(crate) home: InstanceId,
+    /// When something was last heard of it.
+    pub(crate) heard: Instant,
+}
+
+/// The log of a room, just opened: whoever opened it writes it.
+#[derive(Debug)]
+pub(crate) struct OpenedLog {
+    pub(crate) bell: Arc<Bell>,
+    /// The revision from which on changes belong into it.
+    pub(crate) seen: u64,
+}
+
+/// What an entry of another gateway's log came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct MirroredEntry {
+    /// Whether it brought nothing but more text.
+    pub(crate) only_text: bool,
+    /// Answers of which the log no longer tells: the store knows what became of them.
+    pub(crate) doubtful: Vec<Uuid>,
+}
+
 /// What [`Room::turn`] guards is read and changed through this.
 #[derive(Debug, Default)]
 pub(crate) struct RoomState {
@@ -89,6 +120,8 @@ pub(crate) struct RoomState {
     changed: [u64; CHANGES],
     pub(crate) answers: Vec<LiveAnswer>,
     bells: Vec<Arc<Bell>>,
+    /// Wakes whoever writes the room's log for other gateways, while somebody does.
+    log: Option<Arc<Bell>>,
     runs: u64,
     /// Whether it was deleted: until it is there again, nothing more of it is told.
     deleted: bool,
@@ -101,6 +134,11 @@ impl RoomState {
         self.answers.iter_mut().find(|answer| answer.id == id)
     }
 
+    /// The answers that this gateway owns.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &LiveAnswer> {
+        self.answers.iter().filter(|live| live.elsewhere.is_none())
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         self.answers.iter().any(|answer| !answer.status.is_final())
     }
@@ -110,6 +148,36 @@ impl RoomState {
         waiting
             .filter(|answer| answer.status == AnswerStatus::Waiting)
             .count()
+    }
+
+    /// The other gateway that owns what runs or waits here, if one does.
+    pub(crate) fn home(&self) -> Option<InstanceId> {
+        let mut open = self.answers.iter().filter(|live| !live.status.is_final());
+        open.find_map(|live| live.elsewhere.map(|elsewhere| elsewhere.home))
+    }
+
+    /// Opens the log for other gateways, unless it is open.
+    pub(crate) fn open_log(&mut self) -> Option<OpenedLog> {
+        if self.log.is_some() {
+            return None;
+        }
+        let bell = Arc::<Bell>::default();
+        self.log = Some(Arc::clone(&bell));
+        // Whoever writes it looks at once.
+        bell.now.notify_one();
+        Some(OpenedLog {
+            bell,
+            seen: self.revision,
+        })
+    }
+
+    pub(crate) const fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Nobody writes the log any more.
+    pub(crate) fn close_log(&mut self) {
+        self.log = None;
     }
 
     /// Adds an answer, instead of an earlier run of it.
@@ -127,6 +195,13 @@ impl RoomState {
         }
         self.revision = self.revision.max(revision);
         self.changed[index(what)] = revision;
+    }
+
+    /// As [`RoomState::note`], of a change that another gateway kept. It may come late or twice.
+    pub(crate) fn hear(&mut self, what: Change, revision: u64) {
+        if revision > self.changed[index(what)] {
+            self.note(what, revision);
+        }
     }
 
     /// It was deleted, which was kept as `revision`: what runs is stopped, and what waits is gone.
@@ -177,14 +252,23 @@ impl RoomState {
             .filter(move |(_, revision)| *revision > seen)
     }
 
+    /// What to tell other gateways of what was noted after `seen`.
+    fn news_since(&self, seen: u64) -> Option<NewsKind> {
+        let changes: Vec<Change> = self.changes_since(seen).map(|(what, _)| what).collect();
+        if changes.contains(&Change::Deleted) {
+            return Some(NewsKind::Deleted);
+        }
+        (!changes.is_empty()).then_some(NewsKind::Changed(changes))
+    }
+
     fn ring(&self) {
-        for bell in &self.bells {
+        for bell in self.bells.iter().chain(&self.log) {
             bell.now.notify_one();
         }
     }
 
     fn ring_soon(&self) {
-        for bell in &self.bells {
+        for bell in self.bells.iter().chain(&self.log) {
             bell.soon.notify_one();
         }
     }
@@ -207,8 +291,18 @@ pub(crate) struct Room {
     pub(crate) owner: Arc<str>,
     /// Held over the steps of whatever begins or ends an answer, the store's included.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held while the log of another gateway is begun to be followed.
+    pub(crate) following: tokio::sync::Mutex<Option<FollowedRoom>>,
     state: Mutex<RoomState>,
     lists: Arc<Lists>,
+}
+
+/// The log of another gateway is followed until this is dropped.
+#[derive(Debug)]
+pub(crate) struct FollowedRoom {
+    #[expect(dead_code, reason = "it is held, not read")]
+    pub(crate) following: Following,
+    pub(crate) since: Instant,
 }
 
 impl Room {
@@ -217,6 +311,7 @@ impl Room {
             id,
             owner,
             turn: tokio::sync::Mutex::new(()),
+            following: tokio::sync::Mutex::new(None),
             state: Mutex::new(RoomState {
                 revision,
                 ..RoomState::default()
@@ -232,11 +327,38 @@ impl Room {
 
     /// The list shows it from now on.
     pub(crate) fn tell_created(&self) {
+        self.show_created();
+        let revision = self.state().revision;
+        self.tell_others(revision, true, false, NewsKind::Created);
+    }
+
+    /// As [`Room::tell_created`], at this gateway alone.
+    pub(crate) fn show_created(&self) {
         let mut state = self.state();
         state.listed = true;
         let revision = state.revision;
         drop(state);
         self.tell_list(revision, ListChange::Created);
+    }
+
+    /// Tells the other gateways that it was brought back.
+    pub(crate) fn tell_restored(&self) {
+        let state = self.state();
+        let revision = state.revision;
+        let listed = state.listed;
+        drop(state);
+        self.tell_others(revision, listed, false, NewsKind::Restored);
+    }
+
+    fn tell_others(&self, revision: u64, listed: bool, logged: bool, what: NewsKind) {
+        self.lists.tell_others(News {
+            owner: self.owner.as_ref().to_owned(),
+            conversation: self.id,
+            revision,
+            listed,
+            logged,
+            what,
+        });
     }
 
     fn tell_list(&self, revision: u64, what: ListChange) {
@@ -258,11 +380,50 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes every watcher, also those of the list when a change was noted.
+    /// Changes the state and wakes every watcher, also those of the list when a change was noted. The other gateways are
+    /// told of what was noted.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
         let mut state = self.state();
         let before = state.revision;
         let result = change(&mut state);
+        let news = state.news_since(before);
+        let revision = state.revision;
+        let listed = state.listed;
+        let logged = state.log.is_some();
+        self.show(state, before);
+        if let Some(what) = news {
+            self.tell_others(revision, listed, logged, what);
+        }
+        result
+    }
+
+    /// As [`Room::change`], for what another gateway has told.
+    pub(crate) fn change_as_told<T>(&self, change: impl FnOnce(&mut RoomState) -> T) -> T {
+        let mut state = self.state();
+        let before = state.revision;
+        let result = change(&mut state);
+        self.show(state, before);
+        result
+    }
+
+    /// Shows what the log of another gateway says. Returns the answers that the store must be asked about at once.
+    pub(crate) fn mirror(
+        &self,
+        apply: impl FnOnce(&mut RoomState, Instant) -> MirroredEntry,
+    ) -> Vec<Uuid> {
+        let mut state = self.state();
+        let before = state.revision;
+        let mirrored = apply(&mut state, Instant::now());
+        if mirrored.only_text {
+            state.ring_soon();
+        } else {
+            self.show(state, before);
+        }
+        mirrored.doubtful
+    }
+
+    /// Wakes whoever watches what changed after the revision `before`.
+    fn show(&self, state: MutexGuard<'_, RoomState>, before: u64) {
         state.ring();
         let revision = state.revision;
         let list_change = state.list_change_since(before);
@@ -270,7 +431,6 @@ impl Room {
         if let Some(what) = list_change {
             self.tell_list(revision, what);
         }
-        result
     }
 
     /// More of a running answer has come. Returns how many bytes of it there are.
@@ -318,6 +478,15 @@ impl Room {
         }
     }
 
+    /// Waits until this answer is among those that run, wait or have just ended. Cancel-safe.
+    pub(crate) async fn shows(&self, answer: Uuid) {
+        let bell = Arc::<Bell>::default();
+        let guest = RoomGuest::enter(self, &bell);
+        while guest.room.state().answer(answer).is_none() {
+            bell.now.notified().await;
+        }
+    }
+
     pub(crate) fn is_watched(&self) -> bool {
         !self.state().bells.is_empty()
     }
@@ -330,6 +499,25 @@ impl Room {
             ended.is_none_or(|(_, at)| now.duration_since(*at) < GRACE)
         });
         state.answers.is_empty() && state.bells.is_empty()
+    }
+}
+
+/// Whoever is woken by a room until this is dropped.
+struct RoomGuest<'a> {
+    room: &'a Room,
+    bell: &'a Arc<Bell>,
+}
+
+impl<'a> RoomGuest<'a> {
+    fn enter(room: &'a Room, bell: &'a Arc<Bell>) -> Self {
+        room.join(bell);
+        Self { room, bell }
+    }
+}
+
+impl Drop for RoomGuest<'_> {
+    fn drop(&mut self) {
+        self.room.leave(self.bell);
     }
 }
 

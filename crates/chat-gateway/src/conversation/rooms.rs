@@ -8,6 +8,7 @@ use common::shutdown::Shutdown;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::bus::Bus;
 use crate::conversation::lists::Lists;
 use crate::conversation::room::Room;
 
@@ -22,6 +23,13 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
+    pub(crate) fn new(bus: Bus) -> Self {
+        Self {
+            open: Mutex::default(),
+            lists: Arc::new(Lists::new(bus)),
+        }
+    }
+
     /// The room of a conversation that is known to be `owner`'s.
     pub(crate) fn enter(&self, id: Uuid, owner: &Arc<str>, revision: u64) -> Arc<Room> {
         let mut rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,6 +44,12 @@ impl Rooms {
     pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Room>> {
         let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.get(&id).cloned()
+    }
+
+    /// All rooms that are open.
+    pub(crate) fn all(&self) -> Vec<Arc<Room>> {
+        let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.values().cloned().collect()
     }
 
     /// Closes rooms that nobody needs, until the drain begins. Cancel-safe.

@@ -1,5 +1,5 @@
-//! What a user can ask for that begins an answer. The socket and the HTTP API both call these; `queue.rs` has the verbs for
-//! answers that run or wait.
+//! What a user can ask for that begins an answer, where the conversation is at home; `elsewhere.rs` finds out where that
+//! is. `queue.rs` has the verbs for answers that run or wait.
 //!
 //! Each verb first makes sure, in one step of the store, that what it names is the user's. What the store kept is shown to
 //! watchers afterwards, never before.
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::answer::task;
 use crate::answer::written::Written;
 use crate::conversation::admit::check_id;
+use crate::conversation::log;
 use crate::conversation::refusal::{
     BUSY, ELSEWHERE, OTHER_REQUEST, Refusal, STORE_HANGS, TOO_MANY_ANSWERS, bad,
 };
@@ -60,15 +61,9 @@ impl Question {
 }
 
 impl Gateway {
-    /// Takes a message and begins its answer, or lets it wait behind the one that runs.
-    pub(crate) async fn send(self: &Arc<Self>, user: &User, send: Send) -> Result<Taken, Refusal> {
-        let digest = digest(&send)?;
-        self.send_to(user, send, digest, Uuid::now_v7()).await
-    }
-
-    /// As [`Gateway::send`]: `digest` tells it from another request with its id, and a conversation that begins with it
-    /// gets the id `new`.
-    pub(crate) async fn send_to(
+    /// Takes a message and begins its answer, or lets it wait behind the one that runs. `digest` tells it from another
+    /// request with its id, and a conversation that begins with it gets the id `new`.
+    pub(super) async fn send_here(
         self: &Arc<Self>,
         user: &User,
         send: Send,
@@ -100,7 +95,7 @@ impl Gateway {
                     conversation: Some(id),
                     ..send
                 };
-                return Box::pin(self.send_to(user, send, digest, new)).await;
+                return Box::pin(self.send_here(user, send, digest, new)).await;
             }
             let system = send.options.system.clone();
             let options = self.effective(send.options, None)?;
@@ -187,7 +182,7 @@ impl Gateway {
     }
 
     /// Begins another answer beside one.
-    pub(crate) async fn regenerate(
+    pub(super) async fn regenerate_here(
         self: &Arc<Self>,
         user: &User,
         wish: Regenerate,
@@ -220,7 +215,11 @@ impl Gateway {
     }
 
     /// Goes on where an answer was cut.
-    pub(crate) async fn go_on(self: &Arc<Self>, user: &User, aim: Aim) -> Result<Taken, Refusal> {
+    pub(super) async fn go_on_here(
+        self: &Arc<Self>,
+        user: &User,
+        aim: Aim,
+    ) -> Result<Taken, Refusal> {
         let digest = digest(&("continue", &aim.id, aim.message))?;
         check_id(&aim.id)?;
         let request = RequestKey {
@@ -259,6 +258,9 @@ impl Gateway {
         answer: Uuid,
     ) -> Result<Taken, Refusal> {
         let started = Instant::now();
+        if room.state().home().is_some() {
+            return Err(ELSEWHERE);
+        }
         let begins_listed = matches!(
             conversation,
             NewOrOld::New {
@@ -321,7 +323,7 @@ impl Gateway {
         };
         let (revision, begun) = match begun {
             Begun::Begun { revision, run } => (revision, run),
-            Begun::Before(accepted) => return Ok(self.repeated(user, accepted)),
+            Begun::Before(accepted) => return Ok(self.repeated(user, accepted).await),
             Begun::Conflict => return Err(OTHER_REQUEST),
             Begun::Elsewhere(instance) => {
                 tracing::debug!(%instance, "another gateway is the conversation's home");
@@ -340,6 +342,7 @@ impl Gateway {
             question: turn.question.id(),
             run: 0,
             begun,
+            elsewhere: None,
             status,
             written,
             options: turn.options.clone(),
@@ -351,7 +354,8 @@ impl Gateway {
             done: None,
             stop: CancellationToken::new(),
         };
-        room.change(|state| {
+        let log = room.change(|state| {
+            let log = state.open_log();
             // A chat over HTTP may begin anew under the id of one that was deleted.
             state.revive();
             state.add(live);
@@ -361,7 +365,11 @@ impl Gateway {
                 Change::Messages
             };
             state.note(what, revision);
+            log
         });
+        if let Some(log) = log {
+            log::spawn(self, Arc::clone(&room), log);
+        }
         if begins_listed {
             room.tell_created();
         }
@@ -383,21 +391,23 @@ impl Gateway {
 
     /// What this request was given when it came before.
     async fn taken_before(
-        &self,
+        self: &Arc<Self>,
         user: &User,
         request: &RequestKey<'_>,
     ) -> Result<Option<Taken>, Refusal> {
         match self.store.taken_before(&user.id, request).await? {
-            Some(Begun::Before(accepted)) => Ok(Some(self.repeated(user, accepted))),
+            Some(Begun::Before(accepted)) => Ok(Some(self.repeated(user, accepted).await)),
             Some(_) => Err(OTHER_REQUEST),
             None => Ok(None),
         }
     }
 
-    fn repeated(&self, user: &User, accepted: Accepted) -> Taken {
+    async fn repeated(self: &Arc<Self>, user: &User, accepted: Accepted) -> Taken {
         let room = self
             .rooms
             .enter(accepted.conversation, &user.id, accepted.revision);
+        // It may run at another gateway.
+        self.follow(&room).await;
         let accepted = Accepted {
             duplicate: true,
             ..accepted
@@ -407,7 +417,7 @@ impl Gateway {
 }
 
 /// What tells two requests with one id apart.
-fn digest(request: &impl serde::Serialize) -> Result<[u8; 32], Refusal> {
+pub(super) fn digest(request: &impl serde::Serialize) -> Result<[u8; 32], Refusal> {
     let body = serde_json::to_vec(request)
         .map_err(|_| Refusal::new(ErrorCode::Internal, "the gateway failed; try again"))?;
     Ok(Sha256::digest(&body).into())

@@ -83,6 +83,12 @@ impl Watcher {
         self.room.state().is_busy()
     }
 
+    /// Whether an answer that is watched has not ended and belongs to this gateway, so that the gateway waits for its end.
+    pub(crate) fn is_live_here(&self) -> bool {
+        let state = self.room.state();
+        state.own().any(|live| !live.status.is_final())
+    }
+
     /// Whether the room knows this answer, so that [`Watcher::frames`] shows it.
     pub(crate) fn shows(&self, answer: Uuid) -> bool {
         self.room.state().answer(answer).is_some()

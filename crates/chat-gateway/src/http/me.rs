@@ -108,17 +108,23 @@ pub(crate) async fn me(signed: Signed) -> impl IntoResponse {
         (status = 200, body = SocketTicket),
         (status = 401, description = "Nobody is signed in."),
         (status = 403, description = "The page's origin may not ask."),
+        (status = 503, description = "No ticket can be given at the moment; try again."),
     )
 )]
 pub(crate) async fn ticket(
     State(gateway): State<Arc<Gateway>>,
     signed: Signed,
-) -> impl IntoResponse {
+) -> Result<impl IntoResponse, OpenAiError> {
+    let ticket = gateway.identity.ticket(signed.user()).await;
+    let ticket = ticket.map_err(|error| {
+        tracing::error!(%error, "a ticket could not be given");
+        refusal(StatusCode::SERVICE_UNAVAILABLE)
+    })?;
     let ticket = SocketTicket {
-        ticket: gateway.identity.ticket(signed.user()),
+        ticket,
         expires_in_seconds: TICKET_LIFETIME.as_secs(),
     };
-    (signed.cookie(), Json(ticket))
+    Ok((signed.cookie(), Json(ticket)))
 }
 
 fn refusal(status: StatusCode) -> OpenAiError {
@@ -127,6 +133,10 @@ fn refusal(status: StatusCode) -> OpenAiError {
         StatusCode::FORBIDDEN => (
             "origin",
             "pages of this origin may not ask; see GATEWAY_ALLOWED_ORIGINS",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "storage_unavailable",
+            "no ticket can be given at the moment; try again",
         ),
         _ => ("internal", "the gateway failed; try again"),
     };

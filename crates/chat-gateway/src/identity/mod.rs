@@ -11,6 +11,7 @@ mod jwks;
 mod jwt;
 mod limits;
 mod origin;
+mod record;
 mod revoked;
 pub mod settings;
 mod ticket;
@@ -33,9 +34,11 @@ pub use limits::{
 };
 pub use origin::{Origins, Stranger};
 pub(crate) use origin::{RefusedOrigins, public_name};
+pub(crate) use record::UserRecord;
 pub use settings::Auth;
 pub(crate) use ticket::TICKET_LIFETIME;
 
+use crate::bus::{Bus, BusError};
 use crate::config::Config;
 use address::VisitorNames;
 use cookie::CookieError;
@@ -177,12 +180,12 @@ pub enum IdentityError {
 }
 
 impl Identities {
-    /// Reads what the chosen way of signing in needs.
+    /// Reads what the chosen way of signing in needs. Tickets are good at all gateways that share `bus`.
     ///
     /// # Errors
     ///
     /// When a key or a file cannot be used.
-    pub fn open(config: &Config) -> Result<Self, IdentityError> {
+    pub fn open(config: &Config, bus: Bus) -> Result<Self, IdentityError> {
         let way = match &config.auth {
             Auth::Anonymous => SignIn::Anonymous(Box::new(CookieKey::open(&config.data)?)),
             Auth::Header(settings) => SignIn::Header(settings.clone()),
@@ -192,7 +195,7 @@ impl Identities {
             way,
             proxies: config.trusted_proxies.clone(),
             visitors: VisitorNames::default(),
-            tickets: Tickets::default(),
+            tickets: Tickets::new(bus),
             revoked: Revoked::open(config.revoked_file.clone())?,
         })
     }
@@ -253,20 +256,27 @@ impl Identities {
     }
 
     /// A ticket that stands for `user` once, within a minute.
-    #[must_use]
-    pub fn ticket(&self, user: &User) -> String {
-        self.tickets.issue(user)
+    ///
+    /// # Errors
+    ///
+    /// When the bus cannot be reached.
+    pub async fn ticket(&self, user: &User) -> Result<String, BusError> {
+        self.tickets.issue(user).await
     }
 
     /// Whose ticket this is. It is burned, whatever the answer.
-    #[must_use]
-    pub fn redeem(&self, ticket: &str) -> Option<User> {
-        let user = self.tickets.redeem(ticket)?;
-        let is_expired = user
-            .session
-            .expires
-            .is_some_and(|at| at <= SystemTime::now());
-        (!is_expired && !self.revoked.names(&user)).then_some(user)
+    ///
+    /// # Errors
+    ///
+    /// When the bus cannot be reached.
+    pub async fn redeem(&self, ticket: &str) -> Result<Option<User>, BusError> {
+        let user = self.tickets.redeem(ticket).await?;
+        let user = user.filter(|user| {
+            let expires = user.session.expires;
+            let is_expired = expires.is_some_and(|at| at <= SystemTime::now());
+            !is_expired && !self.revoked.names(user)
+        });
+        Ok(user)
     }
 
     /// Waits until the user's session is over. Cancel-safe.

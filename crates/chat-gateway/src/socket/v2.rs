@@ -67,6 +67,7 @@ pub(crate) async fn run(
                 bell: Arc::default(),
                 watchers: Vec::new(),
                 backlog: VecDeque::new(),
+                expected: VecDeque::new(),
                 list: None,
                 bad_frames: 0,
                 answers: 0,
@@ -95,7 +96,8 @@ async fn enter(
             Err(_) => Err(SocketEnd::Close(Close::NoHello)),
         },
     };
-    let user = greet(wire, gateway, user, &hello?).map_err(SocketEnd::Close)?;
+    let user = greet(wire, gateway, user, &hello?).await;
+    let user = user.map_err(SocketEnd::Close)?;
     let seat = gateway.limits.user_seat(&user);
     let seat = seat.map_err(|_| SocketEnd::Close(Close::TooManySockets))?;
     wire.send_frame(&ServerFrame::Welcome(welcome(gateway, &user)));
@@ -118,7 +120,7 @@ async fn hear(wire: &mut Wire, gateway: &Gateway) -> Result<Utf8Bytes, SocketEnd
 }
 
 /// Answers the hello.
-fn greet(
+async fn greet(
     wire: &mut Wire,
     gateway: &Gateway,
     user: Option<User>,
@@ -147,7 +149,15 @@ fn greet(
     }
     let ticket = hello.ticket.as_deref();
     let user = match ticket {
-        Some(ticket) => gateway.identity.redeem(ticket),
+        Some(ticket) => match gateway.identity.redeem(ticket).await {
+            Ok(user) => user,
+            Err(error) => {
+                tracing::error!(%error, "a ticket could not be redeemed");
+                let message = "the ticket cannot be checked at the moment; try again with another";
+                refuse(wire, ErrorCode::Internal, message);
+                return Err(Close::Expired);
+            }
+        },
         None => user,
     };
     let Some(user) = user else {
@@ -169,6 +179,8 @@ struct V2Session<'a> {
     watchers: Vec<Watcher>,
     /// One is read at a time, so that at most one is in memory.
     backlog: VecDeque<Unshown>,
+    /// Answers that another gateway owns and that the room does not know yet: it soon does, or the store has their ends.
+    expected: VecDeque<Unshown>,
     /// Once the client wants to be told of its user's list.
     list: Option<ListWatcher>,
     bad_frames: u32,
@@ -196,7 +208,7 @@ impl V2Session<'_> {
                 self.show_stored(unshown).await;
                 continue;
             }
-            if draining && clear && !self.watchers.iter().any(Watcher::is_live) {
+            if draining && clear && !self.watchers.iter().any(Watcher::is_live_here) {
                 return self.say_goodbye();
             }
             tokio::select! {
@@ -222,6 +234,7 @@ impl V2Session<'_> {
                     pending = false;
                     shown = Instant::now();
                     self.show();
+                    self.backlog.append(&mut self.expected);
                 }
                 () = bell.soon.notified(), if clear && !pending => pending = true,
                 () = sleep_until(shown + interval), if clear && pending => {
@@ -343,6 +356,7 @@ impl V2Session<'_> {
                 self.watchers
                     .retain(|watcher| watcher.conversation() != gone);
                 self.backlog.retain(|unshown| unshown.conversation != gone);
+                self.expected.retain(|unshown| unshown.conversation != gone);
             }
             ClientFrame::WatchList(_) => {
                 let lists = &gateway.rooms.lists;
@@ -412,6 +426,8 @@ impl V2Session<'_> {
         let watcher = Watcher::new(room, Arc::clone(&self.bell), &watch.answers);
         self.backlog
             .retain(|unshown| unshown.conversation != conversation);
+        self.expected
+            .retain(|unshown| unshown.conversation != conversation);
         for held in watch.answers {
             if !watcher.shows(held.message) {
                 self.backlog.push_back(Unshown {
@@ -456,12 +472,16 @@ impl V2Session<'_> {
                 let revision = room.map_or(0, |room| room.state().revision);
                 let frames =
                     watcher::stored(&found.message, &found.written, held.position, revision);
-                let position = if frames.is_empty() {
-                    held.position
-                } else {
-                    found.written.position()
-                };
-                watcher.holds(held.message, position);
+                if frames.is_empty() {
+                    watcher.holds(held.message, held.position);
+                    self.expected.push_back(Unshown {
+                        conversation,
+                        held,
+                        re,
+                    });
+                    return;
+                }
+                watcher.holds(held.message, found.written.position());
                 self.send_all(&frames);
             }
             // A message that was taken back, with its answer.

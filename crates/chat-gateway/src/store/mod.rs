@@ -21,6 +21,7 @@ mod verbs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::answer::written::Written;
@@ -154,7 +155,7 @@ pub enum Begun {
 }
 
 /// An answer, and how often it was begun. Whoever writes it names both, so that one who was taken for dead writes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerRun {
     /// The answer.
     pub answer: Uuid,

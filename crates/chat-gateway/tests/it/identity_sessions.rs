@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use chat_gateway::bus::Bus;
+use chat_gateway::instance::InstanceId;
 use chat_gateway::identity::{Identities, SessionEnd, User};
 use chat_gateway::{Config, VARIABLES};
 use common::env::Environment;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use testkit::ws_client::WsClient;
+use tokio::task::JoinSet;
 
 use crate::gateway::{Gateway, done, say};
 use crate::identity::{body, me};
@@ -68,7 +70,8 @@ pub(crate) async fn identities(claims: &Value) -> (Identities, User) {
     );
     let config = Config::read(&mut env);
     env.finish().unwrap();
-    let identities = Identities::open(&config).unwrap();
+    let (bus, _events) = Bus::open(None, InstanceId::generate()).unwrap();
+    let identities = Identities::open(&config, bus).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(
         "authorization",
@@ -213,26 +216,25 @@ async fn a_ticket_is_given_to_who_is_signed_in_and_to_no_other_page() {
     assert_eq!(looked.status(), 405);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_good_once_however_many_try() {
     let (identities, user) = identities(&claims("ada")).await;
-    let ticket = identities.ticket(&user);
+    let ticket = identities.ticket(&user).await.unwrap();
     let identities = Arc::new(identities);
-    let tries: Vec<_> = (0..50)
-        .map(|_| {
-            let identities = Arc::clone(&identities);
-            let ticket = ticket.clone();
-            thread::spawn(move || identities.redeem(&ticket))
-        })
-        .collect();
-    let winners: Vec<User> = tries
-        .into_iter()
-        .filter_map(|tried| tried.join().unwrap())
-        .collect();
+    let mut running = JoinSet::new();
+    for _ in 0..50 {
+        let identities = Arc::clone(&identities);
+        let ticket = ticket.clone();
+        running.spawn(async move { identities.redeem(&ticket).await.unwrap() });
+    }
+    let mut winners: Vec<User> = Vec::new();
+    while let Some(tried) = running.join_next().await {
+        winners.extend(tried.unwrap());
+    }
     assert_eq!(winners.len(), 1);
     assert_eq!((&winners[0].id, &winners[0].name), (&user.id, &user.name));
-    assert!(identities.redeem(&ticket).is_none());
-    let good = identities.ticket(&user);
+    assert!(identities.redeem(&ticket).await.unwrap().is_none());
+    let good = identities.ticket(&user).await.unwrap();
     for malformed in [
         "",
         "x",
@@ -240,26 +242,32 @@ async fn a_ticket_is_good_once_however_many_try() {
         &format!("{good}0"),
         &format!("+{}", &good[1..]),
     ] {
-        assert!(identities.redeem(malformed).is_none(), "{malformed}");
+        assert!(
+            identities.redeem(malformed).await.unwrap().is_none(),
+            "{malformed}"
+        );
     }
-    assert!(identities.redeem(&good).is_some());
+    assert!(identities.redeem(&good).await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_is_good_for_a_minute_and_a_user_has_sixteen() {
     let (identities, user) = identities(&claims("ada")).await;
-    let late = identities.ticket(&user);
-    let last_moment = identities.ticket(&user);
+    let late = identities.ticket(&user).await.unwrap();
+    let last_moment = identities.ticket(&user).await.unwrap();
     tokio::time::advance(Duration::from_secs(59)).await;
-    assert!(identities.redeem(&last_moment).is_some());
+    assert!(identities.redeem(&last_moment).await.unwrap().is_some());
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(identities.redeem(&late).is_none());
+    assert!(identities.redeem(&late).await.unwrap().is_none());
 
-    let tickets: Vec<String> = (0..17).map(|_| identities.ticket(&user)).collect();
-    let good: Vec<bool> = tickets
-        .iter()
-        .map(|ticket| identities.redeem(ticket).is_some())
-        .collect();
+    let mut tickets = Vec::new();
+    for _ in 0..17 {
+        tickets.push(identities.ticket(&user).await.unwrap());
+    }
+    let mut good = Vec::new();
+    for ticket in tickets {
+        good.push(identities.redeem(&ticket).await.unwrap().is_some());
+    }
     assert_eq!(good, [vec![false], vec![true; 16]].concat());
 }
 
@@ -268,9 +276,9 @@ async fn a_ticket_does_not_outlive_its_token() {
     let mut claims = claims("ada");
     claims["exp"] = in_seconds(-29).into();
     let (identities, user) = identities(&claims).await;
-    let ticket = identities.ticket(&user);
+    let ticket = identities.ticket(&user).await.unwrap();
     assert_eq!(identities.ended(&user).await, SessionEnd::Expired);
-    assert!(identities.redeem(&ticket).is_none());
+    assert!(identities.redeem(&ticket).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn start() -> Gateway {
     .await
 }
 
-async fn ticket(gateway: &Gateway, bearer: &str) -> String {
+pub(crate) async fn ticket(gateway: &Gateway, bearer: &str) -> String {
     let url = format!("http://{}/api/v1/ws/ticket", gateway.public);
     let asked = reqwest::Client::new()
         .post(url)
@@ -33,7 +33,7 @@ async fn ticket(gateway: &Gateway, bearer: &str) -> String {
 }
 
 /// A socket without credentials that says hello with this ticket.
-async fn hello(gateway: &Gateway, ticket: &Value) -> WsClient {
+pub(crate) async fn hello(gateway: &Gateway, ticket: &Value) -> WsClient {
     let offers = [("sec-websocket-protocol", "chat.v2")];
     let mut socket = WsClient::connect_with(&gateway.chat_url(), &offers)
         .await
@@ -44,7 +44,7 @@ async fn hello(gateway: &Gateway, ticket: &Value) -> WsClient {
 }
 
 /// How a socket goes on after its hello: the user of its welcome, or the code with which it is closed.
-async fn outcome(mut socket: WsClient) -> Result<Value, u16> {
+pub(crate) async fn outcome(mut socket: WsClient) -> Result<Value, u16> {
     let first = socket.next_json().await.unwrap();
     if first["type"] == "welcome" {
         return Ok(first["user"].clone());

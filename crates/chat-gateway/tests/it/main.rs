@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bus;
 mod bytes;
 mod contract;
 mod door;
@@ -25,6 +26,7 @@ mod operators;
 mod page;
 mod raw;
 mod settings;
+mod several;
 mod store;
 mod tracing;
 mod v1;

@@ -40,6 +40,7 @@ fn every_problem_is_named_at_once_and_no_value_is_shown() {
         ("GATEWAY_PUBLIC_NAME", "https://hunter2.example/"),
         ("GATEWAY_TEMPERATURE", "hunter2"),
         ("GATEWAY_MAX_TOKENS", "0"),
+        ("GATEWAY_BUS", "http://:hunter2@valkey"),
         ("GATEWAY_LISTEM", "x"),
     ])
     .unwrap_err();
@@ -51,6 +52,7 @@ fn every_problem_is_named_at_once_and_no_value_is_shown() {
         "GATEWAY_PUBLIC_NAME",
         "GATEWAY_TEMPERATURE",
         "GATEWAY_MAX_TOKENS",
+        "GATEWAY_BUS",
         "GATEWAY_LISTEM",
     ] {
         assert!(

@@ -42,6 +42,7 @@ fn answer(is_done: bool) -> LiveAnswer {
         question: Uuid::now_v7(),
         run: 0,
         begun: AnswerRun::first(id),
+        elsewhere: None,
         status,
         written: Written::of("", "words"),
         options: AnswerOptions::none(),

@@ -135,7 +135,7 @@ pub(super) async fn stop(
     if let Some(room) = open_room(&gateway, &guest.user, &id).await? {
         let stopping = Arc::clone(&gateway);
         gateway
-            .to_the_end(async move { stopping.stop_all(&room).await })
+            .to_the_end(async move { stopping.stop_all(&guest.user, &room).await })
             .await?;
     }
     Ok(StatusCode::NO_CONTENT)
@@ -216,10 +216,17 @@ async fn known(
 
 /// The room of a chat, if anything lives in it. Unknown and foreign chats have none.
 async fn open_room(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     user: &User,
     chat: &str,
 ) -> Result<Option<Arc<Room>>, ApiProblem> {
-    let kept = known(gateway, user, chat).await?;
-    Ok(kept.and_then(|kept| gateway.rooms.find(kept.id)))
+    let Some(kept) = known(gateway, user, chat).await? else {
+        return Ok(None);
+    };
+    if gateway.bus.shared().is_some() {
+        // What runs may be at another gateway.
+        let (room, _) = gateway.enter(user, kept.id).await?;
+        return Ok(Some(room));
+    }
+    Ok(gateway.rooms.find(kept.id))
 }
