@@ -124,7 +124,7 @@ const RETENTION_DAYS: Variable = Variable::new(
 const BUS: Variable = Variable::token(
     "GATEWAY_BUS",
     "The Valkey or Redis (7 or newer) that several gateways share, as in `redis://valkey:6379` or, with TLS, \
-     `rediss://user:password@valkey:6379`. Unset: there is one gateway.",
+     `rediss://user:password@valkey:6379`. Needs `GATEWAY_STORE`. Unset: there is one gateway.",
 );
 /// A day, in seconds.
 const DAY_SECONDS: u64 = 24 * 60 * 60;
@@ -224,6 +224,7 @@ impl Config {
     /// Reads the settings; what is wrong with them is noted in `env`.
     pub fn read(env: &mut Environment) -> Self {
         let trusted_proxies = env.read_with(&TRUSTED_PROXIES, TrustedProxies::parse);
+        let (store, bus) = shared(env);
         Self {
             listen: env.read(&LISTEN),
             admin_listen: env.read(&ADMIN_LISTEN),
@@ -249,12 +250,12 @@ impl Config {
             .filter(|limit| !limit.is_zero()),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
             data: env.read(&DATA),
-            store: store(env),
+            store,
             retention: match env.read_with(&RETENTION_DAYS, within(0, 36_500)) {
                 0 => None,
                 days => Some(Duration::from_secs(days * DAY_SECONDS)),
             },
-            bus: bus(env),
+            bus,
             bounds: settings::bounds(env),
             traces: Endpoint::read(env),
         }
@@ -290,12 +291,22 @@ fn model(env: &mut Environment) -> String {
     }
 }
 
-fn bus(env: &mut Environment) -> Option<Secret> {
-    let address = env.secret(&BUS)?;
-    if let Err(problem) = bus::check(&address) {
-        env.refuse(&BUS, problem);
+/// What several gateways share: the database, and the bus, which is of no use without it.
+fn shared(env: &mut Environment) -> (Option<ServerAddress>, Option<Secret>) {
+    let names_store = env.secret(&STORE).is_some();
+    let store = store(env);
+    let bus = env.secret(&BUS);
+    if let Some(address) = &bus {
+        if let Err(problem) = bus::check(address) {
+            env.refuse(&BUS, problem);
+        } else if !names_store {
+            env.refuse(
+                &BUS,
+                "gateways that share a bus share their conversations, too; name a PostgreSQL database in GATEWAY_STORE",
+            );
+        }
     }
-    Some(address)
+    (store, bus)
 }
 
 fn within<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>

@@ -113,7 +113,8 @@ pub async fn serve(
         Some(address) => Store::connect(address, instance, config.bus.is_some()).await?,
         None => Store::open(&config.data).await?,
     };
-    let identity = Identities::open(&config, bus.clone())?;
+    let key = Identities::shared_key(&config, &store).await?;
+    let identity = Identities::open(&config, bus.clone(), key)?;
     let mut registry = Registry::default();
     let gateway = Arc::new(Gateway::new(
         config,
@@ -154,7 +155,7 @@ pub async fn serve(
         gateway
             .store
             .keep_swept(gateway.config.retention, &shutdown),
-        gateway.store.keep_watch(&shutdown),
+        gateway.keep_watch(&shutdown),
         server::serve(
             public,
             browsers,

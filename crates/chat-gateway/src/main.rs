@@ -55,11 +55,15 @@ enum Verb {
         #[arg(long, value_parser = sqlite_folder)]
         from: PathBuf,
         /// The database, as in `GATEWAY_STORE`; that one unless told. A password here is seen by whoever lists processes.
-        #[arg(long, value_parser = ServerAddress::parse)]
-        to: Option<ServerAddress>,
+        #[arg(long, value_parser = server_address)]
+        to: Option<Box<ServerAddress>>,
     },
     /// Prints the description of the HTTP API, as in docs/openapi.json.
     Openapi,
+}
+
+fn server_address(text: &str) -> Result<Box<ServerAddress>, String> {
+    ServerAddress::parse(text).map(Box::new)
 }
 
 fn main() -> ExitCode {
@@ -105,7 +109,7 @@ fn main() -> ExitCode {
     }
     if let Some(Verb::Migrate { from, to }) = verb {
         let mut env = Environment::only(&[STORE]);
-        let to = to.or_else(|| config::store(&mut env));
+        let to = to.or_else(|| config::store(&mut env).map(Box::new));
         return start(env, async move {
             let to = to.context("name the database: --to postgres://..., or GATEWAY_STORE")?;
             let moved = store::transfer(&from, &to).await?;

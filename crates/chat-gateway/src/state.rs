@@ -99,6 +99,9 @@ impl Gateway {
         if self.shutdown.is_draining() {
             return Err("shutting down".to_owned());
         }
+        if !self.store.is_reached() {
+            return Err("the database of GATEWAY_STORE cannot be reached".to_owned());
+        }
         self.upstream.ready()
     }
 }

@@ -45,7 +45,8 @@ while :; do
     if lives "$1" && ! flock -n -x users true; then flock -u 8; else break; fi
 done
 "$2/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
-cd / && rm -rf "$3"
+# At once: whoever comes finds all of it or nothing.
+cd / && mv "$3" "$3.gone" && rm -rf "$3.gone"
 "#;
 
 /// The running server, as this process uses it.
@@ -274,6 +275,35 @@ impl PostgresDatabase {
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// Ends every connection to it and takes no more, as if the server were away.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not do it.
+    pub fn close(&self) {
+        self.allow(false);
+        self.cut();
+    }
+
+    /// Takes connections again.
+    ///
+    /// # Panics
+    ///
+    /// As [`PostgresDatabase::close`].
+    pub fn open(&self) {
+        self.allow(true);
+    }
+
+    fn allow(&self, allowed: bool) {
+        let name = &self.name;
+        // Also the user of the tests, who is the superuser, is let in by a database that takes connections alone.
+        self.server
+            .execute(&format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}"
+            ))
+            .expect("a database is closed or opened");
     }
 
     /// Ends every connection to it, as an operator or a restart does.

@@ -71,6 +71,16 @@ fn test_name() -> String {
         .unwrap_or_else(|| "a test".to_owned())
 }
 
+/// How often a test does what it does at random: `usual`, unless the variable `name` says more.
+///
+/// # Panics
+///
+/// When the variable is no number.
+#[must_use]
+pub fn times(name: &str, usual: usize) -> usize {
+    variable(name).map_or(usual, |times| times.parse().expect("a number"))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "testkit's tests have no settings; the variables are for the harness alone"

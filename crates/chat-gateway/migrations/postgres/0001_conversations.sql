@@ -104,6 +104,12 @@ CREATE UNIQUE INDEX texts_titles ON texts (conversation) WHERE message IS NULL;
 CREATE INDEX texts_of_owner ON texts (owner_tag, n);
 CREATE INDEX texts_found ON texts USING gin (folded gin_trgm_ops);
 
+-- Keys that every gateway must have, so that each knows whom another one has signed in.
+CREATE TABLE keys (
+    name  text PRIMARY KEY,
+    value bytea NOT NULL
+);
+
 -- The gateways that run. One that was not seen for 6 s by this server's clock is dead.
 CREATE TABLE gateways (
     id       uuid PRIMARY KEY,

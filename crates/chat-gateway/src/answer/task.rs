@@ -123,6 +123,10 @@ async fn answer(
         let event = tokio::select! {
             event = answer.next() => event,
             now_kept = ended(&mut keeping) => {
+                let Some(now_kept) = now_kept else {
+                    // The store takes no more of it: `conclude` finds out why.
+                    return TaskEnding::Interrupted;
+                };
                 kept = now_kept;
                 keeping = None;
                 continue;
@@ -192,32 +196,34 @@ async fn answer(
 }
 
 /// A checkpoint under way.
-type Keeping<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
+type Keeping<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
 
 /// Waits for the checkpoint; without one, for ever. Cancel-safe.
-async fn ended(keeping: &mut Option<Keeping<'_>>) -> u64 {
+async fn ended(keeping: &mut Option<Keeping<'_>>) -> Option<u64> {
     match keeping {
         Some(keeping) => keeping.await,
         None => std::future::pending().await,
     }
 }
 
-/// Keeps what has come since `kept` bytes; returns how much is kept. A store that fails now may take the next.
-async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> u64 {
+/// Keeps what has come since `kept` bytes; returns how much is kept, and `None` when the answer is no longer this task's to
+/// write. A store that fails now may take the next.
+async fn checkpoint(gateway: &Gateway, room: &Room, id: Uuid, kept: u64) -> Option<u64> {
     let (begun, written) = {
         let mut state = room.state();
         match state.answer(id) {
             Some(answer) if answer.written.position() > kept => {
                 (answer.begun, answer.written.clone())
             }
-            _ => return kept,
+            _ => return Some(kept),
         }
     };
     match gateway.store.checkpoint(begun, &written).await {
-        Ok(()) => written.position(),
+        Ok(()) => Some(written.position()),
+        Err(StoreError::Gone) => None,
         Err(error) => {
             tracing::warn!(answer = %id, %error, "a checkpoint was not kept");
-            kept
+            Some(kept)
         }
     }
 }
@@ -257,7 +263,12 @@ async fn conclude(
             timings.tokens_per_second = finish.tokens_per_second;
         }
     }
-    let revision = keep(gateway, room, begun, &end).await;
+    let Some(revision) = keep(gateway, room, begun, &end).await else {
+        if room.state().waiting() == 0 {
+            drop(seat.take());
+        }
+        return;
+    };
     let done = Done {
         answer: id,
         position,
@@ -274,29 +285,45 @@ async fn conclude(
     settle(room, done, Change::Messages);
 }
 
-/// Keeps an end. A store that does not take it in time is asked again in the background: whoever watches is told meanwhile.
-async fn keep(gateway: &Arc<Gateway>, room: &Arc<Room>, begun: AnswerRun, end: &AnswerEnd) -> u64 {
+/// Keeps an end, and returns the revision then; `None` when another gateway has ended the answer, which is shown then.
+///
+/// A file that does not take it in time is asked again in the background, and whoever watches is told meanwhile. A database
+/// that gateways share is waited for: another one may have ended the answer in it.
+async fn keep(
+    gateway: &Arc<Gateway>,
+    room: &Arc<Room>,
+    begun: AnswerRun,
+    end: &AnswerEnd,
+) -> Option<u64> {
     let id = begun.answer;
     let patience = Instant::now() + STORE_PATIENCE;
     loop {
         match gateway.store.finish(begun, end).await {
-            Ok(revision) => return revision,
+            Ok(revision) => return Some(revision),
+            Err(StoreError::Gone) if gateway.give_up(room, begun).await => return None,
             // Its conversation was deleted meanwhile, which makes no tokens free.
             Err(StoreError::Gone) => {
                 if let Err(error) = gateway.store.spend(&room.owner, end).await {
                     tracing::warn!(answer = %id, %error, "the tokens of a deleted answer were not counted");
                 }
-                return room.state().revision;
+                return Some(room.state().revision);
             }
-            Err(error) if Instant::now() < patience && !gateway.shutdown.is_closing() => {
+            Err(error)
+                if !gateway.shutdown.is_closing()
+                    && (gateway.store.is_shared() || Instant::now() < patience) =>
+            {
                 tracing::warn!(answer = %id, %error, "the end of an answer was not kept, trying again");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             Err(error) => {
                 tracing::error!(answer = %id, %error, "the end of an answer is not kept yet");
+                if gateway.store.is_shared() {
+                    // The gateway stops. Another one interrupts what it leaves.
+                    return None;
+                }
                 let late = keep_late(Arc::clone(gateway), Arc::clone(room), begun, end.clone());
                 gateway.shutdown.spawn(late);
-                return room.state().revision;
+                return Some(room.state().revision);
             }
         }
     }
@@ -335,7 +362,7 @@ pub(crate) fn settle(room: &Room, done: Done, what: Change) {
 }
 
 /// Begins the next answer that waits in the conversation. While the gateway stops, those that wait are interrupted.
-async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
+async fn next(gateway: &Arc<Gateway>, room: &Arc<Room>) -> Option<Uuid> {
     loop {
         let turn = room.turn.lock().await;
         let begun = {
@@ -374,9 +401,11 @@ async fn next(gateway: &Arc<Gateway>, room: &Room) -> Option<Uuid> {
                 });
                 return Some(id);
             }
-            // Its conversation was deleted.
+            // Another gateway has ended it, or its conversation was deleted.
             Err(StoreError::Gone) => {
-                room.change(|state| state.answers.retain(|live| live.id != id));
+                if !gateway.give_up(room, begun).await {
+                    room.change(|state| state.answers.retain(|live| live.id != id));
+                }
             }
             Err(error) => {
                 tracing::warn!(answer = %id, %error, "an answer could not be begun, trying again");

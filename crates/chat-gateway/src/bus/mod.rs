@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use common::secret::Secret;
 use common::shutdown::Shutdown;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 

@@ -16,7 +16,7 @@ pub struct News {
     pub revision: u64,
     /// Whether its owner's list shows it.
     pub listed: bool,
-    /// Whether the log of its room says so, too, together with the answer that changed.
+    /// Whether the log of its room says the same, together with the answer that changed.
     pub logged: bool,
     /// What happened.
     pub what: NewsKind,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::bus::{BusCall, BusError};
-use crate::conversation::refusal::Refusal;
+use crate::conversation::refusal::{Refusal, Unbegun};
 use crate::conversation::room::Room;
 use crate::conversation::verbs::{Taken, digest};
 use crate::identity::{User, UserRecord};
@@ -73,7 +73,16 @@ impl Gateway {
                 let verb = HomeVerb::Send { send, digest, new };
                 self.begin_at(home, user, verb).await
             }
-            None => self.send_here(user, send, digest, new).await,
+            None => {
+                let shared = self.bus.shared();
+                let verb = shared.map(|_| HomeVerb::Send {
+                    send: send.clone(),
+                    digest,
+                    new,
+                });
+                let taken = self.send_here(user, send, digest, new).await;
+                self.or_there(user, taken, verb).await
+            }
         }
     }
 
@@ -85,7 +94,11 @@ impl Gateway {
     ) -> Result<Taken, Refusal> {
         match self.home_with(user, wish.message).await? {
             Some(home) => self.begin_at(home, user, HomeVerb::Regenerate(wish)).await,
-            None => self.regenerate_here(user, wish).await,
+            None => {
+                let taken = self.regenerate_here(user, wish.clone()).await;
+                let verb = HomeVerb::Regenerate(wish);
+                self.or_there(user, taken, Some(verb)).await
+            }
         }
     }
 
@@ -93,7 +106,11 @@ impl Gateway {
     pub(crate) async fn go_on(self: &Arc<Self>, user: &User, aim: Aim) -> Result<Taken, Refusal> {
         match self.home_with(user, aim.message).await? {
             Some(home) => self.begin_at(home, user, HomeVerb::Continue(aim)).await,
-            None => self.go_on_here(user, aim).await,
+            None => {
+                let taken = self.go_on_here(user, aim.clone()).await;
+                let verb = HomeVerb::Continue(aim);
+                self.or_there(user, taken, Some(verb)).await
+            }
         }
     }
 
@@ -167,7 +184,12 @@ impl Gateway {
             return Ok(None);
         }
         match self.enter(user, conversation).await {
-            Ok((room, _)) => Ok(room.state().home()),
+            Ok((room, _)) => {
+                if let Some(valkey) = self.bus.shared() {
+                    self.look_up_orphans(valkey, &room).await;
+                }
+                Ok(room.state().home())
+            }
             // The verb says what is wrong, if anything is.
             Err(refusal) if refusal.code == ErrorCode::NotFound => Ok(None),
             Err(refusal) => Err(refusal),
@@ -184,8 +206,22 @@ impl Gateway {
             return Ok(None);
         }
         match self.store.message(&user.id, message).await? {
-            Some((conversation, _)) => self.home_of(user, conversation).await,
+            // The store knows it also while the log that tells of it is on its way.
+            Some((conversation, _)) => Ok(self.store.home(conversation).await?),
             None => Ok(None),
+        }
+    }
+
+    /// What was taken here, or at the gateway that has begun an answer of the conversation meanwhile.
+    async fn or_there(
+        self: &Arc<Self>,
+        user: &User,
+        taken: Result<Taken, Unbegun>,
+        verb: Option<HomeVerb>,
+    ) -> Result<Taken, Refusal> {
+        match (taken, verb) {
+            (Err(Unbegun::Elsewhere(home)), Some(verb)) => self.begin_at(home, user, verb).await,
+            (taken, _) => Ok(taken?),
         }
     }
 
@@ -260,12 +296,17 @@ impl Gateway {
                 let taken = self.go_on_here(&user, aim).await;
                 taken.map(|taken| Some(taken.accepted))
             }
-            HomeVerb::Stop(aim) => self.stop_here(&user, &aim).await.map(|()| None),
-            HomeVerb::EditQueued(edit) => self.edit_queued_here(&user, edit).await.map(|()| None),
-            HomeVerb::DropQueued(aim) => self.drop_queued_here(&user, &aim).await.map(|()| None),
+            HomeVerb::Stop(aim) => nothing_begun(self.stop_here(&user, &aim).await),
+            HomeVerb::EditQueued(edit) => nothing_begun(self.edit_queued_here(&user, edit).await),
+            HomeVerb::DropQueued(aim) => nothing_begun(self.drop_queued_here(&user, &aim).await),
         };
-        done.map_err(|refusal| refusal.frame(None))
+        done.map_err(|unbegun| Refusal::from(unbegun).frame(None))
     }
+}
+
+/// The reply to a verb that begins no answer.
+fn nothing_begun(done: Result<(), Refusal>) -> Result<Option<Accepted>, Unbegun> {
+    Ok(done.map(|()| None)?)
 }
 
 /// A gateway of another version asks for something that is not known here.

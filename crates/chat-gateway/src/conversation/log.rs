@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::answer::written::RunKind;
 use crate::bus::Valkey;
 use crate::conversation::room::{LiveAnswer, OpenedLog, Room, RoomState, Stage};
-use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::instance::InstanceId;
+use crate::protocol::record::{AnswerOptions, AnswerStatus, ContextUse};
 use crate::protocol::v2::{Change, Done};
 use crate::state::Gateway;
 use crate::store::AnswerRun;
@@ -66,6 +66,8 @@ pub(crate) struct LoggedBeginning {
     pub(crate) question: Uuid,
     pub(crate) options: AnswerOptions,
     pub(crate) continues: bool,
+    /// How much was kept of it before.
+    pub(crate) began_at: u64,
 }
 
 /// Writes the log of this room until nothing runs or waits in it.
@@ -308,6 +310,7 @@ impl LogWriter {
                 question: live.question,
                 options: live.options.clone(),
                 continues: live.continues,
+                began_at: live.began_at,
             });
             entry.answers.push(LoggedAnswer {
                 id: live.id,

@@ -55,6 +55,8 @@ pub(crate) fn apply(state: &mut RoomState, entry: &RoomEntry, now: Instant) -> M
             mirrored.only_text = false;
             // Who lacks an answer that has ended is shown it from the store, and so is one whose beginning is not known.
             let Some(beginning) = logged.beginning.as_ref().filter(|_| logged.from == 0) else {
+                // Nor is it shown as it ended before.
+                state.answers.retain(|live| live.id != logged.id);
                 continue;
             };
             state.add(begun(logged, beginning, elsewhere));
@@ -86,9 +88,12 @@ pub(crate) fn apply(state: &mut RoomState, entry: &RoomEntry, now: Instant) -> M
             live.status = logged.status;
         }
     }
-    state
-        .answers
-        .retain(|live| live.elsewhere.is_none() || !entry.dropped.contains(&live.id));
+    // By whoever owns them: an owner that was taken for dead drops what another one has begun again.
+    state.answers.retain(|live| {
+        live.elsewhere
+            .is_none_or(|elsewhere| elsewhere.home != entry.home)
+            || !entry.dropped.contains(&live.id)
+    });
     if entry.whole {
         mirrored.doubtful.extend(unnamed(state, entry));
     }
@@ -132,6 +137,7 @@ fn begun(logged: &LoggedAnswer, beginning: &LoggedBeginning, elsewhere: Elsewher
         written: Written::new(),
         options: beginning.options.clone(),
         continues: beginning.continues,
+        began_at: beginning.began_at,
         // It is the home that asks the model.
         lane: Arc::from(""),
         stage: logged.stage,
@@ -202,9 +208,23 @@ impl Gateway {
                     following: guard,
                     since: Instant::now(),
                 });
+                drop(following);
+                self.look_up_orphans(valkey, room).await;
             }
             // The store shows what can be shown meanwhile.
             Err(error) => tracing::warn!(%error, "the log of a room is not followed"),
+        }
+    }
+
+    /// Looks up what the log still says of a gateway that is gone.
+    pub(super) async fn look_up_orphans(&self, valkey: &Valkey, room: &Room) {
+        let Some(home) = room.state().home() else {
+            return;
+        };
+        if matches!(valkey.lives(home).await, Ok(false)) {
+            for answer in open_elsewhere(room) {
+                self.look_up(room, answer).await;
+            }
         }
     }
 
@@ -233,7 +253,7 @@ impl Gateway {
         (here != Some(entry.home)).then_some(entry)
     }
 
-    fn look_up_soon(self: &Arc<Self>, room: &Arc<Room>, answers: Vec<Uuid>) {
+    pub(super) fn look_up_soon(self: &Arc<Self>, room: &Arc<Room>, answers: Vec<Uuid>) {
         for answer in answers {
             let gateway = Arc::clone(self);
             let room = Arc::clone(room);
@@ -270,7 +290,7 @@ impl Gateway {
     }
 
     /// Shows what the store has of an answer of another gateway.
-    async fn look_up(&self, room: &Room, answer: Uuid) {
+    pub(super) async fn look_up(&self, room: &Room, answer: Uuid) {
         let kept = match self.store.answer(&room.owner, answer).await {
             Ok(kept) => kept,
             Err(error) => {
@@ -326,6 +346,14 @@ fn show_kept(state: &mut RoomState, kept: StoredAnswer, revision: u64) -> bool {
     live.status = record.status;
     live.done = Some((done, Instant::now()));
     true
+}
+
+/// Answers of other gateways that run or wait, as far as is known.
+pub(super) fn open_elsewhere(room: &Room) -> Vec<Uuid> {
+    let state = room.state();
+    let open = state.answers.iter();
+    let open = open.filter(|live| live.elsewhere.is_some() && live.done.is_none());
+    open.map(|live| live.id).collect()
 }
 
 /// Answers of other gateways of which nothing was heard for a while.

@@ -6,6 +6,7 @@
 mod admit;
 pub(crate) mod context;
 pub(crate) mod elsewhere;
+mod fencing;
 mod forget;
 pub(crate) mod lists;
 mod log;

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::bus::BusError;
+use crate::instance::InstanceId;
 use crate::protocol::record::ErrorCode;
 use crate::protocol::v2::RefusedFrame;
 use crate::store::StoreError;
@@ -20,7 +21,7 @@ pub(super) const STORE_HANGS: Refusal = Refusal::new(
     "conversations cannot be kept at the moment; try again",
 );
 /// Another gateway has begun an answer of this conversation meanwhile.
-pub(super) const ELSEWHERE: Refusal = Refusal {
+const ELSEWHERE: Refusal = Refusal {
     code: ErrorCode::StorageUnavailable,
     message: Cow::Borrowed("another gateway writes this conversation now; try again"),
     retry_after_seconds: Some(1),
@@ -40,6 +41,35 @@ pub(super) const TOO_LATE: Refusal = Refusal::new(
     ErrorCode::Conflict,
     "this message no longer waits: its answer has begun",
 );
+
+/// Why an answer is not begun here.
+#[derive(Debug)]
+pub(crate) enum Unbegun {
+    Refused(Refusal),
+    /// This gateway writes what is open in the conversation, and must be asked instead. Nothing was kept.
+    Elsewhere(InstanceId),
+}
+
+impl From<Refusal> for Unbegun {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Unbegun {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Unbegun> for Refusal {
+    fn from(unbegun: Unbegun) -> Self {
+        match unbegun {
+            Unbegun::Refused(refusal) => refusal,
+            Unbegun::Elsewhere(_) => ELSEWHERE,
+        }
+    }
+}
 
 /// Why something is not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -76,6 +76,8 @@ pub(crate) struct LiveAnswer {
     pub(crate) options: AnswerOptions,
     /// Whether it goes on where it was cut.
     pub(crate) continues: bool,
+    /// How much was kept of it when this run began. What somebody has beyond that is of an earlier run.
+    pub(crate) began_at: u64,
     /// The user's name in llm-proxy's queue.
     pub(crate) lane: Arc<str>,
     pub(crate) stage: Stage,

@@ -65,11 +65,15 @@ impl Gateway {
         }
         match &news.what {
             NewsKind::Created => room.show_created(),
-            NewsKind::Changed(kinds) => room.change_as_told(|state| {
-                for kind in kinds {
-                    state.hear(*kind, revision);
-                }
-            }),
+            NewsKind::Changed(kinds) => {
+                room.change_as_told(|state| {
+                    for kind in kinds {
+                        state.hear(*kind, revision);
+                    }
+                });
+                // It may be the end of an answer whose owner has died.
+                self.look_up_open(&room);
+            }
             NewsKind::Deleted => room.change_as_told(|state| state.delete(revision)),
             NewsKind::Restored => {
                 room.change_as_told(|state| {

@@ -16,7 +16,7 @@ use crate::answer::written::Written;
 use crate::conversation::admit::check_id;
 use crate::conversation::log;
 use crate::conversation::refusal::{
-    BUSY, ELSEWHERE, OTHER_REQUEST, Refusal, STORE_HANGS, TOO_MANY_ANSWERS, bad,
+    BUSY, OTHER_REQUEST, Refusal, STORE_HANGS, TOO_MANY_ANSWERS, Unbegun, bad,
 };
 use crate::conversation::room::{LiveAnswer, MAX_QUEUED, Room, Stage};
 use crate::identity::User;
@@ -69,7 +69,7 @@ impl Gateway {
         send: Send,
         digest: [u8; 32],
         new: Uuid,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Taken, Unbegun> {
         check_id(&send.id)?;
         let request = RequestKey {
             id: &send.id,
@@ -83,7 +83,7 @@ impl Gateway {
         self.admit(user).await?;
         let Some(conversation) = send.conversation else {
             if send.parent.flatten().is_some() {
-                return Err(bad("`parent` needs the `conversation` it is in"));
+                return Err(bad("`parent` needs the `conversation` it is in").into());
             }
             let id = new;
             let room = self.rooms.enter(id, &user.id, 0);
@@ -121,14 +121,14 @@ impl Gateway {
             return taken;
         };
         if send.temporary {
-            return Err(bad("only a new conversation can be `temporary`"));
+            return Err(bad("only a new conversation can be `temporary`").into());
         }
         let (room, _) = self.enter(user, conversation).await?;
         let turned = room.turn().await.ok_or(STORE_HANGS)?;
         // Read again: the turn may have passed to others meanwhile.
         let kept = match self.store.conversation(&user.id, conversation).await? {
             Some(kept) => kept,
-            None => return Err(Refusal::NOT_FOUND),
+            None => return Err(Refusal::NOT_FOUND.into()),
         };
         let parent = match send.parent {
             None => kept.leaf,
@@ -145,13 +145,14 @@ impl Gateway {
                 return Ok(taken);
             }
             if send.when_busy == WhenBusy::Reject {
-                return Err(BUSY);
+                return Err(BUSY.into());
             }
             if room.state().waiting() >= MAX_QUEUED {
                 return Err(Refusal::new(
                     ErrorCode::QueueFull,
                     "too many messages are waiting; wait for an answer first",
-                ));
+                )
+                .into());
             }
         }
         let first_words = kept.title.is_empty().then(|| title(&parts));
@@ -186,7 +187,7 @@ impl Gateway {
         self: &Arc<Self>,
         user: &User,
         wish: Regenerate,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Taken, Unbegun> {
         let digest = digest(&wish)?;
         check_id(&wish.id)?;
         let request = RequestKey {
@@ -219,7 +220,7 @@ impl Gateway {
         self: &Arc<Self>,
         user: &User,
         aim: Aim,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Taken, Unbegun> {
         let digest = digest(&("continue", &aim.id, aim.message))?;
         check_id(&aim.id)?;
         let request = RequestKey {
@@ -256,10 +257,10 @@ impl Gateway {
         conversation: NewOrOld<'_>,
         turn: PlannedTurn,
         answer: Uuid,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Taken, Unbegun> {
         let started = Instant::now();
-        if room.state().home().is_some() {
-            return Err(ELSEWHERE);
+        if let Some(home) = room.state().home() {
+            return Err(Unbegun::Elsewhere(home));
         }
         let begins_listed = matches!(
             conversation,
@@ -279,7 +280,8 @@ impl Gateway {
             Question::Old(id) => (*id, None),
         };
         if busy && must_be_idle {
-            return self.taken_before(user, &request).await?.ok_or(BUSY);
+            let before = self.taken_before(user, &request).await?;
+            return before.ok_or(Unbegun::Refused(BUSY));
         }
         // Whoever waits in this conversation runs in the place of the answer before.
         let seat = if busy {
@@ -324,17 +326,15 @@ impl Gateway {
         let (revision, begun) = match begun {
             Begun::Begun { revision, run } => (revision, run),
             Begun::Before(accepted) => return Ok(self.repeated(user, accepted).await),
-            Begun::Conflict => return Err(OTHER_REQUEST),
-            Begun::Elsewhere(instance) => {
-                tracing::debug!(%instance, "another gateway is the conversation's home");
-                return Err(ELSEWHERE);
-            }
-            Begun::NotFound => return Err(Refusal::NOT_FOUND),
+            Begun::Conflict => return Err(OTHER_REQUEST.into()),
+            Begun::Elsewhere(home) => return Err(Unbegun::Elsewhere(home)),
+            Begun::NotFound => return Err(Refusal::NOT_FOUND.into()),
             Begun::Taken => {
                 return Err(Refusal::new(
                     ErrorCode::Conflict,
                     "this answer is whole: there is nothing to continue",
-                ));
+                )
+                .into());
             }
         };
         let live = LiveAnswer {
@@ -344,6 +344,7 @@ impl Gateway {
             begun,
             elsewhere: None,
             status,
+            began_at: written.position(),
             written,
             options: turn.options.clone(),
             continues: turn.continues,

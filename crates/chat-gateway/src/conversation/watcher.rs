@@ -55,7 +55,8 @@ impl Watcher {
             let held = held.iter().find(|held| held.message == answer.id);
             AnswerCursor {
                 answer: answer.id,
-                run: answer.run,
+                // Of no run that is known, if it was held.
+                run: if held.is_some() { 0 } else { answer.run },
                 position: held.map(|held| held.position),
                 stage_version: 0,
                 context_told: None,
@@ -202,6 +203,13 @@ impl AnswerCursor {
             self.stage_version = 0;
             self.context_told = None;
             self.done = false;
+            // It may have been cut before what the reader has: the same position is of another text now.
+            let has_more = self
+                .position
+                .is_some_and(|position| position > answer.began_at);
+            if answer.continues && has_more {
+                self.position = Some(u64::MAX);
+            }
         }
         if self.done {
             return true;

@@ -1,15 +1,15 @@
 //! The address that a request comes from, as far as the proxies in front are believed, and an opaque name for it.
 //!
 //! llm-proxy lets the names of anonymous visitors take turns, so that many sockets of one visitor do not hold up the
-//! others. A name is a hash with a key of this process: nobody can turn it back into an address, and it changes with
-//! each start.
+//! others. A name is a hash with a key of this process, or of all gateways that share a database: nobody can turn it back
+//! into an address without that key.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -112,15 +112,22 @@ pub(super) fn subscriber(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Gives visitors their names.
-#[derive(Debug, Default)]
-pub(super) struct VisitorNames(RandomState);
+/// Gives visitors their names: the same ones as whoever has the same key.
+#[derive(Debug)]
+pub(super) struct VisitorNames([u8; 32]);
 
 impl VisitorNames {
+    pub(super) const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
     /// The name of whoever is at `address`.
     pub(super) fn name(&self, address: IpAddr) -> Arc<str> {
-        let hash = self.0.hash_one(subscriber(address));
-        format!("v-{hash:016x}").into()
+        let subscriber = subscriber(address).to_string();
+        let keyed = Sha256::new().chain_update(self.0).chain_update(subscriber);
+        let hash: [u8; 32] = keyed.finalize().into();
+        let (name, _) = hash.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        format!("v-{:016x}", u64::from_be_bytes(*name)).into()
     }
 }
 
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_name_is_that_of_one_address_and_tells_nothing_of_it() {
-        let names = VisitorNames::default();
+        let names = VisitorNames::new([1; 32]);
         let name = |peer: &str| names.name(peer.parse().unwrap());
         assert_eq!(name("203.0.113.9"), name("203.0.113.9"));
         assert_ne!(name("203.0.113.9"), name("203.0.113.10"));
@@ -180,7 +187,7 @@ mod tests {
         assert_eq!(name("203.0.113.9").len(), 18);
         assert_ne!(
             name("203.0.113.9"),
-            VisitorNames::default().name("203.0.113.9".parse().unwrap())
+            VisitorNames::new([2; 32]).name("203.0.113.9".parse().unwrap())
         );
     }
 

@@ -96,13 +96,10 @@ impl CookieKey {
     ///
     /// When there is a key that cannot be used.
     pub fn open(data: &Path) -> Result<Self, CookieError> {
-        let path = data.join(KEY_FILE);
-        match fs::read(&path) {
-            Ok(key) if key.len() == KEY_BYTES => return Ok(Self::new(&key)),
-            Ok(_) => return Err(CookieError::Malformed(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CookieError::Read { path, error }),
+        if let Some(key) = kept(data)? {
+            return Ok(Self::new(&key));
         }
+        let path = data.join(KEY_FILE);
         let key: [u8; KEY_BYTES] = super::random();
         match keep(data, &path, &key) {
             Ok(()) => Ok(Self::new(&key)),
@@ -129,7 +126,9 @@ impl CookieKey {
         }
     }
 
-    fn new(key: &[u8]) -> Self {
+    /// The key that all gateways share.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud", "sub"]);
@@ -194,6 +193,23 @@ impl CookieKey {
             .max_age(LIFETIME.try_into().ok()?)
             .secure(secure);
         HeaderValue::try_from(cookie.to_string()).ok()
+    }
+}
+
+/// The key of the folder `data`, if it has one.
+///
+/// # Errors
+///
+/// When it cannot be used.
+pub(crate) fn kept(data: &Path) -> Result<Option<[u8; KEY_BYTES]>, CookieError> {
+    let path = data.join(KEY_FILE);
+    match fs::read(&path) {
+        Ok(key) => match key.try_into() {
+            Ok(key) => Ok(Some(key)),
+            Err(_) => Err(CookieError::Malformed(path)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CookieError::Read { path, error }),
     }
 }
 

@@ -26,8 +26,9 @@ use common::shutdown::Shutdown;
 use sha2::{Digest as _, Sha256};
 
 pub use address::TrustedProxies;
-pub use cookie::CookieKey;
 pub(crate) use cookie::KEY_FILE;
+pub(crate) use cookie::kept as kept_key;
+pub use cookie::{CookieError, CookieKey};
 pub use limits::{
     AddressSeat, AnswerSeat, RetryAfter, SocketSeat, TooManySockets, UserBounds, UserLimits,
     UserSeat,
@@ -40,8 +41,8 @@ pub(crate) use ticket::TICKET_LIFETIME;
 
 use crate::bus::{Bus, BusError};
 use crate::config::Config;
+use crate::store::{Store, StoreError};
 use address::VisitorNames;
-use cookie::CookieError;
 use jwt::AppTokens;
 use revoked::Revoked;
 use settings::HeaderSettings;
@@ -171,6 +172,9 @@ pub enum IdentityError {
     /// The key of anonymous users is not usable.
     #[error(transparent)]
     Cookie(#[from] CookieError),
+    /// The key that gateways share cannot be had.
+    #[error("cannot read the key of anonymous users: {0}")]
+    Key(StoreError),
     /// The file of revoked users is not usable.
     #[error("GATEWAY_REVOKED_FILE cannot be read: {0}")]
     Revoked(#[from] std::io::Error),
@@ -185,19 +189,44 @@ impl Identities {
     /// # Errors
     ///
     /// When a key or a file cannot be used.
-    pub fn open(config: &Config, bus: Bus) -> Result<Self, IdentityError> {
+    pub fn open(
+        config: &Config,
+        bus: Bus,
+        shared: Option<[u8; 32]>,
+    ) -> Result<Self, IdentityError> {
         let way = match &config.auth {
-            Auth::Anonymous => SignIn::Anonymous(Box::new(CookieKey::open(&config.data)?)),
+            Auth::Anonymous => SignIn::Anonymous(Box::new(match &shared {
+                Some(key) => CookieKey::new(key),
+                None => CookieKey::open(&config.data)?,
+            })),
             Auth::Header(settings) => SignIn::Header(settings.clone()),
             Auth::Jwt(settings) => SignIn::Jwt(Box::new(AppTokens::new(settings.clone())?)),
         };
         Ok(Self {
             way,
             proxies: config.trusted_proxies.clone(),
-            visitors: VisitorNames::default(),
+            visitors: VisitorNames::new(shared.unwrap_or_else(random)),
             tickets: Tickets::new(bus),
             revoked: Revoked::open(config.revoked_file.clone())?,
         })
+    }
+
+    /// The key of anonymous users that all gateways of a shared store have. It is that of the one gateway that there was
+    /// before, so that everybody stays who they are.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or kept.
+    pub async fn shared_key(
+        config: &Config,
+        store: &Store,
+    ) -> Result<Option<[u8; 32]>, IdentityError> {
+        if !store.is_shared() || !matches!(config.auth, Auth::Anonymous) {
+            return Ok(None);
+        }
+        let offered = cookie::kept(&config.data)?.unwrap_or_else(random);
+        let key = store.cookie_key(offered).await;
+        key.map(Some).map_err(IdentityError::Key)
     }
 
     /// Keeps the issuer's keys and the list of revoked users fresh until the drain of `shutdown` begins.

@@ -130,10 +130,6 @@ pub enum NewOrOld<'a> {
 
 /// How beginning went.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each request, and it is matched at once"
-)]
 pub enum Begun {
     /// It is kept.
     Begun {

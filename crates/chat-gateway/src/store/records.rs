@@ -90,6 +90,8 @@ pub struct InterruptedAnswer {
     pub owner: String,
     /// The conversation's revision now.
     pub revision: u64,
+    /// Whether its owner's list shows it.
+    pub listed: bool,
 }
 
 /// Where a new turn goes.

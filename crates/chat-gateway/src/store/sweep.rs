@@ -9,8 +9,6 @@ use crate::store::Store;
 
 /// How often a running gateway looks for what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
-/// How often a gateway looks whether another has died.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it looks for what was deleted and can no longer be brought back.
 const DELETED_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the count of a day's tokens is kept, in days.
@@ -33,29 +31,6 @@ impl Store {
                     tracing::info!(conversations, "deleted conversations that were too old");
                 }
                 Err(error) => tracing::warn!(%error, "cannot delete old conversations, retrying"),
-            }
-        }
-    }
-}
-
-impl Store {
-    /// Interrupts the answers of gateways that have died, until the drain begins. Cancel-safe.
-    pub async fn keep_watch(&self, shutdown: &Shutdown) {
-        let mut watching = interval(WATCH_INTERVAL);
-        loop {
-            tokio::select! {
-                () = shutdown.draining() => return,
-                _ = watching.tick() => {}
-            }
-            match self.interrupt_dead().await {
-                Ok(interrupted) if interrupted.is_empty() => {}
-                Ok(interrupted) => {
-                    let answers = interrupted.len();
-                    tracing::warn!(answers, "interrupted the answers of a gateway that died");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot look for gateways that died, retrying")
-                }
             }
         }
     }

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, FromRow};
 use uuid::Uuid;
 
+use crate::identity::{CookieError, kept_key};
 use crate::instance::InstanceId;
 use crate::store::postgres::{ServerAddress, ServerError, ServerOpenError, keepable, prepare};
 use crate::store::postgres::{is_in_use, is_unfinished};
@@ -26,6 +27,9 @@ pub enum TransferError {
     /// There is no file.
     #[error("there is no {}; name the folder that GATEWAY_DATA named", .0.display())]
     Missing(PathBuf),
+    /// The key of anonymous users cannot be read.
+    #[error(transparent)]
+    Key(#[from] CookieError),
     /// The file cannot be opened.
     #[error(transparent)]
     Source(#[from] OpenError),
@@ -86,6 +90,7 @@ pub async fn transfer(from: &Path, to: &ServerAddress) -> Result<Transferred, Tr
     let mut target = prepare(to).await?;
     clear(&mut target, to).await?;
     let moved = copy_all(&source, &mut target).await?;
+    keep_key(from, &mut target).await?;
     source.close().await;
     target.close().await.map_err(written)?;
     Ok(moved)
@@ -118,6 +123,19 @@ async fn clear(target: &mut PgConnection, to: &ServerAddress) -> Result<(), Tran
     .await
     .map_err(written)?;
     together.commit().await.map_err(written)
+}
+
+/// Anonymous users stay who they are.
+async fn keep_key(from: &Path, target: &mut PgConnection) -> Result<(), TransferError> {
+    let Some(key) = kept_key(from)? else {
+        return Ok(());
+    };
+    let kept = sqlx::query(
+        "INSERT INTO keys (name, value) VALUES ('cookie', $1) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    let kept = kept.bind(key.as_slice()).execute(target).await;
+    kept.map(drop).map_err(written)
 }
 
 async fn copy_all(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::answer::written::Written;
+use crate::instance::InstanceId;
 use crate::protocol::record::{AnswerOptions, ContentPart, Conversation, Message};
 use crate::protocol::rest::{Folder, NewConversation};
 use crate::store::documents::check;
@@ -362,6 +363,56 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(_) => Ok(Vec::new()),
             Backend::Postgres(store) => in_time(LONG, store.interrupt_dead()).await,
+        }
+    }
+
+    /// The other gateway whose tasks write what is open in a conversation. SQLite has one gateway.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be read now.
+    pub async fn home(&self, conversation: Uuid) -> Result<Option<InstanceId>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres(store) => in_time(SHORT, store.home(conversation)).await,
+        }
+    }
+
+    /// The key by which every gateway knows the anonymous users of the others; `offered` is it from now on when there is
+    /// none. A file has no such key, and gets back what was offered.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be kept now.
+    pub async fn cookie_key(&self, offered: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(offered),
+            Backend::Postgres(store) => in_time(SHORT, store.cookie_key(offered)).await,
+        }
+    }
+
+    /// Whether several gateways may share it.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
+    /// Whether the database took what it was last told. A file is always there.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(_) => true,
+            Backend::Postgres(store) => store.is_reached(),
+        }
+    }
+
+    /// Whether [`Store::interrupt_dead`] may be trusted now: not at once after the database was away, when every gateway
+    /// looks dead.
+    #[must_use]
+    pub fn may_judge(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(_) => false,
+            Backend::Postgres(store) => store.may_judge(),
         }
     }
 }

@@ -193,7 +193,7 @@ async fn a_log_is_read_from_its_last_whole_entry_and_then_live() {
     }
     drop(following);
     log.append(room, "unread", false).await.unwrap();
-    let (_following, held) = ben.valkey().follow(room).await.unwrap();
+    let (_guard, held) = ben.valkey().follow(room).await.unwrap();
     assert_eq!(held, ["whole", "a", "b", "c", "d", "unread"]);
 }
 
@@ -230,7 +230,7 @@ async fn a_log_begins_anew_after_the_bus_has_lost_it() {
     let mut ben = Member::join(&server).await;
     let room = Uuid::from_u128(5);
     ann.valkey().append(room, "before", true).await.unwrap();
-    let (_following, held) = ben.valkey().follow(room).await.unwrap();
+    let (_guard, held) = ben.valkey().follow(room).await.unwrap();
     assert_eq!(held, ["before"]);
     server.kill().await;
     assert!(matches!(ann.next().await, BusEvent::Lost));
@@ -269,7 +269,10 @@ async fn a_call_to_a_gateway_that_is_gone_or_silent_says_so() {
         return;
     };
     let ann = Member::join(&server).await;
-    let nobody = ann.bus.call(InstanceId::generate(), "hello".to_owned()).await;
+    let nobody = ann
+        .bus
+        .call(InstanceId::generate(), "hello".to_owned())
+        .await;
     assert!(matches!(nobody, Err(BusError::Dead)), "{nobody:?}");
     let ben = Member::join(&server).await;
     let silent = ann.bus.call(ben.instance, "hello".to_owned()).await;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_gateway::bus::Bus;
-use chat_gateway::instance::InstanceId;
 use chat_gateway::identity::{Identities, SessionEnd, User};
 use chat_gateway::{Config, VARIABLES};
 use common::env::Environment;
@@ -70,8 +69,7 @@ pub(crate) async fn identities(claims: &Value) -> (Identities, User) {
     );
     let config = Config::read(&mut env);
     env.finish().unwrap();
-    let (bus, _events) = Bus::open(None, InstanceId::generate()).unwrap();
-    let identities = Identities::open(&config, bus).unwrap();
+    let identities = Identities::open(&config, Bus::default(), None).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(
         "authorization",

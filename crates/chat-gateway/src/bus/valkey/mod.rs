@@ -24,8 +24,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    BusCall, BusError, BusEvent, CALL_PATIENCE, DEPOSIT_LIFETIME, LAST_WORDS,
-    MAX_DEPOSITS_EACH, News,
+    BusCall, BusError, BusEvent, CALL_PATIENCE, DEPOSIT_LIFETIME, LAST_WORDS, MAX_DEPOSITS_EACH,
+    News,
 };
 use crate::instance::InstanceId;
 use telling::Untold;
@@ -92,7 +92,7 @@ pub struct BusLink {
 /// What is written into the inbox of a gateway.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Letter {
+enum BusLetter {
     /// To read anew which logs are followed.
     Nudge,
     Call {
@@ -175,7 +175,8 @@ impl Valkey {
         self.run::<()>(&leaving).await.ok();
     }
 
-    pub(super) async fn flush(&self) {
+    /// Waits until the bus has taken all news, for a moment at most.
+    pub(crate) async fn flush(&self) {
         timeout(LAST_WORDS, self.shared.untold.told()).await.ok();
     }
 
@@ -222,15 +223,13 @@ impl Valkey {
         reading.cmd("XRANGE").arg(&log).arg("-").arg("+");
         let (held,): (StreamRangeReply,) = self.run(&reading).await?;
         let read = held.ids.last().map_or(BEGINNING, |entry| entry.id.as_str());
-        let mut followed = self.followed();
-        followed
+        self.followed()
             .entry(conversation)
             .or_insert_with(|| FollowedLog {
                 followers: 0,
                 read: read.to_owned(),
             })
             .followers += 1;
-        drop(followed);
         let following = Following {
             valkey: self.clone(),
             conversation,
@@ -238,7 +237,7 @@ impl Valkey {
         let entries = held.ids.iter().filter_map(|entry| entry.get(FIELD));
         let entries = entries.collect();
         // The reader waits for the logs that it knew when it began to wait.
-        self.post(self.instance(), &Letter::Nudge).await?;
+        self.post(self.instance(), &BusLetter::Nudge).await?;
         Ok((following, entries))
     }
 
@@ -292,11 +291,20 @@ impl Valkey {
         Ok(value)
     }
 
-    pub(super) async fn call(&self, to: InstanceId, request: String) -> Result<String, BusError> {
+    /// Whether this gateway was heard of a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// When the bus cannot be reached.
+    pub async fn lives(&self, instance: InstanceId) -> Result<bool, BusError> {
         let mut asking = pipe();
-        asking.cmd("EXISTS").arg(alive(to));
-        let (is_alive,): (bool,) = self.run(&asking).await?;
-        if !is_alive {
+        asking.cmd("EXISTS").arg(alive(instance));
+        let (lives,): (bool,) = self.run(&asking).await?;
+        Ok(lives)
+    }
+
+    pub(super) async fn call(&self, to: InstanceId, request: String) -> Result<String, BusError> {
+        if !self.lives(to).await? {
             return Err(BusError::Dead);
         }
         let id = Uuid::now_v7();
@@ -305,7 +313,8 @@ impl Valkey {
         self.calls().insert(id, reply);
         let from = self.instance();
         let calling = async {
-            self.post(to, &Letter::Call { from, id, request }).await?;
+            self.post(to, &BusLetter::Call { from, id, request })
+                .await?;
             replied.await.map_err(|_| BusError::NoReply)
         };
         let reply = timeout(CALL_PATIENCE, calling).await;
@@ -315,11 +324,11 @@ impl Valkey {
 
     pub(super) async fn answer(&self, call: &BusCall, reply: String) -> Result<(), BusError> {
         let id = call.id;
-        self.post(call.from, &Letter::Reply { id, reply }).await
+        self.post(call.from, &BusLetter::Reply { id, reply }).await
     }
 
     /// Puts something into the inbox of a gateway.
-    async fn post(&self, to: InstanceId, letter: &Letter) -> Result<(), BusError> {
+    async fn post(&self, to: InstanceId, letter: &BusLetter) -> Result<(), BusError> {
         let inbox = inbox(to);
         let letter = serde_json::to_string(letter)?;
         let mut posting = pipe();
@@ -423,11 +432,11 @@ fn log(conversation: Uuid) -> String {
 }
 
 fn inbox(instance: InstanceId) -> String {
-    format!("corral:inbox:{}", instance)
+    format!("corral:inbox:{instance}")
 }
 
 fn alive(instance: InstanceId) -> String {
-    format!("corral:alive:{}", instance)
+    format!("corral:alive:{instance}")
 }
 
 /// Who can read the bus cannot withdraw what others have deposited.

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::telling::ToldNews;
 use super::{
-    BEGINNING, COMMAND_PATIENCE, EPOCH, FIELD, LOGS, Letter, NEWS, RETRY_PAUSE, Valkey, inbox, log,
+    BEGINNING, BusLetter, COMMAND_PATIENCE, EPOCH, FIELD, LOGS, NEWS, RETRY_PAUSE, Valkey, inbox,
+    log,
 };
 use crate::bus::{BusCall, BusError, BusEvent};
 
@@ -198,19 +199,19 @@ impl Valkey {
     }
 
     async fn take_letter(&self, entry: &StreamId) {
-        match parse::<Letter>(entry) {
-            Some(Letter::Call { from, id, request }) => {
+        match parse::<BusLetter>(entry) {
+            Some(BusLetter::Call { from, id, request }) => {
                 self.send(BusEvent::Call(BusCall { from, id, request }))
                     .await;
             }
-            Some(Letter::Reply { id, reply }) => {
+            Some(BusLetter::Reply { id, reply }) => {
                 let waiting = self.calls().remove(&id);
                 if let Some(waiting) = waiting {
                     // Whoever asked may have left.
                     waiting.send(reply).ok();
                 }
             }
-            Some(Letter::Nudge) | None => {}
+            Some(BusLetter::Nudge) | None => {}
         }
     }
 

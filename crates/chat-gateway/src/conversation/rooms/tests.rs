@@ -44,6 +44,7 @@ fn answer(is_done: bool) -> LiveAnswer {
         begun: AnswerRun::first(id),
         elsewhere: None,
         status,
+        began_at: 0,
         written: Written::of("", "words"),
         options: AnswerOptions::none(),
         continues: false,

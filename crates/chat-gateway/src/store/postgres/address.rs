@@ -41,7 +41,7 @@ impl ServerAddress {
     /// In words that follow the variable's name, and hold nothing of the URL but the names of parameters.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text.trim()).map_err(|_| FORM.to_owned())?;
-        let has_database = url.path().trim_matches('/') != "";
+        let has_database = !url.path().trim_matches('/').is_empty();
         if !matches!(url.scheme(), "postgres" | "postgresql") || !has_database {
             return Err(FORM.to_owned());
         }

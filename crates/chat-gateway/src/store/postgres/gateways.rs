@@ -3,11 +3,12 @@
 //! Each gateway keeps a row fresh by the server's clock, on a connection of its own, so that no busy pool makes it look
 //! dead. What was not seen for 6 s is dead.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use crate::instance::InstanceId;
@@ -21,6 +22,8 @@ use crate::store::rows::written;
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long saying so may take. Two tries fit in the time after which a gateway is dead.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For so long after the server was away nobody is said to be dead: all look dead until each has spoken again.
+const JUDGING_AFTER: Duration = Duration::from_secs(6);
 /// How long leaving may take.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,8 +47,37 @@ macro_rules! is_orphan {
     };
 }
 
+/// From when on this gateway may judge others; none while the server does not hear it.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse(Arc<Mutex<Option<Instant>>>);
+
+impl Pulse {
+    /// Of a gateway that has just said that it lives.
+    pub(super) fn begun() -> Self {
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+    }
+
+    fn judges_from(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_heard(&self) {
+        let mut judges_from = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        judges_from.get_or_insert_with(|| Instant::now() + JUDGING_AFTER);
+    }
+
+    fn is_lost(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Says that the gateway lives, until it is aborted.
-pub(super) async fn keep_seen(options: PgConnectOptions, instance: InstanceId, has_bus: bool) {
+pub(super) async fn keep_seen(
+    options: PgConnectOptions,
+    instance: InstanceId,
+    has_bus: bool,
+    pulse: Pulse,
+) {
     let mut interval = tokio::time::interval(BEAT_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection = None;
@@ -58,8 +90,12 @@ pub(super) async fn keep_seen(options: PgConnectOptions, instance: InstanceId, h
             Err(_) => Err(ServerError::Silent(BEAT_TIMEOUT)),
         };
         match said {
-            Ok(()) => is_told = false,
+            Ok(()) => {
+                pulse.is_heard();
+                is_told = false;
+            }
             Err(error) => {
+                pulse.is_lost();
                 connection = None;
                 if !is_told {
                     tracing::warn!(%error, "cannot tell other gateways that this one lives, retrying");
@@ -119,6 +155,50 @@ pub(in crate::store) async fn is_in_use(
 }
 
 impl PostgresStore {
+    /// Whether the server took this gateway's last sign of life.
+    pub(in crate::store) fn is_reached(&self) -> bool {
+        self.shared.pulse.judges_from().is_some()
+    }
+
+    /// Whether this gateway may say that another one is dead.
+    pub(in crate::store) fn may_judge(&self) -> bool {
+        let from = self.shared.pulse.judges_from();
+        from.is_some_and(|from| from <= Instant::now())
+    }
+
+    pub(in crate::store) async fn cookie_key(
+        &self,
+        offered: [u8; 32],
+    ) -> Result<[u8; 32], ServerError> {
+        let mut writing = self.write().await?;
+        let on = writing.on();
+        sqlx::query("INSERT INTO keys (name, value) VALUES ('cookie', $1) ON CONFLICT DO NOTHING")
+            .bind(offered.as_slice())
+            .execute(&mut *on)
+            .await?;
+        let key: Vec<u8> = sqlx::query_scalar("SELECT value FROM keys WHERE name = 'cookie'")
+            .fetch_one(&mut *on)
+            .await?;
+        writing.commit().await?;
+        key.try_into()
+            .map_err(|_| sqlx::Error::Decode("a key of another length".into()).into())
+    }
+
+    /// The other gateway whose tasks write what is open in a conversation.
+    pub(in crate::store) async fn home(
+        &self,
+        conversation: Uuid,
+    ) -> Result<Option<InstanceId>, ServerError> {
+        let home: Option<Uuid> = sqlx::query_scalar(
+            "SELECT home FROM messages WHERE conversation = $1 AND status IN ('waiting', 'running') AND home <> $2 LIMIT 1",
+        )
+        .bind(conversation)
+        .bind(self.shared.instance.id())
+        .fetch_optional(&self.shared.readers)
+        .await?;
+        Ok(home.map(InstanceId::known))
+    }
+
     /// Says that this gateway has left, and closes the connections.
     pub(in crate::store) async fn close(&self) {
         self.shared.heartbeat.abort();
@@ -154,13 +234,14 @@ impl PostgresStore {
     ) -> Result<Vec<InterruptedAnswer>, ServerError> {
         let mut writing = self.write().await?;
         let on = writing.on();
-        let owner: Option<String> = sqlx::query_scalar(
-            "SELECT coalesce(deleted_owner, owner) FROM conversations WHERE id = $1 FOR UPDATE SKIP LOCKED",
+        let owner: Option<(String, bool)> = sqlx::query_as(
+            "SELECT coalesce(deleted_owner, owner), NOT temporary AND deleted_owner IS NULL \
+             FROM conversations WHERE id = $1 FOR UPDATE SKIP LOCKED",
         )
         .bind(conversation)
         .fetch_optional(&mut *on)
         .await?;
-        let Some(owner) = owner else {
+        let Some((owner, listed)) = owner else {
             return writing.leave(Vec::new()).await;
         };
         let left: Vec<(Uuid, Vec<u8>, String)> = sqlx::query_as(concat!(
@@ -187,6 +268,7 @@ impl PostgresStore {
             conversation,
             owner: owner.clone(),
             revision,
+            listed,
         });
         Ok(answers.collect())
     }

@@ -28,6 +28,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::task::AbortHandle;
 
 use crate::instance::InstanceId;
+use crate::store::postgres::gateways::Pulse;
 use crate::store::{StoreError, TURN_TIMEOUT};
 
 pub use address::ServerAddress;
@@ -54,6 +55,7 @@ struct OpenServer {
     instance: InstanceId,
     /// Keeps this gateway's row fresh.
     heartbeat: AbortHandle,
+    pulse: Pulse,
 }
 
 impl Drop for OpenServer {

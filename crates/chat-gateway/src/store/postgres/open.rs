@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 
 use crate::instance::InstanceId;
-use crate::store::postgres::gateways::{is_in_use, keep_seen, say};
+use crate::store::postgres::gateways::{Pulse, is_in_use, keep_seen, say};
 use crate::store::postgres::{OpenServer, PostgresStore, ServerAddress, ServerError, WRITERS};
 use crate::store::{BUSY_TIMEOUT, READERS, TURN_TIMEOUT};
 
@@ -91,11 +91,13 @@ impl PostgresStore {
         // Closing gives the lock back.
         connection.close().await.ok();
         let options = address.options();
+        let pulse = Pulse::begun();
         #[expect(
             clippy::disallowed_methods,
             reason = "it goes on through the drain, and is aborted with the store"
         )]
-        let heartbeat = tokio::spawn(keep_seen(options.clone(), instance, has_bus)).abort_handle();
+        let heartbeat = tokio::spawn(keep_seen(options.clone(), instance, has_bus, pulse.clone()))
+            .abort_handle();
         let pool = PoolOptions::<Postgres>::new()
             // What is acknowledged is on disk, whatever the server's own setting.
             .after_connect(|connection, _| Box::pin(durably(connection)))
@@ -111,13 +113,10 @@ impl PostgresStore {
                 readers: readers.connect_lazy_with(options),
                 instance,
                 heartbeat,
+                pulse,
             }),
         };
-        let recovered = async {
-            store.interrupt_dead().await?;
-            store.sweep(None).await
-        };
-        match recovered.await {
+        match store.sweep(None).await {
             Ok(_) => Ok(store),
             Err(error) => Err(unusable(address, error)),
         }
@@ -144,9 +143,9 @@ pub(in crate::store) async fn prepare(
             .execute(&mut *on)
             .await?;
         match judge(on).await? {
-            Found::Foreign => return Ok(Err(ServerOpenError::Foreign(address.to_string()))),
-            Found::Newer => return Ok(Err(ServerOpenError::Newer(address.to_string()))),
-            Found::Ours => {}
+            TablesFound::Foreign => return Ok(Err(ServerOpenError::Foreign(address.to_string()))),
+            TablesFound::Newer => return Ok(Err(ServerOpenError::Newer(address.to_string()))),
+            TablesFound::Ours => {}
         }
         migrate(on, address).await
     };
@@ -212,7 +211,7 @@ async fn lack(on: &mut PgConnection) -> Result<Option<&'static str>, ServerError
 }
 
 /// Whose tables there are.
-enum Found {
+enum TablesFound {
     /// Ours, or none.
     Ours,
     Newer,
@@ -220,7 +219,7 @@ enum Found {
 }
 
 /// Looks at the tables without changing anything.
-async fn judge(on: &mut PgConnection) -> Result<Found, ServerError> {
+async fn judge(on: &mut PgConnection) -> Result<TablesFound, ServerError> {
     let has_journal: bool = sqlx::query_scalar(
         "SELECT to_regclass(quote_ident(current_schema()) || '._sqlx_migrations') IS NOT NULL",
     )
@@ -236,9 +235,9 @@ async fn judge(on: &mut PgConnection) -> Result<Found, ServerError> {
         .fetch_one(&mut *on)
         .await?;
         return Ok(if has_others {
-            Found::Foreign
+            TablesFound::Foreign
         } else {
-            Found::Ours
+            TablesFound::Ours
         });
     }
     let taken: Vec<(i64, Vec<u8>)> =
@@ -252,10 +251,14 @@ async fn judge(on: &mut PgConnection) -> Result<Found, ServerError> {
             .any(|step| step.version == *version && *step.checksum == **checksum);
         if !is_ours {
             // Another program with the same journal has another first step.
-            return Ok(if n == 0 { Found::Foreign } else { Found::Newer });
+            return Ok(if n == 0 {
+                TablesFound::Foreign
+            } else {
+                TablesFound::Newer
+            });
         }
     }
-    Ok(Found::Ours)
+    Ok(TablesFound::Ours)
 }
 
 /// Whether a copy from SQLite has begun and not ended.

@@ -64,6 +64,8 @@ impl Kept {
             None => Store::open(place.dir.path()).await.unwrap(),
             Some(database) => connect(&database.url()).await,
         };
+        // As a gateway does at its start.
+        store.interrupt_dead().await.unwrap();
         Self { store, place }
     }
 
@@ -105,7 +107,8 @@ impl Kept {
                 ("'done'", "[]".to_owned()),
             ] {
                 let id = Uuid::now_v7();
-                let (own, before) = (self.place.literal(id), self.place.literal(parent));
+                let own = self.place.literal(id);
+                let before = self.place.literal(parent);
                 together += &format!(
                     "INSERT INTO messages (id, conversation, parent, created_ms, content, status) \
                      VALUES ({own}, {conversation}, {before}, 1, '{content}', {status});"
@@ -243,7 +246,7 @@ impl Place {
 }
 
 /// Makes the tables of the template.
-async fn prepare(url: String) {
+pub(crate) async fn prepare(url: String) {
     connect(&url).await.close().await;
 }
 

@@ -133,6 +133,7 @@ async fn what_a_dead_gateway_wrote_is_interrupted_once_and_it_writes_no_more() {
         conversation: other.conversation,
         owner: OWNER.to_owned(),
         revision: 2,
+        listed: true,
     };
     assert_eq!(told, [expected]);
     let (_, message) = here
@@ -172,7 +173,8 @@ async fn the_same_request_at_two_gateways_begins_one_answer() {
     let there = Sharing::open(&database).await.unwrap();
     for n in 0..20 {
         let request = n.to_string();
-        let (one, other) = (Asked::new(Uuid::now_v7()), Asked::new(Uuid::now_v7()));
+        let one = Asked::new(Uuid::now_v7());
+        let other = Asked::new(Uuid::now_v7());
         let (first, second) = tokio::join!(
             here.begin(&one, new(&one), &request),
             there.begin(&other, new(&other), &request),

@@ -7,7 +7,7 @@ use chat_gateway::protocol::rest::NewConversation;
 use chat_gateway::store::{ConversationChange, NewOrOld, NewTurn, SearchHit};
 use uuid::Uuid;
 
-use crate::store::{Asked, Kept, OWNER, STRANGER, key, words};
+use crate::store::{Asked, OWNER, STRANGER, key, words};
 
 #[tokio::test]
 async fn a_chinese_word_of_two_characters_is_found() {

@@ -9,7 +9,7 @@ use chat_gateway::protocol::v2::Accepted;
 use chat_gateway::store::{AnswerEnd, AnswerRun, Begun, NewOrOld, NewTurn, StoreError};
 use uuid::Uuid;
 
-use crate::store::{Asked, Kept, OWNER, key, whole, words, written};
+use crate::store::{Asked, OWNER, key, whole, words, written};
 
 #[tokio::test]
 async fn a_turn_is_read_back_as_it_was_kept() {

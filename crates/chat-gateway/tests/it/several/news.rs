@@ -1,26 +1,27 @@
-//! Two gateways that share a bus: what a user is told and may do does not depend on which of them a socket is at.
+//! Tickets, and what is told of the list, at whichever gateway a socket is.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::v2_client::V2Client;
-use testkit::valkey::ValkeyServer;
 
 use crate::gateway::Gateway;
 use crate::identity::{body, me};
 use crate::identity_sessions::{SECRET, bearer};
 use crate::identity_tickets::{hello, outcome, ticket};
 use crate::issuer::{AUDIENCE, claims};
+use crate::several::Shared;
 
 /// Sockets that try one ticket at the same time.
 const TRIES: usize = 20;
 
-/// A gateway that shares the bus, once it hears the others.
-async fn member(server: &ValkeyServer) -> Gateway {
+/// A gateway that shares the database and the bus, once it hears the others.
+async fn member(shared: &Shared) -> Gateway {
     let gateway = Gateway::start_with(&[
         ("GATEWAY_AUTH", "jwt"),
         ("GATEWAY_JWT_SECRET", SECRET),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
-        ("GATEWAY_BUS", &server.url()),
+        ("GATEWAY_STORE", &shared.database.url()),
+        ("GATEWAY_BUS", &shared.valkey.url()),
     ])
     .await;
     gateway.metric("chat_gateway_bus_up 1").await;
@@ -74,10 +75,10 @@ async fn send(
 
 #[tokio::test]
 async fn a_ticket_of_one_gateway_opens_one_socket_at_whichever_gateway() {
-    let Some(server) = ValkeyServer::start().await else {
+    let Some(shared) = Shared::start().await else {
         return;
     };
-    let [first, second] = [member(&server).await, member(&server).await];
+    let [first, second] = [member(&shared).await, member(&shared).await];
     let ada = bearer(&claims("ada"));
     let who = body(me(&first, &[("authorization", &ada)]).await).await;
     let ticket = ticket(&first, &ada).await.into();
@@ -93,13 +94,13 @@ async fn a_ticket_of_one_gateway_opens_one_socket_at_whichever_gateway() {
 
 #[tokio::test]
 async fn while_the_bus_is_away_no_ticket_is_given_and_none_is_burned_for_good() {
-    let Some(mut server) = ValkeyServer::start().await else {
+    let Some(mut shared) = Shared::start().await else {
         return;
     };
-    let gateway = member(&server).await;
+    let gateway = member(&shared).await;
     let ada = bearer(&claims("ada"));
     let late: Value = ticket(&gateway, &ada).await.into();
-    server.kill().await;
+    shared.valkey.kill().await;
     let url = format!("http://{}/api/v1/ws/ticket", gateway.public);
     let client = reqwest::Client::new();
     let asked = client.post(url).header("authorization", &ada);
@@ -108,7 +109,7 @@ async fn while_the_bus_is_away_no_ticket_is_given_and_none_is_burned_for_good() 
     let mut socket = hello(&gateway, &late).await;
     assert_eq!(socket.next_json().await.unwrap()["code"], "internal");
     assert_eq!(socket.wait_close().await.unwrap(), 4502);
-    server.start_again().await;
+    shared.valkey.start_again().await;
     gateway.metric("chat_gateway_bus_up 1").await;
     let fresh = ticket(&gateway, &ada).await.into();
     let mut socket = hello(&gateway, &fresh).await;
@@ -117,10 +118,10 @@ async fn while_the_bus_is_away_no_ticket_is_given_and_none_is_burned_for_good() 
 
 #[tokio::test]
 async fn each_change_of_the_list_is_told_at_every_gateway() {
-    let Some(server) = ValkeyServer::start().await else {
+    let Some(shared) = Shared::start().await else {
         return;
     };
-    let [first, second] = [member(&server).await, member(&server).await];
+    let [first, second] = [member(&shared).await, member(&shared).await];
     let ada = bearer(&claims("ada"));
     let mut here = lister(&first, &ada).await;
     let mut there = lister(&second, &ada).await;
@@ -144,14 +145,14 @@ async fn each_change_of_the_list_is_told_at_every_gateway() {
 
 #[tokio::test]
 async fn whoever_may_have_missed_news_of_the_list_connects_again() {
-    let Some(mut server) = ValkeyServer::start().await else {
+    let Some(mut shared) = Shared::start().await else {
         return;
     };
-    let gateway = member(&server).await;
+    let gateway = member(&shared).await;
     let ada = bearer(&claims("ada"));
     let mut chat = lister(&gateway, &ada).await;
-    server.kill().await;
+    shared.valkey.kill().await;
     gateway.metric("chat_gateway_bus_up 0").await;
-    server.start_again().await;
+    shared.valkey.start_again().await;
     assert_eq!(chat.socket.wait_close().await.unwrap(), 4503);
 }

@@ -1,0 +1,126 @@
+//! One answer has one owner: what becomes of the answers of a gateway that died, and of a gateway that was only taken for
+//! dead.
+//!
+//! The store decides. Whoever writes an answer names the run it was begun as, and a run that another gateway has ended
+//! takes no more. Its owner then shows what the store has, as a mirror does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::shutdown::Shutdown;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::bus::{News, NewsKind};
+use crate::conversation::mirror::open_elsewhere;
+use crate::conversation::room::{Elsewhere, Room};
+use crate::instance::InstanceId;
+use crate::protocol::v2::Change;
+use crate::state::Gateway;
+use crate::store::{AnswerRun, InterruptedAnswer};
+
+/// How often a gateway looks whether another has died.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Gateway {
+    /// Interrupts the answers of gateways that have died, and tells everybody, until the drain begins. Cancel-safe.
+    pub(crate) async fn keep_watch(self: &Arc<Self>, shutdown: &Shutdown) {
+        if !self.store.is_shared() {
+            return;
+        }
+        let mut watching = tokio::time::interval(WATCH_INTERVAL);
+        watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return,
+                _ = watching.tick() => {}
+            }
+            if !self.store.may_judge() {
+                continue;
+            }
+            match self.store.interrupt_dead().await {
+                Ok(interrupted) if interrupted.is_empty() => {}
+                Ok(interrupted) => {
+                    let answers = interrupted.len();
+                    tracing::warn!(answers, "interrupted the answers of a gateway that died");
+                    for answer in interrupted {
+                        self.tell_interrupted(answer).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for gateways that died, retrying");
+                }
+            }
+        }
+    }
+
+    /// Shows an answer that this gateway has interrupted to whoever watches it, here and elsewhere.
+    async fn tell_interrupted(self: &Arc<Self>, interrupted: InterruptedAnswer) {
+        let InterruptedAnswer {
+            answer,
+            conversation,
+            owner,
+            revision,
+            listed,
+        } = interrupted;
+        let news = News {
+            owner,
+            conversation,
+            revision,
+            listed,
+            logged: false,
+            what: NewsKind::Changed(vec![Change::Messages]),
+        };
+        match self.rooms.find(conversation) {
+            Some(room) => self.look_up(&room, answer).await,
+            None => {
+                if let Some(listed) = news.of_list() {
+                    self.rooms.lists.tell(&news.owner, listed);
+                }
+            }
+        }
+        self.rooms.lists.tell_others(news);
+    }
+
+    /// Shows what the store has of an answer whose run it takes no more. Returns whether it has it at all: its conversation
+    /// may have been deleted. The caller's task writes it no more.
+    pub(crate) async fn give_up(self: &Arc<Self>, room: &Arc<Room>, run: AnswerRun) -> bool {
+        if !self.store.is_shared() {
+            return false;
+        }
+        let answer = run.answer;
+        match self.store.answer(&room.owner, answer).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => tracing::warn!(%answer, %error, "an answer was not looked up"),
+        }
+        tracing::warn!(%answer, "another gateway took this one for dead: it writes this answer no more");
+        room.change_as_told(|state| {
+            if let Some(live) = state.answer(answer).filter(|live| live.begun == run) {
+                live.elsewhere = Some(Elsewhere {
+                    // Whoever ended it, or writes it again: its log says who that is.
+                    home: InstanceId::generate(),
+                    heard: Instant::now(),
+                });
+            }
+        });
+        self.look_up(room, answer).await;
+        // Another gateway may write it again: its log shows it then.
+        self.forget_open(room, run);
+        self.follow(room).await;
+        true
+    }
+
+    /// Holds no longer what this gateway cannot know the end of.
+    fn forget_open(&self, room: &Room, run: AnswerRun) {
+        room.change_as_told(|state| {
+            let answers = &mut state.answers;
+            answers.retain(|live| live.begun != run || live.done.is_some());
+        });
+    }
+
+    /// Looks up at once what runs or waits here of other gateways.
+    pub(super) fn look_up_open(self: &Arc<Self>, room: &Arc<Room>) {
+        let open = open_elsewhere(room);
+        self.look_up_soon(room, open);
+    }
+}
