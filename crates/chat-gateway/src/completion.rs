@@ -26,6 +26,7 @@ use async_openai::middleware::HttpRequestFactory;
 use async_openai::traits::RequestOptionsBuilder as _;
 use async_openai::types::stream::StreamResponse;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -53,6 +54,7 @@ struct AnswerFrame {
     choices: Option<Vec<Choice>>,
     usage: Option<Counts>,
     timings: Option<Speed>,
+    prompt_progress: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -391,7 +393,8 @@ impl Completion {
                 _ => FinishReason::Stop,
             };
         }
-        let delta = choice.delta?;
+        // Builds of llama-server tell the text of an answer that goes on again, while they read the prompt that holds it.
+        let delta = choice.delta.filter(|_| frame.prompt_progress.is_none())?;
         let text = delta.content.filter(|text| !text.is_empty());
         let thoughts = delta.reasoning_content.filter(|text| !text.is_empty());
         let event = match (thoughts, text) {

@@ -288,6 +288,26 @@ async fn an_answer_that_began_is_not_asked_again() {
 }
 
 #[tokio::test]
+async fn text_that_comes_with_the_prompts_progress_is_the_prompts() {
+    let llama = FakeLlama::start().await;
+    let event = |more: &str| format!("data: {{\"choices\":[{{\"index\":0,{more}}}\n\n");
+    llama.script(Script::raw(
+        [
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+            &event(r#""delta":{"content":"Once upon"}}],"prompt_progress":{"total":9,"cache":8,"processed":8}"#),
+            &event(r#""delta":{"content":" a time"}}]"#),
+            &event(r#""delta":{},"finish_reason":"stop"}]"#),
+            "data: [DONE]\n\n",
+        ]
+        .concat(),
+    ));
+    let mut completion = hello(&completions(&llama));
+    let events = all(&mut completion).await;
+    assert_eq!(events[0], text(" a time"), "{events:?}");
+    assert_eq!(events.len(), 2, "{events:?}");
+}
+
+#[tokio::test]
 async fn an_address_without_v1_is_told_as_such() {
     let llama = FakeLlama::start().await;
     let completions = Completions::new(upstream::http().unwrap(), &config(&llama.url()));
