@@ -109,6 +109,7 @@ impl From<OpenAIError> for UpstreamRefusal {
                 Err(_) => Self::plain(Failure::Unavailable),
             },
             OpenAIError::Reqwest(error) => Self::plain(unanswered(&error)),
+            OpenAIError::StreamError(_) => Self::plain(Failure::Disconnected),
             _ => Self::plain(Failure::Interrupted),
         }
     }
@@ -373,7 +374,7 @@ impl Completion {
                 self.stage = AskStage::Ended;
                 return Some(Event::Finished(self.finish));
             }
-            None => return self.fail(UpstreamRefusal::plain(Failure::Interrupted)),
+            None => return self.fail(UpstreamRefusal::plain(Failure::Disconnected)),
         };
         if let Some(error) = frame.error {
             return self.fail(UpstreamRefusal::read(None, &error));

@@ -38,6 +38,10 @@ pub enum Failure {
     ContextFull(Option<Overflow>),
     /// The answer began and did not end properly.
     Interrupted,
+    /// The engine died, or the way to it broke, before the answer was complete.
+    EngineLost,
+    /// The connection to upstream broke, or ended before the answer did.
+    Disconnected,
     /// The answer is larger than the gateway keeps.
     Oversized,
     /// The gateway cannot read or keep conversations now.
@@ -65,7 +69,12 @@ impl Failure {
             Self::Unavailable => "the model service failed; try again in a moment",
             Self::Rejected => "the model service does not accept this message",
             Self::ContextFull(_) => "the message is too long for the model; shorten it",
-            Self::Interrupted => "the answer was interrupted; send the message again",
+            Self::Interrupted | Self::Disconnected => {
+                "the answer was interrupted; send the message again"
+            }
+            Self::EngineLost => {
+                "the model's server was lost before the answer was complete; try again"
+            }
             Self::Oversized => "the answer grew too long and was stopped",
             Self::Storage => "conversations cannot be read at the moment; try again",
             Self::ShuttingDown => "the server is restarting; send the message again in a moment",
@@ -87,6 +96,8 @@ impl Failure {
             Self::Rejected => "rejected",
             Self::ContextFull(_) => "context_full",
             Self::Interrupted => "interrupted",
+            Self::EngineLost => "engine_lost",
+            Self::Disconnected => "disconnected",
             Self::Oversized => "oversized",
             Self::Storage => "storage",
             Self::ShuttingDown => "shutting_down",
@@ -103,7 +114,9 @@ impl Failure {
             Self::Busy => ErrorCode::QueueTimeout,
             Self::Loading => ErrorCode::ModelLoading,
             Self::TimedOut => ErrorCode::UpstreamTimeout,
-            Self::Unavailable | Self::Interrupted => ErrorCode::UpstreamError,
+            Self::Unavailable | Self::Interrupted | Self::EngineLost | Self::Disconnected => {
+                ErrorCode::UpstreamError
+            }
             Self::Rejected => ErrorCode::BadRequest,
             Self::ContextFull(_) => ErrorCode::ContextTooLong,
             Self::Oversized => ErrorCode::TooLarge,

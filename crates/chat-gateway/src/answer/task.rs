@@ -468,7 +468,11 @@ impl TaskEnding {
             Self::Stopped => AnswerStatus::Stopped,
             Self::Interrupted => AnswerStatus::Interrupted,
             // The model's service died in the middle: what there is can be continued.
-            Self::Failed(Failure::Interrupted) if position > 0 => AnswerStatus::Interrupted,
+            Self::Failed(Failure::Interrupted | Failure::EngineLost | Failure::Disconnected)
+                if position > 0 =>
+            {
+                AnswerStatus::Interrupted
+            }
             Self::Failed(_) => AnswerStatus::Failed,
         }
     }

@@ -10,6 +10,9 @@ const MAX_CODE_BYTES: usize = 64;
 /// llm-proxy's code for a key that may not do what was asked.
 const SCOPE_MISSING: &str = "scope_missing";
 
+/// llm-proxy's codes for an engine that was lost: its connection broke, or ended before the answer did.
+const ENGINE_LOST: [&str; 2] = ["upstream_disconnected", "upstream_truncated"];
+
 /// What an upstream said when it refused or failed: never its words, which may hold anything.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("upstream failed: {} (status {status:?}, code {code:?})", failure.label())]
@@ -49,6 +52,7 @@ impl UpstreamRefusal {
             {
                 Failure::ContextFull(overflow(error))
             }
+            _ if ENGINE_LOST.contains(&code.as_str()) => Failure::EngineLost,
             Some(413) => Failure::ContextFull(None),
             Some(401 | 403) => Failure::Key,
             Some(404) => Failure::UnknownModel,
@@ -115,8 +119,16 @@ mod tests {
                 Failure::Interrupted,
             ),
             (
-                json!({"code": "upstream_disconnected", "type": "server_error"}),
+                json!({"code": "upstream_failed", "type": "server_error"}),
                 Failure::Interrupted,
+            ),
+            (
+                json!({"code": "upstream_disconnected", "type": "server_error"}),
+                Failure::EngineLost,
+            ),
+            (
+                json!({"code": "upstream_truncated", "type": "server_error"}),
+                Failure::EngineLost,
             ),
             (
                 json!({"code": "token_timeout", "type": "server_error"}),

@@ -22,11 +22,14 @@ async fn goes_on(gateway: &Gateway, socket: &mut WsClient) {
 #[tokio::test]
 async fn an_answer_that_breaks_is_one_error_and_leaves_no_trace() {
     let broken = || Script::tokens(["half", " an answer"]);
-    for script in [
-        broken().end_after(1),
-        broken().reset_after(1),
-        broken().error_after(1, "at http://10.0.0.7/secret: Compute error."),
-        broken().end_after(2),
+    for (script, outcome) in [
+        (broken().end_after(1), "disconnected"),
+        (broken().reset_after(1), "disconnected"),
+        (
+            broken().error_after(1, "at http://10.0.0.7/secret: Compute error."),
+            "interrupted",
+        ),
+        (broken().end_after(2), "disconnected"),
     ] {
         let gateway = Gateway::start().await;
         gateway.llama.script_once(script.clone());
@@ -41,7 +44,9 @@ async fn an_answer_that_breaks_is_one_error_and_leaves_no_trace() {
         assert_eq!(end, error(INTERRUPTED), "{script:?}");
         goes_on(&gateway, &mut socket).await;
         gateway
-            .metric("chat_gateway_answers_total{outcome=\"interrupted\"} 1")
+            .metric(&format!(
+                "chat_gateway_answers_total{{outcome=\"{outcome}\"}} 1"
+            ))
             .await;
         gateway
             .metric("chat_gateway_answers_total{outcome=\"done\"} 1")
