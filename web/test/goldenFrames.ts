@@ -38,6 +38,7 @@ export const serverFrames = [
   {"type":"done","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":0,"status":"stopped","revision":2},
   {"type":"done","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":17,"status":"done","finish_reason":"length","usage":{"prompt_tokens":30,"cached_tokens":20,"completion_tokens":6},"timings":{"first_token_ms":120,"writing_ms":800,"tokens_per_second":7.5},"revision":2},
   {"type":"done","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":12,"status":"failed","timings":{"first_token_ms":120,"writing_ms":80},"error":{"code":"upstream_error","message":"the model failed"},"revision":3},
+  {"type":"done","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":17,"status":"done","finish_reason":"stop","joints":[12],"revision":3},
   {"type":"snapshot","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":17,"text":"Once upon a time.","status":"running"},
   {"type":"snapshot","answer":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d12","position":21,"text":"Once upon a time.","reasoning":"hmm.","status":"interrupted"},
   {"type":"changed","conversation":"01932c07-6c8a-7d3e-8a51-3f6f0c2b9d10","revision":5,"what":"title"},

@@ -98,6 +98,12 @@ const UNWATCHED: Variable = Variable::new(
     "0",
     "After how many seconds an answer that nobody watches is stopped while others wait for the model; 0: never.",
 );
+const CONTINUE_LOST_ANSWERS: Variable = Variable::new(
+    "GATEWAY_CONTINUE_LOST_ANSWERS",
+    "0",
+    "How often one answer whose engine is lost goes on at another engine by itself, 0 to 3; 0: never, people continue it. A \
+     message that makes engines crash may then take down one more with each time.",
+);
 const MAX_CONNECTIONS: Variable = Variable::new(
     "GATEWAY_MAX_CONNECTIONS",
     "1000",
@@ -147,6 +153,7 @@ pub const VARIABLES: &[Variable] = &[
     DRAIN_SECONDS,
     DELTA_INTERVAL,
     UNWATCHED,
+    CONTINUE_LOST_ANSWERS,
     MAX_CONNECTIONS,
     DATA,
     STORE,
@@ -200,6 +207,8 @@ pub struct Config {
     pub delta_interval: Duration,
     /// How long an answer may run unwatched while others wait.
     pub unwatched: Option<Duration>,
+    /// How often one answer goes on by itself after its engine was lost.
+    pub continue_lost_answers: u32,
     /// WebSockets open at once.
     pub max_connections: usize,
     /// The folder of what is kept.
@@ -248,6 +257,7 @@ impl Config {
                 env.read_with(&UNWATCHED, within(0, 86_400)),
             ))
             .filter(|limit| !limit.is_zero()),
+            continue_lost_answers: env.read_with(&CONTINUE_LOST_ANSWERS, within(0, 3)),
             max_connections: env.read_with(&MAX_CONNECTIONS, within(1, 100_000)),
             data: env.read(&DATA),
             store,

@@ -81,6 +81,12 @@ impl Failure {
         }
     }
 
+    /// Whether whoever wrote the answer was lost, so that another engine may go on with it.
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        matches!(self, Self::EngineLost | Self::Disconnected)
+    }
+
     /// The label in metrics and logs.
     #[must_use]
     pub const fn label(self) -> &'static str {

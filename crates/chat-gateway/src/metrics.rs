@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) first_token: Histogram,
     pub(crate) deltas: Counter,
     answers: Family<OutcomeLabel, Counter>,
+    pub(crate) continued: Counter,
     refused: Family<ReasonLabel, Counter>,
     refusals: Family<CodeLabel, Counter>,
     pub(crate) connections_refused: Refusals,
@@ -50,6 +51,7 @@ impl Metrics {
             first_token: Histogram::new(SECONDS),
             deltas: Counter::default(),
             answers: Family::default(),
+            continued: Counter::default(),
             refused: Family::default(),
             refusals: Family::default(),
             connections_refused: Refusals::of(crate::SERVICE),
@@ -71,6 +73,11 @@ impl Metrics {
             "answers",
             "Answers by how they ended",
             metrics.answers.clone(),
+        );
+        registry.register(
+            "answers_continued",
+            "How often an answer went on by itself after its engine was lost",
+            metrics.continued.clone(),
         );
         registry.register(
             "upgrades_refused",

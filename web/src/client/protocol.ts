@@ -198,6 +198,8 @@ export type Answered = {
   timings?: AnswerTimings;
   /** Once it was asked for. */
   context?: ContextUse;
+  /** The positions at which another engine went on, because the one before was lost. An import does not keep them. */
+  joints?: Array<number>;
   /** What it was asked with. */
   options: AnswerOptions;
 };
@@ -271,6 +273,8 @@ export type Done = {
   timings?: AnswerTimings;
   /** Of a failed one. */
   error?: AnswerProblem;
+  /** Where another engine went on, because the one before was lost. */
+  joints?: Array<number>;
   /** The conversation's revision now. */
   revision: number;
 };

@@ -67,6 +67,24 @@ impl Answer {
             "the context was full; asking with a shorter history"
         );
         self.span.event("asked again");
+        self.replace(ask);
+    }
+
+    /// Asks for the rest of it after its engine was lost, as part of the same answer.
+    pub(crate) fn go_on(&mut self, ask: AnswerRequest<'_>) {
+        let refusal = self.completion.refusal();
+        tracing::info!(
+            request_id = self.request_id,
+            upstream_code = refusal.and_then(UpstreamRefusal::code),
+            "the engine was lost before the answer was complete; asking another for the rest"
+        );
+        self.gateway.metrics.continued.inc();
+        self.span.event("continued");
+        self.has_begun = false;
+        self.replace(ask);
+    }
+
+    fn replace(&mut self, ask: AnswerRequest<'_>) {
         self.completion = completion(&self.gateway, ask, &self.request_id, &self.span);
         self.n_asks = 1;
     }

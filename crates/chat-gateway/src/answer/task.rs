@@ -116,6 +116,9 @@ async fn answer(
     checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
     checkpoints.tick().await;
     let mut unwatched = Unwatched::default();
+    // Pieces that came since the model was last asked. Each is at least a token.
+    let mut n_pieces = 0;
+    let mut losses = Losses::default();
     let mut kept = 0;
     // Beside the answer: a store that hangs must not hold up what the model writes.
     let mut keeping: Option<Keeping<'_>> = None;
@@ -143,8 +146,7 @@ async fn answer(
         };
         match event {
             // What llm-proxy tells of the wait may be read after the first character.
-            Event::Queued { .. } | Event::Loading | Event::Prompt { .. }
-                if clock.first.is_some() => {}
+            Event::Queued { .. } | Event::Loading | Event::Prompt { .. } if n_pieces > 0 => {}
             Event::Queued {
                 position,
                 wait_seconds,
@@ -173,25 +175,58 @@ async fn answer(
             }
             Event::Reasoning(text) => {
                 clock.tick();
+                n_pieces += 1;
                 if room.write(id, RunKind::Reasoning, &text) > MAX_ANSWER_BYTES {
                     return TaskEnding::Failed(Failure::Oversized);
                 }
             }
             Event::Text(text) => {
                 clock.tick();
+                n_pieces += 1;
                 if room.write(id, RunKind::Text, &text) > MAX_ANSWER_BYTES {
                     return TaskEnding::Failed(Failure::Oversized);
                 }
             }
             Event::Finished(finish) => return TaskEnding::Finished(finish),
-            Event::Failed(Failure::ContextFull(overflow)) if clock.first.is_none() => {
-                if !prompt.shorten(room, id, overflow) {
-                    return TaskEnding::Failed(Failure::ContextFull(overflow));
-                }
+            Event::Failed(Failure::ContextFull(overflow))
+                if n_pieces == 0 && prompt.shorten(room, id, overflow) =>
+            {
                 answer.again(prompt.ask());
             }
-            Event::Failed(failure) => return TaskEnding::Failed(failure),
+            Event::Failed(failure) => {
+                let most = gateway.config.continue_lost_answers;
+                if !losses.may_go_on(failure, most) || !prompt.go_on(room, id, n_pieces) {
+                    return TaskEnding::Failed(losses.reason(failure, n_pieces));
+                }
+                losses.note(failure);
+                n_pieces = 0;
+                answer.go_on(prompt.ask());
+            }
         }
+    }
+}
+
+/// The engines that an answer lost.
+#[derive(Default)]
+struct Losses {
+    n: u32,
+    last: Option<Failure>,
+}
+
+impl Losses {
+    /// Whether an answer that failed goes on at another engine, which happens `most` times.
+    const fn may_go_on(&self, failure: Failure, most: u32) -> bool {
+        failure.is_loss() && self.n < most
+    }
+
+    const fn note(&mut self, failure: Failure) {
+        self.n += 1;
+        self.last = Some(failure);
+    }
+
+    /// Why an answer failed. When another engine could not even begin to go on, that is the loss before it.
+    fn reason(&self, failure: Failure, n_pieces: u32) -> Failure {
+        self.last.filter(|_| n_pieces == 0).unwrap_or(failure)
     }
 }
 
@@ -277,6 +312,7 @@ async fn conclude(
         usage: end.usage,
         timings: end.timings,
         error: end.error,
+        joints: end.written.joints(),
         revision,
     };
     if room.state().waiting() == 0 {

@@ -23,6 +23,9 @@ pub struct WrittenRun {
     pub kind: RunKind,
     /// How long it is, in bytes.
     pub bytes: usize,
+    /// Whether another engine wrote what came before it, and was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joint: bool,
 }
 
 /// Everything written of one answer so far.
@@ -30,6 +33,8 @@ pub struct WrittenRun {
 pub struct Written {
     text: String,
     runs: Vec<WrittenRun>,
+    /// Whether what is pushed next begins after a joint.
+    joins: bool,
 }
 
 impl Written {
@@ -39,6 +44,7 @@ impl Written {
         Self {
             text: String::new(),
             runs: Vec::new(),
+            joins: false,
         }
     }
 
@@ -61,7 +67,11 @@ impl Written {
                 return None;
             }
         }
-        (end == text.len()).then_some(Self { text, runs })
+        (end == text.len()).then_some(Self {
+            text,
+            runs,
+            joins: false,
+        })
     }
 
     /// Appends what came next.
@@ -70,13 +80,37 @@ impl Written {
             return;
         }
         self.text.push_str(text);
+        let joint = std::mem::take(&mut self.joins);
         match self.runs.last_mut() {
-            Some(run) if run.kind == kind => run.bytes += text.len(),
+            Some(run) if run.kind == kind && !joint => run.bytes += text.len(),
             _ => self.runs.push(WrittenRun {
                 kind,
                 bytes: text.len(),
+                joint,
             }),
         }
+    }
+
+    /// Another engine writes what is pushed from now on. Returns whether one can: only text is gone on with exactly, thoughts
+    /// are not.
+    pub fn join(&mut self) -> bool {
+        let last = self.runs.last();
+        self.joins = last.is_some_and(|run| run.kind == RunKind::Text);
+        self.joins
+    }
+
+    /// The positions at which another engine went on.
+    #[must_use]
+    pub fn joints(&self) -> Vec<u64> {
+        let mut start = 0;
+        let mut joints = Vec::new();
+        for run in &self.runs {
+            if run.joint {
+                joints.push(start);
+            }
+            start += run.bytes as u64;
+        }
+        joints
     }
 
     /// How much is written, in bytes.

@@ -153,6 +153,28 @@ impl Prompt {
         true
     }
 
+    /// Asks for the rest of an answer whose engine was lost after it had written `n_tokens` since it was asked. Returns
+    /// whether another engine can go on exactly there.
+    pub(crate) fn go_on(&mut self, room: &Room, id: Uuid, n_tokens: u32) -> bool {
+        if n_tokens == 0 {
+            // All that is written was in the prompt.
+            return true;
+        }
+        let mut state = room.state();
+        let Some(live) = state.answer(id) else {
+            return false;
+        };
+        if !live.written.join() {
+            return false;
+        }
+        self.partial = Some(live.written.split());
+        drop(state);
+        // The limit is for the answer, however many engines write it.
+        let most = self.options.max_tokens;
+        self.options.max_tokens = most.map(|most| most.saturating_sub(n_tokens).max(1));
+        true
+    }
+
     fn tell(&self, room: &Room, id: Uuid, used: u64) {
         let Some(n_ctx) = self.n_ctx else {
             return;

@@ -340,6 +340,7 @@ fn show_kept(state: &mut RoomState, kept: StoredAnswer, revision: u64) -> bool {
         usage: record.usage,
         timings: record.timings,
         error: record.error,
+        joints: kept.written.joints(),
         revision,
     };
     live.written = kept.written;

@@ -85,6 +85,7 @@ impl Gateway {
             usage: None,
             timings: None,
             error: None,
+            joints: Vec::new(),
             revision,
         };
         task::settle(room, done, Change::Queue);

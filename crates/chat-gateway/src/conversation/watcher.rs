@@ -360,6 +360,7 @@ pub(crate) fn stored(
             usage: answer.usage,
             timings: answer.timings,
             error: answer.error.clone(),
+            joints: written.joints(),
             revision,
         }));
     }

@@ -367,6 +367,10 @@ pub struct Answered {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub context: Option<ContextUse>,
+    /// The positions at which another engine went on, because the one before was lost. An import does not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[ts(as = "Option<Vec<u32>>", optional)]
+    pub joints: Vec<u64>,
     /// What it was asked with.
     pub options: AnswerOptions,
 }

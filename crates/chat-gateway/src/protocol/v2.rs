@@ -458,6 +458,10 @@ pub struct Done {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub error: Option<AnswerProblem>,
+    /// Where another engine went on, because the one before was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[ts(as = "Option<Vec<u32>>", optional)]
+    pub joints: Vec<u64>,
     /// The conversation's revision now.
     #[ts(type = "number")]
     pub revision: u64,

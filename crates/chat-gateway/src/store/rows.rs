@@ -85,6 +85,7 @@ impl MessageRow {
     fn answered(&self, status: &str) -> Result<Answered, sqlx::Error> {
         let written = written(self.written.clone(), &self.runs)?;
         let position = written.position();
+        let joints = written.joints();
         let (reasoning, text) = written.split();
         Ok(Answered {
             status: from_word(status)?,
@@ -96,6 +97,7 @@ impl MessageRow {
             usage: from_json_if_any(self.usage.as_deref())?,
             timings: from_json_if_any(self.timings.as_deref())?,
             context: from_json_if_any(self.context.as_deref())?,
+            joints,
             options: from_json(&self.options)?,
         })
     }

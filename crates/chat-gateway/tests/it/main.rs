@@ -38,6 +38,7 @@ mod v2_drain;
 mod v2_hello;
 mod v2_limits;
 mod v2_list;
+mod v2_lost;
 mod v2_queue;
 mod v2_slow;
 mod v2_stop;

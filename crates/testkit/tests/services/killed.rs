@@ -255,6 +255,58 @@ async fn when_the_proxy_or_the_engine_dies_the_answer_keeps_its_text_and_goes_on
 }
 
 #[tokio::test]
+async fn an_answer_goes_on_at_another_engine_when_its_own_dies() {
+    let data = tempfile::tempdir().unwrap();
+    let llamas = [fake().await, fake().await];
+    for llama in &llamas {
+        llama.script(Script::tokens(words(0, 40)).stall_after(20));
+    }
+    let upstreams = llamas.each_ref().map(FakeLlama::url).join(",");
+    let proxy = start_proxy(&upstreams).await;
+    let metrics = format!("{}/metrics", proxy.admin_url());
+    let both_up = async || {
+        let metrics = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        let lines = metrics.lines();
+        let up = lines.filter(|line| line.starts_with("llm_proxy_upstream_up{"));
+        up.filter(|line| line.ends_with(" 1")).count() == llamas.len()
+    };
+    while !both_up().await {}
+    let settings = [
+        ("GATEWAY_DATA", data.path().to_str().unwrap()),
+        ("GATEWAY_CONTINUE_LOST_ANSWERS", "1"),
+    ];
+    let base = format!("{}/v1", proxy.url());
+    let mut running = start_gateway_with(&base, &settings).await;
+    running.ready().await.unwrap();
+    let mut chat = V2Client::connect(&chat_url(&running)).await.unwrap();
+    let accepted = chat.say("count", &json!({})).await.unwrap();
+    let answer = field(&accepted, "answer");
+    let half = words(0, 20).concat();
+    let length = half.len() as u64;
+    chat.until_position(&answer, length).await.unwrap();
+    let [one, two] = llamas;
+    let (dies, stays) = match one.running() {
+        1 => (one, two),
+        _ => (two, one),
+    };
+    stays.script(Script::tokens(words(20, 40)));
+    dies.stop().await;
+    let joined = chat.until_done(&answer).await.unwrap();
+    assert_eq!(joined.text, words(0, 40).concat());
+    let done = joined.done.unwrap();
+    assert_eq!(
+        (&done["status"], &done["joints"], &done["error"]),
+        (&json!("done"), &json!([length]), &Value::Null)
+    );
+    let request = stays.requests().pop().unwrap();
+    let last = json!({"role": "assistant", "content": half});
+    assert_eq!(
+        request.body["messages"].as_array().unwrap().last(),
+        Some(&last)
+    );
+}
+
+#[tokio::test]
 async fn stop_reaches_the_engine_through_both_services_from_any_tab() {
     let data = tempfile::tempdir().unwrap();
     let llama = fake().await;

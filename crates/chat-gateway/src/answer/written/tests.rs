@@ -95,6 +95,7 @@ fn runs_that_do_not_fit_the_text_are_refused() {
     let run = |bytes| WrittenRun {
         kind: RunKind::Text,
         bytes,
+        joint: false,
     };
     for runs in [
         vec![],
@@ -109,4 +110,29 @@ fn runs_that_do_not_fit_the_text_are_refused() {
             "{runs:?}"
         );
     }
+}
+
+#[test]
+fn joints_are_where_another_engine_began_and_only_text_is_gone_on_with() {
+    let mut written = Written::new();
+    assert!(!written.join(), "nothing is written");
+    written.push(RunKind::Reasoning, "hm");
+    assert!(!written.join(), "thoughts");
+    written.push(RunKind::Text, "Al");
+    assert!(written.join());
+    assert_eq!(written.joints(), [0; 0], "nothing came after it");
+    // The engine that was to go on is lost before it wrote anything.
+    assert!(written.join());
+    written.push(RunKind::Text, "so");
+    written.push(RunKind::Text, "芝");
+    assert!(written.join());
+    written.push(RunKind::Text, "!");
+    assert_eq!(written.joints(), [4, 9]);
+    assert_eq!(written.split(), ("hm".to_owned(), "Also芝!".to_owned()));
+    let runs = serde_json::to_string(written.runs()).unwrap();
+    let kept = Written::from_parts(
+        written.as_str().to_owned(),
+        serde_json::from_str(&runs).unwrap(),
+    );
+    assert_eq!(kept, Some(written));
 }

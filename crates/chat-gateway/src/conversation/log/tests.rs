@@ -147,6 +147,7 @@ async fn text_and_end_reach_another_gateway_though_the_bus_is_killed_meanwhile()
         usage: None,
         timings: None,
         error: None,
+        joints: Vec::new(),
         revision: 2,
     };
     settle(&room, done.clone(), Change::Messages);

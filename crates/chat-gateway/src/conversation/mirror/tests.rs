@@ -176,6 +176,7 @@ impl Mirrored {
             usage: None,
             timings: None,
             error: None,
+            joints: Vec::new(),
             revision: self.revision,
         };
         settle(&self.home, done, Change::Messages);

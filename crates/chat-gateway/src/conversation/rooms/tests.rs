@@ -35,6 +35,7 @@ fn answer(is_done: bool) -> LiveAnswer {
         usage: None,
         timings: None,
         error: None,
+        joints: Vec::new(),
         revision: 1,
     };
     LiveAnswer {

@@ -130,6 +130,7 @@ fn answer(parent: Option<Uuid>) -> Message {
             usage: None,
             timings: None,
             context: None,
+            joints: Vec::new(),
             options: AnswerOptions::default(),
         }),
         ..question(parent)

@@ -109,6 +109,7 @@ async fn a_turn_is_read_back_as_it_was_kept() {
                 usage: end.usage,
                 timings: end.timings,
                 context: end.context,
+                joints: Vec::new(),
                 options,
             }),
         },
