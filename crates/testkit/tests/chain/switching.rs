@@ -2,8 +2,7 @@
 //! docs/upstreams.md gives to operators.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,48 +10,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::service::{Service, binary};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use crate::stack::{PATIENCE, Stack, engine_command};
+use crate::engines::{AliasedEngine, free_address};
+use crate::stack::{PATIENCE, Stack};
 
 /// Callers that ask again and again, as many as one engine has slots and two more.
 const CALLERS: usize = 4;
 /// Long enough that answers run at every step.
 const ANSWER_TOKENS: u32 = 48;
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// A llama-server of the test's own. Its answers carry its alias.
-struct AliasedEngine {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl AliasedEngine {
-    /// As the chain's, with another alias and port. It need not have loaded its model when this returns.
-    fn start(stack: &Stack, alias: &str, address: SocketAddr) -> Self {
-        let mut words = engine_command();
-        for (flag, value) in [("--alias", alias), ("--port", &address.port().to_string())] {
-            let at = words.iter().position(|word| word == flag).unwrap();
-            value.clone_into(&mut words[at + 1]);
-        }
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .env("LLAMA_API_KEY", &stack.key)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Self { child, address }
-    }
-
-    async fn stop(mut self) {
-        let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(sent.unwrap().success());
-        self.child.wait().await.unwrap();
-    }
-}
 
 /// One llm-proxy, its operator and its callers.
 struct SwitchingProxy<'a> {
@@ -145,11 +112,6 @@ impl SwitchingProxy<'_> {
         let waited = tokio::time::timeout(PATIENCE, waiting).await;
         waited.expect("callers get answers")
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 fn only(alias: &str) -> BTreeSet<String> {
