@@ -231,3 +231,37 @@ async fn two_proxies_that_overlap_over_commit_no_slot() {
         old.ended().await;
     }
 }
+
+#[tokio::test]
+async fn two_proxies_that_both_go_on_taking_requests_over_commit_no_slot() {
+    const CALLERS: usize = 2;
+    const TURNS: usize = 8;
+    for (slots, pause) in [(1, 15), (3, 25)] {
+        let llama = FakeLlama::start().await;
+        llama.set_slots(slots);
+        let pause = Duration::from_millis(pause);
+        llama.script(Script::tokens(["a", "b", "c"]).every(pause));
+        let old = Proxy::before(&llama).await;
+        let running = join_all((0..slots).map(|_| old.ask_stalled(&llama))).await;
+        let new = Proxy::before(&llama).await;
+        let body = question(false);
+        let callers = [&old, &new].into_iter().cycle().take(2 * CALLERS);
+        let asking = join_all(callers.map(async |proxy| {
+            for _ in 0..TURNS {
+                assert_eq!(proxy.ask(&body).await.status(), 200);
+            }
+        }));
+        let release = async {
+            for proxy in [&old, &new] {
+                let all_wait = format!("llm_proxy_queue_depth {CALLERS}");
+                proxy.until_metric(&all_wait).await;
+            }
+            llama.release();
+        };
+        let both = async { tokio::join!(asking, release) };
+        tokio::time::timeout(PATIENCE, both).await.unwrap();
+        drop(running);
+        assert_eq!(llama.most_running(), slots);
+        assert_eq!(llama.requests().len(), slots + 2 * CALLERS * TURNS);
+    }
+}

@@ -13,6 +13,7 @@ mod door;
 mod engines;
 mod fleet;
 mod lost;
+mod overlap;
 mod schemas;
 mod shield;
 mod stack;
