@@ -30,6 +30,8 @@ pub(crate) enum Subject {
     Page(page::PageBenchOptions),
     /// What llm-proxy, nginx and other gateways add to answers and tokens of a mock of llama-server.
     Proxy(proxy::ProxyBenchOptions),
+    /// How far one queue goes: the real one before hundreds of simulated engines and thousands of people.
+    Queue,
     /// llm-proxy's choice of an upstream compared with others, on simulated llama-servers.
     Route,
 }
@@ -87,13 +89,18 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             ))?;
             crate::block_on(proxy::run(&settings, options))
         }
-        Subject::Route => {
-            say::run(cmd!(
-                sh,
-                "cargo build --release --package admission --example bench_route"
-            ))?;
-            let bench = settings.target("release/examples/bench_route");
-            say::run(cmd!(sh, "{bench}"))
-        }
+        Subject::Queue => simulate(&sh, &settings, "bench_queue"),
+        Subject::Route => simulate(&sh, &settings, "bench_route"),
     }
+}
+
+/// Builds and runs an example of the crate `admission`.
+fn simulate(sh: &Shell, settings: &Settings, example: &str) -> Result<()> {
+    let package = "admission";
+    say::run(cmd!(
+        sh,
+        "cargo build --release --package {package} --example {example}"
+    ))?;
+    let bench = settings.target(&format!("release/examples/{example}"));
+    say::run(cmd!(sh, "{bench}"))
 }

@@ -257,6 +257,21 @@ pub(crate) fn n_tokens(pieces: &[Piece]) -> u32 {
     pieces.iter().map(|piece| piece.n_tokens).sum()
 }
 
+/// The bytes of a prompt, 4 for a token.
+pub(crate) fn body(prompt: &[Piece]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(n_tokens(prompt) as usize * 4);
+    for piece in prompt {
+        let mut word = piece.id;
+        for _ in 0..piece.n_tokens {
+            word = word
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
+            body.extend_from_slice(&word.to_be_bytes()[..4]);
+        }
+    }
+    body
+}
+
 fn n_common(a: &[Piece], b: &[Piece]) -> u32 {
     a.iter()
         .zip(b)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use admission::placement::{Placed, PromptCount, Seat};
 
-use super::machine::{Build, Machine, Piece, Progress, n_tokens};
+use super::machine::{Build, Machine, Piece, Progress, body, n_tokens};
 use super::policy::{Chooser, Policy, upstream};
 
 /// After a failure a caller asks again.
@@ -263,19 +263,4 @@ impl World<'_> {
             self.ask(now + before.thinks, conversation, turn, prompt);
         }
     }
-}
-
-/// The bytes of a prompt, 4 for a token.
-fn body(prompt: &[Piece]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(n_tokens(prompt) as usize * 4);
-    for piece in prompt {
-        let mut word = piece.id;
-        for _ in 0..piece.n_tokens {
-            word = word
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(0x1405_7b7e_f767_814f);
-            body.extend_from_slice(&word.to_be_bytes()[..4]);
-        }
-    }
-    body
 }
