@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::prefix::Prefix;
+use super::prefix::{Prefix, bytes_of};
 
 /// llama-server's `--slot-prompt-similarity`: a slot that shares less of the prompt is not preferred.
 const MIN_SIMILARITY: f64 = 0.1;
@@ -72,22 +72,25 @@ impl SlotMirror {
     /// What `prompt` would find now. `None` when every slot is busy.
     pub(super) fn outlook(&self, prompt: &Prefix) -> Option<Outlook> {
         let mut similar = None;
-        let mut n_cached_bytes = 0;
+        let mut n_cached_marks = 0;
         let mut oldest: Option<usize> = None;
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.takes.is_some() {
                 continue;
             }
-            let n = slot.holds.n_common_bytes(prompt);
-            if n > n_cached_bytes && n as f64 > MIN_SIMILARITY * prompt.n_bytes() as f64 {
-                similar = Some(at);
-                n_cached_bytes = n;
+            if slot.holds.has_more_in_common(prompt, n_cached_marks) {
+                let n = slot.holds.n_common_marks(prompt);
+                if bytes_of(n) as f64 > MIN_SIMILARITY * prompt.n_bytes() as f64 {
+                    similar = Some(at);
+                    n_cached_marks = n;
+                }
             }
             if oldest.is_none_or(|oldest| slot.used_at < self.slots[oldest].used_at) {
                 oldest = Some(at);
             }
         }
         let slot = similar.or(oldest)?;
+        let n_cached_bytes = bytes_of(n_cached_marks);
         let mut outlook = Outlook {
             slot,
             n_cached_bytes,
@@ -96,13 +99,14 @@ impl SlotMirror {
         };
         let holds = &self.slots[slot].holds;
         if (n_cached_bytes as f64) < MIN_KEPT * holds.n_bytes() as f64 || n_cached_bytes == 0 {
+            // Of many hundred parked prompts in a large fleet hardly one has more, so each costs one comparison.
             for (at, parked) in self.parked.iter().enumerate().take(self.max_parked) {
-                let n = parked.n_common_bytes(prompt);
-                if n > outlook.n_cached_bytes {
-                    outlook.n_cached_bytes = n;
+                if parked.has_more_in_common(prompt, n_cached_marks) {
+                    n_cached_marks = parked.n_common_marks(prompt);
                     outlook.parked_at = Some(at);
                 }
             }
+            outlook.n_cached_bytes = bytes_of(n_cached_marks);
         }
         Some(outlook)
     }

@@ -45,6 +45,11 @@ impl Prefix {
     /// How many bytes both begin with, rounded down to a mark.
     #[must_use]
     pub fn n_common_bytes(&self, other: &Self) -> usize {
+        bytes_of(self.n_common_marks(other))
+    }
+
+    /// How many marks both begin with. More marks are more bytes.
+    pub(super) fn n_common_marks(&self, other: &Self) -> usize {
         // Equal marks mean that all before them are equal.
         let pairs = self.marks.len().min(other.marks.len());
         let mut low = 0;
@@ -57,8 +62,19 @@ impl Prefix {
                 high = middle;
             }
         }
-        (0..low).fold(0, |from, _| from + distance(from))
+        low
     }
+
+    /// Whether both begin with more than `n_marks`. It takes one comparison.
+    pub(super) fn has_more_in_common(&self, other: &Self, n_marks: usize) -> bool {
+        let own = self.marks.get(n_marks);
+        own.is_some() && own == other.marks.get(n_marks)
+    }
+}
+
+/// The bytes before the end of so many marks.
+pub(super) fn bytes_of(n_marks: usize) -> usize {
+    (0..n_marks).fold(0, |from, _| from + distance(from))
 }
 
 /// From one mark to the next.
