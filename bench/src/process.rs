@@ -37,21 +37,31 @@ impl WatchedProcess {
             return Value::Null;
         };
         let ticks = ticks(process).saturating_sub(self.ticks);
-        json!({"rss_kib": self.rss_kib, "cpu_seconds": ticks as f64 * TICK})
+        json!({"rss_kib": self.rss_kib, "pss_kib": pss_kib(process), "cpu_seconds": ticks as f64 * TICK})
     }
 }
 
 /// The resident memory of a process and those it started, in KiB.
 #[must_use]
 pub fn rss_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    memory_kib(process, "status", "VmRSS:")
+}
+
+/// The same, with memory that processes share counted once: a part for each of them.
+fn pss_kib(process: u32) -> u64 {
+    memory_kib(process, "smaps_rollup", "Pss:")
+}
+
+/// The sum of one line of a file in /proc.
+fn memory_kib(process: u32, file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let own = line
         .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok())
         .unwrap_or(0);
     children(process)
         .into_iter()
-        .map(rss_kib)
+        .map(|child| memory_kib(child, file, name))
         .fold(own, |sum, child| sum + child)
 }
 

@@ -14,6 +14,7 @@ mod measure;
 mod mock;
 mod page;
 mod proxy;
+mod scale;
 mod table;
 mod tools;
 
@@ -34,6 +35,9 @@ pub(crate) enum Subject {
     Queue,
     /// llm-proxy's choice of an upstream compared with others, on simulated llama-servers.
     Route,
+    /// Several gateways over one PostgreSQL and one Valkey, beside one with SQLite: the delay of a token, a gateway's death,
+    /// and what the two servers cost.
+    Scale(scale::ScaleBenchOptions),
 }
 
 /// Builds with optimisation and measures.
@@ -67,12 +71,7 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
             crate::block_on(fetch::run(&settings, options))
         }
         Subject::Gateway(options) => {
-            // In one call, as `bench chain` builds them: another selection would compile dependencies again.
-            let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
-            say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
-            let bins = ["bench_llama", "bench_load", "bench_chat"];
-            let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
-            say::run(cmd!(sh, "cargo build --release --package bench {bins...}"))?;
+            build_gateway(&sh)?;
             crate::block_on(gateway::run(&settings, options))
         }
         Subject::Page(options) => {
@@ -91,7 +90,21 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
         }
         Subject::Queue => simulate(&sh, &settings, "bench_queue"),
         Subject::Route => simulate(&sh, &settings, "bench_route"),
+        Subject::Scale(options) => {
+            build_gateway(&sh)?;
+            crate::block_on(scale::run(&settings, options))
+        }
     }
+}
+
+/// Builds the services and the loads of chat-gateway.
+fn build_gateway(sh: &Shell) -> Result<()> {
+    // In one call, as `bench chain` builds them: another selection would compile dependencies again.
+    let packages = ["--package", "llm-proxy", "--package", "chat-gateway"];
+    say::run(cmd!(sh, "cargo build --release {packages...} --bins"))?;
+    let bins = ["bench_llama", "bench_load", "bench_chat"];
+    let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
+    say::run(cmd!(sh, "cargo build --release --package bench {bins...}"))
 }
 
 /// Builds and runs an example of the crate `admission`.

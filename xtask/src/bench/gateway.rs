@@ -10,8 +10,8 @@ use super::fetch::{load, machine};
 use crate::say;
 use crate::settings::Settings;
 
-mod cells;
-mod servers;
+pub(super) mod cells;
+pub(super) mod servers;
 
 use cells::{GatewayTable, count, cpu, each, failures, mebibytes, millis, share_of_load};
 use servers::{Contestant, GatewayUnderLoad};
@@ -256,7 +256,8 @@ impl GatewayBench<'_> {
     }
 }
 
-fn result_of(mut command: Command) -> Result<Value> {
+/// Runs a load, and reads the one line of JSON that it prints.
+pub(super) fn result_of(mut command: Command) -> Result<Value> {
     let output = command
         .stderr(Stdio::inherit())
         .output()

@@ -1,5 +1,7 @@
 //! What is said on a socket in each version of the chat protocol, and what its frames mean to a load.
 
+use serde_json::{Value, json};
+
 /// A version of the chat protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ChatVersion {
@@ -14,6 +16,8 @@ pub(crate) enum ChatVersion {
 pub(crate) enum Meaning {
     /// A piece of the answer.
     Delta,
+    /// All that there is of the answer so far.
+    Snapshot,
     /// The answer is whole.
     Done,
     /// The answer failed.
@@ -62,6 +66,7 @@ impl ChatVersion {
         let kind = frame.strip_prefix(br#"{"type":""#).unwrap_or_default();
         match kind {
             kind if kind.starts_with(b"delta\"") => Meaning::Delta,
+            kind if kind.starts_with(b"snapshot\"") => Meaning::Snapshot,
             kind if kind.starts_with(b"done\"") => match self {
                 Self::V2 if memchr::memmem::find(kind, br#""status":"done""#).is_none() => {
                     Meaning::Failed
@@ -71,5 +76,33 @@ impl ChatVersion {
             kind if kind.starts_with(b"error\"") => Meaning::Failed,
             _ => Meaning::Other,
         }
+    }
+}
+
+/// An answer of version 2 that was begun: its conversation and its id.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptedAnswer {
+    conversation: String,
+    answer: String,
+}
+
+impl AcceptedAnswer {
+    /// Reads the frame `accepted`; `None` when it is another one.
+    pub(crate) fn read(frame: &[u8]) -> Option<Self> {
+        if !frame.starts_with(br#"{"type":"accepted""#) {
+            return None;
+        }
+        let frame: Value = serde_json::from_slice(frame).ok()?;
+        Some(Self {
+            conversation: frame["conversation"].as_str()?.to_owned(),
+            answer: frame["answer"].as_str()?.to_owned(),
+        })
+    }
+
+    /// The frame of a socket that watches it and has it up to `position`.
+    pub(crate) fn watch_from(&self, position: u64) -> String {
+        let held = json!([{"message": self.answer, "position": position}]);
+        json!({"type": "watch", "id": "w", "conversation": self.conversation, "answers": held})
+            .to_string()
     }
 }

@@ -1,4 +1,5 @@
-//! Paced answers whose tokens are the times at which the mock wrote them, beside sockets that say nothing.
+//! Paced answers whose tokens are the times at which the mock wrote them, beside sockets that say nothing. Some of the answers
+//! may be watched by a second socket of the same user, at the next gateway where there are several.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,11 @@ use bench::stamps;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout_at};
 
-use crate::dialect::Meaning;
-use crate::socket::{ChatFailure, ChatSocket};
+use crate::dialect::{AcceptedAnswer, ChatVersion, Meaning};
+use crate::socket::{ChatCaller, ChatFailure, ChatSocket};
 use crate::{Costs, GatewayTarget};
 
 /// Sockets that are being opened at the same time.
@@ -24,7 +25,17 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How much longer than planned all answers together may take before they are given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What one chat saw.
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PacedLoad {
+    pub(crate) chats: usize,
+    /// Milliseconds between two tokens.
+    pub(crate) pace: u64,
+    /// How many percent of the answers are watched.
+    pub(crate) watched: usize,
+}
+
+/// What one socket saw of an answer.
 #[derive(Default)]
 struct PacedTally {
     micros: Vec<u32>,
@@ -32,8 +43,25 @@ struct PacedTally {
     outcome: Option<ChatFailure>,
 }
 
-/// Opens `idle` sockets, then begins `chats` answers, spread over one pause between tokens, each as long as what is measured.
-pub(crate) async fn run(to: &GatewayTarget, chats: usize, idle: usize, pace: u64) -> Value {
+/// What many sockets saw together.
+#[derive(Default)]
+struct PacedSum {
+    sockets: usize,
+    micros: Vec<u32>,
+    tokens: usize,
+    whole: usize,
+    failures: Vec<ChatFailure>,
+}
+
+/// The times of a load: what comes before `from` is not counted, and what is not there at `end` comes too late.
+#[derive(Clone, Copy)]
+struct PacedTimes {
+    from: Instant,
+    end: Instant,
+}
+
+/// Opens `idle` sockets, then begins the answers, spread over the time that opening takes, each as long as what is measured.
+pub(crate) async fn run(to: &GatewayTarget, idle: usize, load: PacedLoad) -> Value {
     let tasks = LocalSet::new();
     let run = async {
         let memory = to.gateway().map(rss_kib);
@@ -42,7 +70,7 @@ pub(crate) async fn run(to: &GatewayTarget, chats: usize, idle: usize, pace: u64
         let opened = began.elapsed();
         sleep(SETTLE).await;
         let memory_idle = to.gateway().map(rss_kib);
-        let seen = chats_beside(to, chats, pace, &tasks).await;
+        let seen = chats_beside(to, load, &tasks).await;
         let lost = waiting.iter().filter(|task| task.is_finished()).count();
         failures.extend((0..lost).map(|_| ChatFailure::Broken));
         let idle = json!({"sockets": waiting.len(), "seconds": opened.as_secs_f64(), "rss_kib_before": memory,
@@ -75,27 +103,54 @@ async fn open(
     (waiting, failures)
 }
 
-async fn chats_beside(to: &GatewayTarget, chats: usize, pace: u64, tasks: &LocalSet) -> Value {
+async fn chats_beside(to: &GatewayTarget, load: PacedLoad, tasks: &LocalSet) -> Value {
+    let PacedLoad {
+        chats,
+        pace,
+        watched,
+    } = load;
     let tokens = usize::try_from(to.time().as_millis()).unwrap_or_default()
         / usize::try_from(pace.max(1)).unwrap_or(1);
     let asked = to.dialect.ask(&format!("tokens={tokens},pace={pace}"), 0);
     let begin = Instant::now();
     // Opening takes its time too: at most 500 a second.
     let opening = Duration::from_millis(2) * u32::try_from(chats).unwrap_or(u32::MAX);
-    let end = begin + opening + to.time() + PATIENCE;
+    let times = PacedTimes {
+        // What comes while others still begin is not counted.
+        from: begin + opening + Duration::from_millis(500),
+        end: begin + opening + to.time() + PATIENCE,
+    };
     let mut running = Vec::new();
     for number in 0..chats {
         let to = to.clone();
         let asked = asked.clone();
         let at = begin + opening.mul_f64(number as f64 / chats.max(1) as f64);
-        // What comes while others still begin is not counted.
-        let from = begin + opening + Duration::from_millis(500);
+        let is_watched = number * watched % 100 + watched > 99;
         running.push(tasks.spawn_local(async move {
             sleep_until(at.into()).await;
             let mut tally = PacedTally::default();
-            let ended = timeout_at(end.into(), chat(&to, number, &asked, from, &mut tally)).await;
+            let mut watcher = None;
+            let chatting = chat(
+                &to,
+                number,
+                &asked,
+                times,
+                &mut tally,
+                |accepted, cookie| {
+                    if is_watched && watcher.is_none() {
+                        let mut caller = to.caller(number + 1);
+                        caller.cookie = cookie;
+                        watcher = Some(spawn_local(watch(caller, accepted, times)));
+                    }
+                },
+            );
+            let ended = timeout_at(times.end.into(), chatting).await;
             tally.outcome = ended.unwrap_or(Err(ChatFailure::Late)).err();
-            tally
+            let watched = match watcher {
+                Some(watcher) => watcher.await.ok(),
+                None => None,
+            };
+            (tally, watched)
         }));
     }
     sleep_until((begin + opening).into()).await;
@@ -105,39 +160,91 @@ async fn chats_beside(to: &GatewayTarget, chats: usize, pace: u64, tasks: &Local
     costs.look();
     sleep(rest / 2).await;
     let costs = costs.end();
-    let mut micros = Vec::new();
-    let mut failures = Vec::new();
-    let mut n_tokens = 0;
-    let mut whole = 0;
+    let mut owners = PacedSum::default();
+    let mut watchers = PacedSum::default();
     for task in running {
-        let Ok(mut tally) = task.await else { continue };
-        micros.append(&mut tally.micros);
-        n_tokens += tally.tokens;
-        match tally.outcome {
-            Some(failure) => failures.push(failure),
-            None if tally.tokens == tokens => whole += 1,
-            None => failures.push(ChatFailure::Partial),
+        let Ok((tally, watched)) = task.await else {
+            continue;
+        };
+        owners.add(tally, tokens);
+        if let Some(watched) = watched {
+            watchers.add(watched, tokens);
         }
     }
-    json!({"whole": whole, "chats": chats, "tokens": n_tokens, "micros": spread(&mut micros),
-        "samples": micros.len(), "failures": ChatFailure::count(&failures), "costs": costs,
-        "cost_seconds": rest.as_secs_f64(), "pace": pace})
+    let mut seen = owners.told();
+    seen["chats"] = chats.into();
+    seen["watchers"] = watchers.told();
+    seen["costs"] = costs;
+    seen["cost_seconds"] = rest.as_secs_f64().into();
+    seen["pace"] = pace.into();
+    seen
 }
 
+impl PacedSum {
+    /// Adds what a socket saw of an answer of `tokens`.
+    fn add(&mut self, mut tally: PacedTally, tokens: usize) {
+        self.sockets += 1;
+        self.micros.append(&mut tally.micros);
+        self.tokens += tally.tokens;
+        match tally.outcome {
+            Some(failure) => self.failures.push(failure),
+            None if tally.tokens == tokens => self.whole += 1,
+            None => self.failures.push(ChatFailure::Partial),
+        }
+    }
+
+    fn told(mut self) -> Value {
+        json!({"sockets": self.sockets, "whole": self.whole, "tokens": self.tokens,
+            "micros": spread(&mut self.micros), "samples": self.micros.len(),
+            "failures": ChatFailure::count(&self.failures)})
+    }
+}
+
+/// Asks, and reads the answer to its end. `accepted` hears that it was begun, with the user's cookie.
 async fn chat(
     to: &GatewayTarget,
     number: usize,
     asked: &[String],
-    from: Instant,
+    times: PacedTimes,
     tally: &mut PacedTally,
+    mut accepted: impl FnMut(AcceptedAnswer, Option<String>),
 ) -> Result<(), ChatFailure> {
     let mut socket = ChatSocket::open(&to.caller(number)).await?;
+    let cookie = socket.cookie.take();
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     socket.say(&asked).await?;
-    let dialect = to.dialect;
+    read(&mut socket, to.dialect, times, tally, |frame| {
+        if let Some(begun) = AcceptedAnswer::read(frame) {
+            accepted(begun, cookie.clone());
+        }
+    })
+    .await
+}
+
+/// Reads an answer that another socket has asked for.
+async fn watch(caller: ChatCaller, accepted: AcceptedAnswer, times: PacedTimes) -> PacedTally {
+    let mut tally = PacedTally::default();
+    let watching = async {
+        let mut socket = ChatSocket::open(&caller).await?;
+        socket.say(&[&accepted.watch_from(0)]).await?;
+        read(&mut socket, caller.dialect, times, &mut tally, |_| {}).await
+    };
+    let ended = timeout_at(times.end.into(), watching).await;
+    tally.outcome = ended.unwrap_or(Err(ChatFailure::Late)).err();
+    tally
+}
+
+/// Reads an answer to its end, and hands frames that are no part of it to `other`.
+async fn read(
+    socket: &mut ChatSocket,
+    dialect: ChatVersion,
+    times: PacedTimes,
+    tally: &mut PacedTally,
+    mut other: impl FnMut(&[u8]),
+) -> Result<(), ChatFailure> {
     let mut end = None;
     while end.is_none() {
-        let counts = Instant::now() >= from;
+        let counts = Instant::now() >= times.from;
         socket
             .next(&mut |frame: &[u8]| match dialect.read(frame) {
                 Meaning::Delta => {
@@ -148,9 +255,13 @@ async fn chat(
                         }
                     });
                 }
+                Meaning::Snapshot => {
+                    tally.tokens = 0;
+                    stamps::ages(frame, |_| tally.tokens += 1);
+                }
                 Meaning::Done => end = Some(Ok(())),
                 Meaning::Failed => end = Some(Err(ChatFailure::Error)),
-                Meaning::Other => {}
+                Meaning::Other => other(frame),
             })
             .await?;
     }

@@ -126,7 +126,7 @@ async fn chat(
                     }
                     Meaning::Done => end = Some(Ok(())),
                     Meaning::Failed => end = Some(Err(ChatFailure::Error)),
-                    Meaning::Other => {}
+                    Meaning::Snapshot | Meaning::Other => {}
                 })
                 .await?;
             n_seen += n_now;

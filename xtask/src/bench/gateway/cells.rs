@@ -4,28 +4,28 @@ use serde_json::Value;
 
 /// A table: its head, and rows that each have the cells of one gateway.
 #[derive(Debug)]
-pub(super) struct GatewayTable(String);
+pub(in crate::bench) struct GatewayTable(String);
 
 impl GatewayTable {
-    pub(super) fn new(columns: &[&str]) -> Self {
+    pub(in crate::bench) fn new(columns: &[&str]) -> Self {
         let lines = "--:|".repeat(columns.len() - 1);
         Self(format!("| | {} |\n|---|{lines}---|\n", columns.join(" | ")))
     }
 
     /// Adds a row, which says why where there are no cells.
-    pub(super) fn row(&mut self, name: &str, cells: anyhow::Result<Vec<String>>) {
+    pub(in crate::bench) fn row(&mut self, name: &str, cells: anyhow::Result<Vec<String>>) {
         let cells = cells.unwrap_or_else(|error| vec![format!("{error:#}")]);
         self.0
             .push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::bench) fn text(&self) -> &str {
         &self.0
     }
 }
 
 /// A number with its thousands apart.
-pub(super) fn count(value: f64) -> String {
+pub(in crate::bench) fn count(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -38,13 +38,13 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// Microseconds as milliseconds.
-pub(super) fn millis(micros: &Value) -> String {
+pub(in crate::bench) fn millis(micros: &Value) -> String {
     let micros = micros.as_f64();
     micros.map_or_else(|| "–".to_owned(), |micros| format!("{:.2}", micros / 1e3))
 }
 
 /// The processor time of process `name` for each of `n` tokens.
-pub(super) fn cpu(seen: &Value, name: &str, n: f64) -> String {
+pub(in crate::bench) fn cpu(seen: &Value, name: &str, n: f64) -> String {
     let seconds = seen["costs"][name]["cpu_seconds"].as_f64();
     let seconds = seconds.filter(|_| n > 0.0);
     seconds.map_or_else(
@@ -54,7 +54,7 @@ pub(super) fn cpu(seen: &Value, name: &str, n: f64) -> String {
 }
 
 /// The load's share of all the processor time there was.
-pub(super) fn share_of_load(seen: &Value) -> String {
+pub(in crate::bench) fn share_of_load(seen: &Value) -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let whole = seen["cost_seconds"].as_f64().unwrap_or_default() * cores as f64;
     let load = seen["costs"]["load"]["cpu_seconds"].as_f64();
@@ -62,7 +62,7 @@ pub(super) fn share_of_load(seen: &Value) -> String {
 }
 
 /// Memory that `n` of something took, each, between two readings in KiB.
-pub(super) fn each(before: &Value, after: &Value, n: f64) -> String {
+pub(in crate::bench) fn each(before: &Value, after: &Value, n: f64) -> String {
     match (before.as_f64(), after.as_f64()) {
         (Some(before), Some(after)) if n > 0.0 => format!("{:.1} KiB", (after - before) / n),
         _ => "–".to_owned(),
@@ -70,16 +70,16 @@ pub(super) fn each(before: &Value, after: &Value, n: f64) -> String {
 }
 
 /// KiB as MiB.
-pub(super) fn mebibytes(kib: &Value) -> String {
-    let kib = kib.as_u64();
+pub(in crate::bench) fn mebibytes(kib: &Value) -> String {
+    let kib = kib.as_f64();
     kib.map_or_else(
         || "–".to_owned(),
-        |kib| format!("{} MiB", kib.div_ceil(1024)),
+        |kib| format!("{:.0} MiB", (kib / 1024.0).ceil()),
     )
 }
 
 /// `none`, or how many of each kind.
-pub(super) fn failures(seen: &Value) -> String {
+pub(in crate::bench) fn failures(seen: &Value) -> String {
     let counts = seen["failures"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts.map(|(kind, n)| format!("{n} {kind}")).collect();
     if counts.is_empty() {
@@ -93,7 +93,7 @@ pub(super) fn failures(seen: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{count, cpu, each, failures, millis};
+    use super::{count, cpu, each, failures, mebibytes, millis};
 
     #[test]
     fn figures_are_short_and_a_missing_one_is_a_dash() {
@@ -105,6 +105,9 @@ mod tests {
         assert_eq!(cpu(&seen, "gateway", 250_000.0), "2.0 µs");
         assert_eq!(cpu(&seen, "proxy", 250_000.0), "–");
         assert_eq!(each(&json!(100), &json!(1100), 200.0), "5.0 KiB");
+        assert_eq!(mebibytes(&json!(2049.0)), "3 MiB");
+        assert_eq!(mebibytes(&json!(2048)), "2 MiB");
+        assert_eq!(mebibytes(&json!(null)), "–");
         assert_eq!(failures(&seen), "2 Error");
         assert_eq!(failures(&json!({"failures": {}})), "none");
     }

@@ -121,7 +121,8 @@ pub(super) async fn start(settings: &Settings, contestant: Contestant) -> Result
         Contestant::FastApi => start_fastapi(settings, behind, &log).await?,
         Contestant::Ours(_) | Contestant::Chain(_) => {
             let data = folder.join(format!("{name}-data"));
-            start_ours(settings, behind, &data, &log).await?
+            empty(&data)?;
+            start_ours(settings, behind, &data, &log, &[]).await?
         }
     };
     Ok(GatewayUnderLoad {
@@ -155,16 +156,22 @@ async fn start_proxy(
     Ok((address, running))
 }
 
-async fn start_ours(
+/// Makes an empty folder, whatever was there.
+pub(in crate::bench) fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+/// Starts chat-gateway in front of `behind` with the folder `data`, and with `more` settings.
+pub(in crate::bench) async fn start_ours(
     settings: &Settings,
     behind: SocketAddr,
     data: &Path,
     log: &Path,
+    more: &[(&str, &str)],
 ) -> Result<(SocketAddr, RunningCall)> {
-    if data.exists() {
-        std::fs::remove_dir_all(data)?;
-    }
-    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
     let address = free()?;
     let admin = free()?;
     let data = data.display().to_string();
@@ -180,6 +187,7 @@ async fn start_ours(
         ("LLM_MODEL", "bench"),
     ]);
     let call = call.variables(NO_BOUNDS.map(|name| (name, "0")));
+    let call = call.variables(more.iter().copied());
     let running = ready(&call, admin, "/readyz", log).await?;
     Ok((address, running))
 }
