@@ -62,34 +62,31 @@ fn one_person_who_floods_gets_no_more_than_each_of_those_who_wait() {
     let others = flooded.of(false);
     let mean = others.n_tokens() as f64 / RUSH.people as f64;
     let share = flooded.of(true).n_tokens() as f64 / mean;
-    assert!(share < 1.5, "{share:.2} times the mean of the others");
+    assert!(
+        share > 0.5 && share < 1.5,
+        "{share:.2} times the mean of the others"
+    );
     let waits = (others.wait(0.99), alone.wait(0.99));
     assert!(waits.0 < 1.1 * waits.1, "{waits:?}");
 }
 
 #[test]
-fn a_quarter_of_the_engines_is_lost_and_nobody_s_question_is() {
+fn all_slots_of_engines_that_were_lost_are_used_again_after_their_return() {
     let loss = EngineLoss {
         engines: ENGINES / 4,
         from: 400.0,
         to: 500.0,
     };
-    let day = DayPlan {
+    let plan = DayPlan {
         loss: Some(loss),
-        ..CALM
-    }
-    .play();
-    assert!(day.n_broken > 0);
-    // Everything that was asked long before the end was answered.
-    let asked = CALM.people as f64 * (LASTS - FROM) / (CALM.thinks + 40.0);
-    let answered = AnswerGroup::begun(&day.answers, FROM, LASTS).n() as f64;
-    assert!(answered > 0.9 * asked, "{answered} of about {asked:.0}");
-    let after = AnswerGroup::begun(&day.answers, loss.to + 60.0, LASTS);
-    let before = AnswerGroup::begun(&day.answers, FROM, loss.from);
-    assert!(
-        after.wait(0.99) <= before.wait(0.99) + 5.0,
-        "{:.2} {:.2}",
-        after.wait(0.99),
-        before.wait(0.99)
-    );
+        ..RUSH
+    };
+    let day = plan.play();
+    assert_eq!(day.n_broken, loss.engines * plan.slots() / ENGINES);
+    // What began later may not have ended yet.
+    let from = loss.to + 60.0;
+    let to = LASTS - 180.0;
+    let after = AnswerGroup::begun(&day.answers, from, to);
+    let busy = after.slot_seconds() / (to - from) / plan.slots() as f64;
+    assert!(busy > 0.9, "{busy:.2} of the slots are busy");
 }
