@@ -21,7 +21,10 @@ export const GroupView = memo(function GroupView({ group, document, definitions,
   const element = useRef<HTMLDivElement>(null);
   const [near, wait] = useNear(element);
   const style = useMemo(
-    () => (growing ? undefined : estimate(sections.flatMap(({ blocks }) => blocks))),
+    () =>
+      growing
+        ? undefined
+        : { containIntrinsicBlockSize: `auto ${estimate(sections.flatMap(({ blocks }) => blocks))}` },
     [growing, sections],
   );
   return (

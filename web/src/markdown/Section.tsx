@@ -28,7 +28,8 @@ interface SectionViewProps {
 export const SectionView = memo(
   function SectionView({ section, document, growing, near, wait }: SectionViewProps) {
     const drawn = useDrawn(section.size, growing, near, wait);
-    if (!drawn) return <div className="section" data-waits="" style={estimate(section.blocks)} />;
+    if (!drawn)
+      return <div className="section" data-waits="" style={{ blockSize: estimate(section.blocks) }} />;
     return (
       <div className="section">
         {section.blocks.map((block, at) => (

@@ -1,9 +1,11 @@
 /** The space that blocks take while they are not drawn or not laid out. */
-import type { CSSProperties } from "react";
 import type { Block } from "./blocks";
 
-/** About how many columns and lines the blocks fill; the style sheet knows how wide a line is. */
-export function estimate(blocks: readonly Block[]): CSSProperties {
+/**
+ * About how high the blocks are, as a CSS length; the style sheet knows how wide a line is. It is set as a size, not as a
+ * custom property: a change of one has the browser style everything inside again.
+ */
+export function estimate(blocks: readonly Block[]): string {
   let codeLines = 0;
   let textColumns = 0;
   for (const { kind, text } of blocks) {
@@ -11,9 +13,5 @@ export function estimate(blocks: readonly Block[]): CSSProperties {
     // Chinese letters take about two columns, and three bytes.
     else textColumns += text.length + (text.match(/[\u2e80-\uffdc]/g)?.length ?? 0);
   }
-  return {
-    "--text-columns": textColumns,
-    "--code-lines": codeLines,
-    "--blocks": blocks.length,
-  } as CSSProperties;
+  return `calc((${textColumns} / var(--columns) + ${blocks.length}) * 1.65em + ${codeLines} * 1.36em)`;
 }

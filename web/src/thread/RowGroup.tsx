@@ -2,7 +2,7 @@
  * Rows of the thread in groups of neighbours: the browser lays out a group as a whole when it comes near the view, and looks
  * at groups, not at rows, when it draws a frame. A row stays in its group whatever comes before or after it.
  */
-import { type CSSProperties, memo, useMemo, useRef } from "react";
+import { memo, useMemo, useRef } from "react";
 import { useWords } from "../app/words";
 import { AnswerView } from "./Answer";
 import { equal } from "./equal";
@@ -12,6 +12,8 @@ import { words } from "./words";
 
 /** Rows of a group that is full. */
 const FULL = 8;
+/** About how high a row is that is not laid out. */
+const ROW_REM = 9;
 
 interface RowGroupProps {
   rows: readonly RowViewProps[];
@@ -20,7 +22,8 @@ interface RowGroupProps {
 }
 
 export const RowGroup = memo(function RowGroup({ rows, isNewest }: RowGroupProps) {
-  const style = { "--rows": rows.length } as CSSProperties;
+  // A size of its own: a custom property has the browser style all rows again for each one that comes.
+  const style = { containIntrinsicBlockSize: `auto ${rows.length * ROW_REM}rem` };
   return (
     <div className="row-group" data-newest={isNewest} style={style}>
       {rows.map((row) => (
