@@ -93,7 +93,10 @@ function useTokens(code: string, language: string): readonly CodeToken[] | undef
       const { highlighterFor } = await import("./highlight");
       const highlight = await highlighterFor(language);
       if (!highlight || gone) return;
-      takeBack = later(() => setFound({ code, tokens: highlight(code) }));
+      takeBack = later(() => {
+        const tokens = highlight(code);
+        takeBack = later(() => setFound({ code, tokens }));
+      });
     };
     // Without its grammar the code stays plain.
     colour().catch(() => undefined);

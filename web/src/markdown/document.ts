@@ -19,9 +19,9 @@ export interface Group {
 }
 
 /** A section is full from this many characters on. Reading so many takes a few milliseconds. */
-const FULL = 1024;
+const FULL = 512;
 /** A group is full with so many sections. The browser looks at each group for each frame, and lays one out as a whole. */
-const GROUP = 4;
+const GROUP = 8;
 const DEFINITION = /^ {0,3}\[(\^?[^[\]\\\n]+)\]:[ \t]*(.*)$/gm;
 const TARGET = /^(?:<[^<>\n]*>|[^\s<]\S*)(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$/;
 const REFERENCE = /\[(\^?[^[\]\\\n]+)\]/g;

@@ -120,6 +120,8 @@ export function highlighterFor(language: string): Promise<Highlighter> | undefin
 async function prepare(language: string, load: Loader): Promise<Highlighter> {
   const [api, { default: grammar }] = await Promise.all([core(), load()]);
   api.registerLanguage(language, grammar);
+  // Compiles the grammar now, not together with the first code.
+  api.highlight(" ", { language });
   return (code) => {
     const result = api.highlight(code, { language, ignoreIllegals: true });
     return (result._emitter as unknown as TokenEmitter).tokens;

@@ -4,8 +4,10 @@
  */
 import { flushSync } from "react-dom";
 
-/** How long a slice may last. One piece of work is never interrupted. */
-const SLICE_MS = 8;
+/** How long a slice should last. One piece of work is never interrupted. */
+const LATER_MS = 16;
+/** What is in view is laid out and painted in the same frame. */
+const SOON_MS = 8;
 /** A busy page still gets a slice this often. */
 const AT_LEAST_EVERY_MS = 200;
 /** How many characters may be drawn at once, per frame, without waiting for a slice... */
@@ -39,14 +41,14 @@ function schedule(): void {
     soonScheduled = true;
     setTimeout(() => {
       soonScheduled = false;
-      slice(soonQueue);
+      slice(soonQueue, SOON_MS);
     }, 0);
   }
   if (laterQueue.size > 0 && !laterScheduled) {
     laterScheduled = true;
     const run = () => {
       laterScheduled = false;
-      slice(laterQueue);
+      slice(laterQueue, LATER_MS);
     };
     if (typeof requestIdleCallback === "function") requestIdleCallback(run, { timeout: AT_LEAST_EVERY_MS });
     else setTimeout(run, 16);
@@ -54,12 +56,15 @@ function schedule(): void {
 }
 
 /** Draws at once what each piece of work changes: gathered, the changes would be drawn in one long task. */
-function slice(queue: Set<Work>): void {
-  const end = performance.now() + SLICE_MS;
+function slice(queue: Set<Work>, lengthMs: number): void {
+  const end = performance.now() + lengthMs;
   for (const work of queue) {
+    const began = performance.now();
     queue.delete(work);
     flushSync(work);
-    if (performance.now() >= end) break;
+    const now = performance.now();
+    // The next piece probably takes as long as this one.
+    if (now + (now - began) > end) break;
   }
   schedule();
 }
