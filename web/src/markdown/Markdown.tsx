@@ -6,7 +6,7 @@ import { useState } from "react";
 import { MarkdownDocument } from "./document";
 import { GroupView } from "./Group";
 import { usePaced } from "./usePaced";
-import { usePortion } from "./usePortion";
+import { PORTION, usePortion } from "./usePortion";
 
 interface MarkdownProps {
   text: string;
@@ -15,7 +15,10 @@ interface MarkdownProps {
 }
 
 export function Markdown({ text, running }: MarkdownProps) {
-  const shown = usePortion(usePaced(text, running));
+  const paced = usePaced(text, running);
+  const shown = usePortion(paced);
+  // What is far from the end of the text does not grow.
+  const growing = running && paced.length - shown.length <= PORTION;
   const [document] = useState(() => new MarkdownDocument());
   const groups = document.read(shown);
   return (
@@ -26,7 +29,7 @@ export function Markdown({ text, running }: MarkdownProps) {
           group={group}
           document={document}
           definitions={document.definitionsOf(group)}
-          growing={running && at === groups.length - 1}
+          growing={growing && at === groups.length - 1}
         />
       ))}
     </div>

@@ -27,7 +27,7 @@ interface SectionViewProps {
 
 export const SectionView = memo(
   function SectionView({ section, document, growing, near, wait }: SectionViewProps) {
-    const drawn = useDrawn(section.size, growing, near, wait);
+    const drawn = useDrawn(section, growing, near, wait);
     if (!drawn)
       return <div className="section" data-waits="" style={{ blockSize: estimate(section.blocks) }} />;
     return (
@@ -91,9 +91,17 @@ function sameBlock(before: Block, after: Block): boolean {
   );
 }
 
+/** What comes later in a text is never drawn at once. */
+const BEGINNING = 2048;
+
 /** Whether the section is drawn yet. Once drawn it stays so. */
-function useDrawn(size: number, growing: boolean, near: boolean, wait: SectionViewProps["wait"]): boolean {
-  const [drawn, setDrawn] = useState(() => growing || mayDrawAtOnce(size));
+function useDrawn(
+  { at, size }: Section,
+  growing: boolean,
+  near: boolean,
+  wait: SectionViewProps["wait"],
+): boolean {
+  const [drawn, setDrawn] = useState(() => growing || (at < BEGINNING && mayDrawAtOnce(size)));
 
   useEffect(() => (drawn ? undefined : wait()), [drawn, wait]);
 

@@ -36,6 +36,15 @@ export function soon(work: Work): () => void {
   return () => soonQueue.delete(work);
 }
 
+/** Does the work before all that waits, for what decides what is in view. */
+export function next(work: Work): () => void {
+  const waiting = [...soonQueue];
+  soonQueue.clear();
+  const takeBack = soon(work);
+  for (const other of waiting) soonQueue.add(other);
+  return takeBack;
+}
+
 function schedule(): void {
   if (soonQueue.size > 0 && !soonScheduled) {
     soonScheduled = true;

@@ -3,10 +3,10 @@
  * answer; a growing text that is within one portion is always whole.
  */
 import { useEffect, useState } from "react";
-import { soon } from "./slices";
+import { next } from "./slices";
 
 /** Cutting so many characters into blocks takes a few milliseconds. */
-const PORTION = 16_384;
+export const PORTION = 4096;
 
 export function usePortion(text: string): string {
   const [limit, setLimit] = useState(PORTION);
@@ -14,7 +14,7 @@ export function usePortion(text: string): string {
 
   useEffect(() => {
     if (length <= limit) return;
-    return soon(() => setLimit(limit + PORTION));
+    return next(() => setLimit(limit + PORTION));
   }, [length, limit]);
 
   return length <= limit ? text : text.slice(0, limit);
