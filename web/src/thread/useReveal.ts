@@ -7,10 +7,11 @@ import { flushSync } from "react-dom";
 
 /** Little enough for one short task; the screen is full a moment later. */
 const FIRST_ROWS = 4;
-const MIN_STEP = 2;
 const MAX_STEP = 40;
-/** A step that takes longer is followed by a smaller one. */
+/** A step should take so long. */
 const STEP_MS = 10;
+/** A busy page still gets a step this often. */
+const AT_LEAST_EVERY_MS = 250;
 
 /** The index of the first row to show. `list` holds the rows. The row `wanted` is shown at once. */
 export function useReveal(
@@ -24,7 +25,7 @@ export function useReveal(
   const shown = found === -1 ? Math.max(0, ids.length - FIRST_ROWS) : found;
   const wantedAt = wanted === undefined ? -1 : ids.indexOf(wanted);
   const start = wantedAt === -1 ? shown : Math.min(shown, wantedAt);
-  const step = useRef(4);
+  const step = useRef(2);
 
   useLayoutEffect(() => {
     if (start < shown) setFirst(ids[start]);
@@ -41,8 +42,9 @@ export function useReveal(
       const above = ids[Math.max(0, start - step.current)];
       keepPlace(list.current, scroller.current, () => flushSync(() => setFirst(above)));
       const took = performance.now() - began;
-      step.current =
-        took < STEP_MS ? Math.min(MAX_STEP, 2 * step.current) : Math.max(MIN_STEP, step.current / 2);
+      step.current = Math.round(
+        clamp(step.current * (STEP_MS / took), 1, Math.min(MAX_STEP, 2 * step.current)),
+      );
     });
   }, [ids, start, list, scroller]);
 
@@ -59,9 +61,13 @@ function keepPlace(list: HTMLElement | null, scroller: HTMLElement | null, chang
   if (moved !== 0) scroller.scrollTop += moved;
 }
 
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, value));
+}
+
 function whenIdle(run: () => void): () => void {
   if (typeof requestIdleCallback === "function") {
-    const handle = requestIdleCallback(run, { timeout: 500 });
+    const handle = requestIdleCallback(run, { timeout: AT_LEAST_EVERY_MS });
     return () => cancelIdleCallback(handle);
   }
   const timer = setTimeout(run, 30);
