@@ -131,6 +131,17 @@ impl Written {
         &self.text
     }
 
+    /// How much of both is the same, in bytes.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> u64 {
+        let pairs = self.text.bytes().zip(other.text.bytes());
+        let mut shared = pairs.take_while(|(own, theirs)| own == theirs).count();
+        while !self.text.is_char_boundary(shared) {
+            shared -= 1;
+        }
+        shared as u64
+    }
+
     /// Where reasoning and text alternate.
     #[must_use]
     pub fn runs(&self) -> &[WrittenRun] {

@@ -1,7 +1,7 @@
 //! What several gateways tell each other, so that a user's socket may be at any of them.
 //!
-//! Without `GATEWAY_BUS` there is one gateway, and everything stays in this process ([`local`]). With it, Valkey or Redis
-//! carries news, logs of rooms, calls and tickets between gateways ([`valkey`]). Nothing here is the truth: what was lost
+//! Without `GATEWAY_BUS` there is one gateway, and everything stays in this process (`local.rs`). With it, Valkey or Redis
+//! carries news, logs of rooms, calls and tickets between gateways (`valkey/`). Nothing here is the truth: what was lost
 //! on the bus is read from the store. Nobody who owns an answer ever waits for the bus.
 
 mod local;

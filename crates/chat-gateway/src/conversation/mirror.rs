@@ -343,9 +343,9 @@ fn show_kept(state: &mut RoomState, kept: StoredAnswer, revision: u64) -> bool {
         joints: kept.written.joints(),
         revision,
     };
-    live.written = kept.written;
     live.status = record.status;
     live.done = Some((done, Instant::now()));
+    state.rewrite(kept.message.id, kept.written);
     true
 }
 

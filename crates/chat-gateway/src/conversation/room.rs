@@ -190,6 +190,24 @@ impl RoomState {
         self.answers.push(answer);
     }
 
+    /// Puts the store's text in the place of what is known of an answer. Where the two differ, whoever has more than what
+    /// they share is shown all of it.
+    pub(crate) fn rewrite(&mut self, id: Uuid, written: Written) {
+        let runs = self.runs + 1;
+        let Some(answer) = self.answer(id) else {
+            return;
+        };
+        let shared = answer.written.shared_with(&written);
+        let is_other = shared < answer.written.position() && shared < written.position();
+        answer.written = written;
+        if is_other {
+            answer.run = runs;
+            answer.continues = true;
+            answer.began_at = shared;
+            self.runs = runs;
+        }
+    }
+
     /// The change `what` was kept as `revision`.
     pub(crate) fn note(&mut self, what: Change, revision: u64) {
         if self.deleted {

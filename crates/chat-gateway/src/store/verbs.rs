@@ -59,7 +59,7 @@ impl Store {
         in_either!(self, SHORT, store => store.change(owner, id, change))
     }
 
-    /// Deletes a conversation and everything in it; for [`RESTORABLE`] it can be brought back. What waited in it is
+    /// Deletes a conversation and everything in it; for `RESTORABLE` it can be brought back. What waited in it is
     /// stopped. `None` when it is unknown.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Store {
         in_either!(self, SHORT, store => store.message(owner, id))
     }
 
-    /// The messages from the root to `leaf`, root first; of a longer path than [`MAX_PATH`] the newest. Empty when the
+    /// The messages from the root to `leaf`, root first; of a longer path than `MAX_PATH` the newest. Empty when the
     /// leaf is unknown.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl Store {
         in_either!(self, SHORT, store => store.conversations(owner, folder, before, limit))
     }
 
-    /// The folders of an owner's list by name, at most [`MAX_FOLDERS`], each with how many conversations are in it.
+    /// The folders of an owner's list by name, at most `MAX_FOLDERS`, each with how many conversations are in it.
     ///
     /// # Errors
     ///
@@ -342,7 +342,7 @@ impl Store {
     }
 
     /// Forgets what is too old: conversations that did not change for `retention`, temporary ones after
-    /// [`TEMPORARY_KEPT`], requests after [`REQUESTS_KEPT`], deleted conversations once they cannot be brought back. Others
+    /// `TEMPORARY_KEPT`, requests after `REQUESTS_KEPT`, deleted conversations once they cannot be brought back. Others
     /// with an unfinished answer stay. Returns how many conversations were too old.
     ///
     /// # Errors

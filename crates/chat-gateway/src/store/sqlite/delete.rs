@@ -117,7 +117,7 @@ impl SqliteStore {
         }
     }
 
-    /// As [`Store::sweep_deleted`], without a look first.
+    /// As `Store::sweep_deleted`, without a look first.
     pub(super) async fn purge(&self) -> Result<(), StoreError> {
         loop {
             let mut writing = self.write().await?;
