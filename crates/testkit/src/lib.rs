@@ -11,4 +11,5 @@ pub mod service;
 pub mod tools;
 pub mod v2_client;
 pub mod valkey;
+pub mod wan;
 pub mod ws_client;

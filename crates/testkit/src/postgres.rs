@@ -277,6 +277,23 @@ impl PostgresDatabase {
         self.server.url(&self.name)
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The socket at which the server listens.
+    ///
+    /// # Panics
+    ///
+    /// When its path is not UTF-8.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        let socket = self.server.folder.join(".s.PGSQL.5432");
+        socket.to_str().expect("a path of UTF-8").to_owned()
+    }
+
     /// Ends every connection to it and takes no more, as if the server were away.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 //! socket is at, and the death of one loses nothing that was acknowledged.
 
 mod answers;
+mod hosts;
 mod killed;
 mod losses;
 mod news;
@@ -23,6 +24,9 @@ use crate::store::prepare;
 
 /// How long everybody may take to learn that a gateway has died.
 const NEWS_OF_DEATH: Duration = Duration::from_secs(10);
+
+/// The gateway.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-gateway");
 
 /// What gateways share.
 struct Shared {
@@ -55,18 +59,36 @@ impl Cluster {
 
     /// Another gateway, once a message sent to it would be answered.
     async fn member(&self) -> Member {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().envs([
+            ("GATEWAY_LISTEN", "127.0.0.1:0"),
+            ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("LLM_BASE_URL", &*format!("{}/v1", self.llama.url())),
+            ("GATEWAY_STORE", &self.shared.database.url()),
+            ("GATEWAY_BUS", &self.shared.valkey.url()),
+        ]);
+        Member::start(command).await
+    }
+}
+
+/// A gateway as a process of its own.
+struct Member {
+    child: Child,
+    public: String,
+    admin: String,
+    #[expect(dead_code, reason = "it is held, not read")]
+    folder: TempDir,
+}
+
+impl Member {
+    /// Starts a gateway, which `command` tells its addresses and those of its peers. It is ready then.
+    async fn start(mut command: Command) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
-            .env_clear()
+        let mut child = command
             .envs([
                 ("LOG_FORMAT", "json"),
-                ("GATEWAY_LISTEN", "127.0.0.1:0"),
-                ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
-                ("LLM_BASE_URL", &*format!("{}/v1", self.llama.url())),
                 ("LLM_API_KEY", "key"),
                 ("LLM_MODEL", "fake-model"),
-                ("GATEWAY_STORE", &self.shared.database.url()),
-                ("GATEWAY_BUS", &self.shared.valkey.url()),
                 ("GATEWAY_MESSAGES_PER_MINUTE", "0"),
                 ("GATEWAY_ANSWERS_PER_USER", "0"),
                 ("GATEWAY_SOCKETS_PER_ADDRESS", "0"),
@@ -93,7 +115,7 @@ impl Cluster {
             reason = "a full pipe would stop the gateway, and the task ends with it"
         )]
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let member = Member {
+        let member = Self {
             child,
             public,
             admin,
@@ -102,18 +124,7 @@ impl Cluster {
         member.until_ready().await;
         member
     }
-}
 
-/// A gateway as a process of its own.
-struct Member {
-    child: Child,
-    public: String,
-    admin: String,
-    #[expect(dead_code, reason = "it is held, not read")]
-    folder: TempDir,
-}
-
-impl Member {
     fn chat_url(&self) -> String {
         format!("ws://{}/api/v1/ws/chat", self.public)
     }
