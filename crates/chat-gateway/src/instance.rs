@@ -11,19 +11,19 @@ use uuid::Uuid;
 pub struct InstanceId(Uuid);
 
 impl InstanceId {
-    /// One that no other process has.
+    /// A new id, which no other process has.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The one that a peer or a database named.
+    /// The id that a peer or a database names.
     #[must_use]
     pub const fn known(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// Its id.
+    /// The id as a UUID.
     #[must_use]
     pub const fn id(self) -> Uuid {
         self.0

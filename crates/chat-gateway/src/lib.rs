@@ -1,7 +1,8 @@
 //! chat-gateway: the browsers' door to the model.
 //!
-//! It speaks the chat protocol on a WebSocket, keeps one conversation per socket, asks llm-proxy for answers, and
-//! serves the page. Start reading at [`protocol`] and [`connection`]; `socket.rs` is the loop around them.
+//! It speaks the chat protocol on a WebSocket, keeps conversations, asks llm-proxy for answers, and serves the page. Start
+//! reading at [`protocol`], then `conversation/verbs.rs`; `socket/v2.rs` is the loop around them. Version 1, with one
+//! conversation per socket, is in [`connection`]. [`bus`] and [`store`] are what several gateways share.
 
 pub mod answer;
 pub mod bus;

@@ -1,6 +1,6 @@
-//! The bus of a gateway that is alone: deposits in memory, and nobody to tell anything.
+//! The bus of a single gateway: it keeps deposits in memory, and has nobody to tell anything.
 //!
-//! The table is bounded for each depositor and as a whole; the oldest deposit makes room.
+//! The deposits are bounded for each depositor and as a whole. At a bound, the oldest one is dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{DEPOSIT_LIFETIME, MAX_DEPOSITS_EACH};
 
-/// Deposits that are kept at once.
+/// The most deposits that are kept at once.
 const MAX_DEPOSITS: usize = 16 * 1024;
 
 /// What is deposited in this process.

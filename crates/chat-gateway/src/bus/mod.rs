@@ -1,8 +1,8 @@
 //! What several gateways tell each other, so that a user's socket may be at any of them.
 //!
 //! Without `GATEWAY_BUS` there is one gateway, and everything stays in this process (`local.rs`). With it, Valkey or Redis
-//! carries news, logs of rooms, calls and tickets between gateways (`valkey/`). Nothing here is the truth: what was lost
-//! on the bus is read from the store. Nobody who owns an answer ever waits for the bus.
+//! carries news, logs of rooms, calls and tickets between gateways (`valkey/`). The store is the truth, not the bus: what
+//! the bus loses is read from the store. The task that owns an answer never waits for the bus.
 
 mod local;
 mod news;
@@ -26,15 +26,15 @@ pub const DEPOSIT_LIFETIME: Duration = Duration::from_secs(60);
 pub const MAX_DEPOSITS_EACH: usize = 16;
 /// How long the reply to a call is waited for.
 pub const CALL_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the bus outlives the moment in which sockets are closed and answers interrupted.
+/// How long the bus stays connected after sockets were closed and answers interrupted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Events that were read and not yet taken. While so many wait, nothing more is read.
+/// The most events that wait to be taken. While so many wait, nothing more is read.
 const MAX_EVENTS: usize = 256;
 
 /// The way to the other gateways. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Bus {
-    /// There are none.
+    /// There is no other gateway.
     Local(LocalBus),
     /// They share a Valkey or a Redis.
     Valkey(Valkey),
@@ -54,7 +54,7 @@ pub enum BusEvent {
     },
     /// Another gateway asks for something.
     Call(BusCall),
-    /// The bus cannot be reached. It is tried again until it can.
+    /// The bus cannot be reached. This gateway keeps trying.
     Lost,
     /// The bus can be reached, for the first time or again.
     Back {
@@ -72,7 +72,7 @@ pub struct BusCall {
     pub request: String,
 }
 
-/// What could not be done over the bus.
+/// Why something could not be done over the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// `GATEWAY_BUS` cannot be used as it is.
@@ -81,7 +81,7 @@ pub enum BusError {
     /// There is no connection, or it failed meanwhile: whether anything was done is unknown.
     #[error("the bus failed: {0}")]
     Failed(#[from] redis::RedisError),
-    /// What came back is none of ours.
+    /// No gateway of this version writes such a reply.
     #[error("the bus returned something that no gateway of this version wrote")]
     Foreign,
     /// The gateway that was called is dead.
@@ -95,11 +95,11 @@ pub enum BusError {
     Alone,
 }
 
-/// Whether this can be the address of a bus.
+/// Checks the address of a bus.
 ///
 /// # Errors
 ///
-/// With what it must be.
+/// In words that follow the setting's name and say what it must be.
 pub(crate) fn check(address: &Secret) -> Result<(), &'static str> {
     let checked = valkey::check(address.expose());
     checked
@@ -156,7 +156,7 @@ impl Bus {
         }
     }
 
-    /// Waits until the other gateways were told everything that they were to be told by now, but not for long.
+    /// Waits until the bus has taken all news that were told so far, for 2 s at most.
     pub async fn flush(&self) {
         match self {
             Self::Local(_) => {}
@@ -164,7 +164,7 @@ impl Bus {
         }
     }
 
-    /// Tells the other gateways, some time soon. Never waits.
+    /// Queues news for the other gateways. Never waits.
     pub fn tell(&self, news: News) {
         match self {
             Self::Local(_) => {}
@@ -172,7 +172,7 @@ impl Bus {
         }
     }
 
-    /// Keeps `value` for a minute under a key that nobody can guess, for whoever brings the key first.
+    /// Keeps `value` for a minute. Whoever brings `key` first gets it, so `key` must be hard to guess.
     ///
     /// # Errors
     ///
@@ -187,11 +187,11 @@ impl Bus {
         }
     }
 
-    /// What was deposited under this key; the first time only, at whichever gateway.
+    /// Takes what was deposited under `key`. Of all calls at all gateways, only the first gets it.
     ///
     /// # Errors
     ///
-    /// When the bus cannot be reached. The deposit may be gone then.
+    /// When the bus cannot be reached. The deposit may be gone nevertheless.
     pub async fn withdraw(&self, key: u128) -> Result<Option<String>, BusError> {
         match self {
             Self::Local(local) => Ok(local.withdraw(key)),
@@ -211,7 +211,7 @@ impl Bus {
         }
     }
 
-    /// Answers what another gateway asked for.
+    /// Replies to a call of another gateway.
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ pub enum NewsKind {
 }
 
 impl News {
-    /// What they are to whoever watches the list, if it shows the conversation.
+    /// The news for those who watch the owner's list. `None` when the list does not show the conversation.
     #[must_use]
     pub fn of_list(&self) -> Option<ListNews> {
         let what = match &self.what {

@@ -1,8 +1,8 @@
 //! One answer has one owner: what becomes of the answers of a gateway that died, and of a gateway that was only taken for
 //! dead.
 //!
-//! The store decides. Whoever writes an answer names the run it was begun as, and a run that another gateway has ended
-//! takes no more. Its owner then shows what the store has, as a mirror does.
+//! The store decides who owns an answer. Each write names the run of the answer, and the store refuses writes to a run that
+//! another gateway has ended. The former owner then shows what the store has, as a mirror does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +81,8 @@ impl Gateway {
         self.rooms.lists.tell_others(news);
     }
 
-    /// Shows what the store has of an answer whose run it takes no more. Returns whether it has it at all: its conversation
-    /// may have been deleted. The caller's task writes it no more.
+    /// Shows what the store has of an answer, after the store has refused to write this run of it. Returns `false` when the
+    /// answer does not exist any more, because its conversation was deleted. In both cases the caller must stop writing it.
     pub(crate) async fn give_up(self: &Arc<Self>, room: &Arc<Room>, run: AnswerRun) -> bool {
         if !self.store.is_shared() {
             return false;
@@ -110,7 +110,7 @@ impl Gateway {
         true
     }
 
-    /// Holds no longer what this gateway cannot know the end of.
+    /// Drops this run from the room if its end is not known here.
     fn forget_open(&self, room: &Room, run: AnswerRun) {
         room.change_as_told(|state| {
             let answers = &mut state.answers;
@@ -118,7 +118,7 @@ impl Gateway {
         });
     }
 
-    /// Looks up at once what runs or waits here of other gateways.
+    /// Looks up at once all answers in this room that run or wait at other gateways.
     pub(super) fn look_up_open(self: &Arc<Self>, room: &Arc<Room>) {
         let open = open_elsewhere(room);
         self.look_up_soon(room, open);

@@ -232,7 +232,7 @@ pub enum StoreError {
     /// The file is damaged.
     #[error("the database in GATEWAY_DATA is damaged; restore a backup")]
     Damaged,
-    /// The answer does not exist any more: its conversation was deleted.
+    /// The answer does not exist any more, or another gateway has ended the run that was to be written.
     #[error("the answer was deleted")]
     Gone,
     /// Anything else.

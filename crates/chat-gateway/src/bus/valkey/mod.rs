@@ -1,8 +1,8 @@
 //! The bus of several gateways: streams, calls and deposits in one Valkey or Redis (7 or newer).
 //!
-//! One connection takes every command and reconnects by itself. A second one is only read: `XREAD BLOCK` holds up whatever
-//! else its connection is asked for. Everything that is told is an entry of a stream, so a reader that was away for a
-//! moment goes on where it was; a channel of pub/sub would have lost it.
+//! One connection takes all commands and reconnects by itself. A second one only reads, because `XREAD BLOCK` holds up
+//! every other command on its connection. News, calls and logs are entries of streams. A reader that was away goes on
+//! where it was; with pub/sub it would miss what came meanwhile.
 
 mod reading;
 mod telling;
@@ -34,7 +34,7 @@ use telling::Untold;
 const NEWS: &str = "corral:news";
 /// Changes when Valkey has lost what it held.
 const EPOCH: &str = "corral:epoch";
-/// The logs of rooms begin with this.
+/// The names of rooms' logs begin with this.
 const LOGS: &str = "corral:room:";
 /// The one field of every entry.
 const FIELD: &str = "e";
@@ -50,7 +50,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const ALIVE: Duration = Duration::from_secs(6);
 /// How long calls wait for a gateway that does not read.
 const INBOX_LIFETIME: Duration = Duration::from_mins(1);
-/// Calls and replies that wait for one gateway.
+/// About the most calls and replies that wait for one gateway.
 const MAX_INBOX: usize = 1_000;
 /// How long the log of a room outlives its last entry.
 const LOG_LIFETIME: Duration = Duration::from_hours(1);
@@ -68,7 +68,7 @@ struct ValkeyShared {
     untold: Untold,
     /// The rooms whose logs are read, each with the last entry that was read.
     followed: Mutex<HashMap<Uuid, FollowedLog>>,
-    /// Who waits for the reply to a call.
+    /// Where the reply to each call is awaited.
     calls: Mutex<HashMap<Uuid, oneshot::Sender<String>>>,
     events: mpsc::Sender<BusEvent>,
     link: watch::Sender<BusLink>,
@@ -80,20 +80,20 @@ struct FollowedLog {
     read: String,
 }
 
-/// How the bus is, as whoever writes a log must know.
+/// The state of the bus, for those who write logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusLink {
     /// Whether it can be reached.
     pub is_up: bool,
-    /// Grows whenever it has lost what it held.
+    /// Grows each time the bus has lost what it held.
     pub losses: u64,
 }
 
-/// What is written into the inbox of a gateway.
+/// An entry in the inbox of a gateway.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum BusLetter {
-    /// To read anew which logs are followed.
+    /// Wakes the reader, which then also reads the logs that are followed since.
     Nudge,
     Call {
         from: InstanceId,
@@ -122,7 +122,7 @@ impl fmt::Debug for Valkey {
 impl Valkey {
     /// # Errors
     ///
-    /// When `address` is none.
+    /// When `address` cannot be used.
     pub(super) fn open(
         address: &Secret,
         instance: InstanceId,
@@ -150,13 +150,13 @@ impl Valkey {
         })
     }
 
-    /// This process.
+    /// The gateway that this process is.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.shared.instance
     }
 
-    /// How the bus is now, and what becomes of it.
+    /// The state of the bus, now and after each change.
     #[must_use]
     pub fn link(&self) -> watch::Receiver<BusLink> {
         self.shared.link.subscribe()
@@ -175,7 +175,7 @@ impl Valkey {
         self.run::<()>(&leaving).await.ok();
     }
 
-    /// Waits until the bus has taken all news, for a moment at most.
+    /// Waits until the bus has taken all news, for [`LAST_WORDS`] at most.
     pub(crate) async fn flush(&self) {
         timeout(LAST_WORDS, self.shared.untold.told()).await.ok();
     }
@@ -184,7 +184,7 @@ impl Valkey {
         self.shared.untold.add(news);
     }
 
-    /// Appends to the log of a room. `whole` says that nothing before this entry is needed, and drops it.
+    /// Appends to the log of a room. A `whole` entry replaces all earlier ones.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ impl Valkey {
             .arg(newest)
             .arg(-1)
             .ignore();
-        // Twice: the first command after Valkey was started again finds the old connection. The same deposit twice is one.
+        // Try twice: the first command after a restart of Valkey meets the broken connection. A deposit made twice is the same.
         let (oldest,): (Vec<String>,) = match self.run(&adding).await {
             Ok(oldest) => oldest,
             Err(_) => self.run(&adding).await?,
@@ -373,7 +373,7 @@ impl Valkey {
         beating
     }
 
-    /// Runs commands one behind the other, in one round trip.
+    /// Runs commands one after the other, in one round trip.
     async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, BusError> {
         let mut connection = self.shared.commands.clone();
         Ok(commands.query_async(&mut connection).await?)
@@ -390,7 +390,7 @@ impl Valkey {
     }
 }
 
-/// A call whose reply is waited for. However it is dropped, nobody waits any more.
+/// A call whose reply is awaited. When it is dropped, nobody awaits the reply any more.
 struct WaitingCall<'a> {
     valkey: &'a Valkey,
     id: Uuid,
@@ -414,13 +414,13 @@ impl Drop for Following {
     }
 }
 
-/// Waits until the gateway has said its last words.
+/// Waits until [`LAST_WORDS`] after everything was closed.
 async fn ended(shutdown: &Shutdown) {
     shutdown.closing().await;
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-/// The address as it is, if it can be one.
+/// Parses the address.
 pub(super) fn check(address: &str) -> Result<redis::ConnectionInfo, BusError> {
     let has_scheme = address.starts_with("redis://") || address.starts_with("rediss://");
     let info = address.into_connection_info();
@@ -439,7 +439,7 @@ fn alive(instance: InstanceId) -> String {
     format!("corral:alive:{instance}")
 }
 
-/// Who can read the bus cannot withdraw what others have deposited.
+/// Deposits are named by a digest: the name shows nobody the key that a ticket is made of.
 fn deposit_key(key: u128) -> String {
     let digest = Sha256::digest(key.to_be_bytes());
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

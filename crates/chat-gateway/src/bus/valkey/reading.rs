@@ -1,7 +1,7 @@
 //! The one reader of a gateway: news, its inbox, and the logs of rooms that are followed, by one `XREAD BLOCK`.
 //!
-//! It owns its connection and connects again for ever. It never waits for whom it tells longer than they need to take an
-//! event from a bounded channel.
+//! It owns its connection, and reconnects until it is dropped. It waits for the receiver of its events only while their
+//! bounded channel is full.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const BLOCK: Duration = Duration::from_secs(2);
 /// Entries of one stream that one `XREAD` returns.
 const MAX_READ: usize = 16;
 
-/// How far the streams that are always read were read.
+/// How far the streams that every gateway reads were read.
 #[derive(Debug)]
 struct ReadMarks {
     /// `None` until it was connected once.
@@ -35,7 +35,7 @@ struct ReadMarks {
 }
 
 impl Valkey {
-    /// Reads, and tells what it read. Runs until dropped.
+    /// Reads, and sends what it read as events. Runs until dropped.
     pub(super) async fn keep_reading(&self) {
         let mut marks = ReadMarks {
             epoch: None,
@@ -47,7 +47,7 @@ impl Valkey {
         loop {
             let lost = self.read(&mut marks).await;
             let is_up = self.shared.link.borrow().is_up;
-            // Once for each time that it is lost, and once when it cannot be reached at the start.
+            // Say it once for each loss, and once when the bus cannot be reached at the start.
             if is_up || is_first {
                 tracing::warn!(error = %lost, "the bus is lost, retrying");
                 self.shared.link.send_modify(|link| link.is_up = false);
@@ -75,7 +75,7 @@ impl Valkey {
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
         self.find_marks(&mut connection, marks).await?;
-        // Whoever hears can be called.
+        // From here on this gateway reads its inbox, so others may call it.
         self.beat().query_async::<()>(&mut connection).await?;
         self.shared.link.send_modify(|link| link.is_up = true);
         let missed = std::mem::take(&mut marks.missed);
@@ -107,7 +107,7 @@ impl Valkey {
             let last = last.ids.into_iter().next();
             marks.news = last.map_or_else(|| BEGINNING.to_owned(), |entry| entry.id);
         } else if marks.epoch.as_ref() != Some(&epoch) {
-            // It began anew, and so do its streams.
+            // Valkey has lost everything, so its streams begin anew.
             BEGINNING.clone_into(&mut marks.news);
             BEGINNING.clone_into(&mut marks.inbox);
             self.lose(marks);
@@ -124,7 +124,7 @@ impl Valkey {
         Ok(())
     }
 
-    /// Something that the bus held is gone: logs are read from their beginnings again, once they were written anew.
+    /// The bus has lost something that it held. Those who write logs begin them anew, and they are read from the beginning.
     fn lose(&self, marks: &mut ReadMarks) {
         marks.missed = true;
         for log in self.followed().values_mut() {
@@ -133,7 +133,7 @@ impl Valkey {
         self.shared.link.send_modify(|link| link.losses += 1);
     }
 
-    /// What comes next in any of the streams; nothing when nothing came for a while.
+    /// What comes next in any of the streams. `None` when nothing came for [`BLOCK`].
     async fn next(
         &self,
         connection: &mut MultiplexedConnection,
@@ -152,7 +152,7 @@ impl Valkey {
         Ok(reading.query_async(connection).await?)
     }
 
-    /// Tells what was read of one stream.
+    /// Sends what was read of one stream.
     async fn take(&self, stream: StreamKey, marks: &mut ReadMarks) {
         if stream.key == NEWS {
             for entry in stream.ids {
@@ -216,12 +216,12 @@ impl Valkey {
     }
 
     async fn send(&self, event: BusEvent) {
-        // Nobody takes events any more only when the gateway ends.
+        // The receiver is gone only when the gateway ends.
         self.shared.events.send(event).await.ok();
     }
 }
 
-/// What an entry says; nothing when no gateway of this version wrote it.
+/// Parses an entry. `None` when no gateway of this version wrote it.
 fn parse<T: serde::de::DeserializeOwned>(entry: &StreamId) -> Option<T> {
     let text: String = entry.get(FIELD)?;
     match serde_json::from_str(&text) {

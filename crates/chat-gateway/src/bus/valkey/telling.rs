@@ -1,4 +1,4 @@
-//! The news that this gateway has for the others: put down at once, and told when the bus takes them.
+//! The news that this gateway has for the others: queued at once, and sent when the bus takes them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,11 @@ use super::{FIELD, NEWS, RETRY_PAUSE, Valkey};
 use crate::bus::{BusError, News};
 use crate::instance::InstanceId;
 
-/// News that are held for the bus. When there are more, the others are told only that they missed some.
+/// The most news that are queued. Beyond that they are dropped, and the others are told that they missed some.
 const MAX_UNTOLD: usize = 4096;
 /// News in one entry.
 const MAX_TOLD_AT_ONCE: usize = 64;
-/// Entries in the stream of news. A gateway that was away for longer reads the store.
+/// About the most entries in the stream of news. A gateway that missed more reads the store.
 const MAX_NEWS: usize = 10_000;
 
 /// An entry of the stream of news.
@@ -33,7 +33,7 @@ pub(super) struct ToldNews {
 pub(super) struct Untold {
     held: Mutex<HeldNews>,
     came: Notify,
-    /// Rings when there is nothing more to tell.
+    /// Notified when nothing is left to tell.
     told: Notify,
 }
 
@@ -82,7 +82,7 @@ impl Untold {
         loop {
             let told = self.told.notified();
             tokio::pin!(told);
-            // From now on it hears of it, also between the look and the wait.
+            // Enabled before the check, or a notification between the check and the wait would be missed.
             told.as_mut().enable();
             if self.is_empty() {
                 return;
@@ -98,7 +98,7 @@ impl Untold {
 }
 
 impl Valkey {
-    /// Tells what this gateway has to tell, in its order. Runs until dropped.
+    /// Sends the queued news in their order. Runs until dropped.
     pub(super) async fn keep_telling(&self) {
         loop {
             let (news, missed) = self.shared.untold.take().await;
@@ -107,7 +107,7 @@ impl Valkey {
                 missed,
                 news,
             };
-            // An entry that was taken although its reply was lost comes twice, which changes nothing.
+            // When only the reply was lost, the entry is sent twice, which is harmless.
             while let Err(error) = self.tell_now(&told).await {
                 tracing::debug!(%error, "news were not told yet");
                 sleep(RETRY_PAUSE).await;

@@ -1,4 +1,4 @@
-//! Where the server is, as `GATEWAY_STORE` says it.
+//! The address of the server, as `GATEWAY_STORE` gives it.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -19,7 +19,7 @@ const PARAMETERS: [&str; 7] = [
     "port",
     "application_name",
 ];
-/// How it must look.
+/// The form that is expected.
 const FORM: &str = "must be postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 /// How long the server waits for the next statement of a transaction, in milliseconds: a gateway that was paused in one
 /// must not hold up the others.

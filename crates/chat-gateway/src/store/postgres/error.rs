@@ -1,4 +1,4 @@
-//! Why the server did not do what it was asked. None of the words hold the URL, whose password is secret.
+//! Why the server did not do what it was asked. No message holds the URL, because its password is secret.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ pub enum ServerError {
         BUSY_TIMEOUT.as_secs()
     )]
     Busy,
-    /// It has no connection for us.
+    /// It accepts no more connections.
     #[error(
         "the PostgreSQL server in GATEWAY_STORE has no connection left for this gateway; raise its max_connections"
     )]
     TooManyConnections,
-    /// The connection broke, or none came about.
+    /// The connection broke, or could not be made.
     #[error("the PostgreSQL server in GATEWAY_STORE cannot be reached: {0}")]
     Lost(String),
-    /// No word came.
+    /// It did not answer in time.
     #[error("the PostgreSQL server in GATEWAY_STORE did not answer within {} s", .0.as_secs())]
     Silent(Duration),
     /// It takes no changes.

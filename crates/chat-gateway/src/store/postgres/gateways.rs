@@ -1,7 +1,7 @@
 //! Which gateways run, and what becomes of the answers of one that has died.
 //!
 //! Each gateway keeps a row fresh by the server's clock, on a connection of its own, so that no busy pool makes it look
-//! dead. What was not seen for 6 s is dead.
+//! dead. A gateway whose row is older than 6 s counts as dead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::store::rows::written;
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long saying so may take. Two tries fit in the time after which a gateway is dead.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For so long after the server was away nobody is said to be dead: all look dead until each has spoken again.
+/// After the server was away, no gateway is declared dead for this long: all rows are old until the gateways write again.
 const JUDGING_AFTER: Duration = Duration::from_secs(6);
 /// How long leaving may take.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,12 +47,12 @@ macro_rules! is_orphan {
     };
 }
 
-/// From when on this gateway may judge others; none while the server does not hear it.
+/// The time from which this gateway may declare others dead. None while it cannot reach the server.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse(Arc<Mutex<Option<Instant>>>);
 
 impl Pulse {
-    /// Of a gateway that has just said that it lives.
+    /// The pulse of a gateway that has just written its row.
     pub(super) fn begun() -> Self {
         Self(Arc::new(Mutex::new(Some(Instant::now()))))
     }
@@ -71,7 +71,7 @@ impl Pulse {
     }
 }
 
-/// Says that the gateway lives, until it is aborted.
+/// Keeps the gateway's row fresh until aborted.
 pub(super) async fn keep_seen(
     options: PgConnectOptions,
     instance: InstanceId,
@@ -119,7 +119,7 @@ async fn beat(
     say(on, instance, has_bus).await
 }
 
-/// Says once that the gateway lives.
+/// Writes the gateway's row once.
 pub(super) async fn say(
     on: &mut PgConnection,
     instance: InstanceId,
@@ -227,7 +227,7 @@ impl PostgresStore {
         Ok(interrupted)
     }
 
-    /// Interrupts what dead gateways left open in a conversation, unless somebody else is at it.
+    /// Interrupts what dead gateways left open in a conversation, unless somebody else has locked its row.
     async fn interrupt_in(
         &self,
         conversation: Uuid,

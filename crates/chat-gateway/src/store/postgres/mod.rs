@@ -1,8 +1,8 @@
 //! The store in a PostgreSQL database, which several gateways may share.
 //!
 //! Owns the connections to the server of `GATEWAY_STORE` and every statement to it. Each verb that changes a conversation
-//! locks its row first, so verbs of one conversation come one after the other whichever gateway does them, and two verbs
-//! never wait for each other. A gateway writes only answers of conversations that it is the home of.
+//! locks its row first. So the verbs of one conversation run one after the other, at whichever gateway, and never deadlock.
+//! A gateway writes answers only in conversations whose home it is.
 
 mod address;
 mod answers;
@@ -101,14 +101,14 @@ impl PostgresWriting {
         Ok(self.transaction.commit().await?)
     }
 
-    /// Leaves everything as it was, because of `outcome`.
+    /// Rolls back, and returns `outcome`.
     async fn leave<T>(self, outcome: T) -> Result<T, ServerError> {
         self.transaction.rollback().await?;
         Ok(outcome)
     }
 }
 
-/// Waits for a verb no longer than `limit`: a network that has failed says nothing.
+/// Waits for a verb no longer than `limit`, because a broken network may report no error.
 pub(super) async fn in_time<T>(
     limit: Duration,
     verb: impl Future<Output = Result<T, ServerError>>,

@@ -1,5 +1,5 @@
-//! Opening the database: one of something else, or of a newer gateway, is refused and left as it is; tables that are
-//! missing are made, by one gateway at a time.
+//! Opens the database. One of another program or of a newer gateway is refused and left as it is. Missing tables are made,
+//! by one gateway at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,8 +123,8 @@ impl PostgresStore {
     }
 }
 
-/// Connects once the server is up, judges the database, and makes the tables that are missing. The connection holds the
-/// lock of whoever does so.
+/// Connects once the server is up, checks the database, and makes the tables that are missing. The connection that is
+/// returned holds the migration lock.
 pub(in crate::store) async fn prepare(
     address: &ServerAddress,
 ) -> Result<PgConnection, ServerOpenError> {
@@ -218,7 +218,7 @@ enum TablesFound {
     Foreign,
 }
 
-/// Looks at the tables without changing anything.
+/// Finds out whose tables there are, without changing anything.
 async fn judge(on: &mut PgConnection) -> Result<TablesFound, ServerError> {
     let has_journal: bool = sqlx::query_scalar(
         "SELECT to_regclass(quote_ident(current_schema()) || '._sqlx_migrations') IS NOT NULL",
