@@ -13,6 +13,7 @@ use crate::{block_on, say};
 
 mod confined;
 pub(crate) mod drain;
+mod gateways;
 mod manifests;
 mod network;
 mod scaling;
@@ -29,14 +30,22 @@ const VERSIONS: &str = "1.30,1.37";
 /// Reads YAML and checks it.
 const CHECKER: &str = include_str!("kubernetes/schemas.py");
 /// What is rendered: an overlay, with components.
-const VARIANTS: [(&str, &[&str]); 5] = [
+const VARIANTS: [(&str, &[&str]); 6] = [
     ("overlays/single", &[]),
     ("overlays/replicas", &[]),
     ("overlays/gpu", &[]),
     ("example", &[]),
+    ("overlays/single", &["gateways"]),
     (
         "overlays/replicas",
-        &["hf-token", "monitoring", "keda", "gpu"],
+        &[
+            "hf-token",
+            "monitoring",
+            "keda",
+            "gpu",
+            "gateways",
+            "migrate",
+        ],
     ),
 ];
 /// The Compose files that the manifests are compared with.
@@ -147,19 +156,27 @@ fn promises(
     let is_monitored = components.contains(&"monitoring");
     let has_keda = components.contains(&"keda");
     let is_replicated = overlay.ends_with("replicas");
+    let has_gateways = components.contains(&"gateways");
+    let has_migration = components.contains(&"migrate");
 
     confined::pods_may_do_nothing_that_they_need_not(manifests)?;
     confined::secrets_are_files_of_those_who_need_them(
         manifests,
         components.contains(&"hf-token"),
+        has_gateways,
     )?;
     confined::only_the_job_writes_the_model(manifests)?;
-    network::connections_are_those_of_the_design(manifests, is_monitored)?;
+    network::connections_are_those_of_the_design(
+        manifests,
+        is_monitored,
+        has_gateways,
+        has_migration,
+    )?;
     network::only_services_inside_are_offered(manifests, is_monitored)?;
     serving::settings_that_are_named_exist(manifests)?;
-    serving::probes_ask_the_routes_of_health(manifests)?;
+    serving::probes_ask_the_routes_of_health(manifests, has_gateways)?;
     serving::pods_have_time_to_drain(settings, manifests)?;
-    serving::addresses_lead_to_services(manifests)?;
+    serving::addresses_lead_to_services(manifests, has_gateways)?;
     serving::nobody_has_decided_who_may_chat(manifests)?;
     serving::llama_server_gets_the_flags_of_compose(manifests, compose)?;
     serving::memory_is_bounded_as_in_compose(manifests, compose)?;
@@ -167,7 +184,14 @@ fn promises(
     let engine = if has_gpu { compose_gpu } else { compose };
     serving::images_are_those_of_compose(manifests, engine, overlay == "example")?;
     scaling::there_is_one_queue_and_it_moves_fast(manifests)?;
-    scaling::there_is_one_gateway_on_its_database(manifests)?;
+    if has_gateways {
+        gateways::none_is_away_while_another_is_replaced(manifests)?;
+        gateways::they_keep_nothing_themselves(manifests)?;
+        gateways::they_are_on_different_nodes(manifests)?;
+    } else {
+        gateways::there_is_one_on_its_database(manifests)?;
+    }
+    gateways::old_conversations_move_only_when_asked(manifests, has_migration)?;
     scaling::nodes_can_be_drained(manifests)?;
     scaling::engines_share_the_model(manifests, is_replicated, has_keda)?;
     scaling::the_model_can_be_applied_alone(manifests)?;

@@ -17,8 +17,9 @@ pub(crate) const STACKS: [&str; 2] = [
     "deploy/docker-compose.prod.yml",
 ];
 /// The names of the services' images for Kubernetes, with the same version.
-const CLUSTERS: [&str; 2] = [
+const CLUSTERS: [&str; 3] = [
     "deploy/k8s/base/kustomization.yaml",
+    "deploy/k8s/components/migrate/kustomization.yaml",
     "deploy/k8s/example/kustomization.yaml",
 ];
 /// The heading of what the next release will have.

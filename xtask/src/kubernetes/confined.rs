@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::manifests::{FETCHER, Manifests, containers, list, text, workloads};
+use super::manifests::{FETCHER, MOVER, Manifests, containers, list, text};
 
 /// Kinds of volumes that Pod Security's `restricted` allows and Corral uses.
 const VOLUMES: [&str; 4] = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
@@ -20,10 +20,10 @@ pub(super) fn pods_may_do_nothing_that_they_need_not(manifests: &Manifests) -> R
         .filter(|object| !object["spec"]["template"].is_null())
         .count();
     ensure!(
-        n_workloads == workloads().count(),
+        n_workloads == manifests.workloads().count(),
         "there is a workload that nothing here checks"
     );
-    for workload in workloads() {
+    for workload in manifests.workloads() {
         let (_, name) = workload;
         let pod = manifests.pod(workload)?;
         let context = &pod["securityContext"];
@@ -84,12 +84,13 @@ fn confined(container: &Value) -> Result<()> {
 pub(super) fn secrets_are_files_of_those_who_need_them(
     manifests: &Manifests,
     has_token: bool,
+    has_gateways: bool,
 ) -> Result<()> {
     ensure!(
         manifests.of_kind("Secret").next().is_none(),
         "a secret is in the repository"
     );
-    for workload in workloads() {
+    for workload in manifests.workloads() {
         let (_, name) = workload;
         let pod = manifests.pod(workload)?;
         for container in containers(pod) {
@@ -119,10 +120,17 @@ pub(super) fn secrets_are_files_of_those_who_need_them(
                 "{name}: may write to its secrets"
             );
         }
+        files.sort_unstable();
         let expected: &[&str] = match name {
             "llama-server" => &["corral-keys/upstream_api_key"],
             "llm-proxy" => &["corral-keys/llm_api_key", "corral-keys/upstream_api_key"],
+            "chat-gateway" if has_gateways => &[
+                "corral-gateways/bus",
+                "corral-gateways/store",
+                "corral-keys/llm_api_key",
+            ],
             "chat-gateway" => &["corral-keys/llm_api_key"],
+            _ if workload == MOVER => &["corral-gateways/store"],
             _ if has_token => &["corral-hf-token/hf_token"],
             _ => &[],
         };
@@ -136,7 +144,7 @@ pub(super) fn secrets_are_files_of_those_who_need_them(
 
 pub(super) fn only_the_job_writes_the_model(manifests: &Manifests) -> Result<()> {
     let claim = json!({"claimName": "models"});
-    for workload in workloads() {
+    for workload in manifests.workloads() {
         let (_, name) = workload;
         let pod = manifests.pod(workload)?;
         for volume in list(&pod["volumes"]) {

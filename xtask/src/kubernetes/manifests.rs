@@ -16,6 +16,8 @@ pub(super) const SERVICES: [(&str, &str); 3] = [
 ];
 /// What fills the model's volume.
 pub(super) const FETCHER: (&str, &str) = ("Job", "model-fetcher");
+/// What copies conversations from SQLite to PostgreSQL, with the component `migrate` only.
+pub(super) const MOVER: (&str, &str) = ("Job", "chat-gateway-migrate");
 
 /// The objects of one rendering, or the one of a Compose file.
 pub(super) struct Manifests(Vec<Value>);
@@ -46,6 +48,16 @@ impl Manifests {
         &self.0
     }
 
+    /// The workloads that are in here.
+    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        workloads().filter(|workload| *workload != MOVER || self.has(MOVER))
+    }
+
+    /// Whether this workload is in here.
+    pub(super) fn has(&self, (kind, name): (&str, &str)) -> bool {
+        self.find(kind, name).is_ok()
+    }
+
     /// The specification of the pods of this workload.
     pub(super) fn pod(&self, (kind, name): (&str, &str)) -> Result<&Value> {
         Ok(&self.find(kind, name)?["spec"]["template"]["spec"])
@@ -71,9 +83,9 @@ impl Manifests {
     }
 }
 
-/// All workloads.
+/// All workloads that there may be.
 pub(super) fn workloads() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SERVICES.into_iter().chain([FETCHER])
+    SERVICES.into_iter().chain([FETCHER, MOVER])
 }
 
 /// Its text, or nothing.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::manifests::{Manifests, NAME, list, text, workloads};
 
 /// Ports that anybody here listens on, or asks outside.
-const PORTS: [u64; 9] = [53, 80, 443, 8000, 8080, 8081, 9000, 9081, 22];
+const PORTS: [u64; 11] = [53, 80, 443, 5432, 6379, 8000, 8080, 8081, 9000, 9081, 22];
 
 /// Somebody who may open connections or accept them.
 struct Party {
@@ -26,8 +26,18 @@ enum PartyPlace {
 pub(super) fn connections_are_those_of_the_design(
     manifests: &Manifests,
     is_monitored: bool,
+    has_gateways: bool,
+    has_migration: bool,
 ) -> Result<()> {
-    let parties = parties();
+    for (kind, name) in manifests.workloads() {
+        let labels = &manifests.find(kind, name)?["spec"]["template"]["metadata"]["labels"];
+        ensure!(
+            labels[NAME] == name,
+            "policies and Services take the pods of {name} for {}",
+            labels[NAME]
+        );
+    }
+    let parties = parties(manifests);
     let policies: Vec<&Value> = manifests.of_kind("NetworkPolicy").collect();
     let mut found = Vec::new();
     for from in &parties {
@@ -58,6 +68,18 @@ pub(super) fn connections_are_those_of_the_design(
             "Prometheus -> llm-proxy:9081",
             "Prometheus -> chat-gateway:9000",
             "Prometheus -> chat-gateway:9081",
+        ]);
+    }
+    if has_gateways {
+        expected.extend([
+            "chat-gateway -> PostgreSQL and Valkey:5432",
+            "chat-gateway -> PostgreSQL and Valkey:6379",
+        ]);
+    }
+    if has_migration {
+        expected.extend([
+            "chat-gateway-migrate -> PostgreSQL and Valkey:5432",
+            "chat-gateway-migrate -> DNS:53",
         ]);
     }
     found.sort();
@@ -104,8 +126,9 @@ pub(super) fn only_services_inside_are_offered(
 }
 
 /// Corral's pods, and everybody else whom the policies tell apart.
-fn parties() -> Vec<Party> {
-    let mut parties: Vec<Party> = workloads()
+fn parties(manifests: &Manifests) -> Vec<Party> {
+    let mut parties: Vec<Party> = manifests
+        .workloads()
         .map(|(_, name)| Party::here(name, json!({NAME: name})))
         .collect();
     parties.extend([
@@ -134,6 +157,11 @@ fn parties() -> Vec<Party> {
         Party::elsewhere(
             "Prometheus",
             json!({"corral/monitoring": "true"}),
+            json!({}),
+        ),
+        Party::elsewhere(
+            "PostgreSQL and Valkey",
+            json!({"corral/storage": "true"}),
             json!({}),
         ),
         Party::elsewhere(

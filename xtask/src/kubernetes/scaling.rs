@@ -66,29 +66,6 @@ pub(super) fn there_is_one_queue_and_it_moves_fast(manifests: &Manifests) -> Res
     Ok(())
 }
 
-pub(super) fn there_is_one_gateway_on_its_database(manifests: &Manifests) -> Result<()> {
-    let gateway = &manifests.find("Deployment", "chat-gateway")?["spec"];
-    ensure!(
-        gateway["replicas"] == 1 && gateway["strategy"] == json!({"type": "Recreate"}),
-        "two gateways could use one SQLite database"
-    );
-    let claim = &manifests.find("PersistentVolumeClaim", "chat-data")?["spec"];
-    ensure!(
-        claim["accessModes"] == json!(["ReadWriteOncePod"]),
-        "a second pod could mount the conversations"
-    );
-    let pod = &gateway["template"]["spec"];
-    let is_kept = list(&pod["volumes"]).any(|volume| {
-        volume["name"] == "data"
-            && volume["persistentVolumeClaim"] == json!({"claimName": "chat-data"})
-    });
-    let mounts = &pod["containers"][0]["volumeMounts"];
-    let is_mounted =
-        list(mounts).any(|mount| *mount == json!({"name": "data", "mountPath": "/data"}));
-    ensure!(is_kept && is_mounted, "conversations are lost with the pod");
-    Ok(())
-}
-
 pub(super) fn nodes_can_be_drained(manifests: &Manifests) -> Result<()> {
     let mut found: Vec<&str> = Vec::new();
     for budget in manifests.of_kind("PodDisruptionBudget") {

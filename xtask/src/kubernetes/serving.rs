@@ -3,17 +3,18 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::manifests::{FETCHER, Manifests, SERVICES, containers, list, pairs, text, workloads};
+use super::manifests::{FETCHER, MOVER, Manifests, SERVICES, containers, list, pairs, text};
 use crate::env_file;
 use crate::release::CURRENT;
 use crate::settings::Settings;
 
 /// What Kubernetes calls each service, and what Compose does.
-const NAMES: [(&str, &str); 4] = [
+const NAMES: [(&str, &str); 5] = [
     ("llama-server", "llama_server"),
     ("llm-proxy", "llm_proxy"),
     ("chat-gateway", "chat_gateway"),
     ("model-fetcher", "llm_init"),
+    ("chat-gateway-migrate", "chat_gateway"),
 ];
 /// Seconds from the end of a pod in the cluster to the last request that llm-proxy may send it: CoreDNS keeps an answer for
 /// 5, and llm-proxy asks every 10.
@@ -30,7 +31,7 @@ pub(super) fn settings_that_are_named_exist(manifests: &Manifests) -> Result<()>
         .of_kind("ConfigMap")
         .map(|map| text(&map["metadata"]["name"]))
         .collect();
-    for workload in workloads() {
+    for workload in manifests.workloads() {
         let (_, name) = workload;
         let pod = manifests.pod(workload)?;
         let of_volumes = list(&pod["volumes"]).map(|volume| &volume["configMap"]["name"]);
@@ -49,12 +50,17 @@ pub(super) fn settings_that_are_named_exist(manifests: &Manifests) -> Result<()>
     Ok(())
 }
 
-pub(super) fn probes_ask_the_routes_of_health(manifests: &Manifests) -> Result<()> {
+pub(super) fn probes_ask_the_routes_of_health(
+    manifests: &Manifests,
+    has_gateways: bool,
+) -> Result<()> {
     for (kind, name) in SERVICES {
         let container = manifests.container((kind, name))?;
         let (alive, ready, port, number) = match name {
             "llama-server" => ("/health", "/health", "http", 8080),
             "llm-proxy" => ("/livez", "/readyz", "admin", 9081),
+            // The page of several must not go while no model is ready.
+            _ if has_gateways => ("/livez", "/livez", "admin", 9000),
             _ => ("/livez", "/readyz", "admin", 9000),
         };
         for (probe, path) in [
@@ -130,7 +136,7 @@ fn enough_time(manifests: &Manifests, workload: (&str, &str), least: u64) -> Res
     Ok(())
 }
 
-pub(super) fn addresses_lead_to_services(manifests: &Manifests) -> Result<()> {
+pub(super) fn addresses_lead_to_services(manifests: &Manifests, has_gateways: bool) -> Result<()> {
     let engines = &manifests.find("Service", "llama-server")?["spec"];
     ensure!(
         engines["clusterIP"] == "None" && engines["publishNotReadyAddresses"].is_null(),
@@ -153,10 +159,17 @@ pub(super) fn addresses_lead_to_services(manifests: &Manifests) -> Result<()> {
         ensure!(value == expected, "{variable} is {value}, not {expected}");
     }
     let gateway = &manifests.find("Service", "chat-gateway")?["spec"];
-    ensure!(
-        gateway["publishNotReadyAddresses"] == true,
-        "the page is away while the model loads"
-    );
+    if has_gateways {
+        ensure!(
+            gateway["publishNotReadyAddresses"].is_null(),
+            "people are sent to a gateway that ends, or whose node is lost"
+        );
+    } else {
+        ensure!(
+            gateway["publishNotReadyAddresses"] == true,
+            "the page is away while the model loads"
+        );
+    }
     Ok(())
 }
 
@@ -212,7 +225,7 @@ pub(super) fn memory_is_bounded_as_in_compose(
     manifests: &Manifests,
     compose: &Manifests,
 ) -> Result<()> {
-    for workload in workloads() {
+    for workload in manifests.workloads() {
         let (_, name) = workload;
         let service = &compose.all()[0]["services"][in_compose(name)];
         let limit = text(&service["mem_limit"]);
@@ -266,8 +279,9 @@ pub(super) fn images_are_those_of_compose(
     } else {
         "localhost/corral"
     };
-    for workload in [SERVICES[1], SERVICES[2], FETCHER] {
-        let (_, name) = workload;
+    let mover = manifests.has(MOVER).then_some((MOVER, "chat-gateway"));
+    let ours = [SERVICES[1], SERVICES[2], FETCHER].map(|workload| (workload, workload.1));
+    for (workload, name) in ours.into_iter().chain(mover) {
         let found = &manifests.container(workload)?["image"];
         let expected = format!("{registry}/{name}:{CURRENT}");
         ensure!(*found == expected, "{name} runs {found}, not {expected}");
