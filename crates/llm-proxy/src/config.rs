@@ -373,7 +373,7 @@ fn upstreams(list: &str, listen: [SocketAddr; 2]) -> Result<Vec<Upstream>, Strin
             .iter()
             .any(|other| other.authority().eq_ignore_ascii_case(authority))
         {
-            return Err(format!("{authority} stands there twice"));
+            return Err(format!("{authority} is named twice"));
         }
         if listen.iter().any(|listen| upstream.is_served_by(*listen)) {
             return Err(format!("{authority} is llm-proxy's own address"));

@@ -26,8 +26,10 @@ const ENTRY_INTERVAL: Duration = Duration::from_millis(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The text of one answer in one entry, in bytes; more becomes several entries.
 const MAX_ENTRY_TEXT_BYTES: usize = 64 * 1024;
-/// The text after which a log begins anew with a whole entry, in bytes.
-const MAX_LOG_TEXT_BYTES: usize = 2 * 1024 * 1024;
+/// About what an entry takes beside its text, in bytes.
+const ENTRY_BYTES: usize = 400;
+/// The size after which a log begins anew with a whole entry, in bytes.
+const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
 
 /// What happened to the answers of a room.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +114,9 @@ async fn write(valkey: &Valkey, room: &Room, opened: OpenedLog) {
             }
             // News of the end may still wait.
             valkey.flush().await;
+            if !room.state().has_log() {
+                valkey.end_log(room.id).await.ok();
+            }
             return;
         };
         let Ok(text) = serde_json::to_string(&entry) else {
@@ -182,7 +187,7 @@ pub(crate) struct LogWriter {
     seen: u64,
     seen_before: u64,
     cursors: Vec<LogCursor>,
-    text_bytes: usize,
+    logged_bytes: usize,
 }
 
 impl LogWriter {
@@ -193,7 +198,7 @@ impl LogWriter {
             seen,
             seen_before: seen,
             cursors: Vec::new(),
-            text_bytes: 0,
+            logged_bytes: 0,
         }
     }
 
@@ -209,7 +214,7 @@ impl LogWriter {
             .own()
             .filter(|live| live.status == AnswerStatus::Running);
         let begins = running.any(|live| !self.runs(live));
-        let whole = self.is_new || begins || self.text_bytes > MAX_LOG_TEXT_BYTES;
+        let whole = self.is_new || begins || self.logged_bytes > MAX_LOG_BYTES;
         let mut entry = RoomEntry {
             home: self.home,
             whole,
@@ -219,7 +224,7 @@ impl LogWriter {
         };
         if whole {
             self.cursors.retain(|cursor| cursor.done);
-            self.text_bytes = 0;
+            self.logged_bytes = 0;
         }
         let mut is_all = true;
         for live in state.own() {
@@ -289,7 +294,7 @@ impl LogWriter {
             position += piece.len() as u64;
             text.push((kind, piece.to_owned()));
         }
-        self.text_bytes += MAX_ENTRY_TEXT_BYTES - rest;
+        self.logged_bytes += MAX_ENTRY_TEXT_BYTES - rest + ENTRY_BYTES;
         let is_all = position == live.written.position();
         let done = live.done.as_ref().filter(|_| is_all);
         let is_news = is_new

@@ -46,6 +46,12 @@ impl Rooms {
         rooms.get(&id).cloned()
     }
 
+    /// The room of this owner in which this gateway writes this answer, without a look into the store.
+    pub(crate) fn with_own(&self, owner: &str, answer: Uuid) -> Option<Arc<Room>> {
+        let mut rooms = self.all().into_iter();
+        rooms.find(|room| &*room.owner == owner && room.state().own().any(|live| live.id == answer))
+    }
+
     /// All rooms that are open.
     pub(crate) fn all(&self) -> Vec<Arc<Room>> {
         let rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -89,8 +89,8 @@ pub async fn transfer(from: &Path, to: &ServerAddress) -> Result<Transferred, Tr
     let source = SqliteStore::open(from).await?;
     let mut target = prepare(to).await?;
     clear(&mut target, to).await?;
-    let moved = copy_all(&source, &mut target).await?;
     keep_key(from, &mut target).await?;
+    let moved = copy_all(&source, &mut target).await?;
     source.close().await;
     target.close().await.map_err(written)?;
     Ok(moved)

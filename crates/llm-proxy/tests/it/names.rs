@@ -251,8 +251,8 @@ fn upstreams_that_cannot_be_are_refused() {
         ("http://a:1,", "must look like"),
         ("dns+http://a", "must look like"),
         ("dns+http://a:0", "must look like"),
-        ("http://a:1,http://A:1", "A:1 stands there twice"),
-        ("http://a:1,dns+http://a:1", "a:1 stands there twice"),
+        ("http://a:1,http://A:1", "A:1 is named twice"),
+        ("http://a:1,dns+http://a:1", "a:1 is named twice"),
         (
             "http://127.0.0.1:8081",
             "127.0.0.1:8081 is llm-proxy's own address",

@@ -54,6 +54,8 @@ const INBOX_LIFETIME: Duration = Duration::from_mins(1);
 const MAX_INBOX: usize = 1_000;
 /// How long the log of a room outlives its last entry.
 const LOG_LIFETIME: Duration = Duration::from_hours(1);
+/// How long it is kept once nothing runs in its room: for those who are about to read its end.
+const CLOSED_LOG_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The connection to the Valkey of all gateways. Cheap to clone.
 #[derive(Clone)]
@@ -209,6 +211,21 @@ impl Valkey {
             .arg(millis(LOG_LIFETIME))
             .ignore();
         self.run::<()>(&both).await
+    }
+
+    /// Lets the log of a room end, in which nothing runs any more.
+    ///
+    /// # Errors
+    ///
+    /// When the bus cannot be reached; the log then ends by itself later.
+    pub async fn end_log(&self, conversation: Uuid) -> Result<(), BusError> {
+        let mut ending = pipe();
+        ending
+            .cmd("PEXPIRE")
+            .arg(log(conversation))
+            .arg(millis(CLOSED_LOG_LIFETIME))
+            .ignore();
+        self.run::<()>(&ending).await
     }
 
     /// Reads the log of a room: what it holds now is returned, and what is appended later comes as [`BusEvent::Entry`]. An

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use testkit::fake_llama::Script;
+use testkit::fake_llama::{Ended, Script};
 use tokio::time::timeout;
 
 use crate::several::Cluster;
-use crate::v2_tools::{plain, say};
+use crate::v2_tools::{ask, end_of, plain, say};
 
 /// Tokens of a long answer.
 const TOKENS: usize = 400;
@@ -89,4 +89,23 @@ async fn without_the_database_answers_go_on_and_no_end_is_told_that_is_not_kept(
     let kept = kept.text().await.unwrap();
     assert!(kept.contains("\"abc\""), "{kept}");
     again.watch(&conversation).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_database_an_answer_can_still_be_stopped() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let home = cluster.member().await;
+    cluster
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
+    let mut here = home.chat().await;
+    let [_, _, answer] = say(&mut here, "go", &plain()).await;
+    here.until_position(&answer, 1).await.unwrap();
+    cluster.shared.database.close();
+    assert_eq!(ask(&mut here, "stop", &answer).await["type"], "ok");
+    assert_eq!(cluster.llama.ended(0).await, Ended::ClientLeft);
+    cluster.shared.database.open();
+    assert_eq!(end_of(&mut here, &answer).await, "stopped");
 }
