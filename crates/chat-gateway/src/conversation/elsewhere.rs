@@ -116,23 +116,17 @@ impl Gateway {
 
     /// Ends an answer that runs or waits. Its `done` comes once the model is free.
     pub(crate) async fn stop(self: &Arc<Self>, user: &User, aim: &Aim) -> Result<(), Refusal> {
-        let stopped = match self.home_with(user, aim.message).await {
+        if let Some(room) = self.rooms.with_own(&user.id, aim.message) {
+            // The model must be free of what nobody wants, whatever becomes of the store.
+            return self.stop_in(&room, aim.message).await;
+        }
+        match self.home_with(user, aim.message).await {
             Ok(Some(home)) => self
                 .ask(home, user, HomeVerb::Stop(aim.clone()))
                 .await
                 .map(drop),
             Ok(None) => self.stop_here(user, aim).await,
             Err(refusal) => Err(refusal),
-        };
-        match stopped {
-            // The model must be free of what nobody wants, whatever becomes of the store.
-            Err(refusal) if refusal.code == ErrorCode::StorageUnavailable => {
-                match self.rooms.with_own(&user.id, aim.message) {
-                    Some(room) => self.stop_in(&room, aim.message).await,
-                    None => Err(refusal),
-                }
-            }
-            stopped => stopped,
         }
     }
 

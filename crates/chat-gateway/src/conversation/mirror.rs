@@ -291,6 +291,7 @@ impl Gateway {
 
     /// Shows what the store has of an answer of another gateway.
     pub(super) async fn look_up(&self, room: &Room, answer: Uuid) {
+        let before = room.state().answer(answer).map(|live| live.begun);
         let kept = match self.store.answer(&room.owner, answer).await {
             Ok(kept) => kept,
             Err(error) => {
@@ -301,6 +302,10 @@ impl Gateway {
         let conversation = self.store.conversation(&room.owner, room.id).await;
         let revision = conversation.ok().flatten().map(|kept| kept.revision);
         room.change_as_told(|state| {
+            if state.answer(answer).map(|live| live.begun) != before {
+                // It was begun again while the store was asked.
+                return;
+            }
             let Some(kept) = kept else {
                 // Taken back or deleted.
                 state

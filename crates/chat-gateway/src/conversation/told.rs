@@ -27,6 +27,13 @@ impl Gateway {
                 }
                 BusEvent::Back { missed: false } => {
                     self.metrics.bus_up.set(1);
+                    // Whoever began to watch meanwhile has no log yet.
+                    let gateway = Arc::clone(self);
+                    self.shutdown.spawn(async move {
+                        for room in gateway.rooms.all() {
+                            gateway.follow(&room).await;
+                        }
+                    });
                 }
                 BusEvent::Lost => {
                     self.metrics.bus_up.set(0);
@@ -99,10 +106,8 @@ impl Gateway {
     pub(super) async fn compare(&self, room: &Room) {
         match self.store.conversation(&room.owner, room.id).await {
             Ok(Some(kept)) => room.change_as_told(|state| {
-                if state.is_deleted() {
-                    state.revive();
-                }
                 if kept.revision > state.revision {
+                    state.revive();
                     state.hear(Change::Messages, kept.revision);
                 }
             }),

@@ -37,8 +37,8 @@ use crate::store::sqlite::SqliteStore;
 pub use documents::{Exported, ImportError, MAX_IMPORT_BYTES, MAX_IMPORT_MESSAGES};
 pub use postgres::{ServerAddress, ServerError, ServerOpenError};
 pub use records::{
-    ConversationChange, DeletedConversation, InterruptedAnswer, ListPlace, RestoredConversation,
-    StoredAnswer,
+    ConversationChange, DeletedConversation, InterruptedAnswer, ListPlace, OwnOpen,
+    RestoredConversation, StoredAnswer,
 };
 use records::{QueuedQuestion, TurnPlace};
 pub use search::{MAX_QUERY_CHARS, SearchHit};
@@ -151,7 +151,7 @@ pub enum Begun {
 }
 
 /// An answer, and how often it was begun. Whoever writes it names both, so that one who was taken for dead writes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AnswerRun {
     /// The answer.
     pub answer: Uuid,

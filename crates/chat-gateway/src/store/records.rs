@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::answer::written::Written;
 use crate::protocol::record::{Conversation, Message};
+use crate::store::AnswerRun;
 
 /// An answer with all that was written of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +91,19 @@ pub struct InterruptedAnswer {
     pub owner: String,
     /// The conversation's revision now.
     pub revision: u64,
+    /// Whether its owner's list shows it.
+    pub listed: bool,
+}
+
+/// An answer that is open and belongs to this gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnOpen {
+    /// What its owner writes it as.
+    pub run: AnswerRun,
+    /// Its conversation.
+    pub conversation: Uuid,
+    /// Whose that is.
+    pub owner: String,
     /// Whether its owner's list shows it.
     pub listed: bool,
 }

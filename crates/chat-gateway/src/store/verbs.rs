@@ -12,7 +12,7 @@ use crate::store::documents::check;
 use crate::store::postgres::in_time;
 use crate::store::{
     AnswerEnd, AnswerRun, Backend, Begun, ConversationChange, DeletedConversation, Exported,
-    ImportError, InterruptedAnswer, ListPlace, NewTurn, RequestKey, RestoredConversation,
+    ImportError, InterruptedAnswer, ListPlace, NewTurn, OwnOpen, RequestKey, RestoredConversation,
     SearchHit, Store, StoreError, StoredAnswer,
 };
 
@@ -360,9 +360,49 @@ impl Store {
     ///
     /// When nothing can be changed now.
     pub async fn interrupt_dead(&self) -> Result<Vec<InterruptedAnswer>, StoreError> {
+        let mut interrupted = Vec::new();
+        for conversation in self.orphaned().await? {
+            interrupted.extend(self.interrupt_in(conversation).await?);
+        }
+        Ok(interrupted)
+    }
+
+    /// The conversations in which gateways that have died left something open.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be read now.
+    pub async fn orphaned(&self) -> Result<Vec<Uuid>, StoreError> {
         match &self.backend {
             Backend::Sqlite(_) => Ok(Vec::new()),
-            Backend::Postgres(store) => in_time(LONG, store.interrupt_dead()).await,
+            Backend::Postgres(store) => in_time(SHORT, store.orphaned()).await,
+        }
+    }
+
+    /// As [`Store::interrupt_dead`], in one conversation.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be changed now.
+    pub async fn interrupt_in(
+        &self,
+        conversation: Uuid,
+    ) -> Result<Vec<InterruptedAnswer>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(Vec::new()),
+            Backend::Postgres(store) => in_time(SHORT, store.interrupt_in(conversation)).await,
+        }
+    }
+
+    /// What is open and this gateway's, by the store's word. A file's gateway is alone and knows.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be read now.
+    pub async fn own_open(&self) -> Result<Vec<OwnOpen>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(Vec::new()),
+            Backend::Postgres(store) => in_time(SHORT, store.own_open()).await,
         }
     }
 

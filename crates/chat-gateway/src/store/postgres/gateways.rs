@@ -3,7 +3,7 @@
 //! Each gateway keeps a row fresh by the server's clock, on a connection of its own, so that no busy pool makes it look
 //! dead. A gateway whose row is older than 6 s counts as dead.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use crate::instance::InstanceId;
-use crate::store::InterruptedAnswer;
 use crate::store::postgres::texts::index_answer;
 use crate::store::postgres::turns::touch;
 use crate::store::postgres::{PostgresStore, ServerError};
 use crate::store::rows::written;
+use crate::store::{AnswerRun, InterruptedAnswer, OwnOpen};
 
 /// How often a gateway says that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -34,8 +34,6 @@ macro_rules! is_alive {
     };
 }
 
-pub(super) use is_alive;
-
 /// An open answer `m` whose gateway has died, or which has none.
 macro_rules! is_orphan {
     () => {
@@ -47,27 +45,49 @@ macro_rules! is_orphan {
     };
 }
 
-/// The time from which this gateway may declare others dead. None while it cannot reach the server.
+/// When this gateway was heard last, and from when on it may judge others.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Pulse(Arc<Mutex<PulseState>>);
+
+#[derive(Debug)]
+struct PulseState {
+    heard: Instant,
+    /// None while the server does not hear it.
+    judges_from: Option<Instant>,
+}
 
 impl Pulse {
-    /// The pulse of a gateway that has just written its row.
-    pub(super) fn begun() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+    /// Of a gateway that has just said that it lives. `may_judge` unless the server may have been away a moment ago.
+    pub(super) fn begun(may_judge: bool) -> Self {
+        let now = Instant::now();
+        let judges_from = if may_judge { now } else { now + JUDGING_AFTER };
+        Self(Arc::new(Mutex::new(PulseState {
+            heard: now,
+            judges_from: Some(judges_from),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, PulseState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn judges_from(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state().judges_from
     }
 
     fn is_heard(&self) {
-        let mut judges_from = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        judges_from.get_or_insert_with(|| Instant::now() + JUDGING_AFTER);
+        let now = Instant::now();
+        let mut state = self.state();
+        // What held this process up may have held up the others, too.
+        let was_held_up = now - state.heard >= JUDGING_AFTER;
+        state.heard = now;
+        if was_held_up || state.judges_from.is_none() {
+            state.judges_from = Some(now + JUDGING_AFTER);
+        }
     }
 
     fn is_lost(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state().judges_from = None;
     }
 }
 
@@ -162,8 +182,10 @@ impl PostgresStore {
 
     /// Whether this gateway may say that another one is dead.
     pub(in crate::store) fn may_judge(&self) -> bool {
-        let from = self.shared.pulse.judges_from();
-        from.is_some_and(|from| from <= Instant::now())
+        let state = self.shared.pulse.state();
+        // The clock may have stood still for all gateways: the next sign of life says so.
+        let is_fresh = state.heard.elapsed() < JUDGING_AFTER;
+        is_fresh && state.judges_from.is_some_and(|from| from <= Instant::now())
     }
 
     pub(in crate::store) async fn cookie_key(
@@ -211,24 +233,43 @@ impl PostgresStore {
         self.shared.writers.close().await;
     }
 
-    pub(in crate::store) async fn interrupt_dead(
-        &self,
-    ) -> Result<Vec<InterruptedAnswer>, ServerError> {
-        let orphaned: Vec<Uuid> = sqlx::query_scalar(concat!(
+    /// The conversations in which gateways that have died left something open.
+    pub(in crate::store) async fn orphaned(&self) -> Result<Vec<Uuid>, ServerError> {
+        let orphaned = sqlx::query_scalar(concat!(
             "SELECT DISTINCT m.conversation FROM messages m WHERE ",
             is_orphan!()
         ))
         .fetch_all(&self.shared.readers)
         .await?;
-        let mut interrupted = Vec::new();
-        for conversation in orphaned {
-            interrupted.extend(self.interrupt_in(conversation).await?);
-        }
-        Ok(interrupted)
+        Ok(orphaned)
+    }
+
+    /// What is open and this gateway's, by the store's word.
+    pub(in crate::store) async fn own_open(&self) -> Result<Vec<OwnOpen>, ServerError> {
+        let rows: Vec<(Uuid, i32, Uuid, String, bool)> = sqlx::query_as(
+            "SELECT m.id, m.run, m.conversation, coalesce(c.deleted_owner, c.owner), \
+             NOT c.temporary AND c.deleted_owner IS NULL \
+             FROM messages m JOIN conversations c ON c.id = m.conversation \
+             WHERE m.status IN ('waiting', 'running') AND m.home = $1",
+        )
+        .bind(self.shared.instance.id())
+        .fetch_all(&self.shared.readers)
+        .await?;
+        let open = rows.into_iter();
+        let open = open.map(|(answer, run, conversation, owner, listed)| OwnOpen {
+            run: AnswerRun {
+                answer,
+                run: run.unsigned_abs(),
+            },
+            conversation,
+            owner,
+            listed,
+        });
+        Ok(open.collect())
     }
 
     /// Interrupts what dead gateways left open in a conversation, unless somebody else has locked its row.
-    async fn interrupt_in(
+    pub(in crate::store) async fn interrupt_in(
         &self,
         conversation: Uuid,
     ) -> Result<Vec<InterruptedAnswer>, ServerError> {

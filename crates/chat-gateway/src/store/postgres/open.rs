@@ -16,6 +16,8 @@ use crate::store::{BUSY_TIMEOUT, READERS, TURN_TIMEOUT};
 
 /// The oldest server that is supported, as `server_version_num` has it.
 const OLDEST_VERSION: i32 = 150_000;
+/// A server that took longer to be reached may have been away.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long a new gateway waits for the server to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it waits for the gateway it replaces, which may be draining.
@@ -82,16 +84,19 @@ impl PostgresStore {
         instance: InstanceId,
         has_bus: bool,
     ) -> Result<Self, ServerOpenError> {
+        let asked = tokio::time::Instant::now();
         let mut connection = prepare(address).await?;
         let unfinished = is_unfinished(&mut connection).await;
         if unfinished.map_err(|error| unusable(address, error))? {
             return Err(ServerOpenError::Unfinished(address.to_string()));
         }
+        // Others may look dead because the server was away, and not have spoken again yet.
+        let was_up = has_been_up(&mut connection).await && asked.elapsed() < SETTLED;
         wait_for_others(&mut connection, address, instance, has_bus).await?;
         // Closing gives the lock back.
         connection.close().await.ok();
         let options = address.options();
-        let pulse = Pulse::begun();
+        let pulse = Pulse::begun(was_up);
         #[expect(
             clippy::disallowed_methods,
             reason = "it goes on through the drain, and is aborted with the store"
@@ -100,7 +105,7 @@ impl PostgresStore {
             .abort_handle();
         let pool = PoolOptions::<Postgres>::new()
             // What is acknowledged is on disk, whatever the server's own setting.
-            .after_connect(|connection, _| Box::pin(durably(connection)))
+            .after_connect(|connection, _| Box::pin(made_ready(connection)))
             .test_before_acquire(true);
         let writers = pool
             .clone()
@@ -328,6 +333,27 @@ async fn wait_for_others(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether the server has run for longer than gateways need to speak again.
+async fn has_been_up(on: &mut PgConnection) -> bool {
+    sqlx::query_scalar("SELECT pg_postmaster_start_time() < clock_timestamp() - interval '10 s'")
+        .fetch_one(on)
+        .await
+        .unwrap_or(false)
+}
+
+/// Makes a new connection ready. One to a standby is of no use: after a switchover the name may still lead to the old
+/// primary.
+async fn made_ready(on: &mut PgConnection) -> Result<(), sqlx::Error> {
+    durably(&mut *on).await?;
+    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(on)
+        .await?;
+    if is_standby {
+        return Err(sqlx::Error::Protocol("the server is a standby".to_owned()));
+    }
+    Ok(())
 }
 
 /// Makes a commit wait for the server's disk where its own setting would not.

@@ -10,7 +10,6 @@ use crate::answer::written::Written;
 use crate::instance::InstanceId;
 use crate::protocol::record::AnswerOptions;
 use crate::protocol::v2::Accepted;
-use crate::store::postgres::gateways::is_alive;
 use crate::store::postgres::requests::{before, lock, remember};
 use crate::store::postgres::texts::{index, index_answer, keepable};
 use crate::store::postgres::{PostgresStore, ServerError};
@@ -159,7 +158,7 @@ impl PostgresStore {
         };
         let started = sqlx::query(
             "UPDATE messages SET status = 'running' \
-             WHERE id = $1 AND home = $2 AND run = $3 AND status = 'waiting'",
+             WHERE id = $1 AND home = $2 AND run = $3 AND status IN ('waiting', 'running')",
         )
         .bind(run.answer)
         .bind(self.shared.instance.id())
@@ -227,7 +226,20 @@ impl PostgresStore {
         .execute(&mut *on)
         .await?;
         if finished.rows_affected() == 0 {
-            return writing.leave(Err(ServerError::Gone)).await?;
+            // It may have been kept by a try whose reply was lost.
+            let kept: Option<i64> = sqlx::query_scalar(
+                "SELECT c.revision FROM messages m JOIN conversations c ON c.id = m.conversation \
+                 WHERE m.id = $1 AND m.home = $2 AND m.run = $3 AND m.status = $4 AND m.written = $5",
+            )
+            .bind(run.answer)
+            .bind(self.shared.instance.id())
+            .bind(number(run))
+            .bind(status_word(end.status))
+            .bind(end.written.as_str().as_bytes())
+            .fetch_optional(&mut *on)
+            .await?;
+            let outcome = kept.map(unsigned).ok_or(ServerError::Gone);
+            return writing.leave(outcome).await?;
         }
         let (_, text) = end.written.split();
         index_answer(on, run.answer, &text).await?;
@@ -256,8 +268,8 @@ impl PostgresStore {
         writing.commit().await
     }
 
-    /// Makes this gateway the home of a conversation, whose row is locked and whose home was `home`. Returns the living
-    /// gateway that is its home instead.
+    /// Makes this gateway the home of a conversation, whose row is locked and whose home was `home`. Returns the gateway
+    /// that writes something open in it instead.
     async fn claim(
         &self,
         on: &mut PgConnection,
@@ -265,20 +277,16 @@ impl PostgresStore {
         home: Option<Uuid>,
     ) -> Result<Option<InstanceId>, ServerError> {
         let own = self.shared.instance.id();
-        if let Some(home) = home
-            && home != own
-        {
-            let is_alive: bool = sqlx::query_scalar(concat!(
-                "SELECT EXISTS (SELECT 1 FROM gateways g WHERE g.id = $1 AND ",
-                is_alive!(),
-                ")"
-            ))
-            .bind(home)
-            .fetch_one(&mut *on)
-            .await?;
-            if is_alive {
-                return Ok(Some(InstanceId::known(home)));
-            }
+        // Also of one that looks dead: whoever says so ends its answers first.
+        let writes: Option<Uuid> = sqlx::query_scalar(
+            "SELECT home FROM messages WHERE conversation = $1 AND status IN ('waiting', 'running') AND home <> $2 LIMIT 1",
+        )
+        .bind(conversation)
+        .bind(own)
+        .fetch_optional(&mut *on)
+        .await?;
+        if let Some(home) = writes {
+            return Ok(Some(InstanceId::known(home)));
         }
         if home != Some(own) {
             sqlx::query("UPDATE conversations SET home = $2 WHERE id = $1")

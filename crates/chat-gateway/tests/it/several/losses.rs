@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use testkit::fake_llama::{Ended, Script};
 use tokio::time::timeout;
 
@@ -108,4 +110,36 @@ async fn without_the_database_an_answer_can_still_be_stopped() {
     assert_eq!(cluster.llama.ended(0).await, Ended::ClientLeft);
     cluster.shared.database.open();
     assert_eq!(end_of(&mut here, &answer).await, "stopped");
+}
+
+/// As when the reply to the commit that began it was lost.
+#[tokio::test]
+async fn what_is_open_in_the_store_and_written_by_nobody_is_interrupted() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let home = cluster.member().await;
+    let mut here = home.chat().await;
+    let [conversation, _, answer] = say(&mut here, "go", &plain()).await;
+    here.until_done(&answer).await.unwrap();
+    let url = cluster.shared.database.url();
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let opened = sqlx::query("UPDATE messages SET status = 'running' WHERE home IS NOT NULL");
+    opened.execute(&mut database).await.unwrap();
+    let ended = async {
+        loop {
+            let status: String =
+                sqlx::query_scalar("SELECT status FROM messages WHERE home IS NOT NULL")
+                    .fetch_one(&mut database)
+                    .await
+                    .unwrap();
+            if status == "interrupted" {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), ended).await.unwrap();
+    let reply = ask(&mut here, "continue", &answer).await;
+    assert_eq!(reply["type"], "accepted", "{reply}");
+    assert_eq!(reply["conversation"], conversation.as_str());
 }
