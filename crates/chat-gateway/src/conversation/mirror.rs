@@ -204,6 +204,7 @@ impl Gateway {
                     .collect();
                 let doubtful = room.mirror(|state, now| apply_all(state, &entries, now));
                 self.look_up_soon(room, doubtful);
+                self.read_again(valkey, room).await;
                 *following = Some(FollowedRoom {
                     following: guard,
                     since: Instant::now(),
@@ -213,6 +214,17 @@ impl Gateway {
             }
             // The store shows what can be shown meanwhile.
             Err(error) => tracing::warn!(%error, "the log of a room is not followed"),
+        }
+    }
+
+    /// Reads the log once more. An entry that came while the log was first read was applied before what it follows, and
+    /// left out; what is known already is passed over.
+    async fn read_again(self: &Arc<Self>, valkey: &Valkey, room: &Arc<Room>) {
+        if room.state().home().is_none() {
+            return;
+        }
+        for entry in valkey.held(room.id).await.unwrap_or_default() {
+            self.mirror(room, &entry);
         }
     }
 

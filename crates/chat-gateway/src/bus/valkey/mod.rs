@@ -258,6 +258,23 @@ impl Valkey {
         Ok((following, entries))
     }
 
+    /// What the log of a room holds now.
+    ///
+    /// # Errors
+    ///
+    /// When the bus cannot be reached.
+    pub async fn held(&self, conversation: Uuid) -> Result<Vec<String>, BusError> {
+        let mut reading = pipe();
+        reading
+            .cmd("XRANGE")
+            .arg(log(conversation))
+            .arg("-")
+            .arg("+");
+        let (held,): (StreamRangeReply,) = self.run(&reading).await?;
+        let entries = held.ids.iter().filter_map(|entry| entry.get(FIELD));
+        Ok(entries.collect())
+    }
+
     pub(super) async fn deposit(
         &self,
         depositor: &str,
