@@ -27,6 +27,8 @@ use crate::store::{AnswerEnd, AnswerRun, InterruptedAnswer, OwnOpen, StoreError}
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Conversations of dead gateways whose answers are interrupted at once.
 const INTERRUPTED_AT_ONCE: usize = 4;
+/// How often it looks whether what is its own is written. That reads a row for each open answer.
+const OWN_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an answer of this gateway may be in the store and in no room. Between the two steps that begin it lie
 /// milliseconds.
 const LOST_AFTER: Duration = Duration::from_secs(5);
@@ -40,6 +42,7 @@ impl Gateway {
         let mut watching = tokio::time::interval(WATCH_INTERVAL);
         watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = HashMap::new();
+        let mut own_from = Instant::now();
         loop {
             tokio::select! {
                 () = shutdown.draining() => return,
@@ -55,7 +58,12 @@ impl Gateway {
                         .buffer_unordered(INTERRUPTED_AT_ONCE)
                         .collect::<()>()
                         .await;
-                    self.look_after_own(&mut lost).await
+                    if own_from <= Instant::now() {
+                        own_from = Instant::now() + OWN_INTERVAL;
+                        self.look_after_own(&mut lost).await
+                    } else {
+                        Ok(())
+                    }
                 }
                 Err(error) => Err(error),
             };

@@ -138,7 +138,7 @@ async fn what_is_open_in_the_store_and_written_by_nobody_is_interrupted() {
             }
         }
     };
-    timeout(Duration::from_secs(10), ended).await.unwrap();
+    timeout(Duration::from_secs(20), ended).await.unwrap();
     let reply = ask(&mut here, "continue", &answer).await;
     assert_eq!(reply["type"], "accepted", "{reply}");
     assert_eq!(reply["conversation"], conversation.as_str());
