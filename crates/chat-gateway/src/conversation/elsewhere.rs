@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::bus::{BusCall, BusError};
-use crate::conversation::refusal::{Refusal, Unbegun};
+use crate::conversation::refusal::{ELSEWHERE, Refusal, Unbegun};
 use crate::conversation::room::Room;
 use crate::conversation::verbs::{Taken, digest};
 use crate::identity::{User, UserRecord};
@@ -142,6 +142,10 @@ impl Gateway {
             let open = open.filter(|live| live.elsewhere.is_some() && !live.status.is_final());
             open.map(|live| live.id).collect()
         };
+        // Where the bus is away the room does not know what runs elsewhere, but the store does.
+        if elsewhere.is_empty() && self.store.home(room.id).await?.is_some() {
+            return Err(ELSEWHERE);
+        }
         for message in elsewhere {
             let id = Uuid::now_v7().to_string();
             self.stop(user, &Aim { id, message }).await?;

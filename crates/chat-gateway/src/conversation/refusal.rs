@@ -21,7 +21,7 @@ pub(super) const STORE_HANGS: Refusal = Refusal::new(
     "conversations cannot be kept at the moment; try again",
 );
 /// Another gateway has begun an answer of this conversation meanwhile.
-const ELSEWHERE: Refusal = Refusal {
+pub(super) const ELSEWHERE: Refusal = Refusal {
     code: ErrorCode::StorageUnavailable,
     message: Cow::Borrowed("another gateway writes this conversation now; try again"),
     retry_after_seconds: Some(1),
