@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::bus::Bus;
+
 /// The histogram's borders, in seconds: from a cached prompt to a long prefill on a small machine.
 const SECONDS: [f64; 13] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
@@ -43,8 +45,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them all in `registry`.
-    pub(crate) fn new(registry: &mut Registry) -> Self {
+    /// Registers them all in `registry`; those of the bus only when there is one, so that nobody is called for a bus that
+    /// was never asked for.
+    pub(crate) fn new(registry: &mut Registry, bus: &Bus) -> Self {
         let registry = registry.sub_registry_with_prefix("chat_gateway");
         let metrics = Self {
             sockets: Gauge::default(),
@@ -90,8 +93,10 @@ impl Metrics {
             metrics.refusals.clone(),
         );
         metrics.connections_refused.register(registry);
-        let help = "Whether the bus of several gateways is connected; 0 without GATEWAY_BUS";
-        registry.register("bus_up", help, metrics.bus_up.clone());
+        if bus.shared().is_some() {
+            let help = "Whether the bus of several gateways is connected";
+            registry.register("bus_up", help, metrics.bus_up.clone());
+        }
         // What an alert asks for starts at 0, because Prometheus does not notice a series that starts at 1.
         let code = "storage_unavailable";
         drop(metrics.refusals.get_or_create(&CodeLabel { code }));

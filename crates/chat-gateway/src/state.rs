@@ -62,7 +62,7 @@ impl Gateway {
             shutdown,
             upstream: ProxyHealth::new(http.clone(), &config),
             completions: Completions::new(http, &config),
-            metrics: Metrics::new(registry),
+            metrics: Metrics::new(registry, &bus),
             traces,
             identity,
             limits: UserLimits::new(config.bounds),
