@@ -45,8 +45,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them all in `registry`; those of the bus only when there is one, so that nobody is called for a bus that
-    /// was never asked for.
+    /// Registers them all in `registry`. Nobody is called for a bus that was never asked for: it counts as up.
     pub(crate) fn new(registry: &mut Registry, bus: &Bus) -> Self {
         let registry = registry.sub_registry_with_prefix("chat_gateway");
         let metrics = Self {
@@ -93,10 +92,9 @@ impl Metrics {
             metrics.refusals.clone(),
         );
         metrics.connections_refused.register(registry);
-        if bus.shared().is_some() {
-            let help = "Whether the bus of several gateways is connected";
-            registry.register("bus_up", help, metrics.bus_up.clone());
-        }
+        metrics.bus_up.set(i64::from(bus.shared().is_none()));
+        let help = "0 while the bus of several gateways cannot be reached";
+        registry.register("bus_up", help, metrics.bus_up.clone());
         // What an alert asks for starts at 0, because Prometheus does not notice a series that starts at 1.
         let code = "storage_unavailable";
         drop(metrics.refusals.get_or_create(&CodeLabel { code }));

@@ -59,6 +59,11 @@ async fn what_is_refused_over_http_is_counted_by_its_code() {
 }
 
 #[tokio::test]
+async fn without_a_bus_nobody_is_called_for_one() {
+    Gateway::start().await.metric("chat_gateway_bus_up 1").await;
+}
+
+#[tokio::test]
 async fn what_an_alert_counts_begins_at_0() {
     let gateway = Gateway::start().await;
     for sample in [
