@@ -1,5 +1,5 @@
 /**
- * The page in a real browser against a running chain; one browser, one story at a time. `CORRAL_PAGE_URL` names the page,
+ * The page in a real browser against a running chain; two files of stories at a time, each with a browser of its own. `CORRAL_PAGE_URL` names the page,
  * `CORRAL_PROXY_URL`, `CORRAL_API_KEY` and `CORRAL_MODEL` what gateways of a story's own ask.
  */
 import { defineConfig } from "vitest/config";
@@ -9,6 +9,6 @@ export default defineConfig({
     include: ["e2e/*.e2e.ts"],
     testTimeout: 120_000,
     hookTimeout: 60_000,
-    fileParallelism: false,
+    maxWorkers: 2,
   },
 });

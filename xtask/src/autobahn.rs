@@ -6,6 +6,7 @@ use xshell::{Shell, cmd};
 
 use crate::python::Python;
 use crate::settings::{Profile, Settings};
+use crate::test::OURS;
 use crate::{block_on, say};
 
 /// What plays Autobahn's cases. Autobahn's own package needs Python 2.
@@ -34,7 +35,7 @@ pub(crate) fn test(sh: &Shell, settings: &Settings) -> Result<()> {
     let kosoku = python.interpreter().with_file_name("kosoku");
     let run = cmd!(
         sh,
-        "cargo test --package chat-gateway --lib -- --ignored --nocapture wire::autobahn"
+        "cargo test {OURS...} --lib -- --ignored --nocapture wire::autobahn"
     );
     say::run(run.env("CORRAL_KOSOKU", kosoku))
 }

@@ -3,6 +3,7 @@
 //! model, clients in Python, JavaScript and curl, the page in a browser, `up` itself and, when asked, both Compose stacks.
 
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -111,9 +112,11 @@ fn rust(
     let _all = all.then(|| sh.push_env("CORRAL_TEST_ALL", "1"));
     say::run(cmd!(sh, "cargo build {OURS...} --all-targets"))?;
     if settings.which("cargo-nextest").is_some() {
+        // Most tests wait for something most of the time.
+        let threads = (2 * available_parallelism()?.get()).to_string();
         say::run(cmd!(
             sh,
-            "cargo nextest run {OURS...} --no-tests pass --no-fail-fast {filter...}"
+            "cargo nextest run {OURS...} --no-tests pass --no-fail-fast --test-threads {threads} {filter...}"
         ))?;
         say::run(cmd!(
             sh,
