@@ -95,8 +95,28 @@ pub enum StartError {
     Bus(#[from] BusError),
 }
 
+/// What a gateway that is told to stop keeps for the last words of its answers. Dropped without [`Kept::close`], the other
+/// gateways take this one for dead, some seconds later.
+#[derive(Debug)]
+#[must_use = "the store and the bus are to be closed"]
+pub struct Kept {
+    store: Store,
+    bus: Bus,
+    keeping: JoinSet<()>,
+}
+
+impl Kept {
+    /// Says the last words to the other gateways, leaves the bus and closes the store.
+    pub async fn close(mut self) {
+        self.bus.flush().await;
+        self.keeping.shutdown().await;
+        self.bus.leave().await;
+        self.store.close().await;
+    }
+}
+
 /// Serves until the drain of `shutdown` begins. What then still runs ends with [`Shutdown::finish`], and only then are all
-/// spans with `traces`. Returns the store, which may then be closed.
+/// spans with `traces`, and only then may what is returned be closed.
 ///
 /// # Errors
 ///
@@ -106,7 +126,7 @@ pub async fn serve(
     listeners: Listeners,
     traces: Traces,
     shutdown: Shutdown,
-) -> Result<Store, StartError> {
+) -> Result<Kept, StartError> {
     let _accepting = shutdown.hold();
     let instance = InstanceId::generate();
     let (bus, events) = Bus::open(config.bus.as_ref(), instance)?;
@@ -126,17 +146,15 @@ pub async fn serve(
         bus.clone(),
         &mut registry,
     )?);
-    let mut others = JoinSet::new();
-    let told = Arc::clone(&gateway);
-    let closing = shutdown.clone();
-    others.spawn(async move {
+    // It outlives the drain, for the last words of answers.
+    let mut keeping = JoinSet::new();
+    let (told, kept) = (Arc::clone(&gateway), bus.clone());
+    keeping.spawn(async move {
         tokio::select! {
-            () = bus.keep(&closing) => {}
+            () = kept.keep() => {}
             () = told.keep_told(events) => {}
         }
     });
-    // It outlives the drain, for the last words of answers, so nothing waits for it. It ends with `shutdown`.
-    others.detach_all();
     let Listeners { public, admin } = listeners;
     for (listener, socket) in [("public", &public), ("admin", &admin)] {
         if let Ok(address) = socket.local_addr() {
@@ -172,5 +190,9 @@ pub async fn serve(
             shutdown.clone()
         ),
     );
-    Ok(gateway.store.clone())
+    Ok(Kept {
+        store: gateway.store.clone(),
+        bus,
+        keeping,
+    })
 }

@@ -13,8 +13,8 @@ use common::shutdown::{self, Shutdown};
 use common::traces::{self, Traces};
 use common::{admin, telemetry};
 
-/// How long the database may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the bus and the database may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 const TABLES: &[&[Variable]] = &[
     chat_gateway::VARIABLES,
@@ -170,11 +170,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     // Side by side, so that whoever the kernel has let in when the signal comes is still taken.
-    let (store, ()) = tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
+    let (kept, ()) = tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
     // What still holds a connection now is abandoned with the process.
-    tokio::time::timeout(CLOSE_TIMEOUT, store.close())
-        .await
-        .ok();
+    tokio::time::timeout(CLOSE_TIMEOUT, kept.close()).await.ok();
     traces.finish().await;
     Ok(())
 }

@@ -11,7 +11,6 @@ mod valkey;
 use std::time::Duration;
 
 use common::secret::Secret;
-use common::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -147,12 +146,19 @@ impl Bus {
         }
     }
 
-    /// Keeps the bus connected, and reads from it, until `shutdown` has closed everything: ends of answers are told while
-    /// the gateway drains.
-    pub async fn keep(&self, shutdown: &Shutdown) {
+    /// Keeps the bus connected, reads from it and tells what is queued, until it is dropped. Without a bus it ends at once.
+    pub async fn keep(&self) {
         match self {
             Self::Local(_) => {}
-            Self::Valkey(valkey) => valkey.keep(shutdown).await,
+            Self::Valkey(valkey) => valkey.keep().await,
+        }
+    }
+
+    /// Tells the other gateways that this one has left, once [`Bus::keep`] has been dropped: it would say the opposite.
+    pub async fn leave(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Valkey(valkey) => valkey.leave().await,
         }
     }
 

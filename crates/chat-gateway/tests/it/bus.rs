@@ -7,10 +7,10 @@ use chat_gateway::bus::{Bus, BusError, BusEvent, News, NewsKind, Valkey};
 use chat_gateway::instance::InstanceId;
 use chat_gateway::protocol::v2::Change;
 use common::secret::Secret;
-use common::shutdown::Shutdown;
 use testkit::valkey::ValkeyServer;
 use testkit::ws_client::PATIENCE;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ struct Member {
     bus: Bus,
     instance: InstanceId,
     events: mpsc::Receiver<BusEvent>,
-    shutdown: Shutdown,
+    keeping: JoinSet<()>,
 }
 
 impl Member {
@@ -37,15 +37,14 @@ impl Member {
         let instance = InstanceId::generate();
         let address = Secret::new(server.url());
         let (bus, events) = Bus::open(Some(&address), instance).unwrap();
-        let shutdown = Shutdown::new();
         let kept = bus.clone();
-        let until = shutdown.clone();
-        shutdown.spawn(async move { kept.keep(&until).await });
+        let mut keeping = JoinSet::new();
+        keeping.spawn(async move { kept.keep().await });
         Self {
             bus,
             instance,
             events,
-            shutdown,
+            keeping,
         }
     }
 
@@ -287,7 +286,6 @@ async fn a_gateway_that_ends_is_dead_to_the_others_within_seconds() {
     let ann = Member::join(&server).await;
     let ben = Member::join(&server).await;
     let gone = ben.instance;
-    ben.shutdown.finish(Duration::ZERO).await;
     drop(ben);
     let dead = async {
         while !matches!(
@@ -296,6 +294,19 @@ async fn a_gateway_that_ends_is_dead_to_the_others_within_seconds() {
         ) {}
     };
     timeout(Duration::from_secs(20), dead).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_is_dead_to_the_others_at_once() {
+    let Some(server) = ValkeyServer::start().await else {
+        return;
+    };
+    let ann = Member::join(&server).await;
+    let mut ben = Member::join(&server).await;
+    ben.keeping.shutdown().await;
+    ben.bus.leave().await;
+    let dead = ann.bus.call(ben.instance, "hello".to_owned()).await;
+    assert!(matches!(dead, Err(BusError::Dead)), "{dead:?}");
 }
 
 #[test]

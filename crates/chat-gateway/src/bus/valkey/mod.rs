@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::secret::Secret;
-use common::shutdown::Shutdown;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::streams::StreamRangeReply;
 use redis::{Client, FromRedisValue, IntoConnectionInfo as _, Pipeline, cmd, pipe};
@@ -164,12 +163,17 @@ impl Valkey {
         self.shared.link.subscribe()
     }
 
-    pub(super) async fn keep(&self, shutdown: &Shutdown) {
+    pub(super) async fn keep(&self) {
         tokio::select! {
             () = self.keep_reading() => {}
             () = self.keep_telling() => {}
             () = self.keep_alive() => {}
-            () = ended(shutdown) => {}
+        }
+    }
+
+    pub(super) async fn leave(&self) {
+        if !self.shared.link.borrow().is_up {
+            return;
         }
         let mut leaving = pipe();
         leaving.cmd("DEL").arg(alive(self.instance())).ignore();
@@ -446,12 +450,6 @@ impl Drop for Following {
             }
         }
     }
-}
-
-/// Waits until [`LAST_WORDS`] after everything was closed.
-async fn ended(shutdown: &Shutdown) {
-    shutdown.closing().await;
-    tokio::time::sleep(LAST_WORDS).await;
 }
 
 /// Parses the address.

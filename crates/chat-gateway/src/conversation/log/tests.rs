@@ -39,8 +39,7 @@ impl BusSide {
         let (bus, events) = Bus::open(Some(&address), InstanceId::generate()).unwrap();
         let shutdown = Shutdown::new();
         let kept = bus.clone();
-        let until = shutdown.clone();
-        shutdown.spawn(async move { kept.keep(&until).await });
+        shutdown.spawn(async move { kept.keep().await });
         let mut side = Self {
             bus,
             events,
