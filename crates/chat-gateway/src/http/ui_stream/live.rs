@@ -27,6 +27,8 @@ use crate::state::Gateway;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// A comment, which every reader passes over.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// How often the store is asked for an answer that runs at another gateway and is not heard of.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A stream that is being read.
 struct LiveStream {
@@ -39,6 +41,10 @@ struct LiveStream {
     /// What is to be written first.
     beginning: Option<String>,
     written_at: Instant,
+    /// What was written of the answer when its room lost it, in bytes.
+    position: u64,
+    /// When the store is asked for an answer that its room does not know.
+    looks_at: Option<Instant>,
     #[expect(dead_code, reason = "it is held, not read")]
     seat: SocketSeat,
 }
@@ -65,10 +71,20 @@ pub(super) async fn stream(
         message: answer,
         position: 0,
     };
-    let watcher = Watcher::new(room, Arc::clone(&bell), &[held]);
-    let (writer, beginning) = PartWriter::new(answer);
+    let mut watcher = Watcher::new(room, Arc::clone(&bell), &[held]);
+    let (mut writer, mut beginning) = PartWriter::new(answer);
+    let mut looks_at = None;
     if !watcher.shows(answer) {
-        return whole(gateway, &guest, answer, writer, beginning).await;
+        let kept = gateway.store.answer(&guest.user.id, answer).await?;
+        let kept = kept.ok_or_else(ApiProblem::not_found)?;
+        for frame in stored(&kept.message, &kept.written, 0, 0) {
+            writer.write(&frame, &mut beginning);
+        }
+        if writer.is_over() {
+            return Ok((head(answer), beginning).into_response());
+        }
+        watcher.holds(answer, 0);
+        looks_at = Some(Instant::now() + LOOK_INTERVAL);
     }
     let live = LiveStream {
         gateway: Arc::clone(gateway),
@@ -79,6 +95,8 @@ pub(super) async fn stream(
         writer,
         beginning: Some(beginning),
         written_at: Instant::now(),
+        position: 0,
+        looks_at,
         seat,
     };
     let bytes = unfold(live, async |mut live| {
@@ -88,31 +106,12 @@ pub(super) async fn stream(
     Ok((head(answer), Body::from_stream(bytes)).into_response())
 }
 
-/// An answer that ended long ago.
-async fn whole(
-    gateway: &Gateway,
-    guest: &Guest,
-    answer: Uuid,
-    mut writer: PartWriter,
-    mut out: String,
-) -> Result<Response, ApiProblem> {
-    let kept = gateway.store.answer(&guest.user.id, answer).await?;
-    let kept = kept.ok_or_else(ApiProblem::not_found)?;
-    for frame in stored(&kept.message, &kept.written, 0, 0) {
-        writer.write(&frame, &mut out);
-    }
-    if !writer.is_over() {
-        writer.fail(&gone(), &mut out);
-    }
-    Ok((head(answer), out).into_response())
-}
-
 impl LiveStream {
     /// The next bytes; none behind the end of the answer.
     async fn next(&mut self) -> Option<Bytes> {
         let mut out = self.beginning.take().unwrap_or_default();
         if !out.is_empty() {
-            self.show(&mut out);
+            self.show(&mut out).await;
             return Some(out.into());
         }
         if self.writer.is_over() {
@@ -123,15 +122,27 @@ impl LiveStream {
         let mut gathers = false;
         while out.is_empty() {
             tokio::select! {
-                () = self.bell.now.notified() => self.show(&mut out),
+                () = self.bell.now.notified() => self.show(&mut out).await,
                 () = self.bell.soon.notified(), if !gathers => gathers = true,
                 () = sleep_until(self.written_at + interval), if gathers => {
                     gathers = false;
-                    self.show(&mut out);
+                    self.show(&mut out).await;
+                }
+                () = sleep_until(self.looks_at.unwrap_or(silent)), if self.looks_at.is_some() => {
+                    self.looks_at = None;
+                    self.show(&mut out).await;
                 }
                 () = sleep_until(silent) => {
                     self.written_at = Instant::now();
                     return Some(Bytes::from_static(KEEP_ALIVE));
+                }
+                // The drain waits for answers of this gateway only.
+                () = self.gateway.shutdown.draining(), if !self.watcher.is_live_here() => {
+                    let problem = AnswerProblem {
+                        code: ErrorCode::ShuttingDown,
+                        message: "this gateway stops, and the answer goes on at another one; read it again".to_owned(),
+                    };
+                    self.writer.fail(&problem, &mut out);
                 }
                 _ = self.gateway.identity.ended(&self.guest.user) => {
                     let problem = AnswerProblem {
@@ -146,14 +157,39 @@ impl LiveStream {
     }
 
     /// Writes what the reader lacks.
-    fn show(&mut self, out: &mut String) {
+    async fn show(&mut self, out: &mut String) {
         for frame in self.watcher.frames() {
             self.writer.write(&frame, out);
         }
-        if !self.writer.is_over() && !self.watcher.shows(self.answer) {
-            self.writer.fail(&gone(), out);
+        let mut lost = self.watcher.left_behind().into_iter();
+        if let Some(lost) = lost.find(|lost| lost.message == self.answer) {
+            self.position = lost.position;
+        }
+        if self.watcher.shows(self.answer) {
+            self.looks_at = None;
+        } else if self.looks_at.is_none() && !self.writer.is_over() {
+            self.look_up(out).await;
         }
         self.written_at = Instant::now();
+    }
+
+    /// Writes the end of an answer that its room does not know. An answer that runs at a gateway that is not heard of at
+    /// present is looked up again.
+    async fn look_up(&mut self, out: &mut String) {
+        let user = &self.guest.user.id;
+        match self.gateway.store.answer(user, self.answer).await {
+            Ok(None) => self.writer.fail(&gone(), out),
+            Ok(Some(kept)) => {
+                for frame in stored(&kept.message, &kept.written, self.position, 0) {
+                    self.writer.write(&frame, out);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a streamed answer was not looked up"),
+        }
+        if !self.writer.is_over() {
+            self.watcher.holds(self.answer, self.position);
+            self.looks_at = Some(Instant::now() + LOOK_INTERVAL);
+        }
     }
 }
 

@@ -116,6 +116,10 @@ pub(super) async fn resume(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let newest = room.state().answers.last().map(|answer| answer.id);
+    let newest = match newest {
+        Some(answer) => Some(answer),
+        None => unheard(&gateway, &guest.user, room.id).await?,
+    };
     let Some(answer) = newest else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -212,6 +216,25 @@ async fn known(
     }
     let id = conversation_id(&user.id, chat);
     Ok(gateway.store.conversation(&user.id, id).await?)
+}
+
+/// The newest answer, if it runs at another gateway of which nothing is heard while the bus is away.
+async fn unheard(
+    gateway: &Gateway,
+    user: &User,
+    conversation: Uuid,
+) -> Result<Option<Uuid>, ApiProblem> {
+    if gateway.bus.shared().is_none() {
+        return Ok(None);
+    }
+    let kept = gateway.store.conversation(&user.id, conversation).await?;
+    let Some(leaf) = kept.and_then(|kept| kept.leaf) else {
+        return Ok(None);
+    };
+    let found = gateway.store.message(&user.id, leaf).await?;
+    let answer = found.and_then(|(_, message)| message.answer);
+    let is_open = answer.is_some_and(|answer| !answer.status.is_final());
+    Ok(is_open.then_some(leaf))
 }
 
 /// The room of a chat, if anything lives in it. Unknown and foreign chats have none.

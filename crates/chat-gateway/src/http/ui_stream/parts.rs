@@ -86,7 +86,15 @@ impl PartWriter {
                 }
             }
             ServerFrame::Done(done) if done.answer == self.answer => self.end(done, out),
-            // Position 0 is always known, and the rest is no part of an answer.
+            // Parts cannot be taken back.
+            ServerFrame::Snapshot { answer, .. } if *answer == self.answer => {
+                let problem = AnswerProblem {
+                    code: ErrorCode::Conflict,
+                    message: "the answer is another one by now; read it again".to_owned(),
+                };
+                self.fail(&problem, out);
+            }
+            // The rest is no part of an answer.
             _ => {}
         }
     }

@@ -1,10 +1,13 @@
 //! An answer at one gateway, and people at another.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
 use testkit::fake_llama::{Ended, Script};
 use tokio::time::timeout;
 
+use crate::http::parts;
 use crate::several::{Cluster, NEWS_OF_DEATH};
 use crate::v2_tools::{ask, end_of, plain, say, say_in, until_changed};
 
@@ -102,6 +105,32 @@ async fn what_a_killed_gateway_wrote_is_interrupted_for_all_and_goes_on_elsewher
     let whole = there.until_done(&answer).await.unwrap();
     assert_eq!(whole.done.as_ref().unwrap()["status"], "done");
     assert!(whole.text.ends_with("more"), "{}", whole.text);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_waits_for_no_answer_of_another_one() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let [home, mut other] = [cluster.member().await, cluster.member().await];
+    cluster
+        .llama
+        .script(Script::tokens(["a", "b"]).stall_after(1));
+    let mut here = home.chat().await;
+    let [conversation, _, answer] = say(&mut here, "go", &plain()).await;
+    here.until_position(&answer, 1).await.unwrap();
+    let stream = other.stream(&here, &conversation).await;
+    other.signal(Signal::TERM);
+    let stream = stream.text().await.unwrap();
+    let told = parts(&stream);
+    let last = told.last().unwrap();
+    assert_eq!(last["type"], "error", "{stream}");
+    let reason = last["errorText"].as_str().unwrap();
+    assert!(reason.starts_with("shutting_down: "), "{stream}");
+    let ended = timeout(Duration::from_secs(10), other.child.wait()).await;
+    assert!(ended.unwrap().unwrap().success());
+    cluster.llama.release();
+    assert_eq!(here.until_done(&answer).await.unwrap().text, "ab");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 use testkit::fake_llama::{Ended, Script};
 use tokio::time::timeout;
 
+use crate::http::parts;
 use crate::several::Cluster;
 use crate::v2_tools::{ask, end_of, plain, say};
 
@@ -45,6 +46,33 @@ async fn without_the_bus_a_watcher_reads_checkpoints_and_later_reads_along_again
     let whole: String = (0..TOKENS).map(|n| format!("{n:03} ")).collect();
     assert_eq!(shown.text, whole);
     assert_eq!(shown.done, here.until_done(&answer).await.unwrap().done);
+}
+
+#[tokio::test]
+async fn without_the_bus_a_stream_over_http_is_whole_and_no_answer_counts_as_deleted() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let [home, other] = [cluster.member().await, cluster.member().await];
+    let script = Script::tokens(["a", "b", "c"]).stall_after(1);
+    cluster.llama.script(script);
+    let mut here = home.chat().await;
+    let [conversation, _, answer] = say(&mut here, "go", &plain()).await;
+    here.until_position(&answer, 1).await.unwrap();
+    cluster.shared.valkey.kill().await;
+    other.until("/metrics", "chat_gateway_bus_up 0").await;
+    let mut stream = other.stream(&here, &conversation).await;
+    let begun = stream.chunk().await.unwrap().unwrap();
+    cluster.llama.release();
+    let rest = stream.text().await.unwrap();
+    let all = format!("{}{rest}", std::str::from_utf8(&begun).unwrap());
+    let deltas: Vec<_> = parts(&all)
+        .into_iter()
+        .filter(|part| part["type"] == "text-delta")
+        .map(|part| part["delta"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(deltas.concat(), "abc", "{all}");
+    assert!(all.ends_with("[DONE]\n\n"), "{all}");
 }
 
 #[tokio::test]

@@ -138,6 +138,14 @@ impl Member {
         chat.again(&self.chat_url()).await.unwrap()
     }
 
+    /// The running answer of a conversation of this user, over HTTP.
+    async fn stream(&self, chat: &V2Client, conversation: &str) -> reqwest::Response {
+        let url = format!("http://{}/api/v1/chat/{conversation}/stream", self.public);
+        let request = reqwest::Client::new().get(url);
+        let request = request.header("cookie", chat.cookie().unwrap());
+        request.send().await.unwrap()
+    }
+
     async fn admin(&self, path: &str) -> String {
         let asked = reqwest::get(format!("http://{}{path}", self.admin)).await;
         asked.unwrap().text().await.unwrap()
