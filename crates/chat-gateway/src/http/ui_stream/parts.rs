@@ -193,3 +193,56 @@ fn put(out: &mut String, part: &UiStreamPart<'_>) {
         Err(error) => tracing::error!(%error, "a part of a stream is not JSON"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::PartWriter;
+    use crate::protocol::record::AnswerStatus;
+    use crate::protocol::v2::{Done, ServerFrame};
+
+    #[test]
+    fn a_stream_whose_text_was_replaced_ends_as_an_error_and_never_as_whole() {
+        let answer = Uuid::from_u128(1);
+        let (mut writer, _) = PartWriter::new(answer);
+        let frames = [
+            ServerFrame::Delta {
+                answer,
+                position: 3,
+                text: Some("one".to_owned()),
+                reasoning: None,
+            },
+            ServerFrame::Snapshot {
+                answer,
+                position: 5,
+                text: "other".to_owned(),
+                reasoning: None,
+                status: AnswerStatus::Running,
+            },
+            ServerFrame::Done(Done {
+                answer,
+                position: 5,
+                status: AnswerStatus::Done,
+                finish_reason: None,
+                usage: None,
+                timings: None,
+                error: None,
+                joints: Vec::new(),
+                revision: 1,
+            }),
+        ];
+        let mut out = String::new();
+        for frame in frames {
+            writer.write(&frame, &mut out);
+        }
+        let parts: Vec<&str> = out.split_terminator("\n\n").collect();
+        let expected = [
+            r#"data: {"type":"text-start","id":"p0"}"#,
+            r#"data: {"type":"text-delta","id":"p0","delta":"one"}"#,
+            r#"data: {"type":"text-end","id":"p0"}"#,
+            r#"data: {"type":"error","errorText":"conflict: the answer is another one by now; read it again"}"#,
+        ];
+        assert_eq!(parts, expected);
+    }
+}

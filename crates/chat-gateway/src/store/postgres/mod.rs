@@ -72,18 +72,7 @@ struct PostgresWriting {
 impl PostgresStore {
     /// Waits for the turn to write. What is committed is on the server's disk.
     async fn write(&self) -> Result<PostgresWriting, ServerError> {
-        self.write_after("BEGIN").await
-    }
-
-    /// Waits for the turn to write something that may be lost when the server fails, though not when this process is
-    /// killed. It waits for no disk.
-    async fn write_lightly(&self) -> Result<PostgresWriting, ServerError> {
-        self.write_after("BEGIN; SET LOCAL synchronous_commit = off")
-            .await
-    }
-
-    async fn write_after(&self, statements: &'static str) -> Result<PostgresWriting, ServerError> {
-        let turn = self.shared.writers.begin_with(statements);
+        let turn = self.shared.writers.begin();
         let transaction = tokio::time::timeout(TURN_TIMEOUT, turn)
             .await
             .map_err(|_| ServerError::Busy)??;
