@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import type { Conversation, Exported } from "../src/client";
 import { words as sidebarWords } from "../src/sidebar/words";
 import { documentOf } from "./documents";
-import { ENGLISH, SPEAKERS } from "./languages";
+import { ENGLISH, LONG_ANSWER, SPEAKERS } from "./languages";
 import { visits } from "./stories";
 import type { Visit, VisitOptions } from "./visit";
 
@@ -196,7 +196,7 @@ test("a long list comes page by page as it is scrolled", async () => {
 });
 
 test("the side bar shows which conversations are being answered and where a new answer is", async () => {
-  visit = await visitPage();
+  visit = await visitPage({ preferences: { options: LONG_ANSWER } });
   await visit.connected();
   const text = visit.say(sidebarWords);
   await visit.ask(ENGLISH.long);

@@ -22,26 +22,30 @@ export class Line {
   readonly #sockets = new Set<Socket>();
   #down = false;
 
-  private constructor(server: Server) {
+  private constructor(server: Server, far: URL) {
     this.#server = server;
     const { port } = server.address() as { port: number };
-    this.url = `http://127.0.0.1:${port}/`;
+    // A certificate is for a name, at any port.
+    const near = new URL(far.protocol === "https:" ? far : "http://127.0.0.1/");
+    near.port = String(port);
+    this.url = near.href;
   }
 
   /** A line to the gateway of the page at `to`. */
   static async open(to = pageUrl(), pace: Pace = {}): Promise<Line> {
-    const { hostname, port } = new URL(to);
-    const server = createServer((near) => line.#join(near, tcp(Number(port || 80), hostname), pace));
+    const far = new URL(to);
+    const port = Number(far.port || (far.protocol === "https:" ? 443 : 80));
+    const server = createServer((near) => line.#join(near, tcp(port, far.hostname), pace));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    const line = new Line(server);
+    const line = new Line(server, far);
     return line;
   }
 
   /** The address of `path` at the near end. */
   at(protocol: "http" | "ws", path: string): string {
     const url = new URL(path, this.url);
-    url.protocol = protocol;
+    url.protocol = url.protocol === "https:" ? `${protocol}s` : protocol;
     return url.href;
   }
 

@@ -18,8 +18,8 @@ const preferences = { options: LONG_ANSWER };
 
 describe.each(SPEAKERS)("in $language", ({ language, short, long }) => {
   test("an answer grows before the reader's eyes, and copies to the byte as the server keeps it", async () => {
-    await start({ language });
-    await visit.ask(short);
+    await start({ language, preferences });
+    await visit.ask(long);
     const answer = await visit.growing(0);
     const first = letters(await answer.locator(".markdown").innerText());
     await visit.answered(0);
