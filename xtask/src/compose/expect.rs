@@ -28,7 +28,7 @@ const NOT_ALLOWED: i32 = 77;
 /// What an image may have unpacked beside its base image, which has 2 MB: 25 MB together.
 const MAX_OWN_BYTES: u64 = 23_000_000;
 /// chat-gateway holds the page too, and misses the aim by this: it must not grow.
-const MAX_GATEWAY_BYTES: u64 = 32_500_000;
+const MAX_GATEWAY_BYTES: u64 = 26_500_000;
 /// How long the published port may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The WebSocket of the chat.
