@@ -1,7 +1,7 @@
 /** The tasks of the page's main thread, from Chromium's own trace. */
 import type { Browser, Page } from "playwright-core";
 
-const CATEGORIES = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"];
+const CATEGORIES = ["toplevel", "devtools.timeline"];
 const TASKS = ["RunTask", "ThreadControllerImpl::RunTask"];
 /** A longer task delays what a person does. */
 export const LONG_MS = 50;

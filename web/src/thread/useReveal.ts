@@ -7,7 +7,7 @@ import { flushSync } from "react-dom";
 
 /** Little enough for one short task; the screen is full a moment later. */
 const FIRST_ROWS = 4;
-const MAX_STEP = 40;
+const MAX_STEP = 16;
 /** A step should take so long. */
 const STEP_MS = 10;
 /** A busy page still gets a step this often. */
