@@ -1,6 +1,7 @@
 /**
- * The page in a real browser against a running chain; two files of stories at a time, each with a browser of its own. `CORRAL_PAGE_URL` names the page,
- * `CORRAL_PROXY_URL`, `CORRAL_API_KEY` and `CORRAL_MODEL` what gateways of a story's own ask.
+ * The page in a real browser against a running chain; two files of stories at a time, each with a browser of its own.
+ * `CORRAL_PAGE_URL` names the page, `CORRAL_PROXY_URL`, `CORRAL_API_KEY` and `CORRAL_MODEL` what gateways of a story's
+ * own ask.
  */
 import { defineConfig } from "vitest/config";
 

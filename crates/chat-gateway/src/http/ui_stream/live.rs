@@ -138,6 +138,11 @@ impl LiveStream {
                 }
                 // The drain waits for answers of this gateway only.
                 () = self.gateway.shutdown.draining(), if !self.watcher.is_live_here() => {
+                    // It may have ended a moment ago.
+                    self.show(&mut out).await;
+                    if !out.is_empty() {
+                        continue;
+                    }
                     let problem = AnswerProblem {
                         code: ErrorCode::ShuttingDown,
                         message: "this gateway stops, and the answer goes on at another one; read it again".to_owned(),
