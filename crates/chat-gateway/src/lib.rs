@@ -95,17 +95,17 @@ pub enum StartError {
     Bus(#[from] BusError),
 }
 
-/// What a gateway that is told to stop keeps for the last words of its answers. Dropped without [`Kept::close`], the other
-/// gateways take this one for dead, some seconds later.
+/// What a gateway that was told to stop still has, for the last words of its answers. When it is dropped without
+/// [`StoppedGateway::close`], the other gateways take this one for dead, some seconds later.
 #[derive(Debug)]
 #[must_use = "the store and the bus are to be closed"]
-pub struct Kept {
+pub struct StoppedGateway {
     store: Store,
     bus: Bus,
     keeping: JoinSet<()>,
 }
 
-impl Kept {
+impl StoppedGateway {
     /// Says the last words to the other gateways, leaves the bus and closes the store.
     pub async fn close(mut self) {
         self.bus.flush().await;
@@ -126,7 +126,7 @@ pub async fn serve(
     listeners: Listeners,
     traces: Traces,
     shutdown: Shutdown,
-) -> Result<Kept, StartError> {
+) -> Result<StoppedGateway, StartError> {
     let _accepting = shutdown.hold();
     let instance = InstanceId::generate();
     let (bus, events) = Bus::open(config.bus.as_ref(), instance)?;
@@ -148,7 +148,8 @@ pub async fn serve(
     )?);
     // It outlives the drain, for the last words of answers.
     let mut keeping = JoinSet::new();
-    let (told, kept) = (Arc::clone(&gateway), bus.clone());
+    let told = Arc::clone(&gateway);
+    let kept = bus.clone();
     keeping.spawn(async move {
         tokio::select! {
             () = kept.keep() => {}
@@ -190,7 +191,7 @@ pub async fn serve(
             shutdown.clone()
         ),
     );
-    Ok(Kept {
+    Ok(StoppedGateway {
         store: gateway.store.clone(),
         bus,
         keeping,

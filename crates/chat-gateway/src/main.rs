@@ -170,9 +170,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     // Side by side, so that whoever the kernel has let in when the signal comes is still taken.
-    let (kept, ()) = tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
+    let (stopped, ()) = tokio::try_join!(async { anyhow::Ok(serving.await?) }, ending)?;
     // What still holds a connection now is abandoned with the process.
-    tokio::time::timeout(CLOSE_TIMEOUT, kept.close()).await.ok();
+    tokio::time::timeout(CLOSE_TIMEOUT, stopped.close())
+        .await
+        .ok();
     traces.finish().await;
     Ok(())
 }
