@@ -37,7 +37,14 @@ docker load -q -i "$here/images.tar.gz" >&2 || fail "the images cannot be loaded
 say "3/5 copying the files to $folder"
 cp -R "$here/files/." "$folder/" || fail "cannot write to $folder; make room, or name another folder"
 if [ -f "$folder/.env.local" ]; then
-  say "    .env.local stays as it is; the bundle's settings are in $here/settings"
+  say "    .env.local stays as it is, but for CORRAL_VERSION; the bundle's settings are in $here/settings"
+  (
+    umask 077
+    { grep -v '^CORRAL_VERSION=' "$folder/.env.local" || true; } >"$folder/.env.local.new"
+    grep '^CORRAL_VERSION=' "$here/settings" >>"$folder/.env.local.new" || true
+    cat "$folder/.env.local.new" >"$folder/.env.local"
+    rm "$folder/.env.local.new"
+  )
 else
   cp "$here/settings" "$folder/.env.local"
 fi

@@ -51,7 +51,14 @@ pub(super) fn takes_care(stack: &Stack<'_>) -> Result<()> {
 
     wreck(stack)?;
     fs::remove_file(server.folder.join(".env.local"))?;
+    let access = server.folder.join("deploy/access");
+    fs::remove_dir_all(&access)?;
     server.runs(&["restore", &archive])?;
+    let mode = fs::metadata(&access)?.permissions().mode() & 0o777;
+    ensure!(
+        mode == 0o755 && access.join("revoked").is_file(),
+        "deploy/access has mode {mode:o} after a restore: the gateway cannot read it"
+    );
     kept.is_there(stack)?;
     let own = server.settings()?;
     ensure!(own == OWN_SETTING, ".env.local is {own:?} after a restore");
@@ -80,7 +87,11 @@ pub(super) fn takes_care(stack: &Stack<'_>) -> Result<()> {
         "other images run after the rollback"
     );
     kept.is_there(stack)?;
+    let later = format!("{OWN_SETTING}GATEWAY_MESSAGES_PER_MINUTE=29\n");
+    fs::write(server.folder.join(".env.local"), &later)?;
     server.runs(&["rollback"])?;
+    let own = server.settings()?;
+    ensure!(own == later, ".env.local is {own:?} after a rollback");
     kept.is_there(stack)
 }
 
@@ -105,6 +116,10 @@ impl<'a> OperatorServer<'a> {
             fs::copy(sh.current_dir().join(path), to)?;
         }
         fs::write(folder.join(".env.local"), OWN_SETTING)?;
+        let access = folder.join("deploy/access");
+        fs::create_dir_all(&access)?;
+        fs::write(access.join("revoked"), "")?;
+        fs::set_permissions(&access, fs::Permissions::from_mode(0o755))?;
         Ok(Self { stack, folder })
     }
 
