@@ -295,8 +295,9 @@ export class ChatPage {
       this.outbox.restore();
       return true;
     }
+    // What is rejected now is written to the outbox a moment later.
+    this.#owned.leaveTo(user);
     this.client.close();
-    this.#owned.handTo(user);
     this.#onOtherUser();
     return false;
   }
