@@ -189,6 +189,11 @@ export class Outbox {
   }
 }
 
+/** Whether a message is sent without the person's doing. */
+export function isOnItsWay({ error }: Pending): boolean {
+  return !error || error.code === "closed";
+}
+
 /** What only the end of the connection has kept is sent again by the next page. */
 function toKept({ error, ...pending }: Pending): KeptPending {
   if (!error || error.code === "closed") return pending;

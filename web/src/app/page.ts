@@ -24,7 +24,7 @@ import { describeError } from "./errorWords";
 import { untilTried } from "./firstVisit";
 import { Messages } from "./messages";
 import { NoticeBoard } from "./notices";
-import { type NewPending, Outbox } from "./outbox";
+import { isOnItsWay, type NewPending, Outbox } from "./outbox";
 import { OwnedStorage } from "./owned";
 import { followPreferences, loadPreferences, type Preferences, savePreferences } from "./preferences";
 import { emptyDraft, initialState, NEW, type PageState, type Panel, type Pending, withEntry } from "./state";
@@ -155,12 +155,13 @@ export class ChatPage {
     return loading;
   };
 
-  /** Shows the branch through this message, down to its newest answer. */
+  /** Shows the branch through this message, down to its newest answer. The newest branch stays the newest one. */
   readonly showBranch = (conversation: string, message: string): void => {
     const chat = this.store.getState().chat.chats.get(conversation);
     if (!chat) return;
     const leaf = newestBelow([...chat.messages.values()], message);
-    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, leaf) });
+    const shown = leaf === chat.leaf ? undefined : leaf;
+    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, shown) });
   };
 
   /** Shows the branch of the newest message. */
@@ -417,9 +418,10 @@ export class ChatPage {
     this.#onOpen(conversation);
   }
 
-  /** The last message that is shown: what a new message follows. */
+  /** The last message that is shown: what a new message follows. Missing: the newest, also after one on its way. */
   #shownEnd(conversation: string): string | undefined {
-    const { chat, leaves } = this.store.getState();
+    const { chat, leaves, outbox } = this.store.getState();
+    if (outbox.some((pending) => pending.conversation === conversation && isOnItsWay(pending))) return;
     const leaf = leaves.get(conversation);
     const known = chat.chats.get(conversation);
     return leaf !== undefined && known ? branch(known, leaf).at(-1)?.id : undefined;

@@ -246,22 +246,45 @@ test("an answer that ended unseen is seen once the page is", async () => {
   expect([...page.store.getState().unread]).toEqual(["b"]);
 });
 
-test("opening a message that search found shows it, with the branch that it is on", async () => {
+const message = (id: string, parent: string | null) => ({
+  id,
+  parent,
+  role: "user" as const,
+  created_ms: 0,
+  content: [],
+});
+
+/** Opens the conversation `a`, which has two branches, at a message that search found. */
+async function openFound(found: string): Promise<void> {
   await begin("a");
-  const message = (id: string, parent: string | null) => ({
-    id,
-    parent,
-    role: "user" as const,
-    created_ms: 0,
-    content: [],
-  });
   gateway.conversations = [conversation("a", { leaf: "m3" })];
   gateway.messages.a = [message("m1", null), message("m2", "m1"), message("m3", "m1")];
-  page.open("a", "m2");
+  page.open("a", found);
   await vi.waitFor(() => expect(FakeServer.last.idOf("watch")).toBeTruthy());
   FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch") });
-  await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe("m2"));
+  await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe(found));
+}
+
+/** What each sent message follows. */
+const parents = () => FakeServer.last.sent.filter(({ type }) => type === "send").map(({ parent }) => parent);
+
+test("opening a message that search found shows it, with the branch that it is on", async () => {
+  await openFound("m2");
   expect(page.store.getState().leaves.get("a")).toBe("m2");
+});
+
+test("a conversation that is opened at a message of its newest branch goes on with it", async () => {
+  await openFound("m1");
+  expect(page.store.getState().leaves.has("a")).toBe(false);
+  page.send({ content: [] });
+  expect(parents()).toEqual([undefined]);
+});
+
+test("of messages that are sent to an older branch one follows the other", async () => {
+  await openFound("m2");
+  page.send({ content: [] });
+  page.send({ content: [] });
+  expect(parents()).toEqual(["m2", undefined]);
 });
 
 test("a conversation's own system prompt counts from the moment it is changed", async () => {
