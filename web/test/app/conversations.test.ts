@@ -287,6 +287,17 @@ test("of messages that are sent to an older branch one follows the other", async
   expect(parents()).toEqual(["m2", undefined]);
 });
 
+test("a conversation that was opened after a final close is watched once the page is connected", async () => {
+  await begin("a");
+  FakeServer.last.breaks(4409);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().loading).toBe(false));
+  page.reconnect();
+  await vi.waitFor(() =>
+    expect(FakeServer.last.asked).toContainEqual({ type: "watch", conversation: "a", answers: [] }),
+  );
+});
+
 test("a conversation's own system prompt counts from the moment it is changed", async () => {
   const gateway = new FakeGateway(conversation("a"));
   const page = gateway.page();
