@@ -311,7 +311,12 @@ export class ChatPage {
       this.showNewest(conversation);
       return;
     }
-    if (this.store.getState().open === undefined) {
+    const { open, outbox } = this.store.getState();
+    // The list leads to an ordinary conversation later, and nothing to a temporary one.
+    const isTemporaryNext = outbox.some(
+      (next) => next.conversation === undefined && next.temporary && !next.error,
+    );
+    if (open === undefined && (pending.temporary || !isTemporaryNext)) {
       // What was written meanwhile goes along.
       this.drafts.set(this.drafts.get(NEW), conversation);
       this.drafts.set(emptyDraft, NEW);

@@ -298,6 +298,49 @@ test("a conversation that was opened after a final close is watched once the pag
   );
 });
 
+test("a refused message that was to be temporary is still to be so when it is edited", async () => {
+  await begin("a");
+  page.setTemporary(true);
+  page.send({ content: [{ type: "text", text: "Secret" }] });
+  const re = await vi.waitFor(() => FakeServer.last.idOf("send"));
+  FakeServer.last.says({ type: "error", re, code: "too_large", message: "too large" });
+  page.open("a");
+  page.open(undefined);
+  const [refused] = await vi.waitFor(() => {
+    const { outbox } = page.store.getState();
+    expect(outbox).toMatchObject([{ error: { code: "too_large" } }]);
+    return outbox;
+  });
+  if (refused) page.messages.takeBack(refused);
+  page.send({ content: [{ type: "text", text: page.drafts.get().text }] });
+  expect(FakeServer.last.asked.at(-1)).toEqual({
+    type: "send",
+    content: [{ type: "text", text: "Secret" }],
+    temporary: true,
+  });
+});
+
+test("of an ordinary and a temporary conversation that begin at once the temporary one is opened", async () => {
+  gateway = new FakeGateway(conversation("c"), conversation("t", { temporary: true }));
+  page = gateway.page();
+  stop = page.start();
+  await vi.waitFor(() => expect(page.store.getState().chat.link.name).toBe("open"));
+  page.send({ content: [] });
+  const ordinary = FakeServer.last.idOf("send");
+  page.setTemporary(true);
+  page.send({ content: [] });
+  const temporary = FakeServer.last.idOf("send");
+  for (const [re, id] of [
+    [ordinary, "c"],
+    [temporary, "t"],
+  ] as const) {
+    const accepted = { conversation: id, revision: 1, message: `m-${id}`, answer: `a-${id}`, options: {} };
+    FakeServer.last.says({ type: "accepted", re, ...accepted });
+    await vi.waitFor(() => expect(gateway.asked).toContain(`GET conversations/${id}`));
+  }
+  expect([page.store.getState().open, page.store.getState().outbox]).toEqual(["t", []]);
+});
+
 test("a conversation's own system prompt counts from the moment it is changed", async () => {
   const gateway = new FakeGateway(conversation("a"));
   const page = gateway.page();
