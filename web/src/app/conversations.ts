@@ -12,6 +12,7 @@ import {
 } from "../client";
 import { fetchList, PAGE } from "./fetchList";
 import type { ChatPage } from "./page";
+import { withEntry } from "./state";
 
 /** What changes in one moment is fetched at once. */
 const FETCH_AFTER_MS = 100;
@@ -135,10 +136,14 @@ export class Conversations {
 
   /** Brings a deleted conversation back, which the server allows for a minute. */
   readonly restore = async ({ id }: Conversation, { open = false } = {}): Promise<void> => {
-    const { client, rest } = this.#page;
+    const { client, rest, store } = this.#page;
     this.#put(id, await rest.restore(id));
-    // The client has marked it as deleted.
+    // The client has marked it as deleted. What it held goes, and so does the place in that.
     client.forget(id);
+    store.setState(({ older, leaves }) => ({
+      older: withEntry(older, id, undefined),
+      leaves: withEntry(leaves, id, undefined),
+    }));
     if (open) this.#page.open(id);
   };
 

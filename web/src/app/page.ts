@@ -371,6 +371,7 @@ export class ChatPage {
   }
 
   async #load(conversation: string): Promise<void> {
+    const known = this.client.getState().chats.get(conversation)?.messages;
     try {
       let next = await this.rest.loadInto(this.client, conversation);
       // An answer that ended on the way has made it old, and the client does not take that. Of a new conversation it then
@@ -378,8 +379,9 @@ export class ChatPage {
       if (!this.client.getState().chats.get(conversation)?.record) {
         next = await this.rest.loadInto(this.client, conversation);
       }
-      const older = this.store.getState().older;
-      if (!older.has(conversation)) this.#set({ older: withEntry(older, conversation, next) });
+      // `next` is the page's oldest message. If it is new, so may be others before it.
+      const joins = next !== undefined && known?.has(next);
+      if (!joins) this.#set({ older: withEntry(this.store.getState().older, conversation, next) });
       this.#paint();
       if (this.store.getState().open === conversation) this.#set({ loading: false });
     } catch (reason) {

@@ -341,6 +341,53 @@ test("of an ordinary and a temporary conversation that begin at once the tempora
   expect([page.store.getState().open, page.store.getState().outbox]).toEqual(["t", []]);
 });
 
+/** Puts `count` messages into the conversation `a`, one after another. */
+function fill(count: number): void {
+  const id = (at: number) => (at === 0 ? null : `m${at}`);
+  gateway.messages.a = Array.from({ length: count }, (_, at) => message(`m${at + 1}`, id(at)));
+  gateway.conversations = [conversation("a", { leaf: `m${count}`, revision: count })];
+}
+
+/** Opens the conversation `a`, of which a page has two messages, and waits until it is there. */
+async function openLong(count: number): Promise<void> {
+  await begin("a");
+  gateway.pageSize = 2;
+  fill(count);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe(`m${count - 1}`));
+}
+
+/** The messages of the conversation `a` once all older pages are loaded. */
+async function allMessages(): Promise<string[]> {
+  while (page.store.getState().older.has("a")) await page.loadOlder("a");
+  return [...(page.client.getState().chats.get("a")?.messages.keys() ?? [])].sort();
+}
+
+test("a long conversation that was deleted and brought back is whole", async () => {
+  await openLong(6);
+  await page.loadOlder("a");
+  page.store.setState({ leaves: new Map([["a", "m3"]]) });
+  const deleted = conversation("a");
+  await page.conversations.remove(deleted);
+  await page.conversations.restore(deleted);
+  expect([page.store.getState().older.size, page.store.getState().leaves.size]).toEqual([0, 0]);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe("m5"));
+  expect(await allMessages()).toEqual(["m1", "m2", "m3", "m4", "m5", "m6"]);
+});
+
+test("messages that came while nobody watched are not left out, and what is whole stays whole", async () => {
+  await openLong(4);
+  fill(8);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe("m7"));
+  expect(await allMessages()).toEqual(["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"]);
+  page.open("a");
+  page.store.setState({ loading: true });
+  await vi.waitFor(() => expect(page.store.getState().loading).toBe(false));
+  expect(page.store.getState().older.has("a")).toBe(false);
+});
+
 test("a conversation's own system prompt counts from the moment it is changed", async () => {
   const gateway = new FakeGateway(conversation("a"));
   const page = gateway.page();
