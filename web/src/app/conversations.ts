@@ -154,6 +154,13 @@ export class Conversations {
     return imported;
   };
 
+  /** No answer in it is to be seen any more. */
+  markSeen(conversation: string): void {
+    const { store } = this.#page;
+    const unread = new Set(store.getState().unread);
+    if (unread.delete(conversation)) store.setState({ unread });
+  }
+
   async #expect<T>(asked: Asked, request: Promise<T>): Promise<T> {
     this.#asked.add(asked);
     this.#draw();
@@ -212,6 +219,7 @@ export class Conversations {
     this.#changes++;
     const others = this.#served.filter(({ id }) => id !== conversation);
     this.#served = served && !served.temporary ? [served, ...others] : others;
+    if (!served) this.markSeen(conversation);
     this.#draw();
   }
 
@@ -236,11 +244,8 @@ export class Conversations {
 
   /** The person sees the open conversation now. */
   #seen(): void {
-    const { open, unread } = this.#page.store.getState();
-    if (open === undefined || !unread.has(open)) return;
-    const rest = new Set(unread);
-    rest.delete(open);
-    this.#page.store.setState({ unread: rest });
+    const { open } = this.#page.store.getState();
+    if (open !== undefined) this.markSeen(open);
   }
 }
 

@@ -326,16 +326,23 @@ export class ChatPage {
   }
 
   #afterChange(event: ChatEvent): void {
-    const { open, unread } = this.store.getState();
+    const { open } = this.store.getState();
     const { chats, answers } = this.client.getState();
     for (const chat of chats.values()) {
       if (chat.deleted && chat.id === open) this.#show(undefined);
+      if (chat.deleted) this.conversations.markSeen(chat.id);
       if (!chat.deleted && isStale(chat) && chat.record) this.#reloadSoon(chat.id);
     }
     if (event.type === "done") {
       const conversation = answers.get(event.answer)?.conversation;
-      const seen = conversation === open && document.visibilityState === "visible";
-      if (conversation !== undefined && !seen) this.#set({ unread: new Set(unread).add(conversation) });
+      if (conversation === undefined) return;
+      const isOpen = conversation === open;
+      const chat = chats.get(conversation);
+      // Nothing leads to the others, so nobody would ever see it.
+      const isToBeSeen = !chat?.deleted && (isOpen || !chat?.record?.temporary);
+      const isSeen = isOpen && document.visibilityState === "visible";
+      const { unread } = this.store.getState();
+      if (isToBeSeen && !isSeen) this.#set({ unread: new Set(unread).add(conversation) });
     }
   }
 

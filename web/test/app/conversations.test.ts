@@ -268,6 +268,37 @@ async function openFound(found: string): Promise<void> {
 /** What each sent message follows. */
 const parents = () => FakeServer.last.sent.filter(({ type }) => type === "send").map(({ parent }) => parent);
 
+test("an unseen answer does not count once its conversation is deleted, here or elsewhere", async () => {
+  await begin("a", "b", "c");
+  page.store.setState({ unread: new Set(["a", "b", "c"]) });
+  await page.conversations.remove(conversation("a"));
+  expect([...page.store.getState().unread]).toEqual(["b", "c"]);
+  FakeServer.last.says({ type: "list", conversation: "b", revision: 2, what: "deleted" });
+  expect([...page.store.getState().unread]).toEqual(["c"]);
+  FakeServer.last.says({ type: "changed", conversation: "c", revision: 2, what: "deleted" });
+  expect([...page.store.getState().unread]).toEqual([]);
+});
+
+test.each([
+  { more: {}, unread: ["a"] },
+  { more: { temporary: true }, unread: [] },
+  { more: { temporary: true }, hidden: true, unread: ["a"] },
+  { more: {}, deleted: true, unread: [] },
+])("of an answer that ends unseen counts what can be found again: %o", async ({ more, unread, ...how }) => {
+  await begin("b");
+  gateway.conversations = [conversation("a", more), conversation("b")];
+  page.open("a");
+  await vi.waitFor(() => FakeServer.last.idOf("watch"));
+  void page.client.send({ id: "s1", conversation: "a", content: "Hello" });
+  const accepted = { conversation: "a", revision: 1, message: "m1", answer: "m2", options: {} };
+  FakeServer.last.says({ type: "accepted", re: "s1", ...accepted });
+  if (how.hidden) vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
+  else page.open("b");
+  if (how.deleted) FakeServer.last.says({ type: "changed", conversation: "a", revision: 2, what: "deleted" });
+  FakeServer.last.says({ type: "done", answer: "m2", position: 0, status: "stopped", revision: 2 });
+  expect([...page.store.getState().unread]).toEqual(unread);
+});
+
 test("opening a message that search found shows it, with the branch that it is on", async () => {
   await openFound("m2");
   expect(page.store.getState().leaves.get("a")).toBe("m2");
