@@ -53,7 +53,7 @@ export function LinkPill() {
           className="pill"
           data-link="closed"
           title={text.reconnectNow}
-          onClick={() => page.client.connect()}
+          onClick={page.reconnect}
         >
           {text.offline}
         </button>

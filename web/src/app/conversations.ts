@@ -12,6 +12,7 @@ import {
 } from "../client";
 import { fetchList, PAGE } from "./fetchList";
 import type { ChatPage } from "./page";
+import { withEntry } from "./state";
 
 /** What changes in one moment is fetched at once. */
 const FETCH_AFTER_MS = 100;
@@ -135,10 +136,14 @@ export class Conversations {
 
   /** Brings a deleted conversation back, which the server allows for a minute. */
   readonly restore = async ({ id }: Conversation, { open = false } = {}): Promise<void> => {
-    const { client, rest } = this.#page;
+    const { client, rest, store } = this.#page;
     this.#put(id, await rest.restore(id));
-    // The client has marked it as deleted.
+    // The client has marked it as deleted. What it held goes, and so does the place in that.
     client.forget(id);
+    store.setState(({ older, leaves }) => ({
+      older: withEntry(older, id, undefined),
+      leaves: withEntry(leaves, id, undefined),
+    }));
     if (open) this.#page.open(id);
   };
 
@@ -148,6 +153,13 @@ export class Conversations {
     this.#put(imported.id, imported);
     return imported;
   };
+
+  /** No answer in it is to be seen any more. */
+  markSeen(conversation: string): void {
+    const { store } = this.#page;
+    const unread = new Set(store.getState().unread);
+    if (unread.delete(conversation)) store.setState({ unread });
+  }
 
   async #expect<T>(asked: Asked, request: Promise<T>): Promise<T> {
     this.#asked.add(asked);
@@ -207,6 +219,7 @@ export class Conversations {
     this.#changes++;
     const others = this.#served.filter(({ id }) => id !== conversation);
     this.#served = served && !served.temporary ? [served, ...others] : others;
+    if (!served) this.markSeen(conversation);
     this.#draw();
   }
 
@@ -231,11 +244,8 @@ export class Conversations {
 
   /** The person sees the open conversation now. */
   #seen(): void {
-    const { open, unread } = this.#page.store.getState();
-    if (open === undefined || !unread.has(open)) return;
-    const rest = new Set(unread);
-    rest.delete(open);
-    this.#page.store.setState({ unread: rest });
+    const { open } = this.#page.store.getState();
+    if (open !== undefined) this.markSeen(open);
   }
 }
 

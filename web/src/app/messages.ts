@@ -40,7 +40,7 @@ export class Messages {
   };
 
   /** Puts a message that the server did not take back into the composer, before what is being written there. */
-  readonly takeBack = ({ id, conversation, content }: Pending): void => {
+  readonly takeBack = ({ id, conversation, content, temporary }: Pending): void => {
     const { outbox, drafts } = this.#page;
     const { text, attachments } = drafts.get(conversation);
     const texts = [writtenText(content), text].filter((part) => part.trim() !== "");
@@ -48,6 +48,7 @@ export class Messages {
       { text: texts.join("\n\n"), attachments: [...attachmentsOf(content), ...attachments] },
       conversation,
     );
+    if (temporary) this.#page.setTemporary(true);
     outbox.discard(id);
   };
 

@@ -67,7 +67,9 @@ export class Outbox {
     // What they waited for was taken by another tab that has ended, or is somebody else's.
     const { outbox } = this.#store.getState();
     const isGone = (first: string) => !outbox.some(({ id }) => id === first);
-    this.#beginWithNext(outbox.filter(({ after }) => after !== undefined && isGone(after)));
+    const left = outbox.filter(({ after }) => after !== undefined && isGone(after));
+    this.#beginWithNext(left.filter(({ temporary }) => !temporary));
+    this.#beginWithNext(left.filter(({ temporary }) => temporary));
   }
 
   /** Leaves what was restored where it is kept: somebody else has written it. */
@@ -80,7 +82,7 @@ export class Outbox {
   }
 
   add({ conversation, parent, content, options, temporary = false }: NewPending): Pending {
-    const first = conversation === undefined ? this.#beginning() : undefined;
+    const first = conversation === undefined ? this.#beginning(temporary) : undefined;
     const pending: Pending = {
       id: randomId(),
       ...(first && { after: first.id }),
@@ -121,11 +123,14 @@ export class Outbox {
     for (const other of others) this.#change(other.id, (pending) => ({ ...pending, after: next.id }));
   }
 
-  /** The message that begins the new conversation which is being written. */
-  #beginning(): Pending | undefined {
+  /** The message that begins the new conversation which is being written. A temporary one is another one. */
+  #beginning(temporary: boolean): Pending | undefined {
     return this.#store
       .getState()
-      .outbox.find(({ conversation, after, error }) => conversation === undefined && !after && !error);
+      .outbox.find(
+        ({ conversation, after, error, ...pending }) =>
+          conversation === undefined && !after && !error && pending.temporary === temporary,
+      );
   }
 
   /** Removes a message. Returns those that wait for it, in order. */
@@ -187,6 +192,11 @@ export class Outbox {
   #kept(): KeptPending[] {
     return this.#storage.read<KeptPending[]>(OUTBOX_KEY) ?? [];
   }
+}
+
+/** Whether a message is sent without the person's doing. */
+export function isOnItsWay({ error }: Pending): boolean {
+  return !error || error.code === "closed";
 }
 
 /** What only the end of the connection has kept is sent again by the next page. */

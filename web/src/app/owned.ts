@@ -41,6 +41,11 @@ export class OwnedStorage {
   /** From now on it is what this person has written, here and in the next visit. */
   handTo(user: string): void {
     this.#owner = user;
+    this.leaveTo(user);
+  }
+
+  /** The next visit begins with what this person has written. What is still written here stays with the owner. */
+  leaveTo(user: string): void {
     write(this.#storage, OWNER_KEY, user);
   }
 

@@ -24,7 +24,7 @@ import { describeError } from "./errorWords";
 import { untilTried } from "./firstVisit";
 import { Messages } from "./messages";
 import { NoticeBoard } from "./notices";
-import { type NewPending, Outbox } from "./outbox";
+import { isOnItsWay, type NewPending, Outbox } from "./outbox";
 import { OwnedStorage } from "./owned";
 import { followPreferences, loadPreferences, type Preferences, savePreferences } from "./preferences";
 import { emptyDraft, initialState, NEW, type PageState, type Panel, type Pending, withEntry } from "./state";
@@ -155,12 +155,13 @@ export class ChatPage {
     return loading;
   };
 
-  /** Shows the branch through this message, down to its newest answer. */
+  /** Shows the branch through this message, down to its newest answer. The newest branch stays the newest one. */
   readonly showBranch = (conversation: string, message: string): void => {
     const chat = this.store.getState().chat.chats.get(conversation);
     if (!chat) return;
     const leaf = newestBelow([...chat.messages.values()], message);
-    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, leaf) });
+    const shown = leaf === chat.leaf ? undefined : leaf;
+    this.#set({ leaves: withEntry(this.store.getState().leaves, conversation, shown) });
   };
 
   /** Shows the branch of the newest message. */
@@ -295,8 +296,9 @@ export class ChatPage {
       this.outbox.restore();
       return true;
     }
+    // What is rejected now is written to the outbox a moment later.
+    this.#owned.leaveTo(user);
     this.client.close();
-    this.#owned.handTo(user);
     this.#onOtherUser();
     return false;
   }
@@ -309,7 +311,12 @@ export class ChatPage {
       this.showNewest(conversation);
       return;
     }
-    if (this.store.getState().open === undefined) {
+    const { open, outbox } = this.store.getState();
+    // The list leads to an ordinary conversation later, and nothing to a temporary one.
+    const isTemporaryNext = outbox.some(
+      (next) => next.conversation === undefined && next.temporary && !next.error,
+    );
+    if (open === undefined && (pending.temporary || !isTemporaryNext)) {
       // What was written meanwhile goes along.
       this.drafts.set(this.drafts.get(NEW), conversation);
       this.drafts.set(emptyDraft, NEW);
@@ -319,16 +326,23 @@ export class ChatPage {
   }
 
   #afterChange(event: ChatEvent): void {
-    const { open, unread } = this.store.getState();
+    const { open } = this.store.getState();
     const { chats, answers } = this.client.getState();
     for (const chat of chats.values()) {
       if (chat.deleted && chat.id === open) this.#show(undefined);
+      if (chat.deleted) this.conversations.markSeen(chat.id);
       if (!chat.deleted && isStale(chat) && chat.record) this.#reloadSoon(chat.id);
     }
     if (event.type === "done") {
       const conversation = answers.get(event.answer)?.conversation;
-      const seen = conversation === open && document.visibilityState === "visible";
-      if (conversation !== undefined && !seen) this.#set({ unread: new Set(unread).add(conversation) });
+      if (conversation === undefined) return;
+      const isOpen = conversation === open;
+      const chat = chats.get(conversation);
+      // Nothing leads to the others, so nobody would ever see it.
+      const isToBeSeen = !chat?.deleted && (isOpen || !chat?.record?.temporary);
+      const isSeen = isOpen && document.visibilityState === "visible";
+      const { unread } = this.store.getState();
+      if (isToBeSeen && !isSeen) this.#set({ unread: new Set(unread).add(conversation) });
     }
   }
 
@@ -364,6 +378,7 @@ export class ChatPage {
   }
 
   async #load(conversation: string): Promise<void> {
+    const known = this.client.getState().chats.get(conversation)?.messages;
     try {
       let next = await this.rest.loadInto(this.client, conversation);
       // An answer that ended on the way has made it old, and the client does not take that. Of a new conversation it then
@@ -371,8 +386,9 @@ export class ChatPage {
       if (!this.client.getState().chats.get(conversation)?.record) {
         next = await this.rest.loadInto(this.client, conversation);
       }
-      const older = this.store.getState().older;
-      if (!older.has(conversation)) this.#set({ older: withEntry(older, conversation, next) });
+      // `next` is the page's oldest message. If it is new, so may be others before it.
+      const joins = next !== undefined && known?.has(next);
+      if (!joins) this.#set({ older: withEntry(this.store.getState().older, conversation, next) });
       this.#paint();
       if (this.store.getState().open === conversation) this.#set({ loading: false });
     } catch (reason) {
@@ -416,9 +432,10 @@ export class ChatPage {
     this.#onOpen(conversation);
   }
 
-  /** The last message that is shown: what a new message follows. */
+  /** The last message that is shown: what a new message follows. Missing: the newest, also after one on its way. */
   #shownEnd(conversation: string): string | undefined {
-    const { chat, leaves } = this.store.getState();
+    const { chat, leaves, outbox } = this.store.getState();
+    if (outbox.some((pending) => pending.conversation === conversation && isOnItsWay(pending))) return;
     const leaf = leaves.get(conversation);
     const known = chat.chats.get(conversation);
     return leaf !== undefined && known ? branch(known, leaf).at(-1)?.id : undefined;

@@ -151,11 +151,17 @@ export class ChatClient {
 
   /**
    * Asks to be told of everything in a conversation, now and after every reconnect. `load` what HTTP says of it first:
-   * the server then goes on from there.
+   * the server then goes on from there. Also when this rejects, it is asked for again later, unless there is no such
+   * conversation.
    */
   async watch(conversation: string): Promise<void> {
-    await this.#ask((id) => this.#watchFrame(id, conversation));
     this.#noteWatched(conversation);
+    const asked = this.#ask((id) => this.#watchFrame(id, conversation));
+    await asked.catch((error: ChatError) => {
+      if (error.code === "not_found") this.#watched.delete(conversation);
+      else this.#watchLater(conversation, error);
+      throw error;
+    });
   }
 
   /** No longer. */
@@ -258,9 +264,11 @@ export class ChatClient {
   /** A new socket knows nothing: watches again what is watched, and sends again what was not answered. */
   #resume(): void {
     const unanswered = [...this.#requests];
-    for (const conversation of this.#watched) this.#watchAgain(conversation);
-    const isAsked = unanswered.some(([, { frame }]) => frame().type === "watch_list");
-    if (this.#watchesList && !isAsked) this.#watchListAgain();
+    const frames = unanswered.map(([, { frame }]) => frame());
+    const asked = new Set(frames.map((frame) => frame.type === "watch" && frame.conversation));
+    for (const conversation of this.#watched) if (!asked.has(conversation)) this.#watchAgain(conversation);
+    const isListAsked = frames.some(({ type }) => type === "watch_list");
+    if (this.#watchesList && !isListAsked) this.#watchListAgain();
     const now = Date.now();
     for (const [id, { sentAt = now }] of unanswered) {
       if (now - sentAt < REQUESTS_KEPT_MS) this.#send(id);
@@ -276,7 +284,7 @@ export class ChatClient {
     const reject = (error: ChatError) => {
       this.#rejoining.delete(conversation);
       if (error.code === "not_found") this.#noteDeleted(conversation);
-      else if (error.code !== "bad_request") setTimeout(() => this.#retryWatch(conversation), WATCH_AGAIN_MS);
+      else this.#watchLater(conversation, error);
     };
     this.#requests.set(id, {
       frame: () => this.#watchFrame(id, conversation),
@@ -286,6 +294,12 @@ export class ChatClient {
       again: false,
     });
     this.#send(id);
+  }
+
+  /** What was refused for now is asked for again. After a close, the next socket does so anyway. */
+  #watchLater(conversation: string, { code }: ChatError): void {
+    if (code === "bad_request" || code === "closed") return;
+    setTimeout(() => this.#retryWatch(conversation), WATCH_AGAIN_MS);
   }
 
   #retryWatch(conversation: string): void {

@@ -5,7 +5,7 @@ import { Bar } from "../../src/app/Bar";
 import type { ChatPage } from "../../src/app/page";
 import type { Language } from "../../src/app/words";
 import type { Link, ModelState } from "../../src/client";
-import { welcome } from "../client/fakeServer";
+import { FakeServer, welcome } from "../client/fakeServer";
 import { conversation, FakeGateway } from "./fakeGateway";
 import { show } from "./show";
 
@@ -55,6 +55,17 @@ test("without a connection the bar says nothing of the model's state, and when i
   setModel("ready", { name: "waiting", code: 1006, retryAt: Date.now() + 3000, reason: "" } as Link);
   expect(modelLine()).toEqual(["qwen3", "Not connected"]);
   expect(screen.getByRole("button", { name: /Reconnecting in \d s/ })).toBeTruthy();
+});
+
+test("the button of a closed connection sends again what the close has kept", async () => {
+  const sends = () => FakeServer.last.sent.filter(({ type }) => type === "send");
+  FakeServer.last.breaks(4409);
+  page.send({ content: [{ type: "text", text: "Hello" }] });
+  await waitFor(() => expect(page.store.getState().outbox).toMatchObject([{ error: { code: "closed" } }]));
+  show(page, <Bar />);
+  setModel("ready", page.client.getState().link);
+  fireEvent.click(screen.getByRole("button", { name: "Offline" }));
+  await waitFor(() => expect(sends()).toMatchObject([{ content: [{ text: "Hello" }] }]));
 });
 
 test("over a conversation that does not exist stands the page's name, and no dots for ever", async () => {

@@ -246,22 +246,177 @@ test("an answer that ended unseen is seen once the page is", async () => {
   expect([...page.store.getState().unread]).toEqual(["b"]);
 });
 
-test("opening a message that search found shows it, with the branch that it is on", async () => {
+const message = (id: string, parent: string | null) => ({
+  id,
+  parent,
+  role: "user" as const,
+  created_ms: 0,
+  content: [],
+});
+
+/** Opens the conversation `a`, which has two branches, at a message that search found. */
+async function openFound(found: string): Promise<void> {
   await begin("a");
-  const message = (id: string, parent: string | null) => ({
-    id,
-    parent,
-    role: "user" as const,
-    created_ms: 0,
-    content: [],
-  });
   gateway.conversations = [conversation("a", { leaf: "m3" })];
   gateway.messages.a = [message("m1", null), message("m2", "m1"), message("m3", "m1")];
-  page.open("a", "m2");
+  page.open("a", found);
   await vi.waitFor(() => expect(FakeServer.last.idOf("watch")).toBeTruthy());
   FakeServer.last.says({ type: "ok", re: FakeServer.last.idOf("watch") });
-  await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe("m2"));
+  await vi.waitFor(() => expect(page.store.getState().focusMessage).toBe(found));
+}
+
+/** What each sent message follows. */
+const parents = () => FakeServer.last.sent.filter(({ type }) => type === "send").map(({ parent }) => parent);
+
+test("an unseen answer does not count once its conversation is deleted, here or elsewhere", async () => {
+  await begin("a", "b", "c");
+  page.store.setState({ unread: new Set(["a", "b", "c"]) });
+  await page.conversations.remove(conversation("a"));
+  expect([...page.store.getState().unread]).toEqual(["b", "c"]);
+  FakeServer.last.says({ type: "list", conversation: "b", revision: 2, what: "deleted" });
+  expect([...page.store.getState().unread]).toEqual(["c"]);
+  FakeServer.last.says({ type: "changed", conversation: "c", revision: 2, what: "deleted" });
+  expect([...page.store.getState().unread]).toEqual([]);
+});
+
+test.each([
+  { more: {}, unread: ["a"] },
+  { more: { temporary: true }, unread: [] },
+  { more: { temporary: true }, hidden: true, unread: ["a"] },
+  { more: {}, deleted: true, unread: [] },
+])("of an answer that ends unseen counts what can be found again: %o", async ({ more, unread, ...how }) => {
+  await begin("b");
+  gateway.conversations = [conversation("a", more), conversation("b")];
+  page.open("a");
+  await vi.waitFor(() => FakeServer.last.idOf("watch"));
+  void page.client.send({ id: "s1", conversation: "a", content: "Hello" });
+  const accepted = { conversation: "a", revision: 1, message: "m1", answer: "m2", options: {} };
+  FakeServer.last.says({ type: "accepted", re: "s1", ...accepted });
+  if (how.hidden) vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
+  else page.open("b");
+  if (how.deleted) FakeServer.last.says({ type: "changed", conversation: "a", revision: 2, what: "deleted" });
+  FakeServer.last.says({ type: "done", answer: "m2", position: 0, status: "stopped", revision: 2 });
+  expect([...page.store.getState().unread]).toEqual(unread);
+});
+
+test("opening a message that search found shows it, with the branch that it is on", async () => {
+  await openFound("m2");
   expect(page.store.getState().leaves.get("a")).toBe("m2");
+});
+
+test("a conversation that is opened at a message of its newest branch goes on with it", async () => {
+  await openFound("m1");
+  expect(page.store.getState().leaves.has("a")).toBe(false);
+  page.send({ content: [] });
+  expect(parents()).toEqual([undefined]);
+});
+
+test("of messages that are sent to an older branch one follows the other", async () => {
+  await openFound("m2");
+  page.send({ content: [] });
+  page.send({ content: [] });
+  expect(parents()).toEqual(["m2", undefined]);
+});
+
+test("a conversation that was opened after a final close is watched once the page is connected", async () => {
+  await begin("a");
+  FakeServer.last.breaks(4409);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().loading).toBe(false));
+  page.reconnect();
+  await vi.waitFor(() =>
+    expect(FakeServer.last.asked).toContainEqual({ type: "watch", conversation: "a", answers: [] }),
+  );
+});
+
+test("a refused message that was to be temporary is still to be so when it is edited", async () => {
+  await begin("a");
+  page.setTemporary(true);
+  page.send({ content: [{ type: "text", text: "Secret" }] });
+  const re = await vi.waitFor(() => FakeServer.last.idOf("send"));
+  FakeServer.last.says({ type: "error", re, code: "too_large", message: "too large" });
+  page.open("a");
+  page.open(undefined);
+  const [refused] = await vi.waitFor(() => {
+    const { outbox } = page.store.getState();
+    expect(outbox).toMatchObject([{ error: { code: "too_large" } }]);
+    return outbox;
+  });
+  if (refused) page.messages.takeBack(refused);
+  page.send({ content: [{ type: "text", text: page.drafts.get().text }] });
+  expect(FakeServer.last.asked.at(-1)).toEqual({
+    type: "send",
+    content: [{ type: "text", text: "Secret" }],
+    temporary: true,
+  });
+});
+
+test("of an ordinary and a temporary conversation that begin at once the temporary one is opened", async () => {
+  gateway = new FakeGateway(conversation("c"), conversation("t", { temporary: true }));
+  page = gateway.page();
+  stop = page.start();
+  await vi.waitFor(() => expect(page.store.getState().chat.link.name).toBe("open"));
+  page.send({ content: [] });
+  const ordinary = FakeServer.last.idOf("send");
+  page.setTemporary(true);
+  page.send({ content: [] });
+  const temporary = FakeServer.last.idOf("send");
+  for (const [re, id] of [
+    [ordinary, "c"],
+    [temporary, "t"],
+  ] as const) {
+    const accepted = { conversation: id, revision: 1, message: `m-${id}`, answer: `a-${id}`, options: {} };
+    FakeServer.last.says({ type: "accepted", re, ...accepted });
+    await vi.waitFor(() => expect(gateway.asked).toContain(`GET conversations/${id}`));
+  }
+  expect([page.store.getState().open, page.store.getState().outbox]).toEqual(["t", []]);
+});
+
+/** Puts `count` messages into the conversation `a`, one after another. */
+function fill(count: number): void {
+  const id = (at: number) => (at === 0 ? null : `m${at}`);
+  gateway.messages.a = Array.from({ length: count }, (_, at) => message(`m${at + 1}`, id(at)));
+  gateway.conversations = [conversation("a", { leaf: `m${count}`, revision: count })];
+}
+
+/** Opens the conversation `a`, of which a page has two messages, and waits until it is there. */
+async function openLong(count: number): Promise<void> {
+  await begin("a");
+  gateway.pageSize = 2;
+  fill(count);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe(`m${count - 1}`));
+}
+
+/** The messages of the conversation `a` once all older pages are loaded. */
+async function allMessages(): Promise<string[]> {
+  while (page.store.getState().older.has("a")) await page.loadOlder("a");
+  return [...(page.client.getState().chats.get("a")?.messages.keys() ?? [])].sort();
+}
+
+test("a long conversation that was deleted and brought back is whole", async () => {
+  await openLong(6);
+  await page.loadOlder("a");
+  page.store.setState({ leaves: new Map([["a", "m3"]]) });
+  const deleted = conversation("a");
+  await page.conversations.remove(deleted);
+  await page.conversations.restore(deleted);
+  expect([page.store.getState().older.size, page.store.getState().leaves.size]).toEqual([0, 0]);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe("m5"));
+  expect(await allMessages()).toEqual(["m1", "m2", "m3", "m4", "m5", "m6"]);
+});
+
+test("messages that came while nobody watched are not left out, and what is whole stays whole", async () => {
+  await openLong(4);
+  fill(8);
+  page.open("a");
+  await vi.waitFor(() => expect(page.store.getState().older.get("a")).toBe("m7"));
+  expect(await allMessages()).toEqual(["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"]);
+  page.open("a");
+  page.store.setState({ loading: true });
+  await vi.waitFor(() => expect(page.store.getState().loading).toBe(false));
+  expect(page.store.getState().older.has("a")).toBe(false);
 });
 
 test("a conversation's own system prompt counts from the moment it is changed", async () => {

@@ -23,6 +23,8 @@ export class FakeGateway {
   conversations: Conversation[];
   deleted: Conversation[] = [];
   messages: Record<string, Message[]> = {};
+  /** How many messages a page has. */
+  pageSize = 50;
   found: Found[] = [];
   /** Requests in order, as in `GET conversations?limit=50`. */
   readonly asked: string[] = [];
@@ -71,7 +73,7 @@ export class FakeGateway {
     if (what === "restore") return this.#restore(id);
     const known = this.conversations.find((conversation) => conversation.id === id);
     if (!known) return refusal("not_found", 404);
-    if (what === "messages") return Response.json({ messages: this.messages[id] ?? [] });
+    if (what === "messages") return this.#messages(id, url.searchParams.get("before"));
     if (what === "export") return Response.json({ corral_export: 1, conversation: known, messages: [] });
     if (method === "DELETE") {
       this.deleted.push(known);
@@ -91,6 +93,14 @@ export class FakeGateway {
     const conversations = all.slice(from, end);
     const next = end < all.length ? `${end}` : undefined;
     return Response.json({ conversations, next });
+  }
+
+  #messages(conversation: string, before: string | null): Response {
+    const all = this.messages[conversation] ?? [];
+    const there = all.filter(({ id }) => before === null || id < before);
+    const messages = there.slice(-this.pageSize);
+    const next = messages.length < there.length ? messages[0]?.id : undefined;
+    return Response.json({ messages, next });
   }
 
   #folders(): Folder[] {

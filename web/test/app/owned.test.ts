@@ -87,6 +87,29 @@ test("a chat that comes back as somebody else sends nothing more", () => {
   expect([onOtherUser.mock.calls.length, sends()]).toEqual([1, []]);
 });
 
+test("what a chat had not sent when it came back as somebody else stays with its owner", async () => {
+  const { page } = visit();
+  welcomes("alice");
+  FakeServer.last.breaks();
+  page.send({ content: HELLO });
+  page.client.reconnectNow();
+  welcomes("bob");
+  await vi.waitFor(() => expect(page.store.getState().outbox).toMatchObject([{ error: { code: "closed" } }]));
+  page.drafts.set({ text: "secret", attachments: [] }, NEW);
+  ends.pop()?.();
+
+  const bob = visit().page;
+  welcomes("bob");
+  const { outbox, drafts } = bob.store.getState();
+  expect([outbox, drafts.size, sends()]).toEqual([[], 0, []]);
+  ends.pop()?.();
+
+  const again = visit().page;
+  welcomes("alice");
+  expect(again.drafts.get(NEW).text).toBe("secret");
+  expect(sends()).toMatchObject([{ content: HELLO }]);
+});
+
 test("what is written before anybody is known belongs to the first who is", () => {
   const { page } = visit();
   page.drafts.set({ text: "early", attachments: [] }, NEW);

@@ -192,6 +192,28 @@ test("a watch that the server cannot serve now is tried again", async () => {
   expect(watches(server.asked)).toHaveLength(2);
 });
 
+test("what was to be watched while the connection was closed is watched by the next one", async () => {
+  await begin("Once");
+  FakeServer.last.breaks(4409, "too many sockets");
+  expect((await refusal(client.watch("D"))).code).toBe("closed");
+  client.connect();
+  FakeServer.last.welcomes();
+  expect(watches(FakeServer.last.asked).map(({ conversation }) => conversation)).toEqual([C, "D"]);
+});
+
+test("a first watch that the server cannot serve now is tried again, and one of nothing is not", async () => {
+  FakeServer.last.welcomes();
+  for (const code of ["storage_unavailable", "not_found"] as const) {
+    const refused = refusal(client.watch(C));
+    FakeServer.last.says({ type: "error", re: FakeServer.last.idOf("watch"), code, message: "" });
+    expect((await refused).code).toBe(code);
+    if (code === "storage_unavailable") vi.advanceTimersByTime(2_000);
+  }
+  vi.advanceTimersByTime(2_000);
+  expect(watches(FakeServer.last.asked)).toHaveLength(3);
+  expect(reconnect().asked).toEqual([]);
+});
+
 test("a piece that is missing is asked for, once", async () => {
   await begin("Once");
   FakeServer.last.says({ type: "delta", answer: A1, position: 12, text: "a " });

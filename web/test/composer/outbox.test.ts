@@ -28,8 +28,8 @@ function outbox() {
   } as unknown as ChatClient;
   const store = createStore<PageState>(() => initialState(loadPreferences(localStorage)));
   const box = new Outbox(client, store, new OwnedStorage(localStorage), () => {});
-  const add = (words: string) =>
-    box.add({ content: [{ type: "text", text: words } satisfies ContentPart], options: {} });
+  const add = (words: string, temporary = false) =>
+    box.add({ content: [{ type: "text", text: words } satisfies ContentPart], options: {}, temporary });
   const errors = () => store.getState().outbox.map(({ error }) => error?.code);
   return { box, add, errors, waiting: () => store.getState().outbox.length };
 }
@@ -51,8 +51,8 @@ function asked(): string[] {
   });
 }
 
-async function takes(at: number): Promise<void> {
-  sent[at]?.resolve({ conversation: "c" } as Accepted);
+async function takes(at: number, conversation = "c"): Promise<void> {
+  sent[at]?.resolve({ conversation } as Accepted);
   await Promise.resolve();
 }
 
@@ -67,6 +67,25 @@ test("what follows the first message of a new conversation goes to the same one"
   await takes(1);
   await takes(2);
   expect(waiting()).toBe(0);
+});
+
+test("a temporary message follows no ordinary one, and an ordinary one no temporary one", async () => {
+  const { add } = outbox();
+  add("one");
+  add("secret", true);
+  add("secret too", true);
+  add("two");
+  const begun = () => sent.map(({ conversation, temporary = false }) => [conversation, temporary]);
+  expect([asked(), begun()]).toEqual([
+    ["one", "secret"],
+    [
+      [undefined, false],
+      [undefined, true],
+    ],
+  ]);
+  await takes(0);
+  await takes(1, "t");
+  expect(asked()).toEqual(["one", "secret", "two to c", "secret too to t"]);
 });
 
 test("after a reload they still wait for the first", async () => {
@@ -134,11 +153,16 @@ test("a refused message stays refused after a reload", async () => {
   expect([asked(), after.errors()]).toEqual([[], ["quota_exceeded"]]);
 });
 
-test("a message whose first one is gone begins the conversation after a reload", () => {
-  outbox().add("one");
-  const [kept] = JSON.parse(localStorage.getItem("corral.outbox") ?? "[]");
-  localStorage.setItem("corral.outbox", JSON.stringify([{ ...kept, after: "gone" }]));
+test("messages whose first one is gone begin a conversation after a reload, temporary ones another", async () => {
+  const { add } = outbox();
+  add("one");
+  add("two");
+  add("secret", true);
+  const kept = JSON.parse(localStorage.getItem("corral.outbox") ?? "[]") as object[];
+  localStorage.setItem("corral.outbox", JSON.stringify(kept.map((one) => ({ ...one, after: "gone" }))));
   sent = [];
   resumed();
-  expect(asked()).toEqual(["one"]);
+  expect(asked()).toEqual(["one", "secret"]);
+  await takes(0);
+  expect(asked()).toEqual(["one", "secret", "two to c"]);
 });
