@@ -22,11 +22,15 @@ export function Bar() {
   const isOpen = usePageState(isSidebarOpen);
   const conversation = usePageState(openConversation);
   const menuOf = useConversationMenu();
-  const [asking, setAsking] = useState<"title" | "folder">();
+  const [asking, setAsking] = useState<{ conversation: string; what: "title" | "folder" }>();
+  // What was asked of one conversation is no question to the next one.
+  if (asking && asking.conversation !== conversation?.id) setAsking(undefined);
+  const ask = (what: "title" | "folder") =>
+    setAsking(conversation && { conversation: conversation.id, what });
 
   const items = (): MenuItem[] => [
     ...(conversation
-      ? menuOf(conversation, { onRename: () => setAsking("title"), onMove: () => setAsking("folder") })
+      ? menuOf(conversation, { onRename: () => ask("title"), onMove: () => ask("folder") })
       : []),
     {
       label: text.settings,
@@ -49,8 +53,8 @@ export function Bar() {
       <div className="bar-title">
         <Title
           conversation={conversation}
-          isRenaming={asking === "title"}
-          onRename={() => setAsking("title")}
+          isRenaming={asking?.what === "title"}
+          onRename={() => ask("title")}
           onEnd={() => setAsking(undefined)}
         />
         <ModelLine />
@@ -61,7 +65,7 @@ export function Bar() {
         <SquarePen />
       </IconButton>
       <Menu label={text.more} icon={<Ellipsis />} items={items} />
-      {asking === "folder" && conversation && (
+      {asking?.what === "folder" && conversation && (
         <FolderDialog conversation={conversation} onClose={() => setAsking(undefined)} />
       )}
     </header>

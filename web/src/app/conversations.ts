@@ -93,7 +93,7 @@ export class Conversations {
     return this.refresh();
   };
 
-  /** Fetches the next page of the list. */
+  /** Fetches the next page of the list. Rejects when it could not be fetched. */
   readonly more = async (): Promise<void> => {
     const before = this.#next;
     if (before === undefined || this.#loadingMore) return;
@@ -107,8 +107,6 @@ export class Conversations {
       this.#paged += page.conversations.length;
       this.#next = page.next;
       this.#draw();
-    } catch {
-      // The next scroll asks again.
     } finally {
       this.#loadingMore = false;
     }

@@ -12,6 +12,13 @@ export interface Address {
 const DATA_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 /** Characters that turn the order of the text around them. */
 const BIDI_CONTROL = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+/** Characters that show nothing, and so must not hide that a text is a host. */
+const INVISIBLE = /[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
+/** Punctuation and space, up to the bracket of an IPv6 address. */
+const BEFORE_HOST = /^(?:(?!\[[\da-f]*:)[^\p{L}\p{N}])+/iu;
+/** A name, an IPv4 or an IPv6 address, with or without what an address has around its host. */
+const NAMED_HOST =
+  /^(?:https?:\/\/)?((?:[\p{L}\p{N}_-]+\.)+\p{L}{2,}|\d{1,3}(?:\.\d{1,3}){3}|\[[\da-f]*:[\da-f:.]+\])(?::\d+)?(?:[/?#]\S*\s*|[^\p{L}\p{N}]*)$/iu;
 
 export function safeAddress(href: string): Address | undefined {
   if (!/^(?:https?:|mailto:)/i.test(href)) return undefined;
@@ -35,9 +42,7 @@ export function dataImage(src: string): string | undefined {
 /** Whether a link's text names a host that is not the one it leads to. */
 export function namesOtherHost(text: string, { href, host }: Address): boolean {
   if (href.startsWith("mailto:")) return false;
-  const named = /^\s*(?:https?:\/\/)?((?:[\p{L}\p{N}_-]+\.)+\p{L}{2,})(?::\d+)?(?:[/?#]\S*)?\s*$/u.exec(
-    text,
-  )?.[1];
+  const named = NAMED_HOST.exec(text.replace(INVISIBLE, "").replace(BEFORE_HOST, ""))?.[1];
   if (named === undefined) return false;
   const bare = (name: string) => name.replace(/^www\./, "").replace(/:\d+$/, "");
   return bare(parsed(`https://${named}`)?.host ?? named) !== bare(host);

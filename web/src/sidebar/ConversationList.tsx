@@ -1,6 +1,6 @@
 /** The conversations in their groups. Fetches more of them when the end of the list comes into view. */
 import { ChevronRight } from "lucide-react";
-import { useEffect, useId, useMemo, useRef } from "react";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
 import { usePage, usePageState } from "../app/context";
 import type { PageState } from "../app/state";
 import { useLanguage, useWords } from "../app/words";
@@ -12,7 +12,7 @@ import { words } from "./words";
 
 /** How near the end of the list has to be for more of it to be fetched. */
 const NEAR = "400px";
-/** A page that could not be fetched is asked for again after so long. */
+/** The page after the one that was fetched is asked for after so long. */
 const AGAIN_MS = 250;
 
 export function ConversationList() {
@@ -114,21 +114,27 @@ function answeringConversations({ chat }: PageState): Set<string> {
   return new Set(open.flatMap(({ conversation }) => conversation ?? []));
 }
 
-/** The end of what is loaded: asks for more for as long as it is near the view. */
+/** The end of what is loaded: asks for more for as long as it is near the view and the server has it. */
 function End() {
   const text = useWords(words);
   const page = usePage();
   const next = usePageState(({ list }) => list.next);
   const end = useRef<HTMLParagraphElement>(null);
   const isEnd = next === undefined;
+  const [failed, setFailed] = useState(false);
   useEffect(() => {
     const element = end.current;
-    if (isEnd || !element) return;
+    if (isEnd || failed || !element) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const onSeen = async ([entry]: IntersectionObserverEntry[]) => {
       if (!entry?.isIntersecting) return;
       seen.unobserve(element);
-      await page.conversations.more();
+      try {
+        await page.conversations.more();
+      } catch {
+        setFailed(true);
+        return;
+      }
       // Observed anew, it is told of again if it is still near.
       timer = setTimeout(() => seen.observe(element), AGAIN_MS);
     };
@@ -141,11 +147,20 @@ function End() {
       seen.disconnect();
       clearTimeout(timer);
     };
-  }, [page, isEnd]);
+  }, [page, isEnd, failed]);
   if (isEnd) return null;
   return (
     <p ref={end} className="sidebar-more">
-      {text.loadingMore}
+      {failed ? (
+        <>
+          <span>{text.moreFailed}</span>{" "}
+          <button type="button" className="link-button" onClick={() => setFailed(false)}>
+            {text.tryAgain}
+          </button>
+        </>
+      ) : (
+        text.loadingMore
+      )}
     </p>
   );
 }

@@ -4,6 +4,7 @@ import { type KeyboardEvent, useEffect, useId, useRef, useState } from "react";
 import { usePage, usePageState } from "../app/context";
 import { useWords } from "../app/words";
 import { IconButton } from "../ui/IconButton";
+import { useModal } from "../ui/useModal";
 import { words as uiWords } from "../ui/words";
 import { markWords } from "./marks";
 import { useSearch } from "./useSearch";
@@ -28,7 +29,7 @@ export function Search({ onClose }: { onClose: () => void }) {
   const [chosen, setChosen] = useState(0);
   // Enter was pressed while the hits were still those of an older query.
   const [opensFirst, setOpensFirst] = useState(false);
-  const dialog = useRef<HTMLDialogElement>(null);
+  const { dialog, onClosed } = useModal(onClose);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
 
@@ -38,9 +39,6 @@ export function Search({ onClose }: { onClose: () => void }) {
   const isCurrent = isEmpty || (search.name === "found" && search.query === query.trim());
   const current = Math.min(chosen, hits.length - 1);
 
-  useEffect(() => {
-    if (!dialog.current?.open) dialog.current?.showModal();
-  }, []);
   useEffect(() => {
     list.current?.querySelector(`[data-at="${current}"]`)?.scrollIntoView({ block: "nearest" });
   }, [current]);
@@ -76,7 +74,7 @@ export function Search({ onClose }: { onClose: () => void }) {
       ref={dialog}
       className="dialog search"
       aria-label={text.searchLabel}
-      onClose={onClose}
+      onClose={onClosed}
       onClick={(event) => event.target === dialog.current && dialog.current?.close()}
     >
       <div className="search-head">

@@ -18,6 +18,7 @@ export const words = defineWords(
     tryAgain: "Try again",
     loading: "Loading the list",
     loadingMore: "Loading more",
+    moreFailed: "More could not be loaded.",
 
     pinned: "Pinned",
     today: "Today",
@@ -84,6 +85,7 @@ export const words = defineWords(
     tryAgain: "重试",
     loading: "正在加载列表",
     loadingMore: "正在加载更多",
+    moreFailed: "无法加载更多对话。",
 
     pinned: "置顶",
     today: "今天",

@@ -3,9 +3,10 @@
  * at the title, which screen readers then say, unless a field inside has taken it.
  */
 import { X } from "lucide-react";
-import { type ReactNode, useEffect, useId, useRef } from "react";
+import { type ReactNode, useId } from "react";
 import { useWords } from "../app/words";
 import { IconButton } from "./IconButton";
+import { useModal } from "./useModal";
 import { words } from "./words";
 
 interface DialogProps {
@@ -18,23 +19,15 @@ interface DialogProps {
 
 export function Dialog({ title, onClose, children, className = "" }: DialogProps) {
   const text = useWords(words);
-  const dialog = useRef<HTMLDialogElement>(null);
+  const { dialog, onClosed } = useModal(onClose);
   const heading = useId();
-  useEffect(() => {
-    const element = dialog.current;
-    if (!element || element.open) return;
-    const { activeElement } = element.getRootNode() as Document | ShadowRoot;
-    const field = element.contains(activeElement) ? activeElement : element.querySelector("h2");
-    element.showModal();
-    (field as HTMLElement | null)?.focus();
-  }, []);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself.
     <dialog
       ref={dialog}
       className={`dialog ${className}`}
       aria-labelledby={heading}
-      onClose={onClose}
+      onClose={onClosed}
       onClick={(event) => event.target === dialog.current && dialog.current?.close()}
     >
       <div className="dialog-body">

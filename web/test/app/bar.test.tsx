@@ -86,6 +86,27 @@ test("the title is renamed where it is", async () => {
   await waitFor(() => expect(gateway.bodies).toEqual([{ title: "Brie" }]));
 });
 
+test("another conversation that is opened meanwhile keeps its title and its folder", async () => {
+  gateway.conversations.push(conversation("b", { title: "Bread" }));
+  await page.conversations.refresh();
+  show(page, <Bar />);
+  const open = (id: string) => act(() => page.store.setState({ open: id }));
+  open("a");
+  fireEvent.click(screen.getByRole("button", { name: "Cheese" }));
+  open("b");
+  const field = screen.queryByRole("textbox", { name: "Title" });
+  if (field) fireEvent.blur(field);
+  expect([screen.getByRole("heading").textContent, gateway.bodies]).toEqual(["Bread", []]);
+  open("a");
+  expect(screen.getByRole("heading").textContent).toBe("Cheese");
+
+  fireEvent.click(screen.getByRole("button", { name: "More" }));
+  fireEvent.click(screen.getByRole("menuitem", { name: "Move to folder" }));
+  expect(screen.queryByRole("dialog")).not.toBeNull();
+  open("b");
+  expect(screen.queryByRole("dialog")).toBeNull();
+});
+
 test("a new chat can be made a temporary one, and an ordinary one again", () => {
   show(page, <Bar />);
   fireEvent.click(screen.getByRole("button", { name: /^Temporary chat: not in the list/ }));

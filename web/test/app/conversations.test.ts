@@ -203,6 +203,16 @@ test("a second page follows the first, and a refresh keeps both", async () => {
   expect(gateway.asked).toEqual(["GET conversations?limit=70"]);
 });
 
+test("a page that fails says so, and can be asked for again", async () => {
+  const ids = Array.from({ length: 70 }, (_, at) => `c${at}`);
+  await begin(...ids);
+  gateway.failsWith = "storage_unavailable";
+  await expect(page.conversations.more()).rejects.toMatchObject({ code: "storage_unavailable" });
+  gateway.failsWith = undefined;
+  await page.conversations.more();
+  expect(shown()).toEqual(ids);
+});
+
 test("a folder is shown in full, however old what is in it", async () => {
   const ids = Array.from({ length: 70 }, (_, at) => `c${at}`);
   gateway = new FakeGateway(...ids.map((id, at) => conversation(id, { updated_ms: 1000 - at })));

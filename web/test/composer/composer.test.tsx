@@ -259,7 +259,9 @@ test("the drafts of two tabs are both kept", () => {
   other.drafts.set({ text: "from the other tab", attachments: [] }, "c");
   write("for a new one, longer");
   press("Enter");
-  expect(JSON.parse(localStorage.getItem("corral.drafts") ?? "[]")).toEqual([["c", "from the other tab"]]);
+  expect(JSON.parse(localStorage.getItem("corral.drafts") ?? "[]")).toEqual([
+    ["c", "from the other tab", sessionStorage.getItem("corral.tab")],
+  ]);
 });
 
 test("what another tab has written to the same conversation is not deleted by sending here", () => {
@@ -272,6 +274,47 @@ test("what another tab has written to the same conversation is not deleted by se
   const reloaded = new ChatPage({ api });
   reloaded.drafts.restore();
   expect(reloaded.drafts.get(NEW).text).toBe("from the other tab");
+});
+
+/** A page in a tab of its own, or in this one again. It has restored its drafts. */
+function openTab(tab?: string): { tab: string | null; drafts: ChatPage["drafts"] } {
+  sessionStorage.clear();
+  if (tab) sessionStorage.setItem("corral.tab", tab);
+  const { drafts } = new ChatPage({ api });
+  drafts.restore();
+  return { tab: sessionStorage.getItem("corral.tab"), drafts };
+}
+
+const draft = (text: string) => ({ text, attachments: [] });
+
+test("two tabs that write new chats each find their own words after a reload", () => {
+  const one = openTab();
+  const two = openTab();
+  one.drafts.set(draft("from one"), NEW);
+  two.drafts.set(draft("from two"), NEW);
+  one.drafts.set(draft("from one, longer"), NEW);
+  two.drafts.set(draft("from two, longer"), NEW);
+  const after = [one, two].map(({ tab }) => openTab(tab ?? "").drafts.get(NEW).text);
+  expect(after).toEqual(["from one, longer", "from two, longer"]);
+
+  two.drafts.set(draft(""), NEW);
+  expect(openTab(one.tab ?? "").drafts.get(NEW).text).toBe("from one, longer");
+});
+
+test("a tab that is closed leaves its draft to the next one, which sends it once", () => {
+  openTab().drafts.set(draft("left behind"), NEW);
+  const next = openTab();
+  expect(next.drafts.get(NEW).text).toBe("left behind");
+  next.drafts.set(draft(""), NEW);
+  expect([openTab().drafts.get(NEW).text, localStorage.getItem("corral.drafts")]).toEqual(["", null]);
+});
+
+test("a draft of an older version of the page is still there, and can be changed", () => {
+  localStorage.setItem("corral.drafts", JSON.stringify([["c", "old"]]));
+  const { drafts, tab } = openTab();
+  expect(drafts.get("c").text).toBe("old");
+  drafts.set(draft("newer"), "c");
+  expect(JSON.parse(localStorage.getItem("corral.drafts") ?? "[]")).toEqual([["c", "newer", tab]]);
 });
 
 test("a pasted file becomes an attachment that is sent before the words", async () => {
