@@ -113,7 +113,7 @@ fn rust(
     say::run(cmd!(sh, "cargo build {OURS...} --all-targets"))?;
     if settings.which("cargo-nextest").is_some() {
         // Most tests wait for something most of the time.
-        let threads = (2 * available_parallelism()?.get()).to_string();
+        let threads = (available_parallelism()?.get() * 3 / 2).max(2).to_string();
         say::run(cmd!(
             sh,
             "cargo nextest run {OURS...} --no-tests pass --no-fail-fast --test-threads {threads} {filter...}"
