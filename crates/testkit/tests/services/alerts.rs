@@ -364,7 +364,8 @@ async fn each_fault_calls_somebody_with_its_own_alert_and_no_other() {
     drop(held);
 
     let address = llama.stop().await;
-    pager.hears_of(&["LlmProxyNoUpstream"], pending()).await;
+    let away = ["LlmProxyNoUpstream", "LlmProxyUpstreamDown"];
+    pager.hears_of(&away, pending()).await;
     let llama = FakeLlama::start_at(address).await;
     llama.require_key(KEY);
     proxy.ready().await.unwrap();
