@@ -33,8 +33,13 @@ use super::{KEY, ask, start_proxy_with};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two requests of a load that goes on.
 const PACE: Duration = Duration::from_millis(50);
-/// These tell that the machine is busy, which in tests it may be.
-const BUSY_MACHINE: [&str; 2] = ["LlmProxyOverhead", "LlmProxySlowToFree"];
+/// These tell that the machine is busy, which in tests it may be. Alertmanager holds the last one back behind
+/// `LlmProxyNoUpstream`; with times so short, a slow machine lets it out for a moment when the engine is back.
+const BUSY_MACHINE: [&str; 3] = [
+    "LlmProxyOverhead",
+    "LlmProxySlowToFree",
+    "LlmProxyUpstreamDown",
+];
 /// What Alertmanager presents to the one it calls.
 const TOKEN: &str = "a-token-of-the-pager";
 
@@ -364,8 +369,7 @@ async fn each_fault_calls_somebody_with_its_own_alert_and_no_other() {
     drop(held);
 
     let address = llama.stop().await;
-    let away = ["LlmProxyNoUpstream", "LlmProxyUpstreamDown"];
-    pager.hears_of(&away, pending()).await;
+    pager.hears_of(&["LlmProxyNoUpstream"], pending()).await;
     let llama = FakeLlama::start_at(address).await;
     llama.require_key(KEY);
     proxy.ready().await.unwrap();
